@@ -1,0 +1,43 @@
+"""Samples into columns: what `take` does on disk, for samples that a function has touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from recordio.errors import SchemaError
+from recordio.schema import Columns
+
+
+def collate(samples: Sequence[Any]) -> Columns:
+    """A dict of columns from dicts: numbers and arrays of one shape are stacked, anything else is a list.
+
+    Raises SchemaError when the samples are no dicts, or differ in their keys.
+    """
+    first = samples[0]
+    if not isinstance(first, dict) or any(not isinstance(s, dict) or s.keys() != first.keys() for s in samples):
+        raise SchemaError("samples of a batch are dicts with the same keys; give a collate_fn for anything else")
+    return {name: _stack([sample[name] for sample in samples]) for name in first}
+
+
+def _stack(values: list[Any]) -> Any:
+    kinds = {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
+    if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic, bool, int, float, complex)):
+        return np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
+    return values
+
+
+def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
+    """The n samples of a batch as dicts. Arrays of a sample are views of their column; a missing value is None."""
+    lists = [_values(column) for column in columns.values()]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)] if lists else [{}] * n
+
+
+def _values(column: Any) -> list[Any]:
+    if isinstance(column, np.ma.MaskedArray):
+        gone = np.ma.getmaskarray(column).reshape(len(column), -1)
+        missing = gone.all(1) if gone.shape[1] else np.zeros(len(column), bool)
+        return [None if m else v for v, m in zip(list(column.data), missing.tolist(), strict=True)]
+    return list(column)

@@ -1,0 +1,290 @@
+"""`ShardDataset`: a dataset as a sequence of samples, and views of it.
+
+A view is the same store with other sample numbers, or with functions applied on the way out. Nothing is copied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import CorruptError, SchemaError
+from recordio.images import decode_image, decode_pil
+from recordio.page import Indices
+from recordio.reader.collate import collate, uncollate
+from recordio.reader.shard import Verify
+from recordio.reader.storage import LocalStorage
+from recordio.reader.store import ReadOptions, Store, check_shards, read_manifest, refuse
+from recordio.schema import Columns, Field, Image, Schema
+
+Decode = Literal["numpy", "pil"]
+MapFunction = Callable[[dict[str, Any]], Any]
+
+_SCAN_SAMPLES = 1 << 16
+
+
+class ShardDataset(Sequence[Any]):
+    """The samples of a dataset.
+
+    `ds[i]` is a dict of every field: numbers are NumPy scalars, arrays fresh NumPy arrays, text `str`, bytes `bytes`,
+    images uint8 arrays (H, W, C), a missing value None. `ds[a:b]` is a view. Whole batches come from `take`, far faster.
+
+    Args:
+        path: the dataset's folder.
+        fields: the names of the fields to read; the pages of others are not touched.
+        verify: "first" compares a page's checksum the first time this process touches it, "always" each time, "never"
+            not at all. What keeps reading safe (sizes, offsets, the index) is always checked.
+        io: "mmap" reads from memory maps; "pread" uses positioned reads, for network disks: a file that is cut while it
+            is mapped would kill the process.
+        decode: what encoded images become: "numpy" uint8 arrays, "pil" PIL images, None their bytes.
+        cache_bytes: decoded pages kept for random access, at most.
+        max_open_shards: shards open at a time, at most.
+
+    Raises:
+        DatasetError: there is no dataset at the path.
+        CorruptError: the manifest is damaged, or shards are missing, cut, swapped or alien: all of them are named.
+        SchemaError: an argument or a field name is wrong.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fields: Sequence[str] | None = None,
+        verify: Verify = "first",
+        io: Literal["mmap", "pread"] = "mmap",
+        decode: Decode | None = "numpy",
+        cache_bytes: int = 128 << 20,
+        max_open_shards: int = 256,
+    ) -> None:
+        if decode not in ("numpy", "pil", None):
+            raise SchemaError(f"unknown decode {decode!r}: expected 'numpy', 'pil' or None")
+        names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
+        self._path = os.fspath(path)
+        self._options = ReadOptions(names, verify, io, cache_bytes, max_open_shards)
+        self._decode: Decode | None = decode
+        self._maps: tuple[MapFunction, ...] = ()
+        self.store = self._open()
+        refuse(check_shards(self.store.storage, self.store.manifest), self._path)
+        self.numbers: range | Indices = range(self.store.samples)
+        self._finishers = self._make_finishers()
+
+    def _open(self) -> Store:
+        storage = LocalStorage(self._path)
+        manifest, digest = read_manifest(storage, self._path)
+        return Store(storage, manifest, self._options, digest)
+
+    def _make_finishers(self) -> dict[str, Callable[[Any], Any]]:
+        """For each image field that is decoded, the function that does it."""
+        found = {name: _finisher(kind, self._decode) for name, kind in self.store.schema.items()}
+        return {name: finish for name, finish in found.items() if finish is not None}
+
+    @property
+    def schema(self) -> Schema:
+        """The fields that are read, as they are stored."""
+        return self.store.schema
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the writer gave as metadata, such as `classes`."""
+        return self.store.manifest.metadata
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """A sample, or a view for a slice. Raises IndexError."""
+        if isinstance(index, slice):
+            return self._view(self.numbers[index])
+        try:
+            number = self.numbers[index]
+        except IndexError:
+            raise IndexError(f"sample {index} of a dataset of {len(self)}") from None
+        sample = self.store.sample(number if type(number) is int else int(number))
+        return self._finish_sample(sample) if self._finishers or self._maps else sample
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
+        return self.finish_samples(self._columns(indices), len(indices))
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), 256):
+            yield from self.__getitems__(range(start, min(start + 256, len(self))))
+
+    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
+        """The samples at these indices, in their order, as a dict of columns.
+
+        Fixed-shape fields are arrays (n, *shape), masked arrays if the field is optional; all others are lists of n
+        values. Negative indices count from the end. Raises IndexError.
+        """
+        columns = self._columns(indices)
+        return self.finish(columns, len(np.atleast_1d(indices)))
+
+    def _columns(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
+        return self.store.take(self._resolve(indices))
+
+    def _resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
+        """The store's numbers of this view's indices."""
+        asked = np.asarray(indices)
+        if asked.ndim != 1 or asked.dtype.kind not in "iu" and asked.size:
+            raise SchemaError(f"indices are a one-dimensional sequence of whole numbers, not {asked.dtype}{list(asked.shape)}")
+        asked = asked.astype(np.int64, copy=False)
+        if asked.size:
+            n, low = len(self), int(asked.min())
+            if low < -n or int(asked.max()) >= n:
+                wrong = asked[(asked < -n) | (asked >= n)][0]
+                raise IndexError(f"sample {wrong} of a dataset of {n}")
+            if low < 0:
+                asked = np.where(asked < 0, asked + n, asked)
+        if isinstance(self.numbers, range):
+            whole = self.numbers.start == 0 and self.numbers.step == 1
+            return asked if whole else self.numbers.start + asked * self.numbers.step
+        return self.numbers[asked]
+
+    def column(self, name: str) -> Any:
+        """One field of every sample: an array (n, *shape), masked if optional, or a list. Maps are not applied."""
+        only = self._only([name])
+        parts = [only.finish_columns(only._columns(range(a, min(a + _SCAN_SAMPLES, len(self)))))[name]
+                 for a in range(0, max(1, len(self)), _SCAN_SAMPLES)]  # fmt: skip
+        if isinstance(parts[0], list):
+            return [value for part in parts for value in part]
+        return parts[0] if len(parts) == 1 else (np.ma if np.ma.isMA(parts[0]) else np).concatenate(parts)
+
+    def _only(self, names: Sequence[str]) -> Self:
+        """The same samples with other fields, read by a store of its own, without maps."""
+        out = self._view(self.numbers)
+        self.store.manifest.schema.select(names)
+        out._options = ReadOptions(tuple(names), self._options.verify, self._options.io, self._options.cache_bytes,
+                                   self._options.max_open_shards)  # fmt: skip
+        out.store = Store(self.store.storage, self.store.manifest, out._options, self.store.manifest_digest)
+        out._maps = ()
+        out._finishers = out._make_finishers()
+        return out
+
+    def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
+        """A view of the samples at these indices, in their order; an index may stand several times."""
+        return self._view(self._resolve(indices))
+
+    def filter(
+        self, predicate: Callable[[Columns], npt.ArrayLike] | None = None, *, fields: Sequence[str] | None = None, **equal: Any
+    ) -> Self:
+        """A view of the samples that match, in order.
+
+            ds.filter(label=3)      ds.filter(label=[1, 2])      ds.filter(lambda c: c["score"] > 0.5, fields=["score"])
+
+        Args:
+            predicate: takes a dict of columns, gives a boolean array (n,); called for 65,536 samples at a time.
+            fields: the fields that the predicate needs; all that the dataset reads if None.
+            equal: a field's name with the value, or the list of values, that a sample must have.
+        """
+        needed = [*dict.fromkeys([*(fields or (list(self.schema) if predicate else [])), *equal])]
+        if not needed:
+            return self._view(self.numbers)
+        only = self._only(needed)
+        kept = []
+        for start in range(0, len(self), _SCAN_SAMPLES):
+            n = min(_SCAN_SAMPLES, len(self) - start)
+            columns = only.finish_columns(only._columns(range(start, start + n)))
+            mask = np.ones(n, bool)
+            for name, wanted in equal.items():
+                mask &= _equals(columns[name], wanted)
+            if predicate is not None:
+                mask &= _mask(predicate({name: columns[name] for name in columns}), n)
+            kept.append(start + np.flatnonzero(mask))
+        return self._view(self._resolve(np.concatenate([np.zeros(0, np.int64), *kept])))
+
+    def map(self, function: MapFunction) -> Self:
+        """A view whose samples are what `function` makes of each sample. A batch is collated from its results."""
+        out = self._view(self.numbers)
+        out._maps = (*self._maps, function)
+        return out
+
+    def finish_columns(self, columns: Columns) -> Columns:
+        """Columns of the store with their images decoded."""
+        for name, finish in self._finishers.items():
+            columns[name] = [None if value is None else finish(value) for value in columns[name]]
+        return columns
+
+    def finish(self, columns: Columns, n: int) -> Columns:
+        """A batch from the columns of the store: images decoded, maps applied."""
+        if not self._maps:
+            return self.finish_columns(columns)
+        return collate(self.finish_samples(columns, n)) if n else {}
+
+    def finish_samples(self, columns: Columns, n: int) -> list[Any]:
+        """The n samples of such a batch, one by one."""
+        samples: list[Any] = uncollate(self.finish_columns(columns), n)
+        for function in self._maps:
+            samples = [function(sample) for sample in samples]
+        return samples
+
+    def _finish_sample(self, sample: Any) -> Any:
+        for name, finish in self._finishers.items():
+            if sample[name] is not None:
+                sample[name] = finish(sample[name])
+        for function in self._maps:
+            sample = function(sample)
+        return sample
+
+    def _view(self, numbers: range | Indices) -> Self:
+        out = object.__new__(type(self))
+        out.__dict__.update(self.__dict__)
+        out.numbers = numbers
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A dataset travels as its path, its options and its view; whoever receives it opens the files anew."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("store", "_finishers")}
+        return state | {"digest": self.store.manifest_digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        digest = state.pop("digest")
+        self.__dict__.update(state)
+        self.store = self._open()
+        if self.store.manifest_digest != digest:
+            raise CorruptError("the dataset has changed since it was opened").at(file=self._path)
+        self._finishers = self._make_finishers()
+
+    def __repr__(self) -> str:
+        return f"ShardDataset({self._path!r}, {len(self)} samples, fields {', '.join(self.schema)})"
+
+
+def _finisher(kind: Field, decode: Decode | None) -> Callable[[Any], Any] | None:
+    if not isinstance(kind, Image) or decode is None:
+        return None
+    if kind.encoded:
+        return partial(decode_pil if decode == "pil" else decode_image, mode=kind.mode)
+    return _pil_from_pixels if decode == "pil" else None
+
+
+def _pil_from_pixels(pixels: npt.NDArray[np.uint8]) -> Any:
+    from PIL import Image as PIL
+
+    return PIL.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:
+    values = wanted if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
+    if isinstance(column, np.ma.MaskedArray):
+        return np.isin(column.data, list(values)) & ~np.ma.getmaskarray(column)
+    if isinstance(column, np.ndarray):
+        return np.isin(column, list(values))
+    return np.fromiter((value in values for value in column), bool, len(column))
+
+
+def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:
+    mask = np.ma.filled(np.ma.asarray(answer), False)
+    if mask.shape != (n,) or mask.dtype != bool:
+        raise SchemaError(f"a filter's function gives a boolean array ({n},), not {mask.dtype}{list(mask.shape)}")
+    return mask
+
+

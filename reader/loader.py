@@ -1,0 +1,257 @@
+"""`DataLoader`: a short pipeline of bounded stages: plan, load a window, gather a batch, finish it, hand it over.
+
+The plan is pure (recordio.reader.order); windows are loaded one ahead; batches are finished by threads when there are
+workers. What a batch holds never depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from recordio.errors import SchemaError
+from recordio.reader.dataset import ShardDataset
+from recordio.reader.order import Samples, Step
+from recordio.reader.store import Store
+from recordio.reader.window import Arena, load_window
+from recordio.schema import Columns
+
+SHUFFLE_WINDOW_BYTES = 64 << 20
+SEQUENTIAL_WINDOW_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderOptions:
+    """What a loader does with a dataset; see DataLoader."""
+
+    batch_size: int
+    shuffle: bool
+    num_workers: int
+    drop_last: bool
+    prefetch_factor: int
+    seed: int
+    window_bytes: int | None
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1), ("window_bytes", 1)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
+            raise SchemaError(f"seed is {self.seed!r}: expected a whole number from 0 to 2^64 - 1")
+
+
+class DataLoader:
+    """Batches of a dataset, as dicts of columns.
+
+    Every `iter()` is the next epoch, from 0, unless `set_epoch` says which. A shuffled epoch is a pure function of the
+    dataset, the seed and the epoch; the number of workers changes nothing but the speed.
+
+    Args:
+        dataset: a ShardDataset or a view of one.
+        batch_size: samples a batch; the last batch of an epoch may be smaller.
+        shuffle: mix the samples anew each epoch: blocks over the whole dataset, samples within windows of blocks.
+        num_workers: threads that load, decode and finish batches ahead; 0 does it all in the caller's thread.
+        drop_last: leave out a last batch that is not full.
+        collate_fn: makes a batch of a list of samples; the columns of the samples if None.
+        prefetch_factor: batches made ahead, for each worker.
+        seed: the seed of the shuffling.
+        window_bytes: how much is mixed at a time, in bytes before coding; 64 MiB if None. A window as large as the dataset
+            is a uniform shuffle.
+    """
+
+    def __init__(
+        self,
+        dataset: ShardDataset,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        *,
+        num_workers: int = 0,
+        drop_last: bool = False,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        prefetch_factor: int = 2,
+        seed: int = 0,
+        window_bytes: int | None = None,
+    ) -> None:
+        if not isinstance(dataset, ShardDataset):
+            raise SchemaError(f"expected a ShardDataset, got {type(dataset).__name__}")
+        self.dataset = dataset
+        self.options = LoaderOptions(batch_size, shuffle, num_workers, drop_last, prefetch_factor, seed, window_bytes)
+        self._collate = collate_fn
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        n, size = len(self.dataset), self.options.batch_size
+        return n // size if self.options.drop_last else -(-n // size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch of the next `iter()`."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        return self._batches(self._steps(epoch))
+
+    def _steps(self, epoch: int) -> Iterator[Step]:
+        store, options, numbers = self.dataset.store, self.options, self.dataset.numbers
+        whole = isinstance(numbers, range) and numbers == range(store.samples)
+        chosen = None if whole else np.asarray(numbers, np.int64)
+        samples = Samples(store.block_first, store.block_nbytes, chosen)
+        if options.shuffle:
+            return samples.shuffled(options.window_bytes or SHUFFLE_WINDOW_BYTES, options.seed, epoch)
+        return samples.in_order(options.window_bytes or SEQUENTIAL_WINDOW_BYTES)
+
+    def _batches(self, steps: Iterator[Step]) -> Iterator[Any]:
+        """Makes batches in order, as many ahead as the workers have room for."""
+        workers = self.options.num_workers
+        pool = ThreadPoolExecutor(workers, "recordio-loader") if workers else Inline()
+        room = workers * self.options.prefetch_factor
+        ahead: deque[Task] = deque()
+        try:
+            for parts in self._plan(steps, pool):
+                ahead.append(pool.submit(self._make, parts))
+                for part in parts:
+                    part.window.users.append(ahead[-1])
+                if len(ahead) > room:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _plan(self, steps: Iterator[Step], pool: ThreadPoolExecutor | Inline) -> Iterator[list[Part]]:
+        """The parts of each batch. Windows are loaded as they come up, one ahead where there are workers."""
+        size, carried = self.options.batch_size, []
+        for window in Windows(self.dataset.store, steps, pool, ahead=min(1, self.options.num_workers)):
+            begin = 0
+            while begin < len(window):
+                end = min(len(window), begin + size - sum(map(len, carried)))
+                carried.append(Part(window, begin, end))
+                if sum(map(len, carried)) == size:
+                    yield carried
+                    carried = []
+                begin = end
+            if carried:
+                carried[-1].settle(pool)
+        if carried and not self.options.drop_last:
+            yield carried
+
+    def _make(self, parts: Sequence[Part]) -> Any:
+        columns, n = _join([part.take() for part in parts]), sum(len(part) for part in parts)
+        if self._collate is None:
+            return self.dataset.finish(columns, n)
+        return self._collate(self.dataset.finish_samples(columns, n))
+
+
+class Task(Protocol):
+    """Work that was handed to a pool."""
+
+    def result(self) -> Any: ...
+    def done(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task that was done as it was handed in."""
+
+    value: Any
+
+    def result(self) -> Any:
+        return self.value
+
+    def done(self) -> bool:
+        return True
+
+
+class Inline:
+    """A pool without threads."""
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Done:
+        return Done(function(*args))
+
+    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class LoadingWindow:
+    """A window of the epoch on its way into memory, and the tasks that read from it."""
+
+    step: Step
+    arena: Arena
+    task: Task
+    users: list[Task] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.step.slot)
+
+
+class Windows:
+    """The windows of an epoch in order, loaded by a pool; at most `ahead` beyond the one that was given last."""
+
+    def __init__(self, store: Store, steps: Iterator[Step], pool: ThreadPoolExecutor | Inline, ahead: int) -> None:
+        self._store, self._steps, self._pool, self._ahead = store, steps, pool, ahead
+        self._loading: deque[LoadingWindow] = deque()
+        self._given: list[LoadingWindow] = []
+
+    def __iter__(self) -> Iterator[LoadingWindow]:
+        while True:
+            while len(self._loading) <= self._ahead and (step := next(self._steps, None)):
+                arena = self._free_arena()
+                self._loading.append(LoadingWindow(step, arena, self._pool.submit(load_window, self._store, step.blocks, arena)))
+            if not self._loading:
+                return
+            self._given.append(self._loading.popleft())
+            yield self._given[-1]
+
+    def _free_arena(self) -> Arena:
+        """The arena of a window whose users are all done: what they took is a copy. Else a new one."""
+        for window in self._given:
+            if window.task.done() and all(user.done() for user in window.users):
+                self._given.remove(window)
+                return window.arena
+        return Arena()
+
+
+@dataclass(slots=True)
+class Part:
+    """Some samples of a window, for one batch."""
+
+    window: LoadingWindow
+    begin: int
+    end: int
+    task: Task | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+    def settle(self, pool: ThreadPoolExecutor | Inline) -> None:
+        """Takes the samples now: the batch will be complete only when the next window is there."""
+        if self.task is None:
+            self.task = pool.submit(self._take)
+            self.window.users.append(self.task)
+
+    def take(self) -> Columns:
+        return self.task.result() if self.task is not None else self._take()
+
+    def _take(self) -> Columns:
+        step, window = self.window.step, self.window.task.result()
+        return window.take(step.slot[self.begin : self.end], step.row[self.begin : self.end])  # type: ignore[no-any-return]
+
+
+def _join(parts: list[Columns]) -> Columns:
+    """The columns of a batch from those of its parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _concatenate(parts: list[Any]) -> Any:
+    if isinstance(parts[0], list):
+        return [value for part in parts for value in part]
+    return (np.ma if isinstance(parts[0], np.ma.MaskedArray) else np).concatenate(parts)

@@ -1,0 +1,214 @@
+"""The dataset as blocks: its manifest, a bounded number of open shards, a bounded cache of decoded pages, and windows.
+
+Nothing here knows about order, views or batches. Samples and blocks are numbered through the whole dataset.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
+from recordio.layout import MAX_MANIFEST_NBYTES
+from recordio.manifest import FILE_NAME, Manifest
+from recordio.page import Indices, Pages, pages
+from recordio.reader.shard import Shard, Verify, check_footer, scatter
+from recordio.reader.storage import Storage
+from recordio.schema import Columns
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a dataset is read.
+
+    Attributes:
+        fields: the fields to read, None for all of them.
+        verify: "first" checks a page the first time this process touches it, "always" each time, "never" not at all.
+        io: "mmap" reads from memory maps, "pread" with positioned reads: slower, but a file that is cut while it is
+            read gives an error where a map would kill the process; for network disks.
+        cache_bytes: decoded pages kept for random access, at most.
+        max_open_shards: shards open at a time, at most.
+    """
+
+    fields: tuple[str, ...] | None = None
+    verify: Verify = "first"
+    io: Literal["mmap", "pread"] = "mmap"
+    cache_bytes: int = 128 << 20
+    max_open_shards: int = 256
+
+    def __post_init__(self) -> None:
+        if self.verify not in ("first", "always", "never"):
+            raise SchemaError(f"unknown verify {self.verify!r}: expected 'first', 'always' or 'never'")
+        if self.io not in ("mmap", "pread"):
+            raise SchemaError(f"unknown io {self.io!r}: expected 'mmap' or 'pread'")
+        if self.cache_bytes < 0 or self.max_open_shards < 1:
+            raise SchemaError("cache_bytes must not be negative, max_open_shards at least 1")
+
+
+class PageCache:
+    """Decoded pages, the least recently used going first. Safe for threads."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._room = nbytes
+        self._pages: OrderedDict[tuple[int, int, int], Pages] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, key: tuple[int, int, int], make: Callable[[], Pages]) -> Pages:
+        """The page of this key, made if it is not there."""
+        with self._lock:
+            if key in self._pages:
+                self._pages.move_to_end(key)
+                return self._pages[key]
+        page = make()
+        with self._lock:
+            if key not in self._pages:
+                self._pages[key] = page
+                self._room -= page.nbytes
+            while self._room < 0 and len(self._pages) > 1:
+                self._room += self._pages.popitem(last=False)[1].nbytes
+        return page
+
+
+def read_manifest(storage: Storage, place: str) -> tuple[Manifest, bytes]:
+    """The manifest and the digest of its bytes. Raises DatasetError where there is none, CorruptError."""
+    try:
+        file = storage.open(FILE_NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatasetError(f"not a recordio dataset: there is no {FILE_NAME}").at(file=place) from None
+    data = file.read(0, min(file.nbytes, MAX_MANIFEST_NBYTES + 1))
+    file.close()
+    try:
+        return Manifest.decode(data), Manifest.digest(data)
+    except RecordIOError as error:
+        raise error.at(file=os.path.join(place, FILE_NAME))
+
+
+def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
+    """What is wrong with the shards of a manifest, as far as their lengths and last bytes tell."""
+    problems: list[RecordIOError] = []
+    for entry in manifest.shards:
+        try:
+            file = storage.open(entry.name)
+            check_footer(file, entry, manifest.dataset_id)
+            file.close()
+        except FileNotFoundError:
+            problems.append(CorruptError("the shard is missing").at(file=entry.name))
+        except RecordIOError as error:
+            problems.append(error)
+    return problems
+
+
+def refuse(problems: Sequence[RecordIOError], place: str) -> None:
+    """Raises CorruptError naming every problem, if there is any."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise CorruptError(f"{len(problems)} shards are not what the manifest says: {lines}\n").at(file=place)
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+@dataclass(eq=False)
+class Store:
+    """An open dataset. Opens shards when they are needed; safe for threads, and after a fork."""
+
+    storage: Storage
+    manifest: Manifest
+    options: ReadOptions
+    manifest_digest: bytes
+    shards: dict[int, Shard] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        names = list(self.manifest.schema)
+        self.schema = self.manifest.schema.select(self.options.fields or names)
+        self.columns = [names.index(name) for name in self.schema]
+        self.first = [0, *np.cumsum([entry.samples for entry in self.manifest.shards], dtype=np.int64).tolist()]
+        self.samples: int = self.first[-1]
+        self._first = np.array(self.first, np.int64)
+        self.restart()
+        _stores.add(self)
+
+    def restart(self) -> None:
+        """Forgets every open thing; they are opened anew when needed. A forked child begins so."""
+        self.shards = {}
+        self._cache = PageCache(self.options.cache_bytes)
+        self._lock = threading.Lock()
+
+    @cached_property
+    def block_first(self) -> Indices:
+        """int64 (blocks + 1,): the number of each block's first sample; the last is the number of samples."""
+        counts = [entry.block_samples() for entry in self.manifest.shards]
+        return np.concatenate([[0], np.cumsum(np.concatenate([[], *counts]), dtype=np.int64)])  # type: ignore[arg-type]
+
+    @cached_property
+    def block_nbytes(self) -> Indices:
+        """int64 (blocks,): about what each block takes in memory, from the mean of its shard."""
+        means = [entry.content_nbytes / max(1, entry.samples) for entry in self.manifest.shards]
+        samples = np.diff(self.block_first)
+        return (samples * np.repeat(means, [entry.blocks for entry in self.manifest.shards])).astype(np.int64)
+
+    @cached_property
+    def shard_block(self) -> Indices:
+        """int64 (shards + 1,): the number of each shard's first block."""
+        return np.concatenate([[0], np.cumsum([entry.blocks for entry in self.manifest.shards], dtype=np.int64)])
+
+    def shard(self, number: int) -> Shard:
+        """The open shard at this place in the manifest."""
+        shard = self.shards.get(number)
+        if shard is not None:
+            return shard
+        with self._lock:
+            return self.shards.get(number) or self._open(number)
+
+    def _open(self, number: int) -> Shard:
+        entry = self.manifest.shards[number]
+        while len(self.shards) >= self.options.max_open_shards:
+            self.shards.pop(next(iter(self.shards)))  # who still reads from it keeps it open
+        try:
+            file = self.storage.open(entry.name)
+        except FileNotFoundError:
+            raise CorruptError("the shard is missing").at(file=entry.name) from None
+        options = self.options
+        shard = Shard(file, entry, self.manifest, self.columns, options.verify, options.io == "mmap", self._cache)
+        self.shards[number] = shard
+        return shard
+
+    def sample(self, number: int) -> dict[str, Any]:
+        """One sample, 0 <= number < samples; images as they are stored."""
+        at = bisect_right(self.first, number) - 1
+        shard = self.shards.get(at) or self.shard(at)
+        number -= self.first[at]
+        block = bisect_right(shard.first, number) - 1
+        return shard.sample(number - shard.first[block], block)
+
+    def take(self, numbers: Indices) -> Columns:
+        """Any samples as columns, in the order asked for; images as they are stored."""
+        if len(self.first) == 2:
+            return self._take_from(0, numbers)
+        at = np.searchsorted(self._first, numbers, side="right") - 1
+        order = np.argsort(at, kind="stable")
+        here, starts = np.unique(at[order], return_index=True)
+        groups = np.split(order, starts[1:])
+        parts = [self._take_from(s, numbers[g] - self._first[s]) for s, g in zip(here.tolist(), groups, strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return {name: pages(kind, b"", numbers, numbers).take(numbers, numbers) for name, kind in self.schema.items()}
+        return {name: scatter([part[name] for part in parts], order) for name in self.schema}
+
+    def _take_from(self, number: int, rows: Indices) -> Columns:
+        shard = self.shard(number)
+        block = np.searchsorted(shard.index.first, rows, side="right") - 1
+        row = rows - shard.index.first[block]
+        return {name: shard.take(column, block, row) for name, column in zip(self.schema, self.columns, strict=True)}

@@ -1,0 +1,127 @@
+"""The codecs of a page: a closed registry of numbers, and the rule that says which pages are worth coding.
+
+0 is plain, 1 is zstd (RFC 8878, one frame that states its content size). A decoder is told how many bytes to expect and
+allocates no more than that, whatever the frame claims.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+import zstandard
+
+from recordio.checksum import Buffer
+from recordio.errors import CorruptError, SchemaError
+from recordio.layout import MAX_CODED_PAGE_NBYTES
+
+_MIN_WINDOW_NBYTES = 1 << 10  # a zstd window is never smaller
+
+
+class Codec(IntEnum):
+    PLAIN = 0
+    ZSTD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How a writer codes pages.
+
+    A page that coding makes smaller by less than `saving` is stored plain. After a few pages in a row that did not pay,
+    only one page in sixteen is tried. The rule looks at sizes alone, never at a clock: same input, same bytes.
+    """
+
+    codec: Codec
+    level: int = 3
+    saving: float = 1 / 16
+
+    @classmethod
+    def parse(cls, text: str | None) -> Self:
+        """From None, "none", "auto", "zstd" or "zstd:LEVEL". Raises SchemaError."""
+        if text in (None, "none"):
+            return cls(Codec.PLAIN)
+        if text == "auto":
+            return cls(Codec.ZSTD, saving=1 / 5)
+        name, _, level = str(text).partition(":")
+        if name == "zstd" and (not level or level.lstrip("-").isdecimal() and -50 <= int(level) <= 22):
+            return cls(Codec.ZSTD, int(level or 3))
+        raise SchemaError(f"unknown compression {text!r}: expected None, 'auto', 'zstd' or 'zstd:LEVEL' (1 to 22)")
+
+
+class PageCoder:
+    """Codes the pages of one field of one shard by one Compression."""
+
+    _PATIENCE, _EVERY = 4, 16
+
+    def __init__(self, compression: Compression) -> None:
+        self._compression = compression
+        self._zstd = zstandard.ZstdCompressor(level=compression.level)
+        self._misses = 0
+
+    def encode(self, content: Buffer) -> tuple[Codec, Buffer]:
+        """The codec that was chosen and the bytes to store."""
+        nbytes = len(content)
+        if self._compression.codec is Codec.PLAIN or not 0 < nbytes <= MAX_CODED_PAGE_NBYTES or self._resting():
+            return Codec.PLAIN, content
+        coded = self._zstd.compress(content)
+        if len(coded) > nbytes * (1 - self._compression.saving):
+            self._misses += 1
+            return Codec.PLAIN, content
+        self._misses = 0
+        return Codec.ZSTD, coded
+
+    def _resting(self) -> bool:
+        if self._misses < self._PATIENCE or (self._misses - self._PATIENCE) % self._EVERY == self._EVERY - 1:
+            return False
+        self._misses += 1
+        return True
+
+
+_decompressors = threading.local()  # a zstd context must not be shared between threads
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    try:
+        found: zstandard.ZstdDecompressor = _decompressors.zstd
+    except AttributeError:
+        found = _decompressors.zstd = zstandard.ZstdDecompressor(max_window_size=MAX_CODED_PAGE_NBYTES)
+    return found
+
+
+def _check_frame(frame: Buffer, nbytes: int) -> None:
+    """What the frame will ask for is what the index says, before anything is allocated."""
+    try:
+        claim = zstandard.get_frame_parameters(frame)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"not a zstd frame: {error}") from error
+    if claim.content_size != nbytes or claim.window_size > max(nbytes, _MIN_WINDOW_NBYTES):
+        raise CorruptError(
+            f"zstd frame of {claim.content_size} bytes with a window of {claim.window_size}, expected {nbytes} bytes"
+        )
+
+
+def decode(frame: Buffer, nbytes: int) -> bytes:
+    """The `nbytes` bytes of a zstd frame. Raises CorruptError."""
+    _check_frame(frame, nbytes)
+    try:
+        out = _decompressor().decompress(frame, max_output_size=nbytes, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"zstd frame is damaged: {error}") from error
+    if len(out) != nbytes:
+        raise CorruptError(f"zstd frame gave {len(out)} bytes, expected {nbytes}")
+    return out
+
+
+def decode_into(frame: Buffer, target: memoryview) -> None:
+    """Fills `target` with the content of a zstd frame. Raises CorruptError; the target's bytes are then undefined."""
+    _check_frame(frame, len(target))
+    try:
+        with _decompressor().stream_reader(frame) as reader:
+            count = reader.readinto(target)
+            rest = reader.read(1)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"zstd frame is damaged: {error}") from error
+    if count != len(target) or rest:
+        raise CorruptError(f"zstd frame gave {count}{'+' if rest else ''} bytes, expected {len(target)}")

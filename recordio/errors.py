@@ -1,0 +1,99 @@
+"""Every error that recordio raises, by cause.
+
+    RecordIOError
+    +-- CorruptError            the bytes are not what was written
+    +-- UnsupportedError        the bytes are good, but this version cannot read them
+    +-- SchemaError             a schema is wrong, or a sample or a request does not fit it
+    +-- DatasetError            the folder is not a dataset, or is not free to become one
+    +-- SourceError             an input of a conversion cannot be read
+    +-- DecodeError             an image's bytes cannot be decoded
+    +-- StorageError            the operating system refused a read or a write
+    +-- MissingPackageError     an optional package is not installed
+
+A message says the fault, then the place. The place is added once, by the code that knows it, with `at()`:
+`page checksum mismatch: stored 0x1a.., computed 0x99.. - shard-00003.rio, block 17, field 'image', byte 1048576`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a fault lies. What is not known is None."""
+
+    file: str | None = None
+    block: int | None = None
+    field: str | None = None
+    sample: int | str | None = None
+    byte: int | None = None
+
+    def __str__(self) -> str:
+        words = {name: getattr(self, name) for name in self.__slots__}
+        parts = [
+            str(value) if name == "file" else f"{name} {value!r}"
+            for name, value in words.items()
+            if value is not None
+        ]
+        return ", ".join(parts)
+
+
+class RecordIOError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        fault: what is wrong, in one line.
+        place: where it is.
+    """
+
+    def __init__(self, fault: str, place: Place | None = None) -> None:
+        super().__init__(fault)
+        self.fault = fault
+        self.place = place or Place()
+
+    def at(self, **where: Any) -> Self:
+        """Fills in what the place does not say yet; what it says already stays."""
+        known = {f.name for f in fields(Place) if getattr(self.place, f.name) is not None}
+        self.place = replace(self.place, **{k: v for k, v in where.items() if k not in known})
+        return self
+
+    def __str__(self) -> str:
+        where = str(self.place)
+        return f"{self.fault} - {where}" if where else self.fault
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.fault, self.place)
+
+
+class CorruptError(RecordIOError):
+    """The bytes are not what was written: damaged, cut, mixed up or forged."""
+
+
+class UnsupportedError(RecordIOError):
+    """The bytes are good, but need a feature or a version that this reader does not have."""
+
+
+class SchemaError(RecordIOError, ValueError):
+    """A schema is wrong, or a sample, a field name or an argument does not fit it."""
+
+
+class DatasetError(RecordIOError):
+    """The folder is not a dataset, or is not free to become one."""
+
+
+class SourceError(RecordIOError):
+    """An input of a conversion cannot be read or understood."""
+
+
+class DecodeError(RecordIOError):
+    """The bytes of an image cannot be decoded."""
+
+
+class StorageError(RecordIOError, OSError):
+    """The operating system refused a read or a write; the cause is chained."""
+
+
+class MissingPackageError(RecordIOError, ImportError):
+    """An optional package is not installed; the message names the `pip install` that helps."""

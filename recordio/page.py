@@ -1,0 +1,211 @@
+"""A page: the values of one field for the samples of one block.
+
+    fixed    := validity? value*            `row_nbytes` bytes a sample, C order
+    variable := validity? offset* bytes     samples + 1 offsets (u64, from 0, never falling), then the values' bytes
+    validity := one bit a sample, least significant first, 1 = present; only for optional fields; padded to ALIGNMENT
+
+`encode_page` stands above `Pages`, which reads any number of pages of a field that lie in one buffer: a mapped shard, a
+window's arena, or one decoded page. A gather over all of them is a handful of NumPy calls, whatever their number.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from mmap import mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.checksum import Buffer
+from recordio.errors import CorruptError
+from recordio.layout import padded
+from recordio.schema import Bytes, Field, Image, Scalar, Text
+
+Indices = npt.NDArray[np.int64]
+Packed = Sequence[bytes | None]
+
+_GATHER_LIMIT = 1 << 16  # a row as large as this costs more to copy than to find
+_OFFSET = np.dtype("<i8")  # offsets are u64 on disk; checked pages hold none over 2^63
+_OFFSET_PAIR = struct.Struct("<qq").unpack_from
+
+
+def encode_page(field: Field, parts: Sequence[Packed | memoryview]) -> Buffer:
+    """The content of a page, from lists of packed values (None where one is missing) and whole runs of fixed values.
+
+    A run that is the whole page comes back as it is, without a copy.
+    """
+    if len(parts) == 1 and isinstance(parts[0], memoryview):
+        return parts[0]
+    out: list[Buffer] = []
+    if field.optional:
+        values = [value for part in parts for value in part]
+        out.append(_encode_validity(values))
+        empty = bytes(field.row_nbytes or 0)
+        parts = [[empty if value is None else value for value in values]]
+    if field.row_nbytes is None:
+        lengths = np.fromiter(chain([0], *(map(len, part) for part in parts)), "<u8")  # type: ignore[arg-type]
+        out.append(lengths.cumsum().tobytes())
+    for part in parts:
+        out.extend([part] if isinstance(part, memoryview) else part)  # type: ignore[list-item]
+    return b"".join(out)
+
+
+def _encode_validity(values: Sequence[object]) -> bytes:
+    bits = np.packbits([value is not None for value in values], bitorder="little").tobytes()
+    return bits + bytes(validity_nbytes(len(values)) - len(bits))
+
+
+def validity_nbytes(samples: Any) -> Any:
+    """Bytes of the validity bitmap of that many samples, padding included; for numbers and arrays."""
+    return padded(-(-samples // 8))
+
+
+def least_nbytes(field: Field, samples: Any) -> Any:
+    """Bytes of a page of that many samples: all of them if the field is fixed, the least possible if it is variable."""
+    body = samples * field.row_nbytes if field.row_nbytes is not None else 8 * (samples + 1)
+    return body + (validity_nbytes(samples) if field.optional else 0)
+
+
+def check_page(field: Field, samples: int, content: Buffer) -> None:
+    """What the checksum cannot say: the offsets stay inside the page and never fall. Raises CorruptError.
+
+    A fixed page has nothing left to check: the index has compared its size already.
+    """
+    if field.row_nbytes is not None:
+        return
+    start = validity_nbytes(samples) if field.optional else 0
+    offsets = np.frombuffer(content, _OFFSET, samples + 1, start)
+    room = len(content) - start - 8 * (samples + 1)
+    if offsets[0] != 0 or offsets[-1] != room or (offsets[1:] < offsets[:-1]).any():
+        raise CorruptError(f"page offsets are not in order from 0 to {room}")
+
+
+class Pages:
+    """Pages of one field in one buffer, all checked before.
+
+    Args:
+        field: the field.
+        buffer: what holds the pages; a slice of it is `bytes`.
+        starts: int64 (pages,), where the content of each page begins in the buffer.
+        samples: int64 (pages,), the samples of each page.
+    """
+
+    def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
+        self._field = field
+        self._buffer = buffer
+        self._starts = starts
+        self._bodies = starts + validity_nbytes(samples) if field.optional else starts
+        self._bytes = _overlapping(buffer, np.dtype(np.uint8), ())
+        self._body = self._bodies.tolist()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole buffer."""
+        return len(self._buffer)
+
+    def take(self, page: Indices, row: Indices) -> Any:
+        """The column of the values at (page, row), each int64 (n,). Arrays for fixed fields, lists for variable ones."""
+        values = self._take(page, row)
+        if not self._field.optional:
+            return values
+        present = self._present(page, row)
+        if isinstance(values, list):
+            return [value if ok else None for value, ok in zip(values, present.tolist(), strict=True)]
+        missing = np.broadcast_to(~present.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
+        return np.ma.MaskedArray(values, missing.copy())
+
+    def get(self, page: int, row: int) -> Any:
+        """One value: a NumPy scalar or array, str, bytes, or an object; None if it is missing."""
+        if self._field.optional and not self._bytes[self._starts[page] + (row >> 3)] >> (row & 7) & 1:
+            return None
+        return self._get(page, row)
+
+    def _present(self, page: Indices, row: Indices) -> npt.NDArray[np.bool_]:
+        return (self._bytes[self._starts[page] + (row >> 3)] >> (row & 7).astype(np.uint8) & 1).astype(bool)
+
+    def _take(self, page: Indices, row: Indices) -> Any:
+        raise NotImplementedError
+
+    def _get(self, page: int, row: int) -> Any:
+        raise NotImplementedError
+
+
+def _overlapping(buffer: bytes | mmap, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An array whose item p is the value that begins at byte p of the buffer: reading at any byte is indexing."""
+    inner = np.empty(shape, dtype).strides
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return np.ndarray((max(0, len(buffer) - nbytes + 1), *shape), dtype, buffer, strides=(1, *inner))
+
+
+class FixedPages(Pages):
+    """Values of one size: item p of the overlapping view is the value at byte p."""
+
+    def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
+        super().__init__(field, buffer, starts, samples)
+        self._nbytes = field.row_nbytes or 0
+        self._dtype: np.dtype[Any] = field.dtype  # type: ignore[attr-defined]
+        self._shape: tuple[int, ...] = field.shape  # type: ignore[attr-defined]
+        self._scalar = isinstance(field, Scalar)
+        self._gathers = 0 < self._nbytes < _GATHER_LIMIT
+        self._at = _overlapping(buffer, self._dtype, self._shape) if self._gathers else None
+        self._raw = self._at
+        if self._gathers and not self._scalar:
+            self._raw = _overlapping(buffer, np.dtype((np.void, self._nbytes)), ())
+
+    def _take(self, page: Indices, row: Indices) -> npt.NDArray[Any]:
+        at = self._bodies[page] + row * self._nbytes
+        if self._raw is None:
+            return np.array([self._one(p) for p in at.tolist()], self._dtype).reshape(len(at), *self._shape)
+        values = self._raw[at]
+        return values if self._scalar else values.view(self._dtype).reshape(len(at), *self._shape)
+
+    def _get(self, page: int, row: int) -> Any:
+        at = self._body[page] + row * self._nbytes
+        if self._scalar:
+            return self._at[at]  # type: ignore[index]
+        return self._one(at).copy()
+
+    def _one(self, at: int) -> npt.NDArray[Any]:
+        if self._at is not None:
+            return self._at[at]  # type: ignore[no-any-return]
+        return np.ndarray(self._shape, self._dtype, self._buffer, at)
+
+
+class VariablePages(Pages):
+    """Values of any size, found through the offsets at the head of each page."""
+
+    def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
+        super().__init__(field, buffer, starts, samples)
+        self._offset = _overlapping(buffer, _OFFSET, ())
+        self._data = self._bodies + 8 * (samples + 1)
+        self._first = self._data.tolist()
+        self._text = isinstance(field, Text)
+        self._raw = isinstance(field, (Bytes, Image)) and getattr(field, "encoded", True)
+
+    def _take(self, page: Indices, row: Indices) -> list[Any]:
+        at, first, buffer = self._bodies[page] + 8 * row, self._data[page], self._buffer
+        begins, ends = (first + self._offset[at]).tolist(), (first + self._offset[at + 8]).tolist()
+        if self._raw:
+            return [buffer[a:b] for a, b in zip(begins, ends, strict=True)]
+        if self._text:
+            try:
+                return [buffer[a:b].decode() for a, b in zip(begins, ends, strict=True)]
+            except UnicodeDecodeError as error:
+                raise CorruptError(f"text is not UTF-8: {error}") from error
+        unpack = self._field.unpack
+        present = self._present(page, row).tolist() if self._field.optional else [True] * len(begins)
+        return [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
+
+    def _get(self, page: int, row: int) -> Any:
+        at, first = self._body[page] + 8 * row, self._first[page]
+        begin, end = _OFFSET_PAIR(self._buffer, at)
+        return self._field.unpack(self._buffer[first + begin : first + end])
+
+
+def pages(field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> Pages:
+    """The reader of that field's pages."""
+    kind = VariablePages if field.row_nbytes is None else FixedPages
+    return kind(field, buffer, starts, samples)

@@ -1,0 +1,237 @@
+"""Samples become blocks: values are packed and checked, collected, and cut where a block is full.
+
+Where a block is cut depends on the samples alone, not on whether they came one by one or in columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from recordio.errors import SchemaError
+from recordio.page import Indices, Packed
+from recordio.schema import Field, Sample, Schema
+
+MAX_BLOCK_ROWS = 1 << 16
+
+Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
+
+
+class Packer:
+    """Turns samples and columns into packed bytes. A sample that does not fit changes nothing and is named."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._names = tuple(schema)
+        self._packs = [_optional(field) if field.optional else field.packer() for field in schema.values()]
+        self._any_optional = any(field.optional for field in schema.values())
+
+    def pack(self, sample: Sample) -> list[bytes | None]:
+        """One sample. Raises SchemaError with the field's name."""
+        try:
+            if self._any_optional:
+                found = sum(name in sample for name in self._names)
+                values = [sample.get(name) for name in self._names]
+            else:
+                found = len(self._names)
+                values = [sample[name] for name in self._names]
+            if found != len(sample):
+                self._refuse_names(sample)
+            return [pack(value) for pack, value in zip(self._packs, values, strict=True)]
+        except (KeyError, TypeError, AttributeError, SchemaError) as error:
+            self._explain(sample, error)
+
+    def _refuse_names(self, sample: Sample) -> None:
+        missing = [n for n, field in self._schema.items() if n not in sample and not field.optional]
+        extra = [name for name in sample if name not in self._schema.fields]
+        if missing or extra:
+            words = [f"{what} {', '.join(map(repr, names))}" for what, names in (("missing", missing), ("unknown", extra)) if names]
+            raise SchemaError(f"the sample's fields do not match the schema: {'; '.join(words)}")
+
+    def _explain(self, sample: Sample, error: Exception) -> NoReturn:
+        """Finds the field at fault; only ever called for a sample that failed."""
+        if not isinstance(sample, Mapping):
+            raise SchemaError(f"a sample is a dict, not {type(sample).__name__}") from error
+        self._refuse_names(sample)
+        for name, pack in zip(self._names, self._packs, strict=True):
+            try:
+                pack(sample.get(name))  # type: ignore[no-untyped-call]
+            except SchemaError as cause:
+                raise cause.at(field=name) from None
+        raise error
+
+    def pack_columns(self, columns: Mapping[str, Any]) -> tuple[int, list[Column]]:
+        """Whole columns: the number of samples, and one packed column a field. Raises SchemaError."""
+        if not isinstance(columns, Mapping):
+            raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
+        full = {name: columns[name] for name in columns if name in self._schema.fields}
+        lengths = {name: len(column) for name, column in columns.items()}
+        samples = next(iter(lengths.values()), 0)
+        if set(lengths.values()) - {samples}:
+            raise SchemaError(f"the columns differ in length: {lengths}")
+        self._refuse_names(columns)
+        packed = []
+        for (name, field), pack in zip(self._schema.items(), self._packs, strict=True):
+            packed.append(_pack_column(name, field, pack, full.get(name, [None] * samples)))
+        return samples, packed
+
+
+def _optional(field: Field) -> Any:
+    pack = field.packer()
+    return lambda value: None if value is None else pack(value)
+
+
+def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
+    if field.row_nbytes is not None and not field.optional and hasattr(field, "batch"):
+        try:
+            array = field.batch(column)
+        except SchemaError as error:
+            raise error.at(field=name)
+        return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+    if isinstance(column, np.ma.MaskedArray):
+        column = [None if gone else value for value, gone in zip(column.data, _row_mask(column), strict=True)]
+    out: list[bytes | None] = []
+    try:
+        out.extend(map(pack, column))
+    except SchemaError as error:
+        raise error.at(field=name, sample=len(out))
+    return out
+
+
+def _row_mask(column: np.ma.MaskedArray[Any, Any]) -> list[bool]:
+    mask = np.ma.getmaskarray(column)
+    return mask.reshape(len(mask), -1).any(1).tolist()  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class Segment:
+    """Packed samples: one column a field, and int64 (n,) the bytes of each sample."""
+
+    columns: list[Column]
+    sizes: Indices
+
+    def split(self, rows: int, row_nbytes: Sequence[int | None]) -> tuple[Segment, Segment]:
+        """The first `rows` samples and the others; nothing is copied."""
+        at = [rows * (n or 0) if isinstance(c, memoryview) else rows for c, n in zip(self.columns, row_nbytes, strict=True)]
+        head = Segment([c[:k] for c, k in zip(self.columns, at, strict=True)], self.sizes[:rows])
+        return head, Segment([c[k:] for c, k in zip(self.columns, at, strict=True)], self.sizes[rows:])
+
+    def keep(self) -> Segment:
+        """The same samples, owning their bytes: the caller's arrays may change after this."""
+        columns = [memoryview(bytes(c)) if isinstance(c, memoryview) else c for c in self.columns]
+        return Segment(columns, self.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class FullBlock:
+    """The packed values of one block: for each field, the parts that make its page."""
+
+    samples: int
+    fields: list[list[Column]]
+
+
+class BlockBuilder:
+    """Collects samples and hands them on in blocks.
+
+    A block aims at `block_bytes`. The first one of a shard sets how many samples a block holds; the next ones keep that
+    number while their bytes stay between half and twice the aim, so the blocks of most shards are one run of equals.
+    A sample that would take a block over twice the aim begins the next one.
+    """
+
+    def __init__(self, schema: Schema, block_bytes: int) -> None:
+        self._packer = Packer(schema)
+        self._row_nbytes = [field.row_nbytes for field in schema.values()]
+        self._aim = block_bytes
+        self._segments: list[Segment] = []
+        self._rows: list[list[bytes | None]] = []
+        self._sizes: list[int] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """A new shard begins: the number of samples a block is found anew."""
+        self._block_rows: int | None = None
+        self._waiting_nbytes = sum(self._sizes) + sum(int(segment.sizes.sum()) for segment in self._segments)
+
+    @property
+    def waiting(self) -> int:
+        """Samples that are in no block yet."""
+        return len(self._rows) + sum(len(segment.sizes) for segment in self._segments)
+
+    def add(self, sample: Sample) -> bool:
+        """Takes one sample; True when a block may be full. Raises SchemaError, and nothing was taken."""
+        packed = self._packer.pack(sample)
+        size = sum([len(value) for value in packed if value is not None])
+        self._rows.append(packed)
+        self._sizes.append(size)
+        self._waiting_nbytes += size
+        return self._waiting_nbytes >= self._aim // 2 or len(self._rows) >= MAX_BLOCK_ROWS
+
+    def add_columns(self, columns: Mapping[str, Any]) -> None:
+        """Takes whole columns; `keep` must follow before the caller's arrays change. Raises SchemaError."""
+        samples, packed = self._packer.pack_columns(columns)
+        if samples:
+            self._gather_rows()
+            self._segments.append(Segment(packed, self._sizes_of(samples, packed)))
+            self._waiting_nbytes += int(self._segments[-1].sizes.sum())
+
+    def take(self, most: int | None = None) -> FullBlock | None:
+        """The next full block, None while there is none. With `most`, that many samples are full as well."""
+        rows = self._cut(most)
+        return None if rows is None else self._take(rows)
+
+    def flush(self) -> FullBlock | None:
+        """What is left, as a last block; `take` has been called until it gave None."""
+        return self._take(self.waiting) if self.waiting else None
+
+    def keep(self) -> None:
+        """Owns all the bytes that wait."""
+        self._segments = [segment.keep() for segment in self._segments]
+
+    def _cut(self, most: int | None) -> int | None:
+        rows = self._block_rows or 1
+        least = self._aim // 2 if self._block_rows else self._aim
+        waiting = self.waiting
+        if (most is None or waiting < most) and waiting < MAX_BLOCK_ROWS and (
+            self._waiting_nbytes < least or waiting < rows and self._waiting_nbytes <= 2 * self._aim
+        ):
+            return None
+        self._gather_rows()
+        ends = np.cumsum(np.concatenate([segment.sizes for segment in self._segments]))
+        full = max(rows, int(np.searchsorted(ends, least)) + 1)
+        over = max(1, int(np.searchsorted(ends, 2 * self._aim, side="right")))
+        found = [n for n in (full, MAX_BLOCK_ROWS, most or full) if n <= waiting] + ([over] if over < waiting else [])
+        if found and min(found) != most:
+            self._block_rows = min(found)
+        return min(found, default=None)
+
+    def _gather_rows(self) -> None:
+        if self._rows:
+            columns: list[Column] = [list(column) for column in zip(*self._rows, strict=True)]
+            self._segments.append(Segment(columns, np.array(self._sizes, np.int64)))
+            self._rows, self._sizes = [], []
+
+    def _take(self, rows: int) -> FullBlock:
+        self._gather_rows()
+        taken: list[Segment] = []
+        left = rows
+        while left:
+            segment = self._segments.pop(0)
+            if len(segment.sizes) > left:
+                segment, rest = segment.split(left, self._row_nbytes)
+                self._segments.insert(0, rest)
+            taken.append(segment)
+            left -= len(segment.sizes)
+        self._waiting_nbytes -= sum(int(segment.sizes.sum()) for segment in taken)
+        return FullBlock(rows, [[segment.columns[i] for segment in taken] for i in range(len(self._row_nbytes))])
+
+    def _sizes_of(self, samples: int, columns: Sequence[Column]) -> Indices:
+        total = np.zeros(samples, np.int64)
+        for nbytes, column in zip(self._row_nbytes, columns, strict=True):
+            if isinstance(column, memoryview):
+                total += nbytes or 0
+            else:
+                total += np.fromiter((len(value) if value is not None else 0 for value in column), np.int64, samples)
+        return total

@@ -1,0 +1,246 @@
+"""`DatasetWriter`: samples in, a published dataset out, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from recordio.checksum import digest
+from recordio.errors import DatasetError, SchemaError
+from recordio.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
+from recordio.schema import Sample, Schema
+from recordio.shard import ShardHeader
+from recordio.writer.blocks import BlockBuilder, FullBlock
+from recordio.writer.publish import TEMPORARY, FolderLock, clear_remains, commit, read_manifest
+from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, ShardWriter, WriteOptions
+
+Mode = Literal["create", "append", "overwrite"]
+
+
+class DatasetWriter:
+    """Writes samples into shards and publishes them as a dataset.
+
+        with DatasetWriter("digits", metadata={"classes": names}) as writer:
+            for image, label in samples:
+                writer.write({"image": image, "label": label})
+
+    Nothing is visible before `close`, which leaving the `with` block calls; leaving it by an exception publishes nothing.
+    The same samples and options give the same bytes, whether they come by `write` or by `write_batch`.
+
+    Args:
+        path: the folder; it is made if need be.
+        schema: the fields; inferred from the first sample if None.
+        compression: None, "auto" (code what pays), "zstd" or "zstd:LEVEL".
+        shard_bytes: a shard ends with the block that reaches this length.
+        shard_samples: a shard ends at exactly this many samples, if it was not full before.
+        block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling.
+        metadata: a dict of anything JSON can say, given back by `ShardDataset.metadata`.
+        mode: "create" refuses a folder that holds a dataset, "append" adds to it, "overwrite" replaces it; in both a
+            reader sees the old dataset or the new one, never between.
+
+    Raises:
+        DatasetError: the folder is not free, or another writer is at work in it.
+        SchemaError: an argument or a sample does not fit; the sample was not taken, and writing can go on.
+        StorageError: the system refused; what was published before is untouched.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        schema: Schema | Mapping[str, Any] | None = None,
+        *,
+        compression: str | None = "auto",
+        shard_bytes: int = DEFAULT_SHARD_BYTES,
+        shard_samples: int | None = None,
+        block_bytes: int = DEFAULT_BLOCK_BYTES,
+        metadata: Mapping[str, Any] | None = None,
+        mode: Mode = "create",
+    ) -> None:
+        if mode not in ("create", "append", "overwrite"):
+            raise SchemaError(f"unknown mode {mode!r}: expected 'create', 'append' or 'overwrite'")
+        self._options = WriteOptions(compression, shard_bytes, shard_samples, block_bytes)
+        self._folder = Path(path)
+        self._schema = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
+        self._metadata = _plain(metadata) if metadata is not None else {}
+        self._dataset_id: bytes | None = None
+        self._shard: ShardWriter | None = None
+        self._builder: BlockBuilder | None = None
+        self._kept: list[ShardEntry] = []
+        self._finished: dict[Path, ShardEntry] = {}
+        self._written = 0
+        self._lock = FolderLock(self._folder)
+        self._open = True
+        try:
+            clear_remains(self._folder)
+            self._start(mode, metadata is not None)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _start(self, mode: Mode, new_metadata: bool) -> None:
+        old = read_manifest(self._folder)
+        if mode == "create":
+            self._require_free(old)
+        if mode == "append":
+            if old is None:
+                raise DatasetError("there is no dataset here to append to").at(file=os.fspath(self._folder))
+            if self._schema is not None and self._schema != old.schema:
+                raise SchemaError(f"the dataset has {old.schema}, not {self._schema}")
+            self._schema, self._dataset_id, self._kept = old.schema, old.dataset_id, list(old.shards)
+            self._metadata = self._metadata if new_metadata else dict(old.metadata)
+        self._number = 1 + max(_numbers(self._folder), default=-1)
+        if self._schema is not None:
+            self._builder = BlockBuilder(self._schema, self._options.block_bytes)
+
+    def _require_free(self, old: Manifest | None) -> None:
+        place = os.fspath(self._folder)
+        if old is not None:
+            raise DatasetError("there is a dataset here already; use mode='append' or mode='overwrite'").at(file=place)
+        if _numbers(self._folder):
+            raise DatasetError(
+                f"there are shards here but no {FILE_NAME}; move them away, or use mode='overwrite' to leave them aside"
+            ).at(file=place)
+
+    @property
+    def samples(self) -> int:
+        """How many samples this writer has taken."""
+        return self._written
+
+    def write(self, sample: Sample) -> None:
+        """Takes one sample, a dict of every field; an optional one may be left out or None.
+
+        Raises:
+            SchemaError: the sample does not fit: the message names the field, the sample, what was expected and got.
+        """
+        builder = self._builder or self._begin(sample)
+        try:
+            full = builder.add(sample)
+        except SchemaError as error:
+            raise error.at(sample=self._written)
+        self._written += 1
+        if full or self._options.shard_samples is not None:
+            self._write_blocks(builder)
+
+    def write_batch(self, columns: Mapping[str, Any]) -> None:
+        """Takes many samples as columns: arrays (n, *shape) for fixed fields, sequences of n values for any field.
+
+        Far faster than `write` for arrays. Raises SchemaError as `write` does; then nothing of the batch was taken.
+        """
+        builder = self._builder or self._begin({name: column[0] for name, column in columns.items()})
+        before = builder.waiting
+        try:
+            builder.add_columns(columns)
+        except SchemaError as error:
+            inside = error.place.sample
+            error.place = type(error.place)(field=error.place.field)
+            raise error.at(sample=self._written + (inside if isinstance(inside, int) else 0))
+        self._written += builder.waiting - before
+        self._write_blocks(builder)
+        builder.keep()
+
+    def close(self) -> None:
+        """Publishes. After this the dataset can be read. A second call does nothing."""
+        if not self._open:
+            return
+        try:
+            self._finish_all()
+            manifest = Manifest(
+                self._identity(b""), self._require_schema(), self._metadata, [*self._kept, *self._finished.values()]
+            )
+            commit(self._folder, manifest, {path: entry.name for path, entry in self._finished.items()})
+            self._finished = {}
+        finally:
+            self._leave()
+
+    def abort(self) -> None:
+        """Publishes nothing and removes what was written."""
+        self._leave()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _begin(self, sample: Sample) -> BlockBuilder:
+        if not self._open:
+            raise DatasetError("the writer is closed").at(file=os.fspath(self._folder))
+        self._schema = Schema.infer(sample)
+        self._builder = BlockBuilder(self._schema, self._options.block_bytes)
+        return self._builder
+
+    def _require_schema(self) -> Schema:
+        if self._schema is None:
+            raise SchemaError("no sample was written and no schema given: an empty dataset needs one")
+        return self._schema
+
+    def _identity(self, first: bytes) -> bytes:
+        """The dataset's id: 16 bytes from its schema and first samples, so that the same input gives the same bytes."""
+        if self._dataset_id is None:
+            schema = json.dumps(self._require_schema().to_json()).encode()
+            self._dataset_id = digest([schema, first])
+        return self._dataset_id
+
+    def _write_blocks(self, builder: BlockBuilder) -> None:
+        while block := builder.take(self._room()):
+            self._write_block(block, builder)
+
+    def _room(self) -> int | None:
+        """Samples that still fit the shard; None for any number."""
+        most = self._options.shard_samples
+        return None if most is None else most - (self._shard.samples if self._shard else 0)
+
+    def _write_block(self, block: FullBlock, builder: BlockBuilder) -> None:
+        if self._shard is None:
+            first = b"".join(bytes(c) if isinstance(c, memoryview) else b"".join(v or b"" for v in c) for f in block.fields for c in f)
+            header = ShardHeader(self._identity(first), self._number, self._require_schema(), self._metadata)
+            path = self._folder / f".{shard_name(self._number)}{TEMPORARY}"
+            self._shard = ShardWriter(path, header, self._options)
+            self._number += 1
+        self._shard.write_block(block)
+        if self._shard.nbytes >= self._options.shard_bytes or self._room() == 0:
+            self._finish_shard()
+            builder.restart()
+
+    def _finish_shard(self) -> None:
+        if self._shard is not None:
+            shard, self._shard = self._shard, None
+            self._finished[shard.path] = shard.finish()
+
+    def _finish_all(self) -> None:
+        if self._builder is not None and (block := self._builder.flush()):
+            self._write_block(block, self._builder)
+        self._finish_shard()
+
+    def _leave(self) -> None:
+        """Gives everything back; what is not published goes."""
+        self._open, self._builder, self._schema = False, None, None
+        if self._shard is not None:
+            self._shard.abandon()
+            self._shard = None
+        for path in self._finished:
+            path.unlink(missing_ok=True)
+        self._finished = {}
+        self._lock.release()
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata as it will be read: tuples become lists."""
+    try:
+        out = json.loads(json.dumps(dict(metadata), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SchemaError(f"the metadata is not JSON: {error}") from error
+    return out  # type: ignore[no-any-return]
+
+
+def _numbers(folder: Path) -> list[int]:
+    """The numbers of all the shard files in a folder, published or not."""
+    texts = [path.name[len("shard-") : -len(".rio")] for path in folder.glob("shard-*.rio")]
+    return [int(text) for text in texts if text.isdecimal()]

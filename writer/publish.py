@@ -1,0 +1,189 @@
+"""Files that appear whole or not at all, and a dataset that changes in one step.
+
+Every effect that must survive a crash goes through here: write to a hidden name made with O_EXCL, fsync, rename, fsync
+the folder. A file whose fsync failed is abandoned: the kernel may have dropped its pages, and a second fsync would lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from recordio.checksum import Buffer
+from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
+from recordio.manifest import FILE_NAME, Manifest
+
+PENDING = f".{FILE_NAME}.pending"
+TEMPORARY = ".tmp"
+_IOV_MAX = 512
+
+
+def storage_error(action: str, path: Path | str, error: OSError) -> StorageError:
+    """The operating system's error as one of ours; the file's name is its place."""
+    return StorageError(f"cannot {action}: {error.strerror or error}").at(file=os.fspath(path))
+
+
+class NewFile:
+    """A file under construction. `finish` makes it durable; leaving it unfinished and calling `abandon` removes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.nbytes = 0
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise storage_error("create the file", path, error) from error
+
+    def write(self, parts: Sequence[Buffer]) -> None:
+        """Appends all of the parts, however the system splits the work. Raises StorageError."""
+        rest = [memoryview(part).cast("B") for part in parts if len(part)]
+        try:
+            while rest:
+                count = os.writev(self._fd, rest[:_IOV_MAX])
+                self.nbytes += count
+                while rest and count >= len(rest[0]):
+                    count -= len(rest.pop(0))
+                if count:
+                    rest[0] = rest[0][count:]
+        except OSError as error:
+            raise storage_error("write", self.path, error) from error
+
+    def finish(self) -> None:
+        """fsync and close. Raises StorageError, and the file is gone."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self.abandon()
+            raise storage_error("make the file durable (fsync)", self.path, error) from error
+        os.close(self._fd)
+        self._fd = -1
+
+    def abandon(self) -> None:
+        """Closes and removes the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable. Raises StorageError."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise storage_error("make the folder durable (fsync)", folder, error) from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """A whole file, durable, appearing in one step and replacing what had its name. Raises StorageError."""
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    file = NewFile(temporary)
+    try:
+        file.write([data])
+        file.finish()
+        os.replace(temporary, path)
+    except OSError as error:
+        file.abandon()
+        raise error if isinstance(error, StorageError) else storage_error("rename", path, error) from error
+    sync_folder(path.parent)
+
+
+class FolderLock:
+    """The right to write in a folder, held by one writer at a time and given back by the system if the writer dies.
+
+    The lock is on the folder itself, so no lock file is ever left behind.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise storage_error("open the folder", folder, error) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            raise DatasetError("another writer is at work in this folder").at(file=os.fspath(folder)) from error
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+    __del__ = release
+
+
+def read_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
+    """The manifest in a folder, None when there is none. Raises CorruptError, UnsupportedError, StorageError."""
+    try:
+        data = (folder / name).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error("read", folder / name, error) from error
+    try:
+        return Manifest.decode(data)
+    except RecordIOError as error:
+        raise error.at(file=os.fspath(folder / name))
+
+
+def clear_remains(folder: Path) -> None:
+    """Removes what a writer that died left in a folder that is now locked. Published shards are never touched."""
+    with contextlib.suppress(CorruptError):  # a torn pending manifest: its shards had not been renamed yet
+        pending = read_manifest(folder, PENDING)
+        if pending is not None:
+            published = read_manifest(folder)
+            kept = {shard.number for shard in published.shards} if published else set()
+            _remove(folder / shard.name for shard in pending.shards if shard.number not in kept)
+    _remove([folder / PENDING, *folder.glob(f".shard-*{TEMPORARY}")])
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error("remove", path, error) from error
+
+
+def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None:
+    """Publishes finished, synced shard files under their names, and the manifest last. Raises StorageError.
+
+    A reader sees the old dataset or the new one, never between. Shards that only the old manifest lists are removed
+    once the new one stands. The pending manifest tells whoever comes after a crash which shards were on their way.
+    """
+    old = read_manifest(folder)
+    pending = NewFile(folder / PENDING)
+    try:
+        pending.write([manifest.encode()])
+        pending.finish()
+        sync_folder(folder)
+        for path, name in staged.items():
+            os.rename(path, folder / name)
+        sync_folder(folder)
+        os.rename(folder / PENDING, folder / FILE_NAME)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error("publish the dataset", folder, error) from error
+    sync_folder(folder)
+    kept = {shard.number for shard in manifest.shards}
+    _remove(folder / shard.name for shard in (old.shards if old else ()) if shard.number not in kept)
