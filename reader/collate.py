@@ -38,6 +38,5 @@ def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
 def _values(column: Any) -> list[Any]:
     if isinstance(column, np.ma.MaskedArray):
         gone = np.ma.getmaskarray(column).reshape(len(column), -1)
-        missing = gone.all(1) if gone.shape[1] else np.zeros(len(column), bool)
-        return [None if m else v for v, m in zip(list(column.data), missing.tolist(), strict=True)]
+        return [None if row.size and row.all() else value for value, row in zip(list(column.data), gone, strict=True)]
     return list(column)

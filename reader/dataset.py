@@ -13,14 +13,16 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arrays import Image
 from recordio.errors import CorruptError, SchemaError
+from recordio.fields import Field
 from recordio.images import decode_image, decode_pil
 from recordio.page import Indices
 from recordio.reader.collate import collate, uncollate
 from recordio.reader.shard import Verify
 from recordio.reader.storage import LocalStorage
 from recordio.reader.store import ReadOptions, Store, check_shards, read_manifest, refuse
-from recordio.schema import Columns, Field, Image, Schema
+from recordio.schema import Columns, Schema
 
 Decode = Literal["numpy", "pil"]
 MapFunction = Callable[[dict[str, Any]], Any]
@@ -32,7 +34,8 @@ class ShardDataset(Sequence[Any]):
     """The samples of a dataset.
 
     `ds[i]` is a dict of every field: numbers are NumPy scalars, arrays fresh NumPy arrays, text `str`, bytes `bytes`,
-    images uint8 arrays (H, W, C), a missing value None. `ds[a:b]` is a view. Whole batches come from `take`, far faster.
+    images uint8 arrays (H, W, C), a missing value None. `ds[a:b]` is a view. Whole batches come from `take`, far
+    faster.
 
     Args:
         path: the dataset's folder.
@@ -43,7 +46,8 @@ class ShardDataset(Sequence[Any]):
             is mapped would kill the process.
         decode: what encoded images become: "numpy" uint8 arrays, "pil" PIL images, None their bytes.
         cache_bytes: decoded pages kept for random access, at most.
-        max_open_shards: shards open at a time, at most.
+        max_open_shards: shards open at a time, at most; None for a quarter of the files that the process may open, up
+        to 256.
 
     Raises:
         DatasetError: there is no dataset at the path.
@@ -60,12 +64,12 @@ class ShardDataset(Sequence[Any]):
         io: Literal["mmap", "pread"] = "mmap",
         decode: Decode | None = "numpy",
         cache_bytes: int = 128 << 20,
-        max_open_shards: int = 256,
+        max_open_shards: int | None = None,
     ) -> None:
         if decode not in ("numpy", "pil", None):
             raise SchemaError(f"unknown decode {decode!r}: expected 'numpy', 'pil' or None")
         names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
-        self._path = os.fspath(path)
+        self._path = os.fsdecode(path)
         self._options = ReadOptions(names, verify, io, cache_bytes, max_open_shards)
         self._decode: Decode | None = decode
         self._maps: tuple[MapFunction, ...] = ()
@@ -135,8 +139,10 @@ class ShardDataset(Sequence[Any]):
     def _resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
         """The store's numbers of this view's indices."""
         asked = np.asarray(indices)
-        if asked.ndim != 1 or asked.dtype.kind not in "iu" and asked.size:
-            raise SchemaError(f"indices are a one-dimensional sequence of whole numbers, not {asked.dtype}{list(asked.shape)}")
+        if asked.ndim != 1 or (asked.dtype.kind not in "iu" and asked.size):
+            raise SchemaError(
+                f"indices are a one-dimensional sequence of whole numbers, not {asked.dtype}{list(asked.shape)}"
+            )
         asked = asked.astype(np.int64, copy=False)
         if asked.size:
             n, low = len(self), int(asked.min())
@@ -147,8 +153,9 @@ class ShardDataset(Sequence[Any]):
                 asked = np.where(asked < 0, asked + n, asked)
         if isinstance(self.numbers, range):
             whole = self.numbers.start == 0 and self.numbers.step == 1
-            return asked if whole else self.numbers.start + asked * self.numbers.step
-        return self.numbers[asked]
+            return asked if whole else np.asarray(self.numbers.start + asked * self.numbers.step)
+        chosen: Indices = self.numbers[asked]
+        return chosen
 
     def column(self, name: str) -> Any:
         """One field of every sample: an array (n, *shape), masked if optional, or a list. Maps are not applied."""
@@ -175,7 +182,11 @@ class ShardDataset(Sequence[Any]):
         return self._view(self._resolve(indices))
 
     def filter(
-        self, predicate: Callable[[Columns], npt.ArrayLike] | None = None, *, fields: Sequence[str] | None = None, **equal: Any
+        self,
+        predicate: Callable[[Columns], npt.ArrayLike] | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+        **equal: Any,
     ) -> Self:
         """A view of the samples that match, in order.
 
@@ -282,9 +293,7 @@ def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:
 
 
 def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:
-    mask = np.ma.filled(np.ma.asarray(answer), False)
+    mask: npt.NDArray[Any] = np.ma.filled(np.ma.asarray(answer), False)
     if mask.shape != (n,) or mask.dtype != bool:
         raise SchemaError(f"a filter's function gives a boolean array ({n},), not {mask.dtype}{list(mask.shape)}")
     return mask
-
-

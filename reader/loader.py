@@ -1,15 +1,17 @@
 """`DataLoader`: a short pipeline of bounded stages: plan, load a window, gather a batch, finish it, hand it over.
 
-The plan is pure (recordio.reader.order); windows are loaded one ahead; batches are finished by threads when there are
-workers. What a batch holds never depends on the number of threads.
+The plan is pure (recordio.reader.order). Windows are loaded one ahead by a few threads; batches are finished by the
+workers, or by the caller's thread when there are none. What a batch holds never depends on the number of threads.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,11 +20,12 @@ from recordio.errors import SchemaError
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.order import Samples, Step
 from recordio.reader.store import Store
-from recordio.reader.window import Arena, load_window
+from recordio.reader.window import Arena, WindowLoad, Work
 from recordio.schema import Columns
 
 SHUFFLE_WINDOW_BYTES = 64 << 20
 SEQUENTIAL_WINDOW_BYTES = 8 << 20
+READ_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,11 @@ class DataLoader:
         dataset: a ShardDataset or a view of one.
         batch_size: samples a batch; the last batch of an epoch may be smaller.
         shuffle: mix the samples anew each epoch: blocks over the whole dataset, samples within windows of blocks.
-        num_workers: threads that load, decode and finish batches ahead; 0 does it all in the caller's thread.
-        drop_last: leave out a last batch that is not full.
-        collate_fn: makes a batch of a list of samples; the columns of the samples if None.
-        prefetch_factor: batches made ahead, for each worker.
-        seed: the seed of the shuffling.
-        window_bytes: how much is mixed at a time, in bytes before coding; 64 MiB if None. A window as large as the dataset
+        num_workers: threads that make batches ahead: gather, decode images, apply maps; with 0 the caller's thread
+        does. drop_last: leave out a last batch that is not full. collate_fn: makes a batch of a list of samples; the
+        columns of the samples if None. prefetch_factor: batches made ahead, for each worker. seed: the seed of the
+        shuffling. window_bytes: how much is mixed at a time, in bytes before coding; 64 MiB if None. A window as
+        large as the dataset
             is a uniform shuffle.
     """
 
@@ -109,29 +111,32 @@ class DataLoader:
     def _batches(self, steps: Iterator[Step]) -> Iterator[Any]:
         """Makes batches in order, as many ahead as the workers have room for."""
         workers = self.options.num_workers
-        pool = ThreadPoolExecutor(workers, "recordio-loader") if workers else Inline()
+        readers = ThreadPoolExecutor(READ_THREADS, "recordio-read")
+        pool = ThreadPoolExecutor(workers, "recordio-batch") if workers else Inline()
+        windows = Windows(self.dataset.store, steps, readers)
         room = workers * self.options.prefetch_factor
-        ahead: deque[Task] = deque()
+        ahead: deque[tuple[Task, list[Part]]] = deque()
         try:
-            for parts in self._plan(steps, pool):
-                ahead.append(pool.submit(self._make, parts))
-                for part in parts:
-                    part.window.users.append(ahead[-1])
+            for parts in self._plan(windows, pool):
+                ahead.append((pool.submit(self._make, parts), parts))
                 if len(ahead) > room:
-                    yield ahead.popleft().result()
+                    yield _delivered(*ahead.popleft())
             while ahead:
-                yield ahead.popleft().result()
+                yield _delivered(*ahead.popleft())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            readers.shutdown(wait=True, cancel_futures=True)
 
-    def _plan(self, steps: Iterator[Step], pool: ThreadPoolExecutor | Inline) -> Iterator[list[Part]]:
-        """The parts of each batch. Windows are loaded as they come up, one ahead where there are workers."""
-        size, carried = self.options.batch_size, []
-        for window in Windows(self.dataset.store, steps, pool, ahead=min(1, self.options.num_workers)):
+    def _plan(self, windows: Windows, pool: ThreadPoolExecutor | Inline) -> Iterator[list[Part]]:
+        """The parts of each batch."""
+        size = self.options.batch_size
+        carried: list[Part] = []
+        for window in windows:
             begin = 0
             while begin < len(window):
                 end = min(len(window), begin + size - sum(map(len, carried)))
                 carried.append(Part(window, begin, end))
+                window.users += 1
                 if sum(map(len, carried)) == size:
                     yield carried
                     carried = []
@@ -146,6 +151,14 @@ class DataLoader:
         if self._collate is None:
             return self.dataset.finish(columns, n)
         return self._collate(self.dataset.finish_samples(columns, n))
+
+
+def _delivered(task: Task, parts: list[Part]) -> Any:
+    """The batch; its windows have one user less. Nothing here may keep the batch alive."""
+    batch = task.result()
+    for part in parts:
+        part.window.users -= part.task is None
+    return batch
 
 
 class Task(Protocol):
@@ -180,39 +193,66 @@ class Inline:
 
 @dataclass(slots=True)
 class LoadingWindow:
-    """A window of the epoch on its way into memory, and the tasks that read from it."""
+    """A window of the epoch on its way into memory. `users` are the parts of batches that may still read from it."""
 
     step: Step
     arena: Arena
     task: Task
-    users: list[Task] = field(default_factory=list)
+    users: int = 0
+    settled: Task | None = None
 
     def __len__(self) -> int:
         return len(self.step.slot)
 
 
 class Windows:
-    """The windows of an epoch in order, loaded by a pool; at most `ahead` beyond the one that was given last."""
+    """The windows of an epoch in order, loaded by a pool, one beyond the one that was given last."""
 
-    def __init__(self, store: Store, steps: Iterator[Step], pool: ThreadPoolExecutor | Inline, ahead: int) -> None:
-        self._store, self._steps, self._pool, self._ahead = store, steps, pool, ahead
+    def __init__(self, store: Store, steps: Iterator[Step], pool: ThreadPoolExecutor) -> None:
+        self._store, self._steps, self._pool = store, steps, pool
         self._loading: deque[LoadingWindow] = deque()
         self._given: list[LoadingWindow] = []
 
     def __iter__(self) -> Iterator[LoadingWindow]:
         while True:
-            while len(self._loading) <= self._ahead and (step := next(self._steps, None)):
+            while len(self._loading) < 2 and (step := next(self._steps, None)):
                 arena = self._free_arena()
-                self._loading.append(LoadingWindow(step, arena, self._pool.submit(load_window, self._store, step.blocks, arena)))
+                loading = WindowLoad(self._store, step.blocks)
+                task = (
+                    self._pool.submit(loading.load, arena, self._run)
+                    if loading.has_work
+                    else Done(loading.load(arena, self._run))
+                )
+                self._loading.append(LoadingWindow(step, arena, task))
             if not self._loading:
                 return
             self._given.append(self._loading.popleft())
             yield self._given[-1]
 
+    def _run(self, work: Iterable[Work]) -> None:
+        """Does the work in this thread, with the help of what other threads of the pool are idle."""
+        source, lock = iter(work), threading.Lock()
+
+        def drain() -> None:
+            while True:
+                with lock:
+                    piece = next(source, None)
+                if piece is None:
+                    return
+                piece()
+
+        helpers = [self._pool.submit(drain) for _ in range(READ_THREADS - 1)]
+        try:
+            drain()
+        finally:
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
+
     def _free_arena(self) -> Arena:
-        """The arena of a window whose users are all done: what they took is a copy. Else a new one."""
+        """The arena of a window that has no users any more: what they took is a copy. Else a new one."""
         for window in self._given:
-            if window.task.done() and all(user.done() for user in window.users):
+            if window.users == 0 and (window.settled is None or window.settled.done()):
                 self._given.remove(window)
                 return window.arena
         return Arena()
@@ -233,8 +273,8 @@ class Part:
     def settle(self, pool: ThreadPoolExecutor | Inline) -> None:
         """Takes the samples now: the batch will be complete only when the next window is there."""
         if self.task is None:
-            self.task = pool.submit(self._take)
-            self.window.users.append(self.task)
+            self.task = self.window.settled = pool.submit(self._take)
+            self.window.users -= 1
 
     def take(self) -> Columns:
         return self.task.result() if self.task is not None else self._take()

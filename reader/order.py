@@ -1,8 +1,8 @@
 """The order of an epoch: a pure function of the manifest, the options, the seed and the epoch.
 
 Nothing here opens a file or keeps a state. docs/order.md describes it with test vectors. Blocks are permuted, not
-samples; neighbours in the permuted order form windows up to a budget of bytes; within a window every sample is permuted.
-A window as large as the dataset is a uniform shuffle of all of it.
+samples; neighbours in the permuted order form windows up to a budget of bytes; within a window every sample is
+permuted. A window as large as the dataset is a uniform shuffle of all of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from recordio.page import Indices
 
+PLAN_NBYTES = 48  # what the plan of a window takes for each sample, beside the sample itself
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
@@ -43,8 +44,8 @@ def key(*numbers: int) -> int:
 def permutation(n: int, key: int) -> Indices:
     """int64 (n,): the numbers 0 to n-1 in the order of their hashes mix(key + GAMMA * (i + 1)).
 
-    The lowest bits of a hash, as many as n - 1 has, give way to the number itself: one sort of 64-bit words does it, and
-    ties cannot be.
+    The lowest bits of a hash, as many as n - 1 has, give way to the number itself: one sort of 64-bit words does it,
+    and ties cannot be.
     """
     bits = max(1, (n - 1).bit_length())
     low = np.uint64((1 << bits) - 1)

@@ -1,27 +1,27 @@
 """One open shard: its index, its pages, each checked the first time it is touched.
 
-A field whose pages are all plain is read straight from the map (`Pages` over the whole file). Any other field goes
-through `CachedPages`: its pages are decoded one by one and kept in a cache of bounded size.
+Plain pages are read straight from the map, all of a field's by one gather. Coded pages, and every page when there is no
+map, are decoded one by one and kept in a cache of bounded size.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from recordio import codec
-from recordio.block import BlockHeader
+from recordio.block import BlockHeader, PageEntry
 from recordio.checksum import checksum, require
 from recordio.codec import Codec
 from recordio.errors import CorruptError, RecordIOError
+from recordio.fields import Field
 from recordio.layout import FOOTER, HEADER, block_header_nbytes, padded
 from recordio.manifest import Manifest, ShardEntry
 from recordio.page import Indices, Pages, check_page, pages
 from recordio.reader.storage import File
-from recordio.schema import Field
 from recordio.shard import Footer, Index, ShardHeader
 
 Verify = Literal["first", "always", "never"]
@@ -39,11 +39,13 @@ def check_footer(file: File, entry: ShardEntry, dataset_id: bytes) -> Footer:
     for what, got, want in (
         ("dataset", footer.dataset_id.hex(), dataset_id.hex()),
         ("shard number", footer.number, entry.number),
-        ("digest", footer.index_digest.hex(), entry.digest.hex()),
+        ("digest", footer.digest.hex(), entry.digest.hex()),
         ("samples", footer.samples, entry.samples),
     ):
         if got != want:
-            raise CorruptError(f"another shard than the manifest means: its {what} is {got}, expected {want}").at(file=entry.name)
+            raise CorruptError(f"another shard than the manifest means: its {what} is {got}, expected {want}").at(
+                file=entry.name
+            )
     return footer
 
 
@@ -55,10 +57,10 @@ def read_exactly(file: File, offset: int, nbytes: int) -> bytes:
     return data
 
 
-def read_header(file: File) -> tuple[ShardHeader, int]:
-    """The header and its length. Raises CorruptError, UnsupportedError."""
-    nbytes = ShardHeader.nbytes(file.read(0, HEADER.size))
-    return ShardHeader.decode(file.read(0, nbytes)), nbytes
+def read_header(file: File) -> tuple[ShardHeader, bytes]:
+    """The header, and its bytes. Raises CorruptError, UnsupportedError."""
+    data = file.read(0, ShardHeader.nbytes(file.read(0, HEADER.size)))
+    return ShardHeader.decode(data), data
 
 
 class Shard:
@@ -75,10 +77,12 @@ class Shard:
     """
 
     def __init__(
-        self, file: File, entry: ShardEntry, manifest: Manifest, columns: Sequence[int], verify: Verify, mapped: bool, cache: PageCache
+        self, file: File, entry: ShardEntry, manifest: Manifest, columns: Sequence[int], verify: Verify, mapped: bool,
+        cache: PageCache
     ) -> None:  # fmt: skip
         self.entry = entry
         self.schema = manifest.schema
+        self._dataset_id = manifest.dataset_id
         self.columns = tuple(columns)
         self.verify = verify
         self.cache = cache
@@ -91,34 +95,25 @@ class Shard:
         self.fields = tuple(self.schema.values())
         self.first = self.index.first.tolist()
         self.ready = bytearray(entry.blocks)
-        self.sources = {c: self._source(c) for c in self.columns}
+        self.readers = {column: FieldReader(self, column) for column in self.columns}
         names = tuple(self.schema)
-        self._getters = [(names[c], source.get) for c, source in self.sources.items()]
+        self._getters = [(names[column], reader.getter()) for column, reader in self.readers.items()]
 
     def _open(self, manifest: Manifest) -> Index:
         footer = check_footer(self._file, self.entry, manifest.dataset_id)
         try:
-            header, header_nbytes = read_header(self._file)
+            header, header_data = read_header(self._file)
             if (header.dataset_id, header.number, header.schema) != (footer.dataset_id, footer.number, manifest.schema):
                 raise CorruptError("the shard's header belongs to another shard or another schema")
             data = read_exactly(self._file, footer.index_offset, footer.index_nbytes)
-            index = Index.decode(data, footer, header_nbytes, manifest.schema)
+            index = Index.decode(data, footer, header_data, manifest.schema)
         except RecordIOError as error:
             raise error.at(file=self.entry.name)
+        if int(index.pages["nbytes"].astype(object).sum() if index.pages.size else 0) != self.entry.content_nbytes:
+            raise CorruptError("the shard's pages are not as large as the manifest says").at(file=self.entry.name)
         if not np.array_equal(index.samples, self.entry.block_samples()):
             raise CorruptError("the shard's blocks are not those of the manifest").at(file=self.entry.name)
         return index
-
-    def _source(self, column: int) -> Pages | CachedPages:
-        plain = not self.index.pages["codec"][:, column].any()
-        if self.memory is None or not plain:
-            return CachedPages(self, column)
-        return pages(self.fields[column], self.memory, self.index.page_offsets[:, column], self.index.samples)
-
-    def direct(self, column: int) -> Pages | None:
-        """The field's pages as they lie in the map, None if they must be decoded or read."""
-        source = self.sources[column]
-        return source if isinstance(source, Pages) else None
 
     def sample(self, row: int, block: int) -> dict[str, Any]:
         """The sample at `row` of `block`, undecorated: images are still encoded."""
@@ -127,29 +122,22 @@ class Shard:
         return {name: get(block, row) for name, get in self._getters}
 
     def _make_ready(self, block: int) -> None:
+        """Checks the pages of a block that are read in place; the others are checked when they are decoded."""
         blocks = np.array([block])
-        for column in self.columns:
-            if self.direct(column) is not None:
+        for column, reader in self.readers.items():
+            if reader.in_place[block]:
                 self.touch(column, blocks)
         self.ready[block] = self.verify != "always"
 
-    def take(self, column: int, block: Indices, row: Indices) -> Any:
-        """The values at (block, row), each int64 (n,)."""
-        source = self.sources[column]
-        if isinstance(source, Pages):
-            self.touch(column, block)
-        return source.take(block, row)
+    def is_checked(self, column: int, blocks: Indices) -> npt.NDArray[np.bool_]:
+        """bool (n,): the pages that need no check any more."""
+        checked: npt.NDArray[np.bool_] = self.checked[blocks, column] & (self.verify != "always")
+        return checked
 
     def touch(self, column: int, blocks: Indices) -> None:
         """Checks the pages of a mapped field in these blocks, unless that was done. Raises CorruptError."""
-        if self.verify == "always":
-            fresh = np.unique(blocks)
-        else:
-            done = self.checked[blocks, column]
-            if done.all():
-                return
-            fresh = np.unique(blocks[~done])
-        for block in fresh.tolist():
+        done = self.is_checked(column, blocks)
+        for block in () if done.all() else np.unique(blocks[~done]).tolist():
             self.check(block, column, self.stored(block, column))
 
     def stored(self, block: int, column: int) -> memoryview:
@@ -211,11 +199,18 @@ class Shard:
         """That a block's header says what the index says. Raises CorruptError."""
         offset = int(self.index.block_offsets[block])
         try:
-            header = BlockHeader.decode(self._read(offset, block_header_nbytes(len(self.fields))))
-            if checksum(header.encode()[:-8]) != int(self.index.checksums[block]):
-                raise CorruptError("the block header is not the one that the index means")
+            found = self._read(offset, block_header_nbytes(len(self.fields)))
+            BlockHeader.decode(found)
+            if bytes(found) != self._block_header(block).encode():
+                raise CorruptError("the block header does not say what the index says")
         except CorruptError as error:
             raise error.at(file=self.entry.name, block=block, byte=offset)
+
+    def _block_header(self, block: int) -> BlockHeader:
+        """The header that the index calls for."""
+        pages = tuple(PageEntry(*map(int, list(entry)[:4])) for entry in self.index.pages[block])
+        samples, first, offset = self.index.samples[block], self.index.first[block], self.index.block_offsets[block]
+        return BlockHeader(self._dataset_id, self.entry.number, block, int(offset), int(first), int(samples), pages)
 
     def _place(self, block: int, column: int) -> dict[str, Any]:
         return {
@@ -226,28 +221,48 @@ class Shard:
         }
 
 
-class CachedPages:
-    """The pages of one field of a shard that cannot be read in place. Speaks like `Pages`."""
+class FieldReader:
+    """One field of an open shard.
+
+    Attributes:
+        in_place: bool (blocks,), whether a block's page is plain and mapped.
+        mapped: the pages as they lie in the map, by number of block; None without a map.
+    """
 
     def __init__(self, shard: Shard, column: int) -> None:
         self._shard = shard
         self._column = column
         self._field: Field = shard.fields[column]
+        plain = shard.index.pages["codec"][:, column] == Codec.PLAIN
+        self.in_place = plain & (shard.memory is not None)
+        self._all_in_place = bool(self.in_place.all())
+        self.mapped: Pages | None = None
+        if shard.memory is not None:
+            self.mapped = pages(self._field, shard.memory, shard.index.page_offsets[:, column], shard.index.samples)
+
+    def getter(self) -> Callable[[int, int], Any]:
+        """What gives the value at (block, row), whose page has been made ready."""
+        if self.mapped is not None and self._all_in_place:
+            return self.mapped.get
+        return lambda block, row: self._page(block).get(0, row)
 
     def take(self, block: Indices, row: Indices) -> Any:
-        """As Pages.take."""
-        blocks, slot = np.unique(block, return_inverse=True)
-        order = np.argsort(slot, kind="stable")
-        ends = np.cumsum(np.bincount(slot, minlength=len(blocks)))
-        parts = [
-            self._page(b).take(np.zeros(len(rows), np.int64), rows)
-            for b, rows in zip(blocks.tolist(), np.split(row[order], ends[:-1]), strict=True)
-        ]
-        return scatter(parts, order)
+        """The values at (block, row), each int64 (n,), as Pages.take gives them."""
+        in_place = None if self._all_in_place else self.in_place[block]
+        if self.mapped is not None and (in_place is None or in_place.all()):
+            self._shard.touch(self._column, block)
+            return self.mapped.take(block, row)
+        # All pages in place are one group, each coded page is a group of its own.
+        group = block if in_place is None else np.where(in_place, -1, block)
+        groups, order, runs = grouped(group)
+        return scatter([self._take_group(g, block[run], row[run]) for g, run in zip(groups, runs, strict=True)], order)
 
-    def get(self, block: int, row: int) -> Any:
-        """As Pages.get."""
-        return self._page(block).get(0, row)
+    def _take_group(self, group: int, block: Indices, row: Indices) -> Any:
+        if group >= 0:
+            return self._page(group).take(np.zeros(len(row), np.int64), row)
+        assert self.mapped is not None
+        self._shard.touch(self._column, block)
+        return self.mapped.take(block, row)
 
     def _page(self, block: int) -> Pages:
         shard = self._shard
@@ -258,21 +273,22 @@ class CachedPages:
         return pages(self._field, data, np.zeros(1, np.int64), self._shard.index.samples[block : block + 1])
 
 
+def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:
+    """The distinct groups, an order that sorts by group, and that order cut into one run a group."""
+    order = np.argsort(group, kind="stable")
+    found, starts = np.unique(group[order], return_index=True)
+    return found.tolist(), order, np.split(order, starts[1:])
+
+
 def scatter(parts: Sequence[Any], order: Indices) -> Any:
     """One column from parts of it: the k-th value of all the parts belongs at order[k]."""
-    if len(parts) == 1 and isinstance(parts[0], np.ndarray):
-        column = np.empty_like(parts[0])
-        column[order] = parts[0]
-        return column
     if isinstance(parts[0], np.ndarray):
         whole = (np.ma if isinstance(parts[0], np.ma.MaskedArray) else np).concatenate(parts)
-        inverse = np.empty_like(order)
-        inverse[order] = np.arange(len(order))
-        return whole[inverse]
+        column = np.empty_like(whole)
+        column[order] = whole
+        return column
     out: list[Any] = [None] * len(order)
     values = (value for part in parts for value in part)
     for at, value in zip(order.tolist(), values, strict=True):
         out[at] = value
     return out
-
-

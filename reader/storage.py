@@ -6,6 +6,7 @@ dataset, waits at a pipe, or trusts a name: only regular files are opened.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -47,16 +48,20 @@ def _storage_error(name: str, error: OSError) -> StorageError:
 class LocalFile:
     """A file on a disk. Its descriptor is shared by threads, and safe to share with a forked child: reads say where."""
 
+    _fd = -1
+
     def __init__(self, path: Path) -> None:
         self._name = path.name
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(str(path)) from error
         except OSError as error:
-            if path.is_symlink():
+            if error.errno == errno.ELOOP:
                 raise DatasetError("is a symbolic link, not a regular file").at(file=self._name) from error
             raise _storage_error(self._name, error) from error
+        except ValueError as error:
+            raise DatasetError(f"no file can have this name: {error}").at(file=repr(os.fspath(path))) from error
         status = os.fstat(self._fd)
         self.nbytes = status.st_size
         if not stat.S_ISREG(status.st_mode):

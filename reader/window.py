@@ -1,16 +1,26 @@
-"""A window: some blocks, all of their pages at hand, so that a batch from any of them is one gather a field."""
+"""A window: some blocks, all of their pages at hand, so that a batch from any of them is a gather or two a field."""
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from recordio.errors import StorageError
 from recordio.layout import padded
 from recordio.page import Indices, Pages, pages
+from recordio.reader.shard import grouped, scatter
 from recordio.reader.store import Store
 from recordio.schema import Columns
+
+_MAX_MAPS = 8  # a field that lies in more shards than this is copied together: gathers from many maps cost more
+_HUGE = 2 << 20
+
+Work = Callable[[], None]
+Run = Callable[[Iterable[Work]], None]
 
 
 class Arena:
@@ -22,68 +32,108 @@ class Arena:
     def reserve(self, nbytes: int) -> mmap.mmap:
         """Memory of at least that size; what was in it before is lost."""
         if self._memory is None or len(self._memory) < nbytes:
-            self._memory = None
-            self._memory = mmap.mmap(-1, max(nbytes, mmap.PAGESIZE))
+            try:
+                self._memory = mmap.mmap(-1, -(-max(nbytes, 1) // _HUGE) * _HUGE)
+            except (OSError, OverflowError) as error:
+                raise StorageError(
+                    f"cannot get {nbytes} bytes of memory for a window; ask for a smaller one"
+                ) from error
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
         return self._memory
 
 
 @dataclass(frozen=True, slots=True)
+class WindowField:
+    """One field of a window: `groups[group[slot]]` holds the slot's values, in its page number `page[slot]`."""
+
+    groups: list[Pages]
+    group: Indices
+    page: Indices
+
+    def take(self, slot: Indices, row: Indices) -> Any:
+        if len(self.groups) == 1:
+            return self.groups[0].take(self.page[slot], row)
+        found, order, runs = grouped(self.group[slot])
+        parts = [self.groups[g].take(self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
+        return parts[0] if len(parts) == 1 else scatter(parts, order)
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
-    """Loaded blocks. A slot is the place of a block among them.
+    """Loaded blocks. A slot is the place of a block among them."""
 
-    `columns` has for each field its pages, and the page in which each slot's values are.
-    """
-
-    columns: dict[str, tuple[Pages, Indices]]
+    fields: dict[str, WindowField]
 
     def take(self, slot: Indices, row: Indices) -> Columns:
         """The samples at (slot, row), each int64 (n,), as columns; images as they are stored."""
-        return {name: pages.take(page[slot], row) for name, (pages, page) in self.columns.items()}
+        return {name: field.take(slot, row) for name, field in self.fields.items()}
 
 
-def load_window(store: Store, blocks: Indices, arena: Arena) -> Window:
-    """Loads and checks blocks, numbered through the dataset. Raises CorruptError, StorageError.
+class WindowLoad:
+    """Blocks, numbered through the dataset, on their way to become a window.
 
-    Pages that lie plain in one shard's map stay there; all others are read and decoded into the arena, which must not be
-    used again while the window is.
+    Plain pages stay in the maps of their shards, unless the shards are many; all other pages are read and decoded
+    into an arena. `has_work` is false when every page is in place and has been checked. Opening a shard raises what
+    `Store.shard` does.
     """
-    at = np.searchsorted(store.shard_block, blocks, side="right") - 1
-    local = blocks - store.shard_block[at]
-    columns: dict[str, tuple[Pages, Indices]] = {}
-    loaded: list[tuple[str, int]] = []
-    for name, column in zip(store.schema, store.columns, strict=True):
-        source = store.shard(int(at[0])).direct(column) if (at == at[0]).all() else None
-        if source is None:
-            loaded.append((name, column))
-        else:
-            store.shard(int(at[0])).touch(column, local)
-            columns[name] = source, local
-    if loaded:
-        columns.update(_load(store, at, local, loaded, arena))
-    return Window({name: columns[name] for name in store.schema})
 
+    def __init__(self, store: Store, blocks: Indices) -> None:
+        self._store = store
+        self._at = np.searchsorted(store.shard_block, blocks, side="right") - 1
+        self._local = blocks - store.shard_block[self._at]
+        self._shards, _, self._slots = grouped(self._at)
+        # Sizes first, shard by shard: one may be closed and opened again before its pages are read.
+        shape = len(store.columns), len(blocks)
+        self._nbytes, self._samples = np.zeros(shape, np.int64), np.zeros(len(blocks), np.int64)
+        self._in_place, self._ready = np.zeros(shape, bool), np.zeros(shape, bool)
+        for number, slots in zip(self._shards, self._slots, strict=True):
+            self._survey(number, slots)
+        self.has_work = not self._ready.all()
 
-def _load(
-    store: Store, at: Indices, local: Indices, fields: list[tuple[str, int]], arena: Arena
-) -> dict[str, tuple[Pages, Indices]]:
-    numbers = [column for _, column in fields]
-    sizes, samples = np.zeros((len(at), len(fields)), np.int64), np.zeros(len(at), np.int64)
-    shards = np.unique(at).tolist()
-    for shard in shards:  # all sizes first: a shard may be closed and opened again before its pages are read
-        index, here = store.shard(shard).index, at == shard
-        sizes[here] = index.pages["nbytes"][local[here]][:, numbers]
-        samples[here] = index.samples[local[here]]
-    extents = padded(sizes.T.ravel())
-    starts = (np.cumsum(extents) - extents).reshape(len(fields), len(at))
-    memory = arena.reserve(int(extents.sum()))
-    room = memoryview(memory)
-    for shard in shards:
-        reader = store.shard(shard)
-        for slot in np.flatnonzero(at == shard).tolist():
-            for k, column in enumerate(numbers):
-                start = int(starts[k, slot])
-                reader.content_into(int(local[slot]), column, room[start : start + int(sizes[slot, k])])
-    slots = np.arange(len(at))
-    return {
-        name: (pages(store.schema[name], memory, starts[k], samples), slots) for k, (name, _) in enumerate(fields)
-    }
+    def _survey(self, number: int, slots: Indices) -> None:
+        shard, local = self._store.shard(number), self._local[slots]
+        self._samples[slots] = shard.index.samples[local]
+        self._nbytes[:, slots] = shard.index.pages["nbytes"][local][:, self._store.columns].T
+        if len(self._shards) <= _MAX_MAPS:
+            for k, (column, reader) in enumerate(shard.readers.items()):
+                self._in_place[k, slots] = reader.in_place[local]
+                self._ready[k, slots] = reader.in_place[local] & shard.is_checked(column, local)
+
+    def load(self, arena: Arena, run: Run) -> Window:
+        """The window; the arena must not be used again while the window is.
+
+        `run` does the pieces of work, in any order, in any threads. Raises CorruptError, StorageError.
+        """
+        extents = np.where(self._in_place, 0, padded(self._nbytes))
+        ends = np.cumsum(extents.ravel()).reshape(extents.shape)
+        starts = ends - extents
+        memory = arena.reserve(int(ends[-1, -1]))
+        if self.has_work:
+            run(self._work(memoryview(memory), starts))
+        return Window({name: self._field(k, name, memory, starts[k]) for k, name in enumerate(self._store.schema)})
+
+    def _work(self, room: memoryview, starts: Indices) -> Iterator[Work]:
+        for number, slots in zip(self._shards, self._slots, strict=True):
+            shard = self._store.shard(number)
+            for k, column in enumerate(self._store.columns):
+                for slot in slots[~self._ready[k, slots]].tolist():
+                    if self._in_place[k, slot]:
+                        yield lambda c=column, b=self._local[slot : slot + 1], s=shard: s.touch(c, b)  # type: ignore[misc]
+                    else:
+                        start, block = int(starts[k, slot]), int(self._local[slot])
+                        target = room[start : start + int(self._nbytes[k, slot])]
+                        yield lambda c=column, b=block, t=target, s=shard: s.content_into(b, c, t)  # type: ignore[misc]
+
+    def _field(self, k: int, name: str, memory: mmap.mmap, starts: Indices) -> WindowField:
+        groups: list[Pages] = []
+        group, page = np.zeros(len(self._at), np.int64), np.arange(len(self._at))
+        if not self._in_place[k].all():
+            groups.append(pages(self._store.schema[name], memory, starts, self._samples))
+        for number, slots in zip(self._shards, self._slots, strict=True):
+            here = slots[self._in_place[k, slots]]
+            mapped = self._store.shard(number).readers[self._store.columns[k]].mapped if len(here) else None
+            if mapped is not None:
+                group[here], page[here] = len(groups), self._local[here]
+                groups.append(mapped)
+        return WindowField(groups, group, page)

@@ -22,10 +22,12 @@ from recordio.errors import (
 )
 
 if TYPE_CHECKING:
+    from recordio.arrays import Array, Image, Scalar
+    from recordio.fields import Bytes, Object, Text
     from recordio.reader.dataset import ShardDataset
     from recordio.reader.loader import DataLoader
     from recordio.reader.verify import verify
-    from recordio.schema import Array, Bytes, Image, Object, Scalar, Schema, Text
+    from recordio.schema import Schema
     from recordio.writer.convert import convert
     from recordio.writer.dataset_writer import DatasetWriter
 
@@ -57,12 +59,19 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Array": "recordio.arrays",
+    "Bytes": "recordio.fields",
     "DataLoader": "recordio.reader.loader",
     "DatasetWriter": "recordio.writer.dataset_writer",
+    "Image": "recordio.arrays",
+    "Object": "recordio.fields",
+    "Scalar": "recordio.arrays",
+    "Schema": "recordio.schema",
     "ShardDataset": "recordio.reader.dataset",
+    "Text": "recordio.fields",
     "convert": "recordio.writer.convert",
     "verify": "recordio.reader.verify",
-} | dict.fromkeys(["Array", "Bytes", "Image", "Object", "Scalar", "Schema", "Text"], "recordio.schema")
+}
 
 if not TYPE_CHECKING:  # a checker that saw it would believe every name
 

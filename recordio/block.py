@@ -4,7 +4,8 @@
     header := fixed part, page entry*, padding, checksum       64-byte aligned, as are the pages
 
 The header repeats who the block is and where it stands, so it can be found and believed without the index: that is what
-salvages a shard whose end was torn off. A copy of it inside another file's bytes has the wrong offset, and does not count.
+salvages a shard whose end was torn off. A copy of it inside another file's bytes has the wrong offset, and does not
+count.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class BlockHeader:
     @property
     def block_nbytes(self) -> int:
         """The whole block: the header and all the pages."""
-        return self.nbytes + sum(padded(page.stored_nbytes) for page in self.pages)
+        return self.nbytes + sum(int(padded(page.stored_nbytes)) for page in self.pages)
 
     def encode(self) -> bytes:
         fixed = BLOCK_HEADER.pack(

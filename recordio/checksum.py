@@ -1,7 +1,8 @@
 """The checksums of the format: XXH3, 64 bits for places, 128 bits for identities.
 
 XXH3 runs at the speed of memory (docs/design.md has the figures beside CRC-32C, BLAKE3 and SHA-256) and lets go of the
-GIL on large buffers. It finds accidents of every kind; it is no signature: who can write a shard can write its checksums.
+GIL on large buffers. It finds accidents of every kind; it is no signature: who can write a shard can write its
+checksums.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from recordio.checksum import Buffer
 from recordio.errors import CorruptError, SchemaError
 from recordio.layout import MAX_CODED_PAGE_NBYTES
 
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_RUN_OF_ONE_BYTE = 1  # the type of a zstd block that repeats one byte
 _MIN_WINDOW_NBYTES = 1 << 10  # a zstd window is never smaller
 
 
@@ -45,7 +47,7 @@ class Compression:
         if text == "auto":
             return cls(Codec.ZSTD, saving=1 / 5)
         name, _, level = str(text).partition(":")
-        if name == "zstd" and (not level or level.lstrip("-").isdecimal() and -50 <= int(level) <= 22):
+        if name == "zstd" and (not level or (level.lstrip("-").isdecimal() and -50 <= int(level) <= 22)):
             return cls(Codec.ZSTD, int(level or 3))
         raise SchemaError(f"unknown compression {text!r}: expected None, 'auto', 'zstd' or 'zstd:LEVEL' (1 to 22)")
 
@@ -90,12 +92,26 @@ def _decompressor() -> zstandard.ZstdDecompressor:
     return found
 
 
+def _frame_nbytes(frame: Buffer, has_checksum: bool) -> int:
+    """Where a frame ends, by the headers of its blocks (RFC 8878, 3.1.1.2); past its bytes if it is cut."""
+    at, last = zstandard.frame_header_size(frame), False
+    while not last:
+        head = int.from_bytes(frame[at : at + 3], "little")
+        last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
+        at += 3 + (1 if kind == _RUN_OF_ONE_BYTE else size)
+        if at > len(frame):
+            break
+    return at + (4 if has_checksum else 0)
+
+
 def _check_frame(frame: Buffer, nbytes: int) -> None:
     """What the frame will ask for is what the index says, before anything is allocated."""
     try:
         claim = zstandard.get_frame_parameters(frame)
     except zstandard.ZstdError as error:
         raise CorruptError(f"not a zstd frame: {error}") from error
+    if bytes(frame[:4]) != _ZSTD_MAGIC or _frame_nbytes(frame, claim.has_checksum) != len(frame):
+        raise CorruptError("not exactly one zstd frame")
     if claim.content_size != nbytes or claim.window_size > max(nbytes, _MIN_WINDOW_NBYTES):
         raise CorruptError(
             f"zstd frame of {claim.content_size} bytes with a window of {claim.window_size}, expected {nbytes} bytes"

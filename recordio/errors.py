@@ -33,9 +33,7 @@ class Place:
     def __str__(self) -> str:
         words = {name: getattr(self, name) for name in self.__slots__}
         parts = [
-            str(value) if name == "file" else f"{name} {value!r}"
-            for name, value in words.items()
-            if value is not None
+            str(value) if name == "file" else f"{name} {value!r}" for name, value in words.items() if value is not None
         ]
         return ", ".join(parts)
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arrays import image_format
 from recordio.errors import DecodeError, MissingPackageError, RecordIOError, SchemaError
-from recordio.schema import image_format
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -167,14 +167,11 @@ def image_size(data: Data) -> tuple[int, int]:
 
 def _decode(data: Data, header: Header, mode: str) -> Pixels:
     try:
-        pixels = _DECODERS[header.format](data, header, mode)
-    except RecordIOError:
+        return _DECODERS[header.format](data, header, mode)
+    except (RecordIOError, MemoryError):
         raise
     except Exception as error:  # each library has types of its own, and Pillow lets struct.error and others through
         raise DecodeError(f"the {header.format} file does not decode: {error}") from error
-    if pixels.shape != (header.height, header.width, CHANNELS[mode]):
-        raise DecodeError(f"the {header.format} file says {header.width} x {header.height} but holds {pixels.shape}")
-    return pixels
 
 
 def _decode_jpeg(data: Data, header: Header, mode: str) -> Pixels:
@@ -272,8 +269,6 @@ def _decode_by_pillow(data: Data, header: Header, mode: str) -> Pixels:
     """The plug-in is called directly: Image.open would try other formats and has a limit of its own that warns."""
     name = {"jpeg": "Jpeg", "png": "Png", "webp": "WebP"}[header.format]
     picture = getattr(_package(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")(BytesIO(data))
-    if "transparency" in picture.info:  # Pillow warns when a palette with transparency loses it without this step
-        picture = picture.convert("RGBA")
     return _array(picture.convert(mode))
 
 

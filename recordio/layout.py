@@ -7,6 +7,7 @@ Everything is little-endian. Everything in a shard starts at a multiple of ALIGN
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +50,8 @@ def index_dtype(fields: int) -> np.dtype[np.void]:
     return np.dtype([("samples", "<u8"), ("checksum", "<u8"), ("pages", PAGE_DTYPE, (fields,))])
 
 
-def padded(nbytes: int) -> int:
-    """The next multiple of ALIGNMENT."""
+def padded(nbytes: Any) -> Any:
+    """The next multiple of ALIGNMENT; for numbers and arrays of them."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
@@ -61,4 +62,4 @@ def padding(nbytes: int) -> bytes:
 
 def block_header_nbytes(fields: int) -> int:
     """A block header: its fixed part, an entry for each page, padding, the checksum in the last 8 bytes."""
-    return padded(BLOCK_HEADER.size + PAGE_ENTRY.size * fields + CHECKSUM.size)
+    return int(padded(BLOCK_HEADER.size + PAGE_ENTRY.size * fields + CHECKSUM.size))

@@ -1,7 +1,7 @@
 """The manifest: which shards make up a dataset, in what order, and what each must be.
 
-A JSON text whose last 32 bytes are `"checksum": "<16 hex digits>"}` and a newline: XXH3-64 of all the bytes before them.
-A shard's file name follows from its number, so a manifest cannot name a path.
+A JSON text whose last 32 bytes are `"checksum": "<16 hex digits>"}` and a newline: XXH3-64 of all the bytes before
+them. A shard's file name follows from its number, so a manifest cannot name a path.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ShardEntry:
         nbytes: the length of the file.
         samples: how many samples it holds.
         content_nbytes: the bytes of its pages before coding: what reading all of it takes in memory.
-        digest: the digest of its index, 16 bytes.
+        digest: the digest of the shard, 16 bytes.
         runs: (samples, blocks) pairs: that many blocks in a row hold that many samples each.
     """
 
@@ -85,7 +85,7 @@ class ShardEntry:
     def of(cls, footer: Footer, content_nbytes: int, block_samples: Iterable[int]) -> Self:
         """The entry of a finished shard."""
         runs = tuple((samples, sum(1 for _ in run)) for samples, run in groupby(block_samples))
-        return cls(footer.number, footer.file_nbytes, footer.samples, content_nbytes, footer.index_digest, runs)
+        return cls(footer.number, footer.file_nbytes, footer.samples, content_nbytes, footer.digest, runs)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -171,7 +171,12 @@ class Manifest:
         if not isinstance(body.get("shards"), list) or not isinstance(body.get("metadata"), dict):
             raise CorruptError("the manifest has no list of shards or no metadata")
         shards = tuple(map(ShardEntry.from_json, body["shards"]))
-        out = cls(_hex(body.get("dataset_id"), "the dataset id"), Schema.from_json(body.get("schema")), body["metadata"], shards)
+        out = cls(
+            _hex(body.get("dataset_id"), "the dataset id"),
+            Schema.from_json(body.get("schema")),
+            body["metadata"],
+            shards,
+        )
         if len({shard.number for shard in shards}) != len(shards):
             raise CorruptError("the manifest names a shard twice")
         if _count(body.get("samples"), "samples") != out.samples:

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arrays import Image, Scalar
 from recordio.checksum import Buffer
 from recordio.errors import CorruptError
+from recordio.fields import Bytes, Field, Text
 from recordio.layout import padded
-from recordio.schema import Bytes, Field, Image, Scalar, Text
 
 Indices = npt.NDArray[np.int64]
 Packed = Sequence[bytes | None]
@@ -40,17 +41,16 @@ def encode_page(field: Field, parts: Sequence[Packed | memoryview]) -> Buffer:
     if len(parts) == 1 and isinstance(parts[0], memoryview):
         return parts[0]
     out: list[Buffer] = []
-    if field.optional:
-        values = [value for part in parts for value in part]
-        out.append(_encode_validity(values))
-        empty = bytes(field.row_nbytes or 0)
-        parts = [[empty if value is None else value for value in values]]
-    if field.row_nbytes is None:
-        lengths = np.fromiter(chain([0], *(map(len, part) for part in parts)), "<u8")  # type: ignore[arg-type]
-        out.append(lengths.cumsum().tobytes())
+    values: list[Buffer | None] = []
     for part in parts:
-        out.extend([part] if isinstance(part, memoryview) else part)  # type: ignore[list-item]
-    return b"".join(out)
+        values.extend([part] if isinstance(part, memoryview) else part)
+    if field.optional:
+        out.append(_encode_validity(values))
+    empty = bytes(field.row_nbytes or 0)
+    present = [empty if value is None else value for value in values]
+    if field.row_nbytes is None:
+        out.append(np.fromiter(chain([0], map(len, present)), "<u8").cumsum().tobytes())
+    return b"".join([*out, *present])
 
 
 def _encode_validity(values: Sequence[object]) -> bytes:
@@ -107,7 +107,7 @@ class Pages:
         return len(self._buffer)
 
     def take(self, page: Indices, row: Indices) -> Any:
-        """The column of the values at (page, row), each int64 (n,). Arrays for fixed fields, lists for variable ones."""
+        """The column of the values at (page, row), each int64 (n,): an array for a fixed field, else a list."""
         values = self._take(page, row)
         if not self._field.optional:
             return values
@@ -160,7 +160,7 @@ class FixedPages(Pages):
         if self._raw is None:
             return np.array([self._one(p) for p in at.tolist()], self._dtype).reshape(len(at), *self._shape)
         values = self._raw[at]
-        return values if self._scalar else values.view(self._dtype).reshape(len(at), *self._shape)
+        return values if self._scalar else values.view(self._dtype).reshape(len(at), *self._shape)  # type: ignore[no-any-return]
 
     def _get(self, page: int, row: int) -> Any:
         at = self._body[page] + row * self._nbytes

@@ -3,11 +3,11 @@
     shard  := header block* index footer
     header := fixed part, JSON (schema and metadata), padding, checksum
     index  := for each block its samples, its header's checksum and its page entries; padding
-    footer := 128 bytes: who the shard is, where its index is, a digest of the index
+    footer := 128 bytes: who the shard is, where its index is, the digest of the shard
 
-The index holds no offsets: blocks and pages follow one another without a gap, so their places are a sum, and there is no
-way to write down a hole or an overlap. The digest of the index vouches for every byte before it: for the pages and the
-block headers by their checksums; it is also the digest of the shard in the manifest.
+The index holds no offsets: blocks and pages follow one another without a gap, so their places are a sum, and there is
+no way to write down a hole or an overlap. The digest, of the header's checksum and the index, vouches for every byte
+before it, since the index holds the checksum of every page and block header. The manifest repeats it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from recordio.layout import (
     KNOWN_REQUIRED_FEATURES,
     MAX_BLOCK_SAMPLES,
     MAX_CODED_PAGE_NBYTES,
+    MAX_FIELDS,
     MAX_HEADER_JSON_NBYTES,
     SHARD_MAGIC,
     VERSION,
@@ -46,6 +47,11 @@ from recordio.page import least_nbytes
 from recordio.schema import Schema
 
 Counts = npt.NDArray[np.int64]
+
+
+def shard_digest(header: Buffer, index: Buffer) -> bytes:
+    """The digest of a shard: of its header's checksum and its index, which together vouch for every byte before it."""
+    return digest([header[-CHECKSUM.size :], index])
 
 
 def _refuse_unknown(version: int, required: int) -> None:
@@ -115,12 +121,12 @@ class Footer:
     index_nbytes: int
     samples: int
     blocks: int
-    index_digest: bytes
+    digest: bytes
 
     def encode(self) -> bytes:
         body = FOOTER.pack(
             0, self.dataset_id, self.number, VERSION, self.fields, 0, 0, self.file_nbytes, self.index_offset,
-            self.index_nbytes, self.samples, self.blocks, self.index_digest, bytes(8), FOOTER_MAGIC,
+            self.index_nbytes, self.samples, self.blocks, self.digest, bytes(8), FOOTER_MAGIC,
         )[CHECKSUM.size :]  # fmt: skip
         return CHECKSUM.pack(checksum(body)) + body
 
@@ -130,14 +136,16 @@ class Footer:
         if len(data) != FOOTER.size or bytes(data[-8:]) != FOOTER_MAGIC:
             raise CorruptError("the footer is missing: the shard was cut, or never finished")
         (stored, dataset_id, number, version, fields, _, required, stated_nbytes, index_offset, index_nbytes,
-         samples, blocks, index_digest, _, _) = FOOTER.unpack(data)  # fmt: skip
+         samples, blocks, digest, _, _) = FOOTER.unpack(data)  # fmt: skip
         require("footer", stored, checksum(data[CHECKSUM.size :]))
         _refuse_unknown(version, required)
+        if not 0 < fields <= MAX_FIELDS:
+            raise CorruptError(f"the footer says {fields} fields: expected 1 to {MAX_FIELDS}")
         if stated_nbytes != file_nbytes or index_offset + index_nbytes + FOOTER.size != file_nbytes:
             raise CorruptError(f"the shard has {file_nbytes} bytes, its footer says {stated_nbytes}")
         if index_nbytes != padded(blocks * index_dtype(fields).itemsize):
             raise CorruptError(f"an index of {index_nbytes} bytes does not fit {blocks} blocks of {fields} fields")
-        return cls(dataset_id, number, fields, file_nbytes, index_offset, index_nbytes, samples, blocks, index_digest)
+        return cls(dataset_id, number, fields, file_nbytes, index_offset, index_nbytes, samples, blocks, digest)
 
 
 @dataclass(frozen=True)
@@ -168,11 +176,12 @@ class Index:
         return data + padding(len(data))
 
     @classmethod
-    def decode(cls, data: Buffer, footer: Footer, header_nbytes: int, schema: Schema) -> Self:
+    def decode(cls, data: Buffer, footer: Footer, header: Buffer, schema: Schema) -> Self:
         """Checks all that can be checked without the pages. Raises CorruptError, UnsupportedError."""
-        if digest([data]) != footer.index_digest:
+        computed = shard_digest(header, data)
+        if computed != footer.digest:
             raise CorruptError(
-                f"index digest mismatch: stored {footer.index_digest.hex()}, computed {digest([data]).hex()}"
+                f"shard digest mismatch: stored {footer.digest.hex()}, computed {computed.hex()} of header and index"
             ).at(byte=footer.index_offset)
         if footer.fields != len(schema):
             raise CorruptError(f"the index has {footer.fields} fields, the schema {len(schema)}")
@@ -182,8 +191,8 @@ class Index:
         _check_pages(table["pages"], samples, schema)
         extents = -(-table["pages"]["stored_nbytes"].astype(np.int64) // ALIGNMENT) * ALIGNMENT
         lengths = np.column_stack([np.full(footer.blocks, block_header_nbytes(footer.fields)), extents])
-        ends = header_nbytes + np.cumsum(lengths.ravel()).reshape(lengths.shape)
-        if (int(ends[-1, -1]) if footer.blocks else header_nbytes) != footer.index_offset:
+        ends = len(header) + np.cumsum(lengths.ravel()).reshape(lengths.shape)
+        if (int(ends[-1, -1]) if footer.blocks else len(header)) != footer.index_offset:
             raise CorruptError("the blocks do not fill the shard from its header to its index")
         first = np.concatenate([[0], np.cumsum(samples)])
         return cls(samples, first, table["checksum"], table["pages"], ends[:, 0] - lengths[:, 0], ends[:, :-1])

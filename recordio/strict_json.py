@@ -30,8 +30,6 @@ def _int(text: str) -> int:
 def loads(data: bytes, what: str) -> Any:
     """The value of UTF-8 JSON. Raises CorruptError, which calls the text `what`."""
     try:
-        return json.loads(
-            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_int=_int
-        )
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_int=_int)
     except (ValueError, RecursionError) as error:
         raise CorruptError(f"the {what} is not valid JSON: {error}") from error

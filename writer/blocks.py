@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from recordio.errors import SchemaError
+from recordio.fields import Field
 from recordio.page import Indices, Packed
-from recordio.schema import Field, Sample, Schema
+from recordio.schema import Sample, Schema
 
 MAX_BLOCK_ROWS = 1 << 16
 
@@ -48,7 +49,11 @@ class Packer:
         missing = [n for n, field in self._schema.items() if n not in sample and not field.optional]
         extra = [name for name in sample if name not in self._schema.fields]
         if missing or extra:
-            words = [f"{what} {', '.join(map(repr, names))}" for what, names in (("missing", missing), ("unknown", extra)) if names]
+            words = [
+                f"{what} {', '.join(map(repr, names))}"
+                for what, names in (("missing", missing), ("unknown", extra))
+                if names
+            ]
             raise SchemaError(f"the sample's fields do not match the schema: {'; '.join(words)}")
 
     def _explain(self, sample: Sample, error: Exception) -> NoReturn:
@@ -58,7 +63,7 @@ class Packer:
         self._refuse_names(sample)
         for name, pack in zip(self._names, self._packs, strict=True):
             try:
-                pack(sample.get(name))  # type: ignore[no-untyped-call]
+                pack(sample.get(name))
             except SchemaError as cause:
                 raise cause.at(field=name) from None
         raise error
@@ -103,7 +108,7 @@ def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
 
 def _row_mask(column: np.ma.MaskedArray[Any, Any]) -> list[bool]:
     mask = np.ma.getmaskarray(column)
-    return mask.reshape(len(mask), -1).any(1).tolist()  # type: ignore[no-any-return]
+    return [bool(row.any()) for row in mask.reshape(len(mask), -1)]
 
 
 @dataclass(slots=True)
@@ -115,7 +120,10 @@ class Segment:
 
     def split(self, rows: int, row_nbytes: Sequence[int | None]) -> tuple[Segment, Segment]:
         """The first `rows` samples and the others; nothing is copied."""
-        at = [rows * (n or 0) if isinstance(c, memoryview) else rows for c, n in zip(self.columns, row_nbytes, strict=True)]
+        at = [
+            rows * (n or 0) if isinstance(c, memoryview) else rows
+            for c, n in zip(self.columns, row_nbytes, strict=True)
+        ]
         head = Segment([c[:k] for c, k in zip(self.columns, at, strict=True)], self.sizes[:rows])
         return head, Segment([c[k:] for c, k in zip(self.columns, at, strict=True)], self.sizes[rows:])
 
@@ -194,8 +202,10 @@ class BlockBuilder:
         rows = self._block_rows or 1
         least = self._aim // 2 if self._block_rows else self._aim
         waiting = self.waiting
-        if (most is None or waiting < most) and waiting < MAX_BLOCK_ROWS and (
-            self._waiting_nbytes < least or waiting < rows and self._waiting_nbytes <= 2 * self._aim
+        if (
+            (most is None or waiting < most)
+            and waiting < MAX_BLOCK_ROWS
+            and (self._waiting_nbytes < least or (waiting < rows and self._waiting_nbytes <= 2 * self._aim))
         ):
             return None
         self._gather_rows()

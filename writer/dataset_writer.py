@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from recordio import strict_json
 from recordio.checksum import digest
-from recordio.errors import DatasetError, SchemaError
+from recordio.errors import CorruptError, DatasetError, SchemaError
 from recordio.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
 from recordio.schema import Sample, Schema
 from recordio.shard import ShardHeader
@@ -28,8 +29,8 @@ class DatasetWriter:
             for image, label in samples:
                 writer.write({"image": image, "label": label})
 
-    Nothing is visible before `close`, which leaving the `with` block calls; leaving it by an exception publishes nothing.
-    The same samples and options give the same bytes, whether they come by `write` or by `write_batch`.
+    Nothing is visible before `close`, which leaving the `with` block calls; leaving it by an exception publishes
+    nothing. The same samples and options give the same bytes, whether they come by `write` or by `write_batch`.
 
     Args:
         path: the folder; it is made if need be.
@@ -63,7 +64,7 @@ class DatasetWriter:
         if mode not in ("create", "append", "overwrite"):
             raise SchemaError(f"unknown mode {mode!r}: expected 'create', 'append' or 'overwrite'")
         self._options = WriteOptions(compression, shard_bytes, shard_samples, block_bytes)
-        self._folder = Path(path)
+        self._folder = Path(os.fsdecode(path))
         self._schema = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = _plain(metadata) if metadata is not None else {}
         self._dataset_id: bytes | None = None
@@ -73,7 +74,7 @@ class DatasetWriter:
         self._finished: dict[Path, ShardEntry] = {}
         self._written = 0
         self._lock = FolderLock(self._folder)
-        self._open = True
+        self._state = "open"
         try:
             clear_remains(self._folder)
             self._start(mode, metadata is not None)
@@ -144,7 +145,9 @@ class DatasetWriter:
 
     def close(self) -> None:
         """Publishes. After this the dataset can be read. A second call does nothing."""
-        if not self._open:
+        if self._state == "failed":
+            raise DatasetError("the writer failed before: nothing was published").at(file=os.fspath(self._folder))
+        if self._state != "open":
             return
         try:
             self._finish_all()
@@ -154,24 +157,26 @@ class DatasetWriter:
             commit(self._folder, manifest, {path: entry.name for path, entry in self._finished.items()})
             self._finished = {}
         finally:
-            self._leave()
+            self._leave("closed")
 
     def abort(self) -> None:
         """Publishes nothing and removes what was written."""
-        self._leave()
+        self._leave("closed")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
             self.abort()
 
     def _begin(self, sample: Sample) -> BlockBuilder:
-        if not self._open:
-            raise DatasetError("the writer is closed").at(file=os.fspath(self._folder))
+        if self._state != "open":
+            raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
         self._schema = Schema.infer(sample)
         self._builder = BlockBuilder(self._schema, self._options.block_bytes)
         return self._builder
@@ -189,8 +194,12 @@ class DatasetWriter:
         return self._dataset_id
 
     def _write_blocks(self, builder: BlockBuilder) -> None:
-        while block := builder.take(self._room()):
-            self._write_block(block, builder)
+        try:
+            while block := builder.take(self._room()):
+                self._write_block(block, builder)
+        except BaseException:
+            self._leave()  # samples are lost: nothing may be published any more
+            raise
 
     def _room(self) -> int | None:
         """Samples that still fit the shard; None for any number."""
@@ -199,7 +208,11 @@ class DatasetWriter:
 
     def _write_block(self, block: FullBlock, builder: BlockBuilder) -> None:
         if self._shard is None:
-            first = b"".join(bytes(c) if isinstance(c, memoryview) else b"".join(v or b"" for v in c) for f in block.fields for c in f)
+            first = b"".join(
+                bytes(c) if isinstance(c, memoryview) else b"".join(v or b"" for v in c)
+                for f in block.fields
+                for c in f
+            )
             header = ShardHeader(self._identity(first), self._number, self._require_schema(), self._metadata)
             path = self._folder / f".{shard_name(self._number)}{TEMPORARY}"
             self._shard = ShardWriter(path, header, self._options)
@@ -219,9 +232,9 @@ class DatasetWriter:
             self._write_block(block, self._builder)
         self._finish_shard()
 
-    def _leave(self) -> None:
+    def _leave(self, state: str = "failed") -> None:
         """Gives everything back; what is not published goes."""
-        self._open, self._builder, self._schema = False, None, None
+        self._state, self._builder, self._schema = state, None, None
         if self._shard is not None:
             self._shard.abandon()
             self._shard = None
@@ -234,8 +247,8 @@ class DatasetWriter:
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata as it will be read: tuples become lists."""
     try:
-        out = json.loads(json.dumps(dict(metadata), allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
+        out = strict_json.loads(json.dumps(dict(metadata), allow_nan=False).encode(), "metadata")
+    except (TypeError, ValueError, RecursionError, CorruptError) as error:
         raise SchemaError(f"the metadata is not JSON: {error}") from error
     return out  # type: ignore[no-any-return]
 

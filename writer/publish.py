@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Self
 
 from recordio.checksum import Buffer
 from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
+from recordio.layout import MAX_MANIFEST_NBYTES
 from recordio.manifest import FILE_NAME, Manifest
 
 PENDING = f".{FILE_NAME}.pending"
@@ -34,10 +36,13 @@ class NewFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.nbytes = 0
+        self._fd = -1
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise storage_error("create the file", path, error) from error
+        except ValueError as error:
+            raise DatasetError(f"no file can have this name: {error}").at(file=repr(os.fspath(path))) from error
 
     def write(self, parts: Sequence[Buffer]) -> None:
         """Appends all of the parts, however the system splits the work. Raises StorageError."""
@@ -57,17 +62,18 @@ class NewFile:
         """fsync and close. Raises StorageError, and the file is gone."""
         try:
             os.fsync(self._fd)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
         except OSError as error:
             self.abandon()
             raise storage_error("make the file durable (fsync)", self.path, error) from error
-        os.close(self._fd)
-        self._fd = -1
 
     def abandon(self) -> None:
         """Closes and removes the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):
+            if fd >= 0:
+                os.close(fd)
         with contextlib.suppress(OSError):
             self.path.unlink()
 
@@ -105,12 +111,16 @@ class FolderLock:
     The lock is on the folder itself, so no lock file is ever left behind.
     """
 
+    _fd = -1
+
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise storage_error("open the folder", folder, error) from error
+        except ValueError as error:
+            raise DatasetError(f"no folder can have this name: {error}").at(file=repr(os.fspath(folder))) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -125,7 +135,9 @@ class FolderLock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
     __del__ = release
@@ -134,11 +146,16 @@ class FolderLock:
 def read_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
     """The manifest in a folder, None when there is none. Raises CorruptError, UnsupportedError, StorageError."""
     try:
-        data = (folder / name).read_bytes()
+        fd = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise storage_error("read", folder / name, error) from error
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_MANIFEST_NBYTES:
+            raise DatasetError("is not a regular file, or too large for a manifest").at(file=os.fspath(folder / name))
+        data = file.read()
     try:
         return Manifest.decode(data)
     except RecordIOError as error:
@@ -180,10 +197,13 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None
             os.rename(path, folder / name)
         sync_folder(folder)
         os.rename(folder / PENDING, folder / FILE_NAME)
-    except StorageError:
-        raise
     except OSError as error:
-        raise storage_error("publish the dataset", folder, error) from error
+        pending.abandon()
+        with contextlib.suppress(StorageError):
+            _remove(folder / name for name in staged.values())
+        raise (
+            error if isinstance(error, StorageError) else storage_error("publish the dataset", folder, error)
+        ) from error
     sync_folder(folder)
     kept = {shard.number for shard in manifest.shards}
     _remove(folder / shard.name for shard in (old.shards if old else ()) if shard.number not in kept)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recordio.block import BlockHeader, PageEntry, store_page
-from recordio.checksum import Buffer, digest
+from recordio.checksum import Buffer
 from recordio.codec import Compression, PageCoder
 from recordio.errors import SchemaError
 from recordio.layout import CHECKSUM, FOOTER
 from recordio.manifest import ShardEntry
 from recordio.page import encode_page
 from recordio.schema import Sample
-from recordio.shard import Footer, Index, ShardHeader
+from recordio.shard import Footer, Index, ShardHeader, shard_digest
 from recordio.writer.blocks import BlockBuilder, FullBlock
 from recordio.writer.publish import TEMPORARY, NewFile, storage_error, sync_folder
 
@@ -57,9 +57,9 @@ class ShardWriter:
         compression = Compression.parse(options.compression)
         self._coders = [PageCoder(compression) for _ in self._fields]
         self._rows: list[tuple[int, int, tuple[PageEntry, ...]]] = []
-        start = header.encode()
+        self._start = header.encode()
         self._file = NewFile(path)
-        self._write([start])
+        self._write([self._start])
 
     @property
     def path(self) -> Path:
@@ -79,7 +79,8 @@ class ShardWriter:
             entries.append(entry)
             buffers += stored
         header = BlockHeader(
-            self.header.dataset_id, self.header.number, len(self._rows), self.nbytes, self.samples, block.samples, tuple(entries)
+            self.header.dataset_id, self.header.number, len(self._rows), self.nbytes, self.samples, block.samples,
+            tuple(entries)
         ).encode()  # fmt: skip
         self._write([header, *buffers])
         self._rows.append((block.samples, CHECKSUM.unpack(header[-CHECKSUM.size :])[0], tuple(entries)))
@@ -90,7 +91,7 @@ class ShardWriter:
         data, offset = Index.encode(len(self._fields), self._rows), self.nbytes
         footer = Footer(
             self.header.dataset_id, self.header.number, len(self._fields), offset + len(data) + FOOTER.size, offset,
-            len(data), self.samples, len(self._rows), digest([data]),
+            len(data), self.samples, len(self._rows), shard_digest(self._start, data),
         )  # fmt: skip
         self._write([data, footer.encode()])
         self._file.finish()

@@ -1,0 +1,143 @@
+"""What is printed is safe, fits, and reads well."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from recordio.tools.output import (
+    OutputClosed,
+    bytes_text,
+    clean,
+    columns_of,
+    count_text,
+    cut,
+    json_line,
+    say,
+    seconds_text,
+    table,
+    write,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain words, naïve 日本　語", "plain words, naïve 日本　語"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("two\nlines\r\tand\x7f", "two\\nlines\\r\\tand\\x7f"),
+        ("c1 \x9b31m", "c1 \\x9b31m"),
+        ("turn \u202e around \u2066", "turn \\u202e around \\u2066"),
+        ("lone \udc80", "lone \\udc80"),
+        ("line \u2028 separator", "line \\u2028 separator"),
+    ],
+)
+def test_characters_that_steer_a_terminal_are_escaped(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+def test_every_control_and_format_character_is_escaped() -> None:
+    harmful = [*range(32), *range(127, 160), 0xAD, 0x200B, *range(0x200E, 0x2010), *range(0x202A, 0x202F)]
+    assert all(clean(chr(code)).startswith("\\") for code in harmful)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 10, 11, 12])
+@pytest.mark.parametrize("text", ["hello world", "日本語日本語", "\x1b" * 9, "a\x1b" * 50, ""])
+def test_cut_text_never_passes_the_width(text: str, width: int) -> None:
+    assert columns_of(cut(text, width)) <= width
+
+
+def test_text_that_fits_is_not_cut() -> None:
+    assert cut("hello world", 11) == "hello world"
+    assert cut("hello world", 10) == "hello w..."
+    assert cut("日本語", 6) == "日本語"
+    assert cut("日本語", 5) == "日..."
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (1234567, "1.23 MB"),
+        (99_960_000, "100 MB"),
+        (5e12, "5.00 TB"),
+        (2**62, "4,612 PB"),
+    ],
+)
+def test_bytes_read_in_three_digits(nbytes: float, words: str) -> None:
+    assert bytes_text(nbytes) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.012, "12 ms"),
+        (0.1, "0.1 s"),
+        (2.46, "2.5 s"),
+        (59.97, "1:00"),
+        (75, "1:15"),
+        (3725, "1:02:05"),
+        (90000, "25:00:00"),
+    ],
+)
+def test_seconds_read_as_a_clock_from_a_minute_on(seconds: float, words: str) -> None:
+    assert seconds_text(seconds) == words
+
+
+def test_one_is_not_a_plural() -> None:
+    assert [count_text(n, "shard") for n in (0, 1, 1234)] == ["0 shards", "1 shard", "1,234 shards"]
+
+
+def test_a_table_lines_up_by_columns_of_the_terminal() -> None:
+    lines = table(("field", "bytes"), [("日本", "7"), ("label", "1,234")], right=[1])
+    assert lines == ["field  bytes", "日本       7", "label  1,234"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"abc", {"bytes": 3}),
+        (float("nan"), "NaN"),
+        ([float("inf"), -float("inf")], ["Infinity", "-Infinity"]),
+        (1 + 2j, [1.0, 2.0]),
+        ({"a": (1, None, True)}, {"a": [1, None, True]}),
+    ],
+)
+def test_what_json_cannot_say_is_said_another_way(value: Any, shown: Any) -> None:
+    assert json.loads(json_line(value)) == shown
+
+
+def test_json_is_one_line_of_printable_ascii() -> None:
+    line = json_line({"\x1b[2J": "a\nb\x7f\x9b\u2028é"})
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == {"\x1b[2J": "a\nb\x7f\x9b\u2028é"}
+
+
+def test_an_object_deeper_than_the_stack_is_cut_not_a_crash() -> None:
+    value: Any = 0
+    for _ in range(5000):
+        value = [value]
+    assert '"..."' in json_line(value)
+
+
+def test_what_the_stream_cannot_encode_is_escaped() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "latin-1", write_through=True)
+    say("naïve 日本", stream)
+    assert raw.getvalue() == b"na\xefve \\u65e5\\u672c\n"
+
+
+def test_a_closed_pipe_is_told_from_other_faults() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(OutputClosed):
+        write(Closed(), "words")

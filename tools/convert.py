@@ -1,0 +1,130 @@
+"""`recordio convert`: a folder, a table or an archive becomes a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from recordio.tools.output import bytes_text, clean, count_text, json_line, say, seconds_text
+from recordio.tools.progress import Progress, rate_text
+
+if TYPE_CHECKING:
+    from recordio.writer.convert import ConvertReport
+
+SUMMARY = "turn a folder, a table or an archive into a dataset"
+STOPPED = "stopped: what is finished is kept; run the same command to go on"
+EXAMPLES = """\
+examples:
+  recordio convert photos/ photos.rio                       a folder for each class
+  recordio convert photos/ small.rio --resize 256 --quality 90
+  recordio convert table.csv table.rio --embed picture      the column names files; take them in
+  recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
+  recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it
+"""
+KINDS = "image_folder, file_groups, csv, tsv, jsonl, npy, npz, mnist, cifar10 or cifar100"
+UNITS = {
+    "": 1,
+    "K": 1 << 10,
+    "M": 1 << 20,
+    "G": 1 << 30,
+    "T": 1 << 40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is not given is left to the library, where the defaults stand."""
+    add = parser.add_argument
+    parser.argument_default = argparse.SUPPRESS
+    add("source", metavar="SRC", help="the input: a folder or a file")
+    add("destination", metavar="DST", help="the dataset to make")
+    add("--kind", metavar="KIND", help=f"what SRC is, where looking is not enough: {KINDS}")
+    add("--split", metavar="NAME", help="make this split alone, at DST")
+    add("--compression", metavar="HOW", help="auto, none, zstd or zstd:LEVEL")
+    add("--shard-bytes", type=nbytes, metavar="SIZE", help="about what goes into a shard, such as 256MiB")
+    add("--block-bytes", type=nbytes, metavar="SIZE", help="gather samples into blocks of this size, such as 256KiB")
+    add(
+        "--resize",
+        type=picture_size,
+        metavar="N|HxW",
+        help="make pictures smaller: their shorter side, or their height and width",
+    )
+    add("--quality", type=int, metavar="Q", help="code JPEG pictures anew with this quality, 1 to 100")
+    add("--shuffle", type=int, metavar="SEED", help="mix the samples by this seed")
+    add("--limit", type=int, metavar="N", help="take the first N samples of each split, after mixing")
+    add("--on-error", choices=("raise", "skip"), help="what to do about an input that cannot be read")
+    add("--workers", type=int, metavar="N", help="processes; the result does not depend on their number")
+    add(
+        "--embed",
+        action="append",
+        metavar="COLUMN",
+        help="this column of the table names files: take in what they hold; may be given again",
+    )
+    add("--overwrite", action="store_true", help="replace a dataset that is at DST")
+    add("--json", action="store_true", default=False, help="print one line of JSON")
+
+
+def nbytes(text: str) -> int:
+    """'256MiB' -> 268435456. K, M, G and T are powers of 1024, KB to TB of 1000. Raises ArgumentTypeError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"not a size: {text!r}; expected bytes, or such as 256MiB or 64KB")
+    number, unit, suffix = found[1], found[2].upper(), (found[3] or "").upper()
+    size = float(number) * UNITS[unit + "B" if unit and suffix == "B" else unit]
+    if not 1 <= size < 2**63:
+        raise argparse.ArgumentTypeError(f"not a size: {text!r} is less than a byte or more than a file can hold")
+    return round(size)
+
+
+def picture_size(text: str) -> int | tuple[int, int]:
+    """'256' -> 256, '240x320' -> (240, 320), height first. Raises ArgumentTypeError."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text, re.IGNORECASE | re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"not a picture's size: {text!r}; expected N or HEIGHTxWIDTH, such as 240x320")
+    return int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
+
+
+def run(options: argparse.Namespace) -> int:
+    import recordio
+
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "json")}
+    with Progress("convert", "samples", quiet=options.json) as progress:
+        result = recordio.convert(**given, progress=progress)
+    reports = result if isinstance(result, dict) else {None: result}
+    if options.json:
+        say(json_line({"datasets": [_json(split, report) for split, report in reports.items()]}))
+        return 0
+    for report in reports.values():
+        for line in _lines(report):
+            say(line)
+    made = sum(report.samples for report in reports.values() if not report.done_before)
+    if made:
+        speed = f", {rate_text(made / progress.seconds, 'samples')}" if progress.seconds > 0 else ""
+        say(f"{count_text(made, 'sample')} in {seconds_text(progress.seconds)}{speed}")
+    return 0
+
+
+def _json(split: str | None, report: ConvertReport) -> dict[str, Any]:
+    facts = {field.name: getattr(report, field.name) for field in fields(report)}
+    facts["skipped"] = [{"name": name, "reason": reason} for name, reason in report.skipped]
+    return {"split": split, **facts}
+
+
+def _lines(report: ConvertReport) -> Iterator[str]:
+    size = (
+        f"{count_text(report.samples, 'sample')} in {count_text(report.shards, 'shard')}, {bytes_text(report.nbytes)}"
+    )
+    there = ", was there already" if report.done_before else ""
+    yield f"{clean(report.destination)}: {size}, from {clean(report.source)} ({report.kind}){there}"
+    if report.reused:
+        yield f"  {count_text(report.reused, 'shard')} finished by an earlier run"
+    yield from (f"  note: {clean(note)}" for note in report.notes)
+    yield from (f"  skipped {clean(name)}: {clean(reason)}" for name, reason in report.skipped)
+    if report.skipped:
+        yield f"  {count_text(len(report.skipped), 'sample')} skipped"

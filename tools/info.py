@@ -1,0 +1,141 @@
+"""`recordio info`: what a dataset is made of. No page is read, only the manifest and the shards' indexes."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from recordio.tools.output import bytes_text, clean, count_text, cut, json_line, json_text, say, table
+from recordio.tools.splits import Split, find_splits
+
+if TYPE_CHECKING:
+    from recordio.reader.dataset import ShardDataset
+    from recordio.schema import Schema
+
+SUMMARY = "print what a dataset is made of"
+STOPPED = "stopped"
+EXAMPLES = """\
+examples:
+  recordio info digits           fields, sizes, compression, metadata
+  recordio info digits --json    one line: {"datasets": [...]}
+"""
+MEASURED_SHARDS = 256  # indexes of more shards than this would take long to read; these are spread evenly
+CLASSES_SHOWN = 10
+METADATA_SHOWN = 20
+NAME_COLUMNS = 32
+HEAD_COLUMNS = 14
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    import recordio
+
+    datasets = []
+    for number, split in enumerate(find_splits(options.path)):
+        dataset = recordio.ShardDataset(split.path)
+        facts = _facts(split, dataset)
+        datasets.append(facts)
+        if not options.json:
+            if number:
+                say()
+            for line in _lines(facts, dataset.schema):
+                say(line)
+    if options.json:
+        say(json_line({"datasets": datasets}))
+    return 0
+
+
+def _facts(split: Split, dataset: ShardDataset) -> dict[str, Any]:
+    from recordio.layout import VERSION
+
+    manifest = dataset.store.manifest
+    measured, sizes = _measure(dataset)
+    return {
+        "split": split.name,
+        "path": split.path,
+        "samples": manifest.samples,
+        "shards": len(manifest.shards),
+        "blocks": sum(shard.blocks for shard in manifest.shards),
+        "nbytes": sum(shard.nbytes for shard in manifest.shards),
+        "content_nbytes": sum(shard.content_nbytes for shard in manifest.shards),
+        "format_version": VERSION,
+        "dataset_id": manifest.dataset_id.hex(),
+        "measured_shards": measured,
+        "schema": [entry | size for entry, size in zip(manifest.schema.to_json(), sizes, strict=True)],
+        "metadata": dict(manifest.metadata),
+    }
+
+
+def _measure(dataset: ShardDataset) -> tuple[int, list[dict[str, Any]]]:
+    """How many shards were looked at, and for each field what its pages in them take. Raises CorruptError."""
+    from recordio.codec import Codec
+
+    shards, fields = len(dataset.store.manifest.shards), len(dataset.schema)
+    stored, content = [0] * fields, [0] * fields
+    codecs: list[set[str]] = [set() for _ in range(fields)]
+    count = min(shards, MEASURED_SHARDS)
+    for number in range(count):
+        pages = dataset.store.shard(number * shards // count).index.pages
+        for column in range(fields):
+            stored[column] += int(pages["stored_nbytes"][:, column].sum())
+            content[column] += int(pages["nbytes"][:, column].sum())
+            codecs[column].update(Codec(code).name.lower() for code in set(pages["codec"][:, column].tolist()))
+    names = ("stored_nbytes", "content_nbytes", "codecs")
+    columns = zip(stored, content, map(sorted, codecs), strict=True)
+    return count, [dict(zip(names, column, strict=True)) for column in columns]
+
+
+def _lines(facts: dict[str, Any], schema: Schema) -> Iterator[str]:
+    yield clean(facts["path"])
+    shards, blocks = count_text(facts["shards"], "shard"), count_text(facts["blocks"], "block")
+    yield _line("samples", f"{facts['samples']:,} in {shards}, {blocks}")
+    yield _line("on disk", f"{bytes_text(facts['nbytes'])} ({facts['nbytes']:,} bytes)")
+    yield _line("compression", _compression(facts))
+    for name, value in list(facts["metadata"].items())[:METADATA_SHOWN]:
+        yield _line(cut(name, NAME_COLUMNS), _metadata_text(name, value))
+    if len(facts["metadata"]) > METADATA_SHOWN:
+        yield _line("...", f"{len(facts['metadata']) - METADATA_SHOWN} more in the metadata")
+    yield _line("format", f"version {facts['format_version']}, dataset id {facts['dataset_id']}")
+    yield ""
+    rows = [_row(entry, str(kind)) for entry, kind in zip(facts["schema"], schema.values(), strict=True)]
+    for line in table(("field", "type", "stored", "decoded", "ratio", "codec"), rows, right=(2, 3, 4)):
+        yield f"  {line}"
+    if facts["measured_shards"] < facts["shards"]:
+        yield f"  (the sizes are those of {facts['measured_shards']:,} of the {facts['shards']:,} shards)"
+
+
+def _line(name: str, words: str) -> str:
+    head = f"  {name:<{HEAD_COLUMNS}}"
+    return head.rstrip() + "  " + words if len(name) >= HEAD_COLUMNS else head + words
+
+
+def _row(entry: dict[str, Any], kind: str) -> tuple[str, ...]:
+    stored, content = entry["stored_nbytes"], entry["content_nbytes"]
+    optional = ", optional" if entry.get("optional") else ""
+    ratio = f"{content / stored:.2f}" if stored else "-"
+    codec = " + ".join(entry["codecs"]) or "-"
+    sizes = bytes_text(stored), bytes_text(content)
+    return cut(entry["name"], NAME_COLUMNS), clean(kind) + optional, *sizes, ratio, codec
+
+
+def _compression(facts: dict[str, Any]) -> str:
+    used = sorted({codec for entry in facts["schema"] for codec in entry["codecs"]} - {"plain"})
+    if not used:
+        return "none"
+    stored = sum(entry["stored_nbytes"] for entry in facts["schema"])
+    content = sum(entry["content_nbytes"] for entry in facts["schema"])
+    return f"{', '.join(used)}, {bytes_text(content)} in {bytes_text(stored)}"
+
+
+def _metadata_text(name: str, value: Any) -> str:
+    width = max(shutil.get_terminal_size().columns - HEAD_COLUMNS - 2, NAME_COLUMNS)
+    if name == "classes" and isinstance(value, list):
+        more = ", ..." if len(value) > CLASSES_SHOWN else ""
+        return cut(f"{len(value):,}: {', '.join(map(str, value[:CLASSES_SHOWN]))}{more}", width)
+    return cut(json_text(value), width)

@@ -1,0 +1,143 @@
+"""What the commands print, and how: one line at a time, safe to show whatever a stranger's dataset holds.
+
+Contract: text that came from data passes through `clean` before it is printed; everything printed passes through
+`say`, so that a closed pipe is told from any other fault.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+TAIL = "..."
+MAX_DEPTH = 200  # deeper objects, which nobody reads, would only exhaust the stack
+
+
+class OutputClosed(Exception):
+    """Whoever read our output has gone, as `| head` does: nothing is left to say."""
+
+
+def say(line: str = "", stream: TextIO | None = None) -> None:
+    """Prints a line to standard output. Raises OutputClosed."""
+    write(stream or sys.stdout, line + "\n")
+
+
+def write(stream: TextIO, text: str, flush: bool = False) -> None:
+    """Writes text that may hold anything, whatever the encoding of the stream. Raises OutputClosed."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        if flush:
+            stream.flush()
+    except BrokenPipeError as error:
+        raise OutputClosed from error
+
+
+def clean(text: str) -> str:
+    """The text with every character that could steer a terminal, or hide or turn the text around it, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\N{IDEOGRAPHIC SPACE}" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal clean text takes: an East Asian wide character takes two."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Clean text of at most `width` columns; what is left out is marked by three points."""
+    text = clean(text[: width + 1])
+    if columns_of(text) <= width:
+        return text
+    text = text[: max(width - len(TAIL), 0)]
+    while columns_of(text) > width - len(TAIL) and text:
+        text = text[:-1]
+    return text + TAIL[:width]
+
+
+def bytes_text(nbytes: float) -> str:
+    """1234567 -> '1.23 MB'. Powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if nbytes < 999.5:
+            return f"{nbytes:.0f} B" if unit == "B" else f"{_three_digits(nbytes)} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:,.0f} PB"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """3725 -> '1:02:05', 75 -> '1:15', 2.5 -> '2.5 s', 0.012 -> '12 ms'."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def count_text(number: int, noun: str) -> str:
+    """1 -> '1 shard', 1234 -> '1,234 shards'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """The lines of a table; the columns numbered in `right` are set to the right. Cells are clean already."""
+    rows, right = [head, *rows], set(right)
+    widths = [max(map(columns_of, cells)) for cells in zip(*rows, strict=True)]
+    return ["  ".join(_pad(row[i], widths[i], i in right) for i in range(len(head))).rstrip() for row in rows]
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - columns_of(cell))
+    return space + cell if right else cell + space
+
+
+def json_line(value: Any) -> str:
+    """The value as JSON on one line, in plain ASCII: nothing in it can steer a terminal."""
+    import json
+
+    return json.dumps(plain(value), allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def json_text(value: Any) -> str:
+    """The value as JSON for a person, as it stands in the data: to be cleaned before it is printed."""
+    import json
+
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """The value as JSON can say it: bytes as their number, NaN and the infinities as text, the unknown as text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else _odd_float(value)
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"bytes": len(value)}
+    if isinstance(value, (dict, list, tuple)) and not depth:
+        return TAIL
+    if isinstance(value, dict):
+        return {str(key): plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, depth - 1) for item in value]
+    return str(value)
+
+
+def _odd_float(value: float) -> str:
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,99 @@
+"""`recordio show`: samples, as a person reads them, or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recordio.errors import SchemaError
+from recordio.tools.output import clean, columns_of, count_text, cut, json_line, say
+from recordio.tools.splits import Split, find_splits
+
+if TYPE_CHECKING:
+    from recordio.reader.dataset import ShardDataset
+
+SUMMARY = "print samples"
+STOPPED = "stopped"
+EXAMPLES = """\
+examples:
+  recordio show digits                               the first samples
+  recordio show digits --index 7                     one of them; -1 is the last
+  recordio show digits --count 100 --fields label    some fields only
+  recordio show digits --json                        a line a sample: {"split": ..., "index": ..., "sample": {...}}
+"""
+COUNT = 3
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--index", type=int, metavar="I", help="this sample; -1 is the last one")
+    which.add_argument(
+        "--count", type=_count, default=COUNT, metavar="N", help="the first N samples (default %(default)s)"
+    )
+    parser.add_argument("--fields", type=lambda text: text.split(","), metavar="A,B", help="these fields only")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON a sample")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"not a number of samples: {text!r}")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    for number, split in enumerate(find_splits(options.path)):
+        dataset = _open(split, options)
+        if not options.json:
+            if number:
+                say()
+            say(f"{clean(split.path)}: {count_text(len(dataset), 'sample')}")
+        for index in _indices(split, dataset, options):
+            if options.json:
+                say(_json(split, index, dataset[index]))
+            else:
+                _print(index, dataset[index], dataset)
+    return 0
+
+
+def _open(split: Split, options: argparse.Namespace) -> ShardDataset:
+    import recordio
+
+    return recordio.ShardDataset(split.path, fields=options.fields, decode=None)
+
+
+def _indices(split: Split, dataset: Sequence[Any], options: argparse.Namespace) -> Sequence[int]:
+    """Raises SchemaError for an index that is not there."""
+    size = len(dataset)
+    if options.index is None:
+        return range(min(options.count, size))
+    if not -size <= options.index < size:
+        raise SchemaError(f"no sample {options.index}: {split.path} has {count_text(size, 'sample')}")
+    return [options.index % size]
+
+
+def _json(split: Split, index: int, sample: Mapping[str, Any]) -> str:
+    from recordio.tools.values import json_value
+
+    values = {name: json_value(value) for name, value in sample.items()}
+    return json_line({"split": split.name, "index": index, "sample": values})
+
+
+def _print(index: int, sample: Mapping[str, Any], dataset: ShardDataset) -> None:
+    say()
+    say(f"sample {index}")
+    for line in _lines(sample, dataset.metadata, shutil.get_terminal_size().columns):
+        say(line)
+
+
+def _lines(sample: Mapping[str, Any], metadata: Mapping[str, Any], columns: int) -> Iterator[str]:
+    from recordio.tools.values import value_text
+
+    names = {name: cut(name, columns // 3) for name in sample}
+    width = max(map(columns_of, names.values()), default=0)
+    for name, value in sample.items():
+        head = f"  {names[name]}{' ' * (width - columns_of(names[name]))}  "
+        classes = metadata.get("classes") if name == "label" else None
+        yield head + value_text(value, columns - columns_of(head), classes)

@@ -1,0 +1,98 @@
+"""One value of a sample as a person reads it, in one line, and as JSON.
+
+Contract: any value that a dataset can hold, whatever is in it; the text is clean and fits the width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.arrays import image_format
+from recordio.errors import DecodeError
+from recordio.images import image_size
+from recordio.tools.output import bytes_text, cut, json_text, plain
+
+JSON_ELEMENTS = 64  # an array with more is summed up
+FIRST = 8
+HEX_BYTES = 16
+
+
+def value_text(value: Any, width: int, classes: Any = None) -> str:
+    """At most `width` columns of clean text. `classes` are the names of a label's numbers, if there are any."""
+    name = _class_name(value, classes)
+    return cut(f"{_text(value, width)} ({name})" if name is not None else _text(value, width), width)
+
+
+def json_value(value: Any) -> Any:
+    """Numbers, text and small arrays as they are; bytes as their number; large arrays as dtype, shape, min and max."""
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if not isinstance(value, np.ndarray):
+        return plain(value)
+    if value.size <= JSON_ELEMENTS:
+        return plain(value.tolist())
+    least, most = _extremes(value)
+    return plain({"dtype": str(value.dtype), "shape": list(value.shape), "min": least, "max": most})
+
+
+def _class_name(value: Any, classes: Any) -> str | None:
+    """Metadata may hold anything: only a list of names that has one for this number counts."""
+    if not isinstance(classes, list) or not isinstance(value, (int, np.integer)) or not 0 <= value < len(classes):
+        return None
+    return str(classes[value])
+
+
+def _text(value: Any, width: int) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return f'"{cut(value, width - 2)}"'
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _bytes_text(bytes(value))
+    if isinstance(value, np.ndarray) and value.shape:
+        return _array_text(value)
+    if isinstance(value, (bool, int, float, complex, np.generic, np.ndarray)):
+        return _number(value)
+    return json_text(value)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value)).lower()
+    return f"{value:.6g}" if isinstance(value, (float, complex, np.inexact)) else str(value)
+
+
+def _bytes_text(data: bytes) -> str:
+    kind = image_format(data[:16])
+    if kind is None:
+        start = data[:HEX_BYTES].hex(" ")
+        return f"{bytes_text(len(data))}: {start}{' ...' if len(data) > HEX_BYTES else ''}" if data else "0 B"
+    return f"{kind} {_size_text(data)}, {bytes_text(len(data))}"
+
+
+def _size_text(data: bytes) -> str:
+    try:
+        height, width = image_size(data)
+    except DecodeError:
+        return "of unknown size"
+    return f"{height} x {width}"
+
+
+def _array_text(array: npt.NDArray[Any]) -> str:
+    head = f"{array.dtype}{list(array.shape)}"
+    if not array.size:
+        return f"{head} empty"
+    first = " ".join(_number(v) for v in array.reshape(-1)[:FIRST])
+    least, most = _extremes(array)
+    spread = f" min {_number(least)} max {_number(most)}" if least is not None else ""
+    return f"{head}{spread}: {first}{' ...' if array.size > FIRST else ''}"
+
+
+def _extremes(array: npt.NDArray[Any]) -> tuple[Any, Any]:
+    """The least and the greatest number that is not NaN; complex numbers have neither."""
+    if array.dtype.kind == "c" or not array.size:
+        return None, None
+    return np.fmin.reduce(array, axis=None).item(), np.fmax.reduce(array, axis=None).item()

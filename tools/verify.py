@@ -1,0 +1,75 @@
+"""`recordio verify`: every byte of a dataset, or of its splits, is what was written; or where it is not."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, Literal
+
+from recordio.errors import CorruptError, RecordIOError
+from recordio.tools.output import bytes_text, clean, count_text, json_line, say, seconds_text
+from recordio.tools.progress import Progress, rate_text
+from recordio.tools.splits import Split, find_splits
+
+if TYPE_CHECKING:
+    from recordio.reader.verify import VerifyReport
+
+SUMMARY = "check that every byte of a dataset is what was written"
+STOPPED = "stopped before the end: nothing is proved; run the same command again"
+EXAMPLES = """\
+examples:
+  recordio verify digits            read every byte
+  recordio verify digits --quick    sizes, headers and footers only
+  recordio verify digits --json     one line: {"ok": ..., "datasets": [...]}
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
+    parser.add_argument("--quick", action="store_true", help="check sizes, headers and footers only")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    reports = []
+    for split in find_splits(options.path):
+        report, seconds = _verify(split, "quick" if options.quick else "full", options.json)
+        reports.append((split, report))
+        if not options.json:
+            _print(split, report, seconds)
+    good = all(report.ok for _, report in reports)
+    if options.json:
+        say(json_line({"ok": good, "datasets": [_json(split, report) for split, report in reports]}))
+    damaged = any(isinstance(problem, CorruptError) for _, report in reports for problem in report.problems)
+    return 0 if good else 1 if damaged else 2
+
+
+def _verify(split: Split, level: Literal["quick", "full"], quiet: bool) -> tuple[VerifyReport, float]:
+    """The report of one dataset, and the seconds that it took. A split that is no dataset does not hide the others."""
+    from recordio.reader.verify import VerifyReport, verify
+
+    label = f"verify {clean(split.name)}" if split.name else "verify"
+    with Progress(label, "bytes", quiet=quiet) as progress:
+        try:
+            report = verify(split.path, level, progress=progress)
+        except RecordIOError as error:
+            if split.name is None:
+                raise
+            report = VerifyReport(split.path, level, problems=(error,))
+    return report, progress.seconds
+
+
+def _json(split: Split, report: VerifyReport) -> dict[str, Any]:
+    return {"split": split.name, **report.to_json()}
+
+
+def _print(split: Split, report: VerifyReport, seconds: float) -> None:
+    place = clean(split.path)
+    for problem in report.problems:
+        say(f"{clean(split.name)}: {clean(str(problem))}" if split.name else clean(str(problem)))
+    if not report.ok:
+        say(f"FAILED  {place}: {count_text(len(report.problems), 'problem')}")
+        return
+    counts = ((report.shards, "shard"), (report.blocks, "block"), (report.samples, "sample"))
+    speed = f" in {seconds_text(seconds)}" + (f", {rate_text(report.nbytes / seconds, 'bytes')}" if seconds > 0 else "")
+    quick = " (quick: pages were not read)" if report.level == "quick" else ""
+    say(f"OK  {place}: {', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}{speed}{quick}")
