@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.arrays import Image
-from recordio.errors import CorruptError, SchemaError
+from recordio.errors import CorruptError, DecodeError, SchemaError
 from recordio.fields import Field
 from recordio.images import decode_image, decode_pil
 from recordio.page import Indices
@@ -107,18 +107,19 @@ class ShardDataset(Sequence[Any]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> Any:
         """A sample, or a view for a slice. Raises IndexError."""
-        if isinstance(index, slice):
-            return self._view(self.numbers[index])
         try:
-            number = self.numbers[index]
+            number: Any = self.numbers[index]
         except IndexError:
             raise IndexError(f"sample {index} of a dataset of {len(self)}") from None
+        if isinstance(index, slice):
+            return self._view(number)
         sample = self.store.sample(number if type(number) is int else int(number))
-        return self._finish_sample(sample) if self._finishers or self._maps else sample
+        return self._finish_sample(sample, int(number)) if self._finishers or self._maps else sample
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
-        return self.finish_samples(self._columns(indices), len(indices))
+        numbers = self._resolve(indices)
+        return self.finish_samples(self.store.take(numbers), numbers)
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
@@ -130,11 +131,14 @@ class ShardDataset(Sequence[Any]):
         Fixed-shape fields are arrays (n, *shape), masked arrays if the field is optional; all others are lists of n
         values. Negative indices count from the end. Raises IndexError.
         """
-        columns = self._columns(indices)
-        return self.finish(columns, len(np.atleast_1d(indices)))
+        numbers = self._resolve(indices)
+        return self.finish(self.store.take(numbers), numbers)
 
-    def _columns(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
-        return self.store.take(self._resolve(indices))
+    def _scan(self) -> Iterator[Columns]:
+        """All the samples in order as columns, many at a time, images decoded; at least once."""
+        for start in range(0, max(1, len(self)), _SCAN_SAMPLES):
+            numbers = self._resolve(range(start, min(start + _SCAN_SAMPLES, len(self))))
+            yield self.finish_columns(self.store.take(numbers), numbers)
 
     def _resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
         """The store's numbers of this view's indices."""
@@ -159,9 +163,7 @@ class ShardDataset(Sequence[Any]):
 
     def column(self, name: str) -> Any:
         """One field of every sample: an array (n, *shape), masked if optional, or a list. Maps are not applied."""
-        only = self._only([name])
-        parts = [only.finish_columns(only._columns(range(a, min(a + _SCAN_SAMPLES, len(self)))))[name]
-                 for a in range(0, max(1, len(self)), _SCAN_SAMPLES)]  # fmt: skip
+        parts = [columns[name] for columns in self._only([name])._scan()]
         if isinstance(parts[0], list):
             return [value for part in parts for value in part]
         return parts[0] if len(parts) == 1 else (np.ma if np.ma.isMA(parts[0]) else np).concatenate(parts)
@@ -200,18 +202,17 @@ class ShardDataset(Sequence[Any]):
         needed = [*dict.fromkeys([*(fields or (list(self.schema) if predicate else [])), *equal])]
         if not needed:
             return self._view(self.numbers)
-        only = self._only(needed)
-        kept = []
-        for start in range(0, len(self), _SCAN_SAMPLES):
-            n = min(_SCAN_SAMPLES, len(self) - start)
-            columns = only.finish_columns(only._columns(range(start, start + n)))
+        kept, start = [np.zeros(0, np.int64)], 0
+        for columns in self._only(needed)._scan():
+            n = len(columns[needed[0]])
             mask = np.ones(n, bool)
             for name, wanted in equal.items():
                 mask &= _equals(columns[name], wanted)
             if predicate is not None:
-                mask &= _mask(predicate({name: columns[name] for name in columns}), n)
+                mask &= _mask(predicate(columns), n)
             kept.append(start + np.flatnonzero(mask))
-        return self._view(self._resolve(np.concatenate([np.zeros(0, np.int64), *kept])))
+            start += n
+        return self._view(self._resolve(np.concatenate(kept)))
 
     def map(self, function: MapFunction) -> Self:
         """A view whose samples are what `function` makes of each sample. A batch is collated from its results."""
@@ -219,29 +220,38 @@ class ShardDataset(Sequence[Any]):
         out._maps = (*self._maps, function)
         return out
 
-    def finish_columns(self, columns: Columns) -> Columns:
-        """Columns of the store with their images decoded."""
+    def finish_columns(self, columns: Columns, numbers: Indices) -> Columns:
+        """Columns of the store, of the samples with these numbers, with their images decoded."""
         for name, finish in self._finishers.items():
-            columns[name] = [None if value is None else finish(value) for value in columns[name]]
+            values = columns[name] = list(columns[name])
+            for k, value in enumerate(values):
+                if value is not None:
+                    values[k] = self._finish_value(name, finish, value, int(numbers[k]))
         return columns
 
-    def finish(self, columns: Columns, n: int) -> Columns:
-        """A batch from the columns of the store: images decoded, maps applied."""
-        if not self._maps:
-            return self.finish_columns(columns)
-        return collate(self.finish_samples(columns, n)) if n else {}
+    def _finish_value(self, name: str, finish: Callable[[Any], Any], value: Any, number: int) -> Any:
+        try:
+            return finish(value)
+        except DecodeError as error:
+            raise error.at(**self.store.place(number), field=name)
 
-    def finish_samples(self, columns: Columns, n: int) -> list[Any]:
-        """The n samples of such a batch, one by one."""
-        samples: list[Any] = uncollate(self.finish_columns(columns), n)
+    def finish(self, columns: Columns, numbers: Indices) -> Columns:
+        """A batch from columns of the store: images decoded, maps applied."""
+        if not self._maps:
+            return self.finish_columns(columns, numbers)
+        return collate(self.finish_samples(columns, numbers)) if len(numbers) else {}
+
+    def finish_samples(self, columns: Columns, numbers: Indices) -> list[Any]:
+        """The samples of such a batch, one by one."""
+        samples: list[Any] = uncollate(self.finish_columns(columns, numbers), len(numbers))
         for function in self._maps:
             samples = [function(sample) for sample in samples]
         return samples
 
-    def _finish_sample(self, sample: Any) -> Any:
+    def _finish_sample(self, sample: Any, number: int) -> Any:
         for name, finish in self._finishers.items():
             if sample[name] is not None:
-                sample[name] = finish(sample[name])
+                sample[name] = self._finish_value(name, finish, sample[name], number)
         for function in self._maps:
             sample = function(sample)
         return sample

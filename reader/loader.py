@@ -16,11 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recordio.errors import SchemaError
+from recordio.errors import CorruptError, SchemaError
+from recordio.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.order import Samples, Step
 from recordio.reader.store import Store
-from recordio.reader.window import Arena, WindowLoad, Work
+from recordio.reader.window import Arena, Window, WindowLoad, Work
 from recordio.schema import Columns
 
 SHUFFLE_WINDOW_BYTES = 64 << 20
@@ -147,10 +148,11 @@ class DataLoader:
             yield carried
 
     def _make(self, parts: Sequence[Part]) -> Any:
-        columns, n = _join([part.take() for part in parts]), sum(len(part) for part in parts)
+        columns = _join([part.take() for part in parts])
+        numbers = np.concatenate([part.numbers() for part in parts])
         if self._collate is None:
-            return self.dataset.finish(columns, n)
-        return self._collate(self.dataset.finish_samples(columns, n))
+            return self.dataset.finish(columns, numbers)
+        return self._collate(self.dataset.finish_samples(columns, numbers))
 
 
 def _delivered(task: Task, parts: list[Part]) -> Any:
@@ -195,6 +197,7 @@ class Inline:
 class LoadingWindow:
     """A window of the epoch on its way into memory. `users` are the parts of batches that may still read from it."""
 
+    store: Store
     step: Step
     arena: Arena
     task: Task
@@ -223,7 +226,7 @@ class Windows:
                     if loading.has_work
                     else Done(loading.load(arena, self._run))
                 )
-                self._loading.append(LoadingWindow(step, arena, task))
+                self._loading.append(LoadingWindow(self._store, step, arena, task))
             if not self._loading:
                 return
             self._given.append(self._loading.popleft())
@@ -280,8 +283,20 @@ class Part:
         return self.task.result() if self.task is not None else self._take()
 
     def _take(self) -> Columns:
-        step, window = self.window.step, self.window.task.result()
-        return window.take(step.slot[self.begin : self.end], step.row[self.begin : self.end])  # type: ignore[no-any-return]
+        window: Window = self.window.task.result()
+        try:
+            return window.take(*self._places())
+        except CorruptError as error:
+            raise self.window.store.located(error, self.numbers()) from None
+
+    def numbers(self) -> Indices:
+        """int64 (n,): the numbers of the samples in the dataset."""
+        slot, row = self._places()
+        return self.window.store.block_first[self.window.step.blocks[slot]] + row
+
+    def _places(self) -> tuple[Indices, Indices]:
+        step = self.window.step
+        return step.slot[self.begin : self.end], step.row[self.begin : self.end]
 
 
 def _join(parts: list[Columns]) -> Columns:

@@ -6,6 +6,7 @@ map, are decoded one by one and kept in a cache of bounded size.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -47,6 +48,16 @@ def check_footer(file: File, entry: ShardEntry, dataset_id: bytes) -> Footer:
                 file=entry.name
             )
     return footer
+
+
+def at_fault(getters: Sequence[tuple[str, Callable[[int, int], Any]]], block: int, row: int) -> str | None:
+    """The first field whose value cannot be read."""
+    for name, get in getters:
+        try:
+            get(block, row)
+        except CorruptError:
+            return name
+    return None
 
 
 def read_exactly(file: File, offset: int, nbytes: int) -> bytes:
@@ -93,11 +104,9 @@ class Shard:
             file.close()  # the map keeps the file open by itself
         self.checked = np.zeros((entry.blocks, len(self.schema)), bool)
         self.fields = tuple(self.schema.values())
-        self.first = self.index.first.tolist()
         self.ready = bytearray(entry.blocks)
         self.readers = {column: FieldReader(self, column) for column in self.columns}
-        names = tuple(self.schema)
-        self._getters = [(names[column], reader.getter()) for column, reader in self.readers.items()]
+        self.sample = self._sampler()
 
     def _open(self, manifest: Manifest) -> Index:
         footer = check_footer(self._file, self.entry, manifest.dataset_id)
@@ -115,11 +124,23 @@ class Shard:
             raise CorruptError("the shard's blocks are not those of the manifest").at(file=self.entry.name)
         return index
 
-    def sample(self, row: int, block: int) -> dict[str, Any]:
-        """The sample at `row` of `block`, undecorated: images are still encoded."""
-        if not self.ready[block]:
-            self._make_ready(block)
-        return {name: get(block, row) for name, get in self._getters}
+    def _sampler(self) -> Callable[[int], dict[str, Any]]:
+        """The function that gives the sample of a number within the shard; images as they are stored."""
+        names = tuple(self.schema)
+        getters = [(names[column], reader.getter()) for column, reader in self.readers.items()]
+        first, ready, make_ready = self.index.first.tolist(), self.ready, self._make_ready
+
+        def sample(number: int) -> dict[str, Any]:
+            block = bisect_right(first, number) - 1
+            if not ready[block]:
+                make_ready(block)
+            row = number - first[block]
+            try:
+                return {name: get(block, row) for name, get in getters}
+            except CorruptError as error:
+                raise error.at(file=self.entry.name, block=block, field=at_fault(getters, block, row)) from None
+
+        return sample
 
     def _make_ready(self, block: int) -> None:
         """Checks the pages of a block that are read in place; the others are checked when they are decoded."""
@@ -243,11 +264,17 @@ class FieldReader:
     def getter(self) -> Callable[[int, int], Any]:
         """What gives the value at (block, row), whose page has been made ready."""
         if self.mapped is not None and self._all_in_place:
-            return self.mapped.get
-        return lambda block, row: self._page(block).get(0, row)
+            return self.mapped.getter()
+        return lambda block, row: self._page(block).getter()(0, row)
 
     def take(self, block: Indices, row: Indices) -> Any:
         """The values at (block, row), each int64 (n,), as Pages.take gives them."""
+        try:
+            return self._take(block, row)
+        except CorruptError as error:
+            raise error.at(file=self._shard.entry.name, field=tuple(self._shard.schema)[self._column])
+
+    def _take(self, block: Indices, row: Indices) -> Any:
         in_place = None if self._all_in_place else self.in_place[block]
         if self.mapped is not None and (in_place is None or in_place.all()):
             self._shard.touch(self._column, block)

@@ -161,12 +161,13 @@ class Store:
             1, min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         )
         self.restart()
+        self.sample = self._sampler()
         _stores.add(self)
         _keep_freed_memory()
 
     def restart(self) -> None:
         """Forgets every open thing; they are opened anew when needed. A forked child begins so."""
-        self.shards = {}
+        self.shards.clear()
         self._cache = PageCache(self.options.cache_bytes)
         self._lock = threading.Lock()
 
@@ -205,16 +206,42 @@ class Store:
         self.shards[number] = shard
         return shard
 
-    def sample(self, number: int) -> dict[str, Any]:
-        """One sample, 0 <= number < samples; images as they are stored."""
+    def _sampler(self) -> Callable[[int], dict[str, Any]]:
+        """The function that gives one sample by its number, 0 <= number < samples; images as they are stored."""
+        first, shards, open_shard = self.first, self.shards, self.shard
+
+        def sample(number: int) -> dict[str, Any]:
+            at = bisect_right(first, number) - 1
+            shard = shards.get(at) or open_shard(at)
+            return shard.sample(number - first[at])
+
+        return sample
+
+    def located(self, error: CorruptError, numbers: Indices) -> CorruptError:
+        """The error of the first of these samples that cannot be read, with its place. For a batch that failed."""
+        if error.place.byte is not None:  # a page's error knows its place
+            return error
+        for number in numbers.tolist():
+            try:
+                self.sample(number)
+            except CorruptError as found:
+                return found.at(sample=number)
+        return error
+
+    def place(self, number: int) -> dict[str, Any]:
+        """Where a sample is, for an error's place."""
         at = bisect_right(self.first, number) - 1
-        shard = self.shards.get(at) or self.shard(at)
-        number -= self.first[at]
-        block = bisect_right(shard.first, number) - 1
-        return shard.sample(number - shard.first[block], block)
+        block = int(np.searchsorted(self.shard(at).index.first, number - self.first[at], side="right")) - 1
+        return {"file": self.manifest.shards[at].name, "block": block, "sample": number}
 
     def take(self, numbers: Indices) -> Columns:
         """Any samples as columns, in the order asked for; images as they are stored."""
+        try:
+            return self._take(numbers)
+        except CorruptError as error:
+            raise self.located(error, numbers) from None
+
+    def _take(self, numbers: Indices) -> Columns:
         if len(self.first) == 2:
             return self._take_from(0, numbers)
         at = np.searchsorted(self._first, numbers, side="right") - 1

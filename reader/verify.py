@@ -149,7 +149,10 @@ def _ahead(pool: ThreadPoolExecutor, shard: Shard, blocks: int) -> Iterator[list
 
 def _verify_block(shard: Shard, block: int) -> list[RecordIOError]:
     problems: list[RecordIOError] = []
-    checks = [partial(shard.check_block_header, block), *(partial(shard.content, block, c) for c in shard.columns)]
+    checks: list[Callable[[], object]] = [
+        partial(shard.check_block_header, block),
+        *(partial(shard.content, block, c) for c in shard.columns),
+    ]
     for check in checks:
         try:
             check()

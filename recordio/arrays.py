@@ -51,7 +51,7 @@ def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
     """Bytes of one array, None when a dimension is free."""
     sizes = [n for n in shape if n is not None]
     nbytes = math.prod(sizes) * dtype.itemsize
-    if nbytes > MAX_ROW_NBYTES:
+    if math.prod(max(1, n) for n in sizes) * dtype.itemsize > MAX_ROW_NBYTES:  # NumPy multiplies past a zero
         raise SchemaError(f"an array of {dtype}{list(shape)} is over the limit of {MAX_ROW_NBYTES} bytes")
     return nbytes if len(sizes) == len(shape) else None
 
@@ -132,8 +132,9 @@ class _Numeric(Field):
             raise CorruptError(f"array too short: {len(data)} bytes, its dimensions alone take {start}")
         free = iter(struct.unpack_from(f"<{self._free}Q", data))
         shape = tuple(next(free) if want is None else want for want in self.shape)
-        if max(shape, default=0) > MAX_ROW_NBYTES or math.prod(shape) * self.dtype.itemsize != len(data) - start:
-            raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {len(data) - start} bytes")
+        room = len(data) - start
+        if math.prod(shape) * self.dtype.itemsize != room or math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES:
+            raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {room} bytes")
         return np.frombuffer(data, self.dtype, offset=start).reshape(shape).copy()
 
     def batch(self, values: Any) -> npt.NDArray[Any]:
@@ -230,8 +231,8 @@ class Image(_Numeric):
             raise SchemaError(f"unknown image mode {self.mode!r}: expected 'RGB', 'L' or 'RGBA'")
         if self.shape is not None:
             object.__setattr__(self, "shape", _shape(self.shape))
-            if len(self.shape) not in (2, 3):
-                raise SchemaError(f"an image has 2 or 3 dimensions, not shape {self.shape}")
+            if len(self.shape) not in (2, 3) or self.shape[2:] not in ((), (1,), (3,), (4,)):
+                raise SchemaError(f"pixels have shape (H, W) or (H, W, C) with 1, 3 or 4 channels, not {self.shape}")
 
     @property
     def encoded(self) -> bool:

@@ -11,7 +11,7 @@ window's arena, or one decoded page. A gather over all of them is a handful of N
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from mmap import mmap
 from typing import Any
@@ -99,7 +99,6 @@ class Pages:
         self._starts = starts
         self._bodies = starts + validity_nbytes(samples) if field.optional else starts
         self._bytes = _overlapping(buffer, np.dtype(np.uint8), ())
-        self._body = self._bodies.tolist()
 
     @property
     def nbytes(self) -> int:
@@ -117,11 +116,16 @@ class Pages:
         missing = np.broadcast_to(~present.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
         return np.ma.MaskedArray(values, missing.copy())
 
-    def get(self, page: int, row: int) -> Any:
-        """One value: a NumPy scalar or array, str, bytes, or an object; None if it is missing."""
-        if self._field.optional and not self._bytes[self._starts[page] + (row >> 3)] >> (row & 7) & 1:
-            return None
-        return self._get(page, row)
+    def getter(self) -> Callable[[int, int], Any]:
+        """A function that gives the value at (page, row): a NumPy scalar or array, str, bytes, an object, or None.
+
+        A closure over all it needs, since a sample is read one field at a time and each call counts.
+        """
+        get = self._getter()
+        if not self._field.optional:
+            return get
+        at, starts = self._bytes, self._starts.tolist()
+        return lambda page, row: get(page, row) if at[starts[page] + (row >> 3)] >> (row & 7) & 1 else None
 
     def _present(self, page: Indices, row: Indices) -> npt.NDArray[np.bool_]:
         return (self._bytes[self._starts[page] + (row >> 3)] >> (row & 7).astype(np.uint8) & 1).astype(bool)
@@ -129,7 +133,7 @@ class Pages:
     def _take(self, page: Indices, row: Indices) -> Any:
         raise NotImplementedError
 
-    def _get(self, page: int, row: int) -> Any:
+    def _getter(self) -> Callable[[int, int], Any]:
         raise NotImplementedError
 
 
@@ -162,11 +166,13 @@ class FixedPages(Pages):
         values = self._raw[at]
         return values if self._scalar else values.view(self._dtype).reshape(len(at), *self._shape)  # type: ignore[no-any-return]
 
-    def _get(self, page: int, row: int) -> Any:
-        at = self._body[page] + row * self._nbytes
-        if self._scalar:
-            return self._at[at]  # type: ignore[index]
-        return self._one(at).copy()
+    def _getter(self) -> Callable[[int, int], Any]:
+        bodies, nbytes, at, one = self._bodies.tolist(), self._nbytes, self._at, self._one
+        if self._scalar and at is not None:
+            return lambda page, row: at[bodies[page] + row * nbytes]
+        if at is not None:
+            return lambda page, row: at[bodies[page] + row * nbytes].copy()
+        return lambda page, row: one(bodies[page] + row * nbytes).copy()
 
     def _one(self, at: int) -> npt.NDArray[Any]:
         if self._at is not None:
@@ -181,7 +187,6 @@ class VariablePages(Pages):
         super().__init__(field, buffer, starts, samples)
         self._offset = _overlapping(buffer, _OFFSET, ())
         self._data = self._bodies + 8 * (samples + 1)
-        self._first = self._data.tolist()
         self._text = isinstance(field, Text)
         self._raw = isinstance(field, (Bytes, Image)) and getattr(field, "encoded", True)
 
@@ -199,10 +204,24 @@ class VariablePages(Pages):
         present = self._present(page, row).tolist() if self._field.optional else [True] * len(begins)
         return [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
 
-    def _get(self, page: int, row: int) -> Any:
-        at, first = self._body[page] + 8 * row, self._first[page]
-        begin, end = _OFFSET_PAIR(self._buffer, at)
-        return self._field.unpack(self._buffer[first + begin : first + end])
+    def _getter(self) -> Callable[[int, int], Any]:
+        bodies, data, buffer = self._bodies.tolist(), self._data.tolist(), self._buffer
+        unpack = bytes.decode if self._text else self._field.unpack
+
+        def get(page: int, row: int) -> Any:
+            begin, end = _OFFSET_PAIR(buffer, bodies[page] + 8 * row)
+            first = data[page]
+            try:
+                return unpack(buffer[first + begin : first + end])
+            except UnicodeDecodeError as error:
+                raise CorruptError(f"text is not UTF-8: {error}") from error
+
+        def raw(page: int, row: int) -> bytes:
+            begin, end = _OFFSET_PAIR(buffer, bodies[page] + 8 * row)
+            first = data[page]
+            return buffer[first + begin : first + end]
+
+        return raw if self._raw else get
 
 
 def pages(field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> Pages:

@@ -21,6 +21,7 @@ from recordio.layout import MAX_MANIFEST_NBYTES
 from recordio.manifest import FILE_NAME, Manifest
 
 PENDING = f".{FILE_NAME}.pending"
+REPLACED = f".{FILE_NAME}.replaced"
 TEMPORARY = ".tmp"
 _IOV_MAX = 512
 
@@ -94,14 +95,11 @@ def write_file(path: Path, data: bytes) -> None:
     """A whole file, durable, appearing in one step and replacing what had its name. Raises StorageError."""
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
-    file = NewFile(temporary)
+    _write_new(temporary, data)
     try:
-        file.write([data])
-        file.finish()
         os.replace(temporary, path)
     except OSError as error:
-        file.abandon()
-        raise error if isinstance(error, StorageError) else storage_error("rename", path, error) from error
+        raise storage_error("rename", path, error) from error
     sync_folder(path.parent)
 
 
@@ -163,14 +161,18 @@ def read_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
 
 
 def clear_remains(folder: Path) -> None:
-    """Removes what a writer that died left in a folder that is now locked. Published shards are never touched."""
-    with contextlib.suppress(CorruptError):  # a torn pending manifest: its shards had not been renamed yet
-        pending = read_manifest(folder, PENDING)
-        if pending is not None:
-            published = read_manifest(folder)
-            kept = {shard.number for shard in published.shards} if published else set()
-            _remove(folder / shard.name for shard in pending.shards if shard.number not in kept)
-    _remove([folder / PENDING, *folder.glob(f".shard-*{TEMPORARY}")])
+    """Removes what a writer that died left in a folder that is now locked. Published shards are never touched.
+
+    The pending manifest names shards that were on their way in, the replaced one shards that were on their way out. A
+    torn one says nothing: its shards had not been touched yet.
+    """
+    published = read_manifest(folder)
+    kept = {shard.number for shard in published.shards} if published else set()
+    for name in (PENDING, REPLACED):
+        with contextlib.suppress(CorruptError):
+            other = read_manifest(folder, name)
+            _remove(folder / shard.name for shard in (other.shards if other else ()) if shard.number not in kept)
+    _remove([folder / PENDING, folder / REPLACED, *folder.glob(f".shard-*{TEMPORARY}")])
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -185,25 +187,35 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None
     """Publishes finished, synced shard files under their names, and the manifest last. Raises StorageError.
 
     A reader sees the old dataset or the new one, never between. Shards that only the old manifest lists are removed
-    once the new one stands. The pending manifest tells whoever comes after a crash which shards were on their way.
+    once the new one stands. `clear_remains` finishes this, or undoes it, for a writer that died on the way.
     """
     old = read_manifest(folder)
-    pending = NewFile(folder / PENDING)
+    kept = {shard.number for shard in manifest.shards}
+    obsolete = [shard.name for shard in (old.shards if old else ()) if shard.number not in kept]
     try:
-        pending.write([manifest.encode()])
-        pending.finish()
+        if old is not None and obsolete:
+            _write_new(folder / REPLACED, old.encode())
+        _write_new(folder / PENDING, manifest.encode())
         sync_folder(folder)
         for path, name in staged.items():
             os.rename(path, folder / name)
         sync_folder(folder)
         os.rename(folder / PENDING, folder / FILE_NAME)
     except OSError as error:
-        pending.abandon()
         with contextlib.suppress(StorageError):
-            _remove(folder / name for name in staged.values())
+            _remove([*(folder / name for name in staged.values()), folder / PENDING, folder / REPLACED])
         raise (
             error if isinstance(error, StorageError) else storage_error("publish the dataset", folder, error)
         ) from error
     sync_folder(folder)
-    kept = {shard.number for shard in manifest.shards}
-    _remove(folder / shard.name for shard in (old.shards if old else ()) if shard.number not in kept)
+    _remove([*(folder / name for name in obsolete), folder / REPLACED])
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    file = NewFile(path)
+    try:
+        file.write([data])
+        file.finish()
+    except OSError:
+        file.abandon()
+        raise
