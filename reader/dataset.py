@@ -28,6 +28,7 @@ Decode = Literal["numpy", "pil"]
 MapFunction = Callable[[dict[str, Any]], Any]
 
 _SCAN_SAMPLES = 1 << 16
+_MAX_REPLACED = 10
 
 
 class ShardDataset(Sequence[Any]):
@@ -73,10 +74,19 @@ class ShardDataset(Sequence[Any]):
         self._options = ReadOptions(names, verify, io, cache_bytes, max_open_shards)
         self._decode: Decode | None = decode
         self._maps: tuple[MapFunction, ...] = ()
-        self.store = self._open()
-        refuse(check_shards(self.store.storage, self.store.manifest), self._path)
+        self.store = self._open_checked()
         self.numbers: range | Indices = range(self.store.samples)
         self._finishers = self._make_finishers()
+
+    def _open_checked(self) -> Store:
+        """The store, every shard having been looked at. A dataset that is replaced meanwhile is opened anew."""
+        for _ in range(_MAX_REPLACED):
+            store = self._open()
+            problems = check_shards(store.storage, store.manifest)
+            if not problems or read_manifest(store.storage, self._path)[1] == store.manifest_digest:
+                break
+        refuse(problems, self._path)
+        return store
 
     def _open(self) -> Store:
         storage = LocalStorage(self._path)

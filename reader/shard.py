@@ -6,6 +6,7 @@ map, are decoded one by one and kept in a cache of bounded size.
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -128,17 +129,17 @@ class Shard:
         """The function that gives the sample of a number within the shard; images as they are stored."""
         names = tuple(self.schema)
         getters = [(names[column], reader.getter()) for column, reader in self.readers.items()]
-        first, ready, make_ready = self.index.first.tolist(), self.ready, self._make_ready
+        first, ready, shard = self.index.first.tolist(), self.ready, weakref.proxy(self)
 
         def sample(number: int) -> dict[str, Any]:
             block = bisect_right(first, number) - 1
             if not ready[block]:
-                make_ready(block)
+                shard._make_ready(block)
             row = number - first[block]
             try:
                 return {name: get(block, row) for name, get in getters}
             except CorruptError as error:
-                raise error.at(file=self.entry.name, block=block, field=at_fault(getters, block, row)) from None
+                raise error.at(file=shard.entry.name, block=block, field=at_fault(getters, block, row)) from None
 
         return sample
 
@@ -251,7 +252,7 @@ class FieldReader:
     """
 
     def __init__(self, shard: Shard, column: int) -> None:
-        self._shard = shard
+        self._shard: Shard = weakref.proxy(shard)  # no cycle: a shard that nobody reads closes at once
         self._column = column
         self._field: Field = shard.fields[column]
         plain = shard.index.pages["codec"][:, column] == Codec.PLAIN

@@ -201,18 +201,33 @@ class Store:
         entry = self.manifest.shards[number]
         while len(self.shards) >= self._most_open:
             self.shards.pop(next(iter(self.shards)))  # who still reads from it keeps it open
-        options, file = self.options, open_shard_file(self.storage, entry)
-        shard = Shard(file, entry, self.manifest, self.columns, options.verify, options.io == "mmap", self._cache)
+        options = self.options
+        try:
+            file = open_shard_file(self.storage, entry)
+            shard = Shard(file, entry, self.manifest, self.columns, options.verify, options.io == "mmap", self._cache)
+        except CorruptError as error:
+            if self._replaced():
+                raise DatasetError("the dataset was replaced since it was opened; open it again").at(
+                    file=entry.name
+                ) from error
+            raise
         self.shards[number] = shard
         return shard
 
+    def _replaced(self) -> bool:
+        """Whether another manifest stands where this one was."""
+        try:
+            return read_manifest(self.storage, "")[1] != self.manifest_digest
+        except RecordIOError:
+            return False
+
     def _sampler(self) -> Callable[[int], dict[str, Any]]:
         """The function that gives one sample by its number, 0 <= number < samples; images as they are stored."""
-        first, shards, open_shard = self.first, self.shards, self.shard
+        first, shards, store = self.first, self.shards, weakref.proxy(self)
 
         def sample(number: int) -> dict[str, Any]:
             at = bisect_right(first, number) - 1
-            shard = shards.get(at) or open_shard(at)
+            shard = shards.get(at) or store.shard(at)
             return shard.sample(number - first[at])
 
         return sample

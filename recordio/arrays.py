@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,7 +31,7 @@ def image_format(data: bytes) -> str | None:
 def numeric_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """The little-endian dtype; bool, integers, floats up to 64 bits and complex up to 128, nothing else."""
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(dtype if dtype is not None else "no dtype")
     except (TypeError, ValueError) as error:
         raise SchemaError(f"not a dtype: {dtype!r}") from error
     if found.kind not in "biufc" or found.itemsize > (16 if found.kind == "c" else 8):
@@ -39,7 +41,7 @@ def numeric_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 def _shape(shape: Iterable[int | None]) -> Shape:
     try:
-        out = tuple(None if n is None else int(n) for n in shape)
+        out = tuple(None if n is None else operator.index(n) for n in shape)
     except (TypeError, ValueError) as error:
         raise SchemaError(f"not a shape: {shape!r}") from error
     if len(out) > 32 or any(n is not None and not 0 <= n <= MAX_ROW_NBYTES for n in out):
@@ -54,6 +56,12 @@ def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
     if math.prod(max(1, n) for n in sizes) * dtype.itemsize > MAX_ROW_NBYTES:  # NumPy multiplies past a zero
         raise SchemaError(f"an array of {dtype}{list(shape)} is over the limit of {MAX_ROW_NBYTES} bytes")
     return nbytes if len(sizes) == len(shape) else None
+
+
+def _check_size(field: _Numeric) -> None:
+    """Arrays within the limit; optional ones not empty, since nothing could tell a missing one. Raises SchemaError."""
+    if field.row_nbytes == 0 and field.optional:
+        raise SchemaError(f"an array of shape {field.shape} has no elements, so it cannot be optional")
 
 
 class _Numeric(Field):
@@ -95,7 +103,8 @@ class _Numeric(Field):
         rank = "i" if array.dtype.kind == "u" else array.dtype.kind
         if ranks.index(rank) > ranks.index("i" if self.dtype.kind == "u" else self.dtype.kind):
             raise self._refuse(value)
-        out = array.astype(self.dtype)
+        with np.errstate(over="ignore"):  # what overflows is refused below
+            out = array.astype(self.dtype)
         if self.dtype.kind in "biu" and not np.array_equal(out, array):
             raise self._refuse(value)
         if self.dtype.kind in "fc" and (np.isinf(out) & ~np.isinf(array)).any():
@@ -203,8 +212,7 @@ class Array(_Numeric):
         object.__setattr__(self, "shape", _shape(self.shape))
         if not self.shape:
             raise SchemaError("an array has at least one dimension; use Scalar")
-        if _fixed_nbytes(self.dtype, self.shape) == 0 and self.optional:
-            raise SchemaError(f"an array of shape {self.shape} has no elements, so it cannot be optional")
+        _check_size(self)
 
     def _json(self) -> dict[str, Any]:
         return {"dtype": self.dtype.name, "shape": list(self.shape)}
@@ -233,6 +241,7 @@ class Image(_Numeric):
             object.__setattr__(self, "shape", _shape(self.shape))
             if len(self.shape) not in (2, 3) or self.shape[2:] not in ((), (1,), (3,), (4,)):
                 raise SchemaError(f"pixels have shape (H, W) or (H, W, C) with 1, 3 or 4 channels, not {self.shape}")
+            _check_size(self)
 
     @property
     def encoded(self) -> bool:
@@ -272,9 +281,16 @@ class Image(_Numeric):
         return f"image uint8[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
 
 
-def _png(picture: Any) -> bytes:
-    from io import BytesIO
+_PNG_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
+_RGB_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits a channel in other words
 
+
+def _png(picture: Any) -> bytes:
+    """A PIL picture as a PNG file. Raises SchemaError for one of more than 8 bits a channel."""
+    if picture.mode in _RGB_MODES:
+        picture = picture.convert("RGB")
+    if picture.mode not in _PNG_MODES:
+        raise SchemaError(f"a picture of mode {picture.mode} has more than 8 bits a channel; store it as an Array")
     out = BytesIO()
     picture.save(out, "PNG")
     return out.getvalue()

@@ -29,12 +29,12 @@ def _utf8(name: str) -> bytes:
 
 
 def _infer(value: Any) -> Field:
-    if isinstance(value, (bool, int, float, complex, np.generic)):
-        return Scalar(np.asarray(value).dtype if not isinstance(value, int) or isinstance(value, bool) else "int64")
     if isinstance(value, str):
         return Text()
     if isinstance(value, (bytes, bytearray, memoryview)):
         return Bytes()
+    if isinstance(value, (bool, int, float, complex, np.generic)):
+        return Scalar(np.asarray(value).dtype if not isinstance(value, int) or isinstance(value, bool) else "int64")
     if type(value).__module__.startswith("PIL."):
         return Image(mode=value.mode if value.mode in ("L", "RGBA") else "RGB")
     if hasattr(value, "__array__"):
@@ -45,7 +45,7 @@ def _infer(value: Any) -> Field:
     raise SchemaError(f"no field type can be inferred from {describe(value)}; give a schema")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schema(Mapping[str, Field]):
     """The fields of a dataset, by name, in order: `Schema({"image": Image(), "label": Scalar("int64")})`."""
 
@@ -70,6 +70,13 @@ class Schema(Mapping[str, Field]):
 
     def __len__(self) -> int:
         return len(self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        """The order counts: it is that of the pages."""
+        return isinstance(other, Schema) and list(self.items()) == list(other.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.items()))
 
     def __repr__(self) -> str:
         return "Schema({" + ", ".join(f"{name!r}: {kind!r}" for name, kind in self.items()) + "})"

@@ -164,11 +164,13 @@ def clear_remains(folder: Path) -> None:
     """Removes what a writer that died left in a folder that is now locked. Published shards are never touched.
 
     The pending manifest names shards that were on their way in, the replaced one shards that were on their way out. A
-    torn one says nothing: its shards had not been touched yet.
+    torn one says nothing: its shards had not been touched yet. Where a manifest was to be replaced and there is none,
+    it was lost since: then every shard may be part of the dataset, and all of them stay.
     """
     published = read_manifest(folder)
     kept = {shard.number for shard in published.shards} if published else set()
-    for name in (PENDING, REPLACED):
+    lost = published is None and os.path.lexists(folder / REPLACED)
+    for name in () if lost else (PENDING, REPLACED):
         with contextlib.suppress(CorruptError):
             other = read_manifest(folder, name)
             _remove(folder / shard.name for shard in (other.shards if other else ()) if shard.number not in kept)
@@ -193,7 +195,7 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None
     kept = {shard.number for shard in manifest.shards}
     obsolete = [shard.name for shard in (old.shards if old else ()) if shard.number not in kept]
     try:
-        if old is not None and obsolete:
+        if old is not None:
             _write_new(folder / REPLACED, old.encode())
         _write_new(folder / PENDING, manifest.encode())
         sync_folder(folder)

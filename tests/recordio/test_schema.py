@@ -108,7 +108,9 @@ def test_a_dtype_is_any_that_numpy_knows_and_is_kept_as_little_endian(given_dtyp
         assert field.to_json()["dtype"] == name
 
 
-@pytest.mark.parametrize("dtype", ["U", "S3", "O", "V4", "M8[s]", "m8[s]", "longdouble", "clongdouble", "i4,i4", "no", 3])
+@pytest.mark.parametrize(
+    "dtype", ["U", "S3", "O", "V4", "M8[s]", "m8[s]", "longdouble", "clongdouble", "i4,i4", "no", 3]
+)
 def test_other_dtypes_are_refused(dtype: Any) -> None:
     with pytest.raises(SchemaError):
         Scalar(dtype)
@@ -121,7 +123,7 @@ def test_no_dtype_is_no_dtype() -> None:
         Scalar(None)
 
 
-@pytest.mark.parametrize("shape", [3, (-1,), (1,) * 33, (2**70,), ("a",), (2.5,), "12", (2, "3")])
+@pytest.mark.parametrize("shape", [3, (), (-1,), (1,) * 33, (2**70,), ("a",), (2.5,), "12", (2, "3")])
 def test_a_shape_is_a_tuple_of_sizes_and_nones(shape: Any) -> None:
     with pytest.raises(SchemaError):
         Array("float32", shape)
@@ -135,10 +137,22 @@ def test_a_value_of_a_fixed_field_has_a_limit() -> None:
         Array("uint16", (MAX_ROW_NBYTES,))
 
 
-def test_an_image_has_a_known_mode_or_two_or_three_dimensions() -> None:
-    for wrong in ({"mode": "CMYK"}, {"shape": (3,)}, {"shape": (1, 2, 3, 4)}):
-        with pytest.raises(SchemaError):
-            Image(**wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "options",
+    [{"mode": "CMYK"}, {"shape": (3,)}, {"shape": (1, 2, 3, 4)}, {"shape": (2, 2, 5)}, {"shape": (2, 2, None)}],
+    ids=str,
+)
+def test_an_image_has_a_known_mode_or_pixels_of_1_3_or_4_channels(options: Any) -> None:
+    with pytest.raises(SchemaError):
+        Image(**options)
+
+
+def test_an_array_without_elements_cannot_be_optional() -> None:
+    Array("float32", (None, 0), optional=True)
+    with pytest.raises(SchemaError, match="optional"):
+        Array("float32", (3, 0), optional=True)
+    with pytest.raises(SchemaError, match="optional"):
+        Image(shape=(3, 0), optional=True)
 
 
 @pytest.mark.parametrize("count", [0, MAX_FIELDS + 1])

@@ -1,0 +1,49 @@
+"""Runs a function of a test module in a process of its own, with little memory and little time.
+
+`python bounded.py MODULE FUNCTION BYTES` prints as JSON what the function returns: a list of what went wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def environment() -> dict[str, str]:
+    """For a process that must find what this one found. Other libraries' threads would count as memory, and in a fork."""
+    paths = os.pathsep.join([str(HERE), *filter(None, sys.path), os.getcwd()])
+    return os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def python(*words: str, seconds: int = 240, **more: str) -> str:
+    """What a Python process printed. A crash or a hang fails."""
+    command, env = [sys.executable, "-W", "error", *words], environment() | more
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env, check=False)
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def bounded(module: str, function: str, nbytes: int = 3 << 29, seconds: int = 240) -> Any:
+    """What the function returns, having had `nbytes` of address space. A crash or a hang fails."""
+    out = python(str(HERE / "bounded.py"), module, function, str(nbytes), seconds=seconds)
+    return json.loads(out.splitlines()[-1])
+
+
+def main(module: str, function: str, nbytes: str) -> None:
+    import resource
+
+    found = getattr(importlib.import_module(module), function)
+    if int(nbytes):
+        resource.setrlimit(resource.RLIMIT_AS, (int(nbytes), int(nbytes)))
+    print(json.dumps(found()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

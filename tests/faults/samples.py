@@ -1,0 +1,85 @@
+"""A small dataset of every kind of field, in plain and in coded pages."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from forging import Files
+
+import recordio
+
+SCHEMA = recordio.Schema(
+    {
+        "number": recordio.Scalar("int16"),
+        "maybe": recordio.Scalar("float32", optional=True),
+        "free": recordio.Array("int16", (None, 2)),
+        "text": recordio.Text(),
+        "note": recordio.Text(optional=True),
+        "raw": recordio.Bytes(),
+        "png": recordio.Image("L"),
+        "pixels": recordio.Image(shape=(2, 2)),
+        "object": recordio.Object(),
+    }
+)
+
+
+def png(height: int, width: int, value: int = 0) -> bytes:
+    """A grey PNG of one value."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = zlib.compress((b"\0" + bytes([value]) * width) * height)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def sample(i: int) -> dict[str, Any]:
+    return {
+        "number": i - 1,
+        "maybe": None if i % 2 else i / 2,
+        "free": np.arange(4 * (i % 2), dtype=np.int16).reshape(-1, 2),
+        "text": "añ" * (i % 3),
+        "note": None if i % 3 == 1 else f"n{i}",
+        "raw": bytes([i]) * 3,
+        "png": png(2, 3, i),
+        "pixels": np.full((2, 2), i, np.uint8),
+        "object": {"a": [1, None, i], "b": b"x"},
+    }
+
+
+def written(samples: Any, schema: Any = None, **options: Any) -> Files:
+    """The files of a dataset of these samples."""
+    with TemporaryDirectory() as folder:
+        with recordio.DatasetWriter(folder, schema, **options) as writer:
+            for item in samples:
+                writer.write(item)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@cache
+def every_kind(compression: str | None, count: int = 3) -> Files:
+    """One shard, one block, a page of each kind."""
+    return written([sample(i) for i in range(count)], SCHEMA, compression=compression, metadata={"m": 1})
+
+
+@cache
+def coded(count: int = 40) -> Files:
+    """One shard of two fields whose pages are worth coding, in two blocks."""
+    schema = {"number": recordio.Scalar("int64"), "text": recordio.Text()}
+    items = [{"number": i // 8, "text": "abc" * 9} for i in range(count)]
+    return written(items, schema, compression="zstd", block_bytes=700)
+
+
+def some(folder: Path, count: int = 30, start: int = 0, **options: Any) -> Path:
+    """A dataset of `number` and `text` on the disk, ten samples a shard."""
+    with recordio.DatasetWriter(folder, **{"shard_samples": 10, **options}) as writer:
+        for i in range(start, start + count):
+            writer.write({"number": i, "text": f"value {i}"})
+    return folder

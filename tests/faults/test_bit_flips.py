@@ -1,0 +1,78 @@
+"""Any flipped bit: the same data or a typed error, never other data. With checking off: never a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from forging import MANIFEST, SHARD, Files
+from reading import WAYS, outcome, read, verify_files, wrong
+from samples import coded, every_kind
+
+NAMES = [way for way in WAYS if way != "column"]  # one take of each field, at several times the cost
+DATASETS = {"plain": lambda: every_kind(None), "coded": coded}
+
+
+def flipped(files: Files, name: str) -> Iterator[tuple[int, int, Files]]:
+    data = bytearray(files[name])
+    for byte in range(len(data)):
+        for bit in range(8):
+            data[byte] ^= 1 << bit
+            yield byte, bit, files | {name: bytes(data)}
+            data[byte] ^= 1 << bit
+
+
+def flip_faults(files: Files, verify: str, part: int) -> list[str]:
+    """Each bit of the shard is read in one way; the bits of a byte go through all the ways."""
+    expected = read(files, decode=None) if verify != "never" else None
+    out = []
+    for byte, bit, forged in flipped(files, SHARD):
+        if byte % 2 == part:
+            decode = "numpy" if verify == "never" else None
+            found = wrong(forged, expected, [NAMES[(byte + bit) % len(NAMES)]], verify=verify, decode=decode)
+            out += [f"byte {byte} bit {bit}: {fault}" for fault in found]
+    return out
+
+
+def test_a_good_dataset_reads_the_same_in_every_mode() -> None:
+    for make in DATASETS.values():
+        files = make()
+        found = [
+            read(files, verify=verify, io=io) for verify in ("first", "always", "never") for io in ("mmap", "pread")
+        ]
+        assert all(kind == "data" for way in found for kind, _ in way.values())
+        assert all(other == found[0] for other in found[1:])
+        assert verify_files(files).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_bit_of_a_shard_is_guarded(dataset: str, part: int) -> None:
+    assert flip_faults(DATASETS[dataset](), "first", part) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_no_flipped_bit_crashes_a_reader_that_does_not_check(dataset: str, part: int) -> None:
+    assert flip_faults(DATASETS[dataset](), "never", part) == []
+
+
+def test_every_bit_of_a_manifest_is_guarded() -> None:
+    files = every_kind(None)
+    for byte, bit, forged in flipped(files, MANIFEST):
+        found = read(forged)
+        assert list(found) == ["open"], f"byte {byte} bit {bit} is not noticed"
+        assert found["open"][0] == "error", (byte, bit, found)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_verify_finds_a_flip_in_every_byte(dataset: str) -> None:
+    files, reports = DATASETS[dataset](), []
+    for byte, bit, forged in flipped(files, SHARD):
+        if bit == byte % 8:
+            kind, report = outcome(lambda forged=forged: reports.append(verify_files(forged)))
+            assert kind == "data", (byte, report)
+            assert not reports[-1].ok, f"byte {byte} bit {bit} is not noticed"
+            assert all(problem.place.file == SHARD for problem in reports[-1].problems), reports[-1].problems

@@ -1,0 +1,194 @@
+"""The checks are checked: without any one of them, something that must be told goes untold."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import xxhash
+
+import recordio.block
+import recordio.codec
+import recordio.manifest
+import recordio.reader.dataset
+import recordio.reader.shard
+import recordio.reader.store
+import recordio.schema
+import recordio.shard
+import recordio.strict_json
+from forging import MANIFEST, SHARD, Anatomy, Block, Files, Page, forge, manifest, one_value, plain, resealed, seal
+from reading import read, told, verify_files
+from samples import written
+from test_hostile_pages import FRAMES, _offsets, coded
+
+SCHEMA = [{"name": "a", "type": "scalar", "dtype": "uint8"}, {"name": "t", "type": "text"}]
+TEXT = plain(_offsets(0, 3, 6))
+
+
+def good() -> Files:
+    return forge(SCHEMA, [Block(2, [plain(b"ab"), TEXT])])
+
+
+def flip(files: Files, name: str, byte: int) -> Files:
+    data = bytearray(files[name])
+    data[byte] ^= 1
+    return files | {name: bytes(data)}
+
+
+def _anatomy(files: Files) -> Anatomy:
+    return Anatomy(files[SHARD], 2)
+
+
+def _spot(files: Files, region: str, name: str, value: int) -> Files:
+    anatomy = _anatomy(files)
+    spot = next(s for s in anatomy.spots() if (s.region, s.name) == (region, name))
+    return resealed(files, anatomy, (spot, value))
+
+
+def _page_at(files: Files) -> int:
+    anatomy = _anatomy(files)
+    return anatomy.starts[0] + anatomy.block_nbytes
+
+
+def flipped_index_digest() -> Files:
+    """The index says another checksum of the page, and no one but the digest knows better."""
+    files = good()
+    data = bytearray(files[SHARD])
+    at = _page_at(files)
+    data[at] ^= 1
+    row = _anatomy(files).index + 16 + 16
+    data[row : row + 8] = struct.pack("<Q", xxhash.xxh3_64_intdigest(bytes(data[at : at + 64])))
+    return files | {SHARD: bytes(data)}
+
+
+def swapped_shard() -> Files:
+    """A good shard of the same length, id and number, but other values and so another digest."""
+    return good() | {SHARD: forge(SCHEMA, [Block(2, [plain(b"xy"), TEXT])])[SHARD]}
+
+
+def edited_manifest() -> Files:
+    value = json.loads(good()[MANIFEST])
+    return good() | {MANIFEST: manifest(value).replace(b'"metadata": {}', b'"metadata": {"a": 1}')}
+
+
+def twice_in_json() -> Files:
+    body = good()[MANIFEST][:-33].rstrip().rstrip(b",").replace(b'"version": 1', b'"version": 1, "version": 1')
+    body += b",\n"
+    return good() | {MANIFEST: body + b'"checksum": "%016x"}\n' % struct.unpack("<Q", seal(body))}
+
+
+def same_number_twice() -> Files:
+    value = json.loads(good()[MANIFEST])
+    return good() | {MANIFEST: manifest(value | {"shards": value["shards"] * 2, "samples": 4})}
+
+
+PROBES: dict[str, Callable[[], Files]] = {
+    "a flipped bit of a page": lambda: flip(good(), SHARD, _page_at(good())),
+    "a flipped bit of padding": lambda: flip(good(), SHARD, _page_at(good()) + 40),
+    "a flipped bit of the footer": lambda: flip(good(), SHARD, len(good()[SHARD]) - 15),
+    "a flipped bit of the header": lambda: flip(good(), SHARD, 16),
+    "a page and its checksum changed": flipped_index_digest,
+    "another shard": swapped_shard,
+    "an edited manifest": edited_manifest,
+    "a key twice": twice_in_json,
+    "a shard twice": same_number_twice,
+    "offsets past the page": lambda: forge(SCHEMA, [Block(2, [plain(b"ab"), plain(_offsets(0, 7, 6))])]),
+    "coded offsets past the page": lambda: forge(
+        SCHEMA, [Block(2, [plain(b"ab"), Page(recordio.codec.zstandard.compress(_offsets(0, 7, 6)), 30, 1)])]
+    ),
+    "a skippable frame": lambda: coded(FRAMES["a skippable frame before a good one"]),
+    "a window of 1 MiB": lambda: coded(FRAMES["a window of 1 MiB"]),
+    "a page too short": lambda: forge(SCHEMA, [Block(2, [plain(b"a"), TEXT])]),
+    "an unknown codec": lambda: _spot(good(), "index", "0 page 0 codec", 7),
+    "a wrong count of samples": lambda: _spot(good(), "index", "0 samples", 1),
+    "the manifest's runs": lambda: forge(SCHEMA, [Block(2, [plain(b"ab"), TEXT])], blocks=[[1, 2]]),
+    "the manifest's content": lambda: forge(SCHEMA, [Block(2, [plain(b"ab"), TEXT])], content_bytes=1),
+    "a timestamp": lambda: one_value({"type": "object"}, b"\xd6\xff\0\0\0\0"),
+    "a bytes key": lambda: one_value({"type": "object"}, b"\x81\xc4\x01a\x01"),
+    "text": lambda: one_value({"type": "text"}, b"\xff"),
+}
+
+
+def untold() -> set[str]:
+    """The probes that some way of reading does not tell of as it must."""
+    out = set()
+    for name, make in PROBES.items():
+        files = make()
+        if told(files, ["take", "DataLoader"]):
+            out.add(name)
+    return out
+
+
+class _Equal:
+    """Equal to everything, as a comparison that was left out."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def hex(self) -> str:
+        return ""
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+MUTATIONS: dict[str, tuple[Any, str, Any]] = {
+    "no page checksums": (recordio.reader.shard, "require", nothing),
+    "no footer or header checksums": (recordio.shard, "require", nothing),
+    "no manifest checksum": (recordio.manifest, "_check_seal", nothing),
+    "no shard digest": (recordio.shard, "shard_digest", lambda *_: _Equal()),
+    "no check of pages": (recordio.reader.shard, "check_page", nothing),
+    "no check of frames": (recordio.codec, "_check_frame", nothing),
+    "no check of the index's pages": (recordio.shard, "_check_pages", nothing),
+    "no check of the index's counts": (recordio.shard, "_check_counts", nothing),
+    "no check for keys that stand twice": (recordio.strict_json, "_object", dict),
+}
+
+
+def test_every_probe_is_told() -> None:
+    assert untold() == set()
+    assert {kind for kind, _ in read(good()).values()} == {"data"}
+    assert verify_files(good()).ok
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_without_this_check_something_goes_untold(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, name, replacement = MUTATIONS[mutation]
+    monkeypatch.setattr(module, name, replacement)
+    assert untold()
+
+
+def test_without_looking_at_the_shards_a_dataset_opens_that_must_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordio.reader.dataset, "check_shards", lambda *_: [])
+    assert "open" not in read(swapped_shard(), ["take"])
+    monkeypatch.undo()
+    assert list(read(swapped_shard(), ["take"])) == ["open"]
+
+
+def test_without_the_comparison_with_the_manifest_another_shard_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lenient(file: Any, entry: Any, dataset_id: bytes) -> Any:
+        data = file.read(file.nbytes - 128, 128)
+        return recordio.shard.Footer.decode(data, file.nbytes)
+
+    for module in (recordio.reader.shard, recordio.reader.store):
+        monkeypatch.setattr(module, "check_footer", lenient)
+    kind, value = read(swapped_shard(), ["take"])["take"]
+    assert kind == "data"
+    assert value != read(good(), ["take"])["take"][1]
+
+
+def test_a_writer_makes_what_the_forger_makes() -> None:
+    """The forger knows the format: its good dataset and the writer's hold the same."""
+    files = written(
+        [{"a": 97, "t": "abc"}, {"a": 98, "t": "def"}], {"a": recordio.Scalar("uint8"), "t": recordio.Text()}
+    )
+    assert read(files) == read(good())

@@ -1,0 +1,112 @@
+"""A dataset from a stranger runs nothing, imports nothing, writes nothing, whatever is in it."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import Any
+
+import pytest
+
+import recordio
+from bounded import bounded
+from forging import MANIFEST, SHARD, Files, one_value
+from reading import read, verify_files
+from samples import every_kind
+from test_bit_flips import flipped
+
+FORBIDDEN = ("exec", "compile", "pickle.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.", "ctypes.", "marshal.", "code.", "os.remove", "os.rename", "os.mkdir", "os.truncate", "urllib.", "shutil.", "tempfile.", "builtins.input")  # fmt: skip
+
+
+class Boom:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("raise SystemExit('code ran')",)
+
+
+def corpus() -> list[Files]:
+    """Good, flipped, and hostile datasets."""
+    from test_hostile_json import BROKEN, FIELDS, HEADER, built, positions, replaced
+    from test_hostile_pages import FRAMES, OBJECTS, PICTURES, coded
+
+    out = [every_kind(None), every_kind("zstd")]
+    out += [files for byte, bit, files in flipped(every_kind(None), SHARD) if byte % 3 == 0 and byte % 8 == bit]
+    out += [files for byte, bit, files in flipped(every_kind(None), MANIFEST) if byte % 3 == 0 and byte % 8 == bit]
+    out += [coded(frame) for frame in FRAMES.values()]
+    out += [one_value({"type": "object"}, value) for value in OBJECTS.values()]
+    out += [one_value({"type": "image", "mode": mode}, v) for v in PICTURES.values() for mode in ("RGB", "L", "RGBA")]
+    for value in (pickle.dumps(Boom()), b"cos\nsystem\n(S'true'\ntR.", b"\x93NUMPY\x01\x00", b"__import__('os')"):
+        out += [one_value({"type": kind}, value) for kind in ("object", "text", "bytes")]
+    for words in (
+        "__import__('os').system('true')",
+        "(2,)i4",
+        "f8, (2,3)i4",
+        "O",
+        "numpy.core.records:record",
+        "os.system",
+    ):
+        fields = [{"name": words, "type": "scalar", "dtype": words}, {"name": "y", "type": words}]
+        import json
+
+        out += [
+            built(json.dumps({"metadata": {}, "schema": [f, *FIELDS[1:]]}).encode(), fields=[f, *FIELDS[1:]])
+            for f in fields
+        ]
+    out += [
+        built(replaced(text, value).encode())
+        for text, _ in positions(HEADER)
+        for value in BROKEN.values()
+        if len(value) < 9
+    ]
+    return out
+
+
+def audited() -> list[str]:
+    """What was done while the corpus was read that reading has no need of."""
+    found: list[str] = []
+    watching = False
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if not watching:
+            return
+        if event == "import" and args[0].partition(".")[0] not in sys.stdlib_module_names:
+            found.append(f"import {args[0]}")
+        elif event.startswith(FORBIDDEN):
+            found.append(f"{event} {str(args)[:80]}")
+        elif event == "open" and not _reads(args):
+            found.append(f"open {args}")
+
+    datasets = corpus()
+    for files in (every_kind(None), every_kind("zstd")):  # everything that reading imports is imported now
+        for decode in ("numpy", "pil", None):
+            assert {kind for kind, _ in read(files, decode=decode).values()} == {"data"}
+        read(one_value({"type": "image", "mode": "RGB"}, b"\xff\xd8\xff"))
+        verify_files(files)
+    sys.addaudithook(hook)
+    watching = True
+    for files in datasets:
+        read(files, ["take", "[i]", "DataLoader"])
+        verify_files(files)
+    watching = False
+    return found
+
+
+def _reads(args: tuple[Any, ...]) -> bool:
+    path, mode, flags = args
+    return (mode is None or not set(str(mode)) & set("wax+")) and not int(flags or 0) & 0b11
+
+
+@pytest.mark.slow
+def test_no_dataset_runs_code_imports_or_writes() -> None:
+    assert bounded("test_no_code", "audited", 0) == []
+
+
+def spied() -> list[str]:
+    found: list[str] = []
+    sys.addaudithook(lambda event, args: found.append(event) if event.startswith(FORBIDDEN) else None)
+    exec(compile("1", "x", "eval"))
+    pickle.loads(pickle.dumps(recordio.Scalar))
+    return found
+
+
+def test_the_watch_sees_what_it_must() -> None:
+    assert {"exec", "compile", "pickle.find_class"} <= set(bounded("test_no_code", "spied", 0))

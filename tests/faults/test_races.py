@@ -1,0 +1,66 @@
+"""Two writers, one folder: exactly one commits. A reader sees the old dataset or the new one, never between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recordio
+import recordio.reader.dataset
+from bounded import bounded
+from recordio import ShardDataset
+from samples import some
+
+
+@pytest.mark.parametrize(
+    "attack", ["eight_at_once", "reading_during_appends", "reading_during_overwrites", "locked_out"]
+)
+def test_processes_that_meet_in_one_folder(attack: str) -> None:
+    assert bounded("racing", attack, 0) == []
+
+
+def test_an_overwrite_while_a_dataset_is_opened_gives_the_new_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes between the reading of the manifest and that of the shards."""
+    some(tmp_path, 30)
+    real, calls = recordio.reader.dataset.read_manifest, []
+
+    def overtaken(*args: Any) -> Any:
+        out = real(*args)
+        if not calls:
+            calls.append(1)
+            some(tmp_path, 50, mode="overwrite")
+        return out
+
+    monkeypatch.setattr(recordio.reader.dataset, "read_manifest", overtaken)
+    assert len(ShardDataset(tmp_path)) == 50
+
+
+def test_a_shard_that_is_truly_missing_is_told_without_end(tmp_path: Path) -> None:
+    some(tmp_path, 30)
+    (tmp_path / "shard-00001.rio").unlink()
+    for _ in range(3):
+        with pytest.raises(recordio.CorruptError, match="shard-00001"):
+            ShardDataset(tmp_path)
+
+
+def test_a_dataset_that_was_opened_but_not_read_before_an_overwrite_is_told_so(tmp_path: Path) -> None:
+    some(tmp_path, 30)
+    read, unread = ShardDataset(tmp_path), ShardDataset(tmp_path)
+    read.take(range(30))
+    some(tmp_path, 50, mode="overwrite")
+    assert read.take(range(30))["number"].tolist() == list(range(30))
+    with pytest.raises(recordio.RecordIOError):
+        unread.take(range(30))
+
+
+def test_a_dataset_that_was_opened_before_an_append_stays_what_it_was(tmp_path: Path) -> None:
+    some(tmp_path, 30)
+    ds = ShardDataset(tmp_path)
+    some(tmp_path, 50, mode="append")
+    assert len(ds) == 30
+    assert ds.column("number").tolist() == list(range(30))
+    assert len(ShardDataset(tmp_path)) == 80

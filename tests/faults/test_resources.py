@@ -1,0 +1,145 @@
+"""Descriptors, maps, threads, memory, processes: bounded while a dataset is read, and given back."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recordio
+from bounded import bounded, python
+from crashing import contents
+from recordio import DataLoader, ShardDataset
+from samples import some
+
+ATTACKS = """
+    many_shards broken_off failing_loaders opened_and_dropped opened_and_dropped_without_collector refused
+    abandoned_writers forked forked_while_reading threads_on_one_dataset cut_while_read
+""".split()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_nothing_is_taken_that_is_not_given_back(attack: str) -> None:
+    assert bounded("resources", attack, 0) == []
+
+
+def test_a_dataset_travels_by_its_path_and_a_changed_one_is_told(tmp_path: Path) -> None:
+    ds = ShardDataset(some(tmp_path), fields=["number"])
+    view = ds[5:25].select([3, 1, 1])
+    again = pickle.loads(pickle.dumps(view))
+    assert again.column("number").tolist() == view.column("number").tolist() == [8, 6, 6]
+    data = pickle.dumps(ds)
+    some(tmp_path, mode="append")
+    with pytest.raises(recordio.RecordIOError, match="changed"):
+        pickle.loads(data)
+
+
+def test_every_error_travels_between_processes(tmp_path: Path) -> None:
+    (some(tmp_path) / "shard-00001.rio").unlink()
+    with pytest.raises(recordio.CorruptError) as caught:
+        ShardDataset(tmp_path)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again), again.place) == (type(caught.value), str(caught.value), caught.value.place)
+
+
+READS = """
+import sys
+import recordio
+opened = []
+def hook(event, args):
+    if event == "open" and str(args[0]).startswith(sys.argv[1]) and (args[2] or 0) & 0o102003:
+        opened.append(args)
+    if event.startswith(("os.mkdir", "os.rename", "os.remove", "os.truncate", "os.utime", "os.chmod", "fcntl")):
+        opened.append((event, args))
+recordio.DataLoader, recordio.ShardDataset, recordio.verify
+sys.addaudithook(hook)
+ds = recordio.ShardDataset(sys.argv[1])
+assert len(list(recordio.DataLoader(ds, 4, shuffle=True, num_workers=2))) == 8
+ds.column("text"), ds[3], recordio.verify(sys.argv[1]).to_json()
+assert not opened, opened
+print("done")
+"""
+
+
+def test_reading_writes_nothing_and_asks_for_no_right_to_write(tmp_path: Path) -> None:
+    path = some(tmp_path / "it")
+    before = {p: p.stat().st_mtime_ns for p in [path, *path.iterdir()]}
+    for name in path.iterdir():
+        name.chmod(0o444)
+    path.chmod(0o555)
+    try:
+        assert python("-c", READS, str(path)).strip() == "done"
+    finally:
+        path.chmod(0o755)
+    assert {p: p.stat().st_mtime_ns for p in [path, *path.iterdir()]} == before
+
+
+UMASK = """
+import os, sys
+from pathlib import Path
+from samples import some
+os.umask(int(sys.argv[2], 8))
+some(Path(sys.argv[1]) / "it")
+"""
+
+
+@pytest.mark.parametrize("umask", ["000", "022", "027", "077"])
+def test_files_get_the_mode_that_the_umask_says(tmp_path: Path, umask: str) -> None:
+    python("-c", UMASK, str(tmp_path), umask)
+    for path in (tmp_path / "it").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~int(umask, 8), path
+    assert stat.S_IMODE((tmp_path / "it").stat().st_mode) == 0o777 & ~int(umask, 8)
+
+
+WRITES = """
+import sys
+import recordio
+from samples import SCHEMA, sample
+fields = dict(SCHEMA)
+with recordio.DatasetWriter(sys.argv[1], fields, compression=sys.argv[2], shard_samples=7, metadata={"b": 1, "a": ["x"]}) as writer:
+    for i in range(30):
+        writer.write(sample(i) | {"object": {k: i for k in ("z", "a", "m")}})
+"""
+
+
+@pytest.mark.parametrize("compression", ["auto", "zstd:3"])
+def test_the_same_input_gives_the_same_bytes_whatever_the_surroundings(tmp_path: Path, compression: str) -> None:
+    surroundings: list[dict[str, str]] = [
+        {"PYTHONHASHSEED": "0", "LC_ALL": "C", "TZ": "UTC"},
+        {"PYTHONHASHSEED": "12345", "LC_ALL": "C.UTF-8", "TZ": "Asia/Kolkata"},
+        {"PYTHONHASHSEED": "random", "LC_ALL": "tr_TR.UTF-8", "PYTHONUTF8": "0", "PYTHONDEVMODE": "1"},
+    ]
+    found = []
+    for number, more in enumerate(surroundings):
+        python("-c", WRITES, str(tmp_path / f"{number}"), compression, **more)
+        found.append(contents(tmp_path / f"{number}"))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 6
+
+
+def test_a_transform_that_raises_stops_the_loader_with_its_own_error(tmp_path: Path) -> None:
+    def bad(sample: Any) -> Any:
+        return {"x": 1 // (int(sample["number"]) - 17)}
+
+    ds = ShardDataset(some(tmp_path)).map(bad)
+    for workers in (0, 2):
+        with pytest.raises(ZeroDivisionError):
+            list(DataLoader(ds, 4, num_workers=workers))
+
+
+def test_a_damaged_page_stops_only_the_readers_that_touch_it(tmp_path: Path) -> None:
+    path = some(tmp_path)
+    data = bytearray((path / "shard-00001.rio").read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / "shard-00001.rio").write_bytes(data)
+    ds = ShardDataset(path)
+    assert ds.take([0, 9, 20, 29])["number"].tolist() == [0, 9, 20, 29]
+    for _ in range(2):  # the second time it is as bad as the first
+        with pytest.raises(recordio.CorruptError) as caught:
+            ds.take(range(30))
+        assert caught.value.place.file == "shard-00001.rio"
+    assert os.path.basename(str(caught.value.place.file)) in str(caught.value)

@@ -1,0 +1,281 @@
+"""The system refuses or shortens a call of a writer: a StorageError, nothing left over, the old dataset as it was."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recordio
+from bounded import environment, python
+from crashing import MODES, Oracle, contents, prepare, rows, write
+from recordio import RecordIOError, ShardDataset, StorageError
+
+SHARDS = 3
+SCHEMA = {"number": recordio.Scalar("int64"), "text": recordio.Text()}
+CALLS = ["open", "writev", "fsync", "rename"]
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Fails:
+    """Makes the N-th call of one function of `os` raise, once; counts the calls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, at: int, code: int = errno.EIO) -> None:
+        self.calls, self.at, self.code, self.real = 0, at, code, getattr(os, name)
+        monkeypatch.setattr(os, name, self)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.at:
+            raise OSError(self.code, os.strerror(self.code))
+        return self.real(*args, **options)
+
+
+def calls_of(name: str, folder: Path, mode: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        counter = Fails(patch, name, -1)
+        write(folder, mode, SHARDS)
+    return counter.calls
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("call", CALLS)
+def test_an_error_at_any_call_leaves_the_old_dataset_or_the_new_one_and_no_litter(
+    tmp_path: Path, call: str, mode: str
+) -> None:
+    oracle = Oracle(mode, SHARDS)
+    prepare(tmp_path / "count", mode)
+    total = calls_of(call, tmp_path / "count", mode)
+    assert total >= SHARDS
+    for at in range(1, total + 1):
+        folder = tmp_path / f"{at}"
+        prepare(folder, mode)
+        before, opened = contents(folder), descriptors()
+        with pytest.MonkeyPatch.context() as patch:
+            Fails(patch, call, at, errno.ENOSPC)
+            with pytest.raises(StorageError) as caught:
+                write(folder, mode, SHARDS)
+        assert caught.value.place.file, f"{call} {at}"
+        assert descriptors() <= opened, f"{call} {at} leaks a descriptor"
+        if rows(folder) == oracle.before:
+            assert contents(folder) == before, f"{call} {at} leaves {sorted(contents(folder))}"
+            write(folder, mode, SHARDS)
+        assert rows(folder) == oracle.after, f"{call} {at}"
+        assert {k: v for k, v in contents(folder).items() if k in oracle.files} == oracle.files
+
+
+def test_a_file_whose_fsync_failed_is_never_synced_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failed, again = os.fsync, set(), []
+
+    def fsync(fd: int) -> None:
+        inode = os.fstat(fd).st_ino
+        again.extend([inode] if inode in failed else [])
+        if len(failed) < 1:
+            failed.add(inode)
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    writer = recordio.DatasetWriter(tmp_path, shard_samples=2)
+    for i in range(9):
+        try:
+            writer.write({"i": i})
+        except RecordIOError:
+            break
+    for _ in range(2):
+        try:
+            writer.close()
+        except RecordIOError:
+            pass
+    assert failed
+    assert not again
+    assert not contents(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["open", "writev", "fsync"])
+@pytest.mark.parametrize("way", ["write", "write_batch"])
+def test_a_writer_that_failed_publishes_nothing_however_its_caller_goes_on(tmp_path: Path, way: str, call: str) -> None:
+    """A caller that passes over the error must not get a dataset without the samples that were being written."""
+    folder = tmp_path / "count"
+    total = calls_of(call, folder, "create")
+    for at in range(1, total + 1):
+        folder = tmp_path / f"{at}"
+        with pytest.MonkeyPatch.context() as patch:
+            failing = Fails(patch, call, at)
+            try:
+                writer = recordio.DatasetWriter(folder, SCHEMA, shard_samples=4)
+            except StorageError:
+                continue
+            errors = 0
+            for i in range(4 * SHARDS):
+                try:
+                    writer.write({"number": i, "text": ""}) if way == "write" else writer.write_batch(
+                        {"number": [i], "text": [""]}
+                    )
+                except RecordIOError:
+                    errors += 1
+            try:
+                writer.close()
+            except RecordIOError:
+                errors += 1
+        assert errors == (failing.calls >= at) or errors > 1
+        if errors and rows(folder) is None:
+            assert not contents(folder), f"{call} {at}"
+        else:  # all was well, or the last call of all failed, after the commit
+            assert ShardDataset(folder).column("number").tolist() == list(range(4 * SHARDS)), f"{call} {at}"
+
+
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    oracle = Oracle("create", SHARDS)
+    monkeypatch.setattr(os, "writev", lambda fd, parts: os.write(fd, b"".join(parts)[:most]))
+    write(tmp_path / "it", "create", SHARDS)
+    assert contents(tmp_path / "it") == oracle.files
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+def test_short_reads_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, io: Any) -> None:
+    write(tmp_path, "create", SHARDS)
+    expected = rows(tmp_path)
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, n, at: real(fd, min(n, 5), at))
+    ds = ShardDataset(tmp_path, io=io)
+    columns = ds.take(range(len(ds)))
+    assert list(zip(columns["number"].tolist(), columns["text"], strict=True)) == expected
+    assert recordio.verify(tmp_path).ok
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 8, 13])
+def test_a_read_that_fails_is_a_storage_error_with_the_files_name(tmp_path: Path, at: int) -> None:
+    write(tmp_path, "create", SHARDS)
+    with pytest.MonkeyPatch.context() as patch:
+        Fails(patch, "pread", at)
+        with pytest.raises(StorageError) as caught:
+            ShardDataset(tmp_path, io="pread").take(range(10))
+    assert caught.value.place.file
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_signals_interrupt_nothing(tmp_path: Path) -> None:
+    oracle = Oracle("create", SHARDS)
+    alarms: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: alarms.append(1))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        for run in range(5):
+            write(tmp_path / f"{run}", "create", SHARDS)
+            assert rows(tmp_path / f"{run}") == oracle.after
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(alarms) > 3
+    assert all(contents(tmp_path / f"{run}") == oracle.files for run in range(5))
+
+
+@pytest.mark.parametrize("call", ["open", "writev", "fsync", "rename"])
+def test_ctrl_c_at_any_call_leaves_a_folder_that_the_next_writer_puts_right(tmp_path: Path, call: str) -> None:
+    oracle = Oracle("create", SHARDS)
+    total = calls_of(call, tmp_path / "count", "create")
+    for at in range(1, total + 1):
+        folder = tmp_path / f"{at}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, call, _interrupted(getattr(os, call), at))
+            with pytest.raises(KeyboardInterrupt):
+                write(folder, "create", SHARDS)
+        if rows(folder) is None:
+            write(folder, "create", SHARDS)
+        assert contents(folder) == oracle.files, f"{call} {at}"
+
+
+def _interrupted(real: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """The call is done, and then Ctrl-C comes, at the N-th."""
+    calls = count(1)
+
+    def call(*args: Any, **options: Any) -> Any:
+        number = next(calls)
+        try:
+            return real(*args, **options)
+        finally:
+            if number == at:
+                raise KeyboardInterrupt
+
+    return call
+
+
+FILLS = """
+import json, resource, sys
+import recordio
+from crashing import rows, contents
+from pathlib import Path
+folder, limit = Path(sys.argv[1]), int(sys.argv[2])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+kind = "none"
+try:
+    with recordio.DatasetWriter(folder, mode=sys.argv[3], compression=None) as writer:
+        for i in range(300):
+            writer.write({"number": i, "text": "x" * 2000})
+except recordio.RecordIOError as error:
+    kind = type(error).__name__
+print(json.dumps([kind, sorted(contents(folder)), len(rows(folder) or [])]))
+"""
+
+
+@pytest.mark.parametrize("mode", ["create", "append", "overwrite"])
+@pytest.mark.parametrize("limit", [100, 5_000, 300_000])
+def test_a_limit_on_the_size_of_files_is_a_storage_error(tmp_path: Path, mode: str, limit: int) -> None:
+    prepare(tmp_path, mode)
+    before = sorted(contents(tmp_path))
+    out = python("-c", FILLS, str(tmp_path), str(limit), mode)
+    assert json.loads(out) == ["StorageError", before, 0 if mode == "create" else 10]
+
+
+def _private_tmpfs() -> bool:
+    command = ["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not _private_tmpfs(), reason="no private mounts here; ENOSPC is injected above")
+@pytest.mark.parametrize("kbytes", [16, 128, 400])
+def test_a_full_disk_is_a_storage_error_and_the_old_dataset_stays(tmp_path: Path, kbytes: int) -> None:
+    """A file system of its own, too small; room is made afterwards and the same write comes through."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n" + FILLS
+    script = f"""
+set -e
+mount -t tmpfs -o size={kbytes}k none {tmp_path}
+{sys.executable} -c 'import crashing, pathlib; crashing.prepare(pathlib.Path("{tmp_path}/it"), "append")'
+{sys.executable} -c "$CODE" {tmp_path}/it 0 append
+mount -o remount,size=4m {tmp_path}
+{sys.executable} -c "$CODE" {tmp_path}/it 0 append
+"""
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment() | {"CODE": code},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first[0] == "StorageError"
+    assert first[2] == 10
+    assert not [name for name in first[1] if name.startswith(".")]
+    assert second[0] == "none"
+    assert second[2] == 310

@@ -1,0 +1,241 @@
+"""CIFAR-10 and CIFAR-100: the binary version or the pickled one, a folder or the .tar.gz as it was downloaded.
+
+`image` is Image(shape=(32, 32, 3)), uint8, HWC. CIFAR-10 has `label`; CIFAR-100 has `fine_label` and `coarse_label`.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.arrays import Image, Scalar
+from recordio.errors import SchemaError, SourceError
+from recordio.schema import Sample, Schema
+from recordio.writer.sources.files import file_table, open_regular, read_file
+from recordio.writer.sources.pickled import byte_array, load_pickle
+from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
+
+_PIXELS = 3 * 32 * 32
+_MAX_MEMBER = 1 << 30
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One of the four ways in which CIFAR is handed out, and the names of its files."""
+
+    kind: str
+    pickled: bool
+    folder: str
+    train: tuple[str, ...]
+    test: str
+    names: tuple[str, ...]
+
+    def files(self) -> tuple[str, ...]:
+        return (*self.train, self.test, *self.names)
+
+    def has(self, folder: str, name: str) -> bool:
+        """Whether a file is one of these. Names such as "train" mean nothing outside their folder."""
+        return name in self.files() and (folder == self.folder or self.kind == "cifar10")
+
+    def part_of(self, name: str) -> str | None:
+        return "train" if name in self.train else "test" if name == self.test else None
+
+
+_BATCHES = tuple(f"data_batch_{n}" for n in range(1, 6))
+VERSIONS = (
+    Version(
+        "cifar10", False, "cifar-10-batches-bin", tuple(f"{name}.bin" for name in _BATCHES), "test_batch.bin",
+        ("batches.meta.txt",),
+    ),
+    Version("cifar10", True, "cifar-10-batches-py", _BATCHES, "test_batch", ("batches.meta",)),
+    Version(
+        "cifar100", False, "cifar-100-binary", ("train.bin",), "test.bin",
+        ("fine_label_names.txt", "coarse_label_names.txt"),
+    ),
+    Version("cifar100", True, "cifar-100-python", ("train",), "test", ("meta",)),
+)  # fmt: skip
+LABELS = {"cifar10": ("label",), "cifar100": ("fine_label", "coarse_label")}
+
+
+def _archive_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    """(folder, name, reader) of the regular files of a tar archive, in its order. Nothing is written to disk."""
+    try:
+        with open(open_regular(path), "rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
+            for member in archive:
+                if member.isreg():
+                    folder, name = os.path.split(member.name)
+                    yield os.path.basename(folder), name, lambda member=member: _extract(archive, member)  # type: ignore[misc]
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"not a readable archive: {error}").at(file=path) from error
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > _MAX_MEMBER:
+        raise SourceError(f"{member.name} is far too large for CIFAR: {member.size} bytes")
+    try:
+        file = archive.extractfile(member)
+        return b"" if file is None else file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"not a readable archive: {error}") from error
+
+
+def _folder_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    """(folder, name, reader) of the files of CIFAR in a folder, or in a folder of CIFAR in it."""
+    for version in VERSIONS:
+        for inside in (os.path.abspath(path), os.path.join(path, version.folder)):
+            for name in version.files():
+                file = os.path.join(inside, name)
+                if os.path.isfile(file):
+                    yield os.path.basename(inside), name, lambda file=file: read_file(file)  # type: ignore[misc]
+
+
+def _members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    return _folder_members(path) if os.path.isdir(path) else _archive_members(path)
+
+
+def find_version(path: str) -> Version | None:
+    """The version of CIFAR that is at a path, None when it is none of them. Raises SourceError."""
+    found = (version for folder, name, _ in _members(path) for version in VERSIONS if version.has(folder, name))
+    return next(found, None)
+
+
+def parts(path: str) -> list[str]:
+    """ "train" and "test", as far as they are there. Raises SourceError."""
+    version = find_version(path)
+    found = (
+        {version.part_of(name) for folder, name, _ in _members(path) if version.has(folder, name)} if version else ()
+    )
+    return [part for part in ("train", "test") if part in found]
+
+
+def _from_binary(data: bytes, labels: int) -> Part:
+    record = labels + _PIXELS
+    if len(data) % record:
+        raise SourceError(f"{len(data)} bytes are no whole number of records of {record} bytes")
+    rows = np.frombuffer(data, np.uint8).reshape(-1, record)
+    return rows[:, labels:], rows[:, :labels][:, ::-1].astype(np.int64)  # the coarse label comes first
+
+
+def _from_pickle(data: bytes, labels: int) -> Part:
+    found = load_pickle(data)
+    names = (b"labels",) if labels == 1 else (b"fine_labels", b"coarse_labels")
+    missing = [name.decode() for name in (b"data", *names) if name not in found]
+    if missing:
+        raise SourceError(f"the pickle lacks {' and '.join(missing)}")
+    columns = [found[name] for name in names]
+    if not all(isinstance(column, list) and set(map(type, column)) <= {int} for column in columns):
+        raise SourceError("the pickled labels are not whole numbers")
+    pixels = byte_array(found[b"data"])
+    if pixels.ndim != 2 or pixels.shape[1] != _PIXELS or any(len(column) != len(pixels) for column in columns):
+        raise SourceError(f"the pickled pixels have shape {pixels.shape} for {len(columns[0])} labels")
+    try:
+        return pixels, np.array(columns, np.int64).T
+    except OverflowError as error:
+        raise SourceError("a pickled label is far too large") from error
+
+
+def _names_from_pickle(data: bytes) -> dict[str, list[str]]:
+    found = load_pickle(data)
+    keys = {"classes": (b"label_names", b"fine_label_names"), "coarse_classes": (b"coarse_label_names",)}
+    out = {}
+    for name, candidates in keys.items():
+        values: Any = next((found[key] for key in candidates if key in found), None)
+        if isinstance(values, list) and values and all(isinstance(value, (str, bytes)) for value in values):
+            out[name] = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    return out
+
+
+def _names_from_text(name: str, data: bytes) -> dict[str, list[str]]:
+    key = "coarse_classes" if name.startswith("coarse") else "classes"
+    return {key: data.decode("utf-8", "replace").split()}
+
+
+class Cifar(Source):
+    """One part, "train" or "test", of CIFAR; all of it is held in memory, and loaded in each process anew."""
+
+    def __init__(self, path: str, options: SourceOptions) -> None:
+        version = find_version(path)
+        if version is None:
+            raise SourceError("no CIFAR files are here").at(file=path)
+        self._path, self._version = path, version
+        self.kind = version.kind
+        self._part = options.part or self._only_part(path)
+        self.metadata = {}
+        self._arrays: Part | None = None
+        pixels, _ = self._loaded()
+        self._length = len(pixels)
+        fields = {name: Scalar("int64") for name in LABELS[self.kind]}
+        self.schema = Schema({"image": Image(shape=(32, 32, 3)), **fields})
+
+    @staticmethod
+    def _only_part(path: str) -> str:
+        found = parts(path)
+        if len(found) != 1:
+            raise SourceError(f"there are {' and '.join(found) or 'no'} batches; say which").at(file=path)
+        return found[0]
+
+    def _loaded(self) -> Part:
+        if self._arrays is None:
+            batches, metadata = self._load()
+            names = sorted(batches)
+            pixels = np.concatenate([batches[name][0] for name in names]).reshape(-1, 3, 32, 32)
+            labels = np.concatenate([batches[name][1] for name in names])
+            if not len(pixels):
+                raise SourceError("there are no images").at(file=self._path)
+            self._arrays = pixels, labels
+            self.metadata = self.metadata or metadata
+        return self._arrays
+
+    def _load(self) -> tuple[dict[str, Part], dict[str, list[str]]]:
+        version, labels = self._version, len(LABELS[self.kind])
+        batches: dict[str, Part] = {}
+        metadata: dict[str, list[str]] = {}
+        for folder, name, read in _members(self._path):
+            if not version.has(folder, name):
+                continue
+            try:
+                if version.part_of(name) == self._part:
+                    batches[name] = (_from_pickle if version.pickled else _from_binary)(read(), labels)
+                elif name in version.names:
+                    data = read()
+                    metadata |= _names_from_pickle(data) if version.pickled else _names_from_text(name, data)
+            except (SourceError, SchemaError) as error:
+                error.at(file=os.path.join(self._path, name))
+                raise
+        if not batches:
+            raise SourceError(f"there are no {self._part} batches").at(file=self._path)
+        return batches, metadata
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_arrays": None}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def nbytes(self) -> npt.NDArray[np.int64]:
+        return np.full(self._length, _PIXELS + 8 * len(LABELS[self.kind]), np.int64)
+
+    def fingerprint(self) -> Fingerprint:
+        if not os.path.isdir(self._path):
+            return file_table([os.fsencode(self._path)]).fingerprint()
+        folders = (self._path, os.path.join(self._path, self._version.folder))
+        paths = [os.path.join(folder, name) for folder in folders for name in self._version.files()]
+        files = [os.fsencode(path) for path in paths if os.path.isfile(path)]
+        return file_table(files).fingerprint()
+
+    def key(self, index: int) -> str:
+        return f"{self._part} row {index}"
+
+    def sample(self, index: int) -> Sample:
+        pixels, labels = self._loaded()
+        image = {"image": pixels[index].transpose(1, 2, 0)}
+        return image | {name: int(labels[index, k]) for k, name in enumerate(LABELS[self.kind])}

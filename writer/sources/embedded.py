@@ -1,0 +1,63 @@
+"""The files that a table names: found below the table's folder, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from recordio.arrays import Image
+from recordio.errors import SourceError
+from recordio.fields import Bytes, Field
+from recordio.writer.sources.files import read_file
+from recordio.writer.sources.image_folder import STORABLE, encoded_image
+
+
+class EmbeddedFiles:
+    """The files of one column. `see` each name first; then `field` says what they are and `read` gives their bytes."""
+
+    def __init__(self, folder: str) -> None:
+        self._root = os.path.realpath(folder)
+        self._pictures = True
+        self._any = self._any_empty = False
+
+    def path(self, name: str) -> str:
+        """The path of a named file. Raises SourceError for a name that leads out of the folder, also by a link."""
+        if "\0" in name or os.path.isabs(name) or os.pardir in name.replace(os.sep, "/").split("/"):
+            raise SourceError(f"the name {name[:80]!r} leads out of the table's folder")
+        found = os.path.realpath(os.path.join(self._root, name))
+        if os.path.commonpath([found, self._root]) != self._root:
+            raise SourceError(f"the name {name[:80]!r} leads out of the table's folder by a link")
+        return found
+
+    def see(self, name: str | None) -> tuple[int, int]:
+        """Size and modification time of a named file; zeros where there is none, reading it says why."""
+        if not name:
+            self._any_empty = True
+            return 0, 0
+        self._any = True
+        self._pictures &= name.lower().endswith(tuple(map(bytes.decode, STORABLE)))
+        try:
+            found = os.stat(self.path(name))
+        except (SourceError, OSError, ValueError):
+            return 0, 0
+        return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else (0, 0)
+
+    def field(self) -> Field:
+        kind = Image if self._pictures and self._any else Bytes
+        return kind(optional=self._any_empty)
+
+    def read(self, name: object) -> bytes | None:
+        """The file's bytes, None for no name. Raises SourceError."""
+        if name in (None, ""):
+            return None
+        if not isinstance(name, str):
+            raise SourceError(f"{name!r} names no file")
+        path = self.path(name)
+        try:
+            regular = stat.S_ISREG(os.stat(path).st_mode)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"the file {name[:80]!r} cannot be read: {error}") from error
+        if not regular:
+            raise SourceError(f"{name[:80]!r} is not a regular file")
+        data = read_file(path)
+        return encoded_image(data) if self._pictures else data

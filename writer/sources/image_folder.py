@@ -1,0 +1,91 @@
+"""A folder of class folders of images, as torchvision's ImageFolder reads it: `image` and `label`."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.arrays import Image, Scalar, image_format
+from recordio.errors import SourceError
+from recordio.schema import Sample, Schema
+from recordio.writer.sources.files import FileTable, folders, scan_folder, shown
+from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
+
+# What can be stored as it is, and what looks like an image to a person: that must not be left out in silence.
+STORABLE = (b".jpg", b".jpeg", b".png", b".webp")
+PICTURES = (*STORABLE, b".bmp", b".gif", b".tif", b".tiff", b".ppm", b".pgm")
+
+
+def is_picture(name: bytes) -> bool:
+    """Whether a file is an image by its name."""
+    return name.lower().endswith(PICTURES)
+
+
+def encoded_image(data: bytes) -> bytes:
+    """The bytes, if they begin like a JPEG, PNG or WebP file. Raises SourceError."""
+    if not data:
+        raise SourceError("the file is empty")
+    if image_format(data) is None:
+        raise SourceError("not a JPEG, PNG or WebP image")
+    return data
+
+
+def class_names(root: bytes) -> list[str]:
+    """The names of the class folders, sorted. Raises SourceError for a name that is not UTF-8."""
+    try:
+        return [name.decode("utf-8") for name in folders(root)]
+    except UnicodeDecodeError as error:
+        raise SourceError(f"a class folder's name is not UTF-8: {shown(error.object)!r}; rename it") from error
+
+
+class ImageFolder(Source):
+    """ROOT/<class>/**/*.jpg: `label` is the class's place in the sorted names, which are `metadata["classes"]`."""
+
+    kind = "image_folder"
+
+    def __init__(self, path: str, options: SourceOptions) -> None:
+        root = os.fsencode(path)
+        found = class_names(root)
+        classes = list(options.classes or found)
+        self.schema = Schema({"image": Image(), "label": Scalar("int64")})
+        self.metadata = {"classes": classes}
+        files = scan_folder(root)
+        numbers = {name.encode(): label for label, name in enumerate(classes)}
+        pictures = ((name.partition(b"/")[0] if is_picture(name) else b"") for name in files)
+        self._labels = np.fromiter((numbers.get(name, -1) for name in pictures), np.int32, len(files))
+        self.notes = files.irregular_note() + self._others(files, self._labels < 0)
+        self._files = files.select(self._labels >= 0)
+        self._labels = self._labels[self._labels >= 0]
+        self._refuse_empty(path, [numbers[name.encode()] for name in found])
+
+    @staticmethod
+    def _others(files: FileTable, others: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        count = int(others.sum())
+        first = shown(files.name(int(others.argmax()))) if count else ""
+        return (f"{count} files are no images of a class folder, the first is {first!r}",) if count else ()
+
+    def _refuse_empty(self, path: str, found: list[int]) -> None:
+        if not len(self._files):
+            raise SourceError("there are no images in the class folders").at(file=path)
+        counts = np.bincount(self._labels, minlength=len(self.metadata["classes"]))
+        empty = [self.metadata["classes"][label] for label in found if not counts[label]]
+        if empty:
+            names = ", ".join(map(repr, empty[:5]))
+            raise SourceError(f"{len(empty)} class folders have no images ({names}); fill or remove them").at(file=path)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def nbytes(self) -> npt.NDArray[np.int64]:
+        return self._files.sizes + 8
+
+    def fingerprint(self) -> Fingerprint:
+        return self._files.fingerprint()
+
+    def key(self, index: int) -> str:
+        return shown(self._files.name(index))
+
+    def sample(self, index: int) -> Sample:
+        return {"image": encoded_image(self._files.read(index)), "label": int(self._labels[index])}
