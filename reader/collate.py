@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ma
 
 from recordio.errors import SchemaError
 from recordio.schema import Columns
@@ -29,6 +30,15 @@ def _stack(values: list[Any]) -> Any:
     return values
 
 
+def concatenate(parts: Sequence[Any]) -> Any:
+    """One column of several, one after the other: lists, arrays or masked arrays."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], list):
+        return [value for part in parts for value in part]
+    return (ma if isinstance(parts[0], ma.MaskedArray) else np).concatenate(parts)
+
+
 def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
     """The n samples of a batch as dicts. Arrays of a sample are views of their column; a missing value is None."""
     lists = [_values(column) for column in columns.values()]
@@ -36,7 +46,7 @@ def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
 
 
 def _values(column: Any) -> list[Any]:
-    if isinstance(column, np.ma.MaskedArray):
-        gone = np.ma.getmaskarray(column).reshape(len(column), -1)
+    if isinstance(column, ma.MaskedArray):
+        gone = ma.getmaskarray(column).reshape(len(column), -1)
         return [None if row.size and row.all() else value for value, row in zip(list(column.data), gone, strict=True)]
     return list(column)

@@ -12,13 +12,14 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ma
 
 from recordio.arrays import Image
 from recordio.errors import CorruptError, DecodeError, SchemaError
 from recordio.fields import Field
 from recordio.images import decode_image, decode_pil
 from recordio.page import Indices
-from recordio.reader.collate import collate, uncollate
+from recordio.reader.collate import collate, concatenate, uncollate
 from recordio.reader.shard import Verify
 from recordio.reader.storage import LocalStorage
 from recordio.reader.store import ReadOptions, Store, check_shards, read_manifest, refuse
@@ -70,7 +71,7 @@ class ShardDataset(Sequence[Any]):
         if decode not in ("numpy", "pil", None):
             raise SchemaError(f"unknown decode {decode!r}: expected 'numpy', 'pil' or None")
         names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
-        self._path = os.fsdecode(path)
+        self._path = os.path.abspath(os.fsdecode(path))
         self._options = ReadOptions(names, verify, io, cache_bytes, max_open_shards)
         self._decode: Decode | None = decode
         self._maps: tuple[MapFunction, ...] = ()
@@ -174,9 +175,7 @@ class ShardDataset(Sequence[Any]):
     def column(self, name: str) -> Any:
         """One field of every sample: an array (n, *shape), masked if optional, or a list. Maps are not applied."""
         parts = [columns[name] for columns in self._only([name])._scan()]
-        if isinstance(parts[0], list):
-            return [value for part in parts for value in part]
-        return parts[0] if len(parts) == 1 else (np.ma if np.ma.isMA(parts[0]) else np).concatenate(parts)
+        return concatenate(parts)
 
     def _only(self, names: Sequence[str]) -> Self:
         """The same samples with other fields, read by a store of its own, without maps."""
@@ -305,15 +304,15 @@ def _pil_from_pixels(pixels: npt.NDArray[np.uint8]) -> Any:
 
 def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:
     values = wanted if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
-    if isinstance(column, np.ma.MaskedArray):
-        return np.isin(column.data, list(values)) & ~np.ma.getmaskarray(column)
+    if isinstance(column, ma.MaskedArray):
+        return np.isin(column.data, list(values)) & ~ma.getmaskarray(column)
     if isinstance(column, np.ndarray):
         return np.isin(column, list(values))
     return np.fromiter((value in values for value in column), bool, len(column))
 
 
 def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:
-    mask: npt.NDArray[Any] = np.ma.filled(np.ma.asarray(answer), False)
+    mask: npt.NDArray[Any] = ma.filled(ma.asarray(answer), False)
     if mask.shape != (n,) or mask.dtype != bool:
         raise SchemaError(f"a filter's function gives a boolean array ({n},), not {mask.dtype}{list(mask.shape)}")
     return mask

@@ -18,6 +18,7 @@ import numpy as np
 
 from recordio.errors import CorruptError, SchemaError
 from recordio.page import Indices
+from recordio.reader.collate import concatenate
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.order import Samples, Step
 from recordio.reader.store import Store
@@ -303,10 +304,4 @@ def _join(parts: list[Columns]) -> Columns:
     """The columns of a batch from those of its parts, one after the other."""
     if len(parts) == 1:
         return parts[0]
-    return {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _concatenate(parts: list[Any]) -> Any:
-    if isinstance(parts[0], list):
-        return [value for part in parts for value in part]
-    return (np.ma if isinstance(parts[0], np.ma.MaskedArray) else np).concatenate(parts)
+    return {name: concatenate([part[name] for part in parts]) for name in parts[0]}

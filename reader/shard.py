@@ -23,6 +23,7 @@ from recordio.fields import Field
 from recordio.layout import FOOTER, HEADER, block_header_nbytes, padded
 from recordio.manifest import Manifest, ShardEntry
 from recordio.page import Indices, Pages, check_page, pages
+from recordio.reader.collate import concatenate
 from recordio.reader.storage import File
 from recordio.shard import Footer, Index, ShardHeader
 
@@ -305,13 +306,13 @@ def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:
     """The distinct groups, an order that sorts by group, and that order cut into one run a group."""
     order = np.argsort(group, kind="stable")
     found, starts = np.unique(group[order], return_index=True)
-    return found.tolist(), order, np.split(order, starts[1:])
+    return found.tolist(), order, np.split(order, starts[1:]) if len(found) else []
 
 
 def scatter(parts: Sequence[Any], order: Indices) -> Any:
     """One column from parts of it: the k-th value of all the parts belongs at order[k]."""
     if isinstance(parts[0], np.ndarray):
-        whole = (np.ma if isinstance(parts[0], np.ma.MaskedArray) else np).concatenate(parts)
+        whole = concatenate(parts)
         column = np.empty_like(whole)
         column[order] = whole
         return column

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ma
 
 from recordio.errors import CorruptError, SchemaError
 from recordio.fields import Field, describe
@@ -58,13 +59,13 @@ def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
     return nbytes if len(sizes) == len(shape) else None
 
 
-def _check_size(field: _Numeric) -> None:
+def _check_size(field: Numeric) -> None:
     """Arrays within the limit; optional ones not empty, since nothing could tell a missing one. Raises SchemaError."""
     if field.row_nbytes == 0 and field.optional:
         raise SchemaError(f"an array of shape {field.shape} has no elements, so it cannot be optional")
 
 
-class _Numeric(Field):
+class Numeric(Field):
     """Pack and unpack shared by the fields that hold numbers: scalars, arrays and plain pixels."""
 
     __slots__ = ()
@@ -147,11 +148,9 @@ class _Numeric(Field):
         return np.frombuffer(data, self.dtype, offset=start).reshape(shape).copy()
 
     def batch(self, values: Any) -> npt.NDArray[Any]:
-        """A whole column, dtype and shape (n, *shape), contiguous. For fixed fields. Raises SchemaError."""
-        if not hasattr(values, "dtype"):
-            return np.frombuffer(bytearray().join(map(self.packer(), values)), self.dtype).reshape(
-                (len(values), *(n or 0 for n in self.shape))
-            )
+        """A whole column from an array, of shape (n, *shape), contiguous. For fixed fields. Raises SchemaError."""
+        if ma.is_masked(values):
+            raise SchemaError("a value is missing, and the field is not optional")
         array = np.asarray(values)
         if array.shape[1:] != self.shape or not np.can_cast(array.dtype, self.dtype, "safe"):
             raise SchemaError(f"expected a column of {self}, got {describe(array)}")
@@ -159,7 +158,7 @@ class _Numeric(Field):
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar(_Numeric):
+class Scalar(Numeric):
     """One number. `dtype` is a NumPy dtype of kind b, i, u, f or c; `int` is int64 and `float` is float64."""
 
     type: ClassVar[str] = "scalar"
@@ -199,7 +198,7 @@ class Scalar(_Numeric):
 
 
 @dataclass(frozen=True, slots=True)
-class Array(_Numeric):
+class Array(Numeric):
     """Numbers of one dtype. A dimension of None is free: it may differ from sample to sample."""
 
     type: ClassVar[str] = "array"
@@ -222,7 +221,7 @@ class Array(_Numeric):
 
 
 @dataclass(frozen=True, slots=True)
-class Image(_Numeric):
+class Image(Numeric):
     """A picture: the bytes of a JPEG, PNG or WebP file as they are, or, with `shape`, plain uint8 pixels.
 
     `mode` is what encoded pictures decode to: "RGB" (H, W, 3), "L" (H, W, 1) or "RGBA" (H, W, 4).
@@ -254,11 +253,11 @@ class Image(_Numeric):
 
     @property
     def row_nbytes(self) -> int | None:
-        return None if self.encoded else _Numeric.row_nbytes.fget(self)  # type: ignore[attr-defined]
+        return None if self.encoded else Numeric.row_nbytes.fget(self)  # type: ignore[attr-defined]
 
     def pack(self, value: Any) -> bytes:
         if not self.encoded:
-            return _Numeric.pack(self, value)
+            return Numeric.pack(self, value)
         if hasattr(value, "save") and hasattr(value, "convert"):
             return _png(value)
         if not isinstance(value, (bytes, bytearray, memoryview)) or image_format(bytes(value[:16])) is None:
@@ -266,11 +265,11 @@ class Image(_Numeric):
         return bytes(value)
 
     def packer(self) -> Callable[[Any], bytes]:
-        return self.pack if self.encoded else _Numeric.packer(self)
+        return self.pack if self.encoded else Numeric.packer(self)
 
     def unpack(self, data: bytes) -> Any:
         """The encoded bytes as they are (the reader decodes them), or pixels."""
-        return data if self.encoded else _Numeric.unpack(self, data)
+        return data if self.encoded else Numeric.unpack(self, data)
 
     def _json(self) -> dict[str, Any]:
         return {"mode": self.mode} if self.encoded else {"shape": list(self.shape)}

@@ -17,7 +17,6 @@ import numpy as np
 
 from recordio.errors import CorruptError, SchemaError
 
-
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ma
 
 from recordio.arrays import Image, Scalar
 from recordio.checksum import Buffer
@@ -114,7 +115,7 @@ class Pages:
         if isinstance(values, list):
             return [value if ok else None for value, ok in zip(values, present.tolist(), strict=True)]
         missing = np.broadcast_to(~present.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
-        return np.ma.MaskedArray(values, missing.copy())
+        return ma.MaskedArray(values, missing.copy())
 
     def getter(self) -> Callable[[int, int], Any]:
         """A function that gives the value at (page, row): a NumPy scalar or array, str, bytes, an object, or None.

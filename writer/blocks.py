@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy import ma
 
+from recordio.arrays import Numeric
 from recordio.errors import SchemaError
 from recordio.fields import Field
 from recordio.page import Indices, Packed
@@ -70,18 +72,39 @@ class Packer:
 
     def pack_columns(self, columns: Mapping[str, Any]) -> tuple[int, list[Column]]:
         """Whole columns: the number of samples, and one packed column a field. Raises SchemaError."""
-        if not isinstance(columns, Mapping):
-            raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
-        full = {name: columns[name] for name in columns if name in self._schema.fields}
-        lengths = {name: len(column) for name, column in columns.items()}
-        samples = next(iter(lengths.values()), 0)
-        if set(lengths.values()) - {samples}:
-            raise SchemaError(f"the columns differ in length: {lengths}")
+        samples = _column_length(columns)
         self._refuse_names(columns)
-        packed = []
-        for (name, field), pack in zip(self._schema.items(), self._packs, strict=True):
-            packed.append(_pack_column(name, field, pack, full.get(name, [None] * samples)))
+        missing = [None] * samples
+        packed = [
+            _pack_column(name, field, pack, columns.get(name, missing))
+            for (name, field), pack in zip(self._schema.items(), self._packs, strict=True)
+        ]
         return samples, packed
+
+
+def _column_length(columns: Mapping[str, Any]) -> int:
+    """How many values each column has. Raises SchemaError when these are no columns of one length."""
+    if not isinstance(columns, Mapping):
+        raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
+    lengths = {}
+    for name, column in columns.items():
+        if (
+            not hasattr(column, "__len__")
+            or isinstance(column, (str, bytes, Mapping))
+            or getattr(column, "ndim", 1) == 0
+        ):
+            raise SchemaError(f"a column is a sequence of values, not {type(column).__name__}").at(field=name)
+        lengths[name] = len(column)
+    if len(set(lengths.values())) > 1:
+        raise SchemaError(f"the columns differ in length: {lengths}")
+    return next(iter(lengths.values()), 0)
+
+
+def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The first sample of a batch. Raises SchemaError when there is none."""
+    if not _column_length(columns):
+        raise SchemaError("no schema can be inferred from an empty batch; give one")
+    return {name: column[0] for name, column in columns.items()}
 
 
 def _optional(field: Field) -> Any:
@@ -90,25 +113,30 @@ def _optional(field: Field) -> Any:
 
 
 def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
-    if field.row_nbytes is not None and not field.optional and hasattr(field, "batch"):
-        try:
-            array = field.batch(column)
-        except SchemaError as error:
-            raise error.at(field=name)
-        return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
-    if isinstance(column, np.ma.MaskedArray):
-        column = [None if gone else value for value, gone in zip(column.data, _row_mask(column), strict=True)]
     out: list[bytes | None] = []
     try:
-        out.extend(map(pack, column))
+        if (
+            isinstance(field, Numeric)
+            and field.row_nbytes is not None
+            and not field.optional
+            and hasattr(column, "dtype")
+        ):
+            array = field.batch(column)
+            return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")  # type: ignore[arg-type]
+        out.extend(map(pack, _unmasked(column)))
     except SchemaError as error:
         raise error.at(field=name, sample=len(out))
     return out
 
 
-def _row_mask(column: np.ma.MaskedArray[Any, Any]) -> list[bool]:
-    mask = np.ma.getmaskarray(column)
-    return [bool(row.any()) for row in mask.reshape(len(mask), -1)]
+def _unmasked(column: Any) -> Any:
+    """The values of a column, None where a masked array lacks one. Raises SchemaError for half an array."""
+    if not isinstance(column, ma.MaskedArray):
+        return column
+    rows = [(row.any(), row.all()) for row in ma.getmaskarray(column)]
+    if any(some and not every for some, every in rows):
+        raise SchemaError("an array is masked in part: a value is there or it is missing")
+    return [None if some else value for (some, _), value in zip(rows, column.data, strict=True)]
 
 
 @dataclass(slots=True)
@@ -150,23 +178,20 @@ class BlockBuilder:
     """
 
     def __init__(self, schema: Schema, block_bytes: int) -> None:
+        self.schema = schema
+        self.waiting = 0  # samples that are in no block yet
         self._packer = Packer(schema)
         self._row_nbytes = [field.row_nbytes for field in schema.values()]
         self._aim = block_bytes
         self._segments: list[Segment] = []
         self._rows: list[list[bytes | None]] = []
         self._sizes: list[int] = []
+        self._waiting_nbytes = 0
         self.restart()
 
     def restart(self) -> None:
         """A new shard begins: the number of samples a block is found anew."""
         self._block_rows: int | None = None
-        self._waiting_nbytes = sum(self._sizes) + sum(int(segment.sizes.sum()) for segment in self._segments)
-
-    @property
-    def waiting(self) -> int:
-        """Samples that are in no block yet."""
-        return len(self._rows) + sum(len(segment.sizes) for segment in self._segments)
 
     def add(self, sample: Sample) -> bool:
         """Takes one sample; True when a block may be full. Raises SchemaError, and nothing was taken."""
@@ -175,7 +200,8 @@ class BlockBuilder:
         self._rows.append(packed)
         self._sizes.append(size)
         self._waiting_nbytes += size
-        return self._waiting_nbytes >= self._aim // 2 or len(self._rows) >= MAX_BLOCK_ROWS
+        self.waiting += 1
+        return self._waiting_nbytes >= self._aim // 2 or self.waiting >= MAX_BLOCK_ROWS
 
     def add_columns(self, columns: Mapping[str, Any]) -> None:
         """Takes whole columns; `keep` must follow before the caller's arrays change. Raises SchemaError."""
@@ -184,6 +210,7 @@ class BlockBuilder:
             self._gather_rows()
             self._segments.append(Segment(packed, self._sizes_of(samples, packed)))
             self._waiting_nbytes += int(self._segments[-1].sizes.sum())
+            self.waiting += samples
 
     def take(self, most: int | None = None) -> FullBlock | None:
         """The next full block, None while there is none. With `most`, that many samples are full as well."""
@@ -235,6 +262,7 @@ class BlockBuilder:
             taken.append(segment)
             left -= len(segment.sizes)
         self._waiting_nbytes -= sum(int(segment.sizes.sum()) for segment in taken)
+        self.waiting -= rows
         return FullBlock(rows, [[segment.columns[i] for segment in taken] for i in range(len(self._row_nbytes))])
 
     def _sizes_of(self, samples: int, columns: Sequence[Column]) -> Indices:

@@ -15,7 +15,7 @@ from recordio.errors import CorruptError, DatasetError, SchemaError
 from recordio.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
 from recordio.schema import Sample, Schema
 from recordio.shard import ShardHeader
-from recordio.writer.blocks import BlockBuilder, FullBlock
+from recordio.writer.blocks import BlockBuilder, FullBlock, first_row
 from recordio.writer.publish import TEMPORARY, FolderLock, clear_remains, commit, read_manifest
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, ShardWriter, WriteOptions
 
@@ -64,8 +64,8 @@ class DatasetWriter:
         if mode not in ("create", "append", "overwrite"):
             raise SchemaError(f"unknown mode {mode!r}: expected 'create', 'append' or 'overwrite'")
         self._options = WriteOptions(compression, shard_bytes, shard_samples, block_bytes)
-        self._folder = Path(os.fsdecode(path))
-        self._schema = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
+        self._folder = Path(os.path.abspath(os.fsdecode(path)))
+        given = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = _plain(metadata) if metadata is not None else {}
         self._dataset_id: bytes | None = None
         self._shard: ShardWriter | None = None
@@ -77,25 +77,25 @@ class DatasetWriter:
         self._state = "open"
         try:
             clear_remains(self._folder)
-            self._start(mode, metadata is not None)
+            self._start(mode, given, metadata is not None)
         except BaseException:
             self._leave()
             raise
 
-    def _start(self, mode: Mode, new_metadata: bool) -> None:
-        old = read_manifest(self._folder)
+    def _start(self, mode: Mode, schema: Schema | None, new_metadata: bool) -> None:
+        old = None if mode == "overwrite" else read_manifest(self._folder)
         if mode == "create":
             self._require_free(old)
         if mode == "append":
             if old is None:
                 raise DatasetError("there is no dataset here to append to").at(file=os.fspath(self._folder))
-            if self._schema is not None and self._schema != old.schema:
-                raise SchemaError(f"the dataset has {old.schema}, not {self._schema}")
-            self._schema, self._dataset_id, self._kept = old.schema, old.dataset_id, list(old.shards)
+            if schema is not None and schema != old.schema:
+                raise SchemaError(f"the dataset has {old.schema}, not {schema}")
+            schema, self._dataset_id, self._kept = old.schema, old.dataset_id, list(old.shards)
             self._metadata = self._metadata if new_metadata else dict(old.metadata)
         self._number = 1 + max(_numbers(self._folder), default=-1)
-        if self._schema is not None:
-            self._builder = BlockBuilder(self._schema, self._options.block_bytes)
+        if schema is not None:
+            self._builder = BlockBuilder(schema, self._options.block_bytes)
 
     def _require_free(self, old: Manifest | None) -> None:
         place = os.fspath(self._folder)
@@ -122,6 +122,7 @@ class DatasetWriter:
             full = builder.add(sample)
         except SchemaError as error:
             raise error.at(sample=self._written)
+        self._builder = builder
         self._written += 1
         if full or self._options.shard_samples is not None:
             self._write_blocks(builder)
@@ -131,7 +132,7 @@ class DatasetWriter:
 
         Far faster than `write` for arrays. Raises SchemaError as `write` does; then nothing of the batch was taken.
         """
-        builder = self._builder or self._begin({name: column[0] for name, column in columns.items()})
+        builder = self._builder or self._begin(first_row(columns))
         before = builder.waiting
         try:
             builder.add_columns(columns)
@@ -139,6 +140,7 @@ class DatasetWriter:
             inside = error.place.sample
             error.place = type(error.place)(field=error.place.field)
             raise error.at(sample=self._written + (inside if isinstance(inside, int) else 0))
+        self._builder = builder
         self._written += builder.waiting - before
         self._write_blocks(builder)
         builder.keep()
@@ -156,8 +158,10 @@ class DatasetWriter:
             )
             commit(self._folder, manifest, {path: entry.name for path, entry in self._finished.items()})
             self._finished = {}
-        finally:
-            self._leave("closed")
+        except BaseException:
+            self._leave()
+            raise
+        self._leave("closed")
 
     def abort(self) -> None:
         """Publishes nothing and removes what was written."""
@@ -177,14 +181,12 @@ class DatasetWriter:
     def _begin(self, sample: Sample) -> BlockBuilder:
         if self._state != "open":
             raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
-        self._schema = Schema.infer(sample)
-        self._builder = BlockBuilder(self._schema, self._options.block_bytes)
-        return self._builder
+        return BlockBuilder(Schema.infer(sample), self._options.block_bytes)
 
     def _require_schema(self) -> Schema:
-        if self._schema is None:
+        if self._builder is None:
             raise SchemaError("no sample was written and no schema given: an empty dataset needs one")
-        return self._schema
+        return self._builder.schema
 
     def _identity(self, first: bytes) -> bytes:
         """The dataset's id: 16 bytes from its schema and first samples, so that the same input gives the same bytes."""
@@ -234,7 +236,7 @@ class DatasetWriter:
 
     def _leave(self, state: str = "failed") -> None:
         """Gives everything back; what is not published goes."""
-        self._state, self._builder, self._schema = state, None, None
+        self._state, self._builder = state, None
         if self._shard is not None:
             self._shard.abandon()
             self._shard = None
@@ -247,7 +249,7 @@ class DatasetWriter:
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata as it will be read: tuples become lists."""
     try:
-        out = strict_json.loads(json.dumps(dict(metadata), allow_nan=False).encode(), "metadata")
+        out = strict_json.loads(json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False).encode(), "metadata")
     except (TypeError, ValueError, RecursionError, CorruptError) as error:
         raise SchemaError(f"the metadata is not JSON: {error}") from error
     return out  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from recordio.checksum import Buffer
-from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
+from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError, UnsupportedError
 from recordio.layout import MAX_MANIFEST_NBYTES
 from recordio.manifest import FILE_NAME, Manifest
 
@@ -99,6 +99,7 @@ def write_file(path: Path, data: bytes) -> None:
     try:
         os.replace(temporary, path)
     except OSError as error:
+        _remove([temporary])
         raise storage_error("rename", path, error) from error
     sync_folder(path.parent)
 
@@ -160,6 +161,14 @@ def read_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
         raise error.at(file=os.fspath(folder / name))
 
 
+def readable_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
+    """The manifest in a folder, None when there is none or it is damaged."""
+    try:
+        return read_manifest(folder, name)
+    except (CorruptError, UnsupportedError):
+        return None
+
+
 def clear_remains(folder: Path) -> None:
     """Removes what a writer that died left in a folder that is now locked. Published shards are never touched.
 
@@ -167,13 +176,12 @@ def clear_remains(folder: Path) -> None:
     torn one says nothing: its shards had not been touched yet. Where a manifest was to be replaced and there is none,
     it was lost since: then every shard may be part of the dataset, and all of them stay.
     """
-    published = read_manifest(folder)
+    published = readable_manifest(folder)
     kept = {shard.number for shard in published.shards} if published else set()
-    lost = published is None and os.path.lexists(folder / REPLACED)
+    lost = published is None and (os.path.lexists(folder / REPLACED) or os.path.lexists(folder / FILE_NAME))
     for name in () if lost else (PENDING, REPLACED):
-        with contextlib.suppress(CorruptError):
-            other = read_manifest(folder, name)
-            _remove(folder / shard.name for shard in (other.shards if other else ()) if shard.number not in kept)
+        other = readable_manifest(folder, name)
+        _remove(folder / shard.name for shard in (other.shards if other else ()) if shard.number not in kept)
     _remove([folder / PENDING, folder / REPLACED, *folder.glob(f".shard-*{TEMPORARY}")])
 
 
@@ -191,7 +199,7 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None
     A reader sees the old dataset or the new one, never between. Shards that only the old manifest lists are removed
     once the new one stands. `clear_remains` finishes this, or undoes it, for a writer that died on the way.
     """
-    old = read_manifest(folder)
+    old = readable_manifest(folder)
     kept = {shard.number for shard in manifest.shards}
     obsolete = [shard.name for shard in (old.shards if old else ()) if shard.number not in kept]
     try:

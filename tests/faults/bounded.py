@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def environment() -> dict[str, str]:
-    """For a process that must find what this one found. Other libraries' threads would count as memory, and in a fork."""
+    """For a process that must find what this one found. Other libraries' threads would count as memory."""
     paths = os.pathsep.join([str(HERE), *filter(None, sys.path), os.getcwd()])
     return os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 

@@ -1,4 +1,4 @@
-"""Makes the attackers' own modules (forging, reading, bounded) importable, here and in the processes that are started."""
+"""Makes the attackers' own modules (forging, reading, bounded) importable."""
 
 from __future__ import annotations
 

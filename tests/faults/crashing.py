@@ -16,7 +16,7 @@ from typing import Any
 import recordio
 from recordio import DatasetError, RecordIOError, ShardDataset
 
-CALLS = ("open", "writev", "write", "fsync", "fdatasync", "rename", "replace", "link", "unlink", "remove", "mkdir", "rmdir", "ftruncate", "close")  # fmt: skip
+CALLS = "open writev write fsync fdatasync rename replace link unlink remove mkdir rmdir ftruncate close".split()
 MODES = ("create", "append", "overwrite")
 SHARDS = 3
 # A killed process loses nothing that it wrote, on a disk or in memory: so take the quicker one.
@@ -71,7 +71,7 @@ class Oracle:
         """Which dataset a dead writer left, and what is wrong with it; the folder is then written again."""
         try:
             found = rows(folder)
-        except Exception as error:  # any of them
+        except Exception as error:  # noqa: BLE001 any of them is a fault
             return "broken", [f"does not open: {type(error).__name__}: {error}"]
         if found == self.after:
             return "new", self._faults_after_the_commit(folder)
@@ -79,7 +79,7 @@ class Oracle:
             return "between", [f"opens with {len(found or [])} samples"]
         try:
             write(folder, self.mode, self.shards)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             return "old", [f"the rerun fails: {type(error).__name__}: {error}"]
         return "old", [] if contents(folder) == self.files else [f"the rerun gives {sorted(contents(folder))}"]
 
@@ -222,7 +222,8 @@ def killed_by_strace() -> list[str]:
                 prepare(folder, mode)
                 inject = f"inject={calls}:signal=KILL:when={n}"
                 code = f"import crashing; crashing.traced({str(folder)!r}, {mode!r})"
-                command = ["strace", "-f", "-qq", "-o", f"{name}/trace", "-e", f"trace={calls}", "-e", inject, sys.executable, "-c", code]  # fmt: skip
+                tracer = ["strace", "-f", "-qq", "-o", f"{name}/trace", "-e", f"trace={calls}", "-e", inject]
+                command = [*tracer, sys.executable, "-c", code]
                 status = subprocess.run(command, capture_output=True, check=False).returncode
                 if status not in (0, -9, 137):
                     return [*out, f"{mode} {n}: exit {status}"]

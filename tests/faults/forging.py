@@ -175,7 +175,8 @@ class Anatomy:
                 words = "stored_nbytes:Q nbytes:Q checksum:Q codec:I reserved:I"
                 out += self._run("block", f"{k} page {f} ", at + 64 + 32 * f, words)
                 out += self._run("index", f"{k} page {f} ", row + 16 + 32 * f, words)
-        words = "number:Q version:I fields:I compatible:Q required:Q file:Q index_offset:Q index_nbytes:Q samples:Q blocks:Q"
+        words = "number:Q version:I fields:I compatible:Q required:Q file:Q"
+        words += " index_offset:Q index_nbytes:Q samples:Q blocks:Q"
         return out + self._run("footer", "", self.footer + 24, words)
 
     def _run(self, region: str, prefix: str, at: int, words: str) -> list[Spot]:

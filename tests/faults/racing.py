@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import recordio
 from crashing import MEMORY, child, contents, prepare, rows
+
+import recordio
 from recordio import DatasetError, RecordIOError, ShardDataset
 
 WRITERS = 8
@@ -119,7 +120,7 @@ def reading_while(mode: str, count: int = 60) -> tuple[list[str], Counter[str]]:
             except RecordIOError as error:
                 seen[f"{type(error).__name__}: {error.fault}"] += 1
                 continue
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 out.append(f"{type(error).__name__}: {error}")
                 continue
             if found is None or _wrong(found, mode):

@@ -43,7 +43,7 @@ def verify_files(files: Files) -> VerifyReport:
 
 
 def frozen(value: Any) -> list[Any]:
-    """Something that is equal only if the values are the same, types and bytes and all. Not recursive: data may be deep."""
+    """Equal only if the values are the same, types and bytes and all. Not recursive: data may be deep."""
     out: list[Any] = []
     rest = [value]
     while rest:
@@ -103,7 +103,7 @@ def outcome(action: Callable[[], Any]) -> tuple[str, Any]:
         return "data", frozen(action())
     except recordio.RecordIOError as error:
         return "error", error
-    except Exception as error:  # the very thing that is looked for
+    except Exception as error:  # noqa: BLE001 the very thing that is looked for
         return "crash", error
 
 

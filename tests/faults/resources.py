@@ -11,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import recordio
 from crashing import MEMORY, child
-from recordio import DataLoader, ShardDataset
 from samples import some
+
+import recordio
+from recordio import DataLoader, ShardDataset
 
 
 def taken() -> tuple[int, int, int, int]:
@@ -54,7 +55,7 @@ def many_shards() -> list[str]:
                 for way, read in ways.items():
                     try:
                         out += [] if read() == expected else [f"{io} {options} {way}: other data"]
-                    except Exception as error:
+                    except Exception as error:  # noqa: BLE001
                         out.append(f"{io} {options} {way}: {type(error).__name__}: {error}")
                 del ds, ways, read
         report = recordio.verify(folder)

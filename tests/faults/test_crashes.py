@@ -1,4 +1,4 @@
-"""A writer that dies at any moment: the dataset is the old one or the new one, and a rerun gives the bytes of an undisturbed one."""
+"""A writer that dies at any moment leaves the old dataset or the new one, and a rerun finishes with the same bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 import pytest
-
 from bounded import bounded
 
 

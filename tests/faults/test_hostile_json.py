@@ -1,4 +1,4 @@
-"""JSON from a stranger, in the manifest and in a shard's header, sealed again: an error of the tree or the same data."""
+"""JSON from a stranger, in a manifest or a shard's header, sealed again: an error of the tree or the same data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from bounded import bounded
 from forging import MANIFEST, SHARD, Block, Files, manifest_value, plain, seal_manifest, shard
 from reading import outcome, read, told, verify_files, wrong
@@ -229,9 +228,10 @@ def test_the_dataset_that_is_attacked_is_good() -> None:
     assert verify_files(built()).ok
 
 
-@pytest.mark.parametrize(
-    "dtype", [">i4", "int", "i4", "?", "l", "longlong", "<i4", "float", "float128", "O", "S3", "U3", "V8", "M8[s]", "m8", "a3", "i4,i4", "(2,)i4", "f8, (2,3)i4", "", "int16 "]
-)  # fmt: skip
+DTYPES = ">i4 int i4 ? l longlong <i4 float float128 O S3 U3 V8 M8[s] m8 a3 i4,i4 (2,)i4".split()
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "f8, (2,3)i4", "", "int16 "])
 def test_a_dtype_is_one_of_the_names_of_the_format(dtype: str) -> None:
     """NumPy would take many more, and evaluate some of them."""
     schema = [{"name": "s", "type": "scalar", "dtype": dtype}, *FIELDS[1:]]

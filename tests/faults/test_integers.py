@@ -1,4 +1,4 @@
-"""Every integer field set to what breaks arithmetic, with checksums sealed again: an error or the same data, in little memory."""
+"""Every integer set to what breaks arithmetic, checksums sealed again: an error or the same data, in little memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
 from bounded import bounded
-from forging import MANIFEST, SHARD, Anatomy, Files, Spot, forge, manifest, plain, resealed, Block
+from forging import MANIFEST, SHARD, Anatomy, Block, Files, Spot, forge, manifest, plain, resealed
 from reading import in_memory, outcome, read, told, verify_files, wrong
-from recordio.reader.verify import verify
 from samples import coded, every_kind
+
+from recordio.reader.verify import verify
 
 VALUES = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1]
 VALUES += [2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import recordio
 from bounded import python
 from forging import manifest
-from recordio import DatasetError, RecordIOError, ShardDataset
 from samples import some
+
+import recordio
+from recordio import DatasetError, RecordIOError, ShardDataset
 
 STANDS: dict[str, Callable[[Path], Any]] = {
     "a FIFO": os.mkfifo,

@@ -1,4 +1,4 @@
-"""The power goes: what was not synced is gone. Every state that a disk may be in then holds the old dataset or the new one.
+"""The power goes, and what was not synced is gone: whatever is left holds the old dataset or the new one.
 
 The model: bytes count from the fsync of their file on, names from the fsync of their folder on. Of the changes of names
 that no fsync has covered yet, any may have reached the disk and any may not, as long as a file keeps some order in what
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crashing import MODES, Oracle, contents, prepare, rows, write
 
 import recordio
-from crashing import MODES, Oracle, contents, prepare, rows, write
 from recordio import DatasetError
 
 SHARDS = 2

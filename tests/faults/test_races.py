@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bounded import bounded
+from samples import some
 
 import recordio
 import recordio.reader.dataset
-from bounded import bounded
 from recordio import ShardDataset
-from samples import some
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import recordio
 from bounded import bounded, python
 from crashing import contents
-from recordio import DataLoader, ShardDataset
 from samples import some
+
+import recordio
+from recordio import DataLoader, ShardDataset
 
 ATTACKS = """
     many_shards broken_off failing_loaders opened_and_dropped opened_and_dropped_without_collector refused
@@ -100,7 +100,8 @@ import sys
 import recordio
 from samples import SCHEMA, sample
 fields = dict(SCHEMA)
-with recordio.DatasetWriter(sys.argv[1], fields, compression=sys.argv[2], shard_samples=7, metadata={"b": 1, "a": ["x"]}) as writer:
+options = {"compression": sys.argv[2], "shard_samples": 7, "metadata": {"b": 1, "a": ["x"]}}
+with recordio.DatasetWriter(sys.argv[1], fields, **options) as writer:
     for i in range(30):
         writer.write(sample(i) | {"object": {k: i for k in ("z", "a", "m")}})
 """

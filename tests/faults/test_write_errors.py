@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import json
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import recordio
 from bounded import environment, python
 from crashing import MODES, Oracle, contents, prepare, rows, write
+
+import recordio
 from recordio import RecordIOError, ShardDataset, StorageError
 
 SHARDS = 3
@@ -97,10 +98,8 @@ def test_a_file_whose_fsync_failed_is_never_synced_again(tmp_path: Path, monkeyp
         except RecordIOError:
             break
     for _ in range(2):
-        try:
+        with contextlib.suppress(RecordIOError):
             writer.close()
-        except RecordIOError:
-            pass
     assert failed
     assert not again
     assert not contents(tmp_path)

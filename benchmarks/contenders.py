@@ -1,0 +1,166 @@
+"""All the contenders: this library, the limit, and the peers, each used in the way its own documents recommend.
+
+python benchmarks/contenders.py [--json]        which of them are installed here
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import ClassVar
+
+import numpy as np
+from contender import CannotHoldError, Contender, Indices, count
+from measuring import Row, show
+from record_files import ArrayRecord, ArrayRecord64, Bagz, BagzFsync, BagzZstd, Grain
+from sample_streams import LitData, LitDataZstd, Mds, WebDataset
+from tables import HuggingFace, Lance
+from workloads import Sample
+
+
+class Recordio(Contender):
+    """This library; plain pages."""
+
+    role = "ours"
+    packages = modules = ("recordio",)
+    compression: ClassVar[str | None] = None
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        import recordio
+
+        with recordio.DatasetWriter(self.folder, compression=self.compression) as writer:
+            for sample in samples:
+                writer.write(sample)
+
+    def open(self) -> None:
+        import recordio
+
+        self.loader = recordio.DataLoader
+        self.dataset = recordio.ShardDataset(self.folder)
+        self.samples = len(self.dataset)
+
+    def sequential(self, size: int) -> int:
+        return count(self.loader(self.dataset, batch_size=size))
+
+    def shuffled(self, size: int) -> int:
+        return count(self.loader(self.dataset, batch_size=size, shuffle=True))
+
+    def batches(self, indices: Iterable[Indices]) -> int:
+        return count(self.dataset.take(chosen) for chosen in indices)
+
+    def one(self, index: int) -> Sample:
+        sample: Sample = self.dataset[index]
+        return sample
+
+
+class RecordioZstd(Recordio):
+    """This library; pages coded with zstd."""
+
+    compression = "zstd"
+    compressed = True
+
+
+class RecordioAuto(Recordio):
+    """This library as it comes: pages coded where that pays."""
+
+    compression = "auto"
+
+
+@contextlib.contextmanager
+def without_fsync() -> Iterator[None]:
+    """No file is made durable: what durability costs is the difference."""
+    kept = os.fsync
+    os.fsync = lambda fd: None
+    try:
+        yield
+    finally:
+        os.fsync = kept
+
+
+class RecordioNoFsync(Recordio):
+    """Plain pages, with os.fsync patched out: its writing beside contenders that never call it."""
+
+    measures = ("write",)
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        with without_fsync():
+            super().write(samples)
+
+
+class Memmap(Contender):
+    """The limit of fields of a fixed size: one .npy file each, indexing on the map. No checksums, no variable sizes."""
+
+    role = "limit"
+    packages = ("numpy",)
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        self.folder.mkdir(parents=True)
+        for name, kind in self.kinds.items():
+            values = [sample[name] for sample in samples]
+            if kind.name in ("str", "bytes") and len(set(map(len, values))) > 1:
+                raise CannotHoldError("values of different sizes")
+            np.save(self.folder / f"{name}.npy", np.stack(values) if kind.name == "array" else np.array(values))
+
+    def open(self) -> None:
+        self.columns = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in self.kinds}
+        self.samples = len(next(iter(self.columns.values())))
+
+    def sequential(self, size: int) -> int:
+        starts = range(0, self.samples, size)
+        return count({name: np.array(c[start : start + size]) for name, c in self.columns.items()} for start in starts)
+
+    def batches(self, indices: Iterable[Indices]) -> int:
+        return count({name: column[chosen] for name, column in self.columns.items()} for chosen in indices)
+
+    def one(self, index: int) -> Sample:
+        return {name: column[index] for name, column in self.columns.items()}
+
+
+ALL: dict[str, type[Contender]] = {
+    "recordio_plain": Recordio,
+    "recordio_auto": RecordioAuto,
+    "recordio_zstd": RecordioZstd,
+    "recordio_plain (no fsync)": RecordioNoFsync,
+    "np.memmap (limit)": Memmap,
+    "bagz": Bagz,
+    "bagz + fsync": BagzFsync,
+    "bagz_zstd": BagzZstd,
+    "litdata": LitData,
+    "litdata_zstd": LitDataZstd,
+    "array_record": ArrayRecord,
+    "array_record_64": ArrayRecord64,
+    "grain": Grain,
+    "hf datasets": HuggingFace,
+    "lance": Lance,
+    "webdataset": WebDataset,
+    "mds": Mds,
+}
+
+
+def installed_versions(contender: type[Contender]) -> str:
+    if not contender.installed():
+        return "not installed"
+    found = []
+    for name in contender.packages:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:  # it is on the path without having been installed
+            found.append(name)
+    return ", ".join(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    rows: list[Row] = [
+        {"contender": name, "version": installed_versions(contender), "measures": ", ".join(contender.measures)}
+        for name, contender in ALL.items()
+    ]
+    show(rows, parser.parse_args().json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""How the benchmarks measure and report: passes by two clocks, processes of their own, tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One pass: seconds on the clock, seconds of CPU over all threads of the process (user and system)."""
+
+    wall: float
+    cpu: float
+
+
+def timed(run: Callable[[], Any]) -> Timing:
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    wall = time.perf_counter() - wall
+    return Timing(wall, time.process_time() - cpu)
+
+
+def best(run: Callable[[], Any], enough: float = 0.5, most: int = 9) -> Timing:
+    """The quickest pass, by the clock, of at least two and as many as fit `enough` seconds.
+
+    A single pass that takes longer than two seconds stands alone.
+    """
+    passes = [timed(run)]
+    while passes[0].wall <= 2 and len(passes) < most and (len(passes) < 2 or sum(p.wall for p in passes) < enough):
+        passes.append(timed(run))
+    return min(passes, key=lambda timing: timing.wall)
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """Of the values that there are; None if there are none."""
+    there = [value for value in values if value is not None]
+    return statistics.median(there) if there else None
+
+
+def in_process(script: str, request: Mapping[str, Any], timeout: float = 300) -> Row:
+    """What `script --one REQUEST` prints as its last line, in a fresh process; {"failed": why} if it does not."""
+    os.sync()  # what the process before left to write is not this one's affair
+    command = [sys.executable, script, "--one", json.dumps(request)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took longer than {timeout:.0f} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]}
+    row: Row = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def answer(row: Row) -> None:
+    """Ends a process that `in_process` started, whatever threads and children a contender has left in it."""
+    print(json.dumps(row), flush=True)
+    os._exit(0)
+
+
+def say(line: str) -> None:
+    """How far it is: on stderr, so that the table can go to a file."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def folder_nbytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def machine(packages: Sequence[str] = ("numpy", "zstandard", "xxhash")) -> str:
+    """One line on where the figures come from."""
+    found = []
+    for name in packages:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = f"{platform.system()} {platform.machine()}, CPython {platform.python_version()}"
+    return f"{cpus} CPUs, {system}, {', '.join(found)}"
+
+
+def cell(value: Any) -> str:
+    """A number with three digits that count, thousands apart."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return ""
+        digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{min(digits, 4)}f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show(rows: Sequence[Row], as_json: bool, title: str = "") -> None:
+    """The rows as a markdown table under a title, or each as one line of JSON. All rows have the first one's keys.
+
+    A value that is a dict is for JSON alone.
+    """
+    if as_json:
+        for row in rows:
+            print(json.dumps(({"table": title} if title else {}) | row))
+        return
+    if not rows:
+        return
+    if title:
+        print(f"\n**{title}**\n")
+    names = [name for name, value in rows[0].items() if not isinstance(value, dict)]
+    right = [any(isinstance(row[name], int | float) for row in rows) for name in names]
+    print("| " + " | ".join(names) + " |")
+    print("|" + "|".join("--:" if number else "---" for number in right) + "|")
+    for row in rows:
+        print("| " + " | ".join(cell(row[name]) for name in names) + " |")

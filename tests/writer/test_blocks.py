@@ -1,0 +1,154 @@
+"""Blocks: where they are cut, and that samples go in and out of them whole."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from strategies import columns, samples, schemas
+
+from recordio import Array, Scalar, Schema, SchemaError, Text
+from recordio.writer.blocks import MAX_BLOCK_ROWS, BlockBuilder, FullBlock, Packer
+
+TEXT = Schema({"text": Text()})
+
+
+def values(block: FullBlock, row_nbytes: list[int | None]) -> list[list[bytes | None]]:
+    """The packed values of a block, one list a field."""
+    out: list[list[bytes | None]] = []
+    for parts, nbytes in zip(block.fields, row_nbytes, strict=True):
+        found: list[bytes | None] = []
+        for part in parts:
+            if isinstance(part, memoryview):
+                data = bytes(part)
+                found += [data[at : at + (nbytes or 1)] for at in range(0, len(data), nbytes or 1)]
+            else:
+                found += part
+        out.append(found)
+    return out
+
+
+def cut(sizes: list[int], aim: int, most: int | None = None) -> list[int]:
+    """The samples of each block of texts of these sizes."""
+    builder, found, room = BlockBuilder(TEXT, aim), [], most
+
+    def drain() -> None:
+        nonlocal room
+        while block := builder.take(room):
+            found.append(block.samples)
+            if most is not None and room is not None:
+                room = room - block.samples or most
+                if room == most:
+                    builder.restart()
+
+    for size in sizes:
+        if builder.add({"text": "x" * size}) or most is not None:
+            drain()
+    drain()
+    if block := builder.flush():
+        found.append(block.samples)
+    return found
+
+
+def test_a_block_ends_with_the_sample_that_reaches_the_aim() -> None:
+    assert cut([10] * 25, 100) == [10, 10, 5]
+    assert cut([9] * 13, 100) == [12, 1]
+
+
+def test_later_blocks_keep_the_number_of_samples_of_the_first() -> None:
+    assert cut([10] * 10 + [6] * 20, 100) == [10, 10, 10]
+    assert cut([10] * 10 + [19] * 20, 100) == [10, 10, 10]
+
+
+def test_a_later_block_smaller_than_half_the_aim_grows() -> None:
+    assert cut([10] * 10 + [1] * 120, 100) == [10, 50, 50, 20]
+
+
+def test_a_block_never_grows_over_twice_the_aim_but_for_a_single_sample() -> None:
+    assert cut([10] * 10 + [30] * 12, 100) == [10, 6, 6]
+    assert cut([10, 500, 10, 500, 500], 100) == [1, 1, 1, 1, 1]
+
+
+def test_a_block_of_tiny_samples_has_a_limit_of_its_own() -> None:
+    builder = BlockBuilder(TEXT, 1 << 30)
+    builder.add_columns({"text": [""] * (2 * MAX_BLOCK_ROWS + 5)})
+    found = []
+    while block := builder.take():
+        found.append(block.samples)
+    assert found == [MAX_BLOCK_ROWS] * 2
+    last = builder.flush()
+    assert last is not None
+    assert last.samples == 5
+
+
+def test_rows_and_columns_that_wait_together_keep_to_that_limit() -> None:
+    builder = BlockBuilder(TEXT, 1 << 30)
+    builder.add_columns({"text": [""] * (MAX_BLOCK_ROWS - 1)})
+    assert builder.add({"text": ""})
+    block = builder.take()
+    assert block is not None
+    assert block.samples == MAX_BLOCK_ROWS
+
+
+def test_a_block_never_has_more_than_the_samples_asked_for() -> None:
+    assert cut([10] * 25, 100, most=7) == [7, 7, 7, 4]
+    assert cut([10] * 25, 100, most=12) == [10, 2, 10, 2, 1]
+
+
+def test_a_new_shard_finds_the_number_of_samples_anew() -> None:
+    assert cut([10] * 12 + [50] * 12, 100, most=12) == [10, 2, *[2] * 6]
+
+
+@given(schemas(3), st.lists(st.integers(0, 12), max_size=6), st.integers(1, 400), st.data(), st.integers(0, 2**32))
+def test_samples_come_out_in_order_whatever_way_they_went_in(
+    schema: Schema, parts: list[int], aim: int, data: st.DataObject, seed: int
+) -> None:
+    rows = samples(schema, sum(parts), Random(seed))
+    row_nbytes = [field.row_nbytes for field in schema.values()]
+    builder, start, blocks = BlockBuilder(schema, aim), 0, []
+    for count in parts:
+        part = rows[start : start + count]
+        start += count
+        if data.draw(st.booleans()):
+            builder.add_columns(columns(schema, part))
+        else:
+            for row in part:
+                builder.add(row)
+        while block := builder.take():
+            blocks.append(block)
+        builder.keep()
+        assert sum(block.samples for block in blocks) + builder.waiting == start
+    if block := builder.flush():
+        blocks.append(block)
+    assert builder.waiting == 0
+    packer = Packer(schema)
+    want = [list(column) for column in zip(*[packer.pack(row) for row in rows], strict=True)]
+    found = [values(block, row_nbytes) for block in blocks]
+    for number, nbytes in enumerate(row_nbytes):
+        if nbytes != 0:  # values without bytes cannot be told apart
+            assert [v for block in found for v in block[number]] == (want[number] if want else [])
+
+
+def test_a_failed_sample_leaves_nothing_behind() -> None:
+    builder = BlockBuilder(Schema({"a": Scalar("int8"), "b": Text()}), 100)
+    for bad in ({"a": 1, "b": 2}, {"a": 300, "b": ""}, {"a": 1}):
+        with pytest.raises(SchemaError):
+            builder.add(bad)
+        with pytest.raises(SchemaError):
+            builder.add_columns({name: [value] * 3 for name, value in bad.items()})
+    assert builder.waiting == 0
+    assert builder.flush() is None
+
+
+def test_keep_makes_the_builder_own_its_bytes() -> None:
+    builder = BlockBuilder(Schema({"a": Array("int8", (2,))}), 1 << 20)
+    array: Any = np.zeros((3, 2), np.int8)
+    builder.add_columns({"a": array})
+    builder.keep()
+    array[:] = 9
+    block = builder.flush()
+    assert block is not None
+    assert values(block, [2]) == [[b"\0\0"] * 3]
