@@ -281,6 +281,8 @@ class FieldReader:
         if self.mapped is not None and (in_place is None or in_place.all()):
             self._shard.touch(self._column, block)
             return self.mapped.take(block, row)
+        if not len(row):
+            return nothing(self._field)
         # All pages in place are one group, each coded page is a group of its own.
         group = block if in_place is None else np.where(in_place, -1, block)
         groups, order, runs = grouped(group)
@@ -307,6 +309,12 @@ def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:
     order = np.argsort(group, kind="stable")
     found, starts = np.unique(group[order], return_index=True)
     return found.tolist(), order, np.split(order, starts[1:]) if len(found) else []
+
+
+def nothing(field: Field) -> Any:
+    """The column of no samples."""
+    empty = np.zeros(0, np.int64)
+    return pages(field, b"", empty, empty).take(empty, empty)
 
 
 def scatter(parts: Sequence[Any], order: Indices) -> Any:

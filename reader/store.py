@@ -21,9 +21,9 @@ import numpy as np
 from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
 from recordio.layout import MAX_MANIFEST_NBYTES
 from recordio.manifest import FILE_NAME, Manifest, ShardEntry
-from recordio.page import Indices, Pages, pages
+from recordio.page import Indices, Pages
 from recordio.reader.order import PLAN_NBYTES
-from recordio.reader.shard import Shard, Verify, check_footer, grouped, scatter
+from recordio.reader.shard import Shard, Verify, check_footer, grouped, nothing, scatter
 from recordio.reader.storage import File, Storage
 from recordio.schema import Columns
 
@@ -265,9 +265,7 @@ class Store:
         if len(parts) == 1:
             return parts[0]
         if not parts:
-            return {
-                name: pages(kind, b"", numbers, numbers).take(numbers, numbers) for name, kind in self.schema.items()
-            }
+            return {name: nothing(kind) for name, kind in self.schema.items()}
         return {name: scatter([part[name] for part in parts], order) for name in self.schema}
 
     def _take_from(self, number: int, rows: Indices) -> Columns:
