@@ -71,7 +71,7 @@ def single_us(contender: Contender, n: int, seconds: float = 0.3) -> float:
     times, end = [], time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
         done, start = 0, time.perf_counter()
-        for done, index in enumerate(indices, 1):
+        for done, index in enumerate(indices, 1):  # noqa: B007 - read after the loop
             contender.one(index)
             if time.perf_counter() > start + seconds:
                 break

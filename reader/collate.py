@@ -46,7 +46,8 @@ def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
 
 
 def _values(column: Any) -> list[Any]:
-    if isinstance(column, ma.MaskedArray):
-        gone = ma.getmaskarray(column).reshape(len(column), -1)
-        return [None if row.size and row.all() else value for value, row in zip(list(column.data), gone, strict=True)]
-    return list(column)
+    if not isinstance(column, ma.MaskedArray):
+        return list(column)
+    mask = ma.getmaskarray(column)
+    missing = mask[(slice(None), *[0] * (mask.ndim - 1))]  # a value is missing as a whole
+    return [None if gone else value for value, gone in zip(list(column.data), missing.tolist(), strict=True)]

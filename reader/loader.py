@@ -194,7 +194,7 @@ class Inline:
         pass
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LoadingWindow:
     """A window of the epoch on its way into memory. `users` are the parts of batches that may still read from it."""
 
@@ -262,7 +262,7 @@ class Windows:
         return Arena()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Part:
     """Some samples of a window, for one batch."""
 

@@ -69,7 +69,7 @@ def schemas(most: int = 4) -> st.SearchStrategy[Schema]:
 def numbers(dtype: np.dtype[Any], shape: Sequence[int], random: Random) -> np.ndarray[Any, Any]:
     """Any bits that are a number of this dtype: infinities, NaN and the smallest and largest values included."""
     count = int(np.prod(shape, dtype=np.int64))
-    if dtype == bool:
+    if dtype.kind == "b":
         return np.array([random.random() < 0.5 for _ in range(count)], bool).reshape(shape)
     return np.frombuffer(random.randbytes(count * dtype.itemsize), dtype).reshape(shape).copy()
 

@@ -482,7 +482,7 @@ def test_an_empty_dataset_without_a_schema_is_an_error_and_leaves_nothing(tmp_pa
 def test_create_refuses_a_folder_that_holds_a_dataset(tmp_path: Path) -> None:
     write_numbers(tmp_path, 1)
     before = files(tmp_path)
-    with pytest.raises(DatasetError, match="append.*overwrite"):
+    with pytest.raises(DatasetError, match=r"append.*overwrite"):
         DatasetWriter(tmp_path, NUMBER)
     assert files(tmp_path) == before
 
@@ -530,8 +530,19 @@ def test_a_dropped_writer_lets_the_next_one_in(tmp_path: Path) -> None:
     assert set(files(tmp_path)) == {"manifest.json", "shard-00000.rio"}
 
 
-@pytest.mark.parametrize("keyword", [{"shard_bytes": 0}, {"block_bytes": -1}, {"shard_samples": 0}, {"shard_bytes": 1.5},
-                                     {"block_bytes": True}, {"compression": "zip"}, {"mode": "x"}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        {"shard_bytes": 0},
+        {"block_bytes": -1},
+        {"shard_samples": 0},
+        {"shard_bytes": 1.5},
+        {"block_bytes": True},
+        {"compression": "zip"},
+        {"mode": "x"},
+    ],
+    ids=str,
+)
 def test_a_wrong_option_is_refused_before_anything_is_made(tmp_path: Path, keyword: Any) -> None:
     with pytest.raises(SchemaError):
         DatasetWriter(tmp_path / "new", NUMBER, **keyword)
@@ -563,10 +574,14 @@ def test_append_takes_the_schema_of_the_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [{"number": Scalar("int32")}, {"other": Scalar("int64")}, NUMBER | {"more": Text()},
-     {"number": Scalar("int64", optional=True)}],
+    [
+        {"number": Scalar("int32")},
+        {"other": Scalar("int64")},
+        NUMBER | {"more": Text()},
+        {"number": Scalar("int64", optional=True)},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_append_with_another_schema_is_refused_and_changes_nothing(tmp_path: Path, schema: Any) -> None:
     write_numbers(tmp_path, 1)
     before = files(tmp_path)
@@ -651,10 +666,22 @@ def test_metadata_comes_back_as_json_says_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"a": float("nan")}, {"a": float("-inf")}, {"a": b"x"}, {"a": np.int64(1)}, {"a": {1}}, {(1, 2): 3}, ["a"], 5, "ab",
-     {"a": 10**50}, {"a": "\ud800"}, {"\udfff": 1}],
+    [
+        {"a": float("nan")},
+        {"a": float("-inf")},
+        {"a": b"x"},
+        {"a": np.int64(1)},
+        {"a": {1}},
+        {(1, 2): 3},
+        ["a"],
+        5,
+        "ab",
+        {"a": 10**50},
+        {"a": "\ud800"},
+        {"\udfff": 1},
+    ],
     ids=lambda v: ascii(v)[:20],
-)  # fmt: skip
+)
 def test_metadata_that_is_not_json_is_refused_before_anything_is_made(tmp_path: Path, metadata: Any) -> None:
     with pytest.raises(SchemaError, match="metadata"):
         DatasetWriter(tmp_path / "new", NUMBER, metadata=metadata)

@@ -1,0 +1,235 @@
+"""`DataLoader`: exactly the samples, in the order of the epoch, for any number of threads, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from strategies import cells, same_columns, samples, schemas
+
+from recordio import DataLoader, DatasetWriter, Schema, SchemaError, ShardDataset
+
+
+def write_numbers(folder: Path, count: int, **options: Any) -> ShardDataset:
+    with DatasetWriter(folder, **options) as writer:
+        for n in range(count):
+            writer.write({"number": n, "text": "x" * (n % 7) + str(n), "row": np.full(5, n, np.int32)})
+    return ShardDataset(folder)
+
+
+@pytest.fixture(params=[None, "zstd"])
+def ds(request: pytest.FixtureRequest, tmp_path: Path) -> ShardDataset:
+    """1,000 samples in some fifty blocks and four shards."""
+    return write_numbers(tmp_path / "it", 1000, compression=request.param, block_bytes=512, shard_samples=300)
+
+
+def order(loader: DataLoader) -> list[int]:
+    """The numbers that an epoch delivers; every batch is compared with them in its other fields."""
+    out: list[int] = []
+    for batch in loader:
+        numbers = batch["number"].tolist()
+        assert batch["text"] == ["x" * (n % 7) + str(n) for n in numbers]
+        assert (batch["row"] == batch["number"][:, None]).all()
+        out += numbers
+    return out
+
+
+@settings(max_examples=60)
+@given(
+    schema=schemas(3),
+    count=st.integers(0, 50),
+    seed=st.integers(0, 2**32),
+    codec=st.sampled_from([None, "zstd"]),
+    io=st.sampled_from(["mmap", "pread"]),
+    batch_size=st.integers(1, 60),
+    window=st.sampled_from([1, 200, 5000, None]),
+    workers=st.sampled_from([0, 1, 3]),
+    shuffle=st.booleans(),
+    shard_samples=st.sampled_from([None, 5]),
+)
+def test_an_epoch_is_every_sample_once_and_every_batch_is_what_take_gives(
+    schema: Schema,
+    count: int,
+    seed: int,
+    codec: str | None,
+    io: Any,
+    batch_size: int,
+    window: int | None,
+    workers: int,
+    shuffle: bool,
+    shard_samples: int | None,
+) -> None:
+    fields = {"sample number": recordio_int(), **schema.fields}
+    rows = [{"sample number": np.int64(n)} | row for n, row in enumerate(samples(schema, count, Random(seed)))]
+    with TemporaryDirectory() as name:
+        with DatasetWriter(
+            name, Schema(fields), compression=codec, block_bytes=100, shard_samples=shard_samples
+        ) as writer:
+            for row in rows:
+                writer.write(row)
+        ds = ShardDataset(name, io=io, decode=None)
+        loader = DataLoader(ds, batch_size, shuffle, num_workers=workers, window_bytes=window, seed=seed)
+        kept = list(loader)
+        seen = [int(n) for batch in kept for n in batch["sample number"]]
+        assert sorted(seen) == list(range(count))
+        assert shuffle or seen == list(range(count))
+        assert [len(b["sample number"]) for b in kept] == [
+            min(batch_size, count - k) for k in range(0, count, batch_size)
+        ]
+        assert len(loader) == len(kept)
+        for batch in kept:
+            assert same_columns(batch, [rows[int(n)] for n in batch["sample number"]], fields)
+
+
+def recordio_int() -> Any:
+    from recordio import Scalar
+
+    return Scalar("int64")
+
+
+class TestOrder:
+    def test_neither_threads_nor_batches_nor_io_nor_codec_nor_fields_change_it(self, tmp_path: Path) -> None:
+        plain = write_numbers(tmp_path / "plain", 500, compression=None, block_bytes=300)
+        write_numbers(tmp_path / "coded", 500, compression="zstd", block_bytes=300)
+        want = order(DataLoader(plain, 10, True, seed=5, window_bytes=4000))
+        assert want != sorted(want)
+        for workers in (0, 1, 4):
+            for size in (1, 7, 1000):
+                loader = DataLoader(plain, size, True, seed=5, window_bytes=4000, num_workers=workers)
+                assert order(loader) == want
+        coded = DataLoader(ShardDataset(tmp_path / "coded", io="pread"), 3, True, seed=5, window_bytes=4000)
+        assert order(coded) == want
+        only = DataLoader(ShardDataset(tmp_path / "plain", fields=["number"]), 3, True, seed=5, window_bytes=4000)
+        assert [n for batch in only for n in batch["number"].tolist()] == want
+
+    def test_each_iter_is_the_next_epoch_unless_it_is_set(self, ds: ShardDataset) -> None:
+        loader = DataLoader(ds, 100, True)
+        first, second = order(loader), order(loader)
+        assert first != second
+        loader.set_epoch(0)
+        assert order(loader) == first
+        assert order(loader) == second
+        assert order(DataLoader(ds, 100, True, seed=1)) != first
+
+    def test_views_keep_their_samples_and_their_order(self, ds: ShardDataset) -> None:
+        for view in (ds[100:900], ds[::-3], ds.select([5, 5, 999, 0, 5]), ds.filter(number=list(range(0, 1000, 9)))):
+            want = view.column("number").tolist()
+            assert order(DataLoader(view, 13)) == want
+            shuffled = order(DataLoader(view, 13, True, window_bytes=3000, num_workers=2))
+            assert sorted(shuffled) == sorted(want)
+        assert order(DataLoader(ds[:0], 4, True)) == []
+
+    def test_blocks_from_all_over_the_dataset_are_mixed(self, ds: ShardDataset) -> None:
+        found = order(DataLoader(ds, 50, True, window_bytes=20_000))
+        for start in range(0, 1000, 250):
+            part = found[start : start + 250]
+            assert max(part) - min(part) > 500
+            assert np.abs(np.diff(part)).mean() > 100
+
+
+class TestBatches:
+    def test_the_last_one_may_be_smaller_or_is_left_out(self, ds: ShardDataset) -> None:
+        for drop, sizes in ((False, [300, 300, 300, 100]), (True, [300, 300, 300])):
+            loader = DataLoader(ds, 300, drop_last=drop)
+            assert [len(batch["number"]) for batch in loader] == sizes
+            assert len(loader) == len(sizes)
+        assert list(DataLoader(ds[:5], 6, drop_last=True)) == []
+
+    def test_no_batch_changes_after_it_was_given(self, ds: ShardDataset) -> None:
+        for workers in (0, 2):
+            loader = DataLoader(ds, 32, True, window_bytes=2000, num_workers=workers)
+            kept = list(loader)
+            for batch in kept:
+                assert (batch["row"] == batch["number"][:, None]).all()
+            first = kept[0]["row"].copy()
+            list(loader)
+            assert (kept[0]["row"] == first).all()
+
+    def test_a_collate_fn_gets_samples(self, ds: ShardDataset) -> None:
+        loader = DataLoader(ds, 4, collate_fn=lambda rows: [row["number"] + 1 for row in rows], num_workers=1)
+        assert next(iter(loader)) == [1, 2, 3, 4]
+
+    def test_maps_are_applied(self, ds: ShardDataset) -> None:
+        batches = DataLoader(ds.map(lambda s: {"n": s["number"] * 2, "t": s["text"]}), 500, num_workers=2)
+        assert [n for b in batches for n in b["n"].tolist()] == list(range(0, 2000, 2))
+
+    def test_an_error_of_a_map_arrives_with_its_own_traceback(self, ds: ShardDataset) -> None:
+        def poisoned(sample: dict[str, Any]) -> dict[str, Any]:
+            if sample["number"] == 700:
+                raise ZeroDivisionError("sample 700")
+            return sample
+
+        for workers in (0, 2):
+            with pytest.raises(ZeroDivisionError, match="sample 700") as caught:
+                order(DataLoader(ds.map(poisoned), 10, num_workers=workers))
+            assert "poisoned" in [entry.name for entry in caught.traceback]
+
+    def test_samples_that_do_not_match_are_refused(self, ds: ShardDataset) -> None:
+        with pytest.raises(SchemaError, match="same keys"):
+            list(DataLoader(ds.map(lambda s: {str(s["number"] % 2): 1}), 10))
+        with pytest.raises(SchemaError, match="dicts"):
+            list(DataLoader(ds.map(lambda s: s["number"]), 10))
+
+    def test_missing_values_stay_masked(self, tmp_path: Path) -> None:
+        from recordio import Scalar
+
+        with DatasetWriter(tmp_path, {"a": Scalar("int8", optional=True)}, block_bytes=8) as writer:
+            for n in range(30):
+                writer.write({"a": None if n % 3 else n})
+        found = [value for batch in DataLoader(ShardDataset(tmp_path), 7) for value in cells(batch["a"])]
+        assert found == [None if n % 3 else n for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"batch_size": 1.5},
+        {"num_workers": -1},
+        {"seed": -1},
+        {"prefetch_factor": 0},
+        {"window_bytes": 0},
+    ],
+    ids=str,
+)
+def test_wrong_options_are_told(ds: ShardDataset, wrong: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError, match=next(iter(wrong))):
+        DataLoader(ds, **wrong)
+
+
+def test_only_a_dataset_of_ours_is_taken() -> None:
+    with pytest.raises(SchemaError, match="ShardDataset"):
+        DataLoader([1, 2, 3])  # type: ignore[arg-type]
+
+
+class TestLeavingNothingBehind:
+    def left(self) -> tuple[int, int]:
+        gc.collect()
+        return threading.active_count(), len(os.listdir("/proc/self/fd") if Path("/proc").exists() else [])
+
+    def test_after_an_early_break_an_error_or_a_dropped_iterator(self, ds: ShardDataset) -> None:
+        order(DataLoader(ds, 10, num_workers=2))
+        before = self.left()
+        for round_ in range(50):
+            loader = DataLoader(ds, 10, True, num_workers=round_ % 3)
+            for _ in loader:
+                break
+            iterator = iter(loader)
+            next(iterator)
+            del iterator
+            iter(loader)
+        assert self.left() == before
+
+    def test_two_live_iterators_do_not_meet(self, ds: ShardDataset) -> None:
+        loader = DataLoader(ds, 64, num_workers=2, window_bytes=2000)
+        pairs = list(zip(loader, loader, strict=True))
+        assert all((a["number"] == b["number"]).all() for a, b in pairs)
+        assert sum(len(a["number"]) for a, _ in pairs) == 1000
