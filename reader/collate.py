@@ -48,6 +48,6 @@ def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
 def _values(column: Any) -> list[Any]:
     if not isinstance(column, ma.MaskedArray):
         return list(column)
-    mask = ma.getmaskarray(column)
+    mask: Any = ma.getmaskarray(column)
     missing = mask[(slice(None), *[0] * (mask.ndim - 1))]  # a value is missing as a whole
     return [None if gone else value for value, gone in zip(list(column.data), missing.tolist(), strict=True)]

@@ -49,7 +49,7 @@ class ShardDataset(Sequence[Any]):
         decode: what encoded images become: "numpy" uint8 arrays, "pil" PIL images, None their bytes.
         cache_bytes: decoded pages kept for random access, at most.
         max_open_shards: shards open at a time, at most; None for a quarter of the files that the process may open, up
-        to 256.
+            to 256.
 
     Raises:
         DatasetError: there is no dataset at the path.

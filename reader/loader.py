@@ -61,12 +61,13 @@ class DataLoader:
         dataset: a ShardDataset or a view of one.
         batch_size: samples a batch; the last batch of an epoch may be smaller.
         shuffle: mix the samples anew each epoch: blocks over the whole dataset, samples within windows of blocks.
-        num_workers: threads that make batches ahead: gather, decode images, apply maps; with 0 the caller's thread
-        does. drop_last: leave out a last batch that is not full. collate_fn: makes a batch of a list of samples; the
-        columns of the samples if None. prefetch_factor: batches made ahead, for each worker. seed: the seed of the
-        shuffling. window_bytes: how much is mixed at a time, in bytes before coding; 64 MiB if None. A window as
-        large as the dataset
-            is a uniform shuffle.
+        num_workers: threads that make batches ahead: gather, decode images, apply maps; with 0 the caller's does it.
+        drop_last: leave out a last batch that is not full.
+        collate_fn: makes a batch of a list of samples; the columns of the samples if None.
+        prefetch_factor: batches made ahead, for each worker.
+        seed: the seed of the shuffling.
+        window_bytes: how much is mixed at a time, in bytes before coding; 64 MiB if None. A window as large as the
+            dataset is a uniform shuffle.
     """
 
     def __init__(

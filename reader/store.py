@@ -39,7 +39,7 @@ class ReadOptions:
             read gives an error where a map would kill the process; for network disks.
         cache_bytes: decoded pages kept for random access, at most.
         max_open_shards: shards open at a time, at most; None for a quarter of the files that the process may open, up
-        to 256.
+            to 256.
     """
 
     fields: tuple[str, ...] | None = None

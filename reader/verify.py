@@ -31,9 +31,8 @@ class VerifyReport:
     Attributes:
         path: the dataset's folder.
         level: "quick" or "full".
-        shards, blocks, samples, nbytes: what was looked at: shards of the manifest, and of these the blocks, samples
-        and
-            bytes that could be reached.
+        shards: how many the manifest lists.
+        blocks, samples, nbytes: what was looked at of them: what could be reached.
         problems: every fault, as the error that reading would raise, with its place.
     """
 

@@ -1,0 +1,128 @@
+"""What it costs to check every page at its first touch, and how fast the checksums are that one could choose.
+
+    python benchmarks/checking.py [--rounds 5] [--workloads tabular text] [--json]
+
+An epoch with verify="first" and one with verify="never", each the first epoch of a fresh process on a warm page cache,
+taking turns; the table shows medians. The files are plain: coded ones take longer to decode, and to check the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import statistics
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from measuring import Row, answer, in_process, machine, show, timed
+from workloads import add_arguments, make
+
+import recordio
+
+SIZES = {"4 KiB": 1 << 12, "64 KiB": 1 << 16, "256 KiB": 1 << 18, "1 MiB": 1 << 20}
+
+
+def epoch(request: dict[str, Any]) -> Row:
+    """The first epoch of this process, the page cache and the code being warm."""
+    list(recordio.DataLoader(recordio.ShardDataset(request["warm"]), 256, request["shuffle"]))
+    data = Path(request["folder"], "shard-00000.rio").read_bytes()
+    del data
+    loader = recordio.DataLoader(
+        recordio.ShardDataset(request["folder"], verify=request["verify"]), 256, request["shuffle"]
+    )
+    timing = timed(lambda: [None for _ in loader])
+    return {"wall": timing.wall, "cpu": timing.cpu}
+
+
+def cost(workload: str, options: argparse.Namespace) -> list[Row]:
+    samples, rows = make(workload, options), []
+    with tempfile.TemporaryDirectory(prefix="recordio-benchmark-") as name:
+        for part, folder in ((samples, f"{name}/all"), (samples[:100], f"{name}/warm")):
+            with recordio.DatasetWriter(folder, compression=None) as writer:
+                for sample in part:
+                    writer.write(sample)
+        for shuffle in (False, True):
+            request = {"folder": f"{name}/all", "warm": f"{name}/warm", "shuffle": shuffle}
+            took: dict[str, list[Row]] = {"first": [], "never": []}
+            for _ in range(options.rounds):
+                for verify, found in took.items():
+                    found.append(in_process(__file__, request | {"verify": verify}))
+            walls = {verify: statistics.median(row["wall"] for row in found) for verify, found in took.items()}
+            rows.append({
+                "workload": workload, "order": "shuffled" if shuffle else "sequential",
+                "first ms": walls["first"] * 1e3, "never ms": walls["never"] * 1e3,
+                "cost %": (walls["first"] / walls["never"] - 1) * 100,
+            })  # fmt: skip
+    return rows
+
+
+def candidates() -> dict[str, Callable[[bytes], Any]]:
+    found: dict[str, Callable[[bytes], Any]] = {
+        "xxh3_64": xxhash.xxh3_64_intdigest,
+        "xxh3_128": xxhash.xxh3_128_intdigest,
+        "zlib.crc32": zlib.crc32,
+        "blake2b": lambda data: hashlib.blake2b(data).digest(),
+        "sha256": lambda data: hashlib.sha256(data).digest(),
+    }
+    for name, call in (("google_crc32c", "value"), ("blake3", "blake3")):
+        try:
+            found[name] = getattr(importlib.import_module(name), call)
+        except ImportError:
+            continue
+    return found
+
+
+def speed(function: Callable[[bytes], Any], nbytes: int) -> Row:
+    """GB/s of one thread over 64 MiB, and the gain of two."""
+    data = np.random.default_rng(0).bytes(64 << 20)
+    view = memoryview(data)
+    parts: list[Any] = [view[at : at + nbytes] for at in range(0, len(data), nbytes)]
+
+    def work(which: list[Any]) -> None:
+        for part in which:
+            function(part)
+
+    one, two = [], []
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            start = time.perf_counter()
+            work(parts)
+            middle = time.perf_counter()
+            list(pool.map(work, (parts[::2], parts[1::2])))
+            one.append(middle - start)
+            two.append(time.perf_counter() - middle)
+    return {"GB/s": len(data) / min(one) / 1e9, "2 threads": min(one) / min(two)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
+    parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        answer(epoch(options.one))
+    if not options.json:
+        print(f"{machine()}; {options.rounds} rounds")
+    rows = [{"checksum": name, "at": size} | speed(function, nbytes)
+            for name, function in candidates().items() for size, nbytes in SIZES.items()]  # fmt: skip
+    show(rows, options.json, "checksums")
+    show(
+        [row for workload in options.workloads for row in cost(workload, options)],
+        options.json,
+        "checking on first touch",
+    )
+
+
+if __name__ == "__main__":
+    main()
