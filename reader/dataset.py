@@ -229,6 +229,11 @@ class ShardDataset(Sequence[Any]):
         out._maps = (*self._maps, function)
         return out
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether samples are handed out as they are stored: no image is decoded, no map applied."""
+        return not (self._finishers or self._maps)
+
     def finish_columns(self, columns: Columns, numbers: Indices) -> Columns:
         """Columns of the store, of the samples with these numbers, with their images decoded."""
         for name, finish in self._finishers.items():

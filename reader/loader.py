@@ -18,11 +18,12 @@ import numpy as np
 
 from recordio.errors import CorruptError, SchemaError
 from recordio.page import Indices
+from recordio.reader.arena import Arena
 from recordio.reader.collate import concatenate
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.order import Samples, Step
 from recordio.reader.store import Store
-from recordio.reader.window import Arena, Window, WindowLoad, Work
+from recordio.reader.window import Window, WindowLoad, Work
 from recordio.schema import Columns
 
 SHUFFLE_WINDOW_BYTES = 64 << 20
@@ -129,6 +130,7 @@ class DataLoader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             readers.shutdown(wait=True, cancel_futures=True)
+            windows.close()
 
     def _plan(self, windows: Windows, pool: ThreadPoolExecutor | Inline) -> Iterator[list[Part]]:
         """The parts of each batch."""
@@ -151,6 +153,8 @@ class DataLoader:
 
     def _make(self, parts: Sequence[Part]) -> Any:
         columns = _join([part.take() for part in parts])
+        if self._collate is None and self.dataset.is_plain:
+            return columns
         numbers = np.concatenate([part.numbers() for part in parts])
         if self._collate is None:
             return self.dataset.finish(columns, numbers)
@@ -255,12 +259,17 @@ class Windows:
                     helper.result()
 
     def _free_arena(self) -> Arena:
-        """The arena of a window that has no users any more: what they took is a copy. Else a new one."""
+        """The arena of a window that has no users any more: what they took is a copy. Else another one."""
         for window in self._given:
             if window.users == 0 and (window.settled is None or window.settled.done()):
                 self._given.remove(window)
                 return window.arena
-        return Arena()
+        return self._store.arenas.take()
+
+    def close(self) -> None:
+        """Gives the arenas back. All who load or read have ended."""
+        for window in (*self._given, *self._loading):
+            self._store.arenas.give_back(window.arena)
 
 
 @dataclass(slots=True, eq=False)

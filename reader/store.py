@@ -22,6 +22,7 @@ from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaErr
 from recordio.layout import MAX_MANIFEST_NBYTES
 from recordio.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.page import Indices, Pages
+from recordio.reader.arena import ArenaPool
 from recordio.reader.order import PLAN_NBYTES
 from recordio.reader.shard import Shard, Verify, check_footer, grouped, nothing, scatter
 from recordio.reader.storage import File, Storage
@@ -169,6 +170,7 @@ class Store:
         """Forgets every open thing; they are opened anew when needed. A forked child begins so."""
         self.shards.clear()
         self._cache = PageCache(self.options.cache_bytes)
+        self.arenas = ArenaPool()
         self._lock = threading.Lock()
 
     @cached_property

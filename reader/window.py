@@ -9,38 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from recordio.errors import StorageError
 from recordio.layout import padded
 from recordio.page import Indices, Pages, pages
+from recordio.reader.arena import Arena
 from recordio.reader.shard import grouped, scatter
 from recordio.reader.store import Store
 from recordio.schema import Columns
 
 _MAX_MAPS = 8  # a field that lies in more shards than this is copied together: gathers from many maps cost more
-_HUGE = 2 << 20
 
 Work = Callable[[], None]
 Run = Callable[[Iterable[Work]], None]
-
-
-class Arena:
-    """Memory for one window after another. Fresh pages cost more than the decoding into them, so it is kept."""
-
-    def __init__(self) -> None:
-        self._memory: mmap.mmap | None = None
-
-    def reserve(self, nbytes: int) -> mmap.mmap:
-        """Memory of at least that size; what was in it before is lost."""
-        if self._memory is None or len(self._memory) < nbytes:
-            try:
-                self._memory = mmap.mmap(-1, -(-max(nbytes, 1) // _HUGE) * _HUGE)
-            except (OSError, OverflowError) as error:
-                raise StorageError(
-                    f"cannot get {nbytes} bytes of memory for a window; ask for a smaller one"
-                ) from error
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                self._memory.madvise(mmap.MADV_HUGEPAGE)
-        return self._memory
 
 
 @dataclass(frozen=True, slots=True)
