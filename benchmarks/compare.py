@@ -20,16 +20,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from contenders import ALL
-from measuring import Row, in_process, machine, median, say, show
-from workloads import MissingDataError, add_arguments, make, store
+from measuring import Row, in_process, machine, median, say, scratch, show
+from workloads import MissingDataError, add_arguments, make, raw_nbytes, store
 
 TRIAL = str(Path(__file__).with_name("trial.py"))
 COMPRESSES = 0.95
@@ -70,9 +68,13 @@ class Standing:
         return median(row.get(name) for row in self.rounds)
 
     @property
+    def stored(self) -> float | None:
+        """Bytes on disk for each byte of the data."""
+        return self.value("stored")
+
+    @property
     def compresses(self) -> bool:
-        stored, raw = self.value("bytes"), self.value("raw")
-        return ALL[self.name].compressed or (stored is not None and raw is not None and stored < COMPRESSES * raw)
+        return ALL[self.name].compressed or (self.stored is not None and self.stored < COMPRESSES)
 
 
 def measured(names: list[str], request: Row, out: Path, options: argparse.Namespace) -> Iterator[Standing]:
@@ -91,24 +93,33 @@ def measured(names: list[str], request: Row, out: Path, options: argparse.Namesp
     yield from standings
 
 
-def figures(workload: str, standing: Standing, n: int) -> Row:
-    """A contender's row: rates, microseconds, and what an epoch of all n samples takes."""
+@dataclass(frozen=True, slots=True)
+class Workload:
+    name: str
+    samples: int
+    nbytes: int
+
+
+def figures(workload: Workload, standing: Standing) -> Row:
+    """A contender's row: rates, microseconds, and what an epoch of all the samples takes."""
 
     def scaled(name: str, factor: float) -> float | None:
         value = standing.value(name)
-        return None if value is None else value * n * factor
+        return None if value is None else value * factor
 
-    row: Row = {"workload": workload, "contender": standing.name, "MB on disk": scaled("bytes", 1e-6)}
+    stored, n = standing.stored, workload.samples
+    row: Row = {"workload": workload.name, "contender": standing.name}
+    row["MB on disk"] = None if stored is None else stored * workload.nbytes / 1e6
     row |= {label: standing.value(name) for name, (label, _) in MEASURES.items() if name != "MB"}
     for name in ("sequential", "shuffled"):
-        row |= {f"{name} wall ms": scaled(f"{name} wall", 1e3), f"{name} CPU ms": scaled(f"{name} cpu", 1e3)}
+        row |= {f"{name} wall ms": scaled(f"{name} wall", n * 1e3), f"{name} CPU ms": scaled(f"{name} cpu", n * 1e3)}
     per_round = {name: [row[name] for row in standing.rounds if name in row] for name in MEASURES if name != "MB"}
     return row | {"note": standing.note, "rounds": per_round}
 
 
-def ratios(workload: str, standings: list[Standing], n: int) -> Iterator[Row]:
+def ratios(workload: Workload, standings: list[Standing]) -> Iterator[Row]:
     """Ours against the best peer of its class, for each measure that both have."""
-    table = {standing.name: figures(workload, standing, n) for standing in standings}
+    table = {standing.name: figures(workload, standing) for standing in standings}
     peers = [standing for standing in standings if ALL[standing.name].role == "peer"]
     limit = next((name for name in table if ALL[name].role == "limit"), None)
     for ours in (name for name in table if ALL[name].role == "ours"):
@@ -122,19 +133,8 @@ def ratios(workload: str, standings: list[Standing], n: int) -> Iterator[Row]:
             ahead = value / table[best][label] if more else table[best][label] / value
             bound: Any = table[limit][label] if limit else None
             share = None if bound is None else value / bound if more else bound / value
-            yield {"workload": workload, "ours": ours, "measure": label, "value": value, "best peer": best,
+            yield {"workload": workload.name, "ours": ours, "measure": label, "value": value, "best peer": best,
                    "its value": table[best][label], "ratio": ahead, "of np.memmap": share}  # fmt: skip
-
-
-@contextmanager
-def scratch(out: Path | None) -> Iterator[Path]:
-    """A folder for what the contenders write."""
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        yield out
-        return
-    with tempfile.TemporaryDirectory(prefix="recordio-benchmark-") as folder:
-        yield Path(folder)
 
 
 def arguments() -> argparse.Namespace:
@@ -153,21 +153,23 @@ def main() -> None:
     if not options.json:
         print(f"{machine()}; {options.rounds} rounds")
     with scratch(options.out) as out:
-        for workload in options.workloads:
+        for name in options.workloads:
             try:
-                samples = make(workload, options)
+                samples = make(name, options)
             except MissingDataError as error:
-                say(f"{workload} is left out: {error}")
+                say(f"{name} is left out: {error}")
                 continue
-            n, folder = len(samples), out / workload
+            workload = Workload(name, len(samples), raw_nbytes(samples))
+            say(f"{name}: {workload.samples:,} samples")
+            folder = out / name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             store(samples, folder / "samples")
-            say(f"{workload}: {n:,} samples")
             del samples
             standings = list(measured(options.contenders, {"samples": str(folder / "samples")}, folder, options))
-            show([figures(workload, standing, n) for standing in standings], options.json, f"{workload}, {n:,} samples")
-            show(list(ratios(workload, standings, n)), options.json, f"{workload}, ours against the best peer")
+            title = f"{name}, {workload.samples:,} samples"
+            show([figures(workload, standing) for standing in standings], options.json, title)
+            show(list(ratios(workload, standings)), options.json, f"{name}, ours against the best peer")
             shutil.rmtree(folder)
 
 

@@ -49,11 +49,15 @@ class Bagz(Contender):
     packages = modules = ("bagz",)
     suffix: ClassVar[str] = ".bag"
 
+    def __init__(self, folder: Path, kinds: Kinds) -> None:
+        super().__init__(folder, kinds)
+        self.encode = RowCoder(kinds).encode
+
     def write(self, samples: Sequence[Sample]) -> None:
         import bagz
 
-        encode = RowCoder(self.kinds).encode
         self.folder.mkdir(parents=True)
+        encode = self.encode
         for number, part in portions(samples):
             with bagz.Writer(f"{self.folder}/s-{number:05d}-of-{SHARDS:05d}{self.suffix}") as writer:
                 for sample in part:

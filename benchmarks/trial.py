@@ -51,7 +51,7 @@ def epoch(read: Callable[[int], int], n: int) -> Timing:
     return best(run)
 
 
-def random_rate(contender: Contender, n: int, seconds: float = 0.6) -> float:
+def random_rate(contender: Contender, n: int, seconds: float = 0.3) -> float:
     """Samples a second of random batches: the best of some passes, each of as many batches as there is time for."""
     batches = [batch for batch in cut(np.random.default_rng(5).permutation(n), BATCH)[:RANDOM_BATCHES] if len(batch)]
     rates, end = [], time.perf_counter() + seconds
@@ -65,7 +65,7 @@ def random_rate(contender: Contender, n: int, seconds: float = 0.6) -> float:
     return max(rates)
 
 
-def single_us(contender: Contender, n: int, seconds: float = 0.3) -> float:
+def single_us(contender: Contender, n: int, seconds: float = 0.15) -> float:
     """Microseconds to read one sample by its number, among many: the best of some passes."""
     indices = np.random.default_rng(6).integers(0, n, SINGLE_READS).tolist()
     times, end = [], time.perf_counter() + seconds
@@ -105,7 +105,7 @@ def run(request: dict[str, Any]) -> Row:
             timing = write_measured(contender, samples)
         except CannotHoldError as error:
             return {"cannot": str(error)}
-        written = {"bytes": folder_nbytes(contender.folder) / n, "raw": raw_nbytes(samples) / n}
+        written = {"stored": folder_nbytes(contender.folder) / raw_nbytes(samples)}
         if "write" in request["measures"]:
             written |= {"write": n / timing.wall, "write took": timing.wall}
     reading = [name for name in request["measures"] if name != "write"]

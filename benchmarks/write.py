@@ -3,8 +3,9 @@
     python benchmarks/write.py [--rounds 5] [--workloads tabular text] [--json]
 
 The writers take turns in one process; the table shows medians over the rounds. Bagz has no way to write columns, so it
-writes the same samples record by record. recordio makes its files durable (fsync), which the others do not do; the rows
-without it, and Bagz with it, show what that costs.
+writes the same samples record by record, as msgpack that it makes itself or that was made before. recordio makes its
+files durable (fsync), which the others do not do; the rows without it, and Bagz with it, show what that costs. The
+limit is one call that writes as many bytes as the data has.
 """
 
 from __future__ import annotations
@@ -13,81 +14,124 @@ import argparse
 import os
 import shutil
 import statistics
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contenders import ALL
-from measuring import Row, machine, show, timed
-from workloads import add_arguments, as_columns, kinds_of, make
+from contenders import ALL, Recordio, installed_versions, without_fsync
+from measuring import Row, machine, say, scratch, show, timed
+from record_files import Bagz, RowCoder
+from workloads import Kinds, MissingDataError, Sample, add_arguments, as_columns, kinds_of, make, raw_nbytes
 
 import recordio
 
-
-@contextmanager
-def durable(wanted: bool) -> Iterator[None]:
-    """With or without what recordio does to survive a loss of power."""
-    original = os.fsync
-    if not wanted:
-        os.fsync = lambda fd: None
-    try:
-        yield
-    finally:
-        os.fsync = original
+Writer = Callable[[Path], None]
 
 
-def writers(samples: list[Any], folder: Path) -> dict[str, Callable[[], None]]:
-    """What is measured, by name; each writes the samples into a new folder."""
-    columns = as_columns(samples)
+def write_batch(columns: dict[str, Any], folder: Path) -> None:
+    with recordio.DatasetWriter(folder, compression=None) as writer:
+        writer.write_batch(columns)
 
-    def ours(batch: bool, fsync: bool) -> None:
-        with durable(fsync), recordio.DatasetWriter(folder, compression=None) as writer:
-            if batch:
-                writer.write_batch(columns)
-            else:
-                for sample in samples:
-                    writer.write(sample)
 
-    def peer(name: str) -> Callable[[], None]:
-        return lambda: ALL[name](folder, kinds_of(samples[0])).write(samples)
+def write_bytes(data: bytes, fsync: bool, folder: Path) -> None:
+    folder.mkdir()
+    with open(folder / "data", "wb", buffering=0) as file:
+        file.write(data)
+        if fsync:
+            os.fsync(file.fileno())
 
-    found: dict[str, Callable[[], None]] = {
-        "recordio write": lambda: ours(False, True),
-        "recordio write, no fsync": lambda: ours(False, False),
-        "recordio write_batch": lambda: ours(True, True),
-        "recordio write_batch, no fsync": lambda: ours(True, False),
+
+def unsynced(write: Writer) -> Writer:
+    def run(folder: Path) -> None:
+        with without_fsync():
+            write(folder)
+
+    return run
+
+
+class ReadyBagz(Bagz):
+    """Bagz that is given its rows as bytes."""
+
+    def __init__(self, folder: Path, kinds: Kinds) -> None:
+        super().__init__(folder, kinds)
+        self.encode = lambda row: row
+
+
+def writers(samples: list[Sample]) -> dict[str, Writer | None]:
+    """What is measured, by name; each writes the samples into a new folder. None where it is not installed."""
+    kinds = kinds_of(samples[0])
+    rows = list(map(RowCoder(kinds).encode, samples))
+    data = bytes(raw_nbytes(samples))
+
+    def one_by_one(folder: Path) -> None:
+        Recordio(folder, kinds).write(samples)
+
+    columns = partial(write_batch, as_columns(samples))
+
+    def peer(name: str) -> Writer | None:
+        return (lambda folder: ALL[name](folder, kinds).write(samples)) if ALL[name].installed() else None
+
+    return {
+        "limit": partial(write_bytes, data, False),
+        "limit + fsync": partial(write_bytes, data, True),
+        "recordio write": one_by_one,
+        "recordio write (no fsync)": unsynced(one_by_one),
+        "recordio write_batch": columns,
+        "recordio write_batch (no fsync)": unsynced(columns),
+        "litdata": peer("litdata"),
+        "bagz": peer("bagz"),
+        "bagz + fsync": peer("bagz + fsync"),
+        "bagz, rows ready-made": (lambda folder: ReadyBagz(folder, kinds).write(rows)) if Bagz.installed() else None,
     }
-    return found | {name: peer(name) for name in ("litdata", "bagz", "bagz + fsync") if ALL[name].installed()}
+
+
+def rates(samples: list[Sample], folder: Path, rounds: int) -> dict[str, float | None]:
+    """Samples a second of each writer, the median over the rounds. The first round imports, and does not count."""
+    running = writers(samples)
+    found: dict[str, list[float]] = {name: [] for name in running}
+    for _ in range(rounds + 1):
+        for name, write in running.items():
+            if write is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.sync()
+                found[name].append(len(samples) / timed(partial(write, folder)).wall)
+    return {name: statistics.median(rates[1:]) if rates else None for name, rates in found.items()}
+
+
+def row(workload: str, writer: str, medians: dict[str, float | None]) -> Row:
+    rate = medians[writer]
+
+    def ratio(other: str) -> float | None:
+        compared = medians[other]
+        return None if rate is None or compared is None else rate / compared
+
+    figures = {"workload": workload, "writer": writer, "samples/s": rate}
+    others = {f"of {name}": ratio(name) for name in ("litdata", "bagz", "bagz + fsync", "limit + fsync")}
+    return figures | others | {"note": "not installed" if rate is None else ""}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="where they write; a temporary folder if not given")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     options = parser.parse_args()
     if not options.json:
-        print(f"{machine()}; {options.rounds} rounds")
-    for workload in options.workloads:
-        samples = make(workload, options)
-        with tempfile.TemporaryDirectory(prefix="recordio-benchmark-") as name:
-            folder = Path(name) / "it"
-            rates: dict[str, list[float]] = {}
-            for _ in range(options.rounds + 1):  # the first round imports, and does not count
-                for writer, write in writers(samples, folder).items():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    rates.setdefault(writer, []).append(len(samples) / timed(write).wall)
-        medians = {writer: statistics.median(found[1:]) for writer, found in rates.items()}
-        show([row(writer, rate, medians) for writer, rate in medians.items()], options.json, workload)
-
-
-def row(writer: str, rate: float, medians: dict[str, float]) -> Row:
-    def ratio(peer: str) -> float | None:
-        return rate / medians[peer] if peer in medians else None
-
-    return {"writer": writer, "samples/s": rate, "of litdata": ratio("litdata"), "of bagz": ratio("bagz")}
+        peers = ", ".join(installed_versions(ALL[name]) for name in ("litdata", "bagz") if ALL[name].installed())
+        print(f"{machine()}, {peers or 'no peers'}; {options.rounds} rounds")
+    with scratch(options.out) as out:
+        for workload in options.workloads:
+            try:
+                samples = make(workload, options)
+            except MissingDataError as error:
+                say(f"{workload} is left out: {error}")
+                continue
+            say(workload)
+            medians = rates(samples, out / workload, options.rounds)
+            show([row(workload, writer, medians) for writer in medians], options.json, workload)
+            shutil.rmtree(out / workload)
 
 
 if __name__ == "__main__":

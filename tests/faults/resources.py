@@ -12,19 +12,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from crashing import MEMORY, child
-from samples import some
+from samples import WIDE, some
 
 import recordio
 from recordio import DataLoader, ShardDataset
 
 
 def taken() -> tuple[int, int, int, int]:
-    """Descriptors, maps of shards, threads, files in shared memory."""
+    """Descriptors, maps of shards, threads, maps of shared memory: those of this process, for others make theirs."""
     gc.collect()
     with open("/proc/self/maps") as maps:
-        mapped = sum(".rio" in line for line in maps)
-    memory = sum(not name.startswith("tmp") for name in os.listdir("/dev/shm")) if MEMORY else 0
-    return len(os.listdir("/proc/self/fd")), mapped, threading.active_count(), memory
+        lines = maps.readlines()
+    shards = sum(".rio" in line for line in lines)
+    memory = sum("/dev/shm/" in line and ".rio" not in line for line in lines)
+    return len(os.listdir("/proc/self/fd")), shards, threading.active_count(), memory
 
 
 def compare(what: str, before: Any, after: Any) -> list[str]:
@@ -184,7 +185,7 @@ def forked() -> list[str]:
         folder = some(Path(name) / "it", 60)
         for io in ("mmap", "pread"):
             for compression in (None, "zstd"):
-                some(folder, 60, mode="overwrite", compression=compression)
+                some(folder, 60, mode="overwrite", compression=compression, wide=WIDE)
                 ds = ShardDataset(folder, io=io)  # type: ignore[arg-type]
                 ds.take(range(30))
                 batches = iter(DataLoader(ds, 7))
@@ -193,7 +194,7 @@ def forked() -> list[str]:
                 def read(ds: Any = ds) -> None:
                     for _ in range(3):
                         assert ds.take(range(60))["number"].tolist() == list(range(60))
-                        assert [ds[i]["text"] for i in range(60)] == [f"value {i}" for i in range(60)]
+                        assert [ds[i]["text"] for i in range(60)] == [f"value {i}".ljust(WIDE) for i in range(60)]
                         assert sum(len(b["number"]) for b in DataLoader(ds, 7, shuffle=True, num_workers=2)) == 60
 
                 pids = [child(read) for _ in range(4)]
@@ -244,16 +245,18 @@ def threads_on_one_dataset() -> list[str]:
     """Ten threads, few open shards, a cache that is always full: all get the right data."""
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
-        some(Path(name) / "it", 200, compression="zstd")
+        some(Path(name) / "it", 200, compression="zstd", wide=WIDE)
         for io in ("mmap", "pread"):
-            for cache in (0, 300, 1 << 20):
+            for cache in (0, 4000, 1 << 20):
                 ds = ShardDataset(Path(name) / "it", max_open_shards=2, io=io, cache_bytes=cache)  # type: ignore[arg-type]
 
                 def work(k: int, ds: Any = ds) -> None:
                     numbers = [(i * 37 + k) % 200 for i in range(200)]
                     for _ in range(5):
                         got = ds.take(numbers)
-                        if got["number"].tolist() != numbers or got["text"] != [f"value {n}" for n in numbers]:
+                        if got["number"].tolist() != numbers or got["text"] != [
+                            f"value {n}".ljust(WIDE) for n in numbers
+                        ]:
                             out.append(f"take in thread {k}")
                         if [ds[n]["text"] for n in numbers[:20]] != got["text"][:20]:
                             out.append(f"[i] in thread {k}")
@@ -272,7 +275,7 @@ def cut_while_read() -> list[str]:
     with TemporaryDirectory(dir=MEMORY) as name:
         for compression in (None, "zstd"):
             folder = Path(name) / f"{compression}"
-            some(folder, 200, shard_samples=200, compression=compression, block_bytes=300)
+            some(folder, 200, shard_samples=200, compression=compression, block_bytes=3000, wide=WIDE)
             whole = (folder / "shard-00000.rio").read_bytes()
             for nbytes in range(0, len(whole), max(1, len(whole) // 40)):
                 (folder / "shard-00000.rio").write_bytes(whole)

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from forging import Files
+import zstandard
+from forging import Anatomy, Block, Files, Page, forge, variable
 
 import recordio
 
@@ -71,15 +72,29 @@ def every_kind(compression: str | None, count: int = 3) -> Files:
 
 @cache
 def coded(count: int = 40) -> Files:
-    """One shard of two fields whose pages are worth coding, in two blocks."""
-    schema = {"number": recordio.Scalar("int64"), "text": recordio.Text()}
-    items = [{"number": i // 8, "text": "abc" * 9} for i in range(count)]
-    return written(items, schema, compression="zstd", block_bytes=700)
+    """One shard of two fields in two blocks, all pages coded: forged, for a writer leaves small pages as they are."""
+    numbers = [struct.pack("<q", i // 8) for i in range(count)]
+    blocks = []
+    for part in (numbers[: count // 2], numbers[count // 2 :]):
+        pages = [b"".join(part), variable(*[b"abc" * 9] * len(part)).stored]
+        blocks.append(Block(len(part), [Page(zstandard.compress(page), len(page), 1) for page in pages]))
+    schema = [{"name": "number", "type": "scalar", "dtype": "int64"}, {"name": "text", "type": "text"}]
+    return forge(schema, blocks)
 
 
-def some(folder: Path, count: int = 30, start: int = 0, **options: Any) -> Path:
-    """A dataset of `number` and `text` on the disk, ten samples a shard."""
+WIDE = 300  # letters that make a text worth coding
+
+
+def coded_pages(data: bytes, fields: int) -> int:
+    """How many pages of a shard are coded: an attack on coded pages must not meet plain ones."""
+    anatomy = Anatomy(data, fields)
+    return sum(anatomy.entry(b, f)[3] for b in range(anatomy.blocks) for f in range(fields))
+
+
+def some(folder: Path, count: int = 30, start: int = 0, wide: int = 0, **options: Any) -> Path:
+    """A dataset of `number` and `text` on the disk, ten samples a shard; the text has at least `wide` letters."""
     with recordio.DatasetWriter(folder, **{"shard_samples": 10, **options}) as writer:
         for i in range(start, start + count):
-            writer.write({"number": i, "text": f"value {i}"})
+            writer.write({"number": i, "text": f"value {i}".ljust(wide)})
+    assert options.get("compression") != "zstd" or coded_pages(next(folder.glob("*.rio")).read_bytes(), 2)
     return folder

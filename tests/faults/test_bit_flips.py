@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from forging import MANIFEST, SHARD, Files
 from reading import WAYS, outcome, read, verify_files, wrong
-from samples import coded, every_kind
+from samples import coded, coded_pages, every_kind
 
 NAMES = [way for way in WAYS if way != "column"]  # one take of each field, at several times the cost
 DATASETS = {"plain": lambda: every_kind(None), "coded": coded}
@@ -32,6 +32,11 @@ def flip_faults(files: Files, verify: str, part: int) -> list[str]:
             found = wrong(forged, expected, [NAMES[(byte + bit) % len(NAMES)]], verify=verify, decode=decode)
             out += [f"byte {byte} bit {bit}: {fault}" for fault in found]
     return out
+
+
+def test_all_pages_of_the_coded_dataset_are_coded_and_none_of_the_plain_one() -> None:
+    assert coded_pages(coded()[SHARD], 2) == 4
+    assert coded_pages(every_kind(None)[SHARD], 9) == 0
 
 
 def test_a_good_dataset_reads_the_same_in_every_mode() -> None:

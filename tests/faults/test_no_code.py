@@ -10,7 +10,7 @@ import pytest
 from bounded import bounded
 from forging import MANIFEST, SHARD, Files, one_value
 from reading import read, verify_files
-from samples import every_kind
+from samples import coded as coded_dataset, every_kind
 from test_bit_flips import flipped
 
 import recordio
@@ -33,7 +33,7 @@ def corpus() -> list[Files]:
     from test_hostile_json import BROKEN, FIELDS, HEADER, built, positions, replaced
     from test_hostile_pages import FRAMES, OBJECTS, PICTURES, coded
 
-    out = [every_kind(None), every_kind("zstd")]
+    out = [every_kind(None), coded_dataset()]
     out += [files for byte, bit, files in flipped(every_kind(None), SHARD) if byte % 3 == 0 and byte % 8 == bit]
     out += [files for byte, bit, files in flipped(every_kind(None), MANIFEST) if byte % 3 == 0 and byte % 8 == bit]
     out += [coded(frame) for frame in FRAMES.values()]
@@ -81,7 +81,7 @@ def audited() -> list[str]:
             found.append(f"open {args}")
 
     datasets = corpus()
-    for files in (every_kind(None), every_kind("zstd")):  # everything that reading imports is imported now
+    for files in (every_kind(None), coded_dataset()):  # everything that reading imports is imported now
         for decode in ("numpy", "pil", None):
             assert {kind for kind, _ in read(files, decode=decode).values()} == {"data"}
         read(one_value({"type": "image", "mode": "RGB"}, b"\xff\xd8\xff"))

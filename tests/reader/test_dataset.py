@@ -1,10 +1,13 @@
-"""`ShardDataset`: every way of asking gives the same samples, and a view is a view."""
+"""`ShardDataset`: what was written comes back, however it is asked for."""
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -13,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from strategies import Sample, png, same_columns, same_samples, samples, schemas
+from PIL import Image as PIL
+from strategies import Sample, alike, cells, png, same_columns, same_samples, samples, schemas
 
-import recordio
 from recordio import (
     Array,
     CorruptError,
@@ -23,6 +26,7 @@ from recordio import (
     DatasetWriter,
     DecodeError,
     Image,
+    Object,
     Scalar,
     Schema,
     SchemaError,
@@ -30,310 +34,607 @@ from recordio import (
     Text,
 )
 
-OPTIONS = [{"io": io, "compression": coded} for io in ("mmap", "pread") for coded in (None, "zstd")]
+COUNT = 90
+CLASSES = {"classes": ["cat", "dog", "owl"]}
 
 
-def write(folder: Path | str, rows: list[Sample], schema: Any = None, **options: Any) -> Path:
-    with DatasetWriter(folder, schema, **options) as writer:
+def pet(i: int) -> Sample:
+    """A sample of every sort of column: fixed and variable, optional and not."""
+    return {
+        "number": np.int64(i),
+        "label": np.int8(i % 3),
+        "score": None if i % 5 == 4 else np.float32(i / 2),
+        "vector": np.arange(3, dtype=np.float32) + i,
+        "name": f"pet {i}",
+        "note": None if i % 2 else "even",
+        "tags": ["a"] * (i % 3),
+    }
+
+
+SCHEMA = Schema(
+    {
+        "number": Scalar("int64"),
+        "label": Scalar("int8"),
+        "score": Scalar("float32", optional=True),
+        "vector": Array("float32", (3,)),
+        "name": Text(),
+        "note": Text(optional=True),
+        "tags": Object(),
+    }
+)
+PETS = [pet(i) for i in range(COUNT)]
+
+
+def write(path: Path | str, schema: Schema, rows: Sequence[Sample], **options: Any) -> None:
+    with DatasetWriter(path, schema, **options) as writer:
         for row in rows:
             writer.write(row)
-    return Path(folder)
 
 
-def row(number: int) -> Sample:
-    return {"number": number, "text": f"n{number}", "vector": np.full(3, number, np.float32)}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards of several blocks; pages both plain and coded."""
+    path = tmp_path_factory.mktemp("pets")
+    write(path, SCHEMA, PETS, metadata=CLASSES, block_bytes=400, shard_samples=33)
+    return path
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """100 samples in blocks of a few, in five shards."""
-    return write(tmp_path / "it", [row(n) for n in range(100)], block_bytes=64, shard_samples=20)
+def ds(folder: Path) -> ShardDataset:
+    return ShardDataset(folder)
 
 
-@settings(max_examples=60)
-@given(
-    schema=schemas(),
-    count=st.integers(0, 40),
-    seed=st.integers(0, 2**32),
-    options=st.sampled_from(OPTIONS),
-    block_bytes=st.sampled_from([1, 100, 1 << 20]),
-    shard_samples=st.sampled_from([None, 1, 7]),
+@pytest.fixture
+def own(folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    shutil.copytree(folder, tmp_path / "own")
+    return tmp_path / "own"
+
+
+# What was written comes back
+
+
+READING = st.fixed_dictionaries(
+    {
+        "io": st.sampled_from(["mmap", "pread"]),
+        "verify": st.sampled_from(["first", "always", "never"]),
+        "cache_bytes": st.sampled_from([0, 500, 1 << 20]),
+        "max_open_shards": st.sampled_from([None, 1, 2]),
+    }
 )
-def test_what_was_written_is_read_in_every_way(
-    schema: Schema, count: int, seed: int, options: dict[str, Any], block_bytes: int, shard_samples: int | None
+WRITING = st.fixed_dictionaries(
+    {
+        "compression": st.sampled_from([None, "auto", "zstd"]),
+        "block_bytes": st.sampled_from([1, 100, 1 << 18]),
+        "shard_samples": st.sampled_from([None, 2, 7]),
+    }
+)
+
+
+@settings(max_examples=150)
+@given(schemas(), st.integers(0, 25), st.integers(0, 2**32), WRITING, READING, st.data())
+def test_samples_of_any_schema_come_back_whichever_way_they_are_asked_for(
+    schema: Schema, count: int, seed: int, writing: Any, reading: Any, data: st.DataObject
 ) -> None:
-    random = Random(seed)
-    rows = samples(schema, count, random)
-    with TemporaryDirectory() as name:
-        write(
-            name, rows, schema, compression=options["compression"], block_bytes=block_bytes, shard_samples=shard_samples
-        )
-        ds = ShardDataset(name, io=options["io"], decode=None, max_open_shards=2)
-        asked = [random.randrange(-count, count) for _ in range(2 * count)]
-        wanted = [rows[i] for i in asked]
-        assert len(ds) == count
-        assert ds.schema == schema
+    rows = samples(schema, count, Random(seed))
+    indices = data.draw(st.lists(st.integers(-count, count - 1), max_size=12)) if count else []
+    part = data.draw(st.slices(count))
+    name = data.draw(st.sampled_from(list(schema)))
+    with TemporaryDirectory() as folder:
+        write(folder, schema, rows, **writing)
+        ds = ShardDataset(folder, decode=None, **reading)
+        assert (len(ds), ds.schema) == (count, schema)
+        assert same_columns(ds.take(indices), [rows[i] for i in indices], schema)
         assert same_samples(ds, rows)
-        assert same_samples((ds[i] for i in asked), wanted)
-        assert same_samples(ds.__getitems__(asked), wanted)
-        assert same_columns(ds.take(asked), wanted, schema)
-        assert all(same_columns({key: ds.column(key)}, rows, [key]) for key in schema)
-        assert same_samples(ds[1::2], rows[1::2])
-        assert same_samples(ds[::-3], rows[::-3])
-        assert same_samples(ds.select(asked)[2:], wanted[2:])
-        assert all(same_samples((ds[i] for i in range(k, k + 1)), rows[k : k + 1]) for k in range(count))
+        assert same_samples([ds[i] for i in range(count)], rows)
+        assert same_samples([ds[i] for i in indices], [rows[i] for i in indices])
+        assert same_samples(ds.__getitems__(indices), [rows[i] for i in indices])
+        view = ds[part]
+        assert len(view) == len(rows[part])
+        assert same_samples(view, rows[part])
+        assert same_samples([view[i] for i in range(len(view))], rows[part])
+        chosen = ds.select(indices)
+        assert same_samples(chosen, [rows[i] for i in indices])
+        assert same_columns(chosen.take(range(len(indices))), [rows[i] for i in indices], schema)
+        assert same_columns({name: ds.column(name)}, rows, [name])
+        assert same_columns({name: view.column(name)}, rows[part], [name])
+        fewer = ShardDataset(folder, fields=[name], decode=None, **reading)
+        assert same_samples(fewer, [{name: row[name]} for row in rows])
 
 
-class TestIndices:
-    @pytest.mark.parametrize("wrong", [100, -101, 2**70])
-    def test_an_index_outside_is_an_index_error(self, folder: Path, wrong: int) -> None:
-        ds = ShardDataset(folder)
-        with pytest.raises((IndexError, SchemaError)):
-            ds.take([0, wrong])
-        with pytest.raises(IndexError, match="of a dataset of 100"):
-            ds[wrong]
+def test_a_column_has_the_type_that_its_field_promises(ds: ShardDataset) -> None:
+    batch = ds.take([3, 4, 5])
+    assert {name: type(column) for name, column in batch.items()} == {
+        "number": np.ndarray,
+        "label": np.ndarray,
+        "score": np.ma.MaskedArray,
+        "vector": np.ndarray,
+        "name": list,
+        "note": list,
+        "tags": list,
+    }
+    assert (batch["vector"].dtype, batch["vector"].shape) == (np.float32, (3, 3))
+    assert batch["score"].mask.tolist() == [False, True, False]
+    assert batch["note"] == [None, "even", None]
 
-    @pytest.mark.parametrize("wrong", ["text", 1.5, None, (1, 2)])
-    def test_what_is_no_index_is_a_type_error(self, folder: Path, wrong: Any) -> None:
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("options", [{}, {"io": "pread"}], ids=str)
+def test_asking_for_nothing_gives_columns_of_no_samples(tmp_path: Path, count: int, options: Any) -> None:
+    for compression, shard_samples in ((None, None), ("zstd", None), (None, 2)):
+        path = tmp_path / f"{compression}-{shard_samples}"
+        write(path, SCHEMA, PETS[:count], compression=compression, shard_samples=shard_samples)
+        ds = ShardDataset(path, **options)
+        for nothing in (ds.take([]), ds.take(np.zeros(0, np.int64)), ds[0:0].take(range(0)), ds.select([]).take([])):
+            assert {name: len(column) for name, column in nothing.items()} == dict.fromkeys(SCHEMA, 0)
+            assert nothing["vector"].shape == (0, 3)
+            assert nothing["vector"].dtype == np.float32
+            assert isinstance(nothing["score"], np.ma.MaskedArray)
+        assert ds.__getitems__([]) == []
+        assert list(ds[0:0]) == []
+        assert ds[0:0].column("note") == []
+        assert ds[0:0].column("vector").shape == (0, 3)
+        assert len(ds[0:0].filter(label=1)) == 0
+
+
+def test_what_comes_back_is_the_callers_own(folder: Path) -> None:
+    for options in ({}, {"io": "pread"}):
+        ds = ShardDataset(folder, **options)  # type: ignore[arg-type]
+        ds[3]["vector"][:] = 99
+        ds.take([3])["vector"][:] = 99
+        ds.__getitems__([3])[0]["vector"][:] = 99
+        ds.column("vector")[:] = 99
+        next(iter(ds[3:]))["vector"][:] = 99
+        ds.take([3])["tags"][0].append(3)
+        assert same_samples([ds[3], ds[3:][0]], [PETS[3], PETS[3]])
+
+
+def test_metadata_and_schema_are_those_that_were_written(ds: ShardDataset) -> None:
+    assert ds.metadata == CLASSES
+    assert ds.schema == SCHEMA
+    assert list(ds.schema) == list(SCHEMA)
+    assert ds[3:9].metadata == CLASSES
+
+
+def test_the_repr_says_where_how_many_and_what(ds: ShardDataset, folder: Path) -> None:
+    text = repr(ds[:7])
+    assert str(folder) in text
+    assert "7 samples" in text
+    assert "vector" in text
+
+
+# Indices
+
+
+def test_negative_indices_count_from_the_end(ds: ShardDataset) -> None:
+    assert ds[-1]["number"] == COUNT - 1
+    assert ds[10:20][-1]["number"] == 19
+    assert ds.take([-1, 0, -COUNT])["number"].tolist() == [COUNT - 1, 0, 0]
+    assert ds.select([5, 6])[-2]["number"] == 5
+
+
+@pytest.mark.parametrize("index", [COUNT, -COUNT - 1, 2**70, -(2**70), np.int64(COUNT)], ids=str)
+def test_an_index_out_of_range_is_an_index_error(ds: ShardDataset, index: int) -> None:
+    for view in (ds, ds[::-1], ds.select(range(COUNT))):
+        with pytest.raises(IndexError):
+            view[index]
+    if abs(index) < 2**63:
+        with pytest.raises(IndexError, match=f"sample {index} of a dataset of {COUNT}"):
+            ds.take([0, index])
+        with pytest.raises(IndexError):
+            ds.select([index])
+        with pytest.raises(IndexError):
+            ds.__getitems__([index])
+
+
+def test_an_unsigned_index_does_not_wrap_around(ds: ShardDataset) -> None:
+    for index in (2**64 - 1, 2**63):
+        with pytest.raises(IndexError):
+            ds.take(np.array([index], np.uint64))
+
+
+@pytest.mark.parametrize("index", ["number", 1.5, None, ..., [1], [1, 2], (1,), np.array([1]), np.float64(1)], ids=str)
+def test_an_index_that_is_no_whole_number_is_a_type_error(ds: ShardDataset, index: Any) -> None:
+    for view in (ds, ds[3:], ds.select(range(9)), ds.select([4])):
         with pytest.raises(TypeError):
-            ShardDataset(folder)[wrong]
-
-    @pytest.mark.parametrize("wrong", [[1.5], ["a"], [[1, 2]], 3])
-    def test_what_are_no_indices_is_a_schema_error(self, folder: Path, wrong: Any) -> None:
-        with pytest.raises(SchemaError, match="one-dimensional"):
-            ShardDataset(folder).take(wrong)
-
-    def test_numpy_integers_of_any_kind_are_indices(self, folder: Path) -> None:
-        ds = ShardDataset(folder)
-        assert ds[np.int32(5)]["number"] == 5  # type: ignore[call-overload]
-        assert ds.take(np.array([5, 7], np.uint8))["number"].tolist() == [5, 7]
-        assert ds.select(np.array([-1], np.int16))[0]["number"] == 99
-
-    def test_a_sample_owns_its_arrays(self, folder: Path) -> None:
-        ds = ShardDataset(folder)
-        ds[3]["vector"][:] = -1
-        ds.take([3])["vector"][:] = -1
-        assert ds[3]["vector"].tolist() == [3, 3, 3]
+            view[index]
 
 
-class TestFields:
-    def test_only_the_chosen_fields_are_read_and_in_that_order(self, folder: Path) -> None:
-        ds = ShardDataset(folder, fields=["text", "number"])
-        assert list(ds[4].items()) == [("text", "n4"), ("number", 4)]
-        assert list(ds.schema) == ["text", "number"]
-
-    def test_an_unknown_field_is_named_with_those_there_are(self, folder: Path) -> None:
-        for ask in (lambda: ShardDataset(folder, fields=["nix"]), lambda: ShardDataset(folder).column("nix")):
-            with pytest.raises(SchemaError, match="'nix'; there are number, text, vector"):
-                ask()
-
-    def test_damage_in_a_field_that_is_not_read_is_not_met(self, folder: Path) -> None:
-        (problem,) = damage(folder, "vector")
-        assert ShardDataset(folder, fields=["number"]).column("number").tolist() == list(range(100))
-        with pytest.raises(CorruptError) as caught:
-            ShardDataset(folder).column("vector")
-        assert caught.value.place == problem.place
+@pytest.mark.parametrize("index", [np.int64(3), np.uint8(3), np.array(3), True], ids=repr)
+def test_whatever_python_takes_as_an_index_is_one(ds: ShardDataset, index: Any) -> None:
+    for view in (ds, ds[::1], ds.select(range(9))):
+        assert view[index]["number"] == int(index)
 
 
-def damage(folder: Path, field: str) -> tuple[recordio.RecordIOError, ...]:
-    """Breaks the first page of a field; what verify says of it."""
-    file = folder / "shard-00000.rio"
-    data = bytearray(file.read_bytes())
-    shard = ShardDataset(folder).store.shard(0)
-    data[int(shard.index.page_offsets[0, list(shard.schema).index(field)])] ^= 1
-    file.write_bytes(data)
-    problems = recordio.verify(folder).problems
-    assert [problem.place.field for problem in problems] == [field]
-    return problems
+@pytest.mark.parametrize(
+    "indices", [3, [1.5], ["a"], [None], [[1, 2]], np.zeros((2, 2), int), {1, 2}, [True, False], None, "12"], ids=repr
+)
+def test_indices_of_a_batch_are_a_list_of_whole_numbers(ds: ShardDataset, indices: Any) -> None:
+    for ask in (ds.take, ds.select, ds.__getitems__):
+        with pytest.raises((SchemaError, TypeError)):
+            ask(indices)
 
 
-class TestVerify:
-    def test_first_finds_damage_at_the_first_touch_and_never_does_not(self, folder: Path) -> None:
-        damage(folder, "number")
-        with pytest.raises(CorruptError, match="page checksum mismatch: stored 0x"):
-            ShardDataset(folder)[0]
-        with pytest.raises(CorruptError, match=r"shard-00000.rio, block 0, field 'number', byte \d+"):
-            ShardDataset(folder).take([0])
-        assert ShardDataset(folder, verify="never")[0]["number"] != 0
-        assert ShardDataset(folder)[99]["number"] == 99
-
-    def test_always_finds_damage_that_comes_later(self, folder: Path) -> None:
-        first, always = (ShardDataset(folder, verify=v, io="pread", cache_bytes=0) for v in ("first", "always"))
-        assert first[0] is not None
-        assert always[0] is not None
-        shard = first.store.shard(0)
-        with (folder / "shard-00000.rio").open("r+b") as file:
-            file.seek(int(shard.index.page_offsets[0, 0]))
-            file.write(b"\xff")
-        always.store.restart()
-        with pytest.raises(CorruptError, match="page checksum mismatch"):
-            always[0]
-
-    def test_wrong_options_are_told(self, folder: Path) -> None:
-        for options in ({"verify": "maybe"}, {"io": "tape"}, {"decode": "webp"}, {"max_open_shards": 0}):
-            with pytest.raises(SchemaError):
-                ShardDataset(folder, **options)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "indices", [[3, 1], (3, 1), range(3, 0, -2), np.array([3, 1], np.uint8), np.array([3, 1], ">i4"), [np.int64(3), 1]]
+)
+def test_indices_of_a_batch_may_be_any_sequence(ds: ShardDataset, indices: Any) -> None:
+    for view in (ds, ds[:50], ds.select(range(9))):
+        assert view.take(indices)["number"].tolist() == [3, 1]
+        assert [row["number"] for row in view.__getitems__(indices)] == [3, 1]
 
 
-class TestViews:
-    def test_filter_takes_values_lists_and_functions(self, folder: Path) -> None:
-        ds = ShardDataset(folder)
-        assert [s["number"] for s in ds.filter(number=7)] == [7]
-        assert ds.filter(number=[7, 9, 500]).column("number").tolist() == [7, 9]
-        assert ds.filter(text=["n3", "n99"]).column("number").tolist() == [3, 99]
-        assert len(ds.filter(lambda c: c["number"] % 2 == 0, fields=["number"])) == 50
-        assert ds[::-1].filter(lambda c: c["number"] < 3).column("number").tolist() == [2, 1, 0]
-        assert len(ds.filter(lambda c: c["number"] > 3, number=[1, 5])) == 1
-        assert len(ds.filter()) == 100
-
-    def test_a_filter_that_gives_no_booleans_is_refused(self, folder: Path) -> None:
-        for wrong in (lambda c: c["number"], lambda c: True, lambda c: [True]):
-            with pytest.raises(SchemaError, match="boolean array"):
-                ShardDataset(folder).filter(wrong)
-
-    def test_a_missing_value_matches_no_filter(self, tmp_path: Path) -> None:
-        rows = [{"a": None if n % 2 else n} for n in range(10)]
-        ds = ShardDataset(write(tmp_path, rows, {"a": Scalar("int64", optional=True)}))
-        assert ds.filter(a=[0, 4]).column("a").tolist() == [0, 4]
-        assert ds.filter(lambda c: c["a"] >= 4).column("a").tolist() == [4, 6, 8]
-
-    def test_map_is_applied_in_order_and_its_results_are_collated(self, folder: Path) -> None:
-        ds = ShardDataset(folder).map(lambda s: s | {"twice": s["number"] * 2}).map(lambda s: {"x": s["twice"] + 1})
-        assert ds[4] == {"x": 9}
-        assert ds.take([4, 5])["x"].tolist() == [9, 11]
-        assert [s["x"] for s in ds[-2:]] == [197, 199]
-        assert ds.column("number")[:3].tolist() == [0, 1, 2]
-
-    def test_an_error_of_a_map_arrives_as_it_is(self, folder: Path) -> None:
-        def fail(sample: Sample) -> Sample:
-            raise KeyError("mine")
-
-        with pytest.raises(KeyError, match="mine"):
-            ShardDataset(folder).map(fail)[0]
-
-    def test_views_of_views_find_their_samples(self, folder: Path) -> None:
-        view = ShardDataset(folder)[10:90:2].select([5, 5, -1])[1:]
-        assert view.column("number").tolist() == [20, 88]
-        assert len(view) == 2
-        assert view[-1]["number"] == 88
+def test_views_of_views_are_views(ds: ShardDataset) -> None:
+    view = ds[10:80:2][::-1][3:30].select([0, 0, -1, 5])[1:]
+    want = list(range(10, 80, 2))[::-1][3:30]
+    assert [row["number"] for row in view] == [want[0], want[-1], want[5]]
 
 
-class TestTravel:
-    def test_a_dataset_and_its_views_survive_pickling(self, folder: Path) -> None:
-        for ds in (ShardDataset(folder, fields=["number"]), ShardDataset(folder)[5:50:3].select([2, 0])):
-            data = pickle.dumps(ds)
-            assert same_samples(pickle.loads(data), ds)
-            assert len(data) < 1500
-
-    def test_a_dataset_that_changed_is_not_taken_for_the_old_one(self, folder: Path) -> None:
-        data = pickle.dumps(ShardDataset(folder))
-        with DatasetWriter(folder, mode="append") as writer:
-            writer.write(row(100))
-        with pytest.raises(CorruptError, match="has changed since"):
-            pickle.loads(data)
-
-    def test_a_forked_child_reads_what_its_parent_opened(self, folder: Path) -> None:
-        ds = ShardDataset(folder, io="pread")
-        assert ds[0]["number"] == 0
-        pid = os.fork()
-        if pid == 0:
-            good = ds.column("number").tolist() == list(range(100))
-            os._exit(0 if good else 1)
-        assert os.waitpid(pid, 0)[1] == 0
-
-    def test_threads_read_one_dataset(self, folder: Path) -> None:
-        ds = ShardDataset(folder, io="pread", cache_bytes=100, max_open_shards=1)
-        wrong: list[int] = []
-
-        def read(seed: int) -> None:
-            random = Random(seed)
-            for _ in range(60):
-                asked = [random.randrange(100) for _ in range(9)]
-                if ds.take(asked)["number"].tolist() != asked or ds[asked[0]]["text"] != f"n{asked[0]}":
-                    wrong.append(seed)
-
-        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not wrong
-
-    def test_no_more_shards_are_open_than_allowed(self, folder: Path) -> None:
-        ds = ShardDataset(folder, max_open_shards=2)
-        for n in range(0, 100, 9):
-            assert ds[n]["number"] == n
-            assert len(ds.store.shards) <= 2
-
-    def test_a_relative_path_stays_the_same_dataset_elsewhere(
-        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(folder.parent)
-        ds = ShardDataset("it")
-        monkeypatch.chdir("/")
-        assert ds[50]["number"] == 50
+# Fields
 
 
-class TestOpening:
-    @pytest.mark.parametrize("name", ["nothing", "empty", "file"])
-    def test_what_is_no_dataset_is_told_with_its_path(self, tmp_path: Path, name: str) -> None:
-        (tmp_path / "empty").mkdir()
-        (tmp_path / "file").write_text("x")
-        with pytest.raises(DatasetError, match=f"not a recordio dataset.*{name}"):
+def test_only_the_asked_fields_are_read_in_their_order(folder: Path) -> None:
+    ds = ShardDataset(folder, fields=["name", "label"])
+    assert list(ds.schema) == list(ds[0]) == list(ds.take([0])) == ["name", "label"]
+    assert ShardDataset(folder, fields="label")[1] == {"label": 1}
+
+
+@pytest.mark.parametrize("fields", [["nothing"], ["label", "nothing"], [], ()], ids=str)
+def test_fields_that_are_not_there_or_none_at_all_are_refused(folder: Path, fields: Any) -> None:
+    with pytest.raises(SchemaError):
+        ShardDataset(folder, fields=fields)
+
+
+def test_a_column_that_is_not_there_is_refused_by_name(ds: ShardDataset) -> None:
+    with pytest.raises(SchemaError, match="'nothing'; there are number, label"):
+        ds.column("nothing")
+
+
+def test_pages_of_fields_that_were_not_asked_for_are_not_touched(own: Path) -> None:
+    store = ShardDataset(own).store
+    for number, entry in enumerate(store.manifest.shards):
+        with open(own / entry.name, "r+b") as file:
+            for at in store.shard(number).index.page_offsets[:, 4].tolist():
+                file.seek(at)
+                file.write(b"\xff" * 8)
+    ds = ShardDataset(own, fields=["number", "note"])
+    assert ds.column("number").tolist() == list(range(COUNT))
+    assert len(list(ds)) == COUNT
+    assert len(ShardDataset(own).filter(label=1)) == 30
+    with pytest.raises(CorruptError) as caught:
+        ShardDataset(own).column("name")
+    assert caught.value.place.field == "name"
+
+
+# Filter and map
+
+
+def numbers(view: ShardDataset) -> list[int]:
+    return [int(row["number"]) for row in view]
+
+
+@pytest.mark.parametrize(
+    ("equal", "want"),
+    [
+        ({"label": 1}, [i for i in range(COUNT) if i % 3 == 1]),
+        ({"label": np.int64(1)}, [i for i in range(COUNT) if i % 3 == 1]),
+        ({"label": [0, 2]}, [i for i in range(COUNT) if i % 3 != 1]),
+        ({"label": np.array([0, 2])}, [i for i in range(COUNT) if i % 3 != 1]),
+        ({"label": {0, 2}}, [i for i in range(COUNT) if i % 3 != 1]),
+        ({"label": 7}, []),
+        ({"label": []}, []),
+        ({"label": 1, "number": range(0, 9)}, [1, 4, 7]),
+        ({"name": "pet 7"}, [7]),
+        ({"name": ["pet 7", "pet 3", "none"]}, [3, 7]),
+        ({"note": "even"}, list(range(0, COUNT, 2))),
+        ({"note": None}, list(range(1, COUNT, 2))),
+        ({"score": 1.5}, [3]),
+        ({"score": 0.0}, [0]),
+        ({"score": None}, list(range(4, COUNT, 5))),
+        ({"score": [None, 1.5]}, [3, *range(4, COUNT, 5)]),
+        ({}, list(range(COUNT))),
+    ],
+    ids=str,
+)
+def test_a_filter_keeps_the_samples_of_a_value_or_of_any_of_several(
+    ds: ShardDataset, equal: Any, want: list[int]
+) -> None:
+    assert numbers(ds.filter(**equal)) == want
+    assert numbers(ds[::-1].filter(**equal)) == want[::-1]
+
+
+@pytest.mark.parametrize("wanted", [[0, 1, 2], np.arange(3)], ids=type)
+def test_a_filter_of_an_array_by_a_value_is_refused_rather_than_guessed(ds: ShardDataset, wanted: Any) -> None:
+    with pytest.raises(SchemaError):
+        ds.filter(vector=wanted)
+
+
+def test_a_filter_takes_a_function_of_columns(ds: ShardDataset) -> None:
+    assert numbers(ds.filter(lambda c: c["vector"].sum(axis=1) > 200, fields=["vector"])) == list(range(66, COUNT))
+    assert numbers(ds.filter(lambda c: [name.endswith("7") for name in c["name"]])) == list(range(7, COUNT, 10))
+    assert numbers(ds.filter(lambda c: c["score"] < 2, label=1)) == [1]  # what is missing is not less
+    assert numbers(ds.filter(lambda c: c["number"] < 0)) == []
+
+
+def test_the_function_of_a_filter_sees_the_fields_it_asked_for(ds: ShardDataset) -> None:
+    seen: list[list[str]] = []
+    ds.filter(lambda c: seen.append(sorted(c)) or np.ones(COUNT, bool), fields=["score", "name"])
+    assert seen == [["name", "score"]]
+
+
+@pytest.mark.parametrize("answer", [True, np.ones(3, bool), np.ones(COUNT), None, [1] * COUNT], ids=type)
+def test_a_filter_that_gives_no_boolean_array_is_refused(ds: ShardDataset, answer: Any) -> None:
+    with pytest.raises(SchemaError, match="boolean array"):
+        ds.filter(lambda _: answer)
+
+
+def test_a_filter_may_ask_for_a_field_that_the_dataset_does_not_read(folder: Path) -> None:
+    ds = ShardDataset(folder, fields=["name"]).filter(label=2)
+    assert ds[0] == {"name": "pet 2"}
+    with pytest.raises(SchemaError):
+        ds.filter(nothing=3)
+
+
+def test_an_empty_filter_is_an_empty_dataset(ds: ShardDataset) -> None:
+    view = ds.filter(label=9)
+    assert (len(view), list(view), view.column("name")) == (0, [], [])
+    assert len(view.filter(label=1)) == 0
+    with pytest.raises(IndexError):
+        view[0]
+
+
+def test_a_map_is_applied_to_every_sample_however_it_is_asked_for(ds: ShardDataset) -> None:
+    view = ds.map(lambda s: {"twice": 2 * s["number"], "name": s["name"].upper()})[2:6]
+    assert view[0] == {"twice": 4, "name": "PET 2"}
+    assert [row["twice"] for row in view] == [4, 6, 8, 10]
+    assert [row["twice"] for row in view.__getitems__([3, 0])] == [10, 4]
+    batch = view.take([0, 1])
+    assert (batch["twice"].tolist(), batch["name"]) == ([4, 6], ["PET 2", "PET 3"])
+    assert view.column("number").tolist() == [2, 3, 4, 5]
+
+
+def test_maps_follow_one_another_and_views_keep_them(ds: ShardDataset) -> None:
+    view = ds.map(lambda s: s | {"number": s["number"] + 1}).map(lambda s: {"x": s["number"] * 10})
+    assert view[4]["x"] == 50
+    assert view.filter(label=1)[0]["x"] == 20
+    assert view.select([3])[0]["x"] == 40
+    assert ds[4]["number"] == 4
+
+
+def test_a_map_may_make_anything_but_only_dicts_become_batches(ds: ShardDataset) -> None:
+    view = ds.map(lambda s: (s["name"], int(s["label"])))
+    assert view[1] == ("pet 1", 1)
+    assert list(view[:2]) == [("pet 0", 0), ("pet 1", 1)]
+    with pytest.raises(SchemaError, match="collate_fn"):
+        view.take([0])
+
+
+def test_a_map_that_raises_is_heard(ds: ShardDataset) -> None:
+    def fail(sample: Sample) -> Sample:
+        raise ZeroDivisionError(sample["name"])
+
+    for ask in (lambda v: v[7], lambda v: v.take([7]), lambda v: list(v[7:8])):
+        with pytest.raises(ZeroDivisionError, match="pet 7"):
+            ask(ds.map(fail))
+
+
+# Pictures
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures")
+    schema = Schema(
+        {
+            "grey": Image("L"),
+            "maybe": Image("RGB", optional=True),
+            "flat": Image(shape=(2, 3), optional=True),
+            "thick": Image(shape=(2, 3, 1)),
+            "free": Image(shape=(None, None, 3)),
+        }
+    )
+    rows = [
+        {
+            "grey": png(2, 3, i),
+            "maybe": None if i % 2 else png(1, 1, i),
+            "flat": None if i % 3 else np.full((2, 3), i, np.uint8),
+            "thick": np.full((2, 3, 1), i, np.uint8),
+            "free": np.full((i + 1, 2, 3), i, np.uint8),
+        }
+        for i in range(6)
+    ]
+    write(path, schema, rows, shard_samples=4)
+    return path
+
+
+def test_pictures_are_decoded_to_arrays(pictures: Path) -> None:
+    ds = ShardDataset(pictures)
+    for row in (ds[4], ds.__getitems__([4])[0], list(ds)[4]):
+        assert alike(row["grey"], np.full((2, 3, 1), 4, np.uint8))
+        assert alike(row["maybe"], np.full((1, 1, 3), 4, np.uint8))
+        assert row["flat"] is None
+        assert alike(row["thick"], np.full((2, 3, 1), 4, np.uint8))
+        assert alike(row["free"], np.full((5, 2, 3), 4, np.uint8))
+    assert ds[5]["maybe"] is None
+    batch = ds.take([3, 4])
+    assert alike(batch["grey"][0], np.full((2, 3, 1), 3, np.uint8))
+    assert batch["maybe"][0] is None
+    assert batch["thick"].shape == (2, 2, 3, 1)
+    assert cells(batch["flat"])[1] is None
+    assert alike(ds.column("grey")[5], np.full((2, 3, 1), 5, np.uint8))
+
+
+def test_pictures_are_decoded_to_pillow(pictures: Path) -> None:
+    ds = ShardDataset(pictures, decode="pil")
+    batch = ds.take([4])
+    for row in (ds[4], ds.__getitems__([4])[0], list(ds)[4], {name: column[0] for name, column in batch.items()}):
+        found = {name: (p.mode, p.size) if isinstance(p, PIL.Image) else p for name, p in row.items()}
+        assert found == {
+            "grey": ("L", (3, 2)),
+            "maybe": ("RGB", (1, 1)),
+            "flat": None,
+            "thick": ("L", (3, 2)),
+            "free": ("RGB", (2, 5)),
+        }
+        assert row["grey"].getpixel((2, 1)) == 4
+
+
+def test_pictures_may_stay_bytes(pictures: Path) -> None:
+    ds = ShardDataset(pictures, decode=None)
+    assert ds[4]["grey"] == png(2, 3, 4)
+    assert ds.take([4, 5])["maybe"] == [png(1, 1, 4), None]
+    assert alike(ds[4]["thick"], np.full((2, 3, 1), 4, np.uint8))
+
+
+def test_a_picture_that_does_not_decode_is_named(tmp_path: Path) -> None:
+    good = png(2, 3)
+    write(tmp_path, Schema({"picture": Image()}), [{"picture": good}] * 3 + [{"picture": good[:-20]}], shard_samples=2)
+    ds = ShardDataset(tmp_path)[::-1]
+    for ask in (lambda: ds[0], lambda: ds.take([1, 0]), lambda: list(ds)):
+        with pytest.raises(DecodeError) as caught:
+            ask()
+        place = caught.value.place
+        assert (place.file, place.block, place.field, place.sample) == ("shard-00001.rio", 0, "picture", 3)
+    assert len(ShardDataset(tmp_path, decode=None).column("picture")) == 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"decode": "jpeg"}, {"verify": "later"}, {"io": "s3"}, {"cache_bytes": -1}, {"max_open_shards": 0}],
+    ids=str,
+)
+def test_a_wrong_option_is_refused(folder: Path, options: Any) -> None:
+    with pytest.raises(SchemaError):
+        ShardDataset(folder, **options)
+
+
+# Processes and threads
+
+
+def test_a_dataset_pickles_as_its_path_and_its_view(ds: ShardDataset) -> None:
+    view = ds[10:40].select([3, 3, 1])
+    data = pickle.dumps(view)
+    assert len(data) < 2000
+    again = pickle.loads(data)
+    assert same_samples(again, [PETS[13], PETS[13], PETS[11]])
+    assert again.metadata == CLASSES
+
+
+def test_a_pickled_dataset_keeps_its_fields_options_and_maps(folder: Path, pictures: Path) -> None:
+    again = pickle.loads(pickle.dumps(ShardDataset(folder, fields=["label"], io="pread").map(dict.copy)))
+    assert again[4] == {"label": 1}
+    assert isinstance(pickle.loads(pickle.dumps(ShardDataset(pictures, decode="pil")))[0]["grey"], PIL.Image)
+
+
+def test_a_pickled_dataset_that_has_changed_is_refused(own: Path) -> None:
+    data = pickle.dumps(ShardDataset(own))
+    write(own, SCHEMA, PETS[:1], mode="append")
+    with pytest.raises(CorruptError, match="changed"):
+        pickle.loads(data)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 warns of any fork with threads
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+def test_a_forked_child_reads_as_its_parent_does(folder: Path, io: Any) -> None:
+    ds = ShardDataset(folder, io=io, max_open_shards=2)
+    assert same_samples(ds, PETS)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            good = False
+            try:
+                good = same_samples(ds, PETS) and same_samples([ds[50]], [PETS[50]])
+            finally:
+                os._exit(0 if good else 1)
+        children.append(child)
+    assert same_samples(ds, PETS)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_forked_in_the_middle_of_another_threads_read_does_not_hang(folder: Path) -> None:
+    ds = ShardDataset(folder, max_open_shards=1)
+    with ds.store._lock:  # as if another thread were just opening a shard
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if ds[COUNT - 1]["number"] == COUNT - 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"max_open_shards": 1, "cache_bytes": 0}, {"io": "pread"}], ids=str)
+def test_threads_may_share_a_dataset(folder: Path, options: Any) -> None:
+    ds = ShardDataset(folder, **options)
+    good: list[bool] = []
+
+    def read(seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(COUNT).tolist()
+        one_by_one = same_samples([ds[i] for i in order], [PETS[i] for i in order])
+        good.append(one_by_one and same_columns(ds.take(order), [PETS[i] for i in order], SCHEMA))
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert good == [True] * 6
+
+
+def test_a_relative_path_means_where_the_dataset_was_opened(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own.parent)
+    ds = ShardDataset("own")
+    data = pickle.dumps(ds)
+    monkeypatch.chdir("/")
+    assert ds[80]["number"] == 80
+    assert pickle.loads(data)[80]["number"] == 80
+
+
+# Where there is no dataset
+
+
+def test_a_path_without_a_dataset_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "empty").mkdir()
+    for name in ("nothing", "file", "file/below", "empty"):
+        with pytest.raises(DatasetError, match="not a recordio dataset") as caught:
             ShardDataset(tmp_path / name)
-
-    def test_all_shards_that_are_wrong_are_listed(self, folder: Path) -> None:
-        (folder / "shard-00001.rio").unlink()
-        (folder / "shard-00003.rio").write_bytes(b"short")
-        with pytest.raises(CorruptError) as caught:
-            ShardDataset(folder)
-        assert "2 shards" in str(caught.value)
-        assert "shard-00001.rio" in str(caught.value)
-        assert "shard-00003.rio" in str(caught.value)
-
-    def test_the_repr_says_what_it_is(self, folder: Path) -> None:
-        assert (
-            repr(ShardDataset(folder)[:7]) == f"ShardDataset({str(folder)!r}, 7 samples, fields number, text, vector)"
-        )
+        assert str(tmp_path / name) in str(caught.value)
 
 
-class TestImages:
-    @pytest.fixture
-    def pictures(self, tmp_path: Path) -> Path:
-        schema = {"image": Image("L", optional=True), "pixels": Image(shape=(2, 3)), "name": Text()}
-        rows = [{"image": png(n, 4, n), "pixels": np.full((2, 3), n, np.uint8), "name": str(n)} for n in range(1, 5)]
-        return write(tmp_path, [*rows, rows[0] | {"image": None}], schema)
-
-    def test_an_image_is_decoded_unless_its_bytes_are_asked_for(self, pictures: Path) -> None:
-        ds = ShardDataset(pictures)
-        assert ds[2]["image"].shape == (3, 4, 1)
-        assert ds[2]["image"].dtype == np.uint8
-        assert (ds[2]["image"] == 3).all()
-        assert ds.take([0, 4])["image"][1] is None
-        assert ds[4]["image"] is None
-        assert ds.take([1, 2])["pixels"].shape == (2, 2, 3)
-        assert ShardDataset(pictures, decode=None)[2]["image"] == png(3, 4, 3)
-
-    def test_pil_gives_pictures(self, pictures: Path) -> None:
-        sample = ShardDataset(pictures, decode="pil")[1]
-        assert (sample["image"].size, sample["image"].mode) == ((4, 2), "L")
-        assert (sample["pixels"].size, sample["pixels"].mode) == ((3, 2), "L")
-
-    def test_a_picture_that_cannot_be_decoded_is_named(self, tmp_path: Path) -> None:
-        rows = [{"image": png(2, 2)}] * 3 + [{"image": png(2, 2)[:-20]}]
-        ds = ShardDataset(write(tmp_path, rows, {"image": Image()}, block_bytes=1))
-        for ask in (lambda: ds[3], lambda: ds.take([0, 3]), lambda: list(recordio.DataLoader(ds, 4))):
-            with pytest.raises(DecodeError) as caught:
-                ask()
-            place = caught.value.place
-            assert (place.file, place.block, place.field, place.sample) == ("shard-00000.rio", 3, "image", 3)
+def test_a_folder_of_splits_is_no_dataset_and_says_which_there_are(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / split, SCHEMA, PETS[:2])
+    with pytest.raises(DatasetError, match=r"test.*train"):
+        ShardDataset(tmp_path)
 
 
-def test_optional_arrays_are_masked_and_their_samples_are_none(tmp_path: Path) -> None:
-    rows = [{"x": None if n % 2 else np.full(2, n, np.int16)} for n in range(6)]
-    ds = ShardDataset(write(tmp_path, rows, {"x": Array("int16", (2,), optional=True)}, block_bytes=8))
-    batch = ds.take([0, 1, 4])["x"]
-    assert batch.shape == (3, 2)
-    assert batch.mask.tolist() == [[False] * 2, [True] * 2, [False] * 2]
-    assert ds[1]["x"] is None
-    assert ds[4]["x"].tolist() == [4, 4]
+def test_paths_may_be_str_bytes_or_pathlike(folder: Path) -> None:
+    for path in (str(folder), os.fsencode(folder), folder, f"{folder}/"):
+        assert len(ShardDataset(path)) == COUNT  # type: ignore[arg-type]
+
+
+def test_all_shards_that_are_wrong_are_named_at_once(own: Path) -> None:
+    (own / "shard-00000.rio").unlink()
+    os.truncate(own / "shard-00002.rio", 640)
+    with pytest.raises(CorruptError) as caught:
+        ShardDataset(own)
+    assert "shard-00000.rio" in str(caught.value)
+    assert "missing" in str(caught.value)
+    assert "shard-00002.rio" in str(caught.value)
+    assert "640 bytes" in str(caught.value)
+    assert "shard-00001.rio" not in str(caught.value)
+
+
+def test_a_dropped_dataset_closes_its_files(folder: Path) -> None:
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for options in ({}, {"io": "pread"}, {"max_open_shards": 1}):
+        ds = ShardDataset(folder, **options)  # type: ignore[arg-type]
+        assert len(list(ds)) == COUNT
+        ds.take([0, 80])
+        ds.column("name")
+        view = ds[3:].filter(label=1)
+        assert len(os.listdir("/proc/self/fd")) > before
+        del ds, view
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before
