@@ -41,11 +41,12 @@ def concatenate(parts: Sequence[Any]) -> Any:
 
 def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
     """The n samples of a batch as dicts. Arrays of a sample are views of their column; a missing value is None."""
-    lists = [_values(column) for column in columns.values()]
+    lists = [values_of(column) for column in columns.values()]
     return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)] if lists else [{}] * n
 
 
-def _values(column: Any) -> list[Any]:
+def values_of(column: Any) -> list[Any]:
+    """The values of a column one by one, None where one is missing."""
     if not isinstance(column, ma.MaskedArray):
         return list(column)
     mask: Any = ma.getmaskarray(column)

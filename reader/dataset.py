@@ -5,6 +5,7 @@ A view is the same store with other sample numbers, or with functions applied on
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from recordio.errors import CorruptError, DecodeError, SchemaError
 from recordio.fields import Field
 from recordio.images import decode_image, decode_pil
 from recordio.page import Indices
-from recordio.reader.collate import collate, concatenate, uncollate
+from recordio.reader.collate import collate, concatenate, uncollate, values_of
 from recordio.reader.shard import Verify
 from recordio.reader.storage import LocalStorage
 from recordio.reader.store import ReadOptions, Store, check_shards, read_manifest, refuse
@@ -118,12 +119,12 @@ class ShardDataset(Sequence[Any]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> Any:
         """A sample, or a view for a slice. Raises IndexError."""
+        if isinstance(index, slice):
+            return self._view(self.numbers[index])
         try:
-            number: Any = self.numbers[index]
+            number = self.numbers[operator.index(index)]
         except IndexError:
             raise IndexError(f"sample {index} of a dataset of {len(self)}") from None
-        if isinstance(index, slice):
-            return self._view(number)
         sample = self.store.sample(number if type(number) is int else int(number))
         return self._finish_sample(sample, int(number)) if self._finishers or self._maps else sample
 
@@ -158,14 +159,13 @@ class ShardDataset(Sequence[Any]):
             raise SchemaError(
                 f"indices are a one-dimensional sequence of whole numbers, not {asked.dtype}{list(asked.shape)}"
             )
+        n = len(self)
+        low, high = (int(asked.min()), int(asked.max())) if asked.size else (0, -1)
+        if low < -n or high >= n:
+            raise IndexError(f"sample {low if low < -n else high} of a dataset of {n}")
         asked = asked.astype(np.int64, copy=False)
-        if asked.size:
-            n, low = len(self), int(asked.min())
-            if low < -n or int(asked.max()) >= n:
-                wrong = asked[(asked < -n) | (asked >= n)][0]
-                raise IndexError(f"sample {wrong} of a dataset of {n}")
-            if low < 0:
-                asked = np.where(asked < 0, asked + n, asked)
+        if low < 0:
+            asked = np.where(asked < 0, asked + n, asked)
         if isinstance(self.numbers, range):
             whole = self.numbers.start == 0 and self.numbers.step == 1
             return asked if whole else np.asarray(self.numbers.start + asked * self.numbers.step)
@@ -237,7 +237,7 @@ class ShardDataset(Sequence[Any]):
     def finish_columns(self, columns: Columns, numbers: Indices) -> Columns:
         """Columns of the store, of the samples with these numbers, with their images decoded."""
         for name, finish in self._finishers.items():
-            values = columns[name] = list(columns[name])
+            values = columns[name] = values_of(columns[name])
             for k, value in enumerate(values):
                 if value is not None:
                     values[k] = self._finish_value(name, finish, value, int(numbers[k]))
@@ -308,11 +308,15 @@ def _pil_from_pixels(pixels: npt.NDArray[np.uint8]) -> Any:
 
 
 def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:
-    values = wanted if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
+    values = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
+    if isinstance(column, np.ndarray) and column.ndim > 1:
+        raise SchemaError("a field of arrays is no value to compare; filter by a function")
     if isinstance(column, ma.MaskedArray):
-        return np.isin(column.data, list(values)) & ~ma.getmaskarray(column)
+        there = [value for value in values if value is not None]
+        missing = ma.getmaskarray(column)
+        return np.isin(column.data, there) & ~missing | missing & (len(there) < len(values))
     if isinstance(column, np.ndarray):
-        return np.isin(column, list(values))
+        return np.isin(column, values)
     return np.fromiter((value in values for value in column), bool, len(column))
 
 

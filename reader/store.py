@@ -5,6 +5,7 @@ Nothing here knows about order, views or batches. Samples and blocks are numbere
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import threading
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
+from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError, StorageError
 from recordio.layout import MAX_MANIFEST_NBYTES
 from recordio.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.page import Indices, Pages
@@ -87,13 +88,28 @@ def read_manifest(storage: Storage, place: str) -> tuple[Manifest, bytes]:
     try:
         file = storage.open(FILE_NAME)
     except FileNotFoundError:
-        raise DatasetError(f"not a recordio dataset: there is no {FILE_NAME}").at(file=place) from None
+        splits = _splits(storage)
+        hint = f"; there is one in each of {', '.join(splits)}" if splits else ""
+        raise DatasetError(f"not a recordio dataset: there is no {FILE_NAME}{hint}").at(file=place) from None
     data = file.read(0, min(file.nbytes, MAX_MANIFEST_NBYTES + 1))
     file.close()
     try:
         return Manifest.decode(data), Manifest.digest(data)
     except RecordIOError as error:
         raise error.at(file=os.path.join(place, FILE_NAME))
+
+
+def _splits(storage: Storage) -> list[str]:
+    """The folders below that hold a dataset, of the first few."""
+    found = []
+    try:
+        for name in storage.names()[:32]:
+            with contextlib.suppress(FileNotFoundError, DatasetError):
+                storage.open(f"{name}/{FILE_NAME}").close()
+                found.append(name)
+    except StorageError:
+        return []
+    return found
 
 
 def open_shard_file(storage: Storage, entry: ShardEntry) -> File:
@@ -153,7 +169,7 @@ class Store:
 
     def __post_init__(self) -> None:
         names = list(self.manifest.schema)
-        self.schema = self.manifest.schema.select(self.options.fields or names)
+        self.schema = self.manifest.schema.select(names if self.options.fields is None else self.options.fields)
         self.columns = [names.index(name) for name in self.schema]
         self.first = [0, *np.cumsum([entry.samples for entry in self.manifest.shards], dtype=np.int64).tolist()]
         self.samples: int = self.first[-1]
