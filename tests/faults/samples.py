@@ -91,10 +91,11 @@ def coded_pages(data: bytes, fields: int) -> int:
     return sum(anatomy.entry(b, f)[3] for b in range(anatomy.blocks) for f in range(fields))
 
 
-def some(folder: Path, count: int = 30, start: int = 0, wide: int = 0, **options: Any) -> Path:
+def some(folder: Path | str, count: int = 30, start: int = 0, wide: int = 0, **options: Any) -> Path:
     """A dataset of `number` and `text` on the disk, ten samples a shard; the text has at least `wide` letters."""
     with recordio.DatasetWriter(folder, **{"shard_samples": 10, **options}) as writer:
         for i in range(start, start + count):
             writer.write({"number": i, "text": f"value {i}".ljust(wide)})
+    folder = Path(folder)
     assert options.get("compression") != "zstd" or coded_pages(next(folder.glob("*.rio")).read_bytes(), 2)
     return folder

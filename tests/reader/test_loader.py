@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from strategies import cells, same_columns, samples, schemas
+from strategies import cells, png, same_columns, samples, schemas
 
-from recordio import DataLoader, DatasetWriter, Schema, SchemaError, ShardDataset
+from recordio import CorruptError, DataLoader, DatasetWriter, DecodeError, Image, Schema, SchemaError, ShardDataset
 
 
 def write_numbers(folder: Path, count: int, **options: Any) -> ShardDataset:
@@ -28,7 +28,9 @@ def write_numbers(folder: Path, count: int, **options: Any) -> ShardDataset:
 @pytest.fixture(params=[None, "zstd"])
 def ds(request: pytest.FixtureRequest, tmp_path: Path) -> ShardDataset:
     """1,000 samples in some fifty blocks and four shards."""
-    return write_numbers(tmp_path / "it", 1000, compression=request.param, block_bytes=512, shard_samples=300)
+    ds = write_numbers(tmp_path / "it", 1000, compression=request.param, block_bytes=512, shard_samples=300)
+    assert bool(ds.store.shard(0).index.pages["codec"].any()) == (request.param is not None)
+    return ds
 
 
 def order(loader: DataLoader) -> list[int]:
@@ -233,3 +235,92 @@ class TestLeavingNothingBehind:
         pairs = list(zip(loader, loader, strict=True))
         assert all((a["number"] == b["number"]).all() for a, b in pairs)
         assert sum(len(a["number"]) for a, _ in pairs) == 1000
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_after_an_error_in_a_map_or_in_a_page(self, ds: ShardDataset, workers: int) -> None:
+        def fail(sample: dict[str, Any]) -> dict[str, Any]:
+            raise ZeroDivisionError(sample["text"])
+
+        order(DataLoader(ds, 10, num_workers=workers))
+        store, before = ds.store, self.left()
+        folder = Path(store.storage.folder)  # type: ignore[attr-defined]
+        for _ in range(5):
+            with pytest.raises(ZeroDivisionError):
+                list(DataLoader(ds.map(fail), 10, num_workers=workers))
+        at = int(store.shard(2).index.page_offsets[1, 0])
+        with (folder / "shard-00002.rio").open("r+b") as file:
+            file.seek(at)
+            file.write(b"\xff\xff")
+        for _ in range(5):
+            damaged = ShardDataset(folder, io="pread")
+            with pytest.raises(CorruptError, match="page checksum mismatch") as caught:
+                list(DataLoader(damaged, 10, True, num_workers=workers, window_bytes=3000))
+            assert (caught.value.place.file, caught.value.place.block) == ("shard-00002.rio", 1)
+            assert (caught.value.place.field, caught.value.place.byte) == ("number", at)
+            del damaged, caught
+        assert self.left() == before
+
+    def test_no_thread_outlives_the_epoch(self, ds: ShardDataset) -> None:
+        for workers in (0, 3):
+            order(DataLoader(ds, 10, True, num_workers=workers))
+            assert [t.name for t in threading.enumerate() if t.name.startswith("recordio")] == []
+
+
+class TestWindows:
+    @pytest.mark.parametrize("window", [1, 700, 5000, 1 << 40])
+    @pytest.mark.parametrize("most", [1, None])
+    def test_any_window_and_any_number_of_open_shards_deliver_the_same_samples(
+        self, ds: ShardDataset, window: int, most: int | None
+    ) -> None:
+        folder = ds.store.storage.folder  # type: ignore[attr-defined]
+        few = ShardDataset(folder, max_open_shards=most, cache_bytes=0)
+        for workers in (0, 2):
+            loader = DataLoader(few, 90, True, window_bytes=window, num_workers=workers, seed=2)
+            found = order(loader)
+            assert sorted(found) == list(range(1000))
+            assert found == order(DataLoader(ds, 7, True, window_bytes=window, seed=2))
+
+    def test_batches_over_many_windows_never_mix_their_memory(self, ds: ShardDataset) -> None:
+        """A batch larger than many windows holds on to parts of all of them while their arenas are used again."""
+        for workers in (0, 1, 3):
+            for size in (130, 999, 5000):
+                loader = DataLoader(ds, size, True, window_bytes=1, num_workers=workers, prefetch_factor=3)
+                for batch in loader:
+                    want = ds.take(batch["number"])
+                    assert batch["text"] == want["text"]
+                    assert (batch["row"] == want["row"]).all()
+
+    def test_a_slow_consumer_keeps_its_batches(self, ds: ShardDataset) -> None:
+        """Batches that wait ahead read from windows that must not be loaded over."""
+        loader = DataLoader(ds, 5, True, window_bytes=600, num_workers=3, prefetch_factor=8)
+        iterator = iter(loader)
+        kept = [next(iterator) for _ in range(3)]
+        kept += list(iterator)
+        assert sorted(n for batch in kept for n in batch["number"].tolist()) == list(range(1000))
+        for batch in kept:
+            assert (batch["row"] == batch["number"][:, None]).all()
+
+    def test_epochs_after_one_another_use_the_same_memory_and_do_not_mix(self, ds: ShardDataset) -> None:
+        loader = DataLoader(ds, 64, True, window_bytes=3000, num_workers=2)
+        first, second = list(loader), list(loader)
+        for batch in (*first, *second):
+            assert (batch["row"] == batch["number"][:, None]).all()
+
+
+def test_an_empty_dataset_has_no_batches(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, Schema({"number": recordio_int()})):
+        pass
+    for workers in (0, 2):
+        loader = DataLoader(ShardDataset(tmp_path), 4, True, num_workers=workers)
+        assert (len(loader), list(loader)) == (0, [])
+
+
+def test_a_picture_that_does_not_decode_is_named_by_the_loader_too(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, {"image": Image()}, shard_samples=2) as writer:
+        for n in range(5):
+            writer.write({"image": png(2, 3)[: -20 if n == 3 else None]})
+    for workers in (0, 2):
+        with pytest.raises(DecodeError) as caught:
+            list(DataLoader(ShardDataset(tmp_path), 3, num_workers=workers))
+        place = caught.value.place
+        assert (place.file, place.block, place.field, place.sample) == ("shard-00001.rio", 0, "image", 3)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PIL
 from torch.utils.data import DataLoader, Subset, random_split
 
-from recordio import DatasetWriter, ShardDataset
+from recordio import DatasetWriter, Image, ShardDataset
 
 
 @pytest.fixture(params=[None, "zstd"])
@@ -46,3 +48,18 @@ def test_splits_and_subsets_of_torch_work(ds: ShardDataset) -> None:
     found = [n for part in parts for batch in DataLoader(part, 50) for n in batch["label"].tolist()]
     assert sorted(found) == list(range(300))
     assert next(iter(DataLoader(Subset(ds, [7, 3]), 2)))["label"].tolist() == [7, 3]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_decoded_pictures_become_tensors_without_a_warning(tmp_path: Path, kind: str) -> None:
+    """PyTorch warns of arrays that cannot be written to."""
+    with DatasetWriter(tmp_path, {"image": Image(), "pixels": Image(shape=(4, 6, 3))}) as writer:
+        for n in range(6):
+            file, pixels = BytesIO(), np.full((4, 6, 3), 10 * n, np.uint8)
+            PIL.fromarray(pixels).save(file, kind, **{"WEBP": {"lossless": True}}.get(kind, {}))
+            writer.write({"image": file.getvalue(), "pixels": pixels})
+    for batch in DataLoader(ShardDataset(tmp_path), 3):
+        assert batch["image"].shape == batch["pixels"].shape == (3, 4, 6, 3)
+        assert (batch["image"] == batch["pixels"]).all()
+    torch.from_numpy(ShardDataset(tmp_path)[0]["image"]).fill_(1)
+    torch.from_numpy(ShardDataset(tmp_path)[0]["pixels"]).fill_(1)

@@ -17,7 +17,7 @@ from recordio.page import check_page, encode_page, least_nbytes, pages, validity
 
 
 def page_of(field: Field, values: list[Any]) -> bytes:
-    return bytes(encode_page(field, [[None if v is None else field.pack(v) for v in values]]))
+    return bytes(encode_page(field, [[None if v is None and field.optional else field.pack(v) for v in values]]))
 
 
 def indices(*numbers: int) -> Any:

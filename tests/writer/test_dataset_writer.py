@@ -30,6 +30,7 @@ from recordio import (
     ShardDataset,
     StorageError,
     Text,
+    codec,
 )
 
 NUMBER = {"number": Scalar("int64")}
@@ -67,6 +68,12 @@ OPTIONS = st.fixed_dictionaries(
         "shard_samples": st.sampled_from([None, None, 1, 3, 10]),
     }
 )
+
+
+@pytest.fixture(autouse=True)
+def tiny_pages_are_coded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The datasets of these tests are small, and so are their pages, which a writer leaves plain otherwise."""
+    monkeypatch.setattr(codec, "_MIN_CODED_NBYTES", 1)
 
 
 # One by one, or in columns
