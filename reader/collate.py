@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy import ma
 
 from recordio.errors import SchemaError
@@ -23,7 +24,47 @@ def collate(samples: Sequence[Any]) -> Columns:
     return {name: _stack([sample[name] for sample in samples]) for name in first}
 
 
+class ColumnBuilder:
+    """A column of n values, put in one after the other: arrays of one dtype and shape go straight to their place."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._array: npt.NDArray[Any] | None = None
+        self._values: list[Any] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, value: Any) -> None:
+        value = _as_array(value)
+        if self._count == 0 and isinstance(value, np.ndarray):
+            self._array = np.empty((self._n, *value.shape), value.dtype)
+        array = self._array
+        if array is not None and not _fits(array, value):
+            self._values, self._array = list(array[: self._count]), None
+        if self._array is not None:
+            self._array[self._count] = value
+        else:
+            self._values.append(value)
+        self._count += 1
+
+    def done(self) -> Any:
+        """An array (n, *shape) when all values were arrays of one shape or numbers of one type, else a list."""
+        return self._array if self._array is not None else _stack(self._values) if self._values else []
+
+
+def _as_array(value: Any) -> Any:
+    """The memory of a tensor of PyTorch as an array; anything else as it is."""
+    return value.detach().cpu().numpy() if type(value).__module__ == "torch" and hasattr(value, "detach") else value
+
+
+def _fits(column: npt.NDArray[Any], value: Any) -> bool:
+    return isinstance(value, np.ndarray) and (value.dtype, value.shape) == (column.dtype, column.shape[1:])
+
+
 def _stack(values: list[Any]) -> Any:
+    values = [_as_array(value) for value in values]
     kinds = {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
     if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic, bool, int, float, complex)):
         return np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)

@@ -8,26 +8,28 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal, Self, overload
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 from numpy import ma
 
-from recordio.arrays import Image
-from recordio.errors import CorruptError, DecodeError, SchemaError
-from recordio.fields import Field
-from recordio.images import decode_image, decode_pil
+from recordio.checksum import digest
+from recordio.errors import CorruptError, SchemaError
 from recordio.page import Indices
-from recordio.reader.collate import collate, concatenate, uncollate, values_of
+from recordio.reader.collate import concatenate
+from recordio.reader.finish import Decode, Finish, Origin
+from recordio.reader.order import key, permutation
 from recordio.reader.shard import Verify
 from recordio.reader.storage import LocalStorage
 from recordio.reader.store import ReadOptions, Store, check_shards, read_manifest, refuse
 from recordio.schema import Columns, Schema
 
-Decode = Literal["numpy", "pil"]
-MapFunction = Callable[[dict[str, Any]], Any]
+if TYPE_CHECKING:
+    from recordio.reader.mixture import ConcatDataset
+
+MapFunction = Callable[..., Any]
 
 _SCAN_SAMPLES = 1 << 16
 _MAX_REPLACED = 10
@@ -75,10 +77,11 @@ class ShardDataset(Sequence[Any]):
         self._path = os.path.abspath(os.fsdecode(path))
         self._options = ReadOptions(names, verify, io, cache_bytes, max_open_shards)
         self._decode: Decode | None = decode
+        self._transforms: tuple[tuple[str, Callable[..., Any]], ...] = ()
         self._maps: tuple[MapFunction, ...] = ()
         self.store = self._open_checked()
         self.numbers: range | Indices = range(self.store.samples)
-        self._finishers = self._make_finishers()
+        self._refinish()
 
     def _open_checked(self) -> Store:
         """The store, every shard having been looked at. A dataset that is replaced meanwhile is opened anew."""
@@ -95,10 +98,9 @@ class ShardDataset(Sequence[Any]):
         manifest, digest = read_manifest(storage, self._path)
         return Store(storage, manifest, self._options, digest)
 
-    def _make_finishers(self) -> dict[str, Callable[[Any], Any]]:
-        """For each image field that is decoded, the function that does it."""
-        found = {name: _finisher(kind, self._decode) for name, kind in self.store.schema.items()}
-        return {name: finish for name, finish in found.items() if finish is not None}
+    def _refinish(self) -> None:
+        self.finish = Finish.of(self.store.schema, self._decode, self._transforms, self._maps)
+        self._is_plain = self.finish.is_plain
 
     @property
     def schema(self) -> Schema:
@@ -126,12 +128,17 @@ class ShardDataset(Sequence[Any]):
         except IndexError:
             raise IndexError(f"sample {index} of a dataset of {len(self)}") from None
         sample = self.store.sample(number if type(number) is int else int(number))
-        return self._finish_sample(sample, int(number)) if self._finishers or self._maps else sample
+        return sample if self._is_plain else self.finish.sample(sample, self._origin(np.array([number])))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
-        numbers = self._resolve(indices)
-        return self.finish_samples(self.store.take(numbers), numbers)
+        numbers = self.resolve(indices)
+        return self.finish.samples(self.store.take(numbers), self._origin(numbers))
+
+    _getitems = __getitems__  # Grain's name for it
+
+    def _origin(self, numbers: Indices) -> Origin:
+        return Origin(self.store, numbers, numbers)
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
@@ -143,16 +150,16 @@ class ShardDataset(Sequence[Any]):
         Fixed-shape fields are arrays (n, *shape), masked arrays if the field is optional; all others are lists of n
         values. Negative indices count from the end. Raises IndexError.
         """
-        numbers = self._resolve(indices)
-        return self.finish(self.store.take(numbers), numbers)
+        numbers = self.resolve(indices)
+        return self.finish.batch(self.store.take(numbers), self._origin(numbers))
 
     def _scan(self) -> Iterator[Columns]:
         """All the samples in order as columns, many at a time, images decoded; at least once."""
         for start in range(0, max(1, len(self)), _SCAN_SAMPLES):
-            numbers = self._resolve(range(start, min(start + _SCAN_SAMPLES, len(self))))
-            yield self.finish_columns(self.store.take(numbers), numbers)
+            numbers = self.resolve(range(start, min(start + _SCAN_SAMPLES, len(self))))
+            yield self.finish.columns(self.store.take(numbers), self._origin(numbers))
 
-    def _resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
+    def resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
         """The store's numbers of this view's indices."""
         asked = np.asarray(indices)
         if asked.ndim != 1 or (asked.dtype.kind not in "iu" and asked.size):
@@ -184,13 +191,13 @@ class ShardDataset(Sequence[Any]):
         out._options = ReadOptions(tuple(names), self._options.verify, self._options.io, self._options.cache_bytes,
                                    self._options.max_open_shards)  # fmt: skip
         out.store = Store(self.store.storage, self.store.manifest, out._options, self.store.manifest_digest)
-        out._maps = ()
-        out._finishers = out._make_finishers()
+        out._transforms, out._maps = (), ()
+        out._refinish()
         return out
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
         """A view of the samples at these indices, in their order; an index may stand several times."""
-        return self._view(self._resolve(indices))
+        return self._view(self.resolve(indices))
 
     def filter(
         self,
@@ -221,64 +228,66 @@ class ShardDataset(Sequence[Any]):
                 mask &= _mask(predicate(columns), n)
             kept.append(start + np.flatnonzero(mask))
             start += n
-        return self._view(self._resolve(np.concatenate(kept)))
+        return self._view(self.resolve(np.concatenate(kept)))
+
+    def transform(self, **functions: Callable[..., Any]) -> Self:
+        """A view in which each of these fields is what its function makes of it.
+
+            ds.transform(image=Compose([RandomResizedCrop(224), RandomHorizontalFlip()]))
+
+        A function takes the value, and `rng`, a numpy.random.Generator, if it has a parameter of that name: in a loader
+        its draws depend on the seed, the epoch and the sample alone. An image comes decoded, but those of
+        `recordio.transforms` decode it themselves. Missing values stay missing. In a batch, arrays of one shape are
+        stacked.
+        """
+        self.schema.select(list(functions))
+        return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:
-        """A view whose samples are what `function` makes of each sample. A batch is collated from its results."""
-        out = self._view(self.numbers)
-        out._maps = (*self._maps, function)
-        return out
+        """A view whose samples are what `function` makes of each sample, a dict. A batch is collated from its results.
+
+        It comes after all transforms, and gets `rng` as they do if it has a parameter of that name.
+        """
+        return self._with(_maps=(*self._maps, function))
+
+    def split(self, fractions: Sequence[float], seed: int = 0) -> list[Self]:
+        """Views that share the samples out at random, in these proportions: `train, test = ds.split([0.9, 0.1])`.
+
+        Every sample is in one of them if the fractions add up to 1; each view keeps the order of the dataset.
+        """
+        ends = np.cumsum([0.0, *fractions])
+        if not len(fractions) or min(fractions) < 0 or ends[-1] > 1 + 1e-9:
+            raise SchemaError(f"fractions {list(fractions)} are not from 0 to 1, with a sum of 1 at most")
+        order = permutation(len(self), key(seed))
+        cuts = np.round(ends * len(self)).astype(np.int64).tolist()
+        return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]
+
+    def __add__(self, other: ShardDataset) -> ConcatDataset:
+        """The samples of both, one dataset after the other."""
+        from recordio.reader.mixture import ConcatDataset
+
+        return ConcatDataset([self, other])
 
     @property
-    def is_plain(self) -> bool:
-        """Whether samples are handed out as they are stored: no image is decoded, no map applied."""
-        return not (self._finishers or self._maps)
-
-    def finish_columns(self, columns: Columns, numbers: Indices) -> Columns:
-        """Columns of the store, of the samples with these numbers, with their images decoded."""
-        for name, finish in self._finishers.items():
-            values = columns[name] = values_of(columns[name])
-            for k, value in enumerate(values):
-                if value is not None:
-                    values[k] = self._finish_value(name, finish, value, int(numbers[k]))
-        return columns
-
-    def _finish_value(self, name: str, finish: Callable[[Any], Any], value: Any, number: int) -> Any:
-        try:
-            return finish(value)
-        except DecodeError as error:
-            raise error.at(**self.store.place(number), field=name)
-
-    def finish(self, columns: Columns, numbers: Indices) -> Columns:
-        """A batch from columns of the store: images decoded, maps applied."""
-        if not self._maps:
-            return self.finish_columns(columns, numbers)
-        return collate(self.finish_samples(columns, numbers)) if len(numbers) else {}
-
-    def finish_samples(self, columns: Columns, numbers: Indices) -> list[Any]:
-        """The samples of such a batch, one by one."""
-        samples: list[Any] = uncollate(self.finish_columns(columns, numbers), len(numbers))
-        for function in self._maps:
-            samples = [function(sample) for sample in samples]
-        return samples
-
-    def _finish_sample(self, sample: Any, number: int) -> Any:
-        for name, finish in self._finishers.items():
-            if sample[name] is not None:
-                sample[name] = self._finish_value(name, finish, sample[name], number)
-        for function in self._maps:
-            sample = function(sample)
-        return sample
+    def fingerprint(self) -> str:
+        """32 hex digits that stand for the samples and their order: the state of a loader names its dataset so."""
+        numbers = self.numbers
+        chosen = str(numbers).encode() if isinstance(numbers, range) else np.ascontiguousarray(numbers).data
+        return digest([self.store.manifest_digest, chosen]).hex()
 
     def _view(self, numbers: range | Indices) -> Self:
+        return self._with(numbers=numbers)
+
+    def _with(self, **changes: Any) -> Self:
         out = object.__new__(type(self))
-        out.__dict__.update(self.__dict__)
-        out.numbers = numbers
+        out.__dict__.update(self.__dict__ | changes)
+        if "numbers" not in changes:
+            out._refinish()
         return out
 
     def __getstate__(self) -> dict[str, Any]:
         """A dataset travels as its path, its options and its view; whoever receives it opens the files anew."""
-        state = {name: value for name, value in self.__dict__.items() if name not in ("store", "_finishers")}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("store", "finish")}
         return state | {"digest": self.store.manifest_digest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -287,24 +296,10 @@ class ShardDataset(Sequence[Any]):
         self.store = self._open()
         if self.store.manifest_digest != digest:
             raise CorruptError("the dataset has changed since it was opened").at(file=self._path)
-        self._finishers = self._make_finishers()
+        self._refinish()
 
     def __repr__(self) -> str:
         return f"ShardDataset({self._path!r}, {len(self)} samples, fields {', '.join(self.schema)})"
-
-
-def _finisher(kind: Field, decode: Decode | None) -> Callable[[Any], Any] | None:
-    if not isinstance(kind, Image) or decode is None:
-        return None
-    if kind.encoded:
-        return partial(decode_pil if decode == "pil" else decode_image, mode=kind.mode)
-    return _pil_from_pixels if decode == "pil" else None
-
-
-def _pil_from_pixels(pixels: npt.NDArray[np.uint8]) -> Any:
-    from PIL import Image as PIL
-
-    return PIL.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
 
 
 def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:

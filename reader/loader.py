@@ -1,317 +1,371 @@
-"""`DataLoader`: a short pipeline of bounded stages: plan, load a window, gather a batch, finish it, hand it over.
-
-The plan is pure (recordio.reader.order). Windows are loaded one ahead by a few threads; batches are finished by the
-workers, or by the caller's thread when there are none. What a batch holds never depends on the number of threads.
-"""
+"""`DataLoader`: the batches of an epoch, in an order that is a pure function, from a position that a state holds."""
 
 from __future__ import annotations
 
+import itertools
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from recordio.errors import CorruptError, SchemaError
+from recordio.checksum import digest
+from recordio.errors import DatasetError, SchemaError
 from recordio.page import Indices
-from recordio.reader.arena import Arena
-from recordio.reader.collate import concatenate
+from recordio.reader.batch import BatchMaker, IndexJob, Made
 from recordio.reader.dataset import ShardDataset
-from recordio.reader.order import Samples, Step
-from recordio.reader.store import Store
-from recordio.reader.window import Window, WindowLoad, Work
-from recordio.schema import Columns
+from recordio.reader.mixture import Combined
+from recordio.reader.order import LANES, OrderOptions, Step, key, order_of
+from recordio.reader.pipeline import READ_THREADS, Arena, Loading, Stream, Windows, Work, jobs, run
+from recordio.reader.plan import Deal, drawn_by_weight, steps
+from recordio.reader.ranks import checked_ranks, found_ranks
+from recordio.reader.sampling import BatchesOf, checked_weights
+from recordio.reader.workers import NoWorkers, ThreadWorkers, Workers
 
-SHUFFLE_WINDOW_BYTES = 64 << 20
-SEQUENTIAL_WINDOW_BYTES = 8 << 20
-READ_THREADS = min(4, os.cpu_count() or 1)
+_STATE_VERSION = 1
+_UNBATCHED = 256  # samples made at a time for batch_size=None
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Where a loader is: `position` samples of the epoch have been delivered, on all ranks together."""
+
+    epoch: int = 0
+    position: int = 0
+    begun: bool = False
+
+
+@dataclass
+class LoaderStats:
+    """What a loader has delivered since it was made. `errors` are the first reasons for skipping samples."""
+
+    batches: int = 0
+    samples: int = 0
+    skipped: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, made: Made) -> None:
+        self.batches += made.batch is not None
+        self.samples += made.samples
+        self.skipped += made.skipped
+        self.errors += made.errors[: 10 - len(self.errors)]
 
 
 @dataclass(frozen=True, slots=True)
 class LoaderOptions:
-    """What a loader does with a dataset; see DataLoader."""
+    """How a loader delivers, beside the order; see DataLoader."""
 
-    batch_size: int
-    shuffle: bool
-    num_workers: int
+    batch_size: int | None
     drop_last: bool
+    even_batches: bool
+    num_workers: int
+    worker_type: Literal["thread", "process"]
     prefetch_factor: int
-    seed: int
-    window_bytes: int | None
+    in_order: bool
+    timeout: float
+    on_error: Literal["raise", "skip"]
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1), ("window_bytes", 1)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
-            raise SchemaError(f"seed is {self.seed!r}: expected a whole number from 0 to 2^64 - 1")
+        for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1)):
+            _check_whole(name, getattr(self, name), least, optional=name == "batch_size")
+        if self.worker_type not in ("thread", "process"):
+            raise SchemaError(f"unknown worker_type {self.worker_type!r}: expected 'thread' or 'process'")
+        if self.on_error not in ("raise", "skip"):
+            raise SchemaError(f"unknown on_error {self.on_error!r}: expected 'raise' or 'skip'")
+        if self.timeout < 0:
+            raise SchemaError(f"timeout is {self.timeout}: expected seconds, or 0 for none")
+
+
+def _check_whole(name: str, value: Any, least: int, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}")
 
 
 class DataLoader:
     """Batches of a dataset, as dicts of columns.
 
     Every `iter()` is the next epoch, from 0, unless `set_epoch` says which. A shuffled epoch is a pure function of the
-    dataset, the seed and the epoch; the number of workers changes nothing but the speed.
+    dataset, the seed, the epoch and the window: neither the workers nor the ranks change what a global batch holds.
 
     Args:
-        dataset: a ShardDataset or a view of one.
-        batch_size: samples a batch; the last batch of an epoch may be smaller.
+        dataset: a ShardDataset or a view of one, a ConcatDataset or a Mixture.
+        batch_size: samples a batch, on this rank; the last batch of an epoch may be smaller. None gives single samples.
         shuffle: mix the samples anew each epoch: blocks over the whole dataset, samples within windows of blocks.
-        num_workers: threads that make batches ahead: gather, decode images, apply maps; with 0 the caller's does it.
+        sampler: gives the indices of the samples instead, for every epoch anew; random access.
+        batch_sampler: gives lists of indices, one a batch.
+        num_workers: how many make batches ahead: gather, decode images, transform; with 0 the caller's thread does it.
+        worker_type: "thread", or "process" for transforms in Python, which threads would do one at a time.
         drop_last: leave out a last batch that is not full.
+        even_batches: repeat the first samples at the end of an epoch, fewer than there are ranks, so that every rank
+            gets equally many. Without it no sample is repeated, and a rank may get one sample, or batch, fewer.
         collate_fn: makes a batch of a list of samples; the columns of the samples if None.
         prefetch_factor: batches made ahead, for each worker.
-        seed: the seed of the shuffling.
-        window_bytes: how much is mixed at a time, in bytes before coding; 64 MiB if None. A window as large as the
-            dataset is a uniform shuffle.
+        in_order: False hands batches over as they are done; such a loader has no state.
+        timeout: seconds to wait for a worker's batch; 0 for ever.
+        worker_init_fn: called with a worker's number when it begins.
+        persistent_workers: keep worker processes from epoch to epoch.
+        multiprocessing_context: how worker processes start: "fork", "forkserver", "spawn", or a context.
+        on_error: "skip" leaves out samples that cannot be read, decoded or transformed; `stats` counts them.
+        seed: the seed of the order and of random transforms.
+        rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
+        ranks: "auto" finds them: from torch.distributed where it runs, else from the launcher's variables.
+        window_bytes: memory for mixing, for all ranks together: 128 MiB if None. Half of it is delivered while the
+            other half is loaded; a dataset that fits in as a whole is shuffled uniformly.
+        window_samples: how many samples are mixed at a time, instead.
+        unit_bytes: permute runs of neighbouring blocks of at least that size: for storage that is slow at random reads.
+        lanes: into how many shares a window is cut: a rank reads only its own if world_size divides it.
+        weights: float64 (len(dataset),): how often a sample is drawn in an epoch, in proportion; see class_weights.
+
+    Attributes:
+        stats: what has been delivered and skipped so far.
     """
 
     def __init__(
         self,
-        dataset: ShardDataset,
-        batch_size: int = 1,
+        dataset: ShardDataset | Combined,
+        batch_size: int | None = 1,
         shuffle: bool = False,
         *,
+        sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[Sequence[int]] | None = None,
         num_workers: int = 0,
+        worker_type: Literal["thread", "process"] = "thread",
         drop_last: bool = False,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
+        even_batches: bool = True,
+        collate_fn: Callable[[Any], Any] | None = None,
         prefetch_factor: int = 2,
+        in_order: bool = True,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], Any] | None = None,
+        persistent_workers: bool = False,
+        multiprocessing_context: Any = None,
+        on_error: Literal["raise", "skip"] = "raise",
         seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        ranks: Literal["auto"] | None = None,
         window_bytes: int | None = None,
+        window_samples: int | None = None,
+        unit_bytes: int = 1,
+        lanes: int = LANES,
+        weights: npt.ArrayLike | None = None,
     ) -> None:
-        if not isinstance(dataset, ShardDataset):
-            raise SchemaError(f"expected a ShardDataset, got {type(dataset).__name__}")
+        if not isinstance(dataset, (ShardDataset, Combined)):
+            raise SchemaError(f"expected a ShardDataset, a ConcatDataset or a Mixture, got {type(dataset).__name__}")
+        for name, value, least in (
+            ("window_bytes", window_bytes, 1),
+            ("window_samples", window_samples, 1),
+            ("unit_bytes", unit_bytes, 1),
+            ("lanes", lanes, 1),
+            ("seed", seed, 0),
+        ):
+            _check_whole(name, value, least, optional=name.startswith("window"))
+        if seed >= 1 << 64:
+            raise SchemaError(f"seed is {seed}: expected a whole number below 2^64")
         self.dataset = dataset
-        self.options = LoaderOptions(batch_size, shuffle, num_workers, drop_last, prefetch_factor, seed, window_bytes)
-        self._collate = collate_fn
-        self._epoch = 0
+        self.options = LoaderOptions(
+            batch_size, drop_last, even_batches, num_workers, worker_type, prefetch_factor, in_order, timeout, on_error
+        )
+        self.order = OrderOptions(shuffle, window_bytes, window_samples, unit_bytes, lanes)
+        self.seed = seed
+        self.rank, self.world_size = _ranks(rank, world_size, ranks)
+        self.stats = LoaderStats()
+        self._weights = _checked_weights(weights, self)
+        self._sampler = _one_sampler(sampler, batch_sampler, self)
+        self._collate_fn, self._worker_init_fn = collate_fn, worker_init_fn
+        self._cursor = Cursor()
 
     def __len__(self) -> int:
-        n, size = len(self.dataset), self.options.batch_size
-        return n // size if self.options.drop_last else -(-n // size)
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next `iter()`."""
-        self._epoch = epoch
+        """Batches of a whole epoch, on this rank."""
+        if self._sampler is not None:
+            return len(self._sampler)
+        return -(-len(self._deal(0)) // (self.options.batch_size or 1))
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, self._epoch = self._epoch, self._epoch + 1
-        return self._batches(self._steps(epoch))
+        """The next epoch, or the rest of one whose state was loaded."""
+        last = self._cursor
+        self._cursor = Cursor(last.epoch + 1) if last.begun else Cursor(last.epoch, last.position)
+        self._cursor.begun = True
+        return self._delivered(self._cursor)
 
-    def _steps(self, epoch: int) -> Iterator[Step]:
-        store, options, numbers = self.dataset.store, self.options, self.dataset.numbers
-        whole = isinstance(numbers, range) and numbers == range(store.samples)
-        chosen = None if whole else np.asarray(numbers, np.int64)
-        samples = Samples(store.block_first, store.block_nbytes, chosen)
-        if options.shuffle:
-            return samples.shuffled(options.window_bytes or SHUFFLE_WINDOW_BYTES, options.seed, epoch)
-        return samples.in_order(options.window_bytes or SEQUENTIAL_WINDOW_BYTES)
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
+        _check_whole("epoch", epoch, 0)
+        if self._cursor.begun or self._cursor.epoch != epoch:
+            self._cursor = Cursor(epoch)
+        set_epoch = getattr(self._sampler, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)
 
-    def _batches(self, steps: Iterator[Step]) -> Iterator[Any]:
-        """Makes batches in order, as many ahead as the workers have room for."""
-        workers = self.options.num_workers
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is, as small JSON: what has been delivered, not what was made ahead. The same on every rank.
+
+        `load_state_dict` of a loader of the same dataset, seed and order continues there, exactly, also with another
+        number of ranks or workers or another batch size.
+        """
+        if not self.options.in_order:
+            raise SchemaError("a loader with in_order=False has no state: a position cannot say what was delivered")
+        cursor = self._cursor
+        ended = self._has_ended(cursor.position) and cursor.position > 0
+        epoch, position = (cursor.epoch + 1, 0) if ended else (cursor.epoch, cursor.position)
+        return {"version": _STATE_VERSION, **self._identity(), "epoch": epoch, "position": position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next `iter()` continues where the state was taken.
+
+        Raises DatasetError for the state of another dataset, SchemaError for one of other options or no state at all.
+        """
+        if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
+            raise SchemaError(f"not the state of a loader of version {_STATE_VERSION}: {str(state)[:80]}")
+        for name, mine in self._identity().items():
+            if state.get(name) != mine:
+                error = DatasetError if name in ("dataset", "samples") else SchemaError
+                raise error(f"the state is of another {name}: {state.get(name)!r}, this loader has {mine!r}")
+        epoch, position = state.get("epoch"), state.get("position")
+        _check_whole("the state's epoch", epoch, 0)
+        _check_whole("the state's position", position, 0)
+        assert isinstance(epoch, int)
+        assert isinstance(position, int)
+        if position > len(self.dataset) and self._sampler is None:
+            raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
+        self._cursor = Cursor(epoch, position)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a state and a loader must have in common."""
+        order = self.order
+        window = {"window_samples": order.window} if order.window_samples else {"window_bytes": order.window}
+        shuffle = {**window, "unit_bytes": order.unit_bytes, "lanes": order.lanes} if order.shuffle else None
+        return {
+            "dataset": self.dataset.fingerprint,
+            "samples": len(self.dataset),
+            "seed": self.seed,
+            "shuffle": shuffle,
+            "weights": None if self._weights is None else digest([self._weights.data]).hex(),
+            "sampler": self._sampler is not None,
+        }
+
+    def _deal(self, start: int) -> Deal:
+        options = self.options
+        size = options.batch_size or 1
+        return Deal.of(self.rank, self.world_size, start, len(self.dataset), size,
+                       drop_last=options.drop_last, even=options.even_batches)  # fmt: skip
+
+    def _has_ended(self, position: int) -> bool:
+        """Whether no rank has a batch left."""
+        if self._sampler is not None:
+            return False
+        least = (self.options.batch_size or 1) * self.world_size if self.options.drop_last else 1
+        return len(self.dataset) - position < least
+
+    def _delivered(self, cursor: Cursor) -> Iterator[Any]:
+        """Hands over what is made, and counts it."""
+        process, unit = os.getpid(), self.world_size if self._sampler is None else 1
+        for made in self._made(cursor.epoch, cursor.position):
+            if os.getpid() != process:
+                raise DatasetError("this iterator belongs to the process that this one was forked from; call iter()")
+            self.stats.add(made)
+            if self.options.batch_size is None and self._sampler is None:
+                for sample in made.batch or ():
+                    cursor.position = min(len(self.dataset), cursor.position + unit)
+                    yield sample
+                continue
+            size = 1 if self._sampler is not None else (made.samples + made.skipped) * unit
+            cursor.position = cursor.position + size
+            if made.batch is not None:
+                yield made.batch
+            del made
+        self._cursor.begun = self._cursor is not cursor and self._cursor.begun
+        cursor.epoch, cursor.position, cursor.begun = cursor.epoch + 1, 0, False
+
+    def _made(self, epoch: int, start: int) -> Iterator[Made]:
+        """What is left of an epoch from a position on."""
+        options, word = self.options, key(self.seed, epoch)
+        sources = self.dataset.datasets if isinstance(self.dataset, Combined) else (self.dataset,)
+        stores = [dataset.store for dataset in sources]
         readers = ThreadPoolExecutor(READ_THREADS, "recordio-read")
-        pool = ThreadPoolExecutor(workers, "recordio-batch") if workers else Inline()
-        windows = Windows(self.dataset.store, steps, readers)
-        room = workers * self.options.prefetch_factor
-        ahead: deque[tuple[Task, list[Part]]] = deque()
+        loading = Loading(readers, options.on_error == "skip")
+        arenas = [[store.arenas.take(), store.arenas.take()] for store in stores]
+        make = BatchMaker(
+            sources if self._sampler is None else (self.dataset,),
+            loading.live,
+            self._collate_fn,
+            unbatched=options.batch_size is None and self._sampler is None,
+            skip=loading.skip,
+        )
+        workers = self._new_workers(make)
         try:
-            for parts in self._plan(windows, pool):
-                ahead.append((pool.submit(self._make, parts), parts))
-                if len(ahead) > room:
-                    yield _delivered(*ahead.popleft())
-            while ahead:
-                yield _delivered(*ahead.popleft())
+            if self._sampler is not None:
+                indices = itertools.islice(self._sampler, start, None)
+                work: Iterator[Work] = ((IndexJob(chosen, word), []) for chosen in indices)
+            else:
+                work = self._jobs(word, start, make, arenas, loading)
+            yield from run(work, workers, options.num_workers * options.prefetch_factor, options.in_order)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            workers.close()
             readers.shutdown(wait=True, cancel_futures=True)
-            windows.close()
+            for store, pair in zip(stores, arenas, strict=True):
+                for arena in pair:
+                    store.arenas.give_back(arena)
 
-    def _plan(self, windows: Windows, pool: ThreadPoolExecutor | Inline) -> Iterator[list[Part]]:
-        """The parts of each batch."""
-        size = self.options.batch_size
-        carried: list[Part] = []
-        for window in windows:
-            begin = 0
-            while begin < len(window):
-                end = min(len(window), begin + size - sum(map(len, carried)))
-                carried.append(Part(window, begin, end))
-                window.users += 1
-                if sum(map(len, carried)) == size:
-                    yield carried
-                    carried = []
-                begin = end
-            if carried:
-                carried[-1].settle(pool)
-        if carried and not self.options.drop_last:
-            yield carried
+    def _jobs(
+        self, word: int, start: int, make: BatchMaker, arenas: Sequence[Sequence[Arena]], loading: Loading
+    ) -> Iterator[Work]:
+        deal = self._deal(start)
+        plans, turns = self._plan(word, deal)
+        streams = [
+            Stream(Windows(source, dataset.store, plan, own, loading), make.take)
+            for source, (dataset, plan, own) in enumerate(zip(make.datasets, plans, arenas, strict=True))
+        ]
+        size = self.options.batch_size or (1 if make.skip else _UNBATCHED)
+        return jobs(streams, turns, len(deal), size)
 
-    def _make(self, parts: Sequence[Part]) -> Any:
-        columns = _join([part.take() for part in parts])
-        if self._collate is None and self.dataset.is_plain:
-            return columns
-        numbers = np.concatenate([part.numbers() for part in parts])
-        if self._collate is None:
-            return self.dataset.finish(columns, numbers)
-        return self._collate(self.dataset.finish_samples(columns, numbers))
+    def _plan(self, word: int, deal: Deal) -> tuple[Sequence[Iterator[Step]], Iterator[Indices] | None]:
+        """The steps of each dataset, and whose turn it is at each place."""
+        if isinstance(self.dataset, Combined):
+            return self.dataset.plan(self.order, word, deal)
+        numbers = self.dataset.numbers
+        if self._weights is not None:
+            numbers = self.dataset.resolve(drawn_by_weight(self._weights, word))
+        return [steps(order_of(self.dataset.store.blocks, numbers, self.order, word), deal)], None
 
-
-def _delivered(task: Task, parts: list[Part]) -> Any:
-    """The batch; its windows have one user less. Nothing here may keep the batch alive."""
-    batch = task.result()
-    for part in parts:
-        part.window.users -= part.task is None
-    return batch
+    def _new_workers(self, make: BatchMaker) -> Workers:
+        options = self.options
+        if not options.num_workers:
+            return NoWorkers(make)
+        return ThreadWorkers(options.num_workers, make, options.timeout, self._worker_init_fn)
 
 
-class Task(Protocol):
-    """Work that was handed to a pool."""
-
-    def result(self) -> Any: ...
-    def done(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A task that was done as it was handed in."""
-
-    value: Any
-
-    def result(self) -> Any:
-        return self.value
-
-    def done(self) -> bool:
-        return True
+def _ranks(rank: int | None, world_size: int | None, ranks: Literal["auto"] | None) -> tuple[int, int]:
+    if ranks not in (None, "auto"):
+        raise SchemaError(f"unknown ranks {ranks!r}: expected 'auto' or None")
+    if ranks == "auto" and rank is None and world_size is None:
+        return found_ranks()
+    if (rank is None) != (world_size is None):
+        raise SchemaError("rank and world_size belong together: give both, or ranks='auto'")
+    return checked_ranks(rank or 0, 1 if world_size is None else world_size)
 
 
-class Inline:
-    """A pool without threads."""
-
-    def submit(self, function: Callable[..., Any], *args: Any) -> Done:
-        return Done(function(*args))
-
-    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
-        pass
+def _checked_weights(weights: npt.ArrayLike | None, loader: DataLoader) -> npt.NDArray[np.float64] | None:
+    if weights is None:
+        return None
+    if not isinstance(loader.dataset, ShardDataset) or not loader.order.shuffle:
+        raise SchemaError("weights need a ShardDataset and shuffle=True")
+    return checked_weights(weights, len(loader.dataset))
 
 
-@dataclass(slots=True, eq=False)
-class LoadingWindow:
-    """A window of the epoch on its way into memory. `users` are the parts of batches that may still read from it."""
-
-    store: Store
-    step: Step
-    arena: Arena
-    task: Task
-    users: int = 0
-    settled: Task | None = None
-
-    def __len__(self) -> int:
-        return len(self.step.slot)
-
-
-class Windows:
-    """The windows of an epoch in order, loaded by a pool, one beyond the one that was given last."""
-
-    def __init__(self, store: Store, steps: Iterator[Step], pool: ThreadPoolExecutor) -> None:
-        self._store, self._steps, self._pool = store, steps, pool
-        self._loading: deque[LoadingWindow] = deque()
-        self._given: list[LoadingWindow] = []
-
-    def __iter__(self) -> Iterator[LoadingWindow]:
-        while True:
-            while len(self._loading) < 2 and (step := next(self._steps, None)):
-                arena = self._free_arena()
-                loading = WindowLoad(self._store, step.blocks)
-                task = (
-                    self._pool.submit(loading.load, arena, self._run)
-                    if loading.has_work
-                    else Done(loading.load(arena, self._run))
-                )
-                self._loading.append(LoadingWindow(self._store, step, arena, task))
-            if not self._loading:
-                return
-            self._given.append(self._loading.popleft())
-            yield self._given[-1]
-
-    def _run(self, work: Iterable[Work]) -> None:
-        """Does the work in this thread, with the help of what other threads of the pool are idle."""
-        source, lock = iter(work), threading.Lock()
-
-        def drain() -> None:
-            while True:
-                with lock:
-                    piece = next(source, None)
-                if piece is None:
-                    return
-                piece()
-
-        helpers = [self._pool.submit(drain) for _ in range(READ_THREADS - 1)]
-        try:
-            drain()
-        finally:
-            for helper in helpers:
-                if not helper.cancel():
-                    helper.result()
-
-    def _free_arena(self) -> Arena:
-        """The arena of a window that has no users any more: what they took is a copy. Else another one."""
-        for window in self._given:
-            if window.users == 0 and (window.settled is None or window.settled.done()):
-                self._given.remove(window)
-                return window.arena
-        return self._store.arenas.take()
-
-    def close(self) -> None:
-        """Gives the arenas back. All who load or read have ended."""
-        for window in (*self._given, *self._loading):
-            self._store.arenas.give_back(window.arena)
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """Some samples of a window, for one batch."""
-
-    window: LoadingWindow
-    begin: int
-    end: int
-    task: Task | None = None
-
-    def __len__(self) -> int:
-        return self.end - self.begin
-
-    def settle(self, pool: ThreadPoolExecutor | Inline) -> None:
-        """Takes the samples now: the batch will be complete only when the next window is there."""
-        if self.task is None:
-            self.task = self.window.settled = pool.submit(self._take)
-            self.window.users -= 1
-
-    def take(self) -> Columns:
-        return self.task.result() if self.task is not None else self._take()
-
-    def _take(self) -> Columns:
-        window: Window = self.window.task.result()
-        try:
-            return window.take(*self._places())
-        except CorruptError as error:
-            raise self.window.store.located(error, self.numbers()) from None
-
-    def numbers(self) -> Indices:
-        """int64 (n,): the numbers of the samples in the dataset."""
-        slot, row = self._places()
-        return self.window.store.block_first[self.window.step.blocks[slot]] + row
-
-    def _places(self) -> tuple[Indices, Indices]:
-        step = self.window.step
-        return step.slot[self.begin : self.end], step.row[self.begin : self.end]
-
-
-def _join(parts: list[Columns]) -> Columns:
-    """The columns of a batch from those of its parts, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: concatenate([part[name] for part in parts]) for name in parts[0]}
+def _one_sampler(sampler: Any, batch_sampler: Any, loader: DataLoader) -> Any:
+    """What gives the indices of each batch, if anything does."""
+    if sampler is None and batch_sampler is None:
+        return None
+    if sampler is not None and batch_sampler is not None:
+        raise SchemaError("give a sampler or a batch_sampler, not both")
+    if loader.order.shuffle or loader._weights is not None or loader.world_size > 1:
+        raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
+    if batch_sampler is not None:
+        return batch_sampler
+    return BatchesOf(sampler, loader.options.batch_size or 1, loader.options.drop_last)

@@ -24,7 +24,7 @@ from recordio.layout import MAX_MANIFEST_NBYTES
 from recordio.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.page import Indices, Pages
 from recordio.reader.arena import ArenaPool
-from recordio.reader.order import PLAN_NBYTES
+from recordio.reader.order import PLAN_NBYTES, Blocks
 from recordio.reader.shard import Shard, Verify, check_footer, grouped, nothing, scatter
 from recordio.reader.storage import File, Storage
 from recordio.schema import Columns
@@ -154,6 +154,13 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
+def _starts(counts: Indices) -> Indices:
+    """int64 (n + 1,): where each run of these many begins, and where the last ends."""
+    out = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=out[1:])
+    return out
+
+
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
@@ -190,22 +197,15 @@ class Store:
         self._lock = threading.Lock()
 
     @cached_property
-    def block_first(self) -> Indices:
-        """int64 (blocks + 1,): the number of each block's first sample; the last is the number of samples."""
-        counts = [entry.block_samples() for entry in self.manifest.shards]
-        return np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
-
-    @cached_property
-    def block_nbytes(self) -> Indices:
-        """int64 (blocks,): about what mixing each block takes: its share of the shard's content, and its plan."""
-        means = [entry.content_nbytes // max(1, entry.samples) + PLAN_NBYTES for entry in self.manifest.shards]
-        shares: Indices = np.repeat(means, [entry.blocks for entry in self.manifest.shards])
-        return np.diff(self.block_first) * shares
-
-    @cached_property
-    def shard_block(self) -> Indices:
-        """int64 (shards + 1,): the number of each shard's first block."""
-        return np.concatenate([[0], np.cumsum([entry.blocks for entry in self.manifest.shards], dtype=np.int64)])
+    def blocks(self) -> Blocks:
+        """All the blocks. A block's weight is its share of its shard's content, and the plan of its samples."""
+        entries = self.manifest.shards
+        runs = np.array([run for entry in entries for run in entry.runs], np.int64).reshape(-1, 2)
+        counts = np.repeat(runs[:, 0], runs[:, 1])
+        blocks = np.array([entry.blocks for entry in entries], np.int64)
+        means = [entry.content_nbytes // max(1, entry.samples) + PLAN_NBYTES for entry in entries]
+        weights = counts * np.repeat(np.array(means, np.int64), blocks)
+        return Blocks(_starts(counts), weights, _starts(blocks))
 
     def shard(self, number: int) -> Shard:
         """The open shard at this place in the manifest."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from recordio.errors import RecordIOError
 from recordio.layout import padded
 from recordio.page import Indices, Pages, pages
-from recordio.reader.arena import Arena
-from recordio.reader.shard import grouped, scatter
+from recordio.reader.order import Mask
+from recordio.reader.shard import Shard, grouped, scatter
 from recordio.reader.store import Store
 from recordio.schema import Columns
 
 _MAX_MAPS = 8  # a field that lies in more shards than this is copied together: gathers from many maps cost more
 
-Work = Callable[[], None]
-Run = Callable[[Iterable[Work]], None]
+Piece = Callable[[], None]
+Memory = mmap.mmap | bytes
+Run = Callable[[Iterable[Piece]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,70 +52,118 @@ class Window:
         return {name: field.take(slot, row) for name, field in self.fields.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class WindowLayout:
+    """Where the pages of a window lie: enough for any process that has the dataset and the memory to read it.
+
+    Attributes:
+        blocks: int64 (b,), the blocks, numbered through the dataset.
+        in_place: bool (fields, b), the pages that stay in the map of their shard.
+        starts: int64 (fields, b), where each other page begins in memory.
+        nbytes: the size of the memory.
+    """
+
+    blocks: Indices
+    in_place: Mask
+    starts: Indices
+    nbytes: int
+
+    def window(self, store: Store, memory: Memory) -> Window:
+        """The window, whose pages have been read into this memory."""
+        at = np.searchsorted(store.blocks.shard, self.blocks, side="right") - 1
+        local = self.blocks - store.blocks.shard[at]
+        samples = store.blocks.first[self.blocks + 1] - store.blocks.first[self.blocks]
+        shards, _, slots = grouped(at)
+        fields = {}
+        for k, (name, kind) in enumerate(store.schema.items()):
+            groups: list[Pages] = []
+            group, page = np.zeros(len(at), np.int64), np.arange(len(at))
+            if not self.in_place[k].all():
+                groups.append(pages(kind, memory, self.starts[k], samples))
+            for number, members in zip(shards, slots, strict=True):
+                here = members[self.in_place[k, members]]
+                mapped = store.shard(number).readers[store.columns[k]].mapped if len(here) else None
+                if mapped is not None:
+                    group[here], page[here] = len(groups), local[here]
+                    groups.append(mapped)
+            fields[name] = WindowField(groups, group, page)
+        return Window(fields)
+
+
 class WindowLoad:
     """Blocks, numbered through the dataset, on their way to become a window.
 
     Plain pages stay in the maps of their shards, unless the shards are many; all other pages are read and decoded
-    into an arena. `has_work` is false when every page is in place and has been checked. Opening a shard raises what
-    `Store.shard` does.
+    into memory of `layout.nbytes`. `has_work` is false when every page is in place and has been checked. Opening a
+    shard raises what `Store.shard` does.
+
+    Args:
+        failed: called with a slot and the error of a page that cannot be read, which is raised if there is none.
     """
 
-    def __init__(self, store: Store, blocks: Indices) -> None:
+    def __init__(
+        self, store: Store, blocks: Indices, failed: Callable[[int, RecordIOError], None] | None = None
+    ) -> None:
         self._store = store
-        self._at = np.searchsorted(store.shard_block, blocks, side="right") - 1
-        self._local = blocks - store.shard_block[self._at]
-        self._shards, _, self._slots = grouped(self._at)
+        self._failed = failed
+        at = np.searchsorted(store.blocks.shard, blocks, side="right") - 1
+        self._local = blocks - store.blocks.shard[at]
+        self._shards, _, self._slots = grouped(at)
         # Sizes first, shard by shard: one may be closed and opened again before its pages are read.
         shape = len(store.columns), len(blocks)
-        self._nbytes, self._samples = np.zeros(shape, np.int64), np.zeros(len(blocks), np.int64)
+        self._nbytes = np.zeros(shape, np.int64)
         self._in_place, self._ready = np.zeros(shape, bool), np.zeros(shape, bool)
         for number, slots in zip(self._shards, self._slots, strict=True):
             self._survey(number, slots)
+        extents = np.where(self._in_place, 0, padded(self._nbytes))
+        ends = np.cumsum(extents.ravel()).reshape(extents.shape)
+        self.layout = WindowLayout(blocks, self._in_place, ends - extents, int(ends[-1, -1]))
         self.has_work = not self._ready.all()
 
     def _survey(self, number: int, slots: Indices) -> None:
-        shard, local = self._store.shard(number), self._local[slots]
-        self._samples[slots] = shard.index.samples[local]
+        try:
+            shard = self._store.shard(number)
+        except RecordIOError as error:
+            if self._failed is None:
+                raise
+            self._ready[:, slots] = True
+            for slot in slots.tolist():
+                self._failed(slot, error)
+            return
+        local = self._local[slots]
         self._nbytes[:, slots] = shard.index.pages["nbytes"][local][:, self._store.columns].T
         if len(self._shards) <= _MAX_MAPS:
             for k, (column, reader) in enumerate(shard.readers.items()):
                 self._in_place[k, slots] = reader.in_place[local]
                 self._ready[k, slots] = reader.in_place[local] & shard.is_checked(column, local)
 
-    def load(self, arena: Arena, run: Run) -> Window:
-        """The window; the arena must not be used again while the window is.
+    def load(self, memory: Memory, run: Run) -> Window:
+        """The window; the memory must not be used for anything else while the window is.
 
         `run` does the pieces of work, in any order, in any threads. Raises CorruptError, StorageError.
         """
-        extents = np.where(self._in_place, 0, padded(self._nbytes))
-        ends = np.cumsum(extents.ravel()).reshape(extents.shape)
-        starts = ends - extents
-        memory = arena.reserve(int(ends[-1, -1]))
         if self.has_work:
-            run(self._work(memoryview(memory), starts))
-        return Window({name: self._field(k, name, memory, starts[k]) for k, name in enumerate(self._store.schema)})
+            run(self._work(memoryview(memory)))
+        return self.layout.window(self._store, memory)
 
-    def _work(self, room: memoryview, starts: Indices) -> Iterator[Work]:
+    def _work(self, room: memoryview) -> Iterator[Piece]:
         for number, slots in zip(self._shards, self._slots, strict=True):
+            if self._ready[:, slots].all():
+                continue
             shard = self._store.shard(number)
             for k, column in enumerate(self._store.columns):
                 for slot in slots[~self._ready[k, slots]].tolist():
-                    if self._in_place[k, slot]:
-                        yield lambda c=column, b=self._local[slot : slot + 1], s=shard: s.touch(c, b)  # type: ignore[misc]
-                    else:
-                        start, block = int(starts[k, slot]), int(self._local[slot])
-                        target = room[start : start + int(self._nbytes[k, slot])]
-                        yield lambda c=column, b=block, t=target, s=shard: s.content_into(b, c, t)  # type: ignore[misc]
+                    start, block = int(self.layout.starts[k, slot]), int(self._local[slot])
+                    target = None if self._in_place[k, slot] else room[start : start + int(self._nbytes[k, slot])]
+                    yield partial(self._read, shard, slot, block, column, target)
 
-    def _field(self, k: int, name: str, memory: mmap.mmap, starts: Indices) -> WindowField:
-        groups: list[Pages] = []
-        group, page = np.zeros(len(self._at), np.int64), np.arange(len(self._at))
-        if not self._in_place[k].all():
-            groups.append(pages(self._store.schema[name], memory, starts, self._samples))
-        for number, slots in zip(self._shards, self._slots, strict=True):
-            here = slots[self._in_place[k, slots]]
-            mapped = self._store.shard(number).readers[self._store.columns[k]].mapped if len(here) else None
-            if mapped is not None:
-                group[here], page[here] = len(groups), self._local[here]
-                groups.append(mapped)
-        return WindowField(groups, group, page)
+    def _read(self, shard: Shard, slot: int, block: int, column: int, target: memoryview | None) -> None:
+        try:
+            if target is None:
+                shard.touch(column, np.array([block]))
+            else:
+                shard.content_into(block, column, target)
+        except RecordIOError as error:
+            if self._failed is None:
+                raise
+            self._failed(slot, error)

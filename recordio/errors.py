@@ -8,6 +8,7 @@
     +-- SourceError             an input of a conversion cannot be read
     +-- DecodeError             an image's bytes cannot be decoded
     +-- StorageError            the operating system refused a read or a write
+    +-- WorkerError             a worker of a loader has failed, died or taken too long
     +-- MissingPackageError     an optional package is not installed
 
 A message says the fault, then the place. The place is added once, by the code that knows it, with `at()`:
@@ -91,6 +92,10 @@ class DecodeError(RecordIOError):
 
 class StorageError(RecordIOError, OSError):
     """The operating system refused a read or a write; the cause is chained."""
+
+
+class WorkerError(RecordIOError, RuntimeError):
+    """A worker of a loader has failed, died or taken too long; the message says which and why."""
 
 
 class MissingPackageError(RecordIOError, ImportError):

@@ -1,0 +1,246 @@
+"""The loader's pipeline, bounded at every stage: plan, load windows, make batches, hand them over.
+
+Windows are loaded one ahead by a few threads. Batches are made ahead by the workers, threads or processes, or by the
+caller's thread when there are none. What a batch holds never depends on who makes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from recordio.errors import RecordIOError
+from recordio.page import Indices
+from recordio.reader.batch import IndexJob, Job, LoadedWindow, Made, Part
+from recordio.reader.order import Step
+from recordio.reader.store import Store
+from recordio.reader.window import Memory, Piece, Window, WindowLayout, WindowLoad
+from recordio.reader.workers import Done, Task, Workers, at_once
+from recordio.schema import Columns
+
+Work = tuple[Job | IndexJob, list["LoadingWindow"]]  # a batch, and the windows that it needs
+READ_THREADS = min(4, os.cpu_count() or 1)
+
+
+class Arena(Protocol):
+    """Memory for one window after another."""
+
+    def reserve(self, nbytes: int) -> Memory: ...
+
+
+@dataclass(slots=True, eq=False)
+class LoadingWindow:
+    """A window on its way into memory, or there. It is free when nobody holds it and all
+    `tasks` that read from it are done."""
+
+    number: int
+    source: int
+    step: Step
+    arena: Arena | None
+    layout: WindowLayout
+    failed: dict[int, RecordIOError]
+    task: Future[Window] | Done
+    tasks: list[Task] = field(default_factory=list)
+    holders: int = 1  # the stream that delivers it, and each part that has not been handed to the workers yet
+
+    @property
+    def is_free(self) -> bool:
+        self.tasks = [task for task in self.tasks if not task.done()]
+        return not self.holders and not self.tasks
+
+    def take(self, slot: Indices, row: Indices) -> Columns:
+        """As Window.take, when the window has been loaded."""
+        return LoadedWindow(self.task.result(), self.failed).take(slot, row)
+
+    def part(self, begin: int, end: int) -> Part:
+        step, cut = self.step, slice(begin, end)
+        slot = step.slot[cut]
+        return Part(self.source, self.number, step.blocks[slot], slot, step.row[cut], step.index[cut], step.word)
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What the windows of all datasets of a loader have in common.
+
+    Attributes:
+        readers: the threads that load.
+        live: every window that is in memory, by number.
+        numbers: gives each window its number.
+        skip: keep the error of a page instead of raising it.
+    """
+
+    readers: ThreadPoolExecutor
+    skip: bool
+    live: dict[int, LoadingWindow] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+
+class Windows:
+    """The windows of one dataset in order, each being loaded while the one before is delivered.
+
+    There is memory for two of them. While both are still read from, the next one has to wait.
+    """
+
+    def __init__(
+        self, source: int, store: Store, steps: Iterator[Step], arenas: Sequence[Arena], loading: Loading
+    ) -> None:
+        self._source, self._store, self._steps = source, store, steps
+        self._arenas, self._loading = list(arenas), loading
+        self._planned: tuple[Step, WindowLoad, dict[int, RecordIOError]] | None = None
+        self._ahead: LoadingWindow | None = None
+        self._ended = False
+        self.in_use: deque[LoadingWindow] = deque()
+
+    def start(self) -> bool:
+        """Begins to load the next window, unless there is none. False when it has to wait for memory."""
+        if self._ahead is not None or self._ended:
+            return True
+        if self._planned is None:
+            step = next(self._steps, None)
+            self._ended = step is None
+            if step is None:
+                return True
+            failed: dict[int, RecordIOError] = {}
+            note = failed.__setitem__ if self._loading.skip else None
+            self._planned = step, WindowLoad(self._store, step.blocks, note), failed
+        self._release()
+        if self._planned[1].layout.nbytes and not self._arenas:
+            return False
+        self._ahead, self._planned = self._load(*self._planned), None
+        return True
+
+    def next(self) -> LoadingWindow | None:
+        """The next window, after `start`; None at the end."""
+        window, self._ahead = self._ahead, None
+        if window is not None:
+            self.in_use.append(window)
+        return window
+
+    def wait(self) -> None:
+        """Until nobody reads from the windows that were given."""
+        for window in self.in_use:
+            for task in window.tasks:
+                task.wait()
+
+    def _release(self) -> None:
+        """Memory that nobody reads from any more can be used again: what was taken is a copy."""
+        while self.in_use and self.in_use[0].is_free:
+            window = self.in_use.popleft()
+            del self._loading.live[window.number]
+            if window.arena is not None:
+                self._arenas.append(window.arena)
+
+    def _load(self, step: Step, load: WindowLoad, failed: dict[int, RecordIOError]) -> LoadingWindow:
+        arena = self._arenas.pop() if load.layout.nbytes else None
+        memory = arena.reserve(load.layout.nbytes) if arena else b""
+        start = self._loading.readers.submit if load.has_work else at_once
+        task = start(load.load, memory, self._run)
+        number = next(self._loading.numbers)
+        window = LoadingWindow(number, self._source, step, arena, load.layout, failed, task)
+        self._loading.live[number] = window
+        return window
+
+    def _run(self, work: Iterable[Piece]) -> None:
+        """Does the work in this thread, with the help of what other threads of the pool are idle."""
+        source, lock = iter(work), threading.Lock()
+
+        def drain() -> None:
+            while True:
+                with lock:
+                    piece = next(source, None)
+                if piece is None:
+                    return
+                piece()
+
+        helpers = [self._loading.readers.submit(drain) for _ in range(READ_THREADS - 1)]
+        try:
+            drain()
+        finally:
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
+
+
+class Stream:
+    """The samples of one dataset, in order, as parts of batches."""
+
+    def __init__(self, windows: Windows, take: Callable[[Part], Columns]) -> None:
+        self._windows, self._take_now = windows, take
+        self._window: LoadingWindow | None = None
+        self._at = 0
+
+    def take(self, n: int) -> list[tuple[Part, LoadingWindow]]:
+        """The next n samples, and where they are."""
+        taken: list[tuple[Part, LoadingWindow]] = []
+        while n:
+            if self._window is None or self._at == len(self._window.step):
+                self._advance(taken)
+            assert self._window is not None
+            end = min(len(self._window.step), self._at + n)
+            taken.append((self._window.part(self._at, end), self._window))
+            self._window.holders += 1
+            n, self._at = n - (end - self._at), end
+            if end == len(self._window.step):
+                self._window.holders -= 1
+        self._windows.start()
+        return taken
+
+    def _advance(self, taken: list[tuple[Part, LoadingWindow]]) -> None:
+        """On to the next window. If that has to wait for memory, what this batch has so far is taken at once."""
+        while not self._windows.start():
+            for k, (part, window) in enumerate(taken):
+                if part.columns is None:
+                    taken[k] = replace(part, columns=self._take_now(part)), window
+                    window.holders -= 1
+            self._windows.wait()
+        self._window, self._at = self._windows.next(), 0
+        self._windows.start()
+
+
+def jobs(streams: Sequence[Stream], sources: Iterator[Indices] | None, samples: int, batch_size: int) -> Iterator[Work]:
+    """The batches of an epoch."""
+    waiting = np.zeros(0, np.int64)
+    for begin in range(0, samples, batch_size):
+        n = min(batch_size, samples - begin)
+        turns = None
+        if sources is None:
+            taken = streams[0].take(n)
+        else:
+            while len(waiting) < n:
+                waiting = np.concatenate([waiting, next(sources)])
+            turns, waiting = waiting[:n], waiting[n:]
+            counts = np.bincount(turns, minlength=len(streams)).tolist()
+            taken = [one for stream, count in zip(streams, counts, strict=True) for one in stream.take(count)]
+        yield Job([part for part, _ in taken], turns), [window for part, window in taken if part.columns is None]
+
+
+def run(work: Iterable[Work], workers: Workers, room: int, in_order: bool) -> Iterator[Made]:
+    """The batches, as many ahead of the one that is given as there is room for."""
+    ahead: deque[Task] = deque()
+    for job, windows in work:
+        task = workers.submit(job, windows)
+        for window in windows:
+            window.holders -= 1
+            if not task.done():
+                window.tasks.append(task)
+        ahead.append(task)
+        if len(ahead) > room:
+            yield _next(ahead, in_order).result()
+    while ahead:
+        yield _next(ahead, in_order).result()
+
+
+def _next(ahead: deque[Task], in_order: bool) -> Task:
+    """The oldest task, or the oldest of those that are done."""
+    at = 0 if in_order else next((k for k, task in enumerate(ahead) if task.done()), 0)
+    task = ahead[at]
+    del ahead[at]
+    return task

@@ -1,0 +1,112 @@
+"""Who makes batches: the caller's own thread, a pool of threads, or a pool of processes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from recordio.errors import WorkerError
+from recordio.reader.batch import BatchMaker, IndexJob, Job, Made
+
+if TYPE_CHECKING:
+    from recordio.reader.pipeline import LoadingWindow
+
+
+class Task(Protocol):
+    """Work that was handed to a pool. `result` is called once: the task keeps nothing of it."""
+
+    def result(self) -> Any: ...
+    def done(self) -> bool: ...
+    def wait(self) -> None: ...
+
+
+class Workers(Protocol):
+    """Who makes batches."""
+
+    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
+        """The batch of a job, to be made of these windows."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task that was done as it was handed in."""
+
+    value: Any
+
+    def result(self) -> Any:
+        return self.value
+
+    def done(self) -> bool:
+        return True
+
+    def wait(self) -> None: ...
+
+
+def at_once(function: Callable[..., Any], *args: Any) -> Done:
+    """What a pool would do in a thread, done here."""
+    return Done(function(*args))
+
+
+class Pending:
+    """A task that a thread does. Raises WorkerError when it takes longer than `timeout` seconds, if that is not 0."""
+
+    def __init__(self, future: Future[Any], timeout: float) -> None:
+        self._future: Future[Any] | None = future
+        self._timeout = timeout
+
+    def result(self) -> Any:
+        assert self._future is not None
+        try:
+            result = self._future.result(self._timeout or None)
+        except TimeoutError:
+            if self._future.done():  # the function's own
+                raise
+            raise WorkerError(f"no batch within timeout={self._timeout:g} seconds") from None
+        self._future = None
+        return result
+
+    def done(self) -> bool:
+        return self._future is None or self._future.done()
+
+    def wait(self) -> None:
+        if self._future is not None:
+            wait([self._future])
+
+
+class NoWorkers:
+    """The caller's own thread."""
+
+    def __init__(self, make: BatchMaker) -> None:
+        self._make = make
+
+    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
+        return Done(self._make(job))
+
+    def close(self) -> None: ...
+
+
+class ThreadWorkers:
+    """A pool of threads."""
+
+    def __init__(self, count: int, make: BatchMaker, timeout: float, init: Callable[[int], Any] | None) -> None:
+        self._pool = ThreadPoolExecutor(count, "recordio-batch")
+        self._make, self._timeout, self._init = make, timeout, init
+        self._numbers, self._local = itertools.count(), threading.local()
+
+    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
+        return Pending(self._pool.submit(self._run, job), self._timeout)
+
+    def _run(self, job: Job | IndexJob) -> Made:
+        if self._init is not None and not hasattr(self._local, "number"):
+            self._local.number = next(self._numbers)
+            self._init(self._local.number)
+        return self._make(job)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
