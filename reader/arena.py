@@ -7,7 +7,7 @@ import mmap
 from recordio.errors import StorageError
 
 _HUGE = 2 << 20
-_KEPT = 3  # what one loader needs: a window being used, one being loaded, one whose last batches wait
+_KEPT = 2  # what one loader needs: a window being delivered, and one being loaded
 
 
 class Arena:

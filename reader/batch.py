@@ -6,7 +6,7 @@ A job says what a batch is made of. Whoever gets it, a thread or another process
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from recordio.page import Indices
 from recordio.reader.collate import collate, concatenate, values_of
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.finish import Origin
+from recordio.reader.order import Step
 from recordio.reader.shard import scatter
 from recordio.reader.window import Window
 from recordio.schema import Columns
@@ -45,43 +46,45 @@ class LoadedWindow:
         return self.window.take(slot, row)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as are Job and Made: that would cost more than all the rest of a small batch
 class Part:
-    """Some samples of one window, for one batch; arrays int64 (n,).
+    """Samples begin to end - 1 of a step of the order, for one batch.
 
     Attributes:
         source: the number of the dataset among those of the loader.
-        window: the number of the window among all that are loaded.
-        blocks, slot: each sample's block, in the dataset and in the window.
-        row: its place in the block.
-        index: its place in the view.
-        word: the key of the epoch.
+        window: the number of the step's window among all that are loaded.
         columns: the samples, when they have been taken already.
     """
 
     source: int
     window: int
-    blocks: Indices
-    slot: Indices
-    row: Indices
-    index: Indices
-    word: int
+    step: Step
+    begin: int
+    end: int
     columns: Columns | None = None
 
     def __len__(self) -> int:
-        return len(self.row)
+        return self.end - self.begin
 
-    def only(self, rows: Indices) -> Part:
+    def cut(self, rows: Indices | slice) -> Part:
+        """Some of the samples, by themselves."""
         columns = self.columns and {name: _rows(column, rows) for name, column in self.columns.items()}
-        cut = {name: getattr(self, name)[rows] for name in ("blocks", "slot", "row", "index")}
-        return replace(self, columns=columns, **cut)
+        step = self.step.cut(slice(self.begin, self.end)).cut(rows)
+        return Part(self.source, self.window, step, 0, len(step), columns)
+
+    @property
+    def places(self) -> tuple[Indices, Indices]:
+        """int64 (n,) both: the slot and the row of each sample in the window."""
+        return self.step.slot[self.begin : self.end], self.step.row[self.begin : self.end]
 
 
-def _rows(column: Any, rows: Indices) -> Any:
-    return column[rows] if isinstance(column, np.ndarray) else [column[k] for k in rows.tolist()]
+def _rows(column: Any, rows: Indices | slice) -> Any:
+    if isinstance(column, np.ndarray) or isinstance(rows, slice):
+        return column[rows]
+    return [column[k] for k in rows.tolist()]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """A batch of the samples of parts, source after source. `sources` says which one each place of the batch takes."""
 
@@ -101,7 +104,7 @@ class Job:
         mask = np.zeros(len(self), bool)
         mask[kept] = True
         parts = np.split(mask[self.places], np.cumsum([len(part) for part in self.parts])[:-1])
-        cut = [part.only(np.flatnonzero(rows)) for part, rows in zip(self.parts, parts, strict=True) if rows.any()]
+        cut = [part.cut(np.flatnonzero(rows)) for part, rows in zip(self.parts, parts, strict=True) if rows.any()]
         return Job(cut, None if self.sources is None else self.sources[mask])
 
 
@@ -119,14 +122,14 @@ class IndexJob:
         return replace(self, indices=[self.indices[k] for k in kept])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Made:
     """A batch of `samples`, None when nothing is left of it; how many were skipped, and some of the reasons."""
 
     batch: Any
     samples: int
     skipped: int = 0
-    errors: list[str] = field(default_factory=list)
+    errors: Sequence[str] = ()
 
 
 @dataclass
@@ -170,8 +173,15 @@ class BatchMaker:
         return Made(batch, len(good), len(errors), [_described(one) for one in errors[:_MAX_ERRORS]])
 
     def _made(self, job: Job | IndexJob) -> Any:
-        found = list(self._indexed(job) if isinstance(job, IndexJob) else self._gathered(job))
-        places = None if isinstance(job, IndexJob) or job.sources is None else job.places
+        if isinstance(job, IndexJob):
+            return self._finished(list(self._indexed(job)), None)
+        plain = self.collate_fn is None and not self.unbatched and job.sources is None
+        if plain and self.datasets[job.parts[0].source].finish.is_plain:
+            return self._columns(job.parts)
+        return self._finished(list(self._gathered(job)), None if job.sources is None else job.places)
+
+    def _finished(self, found: Sequence[tuple[ShardDataset, Columns, Origin]], places: Indices | None) -> Any:
+        """The batch of the samples of each dataset; the k-th of all of them belongs at places[k]."""
         if self.collate_fn is None and not self.unbatched and not any(dataset.finish.maps for dataset, *_ in found):
             parts = [dataset.finish.columns(columns, origin) for dataset, columns, origin in found]
             return parts[0] if places is None else {name: _mixed([p[name] for p in parts], places) for name in parts[0]}
@@ -190,24 +200,32 @@ class BatchMaker:
 
     def _gathered(self, job: Job) -> Iterator[tuple[ShardDataset, Columns, Origin]]:
         """The samples of each dataset, one dataset after the other."""
-        for (source, word), group in groupby(job.parts, key=lambda part: (part.source, part.word)):
-            dataset: ShardDataset = self.datasets[source]
-            parts = list(group)
-            taken = [self.take(part) for part in parts]
-            columns = taken[0] if len(taken) == 1 else {n: concatenate([t[n] for t in taken]) for n in taken[0]}
-            first = dataset.store.blocks.first
-            numbers = _joined([first[part.blocks] + part.row for part in parts])
-            yield dataset, columns, Origin(dataset.store, numbers, _joined([p.index for p in parts]), word)
+        for (source, word), group in groupby(job.parts, key=lambda part: (part.source, part.step.word)):
+            dataset, parts = self.datasets[source], list(group)
+            index = _joined([part.step.index[part.begin : part.end] for part in parts])
+            origin = Origin(dataset.store, _joined([self._numbers(part) for part in parts]), index, word)
+            yield dataset, self._columns(parts), origin
+
+    def _columns(self, parts: Sequence[Part]) -> Columns:
+        if len(parts) == 1:
+            return self.take(parts[0])
+        taken = [self.take(part) for part in parts]
+        return {name: concatenate([columns[name] for columns in taken]) for name in taken[0]}
 
     def take(self, part: Part) -> Columns:
         """The samples of a part, as they are stored. Raises CorruptError, which names the first that is damaged."""
         if part.columns is not None:
             return part.columns
-        store = self.datasets[part.source].store
         try:
-            return self.windows[part.window].take(part.slot, part.row)
+            return self.windows[part.window].take(*part.places)
         except CorruptError as error:
-            raise store.located(error, store.blocks.first[part.blocks] + part.row) from None
+            raise self.datasets[part.source].store.located(error, self._numbers(part)) from None
+
+    def _numbers(self, part: Part) -> Indices:
+        """int64 (n,): the numbers of the samples in their dataset."""
+        slot, row = part.places
+        numbers: Indices = self.datasets[part.source].store.blocks.first[part.step.blocks[slot]] + row
+        return numbers
 
 
 def _joined(parts: Sequence[Indices]) -> Indices:

@@ -51,7 +51,8 @@ class LoaderStats:
         self.batches += made.batch is not None
         self.samples += made.samples
         self.skipped += made.skipped
-        self.errors += made.errors[: 10 - len(self.errors)]
+        if made.errors:
+            self.errors += made.errors[: 10 - len(self.errors)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,6 @@ class LoaderOptions:
     drop_last: bool
     even_batches: bool
     num_workers: int
-    worker_type: Literal["thread", "process"]
     prefetch_factor: int
     in_order: bool
     timeout: float
@@ -71,8 +71,6 @@ class LoaderOptions:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1)):
             _check_whole(name, getattr(self, name), least, optional=name == "batch_size")
-        if self.worker_type not in ("thread", "process"):
-            raise SchemaError(f"unknown worker_type {self.worker_type!r}: expected 'thread' or 'process'")
         if self.on_error not in ("raise", "skip"):
             raise SchemaError(f"unknown on_error {self.on_error!r}: expected 'raise' or 'skip'")
         if self.timeout < 0:
@@ -98,8 +96,7 @@ class DataLoader:
         shuffle: mix the samples anew each epoch: blocks over the whole dataset, samples within windows of blocks.
         sampler: gives the indices of the samples instead, for every epoch anew; random access.
         batch_sampler: gives lists of indices, one a batch.
-        num_workers: how many make batches ahead: gather, decode images, transform; with 0 the caller's thread does it.
-        worker_type: "thread", or "process" for transforms in Python, which threads would do one at a time.
+        num_workers: threads that make batches ahead: gather, decode images, transform; with 0 the caller's does it.
         drop_last: leave out a last batch that is not full.
         even_batches: repeat the first samples at the end of an epoch, fewer than there are ranks, so that every rank
             gets equally many. Without it no sample is repeated, and a rank may get one sample, or batch, fewer.
@@ -108,8 +105,6 @@ class DataLoader:
         in_order: False hands batches over as they are done; such a loader has no state.
         timeout: seconds to wait for a worker's batch; 0 for ever.
         worker_init_fn: called with a worker's number when it begins.
-        persistent_workers: keep worker processes from epoch to epoch.
-        multiprocessing_context: how worker processes start: "fork", "forkserver", "spawn", or a context.
         on_error: "skip" leaves out samples that cannot be read, decoded or transformed; `stats` counts them.
         seed: the seed of the order and of random transforms.
         rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
@@ -134,7 +129,6 @@ class DataLoader:
         sampler: Iterable[int] | None = None,
         batch_sampler: Iterable[Sequence[int]] | None = None,
         num_workers: int = 0,
-        worker_type: Literal["thread", "process"] = "thread",
         drop_last: bool = False,
         even_batches: bool = True,
         collate_fn: Callable[[Any], Any] | None = None,
@@ -142,8 +136,6 @@ class DataLoader:
         in_order: bool = True,
         timeout: float = 0,
         worker_init_fn: Callable[[int], Any] | None = None,
-        persistent_workers: bool = False,
-        multiprocessing_context: Any = None,
         on_error: Literal["raise", "skip"] = "raise",
         seed: int = 0,
         rank: int | None = None,
@@ -169,7 +161,7 @@ class DataLoader:
             raise SchemaError(f"seed is {seed}: expected a whole number below 2^64")
         self.dataset = dataset
         self.options = LoaderOptions(
-            batch_size, drop_last, even_batches, num_workers, worker_type, prefetch_factor, in_order, timeout, on_error
+            batch_size, drop_last, even_batches, num_workers, prefetch_factor, in_order, timeout, on_error
         )
         self.order = OrderOptions(shuffle, window_bytes, window_samples, unit_bytes, lanes)
         self.seed = seed
@@ -264,27 +256,30 @@ class DataLoader:
 
     def _delivered(self, cursor: Cursor) -> Iterator[Any]:
         """Hands over what is made, and counts it."""
-        process, unit = os.getpid(), self.world_size if self._sampler is None else 1
-        for made in self._made(cursor.epoch, cursor.position):
-            if os.getpid() != process:
-                raise DatasetError("this iterator belongs to the process that this one was forked from; call iter()")
+        process, unit, total = os.getpid(), self.world_size, len(self.dataset)
+        batches = self._made(cursor.epoch, cursor.position)
+        while (made := next(batches, None)) is not None:
             self.stats.add(made)
             if self.options.batch_size is None and self._sampler is None:
+                cursor.position += made.skipped * unit
                 for sample in made.batch or ():
-                    cursor.position = min(len(self.dataset), cursor.position + unit)
+                    cursor.position = min(total, cursor.position + unit)
                     yield sample
+                    _check_process(process)
                 continue
-            size = 1 if self._sampler is not None else (made.samples + made.skipped) * unit
-            cursor.position = cursor.position + size
+            if self._sampler is not None:
+                cursor.position += 1  # of a sampler's batches only their number is known
+            else:
+                cursor.position = min(total, cursor.position + (made.samples + made.skipped) * unit)
             if made.batch is not None:
                 yield made.batch
+                _check_process(process)
             del made
-        self._cursor.begun = self._cursor is not cursor and self._cursor.begun
         cursor.epoch, cursor.position, cursor.begun = cursor.epoch + 1, 0, False
 
     def _made(self, epoch: int, start: int) -> Iterator[Made]:
         """What is left of an epoch from a position on."""
-        options, word = self.options, key(self.seed, epoch)
+        options, word, process = self.options, key(self.seed, epoch), os.getpid()
         sources = self.dataset.datasets if isinstance(self.dataset, Combined) else (self.dataset,)
         stores = [dataset.store for dataset in sources]
         readers = ThreadPoolExecutor(READ_THREADS, "recordio-read")
@@ -306,11 +301,12 @@ class DataLoader:
                 work = self._jobs(word, start, make, arenas, loading)
             yield from run(work, workers, options.num_workers * options.prefetch_factor, options.in_order)
         finally:
-            workers.close()
-            readers.shutdown(wait=True, cancel_futures=True)
-            for store, pair in zip(stores, arenas, strict=True):
-                for arena in pair:
-                    store.arenas.give_back(arena)
+            if os.getpid() == process:  # a forked child has none of the threads, and may not touch what they use
+                workers.close()
+                readers.shutdown(wait=True, cancel_futures=True)
+                for store, pair in zip(stores, arenas, strict=True):
+                    for arena in pair:
+                        store.arenas.give_back(arena)
 
     def _jobs(
         self, word: int, start: int, make: BatchMaker, arenas: Sequence[Sequence[Arena]], loading: Loading
@@ -338,6 +334,11 @@ class DataLoader:
         if not options.num_workers:
             return NoWorkers(make)
         return ThreadWorkers(options.num_workers, make, options.timeout, self._worker_init_fn)
+
+
+def _check_process(process: int) -> None:
+    if os.getpid() != process:
+        raise DatasetError("this iterator belongs to the process that this one was forked from; call iter() anew")
 
 
 def _ranks(rank: int | None, world_size: int | None, ranks: Literal["auto"] | None) -> tuple[int, int]:

@@ -8,7 +8,6 @@ lanes take turns. A dataset that fits into one window is shuffled uniformly.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,8 +131,12 @@ class Step:
         """The samples where the mask is true."""
         if mask.all():
             return self
-        position, slot, row, index = (column[mask] for column in (self.position, self.slot, self.row, self.index))
-        return Step(self.blocks, position, slot, row, index, self.word).tidied()
+        return self.cut(np.flatnonzero(mask)).tidied()
+
+    def cut(self, rows: Indices | slice) -> Step:
+        """Some of the samples, of the same blocks."""
+        position, slot, row, index = (column[rows] for column in (self.position, self.slot, self.row, self.index))
+        return Step(self.blocks, position, slot, row, index, self.word)
 
     def tidied(self) -> Step:
         """Without the blocks that no sample needs."""
@@ -154,8 +157,8 @@ class Order(Protocol):
     starts: Indices
     lanes: int
 
-    def window(self, number: int, lanes: Collection[int] | None = None) -> Step:
-        """A window's samples: those of these lanes, or all of them."""
+    def window(self, number: int, lanes: range | None = None) -> Step:
+        """A window's samples: those of the lanes range(rank, self.lanes, a divisor of self.lanes), or all of them."""
 
 
 def order_of(blocks: Blocks, numbers: range | Indices, options: OrderOptions, word: int) -> Order:
@@ -179,7 +182,7 @@ class _InOrder:
         self._cuts = _cuts(weights, options.window)
         self.starts = _starts(self._members.counts, self._cuts)
 
-    def window(self, number: int, lanes: Collection[int] | None = None) -> Step:
+    def window(self, number: int, lanes: range | None = None) -> Step:
         places = np.arange(self._cuts[number], self._cuts[number + 1])
         slot, row, index = self._members.of(places)
         return Step(self._members.present[places], index, slot, row, index, self._word)
@@ -197,7 +200,7 @@ class _Listed:
         weights = np.ones(len(block), np.int64) if options.window_samples else blocks.nbytes[block] * enters
         self.starts = _cuts(weights, options.window)
 
-    def window(self, number: int, lanes: Collection[int] | None = None) -> Step:
+    def window(self, number: int, lanes: range | None = None) -> Step:
         index = np.arange(self.starts[number], self.starts[number + 1])
         numbers = self._numbers[index]
         blocks, slot = np.unique(np.searchsorted(self._first, numbers, side="right") - 1, return_inverse=True)
@@ -228,33 +231,35 @@ class _Shuffled:
         order = permutation(len(cuts) - 1, key(0, after=self._word))
         return _ranges(cuts[order], cuts[order + 1])
 
-    def window(self, number: int, lanes: Collection[int] | None = None) -> Step:
+    def window(self, number: int, lanes: range | None = None) -> Step:
         places = self._places[self._cuts[number] : self._cuts[number + 1]]
         slot, row, index = self._members.of(places)
-        start = int(self.starts[number])
-        position, chosen = self._deal(len(slot), start, key(number + 1, after=self._word), lanes)
+        position, chosen = self._deal(number, len(slot), lanes or range(self.lanes))
         blocks = self._members.present[places]
         step = Step(blocks, position, slot[chosen], row[chosen], index[chosen], self._word)
         return step if lanes is None else step.tidied()
 
-    def _deal(self, n: int, start: int, word: int, lanes: Collection[int] | None) -> tuple[Indices, Indices]:
+    def _deal(self, number: int, n: int, lanes: range) -> tuple[Indices, Indices]:
         """The positions of these lanes, ascending, and which of the window's n samples stands at each.
 
         The window's samples, block after block, are cut into one part a lane; a part is permuted by itself, and its
         samples take the positions of their lane.
         """
+        start, word = int(self.starts[number]), key(number + 1, after=self._word)
+        if self.lanes == 1:
+            return np.arange(start, start + n), permutation(n, word)
         offset = (self._parts - start) % self.lanes  # of each part's first position in the window
         counts = (n - offset + self.lanes - 1) // self.lanes
         begins = np.cumsum(counts) - counts
-        wanted = np.arange(self.lanes) if lanes is None else np.flatnonzero(np.isin(self._parts, list(lanes)))
-        counts, begins = counts[wanted], begins[wanted]
-        part = np.repeat(wanted, counts)
-        rank = _ranges(np.zeros_like(counts), counts)
-        stands = np.full(n, -1)
-        sample = _ranges(begins, begins + counts)
-        stands[offset[part] + rank * self.lanes] = _mixed(sample, n, word, part, self.lanes)
-        at = np.flatnonzero(stands >= 0)
-        return start + at, stands[at]
+        parts = np.flatnonzero(self._parts % lanes.step == lanes.start)
+        own = counts[parts]
+        mixed = _mixed(_ranges(begins[parts], begins[parts] + own), n, word, np.repeat(parts, own), self.lanes)
+        first = (lanes.start - start) % lanes.step
+        chosen = np.empty(len(mixed), np.int64)
+        ends = np.cumsum(own)
+        for part, begin, end in zip(parts.tolist(), (ends - own).tolist(), ends.tolist(), strict=True):
+            chosen[(int(offset[part]) - first) // lanes.step :: self.lanes // lanes.step] = mixed[begin:end]
+        return np.arange(start + first, start + n, lanes.step), chosen
 
 
 class _Range:

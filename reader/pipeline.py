@@ -60,11 +60,6 @@ class LoadingWindow:
         """As Window.take, when the window has been loaded."""
         return LoadedWindow(self.task.result(), self.failed).take(slot, row)
 
-    def part(self, begin: int, end: int) -> Part:
-        step, cut = self.step, slice(begin, end)
-        slot = step.slot[cut]
-        return Part(self.source, self.number, step.blocks[slot], slot, step.row[cut], step.index[cut], step.word)
-
 
 @dataclass(frozen=True, slots=True)
 class Loading:
@@ -182,18 +177,16 @@ class Stream:
         taken: list[tuple[Part, LoadingWindow]] = []
         while n:
             if self._window is None or self._at == len(self._window.step):
-                self._advance(taken)
-            assert self._window is not None
-            end = min(len(self._window.step), self._at + n)
-            taken.append((self._window.part(self._at, end), self._window))
-            self._window.holders += 1
+                self._window = self._advance(taken)
+            window = self._window
+            end = min(len(window.step), self._at + n)
+            taken.append((Part(window.source, window.number, window.step, self._at, end), window))
+            window.holders += end < len(window.step)  # the stream's own hold goes over to the last part
             n, self._at = n - (end - self._at), end
-            if end == len(self._window.step):
-                self._window.holders -= 1
         self._windows.start()
         return taken
 
-    def _advance(self, taken: list[tuple[Part, LoadingWindow]]) -> None:
+    def _advance(self, taken: list[tuple[Part, LoadingWindow]]) -> LoadingWindow:
         """On to the next window. If that has to wait for memory, what this batch has so far is taken at once."""
         while not self._windows.start():
             for k, (part, window) in enumerate(taken):
@@ -201,8 +194,11 @@ class Stream:
                     taken[k] = replace(part, columns=self._take_now(part)), window
                     window.holders -= 1
             self._windows.wait()
-        self._window, self._at = self._windows.next(), 0
+        following = self._windows.next()
+        assert following is not None, "the plan has fewer samples than it says"
+        self._at = 0
         self._windows.start()
+        return following
 
 
 def jobs(streams: Sequence[Stream], sources: Iterator[Indices] | None, samples: int, batch_size: int) -> Iterator[Work]:
@@ -231,6 +227,9 @@ def run(work: Iterable[Work], workers: Workers, room: int, in_order: bool) -> It
             window.holders -= 1
             if not task.done():
                 window.tasks.append(task)
+        if not room:
+            yield task.result()
+            continue
         ahead.append(task)
         if len(ahead) > room:
             yield _next(ahead, in_order).result()
@@ -240,7 +239,9 @@ def run(work: Iterable[Work], workers: Workers, room: int, in_order: bool) -> It
 
 def _next(ahead: deque[Task], in_order: bool) -> Task:
     """The oldest task, or the oldest of those that are done."""
-    at = 0 if in_order else next((k for k, task in enumerate(ahead) if task.done()), 0)
+    if in_order:
+        return ahead.popleft()
+    at = next((k for k, task in enumerate(ahead) if task.done()), 0)
     task = ahead[at]
     del ahead[at]
     return task

@@ -56,10 +56,10 @@ class Deal:
         inside = (position >= self.start) & (position < self.stop)
         return inside & (position % self.world == self.rank) if self.world > 1 else inside
 
-    def lanes(self, lanes: int) -> list[int] | None:
+    def lanes(self, lanes: int) -> range | None:
         """The lanes in which the positions lie; None for all of them."""
         common = math.gcd(lanes, self.world)
-        return None if common == 1 else list(range(self.rank % common, lanes, common))
+        return None if common == 1 else range(self.rank % common, lanes, common)
 
     def padding(self, total: int) -> Iterator[int]:
         """The positions that stand for samples again, as positions within the epoch."""

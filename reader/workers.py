@@ -1,4 +1,4 @@
-"""Who makes batches: the caller's own thread, a pool of threads, or a pool of processes."""
+"""Who makes batches: the caller's own thread, or a pool of threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Workers(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done:
     """A task that was done as it was handed in."""
 

@@ -19,13 +19,17 @@ from recordio.errors import (
     SourceError,
     StorageError,
     UnsupportedError,
+    WorkerError,
 )
 
 if TYPE_CHECKING:
+    from recordio import transforms
     from recordio.arrays import Array, Image, Scalar
     from recordio.fields import Bytes, Object, Text
     from recordio.reader.dataset import ShardDataset
     from recordio.reader.loader import DataLoader
+    from recordio.reader.mixture import ConcatDataset, Mixture
+    from recordio.reader.sampling import class_weights
     from recordio.reader.verify import verify
     from recordio.schema import Schema
     from recordio.writer.convert import convert
@@ -36,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Array",
     "Bytes",
+    "ConcatDataset",
     "CorruptError",
     "DataLoader",
     "DatasetError",
@@ -43,6 +48,7 @@ __all__ = [
     "DecodeError",
     "Image",
     "MissingPackageError",
+    "Mixture",
     "Object",
     "RecordIOError",
     "Scalar",
@@ -53,29 +59,39 @@ __all__ = [
     "StorageError",
     "Text",
     "UnsupportedError",
+    "WorkerError",
     "__version__",
+    "class_weights",
     "convert",
+    "transforms",
     "verify",
 ]
 
 _HOMES = {
     "Array": "recordio.arrays",
     "Bytes": "recordio.fields",
+    "ConcatDataset": "recordio.reader.mixture",
     "DataLoader": "recordio.reader.loader",
     "DatasetWriter": "recordio.writer.dataset_writer",
     "Image": "recordio.arrays",
+    "Mixture": "recordio.reader.mixture",
     "Object": "recordio.fields",
     "Scalar": "recordio.arrays",
     "Schema": "recordio.schema",
     "ShardDataset": "recordio.reader.dataset",
     "Text": "recordio.fields",
+    "class_weights": "recordio.reader.sampling",
     "convert": "recordio.writer.convert",
     "verify": "recordio.reader.verify",
 }
 
+_MODULES = ("torch", "transforms")  # recordio.torch is no public name: `from recordio import *` needs no PyTorch
+
 if not TYPE_CHECKING:  # a checker that saw it would believe every name
 
     def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"recordio.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module 'recordio' has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_HOMES[name]), name)

@@ -250,8 +250,13 @@ def _png_picture(view: memoryview) -> bytes:
     return b"".join(pieces)
 
 
+def opencv() -> Any:
+    """OpenCV, with no threads of its own: the loader's threads are enough. Raises MissingPackageError."""
+    return _package("cv2")
+
+
 def _decode_by_opencv(data: Data, mode: str) -> Pixels:
-    cv2 = _package("cv2")
+    cv2 = opencv()
     encoded = np.frombuffer(data, np.uint8)
     if mode == "RGBA":
         pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)  # this flag ignores the orientation too
@@ -280,7 +285,10 @@ def _array(picture: Image.Image) -> Pixels:
 @cache
 def _package(name: str) -> Any:
     try:
-        return import_module(name)
+        package = import_module(name)
+        if name == "cv2":
+            package.setNumThreads(0)
+        return package
     except ImportError as error:
         raise MissingPackageError(
             f"pictures need the package {name.partition('.')[0]} ({error}): pip install 'recordio[images]'"

@@ -23,15 +23,16 @@ MAY_IMPORT = {
     "reader": {"recordio", "reader"},
     "tools": {"recordio", "writer", "reader", "tools"},
 }
+DOORS = {"__main__.py": "tools", "torch.py": "reader"}  # `python -m recordio` and `recordio.torch` lead elsewhere
 SOURCES = [
-    ("tools" if path.name == "__main__.py" else home, path)  # `python -m recordio` is the command line's door
+    (DOORS.get(path.name, home) if folder == PACKAGE else home, path)
     for home, folder in FOLDERS.items()
     for path in sorted(folder.glob("*.py") if folder == PACKAGE else folder.rglob("*.py"))
 ]
 PUBLIC = """
-    Array Bytes CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError Object
-    RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError __version__
-    convert verify
+    Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError
+    Mixture Object RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError
+    WorkerError __version__ class_weights convert transforms verify
 """.split()
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 40
@@ -150,7 +151,8 @@ def test_a_type_checker_and_the_interpreter_are_told_the_same_homes() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
     blocks = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
     told = {a.name: n.module for b in blocks for n in b.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert told == recordio._HOMES
+    assert told == recordio._HOMES | {"transforms": "recordio"}
+    assert recordio.torch.DataLoader.__module__ == "recordio.reader.torch"
 
 
 def _loaded_after(code: str) -> set[str]:

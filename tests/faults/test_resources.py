@@ -46,6 +46,47 @@ def test_every_error_travels_between_processes(tmp_path: Path) -> None:
     assert (type(again), str(again), again.place) == (type(caught.value), str(caught.value), caught.value.place)
 
 
+FORKS = """
+import faulthandler, os, sys
+import recordio
+from samples import WIDE, some
+kind, workers = sys.argv[2], int(sys.argv[3])
+ds = recordio.ShardDataset(some(sys.argv[1], 400, shard_samples=100, compression="zstd", wide=WIDE, block_bytes=6000))
+
+def right(batches):
+    pairs = [pair for b in batches for pair in zip(b["number"].tolist(), b["text"], strict=True)]
+    return [n for n, text in pairs if text == f"value {n}".ljust(WIDE)]
+
+batches = iter(recordio.DataLoader(ds, 20, shuffle=True, num_workers=workers, window_bytes=20_000))
+first = right([next(batches)])
+pid = os.fork()
+if pid == 0:
+    faulthandler.dump_traceback_later(15, exit=True)
+    if kind == "drop":
+        del batches
+    elif kind == "close":
+        batches.close()
+    elif kind == "go on":
+        try:
+            assert len(right(batches)) == 380
+        except recordio.RecordIOError:
+            pass
+    elif kind == "begin anew":
+        assert sorted(right(recordio.DataLoader(ds, 20, shuffle=True, num_workers=workers))) == list(range(400))
+    sys.exit(0)
+assert sorted(first + right(batches)) == list(range(400)), "the parent's loader"
+assert os.waitpid(pid, 0)[1] == 0, "the child"
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["exit", "drop", "close", "go on", "begin anew"])
+def test_an_iterator_may_not_survive_a_fork_but_nothing_waits(tmp_path: Path, kind: str, workers: int) -> None:
+    ignore = "-Wignore:This process:DeprecationWarning"  # Python 3.12 warns of every fork beside threads
+    for run in range(3):
+        python(ignore, "-c", FORKS, str(tmp_path / f"{run}"), kind, str(workers))
+
+
 READS = """
 import sys
 import recordio

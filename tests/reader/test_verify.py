@@ -34,7 +34,7 @@ def test_a_good_dataset_has_no_problems_and_all_of_it_was_looked_at(folder: Path
         assert report.ok
         assert report.problems == ()
         assert (report.shards, report.samples, report.nbytes) == (3, 60, sizes)
-        assert report.blocks == len(ShardDataset(folder).store.block_first) - 1
+        assert report.blocks == len(ShardDataset(folder).store.blocks.nbytes)
 
 
 def test_every_flipped_byte_is_found_at_its_place(folder: Path) -> None:

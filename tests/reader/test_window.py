@@ -18,7 +18,7 @@ from strategies import Sample, same_columns
 from recordio import Array, CorruptError, DatasetWriter, Scalar, Schema, ShardDataset, StorageError, Text
 from recordio.reader.arena import Arena, ArenaPool
 from recordio.reader.store import Store
-from recordio.reader.window import Window, WindowLoad, Work
+from recordio.reader.window import Piece, Run, Window, WindowLoad
 
 SCHEMA = Schema(
     {
@@ -55,13 +55,17 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-def alone(work: Iterable[Work]) -> None:
+def alone(work: Iterable[Piece]) -> None:
     for piece in work:
         piece()
 
 
 def load(store: Store, blocks: list[int], arena: Arena | None = None) -> Window:
-    return WindowLoad(store, np.array(blocks, np.int64)).load(arena or Arena(), alone)
+    return loaded(WindowLoad(store, np.array(blocks, np.int64)), arena or Arena())
+
+
+def loaded(load: WindowLoad, arena: Arena, run: Run = alone) -> Window:
+    return load.load(arena.reserve(load.layout.nbytes), run)
 
 
 def places(blocks: list[int]) -> tuple[Any, Any, list[Sample]]:
@@ -104,9 +108,12 @@ def test_threads_may_load_a_window_together(folder: Path) -> None:
     for io in ("mmap", "pread"):
         store = ShardDataset(folder, io=io, max_open_shards=2).store  # type: ignore[arg-type]
         with ThreadPoolExecutor(4) as pool:
-            window = WindowLoad(store, np.array(blocks)).load(
-                Arena(), lambda work: [task.result() for task in [pool.submit(piece) for piece in work]] and None
-            )
+
+            def together(work: Iterable[Piece], pool: ThreadPoolExecutor = pool) -> None:
+                for task in [pool.submit(piece) for piece in work]:
+                    task.result()
+
+            window = loaded(WindowLoad(store, np.array(blocks)), Arena(), together)
         assert same_columns(window.take(slot, rows), want, SCHEMA)
 
 
