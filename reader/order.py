@@ -33,10 +33,10 @@ def mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def _mix_array(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def _mix_in_place(x: npt.NDArray[np.uint64]) -> None:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        x ^= x >> np.uint64(shift)
+        x *= np.uint64(factor)
 
 
 def key(*numbers: int, after: int = 0) -> int:
@@ -59,17 +59,20 @@ def permutation(n: int, key: int) -> Indices:
 def _mixed(numbers: Indices, n: int, key: int, part: Indices | None = None, parts: int = 1) -> Indices:
     """These of the numbers 0 to n-1 in the order of their parts, and within a part in the order of their hashes."""
     low = np.uint64((1 << max(1, (n - 1).bit_length())) - 1)
-    own = numbers.astype(np.uint64)
-    words = _mix_array((own + np.uint64(1)) * np.uint64(_GAMMA) + np.uint64(key))
+    own = numbers.view(np.uint64)
+    words = own + np.uint64(1)
+    words *= np.uint64(_GAMMA)
+    words += np.uint64(key)
+    _mix_in_place(words)
     if part is not None and parts > 1:
         bits = (parts - 1).bit_length()
         words >>= np.uint64(bits)
-        words |= part.astype(np.uint64) << np.uint64(64 - bits)
+        words |= part.view(np.uint64) << np.uint64(64 - bits)
     words &= ~low
     words |= own
     words.sort()
     words &= low
-    return words.astype(np.int64)
+    return words.view(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +318,10 @@ def _ranges(begins: Indices, ends: Indices) -> Indices:
 
 def _cuts(weights: Indices, budget: int) -> Indices:
     """Where windows begin, and the end: what stands before a window weighs another multiple of the budget."""
-    before = np.cumsum(weights) - weights
-    inner = np.flatnonzero(np.diff(before // budget)) + 1
+    window = np.cumsum(weights)
+    window -= weights
+    window //= budget
+    inner = np.flatnonzero(window[1:] != window[:-1]) + 1
     return np.concatenate([[0], inner, [len(weights)] if len(weights) else []]).astype(np.int64)
 
 

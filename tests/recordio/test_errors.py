@@ -18,7 +18,7 @@ ALL = [
 
 
 def test_every_error_is_of_the_one_tree() -> None:
-    assert len(ALL) == 9
+    assert len(ALL) == 10
     assert all(issubclass(kind, RecordIOError) for kind in ALL)
 
 

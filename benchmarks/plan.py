@@ -1,0 +1,87 @@
+"""What the plan of an epoch costs: 10^9 samples in 10^5 shards, of a manifest that no files stand behind.
+
+    python benchmarks/plan.py [--shards 100000] [--samples 10000] [--blocks 20]
+
+Prints one JSON line: milliseconds for the table of blocks (once a dataset), for the order of an epoch with its first
+window, and for going on from any position (median of 20); MB at most beside the manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import threading
+import time
+
+from recordio import Scalar, Schema
+from recordio.manifest import Manifest, ShardEntry
+from recordio.reader.order import OrderOptions, key, order_of
+from recordio.reader.plan import Deal, steps
+from recordio.reader.storage import MemoryStorage
+from recordio.reader.store import ReadOptions, Store
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+class Peak:
+    """The most memory that is in use beyond what was at the start, looked at every millisecond."""
+
+    def __enter__(self) -> Peak:
+        self._start, self.nbytes, self._stop = resident(), 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.001):
+            self.nbytes = max(self.nbytes, resident() - self._start)
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, default=100_000)
+    parser.add_argument("--samples", type=int, default=10_000, help="in a shard")
+    parser.add_argument("--blocks", type=int, default=20, help="in a shard")
+    asked = parser.parse_args()
+    runs = ((asked.samples // asked.blocks, asked.blocks),)
+    samples = runs[0][0] * asked.blocks
+    entries = [ShardEntry(k, samples * 400, samples, samples * 400, bytes(16), runs) for k in range(asked.shards)]
+    store = Store(MemoryStorage({}), Manifest(bytes(16), Schema({"n": Scalar()}), {}, entries), ReadOptions(), b"")
+    with Peak() as peak:
+        began = time.perf_counter()
+        blocks = store.blocks
+        table = time.perf_counter() - began
+        order = order_of(blocks, range(store.samples), OrderOptions(True), key(0, 1))
+        next(steps(order, Deal(0, 1, 0, store.samples)))
+        start = time.perf_counter() - began - table
+        resumes = []
+        for _ in range(20):
+            began = time.perf_counter()
+            next(steps(order, Deal(0, 1, random.randrange(store.samples), store.samples)))
+            resumes.append(time.perf_counter() - began)
+    print(
+        json.dumps(
+            {
+                "samples": store.samples,
+                "blocks": len(blocks.nbytes),
+                "table_ms": round(table * 1e3, 1),
+                "epoch_start_ms": round(start * 1e3, 1),
+                "resume_ms": round(statistics.median(resumes) * 1e3, 1),
+                "peak_mb": round(peak.nbytes / 1e6),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
