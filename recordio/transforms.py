@@ -6,8 +6,9 @@ An image is a uint8 array (H, W, C), a PIL image, or the bytes of a JPEG, PNG or
 Every transform is called as `t(image, rng=None)`; a random one draws from `rng`, a numpy.random.Generator, or from one
 that Python's `random` seeds. What comes out depends on the image and the generator alone.
 
-OpenCV resizes. With `antialias` a picture that shrinks is averaged over the area of each new pixel; Pillow, and with it
-torchvision, weighs a slightly larger area, so single pixels differ by a few levels.
+OpenCV resizes. With `antialias` a picture that shrinks to half its size or less is averaged over the area of each new
+pixel; above that, interpolation sees every pixel anyhow, at a fifth of the cost. Pillow, and with it torchvision,
+weighs a slightly larger area at any scale, so single pixels differ by a few levels.
 """
 
 from __future__ import annotations
@@ -283,7 +284,7 @@ def resized(image: Pixels, height: int, width: int, interpolation: str, antialia
     if image.shape[:2] == (height, width):
         return image
     cv2 = opencv()
-    shrinks = height < image.shape[0] or width < image.shape[1]
+    shrinks = 2 * height <= image.shape[0] or 2 * width <= image.shape[1]
     area = antialias and shrinks and interpolation != "nearest"
     flag = cv2.INTER_AREA if area else getattr(cv2, _INTERPOLATIONS[interpolation])
     out: Pixels = cv2.resize(image, (width, height), interpolation=flag)
