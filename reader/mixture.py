@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from typing import Any, Literal
 
 from recordio.checksum import digest
@@ -48,10 +47,9 @@ class Combined(Sequence[Any]):
         schedule = self.schedule(options.shuffle, word)
 
         def steps(source: int) -> Iterator[Step]:
-            dataset, share = self.datasets[source], self.draws[source] / max(1, schedule.total)
-            own = replace(options, lanes=1, window_bytes=max(1, int(options.window * share)))
+            dataset, own = self.datasets[source], options.shared(self.draws[source], schedule.total)
 
-            @cache
+            @lru_cache(2)
             def pass_of(number: int) -> Order:
                 return order_of(dataset.store.blocks, dataset.numbers, own, key(source, number, after=word))
 

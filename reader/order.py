@@ -8,18 +8,20 @@ lanes take turns. A dataset that fits into one window is shuffled uniformly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recordio.errors import SchemaError
 from recordio.page import Indices
 
 PLAN_NBYTES = 48  # what the plan of a window takes for each sample, beside the sample itself
 SHUFFLE_WINDOW_BYTES = 128 << 20
 SEQUENTIAL_WINDOW_BYTES = 8 << 20
 LANES = 64
+MAX_LANES = 1 << 16  # their bits are taken from a sample's hash
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
@@ -100,11 +102,22 @@ class OrderOptions:
     unit_bytes: int = 1
     lanes: int = LANES
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.lanes <= MAX_LANES:
+            raise SchemaError(f"lanes is {self.lanes}: expected a whole number from 1 to {MAX_LANES}")
+
     @property
     def window(self) -> int:
         """The budget, in samples if `window_samples` is given, else in bytes."""
         default = SHUFFLE_WINDOW_BYTES if self.shuffle else SEQUENTIAL_WINDOW_BYTES
         return self.window_samples or self.window_bytes or default
+
+    def shared(self, part: int, whole: int) -> OrderOptions:
+        """For one dataset of several, which gives `part` of `whole` samples: its share of the window, in one lane."""
+        share = max(1, self.window * part // whole)
+        if self.window_samples:
+            return replace(self, lanes=1, window_samples=share)
+        return replace(self, lanes=1, window_bytes=share)
 
 
 @dataclass(frozen=True, slots=True)

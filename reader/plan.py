@@ -191,11 +191,12 @@ class Interleaved:
 
 def draw_at(schedule: Schedule, position: int) -> tuple[int, int]:
     """The dataset of a position, and the number of its draw."""
-    drawn = schedule.drawn(position)
+    drawn = np.array(schedule.drawn(position))
     for start, labels in schedule.sources(position):
         if position < start + len(labels):
             source = int(labels[position - start])
-            return source, drawn[source] + int((labels[: position - start] == source).sum())
+            return source, int(drawn[source] + (labels[: position - start] == source).sum())
+        drawn += np.bincount(labels, minlength=len(drawn))
     raise IndexError(f"position {position} of {schedule.total}")
 
 
@@ -234,11 +235,16 @@ def drawn_by_weight(weights: npt.NDArray[np.float64], word: int) -> Indices:
     """int64 (n,), ascending: n of n samples, each as often as its weight asks, but for what whole numbers allow.
 
     Systematic sampling: the samples, permuted, take room on a line by their weights; n marks at equal distances, the
-    first at random, draw what they fall on. With equal weights each sample is drawn once.
+    first at random, draw what they fall on. With equal weights each sample is drawn once. All of it in whole numbers:
+    a sum of many floats is not what it should be.
     """
     n = len(weights)
     order = permutation(n, key(0, after=word))
-    ends = np.cumsum(weights[order])
-    marks = np.floor(ends * (n / ends[-1]) + key(1, after=word) / 2**64)
-    marks[-1] = n
-    return np.sort(np.repeat(order, np.diff(marks, prepend=0).astype(np.int64)))
+    shares = weights / weights.max()
+    room = np.rint(shares * (2.0**61 / np.cumsum(shares)[-1])).astype(np.int64)
+    distance, rest = divmod(int(room.sum()), n)
+    room[room.argmax()] -= rest
+    marks = (np.cumsum(room[order]) + (distance * key(1, after=word) >> 64)) // distance
+    counts = np.empty(n, np.int64)
+    counts[order] = np.diff(marks, prepend=0)
+    return np.repeat(np.arange(n), counts)

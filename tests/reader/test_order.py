@@ -2,245 +2,263 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plain_order as plain
 import pytest
+from epochs import blocks_of, combined, orders, plain_options, shapes, views
 from hypothesis import given, settings, strategies as st
 
-from recordio.reader.order import Blocks, OrderOptions, Step, key, mix, order_of, permutation
-from recordio.reader.plan import Deal, steps
+from recordio import SchemaError
+from recordio.reader.finish import Origin
+from recordio.reader.mixture import Mixture
+from recordio.reader.order import Blocks, OrderOptions, key, mix, order_of, permutation
+from recordio.reader.plan import Deal, Interleaved, drawn_by_weight, steps
 
 ORDER = Path(__file__).parents[2] / "docs" / "order.md"
-MASK = 2**64 - 1
-GAMMA = 0x9E3779B97F4A7C15
+WORDS = st.integers(0, 2**64 - 1)
 
 
-def plain_mix(x: int) -> int:
-    x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & MASK
-    x = ((x ^ x >> 27) * 0x94D049BB133111EB) & MASK
-    return x ^ x >> 31
-
-
-def plain_permutation(n: int, word: int) -> list[int]:
-    """docs/order.md in plain Python."""
-    low = (1 << max(1, (n - 1).bit_length())) - 1
-    words = sorted((plain_mix((word + GAMMA * (i + 1)) & MASK) & ~low) | i for i in range(n))
-    return [word & low for word in words]
-
-
-def plain_parts(lanes: int) -> list[int]:
-    """The lanes in the order of their parts."""
-    factors, rest = [], lanes
-    for factor in range(2, lanes + 1):
-        while rest % factor == 0:
-            factors.append(factor)
-            rest //= factor
-
-    def reversed_digits(lane: int) -> list[int]:
-        digits = []
-        for factor in factors:
-            digits.append(lane % factor)
-            lane //= factor
-        return digits
-
-    return sorted(range(lanes), key=reversed_digits)
-
-
-def plain_windows(shape: Shape, order: OrderOptions, word: int) -> list[list[int]]:
-    """The blocks of each window."""
-    units: list[list[int]] = []
-    for begin, end in pairwise(shape.shards):
-        for block in range(begin, end):
-            before = sum(shape.weights[begin:block])
-            if block == begin or before // order.unit_bytes != (before - shape.weights[block - 1]) // order.unit_bytes:
-                units.append([])
-            units[-1].append(block)
-    mixed = [block for unit in plain_permutation(len(units), plain_key(0, after=word)) for block in units[unit]]
-    weights = shape.counts if order.window_samples else shape.weights
-    budget = order.window if order.window_samples or sum(weights) <= order.window else max(1, order.window // 2)
-    windows: dict[int, list[int]] = {}
-    before = 0
-    for block in mixed:
-        windows.setdefault(before // budget, []).append(block)
-        before += weights[block]
-    return list(windows.values())
-
-
-def plain_shuffle(shape: Shape, order: OrderOptions, word: int) -> list[int]:
-    """The samples of an epoch in the order that docs/order.md tells, in plain Python."""
-    first = [sum(shape.counts[:b]) for b in range(len(shape.counts))]
-    windows = plain_windows(shape, order, word)
-    lanes = order.lanes if len(windows) > 1 else 1
-    out: dict[int, int] = {}
-    for number, members in enumerate(windows):
-        rows = [first[b] + r for b in members for r in range(shape.counts[b])]
-        start, n, key_ = len(out), len(rows), plain_key(number + 1, after=word)
-        low, top = (1 << max(1, (n - 1).bit_length())) - 1, (lanes - 1).bit_length()
-        at = 0
-        for part, lane in enumerate(plain_parts(lanes)):
-            positions = [p for p in range(start, start + n) if p % lanes == lane]
-            words = []
-            for i in range(at, at + len(positions)):
-                hashed = plain_mix((key_ + GAMMA * (i + 1)) & MASK) >> top
-                words.append(((hashed | (part << 64 - top if top else 0)) & ~low) | i)
-            out |= zip(positions, [rows[w & low] for w in sorted(words)], strict=True)
-            at += len(positions)
-    return [out[p] for p in range(len(out))]
-
-
-def plain_key(*numbers: int, after: int = 0) -> int:
-    out = after
-    for number in numbers:
-        out = plain_mix((out + GAMMA + number) & MASK)
-    return out
-
-
-def sequence(shape: Shape, order: OrderOptions, word: int, numbers: Any = None, ranks: int = 1) -> list[int]:
-    """The samples of an epoch by position, put together from what each rank delivers."""
-    view = range(sum(shape.counts)) if numbers is None else np.array(numbers, np.int64)
-    table = shape.blocks
-    whole = order_of(table, view, order, word)
+def sequence(table: Blocks, options: OrderOptions, word: int, view: Any = None, ranks: int = 1) -> list[int]:
+    """The places in the view by position, put together from what each rank delivers."""
+    chosen = range(int(table.first[-1])) if view is None else view
+    numbers = chosen if isinstance(chosen, range) else np.array(chosen, np.int64)
+    order = order_of(table, numbers, options, word)
     out: dict[int, int] = {}
     for rank in range(ranks):
-        for step in steps(whole, Deal(rank, ranks, 0, len(view))):
-            assert isinstance(step, Step)
-            assert sorted(set(step.slot.tolist())) == list(range(len(step.blocks)))
-            assert (step.position % ranks == rank).all()
+        last = -1
+        for step in steps(order, Deal(rank, ranks, 0, len(chosen))):
+            positions = step.position.tolist()
+            assert positions == sorted(positions)
+            assert all(p % ranks == rank and p > last for p in positions)
+            assert sorted(set(step.slot.tolist())) == list(range(len(step.blocks)))  # no block in vain
+            assert len(set(step.blocks.tolist())) == len(step.blocks)
             found = table.first[step.blocks[step.slot]] + step.row
-            assert found.tolist() == np.asarray(view)[step.index].tolist()
-            assert not out.keys() & set(step.position.tolist())
-            out |= zip(step.position.tolist(), found.tolist(), strict=True)
-    assert sorted(out) == list(range(len(view)))
-    return [out[p] for p in range(len(view))]
+            assert found.tolist() == [chosen[i] for i in step.index.tolist()]
+            assert step.word == word
+            out |= zip(positions, step.index.tolist(), strict=True)
+            last = positions[-1]
+    assert sorted(out) == list(range(len(chosen)))
+    return [out[p] for p in range(len(chosen))]
 
 
 @pytest.mark.parametrize("n", [*range(201), 255, 256, 257, 1000, 4097])
 def test_a_permutation_is_what_the_document_says_and_a_bijection(n: int) -> None:
-    for word in (0, 1, n, MASK):
+    for word in (0, 1, n, 2**64 - 1):
         found = permutation(n, word).tolist()
-        assert found == plain_permutation(n, word)
+        assert found == plain.permutation(n, word)
         assert sorted(found) == list(range(n))
 
 
-def test_the_vectors_of_the_document_hold() -> None:
-    rows = re.findall(r"^\| (\w+)\((.*?)\)(?:, the first ten)? \| (.*) \|$", ORDER.read_text("utf-8"), re.MULTILINE)
-    assert len(rows) == 12
-    for name, words, result in rows:
-        if name == "mix":
-            assert f"`{mix(int(words, 16)):016x}`" == result
-        elif name == "key":
-            assert f"`{key(*map(int, words.split(','))):016x}`" == result
-        elif name == "parts":
-            assert ", ".join(map(str, plain_parts(int(words)))) == result
-        elif name == "shuffled":
-            shape = Shape([10] * 200, [10] * 200, [0, 200])
-            found = sequence(shape, OrderOptions(True, window_samples=500, lanes=4), key(1, 2))
-            assert ", ".join(map(str, found[:10])) == result
-        else:
-            count, word = words.split(", ", 1)
-            found_key = re.fullmatch(r"key\((.*)\)?", word)
-            given_key = key(*map(int, found_key[1].rstrip(")").split(","))) if found_key else int(word)
-            assert ", ".join(map(str, permutation(int(count), given_key).tolist())) == result
-
-
-@dataclass
-class Shape:
-    """Blocks with their samples and weights; `shards` are the numbers of the shards' first blocks, and the end."""
-
-    counts: list[int]
-    weights: list[int]
-    shards: list[int]
-
-    @property
-    def blocks(self) -> Blocks:
-        first = np.cumsum([0, *self.counts])
-        return Blocks(first, np.array(self.weights, np.int64), np.array(self.shards, np.int64))
-
-
-@st.composite
-def shapes(draw: st.DrawFn, least: int = 0) -> Shape:
-    blocks = draw(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 50)), min_size=least, max_size=14))
-    cuts = draw(st.sets(st.integers(1, max(1, len(blocks) - 1)), max_size=4)) if len(blocks) > 1 else set()
-    return Shape([n for n, _ in blocks], [w for _, w in blocks], [0, *sorted(cuts), len(blocks)])
-
-
-ORDERS = st.builds(
-    OrderOptions,
-    shuffle=st.just(True),
-    window_bytes=st.integers(1, 300),
-    window_samples=st.one_of(st.none(), st.integers(1, 40)),
-    unit_bytes=st.sampled_from([1, 1, 30, 90]),
-    lanes=st.sampled_from([1, 2, 3, 4, 6, 12]),
-)
+@settings(max_examples=300)
+@given(shapes(), orders(), WORDS, st.integers(1, 7))
+def test_a_shuffled_epoch_is_the_one_that_the_document_tells_for_any_number_of_ranks(
+    shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
+) -> None:
+    want = plain.shuffled(shape, range(shape.samples), word, plain_options(options))
+    assert sequence(blocks_of(shape), options, word, ranks=ranks) == want
 
 
 @settings(max_examples=300)
-@given(shapes(), ORDERS, st.integers(0, 2**64 - 1), st.integers(1, 7))
-def test_a_shuffled_epoch_is_the_one_that_the_document_tells_for_any_number_of_ranks(
-    shape: Shape, order: OrderOptions, word: int, ranks: int
+@given(st.data(), shapes(), orders(), WORDS, st.integers(1, 7))
+def test_so_is_that_of_a_view_and_a_sample_takes_part_as_often_as_it_stands_in_it(
+    data: st.DataObject, shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
 ) -> None:
-    assert sequence(shape, order, word, ranks=ranks) == plain_shuffle(shape, order, word)
+    view = data.draw(views(shape.samples))
+    want = plain.shuffled(shape, view, word, plain_options(options))
+    assert sequence(blocks_of(shape), options, word, view, ranks) == want
 
 
 @settings(max_examples=200)
-@given(shapes(least=1), ORDERS, st.booleans(), st.integers(1, 4), st.data())
-def test_a_view_takes_part_with_its_samples_as_often_as_they_stand_in_it(
-    shape: Shape, order: OrderOptions, as_range: bool, ranks: int, data: st.DataObject
+@given(st.data(), shapes(), orders(shuffle=False), WORDS, st.integers(1, 4))
+def test_a_sequential_epoch_is_0_1_2_whatever_the_window(
+    data: st.DataObject, shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
 ) -> None:
-    n = sum(shape.counts)
-    if as_range:
-        a, b = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
-        view: Any = range(a, b)
-    else:
-        view = data.draw(st.lists(st.integers(0, n - 1), max_size=30))
-    table, numbers = shape.blocks, view if as_range else np.array(view, np.int64)
-    for shuffle in (False, True):
-        options = replace(order, shuffle=shuffle)
-        found: list[int] = []
-        for rank in range(ranks):
-            for step in steps(order_of(table, numbers, options, 5), Deal(rank, ranks, 0, len(view))):
-                found += (table.first[step.blocks[step.slot]] + step.row).tolist()
-        assert sorted(found) == sorted(view)
-        if not shuffle:
-            assert sequence(shape, options, 5, list(view), ranks) == list(view)
+    view = data.draw(views(shape.samples))
+    assert sequence(blocks_of(shape), options, word, view, ranks) == list(range(len(view)))
 
 
-def test_a_rank_loads_no_block_twice_when_the_ranks_divide_the_lanes() -> None:
-    shape = Shape([8] * 300, [80] * 300, [0, 300])
-    for ranks in (1, 2, 4, 8, 16):
-        order = order_of(shape.blocks, range(2400), OrderOptions(True, window_bytes=8000, lanes=16), 3)
-        loaded = 0
-        for rank in range(ranks):
-            blocks = [b for step in steps(order, Deal(rank, ranks, 0, 2400)) for b in step.blocks.tolist()]
-            assert len(blocks) == len(set(blocks))
-            loaded += len(blocks)
-        assert loaded <= 300 + 6 * ranks  # a part ends within a block: one more for each window and rank
-
-
-def test_a_sequential_epoch_is_0_1_2() -> None:
-    for window in (1, 10, 1000):
-        shape = Shape([4, 1, 4], [40, 10, 40], [0, 3])
-        assert sequence(shape, OrderOptions(window_bytes=window), 0) == list(range(9))
+@settings(max_examples=200)
+@given(shapes(), orders(), WORDS)
+def test_a_window_weighs_less_than_its_budget_and_one_block(
+    shape: plain.Blocks, options: OrderOptions, word: int
+) -> None:
+    """And two that follow one another weigh more than one budget, but for the last."""
+    weights = [samples if options.window_samples else weight for samples, weight in shape.all]
+    fits = not options.window_samples and sum(weights) <= options.window
+    budget = options.window if options.window_samples or fits else max(1, options.window // 2)
+    order = order_of(blocks_of(shape), range(shape.samples), options, word)
+    loaded = [order.window(w).blocks.tolist() for w in range(len(order.starts) - 1)]
+    for blocks in loaded:
+        assert sum(weights[b] for b in blocks[:-1]) < budget
+    for a, b in pairwise(loaded[:-1]):
+        assert sum(weights[block] for block in a + b) > budget
+    assert sorted(block for blocks in loaded for block in blocks) == list(range(len(weights)))
 
 
 def test_epochs_and_seeds_differ() -> None:
-    shape = Shape([10] * 100, [10] * 100, [0, 100])
-    options = OrderOptions(True, window_bytes=200)
-    orders = {tuple(sequence(shape, options, key(s, e))) for s in range(3) for e in range(3)}
+    table, options = blocks_of(plain.Blocks([[(10, 10)] * 100])), OrderOptions(True, window_bytes=200)
+    orders = {tuple(sequence(table, options, key(s, e))) for s in range(3) for e in range(3)}
     assert len(orders) == 9
 
 
 def test_a_window_as_large_as_the_dataset_is_a_uniform_shuffle() -> None:
     """Every sample lands in every tenth of the epoch about equally often: chi-square with 81 degrees of freedom."""
-    shape, options = Shape([10] * 10, [10] * 10, [0, 10]), OrderOptions(True, window_bytes=100)
+    table, options = blocks_of(plain.Blocks([[(10, 10)] * 10])), OrderOptions(True, window_bytes=100)
     counts = np.zeros((10, 10))
     for epoch in range(2000):
-        order = np.array(sequence(shape, options, key(1, epoch)))
+        order = np.array(sequence(table, options, key(1, epoch)))
         np.add.at(counts, (order // 10, np.arange(100) // 10), 1)
     expected = 2000
     assert ((counts - expected) ** 2 / expected).sum() < 81 + 5 * (2 * 81) ** 0.5
+
+
+def test_the_places_of_neighbours_have_nothing_to_do_with_each_other() -> None:
+    """Each of the pairs that two samples can come out as is about equally often: 9 degrees of freedom a pair."""
+    for lanes in (1, 4):
+        counts = np.zeros((10, 10))
+        for epoch in range(4000):
+            mixed = sequence_of_window(lanes, key(2, epoch))
+            counts[mixed.index(0) // 4, mixed.index(1) // 4] += 1
+        odd = [counts[a, b] for a in range(10) for b in range(10) if a != b]
+        expected = sum(odd) / 90
+        assert sum((n - expected) ** 2 / expected for n in odd) < 89 + 5 * (2 * 89) ** 0.5, lanes
+
+
+def sequence_of_window(lanes: int, word: int) -> list[int]:
+    """A window of 40 samples in one block, the first of two windows, as it stands on its lanes."""
+    table = blocks_of(plain.Blocks([[(40, 40), (40, 40)]]))
+    found = sequence(table, OrderOptions(True, window_samples=40, lanes=lanes), word)
+    window = found[:40] if min(found[:40]) == 0 else found[40:]
+    return [place for place in window if place < 40]
+
+
+def test_as_many_lanes_as_there_are_bits_for() -> None:
+    for lanes in (0, (1 << 16) + 1):
+        with pytest.raises(SchemaError, match="lanes"):
+            OrderOptions(True, lanes=lanes)
+    table = blocks_of(plain.Blocks([[(3, 3)] * 9]))
+    options = OrderOptions(True, window_samples=9, lanes=1 << 16)
+    assert sorted(sequence(table, options, 1)) == list(range(27))
+
+
+A = plain.Blocks([[(3, 30), (3, 30), (3, 30), (2, 20)], [(4, 40), (4, 40), (1, 10)]])
+LARGE = plain.Blocks([[(100, 14_800)] * 25] * 40)
+
+
+def told(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def both_orders(shape: plain.Blocks, view: Any, seed: int, epoch: int, options: dict[str, Any]) -> list[list[int]]:
+    """The samples of an epoch, by the code and by the plain reading."""
+    order = OrderOptions(True, **options)
+    word, chosen = key(seed, epoch), range(shape.samples) if view is None else view
+    found = sequence(blocks_of(shape), order, word, chosen)
+    return [
+        [chosen[i] for i in places] for places in (found, plain.shuffled(shape, chosen, word, plain_options(order)))
+    ]
+
+
+def order_vector(seed: int, epoch: int, view: Any = None, **options: Any) -> list[str]:
+    return [told(found) for found in both_orders(A, view, seed, epoch, options)]
+
+
+def large_vector(seed: int, epoch: int, start: int, **options: Any) -> list[str]:
+    return [told(found[start : start + 8]) for found in both_orders(LARGE, None, seed, epoch, options)]
+
+
+def deal_vector(total: int, rank: int, world: int, batch_size: int, start: int = 0, **options: bool) -> list[str]:
+    drop_last, even = options.get("drop_last", False), options.get("even_batches", True)
+    deal = Deal.of(rank, world, start, total, batch_size, drop_last=drop_last, even=even)
+    mine = [p for p in range(start, total) if deal.mask(np.array([p]))[0]] + list(deal.padding(total))
+    found = [mine[k : k + batch_size] for k in range(0, len(mine), batch_size)]
+    assert len(mine) == len(deal)
+    want = plain.dealt(total, start, rank, world, batch_size, drop_last=drop_last, even=even)
+    return ["; ".join(map(told, batches)) for batches in (found, want)]
+
+
+def draws_vector(samples: list[int], weights: list[float], strategy: str) -> list[str]:
+    return [told(plain.drawn(samples, weights, strategy))]  # test_mixture.py has the code's
+
+
+def turns_vector(draws: list[int], word: int, start: int) -> list[str]:
+    found = [int(source) for _, labels in Interleaved(draws, word).sources(0) for source in labels]
+    return [told(every[start : start + 12]) for every in (found, plain.turns(draws, word))]
+
+
+def mixture_vector(views: list[Any], draws: list[int], seed: int, epoch: int, **options: Any) -> list[str]:
+    order, word = OrderOptions(True, **options), key(seed, epoch)
+    parts = [(A, view) for view in views]
+    streams, turns = combined(Mixture, parts, draws).plan(order, word, Deal(0, 1, 0, sum(draws)))
+    places = [(int(place) for step in stream for place in step.index) for stream in streams]
+    found = [(int(source), next(places[source])) for labels in turns for source in labels]
+    want = [(source, place) for source, _, place in plain.mixed(parts, draws, word, plain_options(order))]
+    return [told(f"{source}:{views[source][place]}" for source, place in every) for every in (found, want)]
+
+
+def drawn_vector(weights: list[float], word: int) -> list[str]:
+    return [told(drawn_by_weight(np.array(weights, float), word)), told(plain.drawn_by_weight(weights, word))]
+
+
+def philox_vector(index: int, word: int) -> list[str]:
+    """Two words of what a random transform of this sample draws from."""
+    origin = Origin(None, np.zeros(1, np.int64), np.array([index]), word)  # type: ignore[arg-type]
+    bits: Any = origin.rng(0).bit_generator
+    return [told(f"{int(n):016x}" for n in bits.random_raw(2))]
+
+
+VECTORS: dict[str, Any] = {
+    "mix": lambda x: [f"{mix(x):016x}", f"{plain.mix(x):016x}"],
+    "key": lambda *numbers: [f"{key(*numbers):016x}", f"{plain.key(*numbers):016x}"],
+    "permutation": lambda n, word: [told(permutation(n, word)), told(plain.permutation(n, word))],
+    "parts": lambda lanes: [told(plain.parts(lanes))],
+    "shuffled": order_vector,
+    "large": large_vector,
+    "deal": deal_vector,
+    "draws": draws_vector,
+    "turns": turns_vector,
+    "mixture": mixture_vector,
+    "drawn": drawn_vector,
+    "philox": philox_vector,
+}
+
+
+class TestTheDocument:
+    def rows(self) -> list[tuple[str, str, str]]:
+        found = re.findall(r"^\| `?(\w+)\((.*?)\)`? \| (.*) \|$", ORDER.read_text("utf-8"), re.MULTILINE)
+        return [(name, inner, result.replace("`", "")) for name, inner, result in found]
+
+    def test_its_vectors_hold_for_the_code_and_for_a_plain_reading(self) -> None:
+        told = self.rows()
+        assert {name for name, *_ in told} == set(VECTORS)
+        for name, inner, result in told:
+            args, options = arguments(inner)
+            for answer in VECTORS[name](*args, **options):
+                assert answer == result, (name, inner)
+
+    def test_a_change_of_any_vector_is_noticed(self) -> None:
+        assert len(self.rows()) >= 30
+        assert len({(name, inner) for name, inner, _ in self.rows()}) == len(self.rows())
+
+
+def arguments(inner: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call in the document; `key` and `range` may stand in them."""
+    call = ast.parse(f"f({inner})", mode="eval").body
+    assert isinstance(call, ast.Call)
+
+    def value(node: ast.expr) -> Any:
+        if isinstance(node, ast.List):
+            return [value(one) for one in node.elts]
+        if isinstance(node, ast.Call):
+            args = [value(arg) for arg in node.args]
+            return range(*args) if ast.unparse(node.func) == "range" else key(*args)
+        return ast.literal_eval(node)
+
+    return [value(arg) for arg in call.args], {str(word.arg): value(word.value) for word in call.keywords}

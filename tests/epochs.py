@@ -1,0 +1,108 @@
+"""Strategies for what an epoch's order depends on, and small datasets to run it on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import plain_order as plain
+from hypothesis import strategies as st
+
+from recordio import DatasetWriter, ShardDataset
+from recordio.reader.mixture import Combined
+from recordio.reader.order import Blocks, OrderOptions
+
+View = range | list[int]
+
+
+def blocks_of(shape: plain.Blocks) -> Blocks:
+    """The same blocks as the reader has them."""
+    first = np.cumsum([0, *(samples for samples, _ in shape.all)])
+    shards = np.cumsum([0, *map(len, shape.shards)])
+    return Blocks(first, np.array([weight for _, weight in shape.all], np.int64), shards)
+
+
+@st.composite
+def shapes(draw: st.DrawFn, least: int = 0, most: int = 16) -> plain.Blocks:
+    """Shards of blocks of samples; a shard may be empty."""
+    block = st.tuples(st.integers(1, 9), st.integers(1, 50))
+    blocks = draw(st.lists(block, min_size=least, max_size=most))
+    cuts = sorted(draw(st.lists(st.integers(0, len(blocks)), max_size=4)))
+    return plain.Blocks([blocks[a:b] for a, b in zip([0, *cuts], [*cuts, len(blocks)], strict=True)])
+
+
+@st.composite
+def views(draw: st.DrawFn, samples: int) -> View:
+    """A run of the samples, which may begin and end within a block, or any of them, some several times."""
+    a, b = sorted(draw(st.tuples(st.integers(0, samples), st.integers(0, samples))))
+    if not samples or draw(st.booleans()):
+        return range(a, b)
+    return draw(st.lists(st.integers(0, samples - 1), max_size=40))
+
+
+def orders(shuffle: bool = True) -> st.SearchStrategy[OrderOptions]:
+    """Windows from one sample to all of them, in bytes or in samples."""
+    return st.builds(
+        OrderOptions,
+        shuffle=st.just(shuffle),
+        window_bytes=st.integers(1, 400),
+        window_samples=st.one_of(st.none(), st.none(), st.integers(1, 50)),
+        unit_bytes=st.sampled_from([1, 1, 30, 90, 10**6]),
+        lanes=st.sampled_from([1, 2, 3, 4, 6, 8, 12, 30, 64]),
+    )
+
+
+def write_numbers(folder: Path, numbers: Iterable[int], **options: Any) -> ShardDataset:
+    """A dataset whose samples are numbers, each also as text. Ten samples or so make a block."""
+    with DatasetWriter(folder, **{"block_bytes": 200, "shard_samples": 70} | options) as writer:
+        for n in numbers:
+            writer.write({"number": n, "text": str(n)})
+    return ShardDataset(folder)
+
+
+def numbers_of(batch: dict[str, Any]) -> list[int]:
+    """The samples of a batch, which is held against itself."""
+    numbers: list[int] = batch["number"].tolist()
+    assert batch["text"] == [str(n) for n in numbers]
+    return numbers
+
+
+class Listed:
+    """What a mixture's plan asks of a dataset: blocks, and the numbers of its samples."""
+
+    def __init__(self, shape: plain.Blocks, view: View) -> None:
+        self.store = SimpleNamespace(blocks=blocks_of(shape))
+        self.numbers = view if isinstance(view, range) else np.array(view, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def combined(
+    kind: type[Combined], parts: Sequence[tuple[plain.Blocks, View]], draws: Sequence[int] | None = None
+) -> Combined:
+    """A mixture or concatenation of datasets that have no files."""
+    out = object.__new__(kind)
+    out.datasets = tuple(Listed(shape, view) for shape, view in parts)  # type: ignore[misc]
+    out.draws = [len(view) for _, view in parts] if draws is None else list(draws)
+    return out
+
+
+def plain_options(options: OrderOptions) -> plain.Options:
+    """The same options for the plain reading of the document."""
+    return plain.Options(options.window, options.window_samples, options.unit_bytes, options.lanes)
+
+
+def plain_blocks(dataset: ShardDataset) -> plain.Blocks:
+    """The blocks of a dataset, as the document weighs them by its manifest."""
+    manifest = json.loads((Path(dataset.store.storage.folder) / "manifest.json").read_text())  # type: ignore[attr-defined]
+    return plain.Blocks(
+        [
+            [(n, n * (shard["content_bytes"] // shard["samples"] + 48)) for n, k in shard["blocks"] for _ in range(k)]
+            for shard in manifest["shards"]
+        ]
+    )
