@@ -251,8 +251,10 @@ class _Shuffled:
         places = self._places[self._cuts[number] : self._cuts[number + 1]]
         slot, row, index = self._members.of(places)
         position, chosen = self._deal(number, len(slot), lanes or range(self.lanes))
-        blocks = self._members.present[places]
-        step = Step(blocks, position, slot[chosen], row[chosen], index[chosen], self._word)
+        slot = slot[chosen]  # one after the other, so that the memory of each is free for the next
+        row = row[chosen]
+        index = index[chosen]
+        step = Step(self._members.present[places], position, slot, row, index, self._word)
         return step if lanes is None else step.tidied()
 
     def _deal(self, number: int, n: int, lanes: range) -> tuple[Indices, Indices]:
@@ -300,8 +302,11 @@ class _Range:
         begins = np.maximum(firsts, self._low)
         counts = self.counts[places]
         slot = np.repeat(np.arange(len(places)), counts)
-        numbers = _ranges(begins, begins + counts)
-        return slot, numbers - firsts[slot], numbers - self._low
+        index = _ranges(begins, begins + counts)
+        row = firsts[slot]
+        np.subtract(index, row, out=row)
+        index -= self._low
+        return slot, row, index
 
 
 class _List:
@@ -325,7 +330,8 @@ def _ranges(begins: Indices, ends: Indices) -> Indices:
     """The numbers from begins[0] to ends[0] - 1, from begins[1] to ends[1] - 1, and so on."""
     counts = ends - begins
     before = np.cumsum(counts) - counts
-    out: Indices = np.arange(int(counts.sum())) + np.repeat(begins - before, counts)
+    out: Indices = np.repeat(begins - before, counts)
+    out += np.arange(len(out))
     return out
 
 
