@@ -62,7 +62,7 @@ class Combined(Sequence[Any]):
         return sum(self.draws)
 
     def __getitem__(self, index: Any) -> Any:
-        """A sample of the epoch that is not shuffled."""
+        """A sample of the epoch 0 of seed 0, not shuffled."""
         place = operator.index(index)
         if not -len(self) <= place < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
@@ -76,7 +76,7 @@ class Combined(Sequence[Any]):
 
     @property
     def _unshuffled(self) -> Schedule:
-        return self.schedule(False, key(0))
+        return self.schedule(False, key(0, 0))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[k] for k in range(len(self)))
