@@ -1,322 +1,393 @@
-"""Transforms of images, with torchvision's names and defaults, on NumPy arrays.
+"""Image transforms on NumPy arrays, with torchvision's names and defaults.
 
-    ds.transform(image=Compose([RandomResizedCrop(224), RandomHorizontalFlip(), ToTensor(), Normalize(mean, std)]))
+    train = Compose([RandomResizedCrop(224), RandomHorizontalFlip(), ToTensor(), Normalize(MEAN, STD)])
+    pixels = train(jpeg_bytes, rng)
 
-An image is a uint8 array (H, W, C), a PIL image, or the bytes of a JPEG, PNG or WebP file, which are decoded first.
-Every transform is called as `t(image, rng=None)`; a random one draws from `rng`, a numpy.random.Generator, or from one
-that Python's `random` seeds. What comes out depends on the image and the generator alone.
+An image is the bytes of a JPEG, PNG or WebP file, uint8 pixels (H, W, C) or (H, W) with 1 to 4 channels, or a PIL
+image. A transform that is given bytes decodes them itself, as `recordio.images` does. What comes back is uint8
+(H, W, C), or what ToTensor says. What is given is never written to, but a crop of an array, or an array that is as it
+should be already, is handed back as a view of it.
 
-OpenCV resizes. With `antialias` a picture that shrinks to half its size or less is averaged over the area of each new
-pixel; above that, interpolation sees every pixel anyhow, at a fifth of the cost. Pillow, and with it torchvision,
-weighs a slightly larger area at any scale, so single pixels differ by a few levels.
+Randomness comes from `rng` alone, by calls of `rng.random()` in the order that each transform states: the result is a
+function of the image and the generator's state. Without an `rng` one is made from Python's `random`, which torch seeds
+in its workers. Transforms hold no state, compare by value, pickle, and may be called by many threads at once.
+
+An argument that makes no sense, or an image of a wrong type or shape, raises SchemaError; bytes that do not decode,
+DecodeError; without OpenCV, MissingPackageError, from all but ToTensor and Normalize.
+
+How resizing differs from Pillow, as the mean absolute difference of 0 to 255 on photographs. With `antialias` an image
+that shrinks is first smoothed as much as Pillow's wider kernel would, then interpolated: 0.3 to 0.9 for "bilinear" and
+0.5 to 1.3 for "bicubic", for reductions of 1.1 to 13 times (OpenCV's INTER_AREA, three times slower: 0.3 to 2.0).
+Enlarged: 0.2 and 0.9. "nearest" is the same.
+
+A JPEG that shrinks to a quarter or less in both directions decodes at 1/2, 1/4 or 1/8, so that at least twice the
+result remains, in about half the time: then 0.8 to 1.5 and 1.6 to 1.9, and a box's edges move by at most a quarter of a
+pixel of the result. Only there do bytes give other values than their pixels in an array would; `Decode()` as the first
+step, or `antialias=False`, decodes in full.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from textwrap import indent
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recordio import geometry
 from recordio.errors import SchemaError
-from recordio.images import CHANNELS, decode_image, opencv
+from recordio.geometry import Box, Size
+from recordio.images import CHANNELS, Pixels, pil_image
+from recordio.pixels import BORDERS, INTERPOLATIONS, as_pixels, describe, flip, from_pil, kept, pad, resized, to_planes
 
-Rng = np.random.Generator
-Pixels = npt.NDArray[Any]
+Floats = npt.NDArray[np.floating[Any]]
 
-_TRIES = 10
-
-
-def takes_rng(function: Callable[..., Any]) -> bool:
-    """Whether a function has a parameter named `rng`."""
-    try:
-        return "rng" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some built-in functions have no signature
-        return False
+_FRACTIONS = np.arange(256, dtype=np.float32)[None] / np.float32(255)
 
 
 class Transform:
-    """A function of an image. Subclasses say in `on_pixels` what they do.
+    """The base of what is built in. A transform of one's own needs no base: any callable stands in a Compose."""
 
-    Attributes:
-        encoded: whether it may be given the bytes of a picture.
-    """
+    @property
+    def encoded(self) -> bool:
+        """Whether it may be given the bytes of an encoded image, so that it decodes only what it needs."""
+        return True
 
-    encoded: ClassVar[bool] = True
+    @property
+    def random(self) -> bool:
+        """Whether it draws."""
+        return False
 
-    def __call__(self, image: Any, rng: Rng | None = None) -> Any:
-        """The transformed image. Raises DecodeError for bytes that are no picture, SchemaError for what is no image."""
-        return self.apply(image, np.random.default_rng(random.getrandbits(64)) if rng is None else rng)
+    def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
+        """The transformed image. Raises SchemaError, DecodeError, MissingPackageError."""
+        return self.apply(image, rng)
 
-    def apply(self, image: Any, rng: Rng, mode: str = "RGB") -> Any:
-        """The transformed image; bytes are decoded to `mode`."""
-        return self.on_pixels(pixels_of(image, mode), rng)
+    def apply(self, image: Any, rng: np.random.Generator | None = None, mode: str = "RGB") -> Any:
+        """Like calling it; encoded bytes decode to `mode`: "RGB", "L" or "RGBA"."""
+        if rng is None:
+            rng = np.random.default_rng(random.getrandbits(64)) if self.random else None
+        elif not isinstance(rng, np.random.Generator):
+            raise SchemaError(f"rng is a numpy.random.Generator, not {type(rng).__name__}")
+        return kept(self._run(image, rng, mode))
 
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        """Of an array (H, W, C), or (C, H, W) after ToTensor."""
+    def _run(self, image: Any, rng: Any, mode: str) -> Any:
+        """What `apply` gives, or a view of this thread's scratch, to be used up before the next image is decoded."""
+        return self._change(as_pixels(image, mode), rng)
+
+    def _change(self, pixels: Pixels, rng: Any) -> Any:
         raise NotImplementedError
-
-
-def pixels_of(image: Any, mode: str = "RGB") -> Pixels:
-    """An array (H, W, C) of what an image may be: bytes, a PIL image, an array (H, W) or (H, W, C)."""
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return decode_image(bytes(image) if isinstance(image, bytearray) else image, mode)
-    array = image if isinstance(image, np.ndarray) else np.asarray(image)
-    if array.ndim == 2:
-        return array[:, :, None]
-    if array.ndim != 3 or array.dtype.kind not in "uif":
-        raise SchemaError(f"not an image: {type(image).__name__} of {array.dtype}{list(array.shape)}")
-    return array
-
-
-class Compose(Transform):
-    """One transform after the other: built-in ones and any functions; one with a parameter `rng` is given it."""
-
-    def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
-        if not all(map(callable, transforms)):
-            raise SchemaError(f"Compose takes functions, not {list(transforms)}")
-        self.transforms = list(transforms)
-        self._random = [takes_rng(function) for function in self.transforms]
-
-    def apply(self, image: Any, rng: Rng, mode: str = "RGB") -> Any:
-        if self.transforms and isinstance(self.transforms[0], Transform):
-            image = self.transforms[0].apply(image, rng, mode)
-        elif self.transforms:
-            image = self._call(0, pixels_of(image, mode) if isinstance(image, (bytes, memoryview)) else image, rng)
-        for k in range(1, len(self.transforms)):
-            image = self._call(k, image, rng)
-        return image
-
-    def _call(self, k: int, image: Any, rng: Rng) -> Any:
-        return self.transforms[k](image, rng=rng) if self._random[k] else self.transforms[k](image)
-
-    def __repr__(self) -> str:
-        return "".join(["Compose(", *(f"\n    {transform!r}" for transform in self.transforms), "\n)"])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Compose) and self.transforms == other.transforms
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class Decode(Transform):
-    """The pixels of a picture's bytes, uint8 (H, W, C). A mode of None is that of the field, "RGB" by itself."""
+    """Decodes in full, and gives pixels of a mode: "RGB", "L" or "RGBA".
+
+    Without a mode bytes decode to the dataset's, "RGB" by default, and pixels stay as they are.
+    """
 
     mode: str | None = None
 
     def __post_init__(self) -> None:
-        if self.mode is not None and self.mode not in CHANNELS:
-            raise SchemaError(f"unknown image mode {self.mode!r}: expected {', '.join(map(repr, CHANNELS))}")
+        if self.mode is not None:
+            geometry.choice("mode", self.mode, CHANNELS)
 
-    def apply(self, image: Any, rng: Rng, mode: str = "RGB") -> Any:
-        return pixels_of(image, self.mode or mode)
+    def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
+        pixels = as_pixels(image, self.mode or mode)
+        if self.mode is None or pixels.shape[2] == CHANNELS[self.mode]:
+            return pixels
+        if pixels.shape[2] not in CHANNELS.values():
+            raise SchemaError(f"pixels of {pixels.shape[2]} channels have no mode to convert to {self.mode} from")
+        return from_pil(pil_image(pixels), self.mode)
 
 
 @dataclass(frozen=True)
 class Resize(Transform):
-    """To (height, width), or so that the shorter side is `size`; then the longer one is at most `max_size`."""
+    """The whole image in another size; how it differs from Pillow's, the module says.
 
-    size: int | Sequence[int]
-    interpolation: str = "bilinear"
+    Args:
+        size: (height, width); an integer is the shorter side, and the other keeps the aspect.
+        interpolation: "nearest", "bilinear" or "bicubic"; torchvision's enum is understood.
+        max_size: the most that the longer side may have, when `size` is an integer.
+        antialias: whether an image that shrinks is smoothed first; "nearest" never is.
+    """
+
+    size: Any
+    interpolation: Any = "bilinear"
     max_size: int | None = None
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
-        _check_interpolation(self.interpolation)
+        size = geometry.integers("size", self.size, (1, 2))
+        _set(self, size=size[0] if len(size) == 1 else size)
+        _check_resampling(self)
+        if self.max_size is not None:
+            (longest,) = geometry.integers("max_size", self.max_size, (1,))
+            if len(size) == 2 or longest <= size[0]:
+                raise SchemaError(f"max_size is more than the shorter side, which size gives alone, not {longest}")
+            _set(self, max_size=longest)
 
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        height, width = image.shape[:2]
-        if not isinstance(self.size, int) and len(self.size) == 2:
-            return resized(image, self.size[0], self.size[1], self.interpolation, self.antialias)
-        shorter = self.size if isinstance(self.size, int) else self.size[0]
-        longer = int(shorter * max(height, width) / min(height, width))
-        if self.max_size is not None and longer > self.max_size:
-            shorter, longer = int(self.max_size * shorter / longer), self.max_size
-        new = (shorter, longer) if height <= width else (longer, shorter)
-        return resized(image, *new, self.interpolation, self.antialias)
+    def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
+        return resized(image, mode, self._plan, self.interpolation, self.antialias)
 
-
-@dataclass(frozen=True)
-class CenterCrop(Transform):
-    """The middle of the image, (height, width) or a square; an image that is too small gets zeros around it."""
-
-    size: int | Sequence[int]
-
-    def __post_init__(self) -> None:
-        _check_size(self.size)
-
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        height, width = _pair(self.size)
-        image = _padded_to(image, height, width)
-        top, left = round((image.shape[0] - height) / 2), round((image.shape[1] - width) / 2)
-        return image[top : top + height, left : left + width]
-
-
-@dataclass(frozen=True)
-class RandomCrop(Transform):
-    """A part of that size from anywhere in the image, which is padded first. Two draws: top, left.
-
-    `padding` is zeros on every side: one number, (left and right, top and bottom), or (left, top, right, bottom).
-    Raises SchemaError for an image that is too small, unless `pad_if_needed`.
-    """
-
-    size: int | Sequence[int]
-    padding: int | Sequence[int] | None = None
-    pad_if_needed: bool = False
-
-    def __post_init__(self) -> None:
-        _check_size(self.size)
-
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        height, width = _pair(self.size)
-        if self.padding is not None:
-            left, top, right, bottom = _four(self.padding)
-            image = np.pad(image, ((top, bottom), (left, right), (0, 0)))
-        if self.pad_if_needed:
-            image = _padded_to(image, height, width)
-        if image.shape[0] < height or image.shape[1] < width:
-            raise SchemaError(f"cannot crop {height} x {width} from an image of {image.shape[0]} x {image.shape[1]}")
-        top = int(rng.random() * (image.shape[0] - height + 1))
-        left = int(rng.random() * (image.shape[1] - width + 1))
-        return image[top : top + height, left : left + width]
+    def _plan(self, height: int, width: int) -> tuple[Box, Size]:
+        size = self.size
+        if not isinstance(size, tuple):
+            size = geometry.scaled_size(height, width, size, self.max_size)
+        return Box(0, 0, height, width), geometry.check_pixels(*size)
 
 
 @dataclass(frozen=True)
 class RandomResizedCrop(Transform):
-    """A random part of the image, of `scale` of its area and `ratio` of width to height, resized to `size`.
+    """A box at random in another size: uint8 (height, width, C).
 
-    Up to ten tries, each of two draws for area and ratio; the one that fits draws twice more, top and left. Without any
-    the middle is taken, as large as the ratio allows.
+    Draws, up to ten times: the box's share of the area, evenly in `scale`; its aspect (width by height), evenly in the
+    logarithm of `ratio`. The first box that fits the image is placed by two more: top, left. When none fits, it is the
+    largest in the middle with an aspect within `ratio`.
     """
 
-    size: int | Sequence[int]
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    interpolation: str = "bilinear"
+    size: Any
+    scale: Any = (0.08, 1.0)
+    ratio: Any = (3 / 4, 4 / 3)
+    interpolation: Any = "bilinear"
     antialias: bool = True
+    random = True
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
-        _check_interpolation(self.interpolation)
-        for name in ("scale", "ratio"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise SchemaError(f"{name} is {(low, high)}: expected two positive numbers, the smaller one first")
+        _set(
+            self,
+            size=geometry.crop_size(self.size),
+            scale=geometry.interval("scale", self.scale),
+            ratio=geometry.interval("ratio", self.ratio),
+        )
+        _check_resampling(self)
 
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        top, left, height, width = self.box(image.shape[0], image.shape[1], rng)
-        part = image[top : top + height, left : left + width]
-        return resized(part, *_pair(self.size), self.interpolation, self.antialias)
+    def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
+        return resized(image, mode, partial(self._plan, rng), self.interpolation, self.antialias)
 
-    def box(self, height: int, width: int, rng: Rng) -> tuple[int, int, int, int]:
-        """(top, left, height, width) of the part."""
-        low, high = map(math.log, self.ratio)
-        for _ in range(_TRIES):
-            area = height * width * (self.scale[0] + rng.random() * (self.scale[1] - self.scale[0]))
-            ratio = math.exp(low + rng.random() * (high - low))
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                return int(rng.random() * (height - h + 1)), int(rng.random() * (width - w + 1)), h, w
-        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
-        h, w = min(height, round(width / ratio)), min(width, round(height * ratio))
-        return (height - h) // 2, (width - w) // 2, h, w
+    def _plan(self, rng: np.random.Generator, height: int, width: int) -> tuple[Box, Size]:
+        return geometry.random_box(height, width, self.scale, self.ratio, rng), self.size
+
+
+@dataclass(frozen=True)
+class CenterCrop(Transform):
+    """The middle of the image, in this size (an integer: a square); with zeros around where the image is smaller."""
+
+    size: Any
+
+    def __post_init__(self) -> None:
+        _set(self, size=geometry.crop_size(self.size))
+
+    def _change(self, pixels: Pixels, rng: Any) -> Pixels:
+        down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
+        pixels = pad(pixels, (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2))
+        height, width, _ = pixels.shape
+        return geometry.centre_box(height, width, self.size).of(pixels)
+
+
+@dataclass(frozen=True)
+class RandomCrop(Transform):
+    """A box of this size (an integer: a square) at random. Two draws: top, left.
+
+    Args:
+        size: (height, width), or an integer.
+        padding: pixels around the image before it is cropped: all sides, (left and right, top and bottom), or
+            (left, top, right, bottom).
+        pad_if_needed: whether an image that is smaller gets what it lacks, on both sides; else it is a SchemaError.
+        fill: the value of a "constant" padding, 0 to 255, or one for each channel.
+        padding_mode: "constant", "edge", "reflect" (without the edge) or "symmetric" (with it).
+    """
+
+    size: Any
+    padding: Any = None
+    pad_if_needed: bool = False
+    fill: Any = 0
+    padding_mode: str = "constant"
+    random = True
+
+    def __post_init__(self) -> None:
+        _set(self, size=geometry.crop_size(self.size))
+        if self.padding is not None:
+            padding = geometry.integers("padding", self.padding, (1, 2, 4), least=0)
+            _set(self, padding=padding * (4 // len(padding)))
+        fill = geometry.integers("fill", self.fill, (1, 2, 3, 4), least=0, most=255)
+        _set(self, fill=fill[0] if len(fill) == 1 else fill)
+        geometry.choice("padding_mode", self.padding_mode, BORDERS)
+        geometry.flag("pad_if_needed", self.pad_if_needed)
+
+    def _change(self, pixels: Pixels, rng: Any) -> Pixels:
+        pixels = self._padded(pixels, self.padding or (0, 0, 0, 0))
+        down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
+        if self.pad_if_needed:
+            pixels = self._padded(pixels, (across, down, across, down))
+        elif down or across:
+            raise SchemaError(f"no crop of {self.size} fits an image of {pixels.shape[:2]}: pad_if_needed=True pads it")
+        height, width, _ = pixels.shape
+        return geometry.placed_box(height, width, self.size, rng).of(pixels)
+
+    def _padded(self, pixels: Pixels, by: tuple[int, int, int, int]) -> Pixels:
+        fill = self.fill if isinstance(self.fill, tuple) else (self.fill,)
+        return pad(pixels, by, self.padding_mode, fill)
 
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(Transform):
-    """Left and right exchanged, with probability `p`. One draw."""
+    """The image, mirrored left to right with probability `p`. One draw."""
 
     p: float = 0.5
+    random = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
-            raise SchemaError(f"p is {self.p}: expected a probability")
+        (p,) = geometry.numbers("p", [self.p])
+        if not 0 <= p <= 1:
+            raise SchemaError(f"p is a probability, 0 to 1, not {self.p!r}")
+        _set(self, p=p)
 
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        if rng.random() >= self.p:
-            return image
-        flipped: Pixels = opencv().flip(image, 1)
-        return flipped.reshape(image.shape)
+    def _change(self, pixels: Pixels, rng: Any) -> Pixels:
+        return flip(pixels) if rng.random() < self.p else pixels
 
 
 @dataclass(frozen=True)
 class ToTensor(Transform):
-    """uint8 (H, W, C) to float32 (C, H, W), from 0 to 1; an array of floats is only turned."""
+    """float32 (C, H, W) in 0 to 1: each value divided by 255; a NumPy array, which `torch.from_numpy` takes."""
 
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        turned = np.ascontiguousarray(image.transpose(2, 0, 1))
-        return turned / np.float32(255) if turned.dtype == np.uint8 else turned.astype(np.float32, copy=False)
+    def _change(self, pixels: Pixels, rng: Any) -> Floats:
+        return to_planes(pixels, _FRACTIONS)
 
 
 @dataclass(frozen=True)
 class Normalize(Transform):
-    """(image - mean) / std of each channel, of floats (C, H, W)."""
+    """(x - mean) / std of floats (C, H, W), in their own precision; `mean` and `std` have a number for each channel.
 
-    mean: Sequence[float]
-    std: Sequence[float]
+    Right after ToTensor in a Compose both are one step, to the same bits.
+    """
 
-    encoded: ClassVar[bool] = False
+    mean: Any
+    std: Any
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(self.std):
-            raise SchemaError(f"mean {self.mean} and std {self.std}: expected one for each channel, no std of 0")
+        _set(self, mean=geometry.numbers("mean", self.mean), std=geometry.numbers("std", self.std))
+        if len(self.mean) != len(self.std):
+            raise SchemaError(f"mean has {len(self.mean)} numbers, but std {len(self.std)}")
+        if any(abs(x) < 1e-30 for x in self.std):
+            raise SchemaError(f"std divides, so it is not 0, but {self.std}")
 
-    def on_pixels(self, image: Pixels, rng: Rng) -> Pixels:
-        if image.dtype.kind != "f" or image.shape[0] not in (1, len(self.mean)):
-            raise SchemaError(f"Normalize takes floats (C, H, W), not {image.dtype}{list(image.shape)}: ToTensor first")
-        mean, std = (np.array(v, image.dtype)[:, None, None] for v in (self.mean, self.std))
-        out: Pixels = (image - mean) / std
+    def _run(self, image: Any, rng: Any, mode: str) -> Floats:
+        if not isinstance(image, np.ndarray) or image.dtype.kind != "f" or image.ndim != 3:
+            raise SchemaError(f"Normalize takes floats (C, H, W), not {describe(image)}: put ToTensor() before it")
+        self.check_channels(len(image))
+        mean, std = (np.array(x, image.dtype).reshape(-1, 1, 1) for x in (self.mean, self.std))
+        out: Floats = image - mean
+        out /= std
         return out
 
+    def check_channels(self, channels: int) -> None:
+        if len(self.mean) not in (1, channels):
+            raise SchemaError(f"mean and std have {len(self.mean)} numbers, but the image has {channels} channels")
 
-_INTERPOLATIONS = {"nearest": "INTER_NEAREST", "bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC"}
+
+class _NormalizedTensor(Transform):
+    """ToTensor and a Normalize in one."""
+
+    def __init__(self, normalize: Normalize) -> None:
+        mean, std = (np.array(x, np.float32).reshape(-1, 1) for x in (normalize.mean, normalize.std))
+        self._normalize, self._tables = normalize, (_FRACTIONS - mean) / std
+
+    def _change(self, pixels: Pixels, rng: Any) -> Floats:
+        self._normalize.check_channels(pixels.shape[2])
+        return to_planes(pixels, self._tables)
 
 
-def resized(image: Pixels, height: int, width: int, interpolation: str, antialias: bool) -> Pixels:
-    """The image (H, W, C) at another size; itself if that is its size."""
-    if image.shape[:2] == (height, width):
+@dataclass(frozen=True)
+class _Call(Transform):
+    """A callable that is not built in, as a step: it gets what the step before gave, in memory that stays."""
+
+    function: Callable[..., Any]
+    takes_rng: bool
+
+    @property
+    def encoded(self) -> bool:
+        return False
+
+    @property
+    def random(self) -> bool:
+        return self.takes_rng
+
+    def _run(self, image: Any, rng: Any, mode: str) -> Any:
+        image = kept(image)
+        return self.function(image, rng=rng) if self.takes_rng else self.function(image)
+
+
+@dataclass(frozen=True)
+class Compose(Transform):
+    """The transforms one after the other: those built in, and any callables, torchvision's among them.
+
+    A callable gets what the step before gave, and with `rng=` the generator if it has a parameter of this name. Where
+    the first is not built in, the image is handed to it as it is: `encoded` is false.
+    """
+
+    transforms: Any
+    _steps: tuple[Transform, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.transforms, (list, tuple)):
+            raise SchemaError(f"transforms is a list of callables, not {describe(self.transforms)}")
+        for transform in self.transforms:
+            if not callable(transform):
+                raise SchemaError(f"transforms has {transform!r}, which is not callable")
+        _set(self, transforms=tuple(self.transforms), _steps=_steps_of(self.transforms))
+
+    @property
+    def encoded(self) -> bool:
+        return bool(self._steps) and self._steps[0].encoded
+
+    @property
+    def random(self) -> bool:
+        return any(step.random for step in self._steps)
+
+    def _run(self, image: Any, rng: Any, mode: str) -> Any:
+        for step in self._steps:
+            image = step._run(image, rng, mode)
         return image
-    cv2 = opencv()
-    shrinks = 2 * height <= image.shape[0] or 2 * width <= image.shape[1]
-    area = antialias and shrinks and interpolation != "nearest"
-    flag = cv2.INTER_AREA if area else getattr(cv2, _INTERPOLATIONS[interpolation])
-    out: Pixels = cv2.resize(image, (width, height), interpolation=flag)
-    return out.reshape(height, width, image.shape[2])
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n{transform!r}," for transform in self.transforms)
+        return f"Compose([{indent(lines, '    ')}\n])"
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[-1])
+def _steps_of(transforms: Iterable[Callable[..., Any]]) -> tuple[Transform, ...]:
+    steps: list[Transform] = []
+    for transform in transforms:
+        step = transform if isinstance(transform, Transform) else _Call(transform, takes_rng(transform))
+        if isinstance(step, Normalize) and steps and isinstance(steps[-1], ToTensor):
+            steps[-1] = _NormalizedTensor(step)
+        else:
+            steps.append(step)
+    return tuple(steps)
 
 
-def _four(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
-    numbers = (padding,) if isinstance(padding, int) else tuple(padding)
-    if len(numbers) not in (1, 2, 4):
-        raise SchemaError(f"padding is {padding}: expected 1, 2 or 4 numbers")
-    left, top, right, bottom = numbers * (4 // len(numbers))
-    return left, top, right, bottom
+def takes_rng(function: Callable[..., Any]) -> bool:
+    """Whether a callable has a parameter named `rng` that `rng=` can give; not one that a partial gives already."""
+    if isinstance(function, partial) and "rng" in function.keywords:
+        return False
+    try:
+        parameter = inspect.signature(function).parameters.get("rng")
+    except (TypeError, ValueError):  # some that are written in C have no signature
+        return False
+    return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
 
 
-def _padded_to(image: Pixels, height: int, width: int) -> Pixels:
-    """With zeros around it, at least that large."""
-    down, across = max(0, height - image.shape[0]), max(0, width - image.shape[1])
-    if not down and not across:
-        return image
-    return np.pad(image, ((down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)))
+def _set(transform: Any, **values: Any) -> None:
+    """The arguments in their plain form, so that equal transforms compare so."""
+    for name, value in values.items():
+        object.__setattr__(transform, name, value)
 
 
-def _check_size(size: int | Sequence[int]) -> None:
-    numbers = (size,) if isinstance(size, int) else tuple(size)
-    if len(numbers) not in (1, 2) or not all(isinstance(n, int) and n > 0 for n in numbers):
-        raise SchemaError(f"size is {size!r}: expected a positive whole number, or (height, width)")
-
-
-def _check_interpolation(name: str) -> None:
-    if name not in _INTERPOLATIONS:
-        raise SchemaError(f"unknown interpolation {name!r}: expected {', '.join(map(repr, _INTERPOLATIONS))}")
+def _check_resampling(transform: Any) -> None:
+    interpolation = getattr(transform.interpolation, "value", transform.interpolation)  # torchvision has an enum
+    _set(transform, interpolation=geometry.choice("interpolation", interpolation, INTERPOLATIONS))
+    geometry.flag("antialias", transform.antialias)
