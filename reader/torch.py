@@ -2,50 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from numpy import ma
 from torch.utils import data
+from torch.utils.data._utils.pin_memory import pin_memory as pinned
+from typing_extensions import TypeVar  # torch brings it
 
 from recordio.errors import SchemaError
 from recordio.reader import loader
+from recordio.reader.collate import collate
 from recordio.reader.dataset import ShardDataset
+from recordio.reader.loader import LoaderStats
 from recordio.reader.mixture import Combined
-from recordio.reader.ranks import checked_ranks, found_ranks
+from recordio.reader.order import LANES
 
-_TENSOR_KINDS = "biufc"
+Batch = TypeVar("Batch", covariant=True, default=Any)
+_DTYPES = frozenset(map(np.dtype, "? b h i l q B H I L Q e f d F D".split()))
+_PLAIN = frozenset([str, bytes, int, float, bool, type(None)])
+_FIXED = ("num_workers", "collate_fn", "timeout", "prefetch_factor", "in_order", "multiprocessing_context")
 
 
-def to_tensors(value: Any, pin: bool = False) -> Any:
-    """Arrays as tensors that share their memory, within dicts, lists and tuples; pinned when asked.
+def to_tensors(value: Any) -> Any:
+    """Arrays as tensors that share their memory, NumPy's numbers as tensors too, within dicts, lists and tuples.
 
-    What torch has no dtype for, masked arrays, strings, bytes and anything else stay as they are.
+    What torch has no dtype for, masked arrays, text, bytes and anything else stay as they are. An array that cannot be
+    written to, or runs backwards, is copied: torch knows no such tensors.
     """
     if isinstance(value, np.ndarray):
-        if isinstance(value, ma.MaskedArray) or value.dtype.kind not in _TENSOR_KINDS or not value.flags.writeable:
-            return value
-        tensor = torch.from_numpy(value)
-        return tensor.pin_memory() if pin else tensor
-    if isinstance(value, np.generic) and value.dtype.kind in _TENSOR_KINDS:
-        return torch.as_tensor(value)
-    if isinstance(value, Mapping):
-        return {name: to_tensors(one, pin) for name, one in value.items()}
-    if type(value) in (list, tuple) and value and not isinstance(value[0], (str, bytes)):
-        return type(value)(to_tensors(one, pin) for one in value)
+        return value if isinstance(value, ma.MaskedArray) else _tensor(value)
+    if isinstance(value, np.generic):
+        return _tensor(np.asarray(value)) if value.dtype in _DTYPES else value
+    if isinstance(value, dict):
+        return {name: to_tensors(one) for name, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(to_tensors, value))
+    if type(value) in (list, tuple) and not _PLAIN.issuperset(map(type, value)):
+        return type(value)(map(to_tensors, value))
     return value
 
 
-class DataLoader(data.DataLoader[Any]):
+def _tensor(array: npt.NDArray[Any]) -> Any:
+    if array.dtype not in _DTYPES:
+        return array
+    plain = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if plain else array.copy())
+
+
+class DataLoader(data.DataLoader[Batch]):
     """torch.utils.data.DataLoader, with its arguments. For any dataset that is not ours it is exactly that.
 
-    For a ShardDataset, a ConcatDataset or a Mixture the batches are those of recordio.DataLoader, whose arguments it
-    takes as well, as dicts of tensors: numbers and arrays without a copy, pinned if `pin_memory` is set and there is a
-    GPU; text, bytes and masked arrays stay as they are. What a `collate_fn` makes is handed on unchanged. Workers are
-    threads; `generator` is not used: `seed` says how an epoch is shuffled.
+    For a ShardDataset, a ConcatDataset or a Mixture the batches are those of recordio.DataLoader, whose arguments,
+    methods and attributes `seed`, `rank`, `world_size` and `stats` it has as well. They come as dicts of tensors:
+    numbers and arrays without a copy, pinned if `pin_memory` is set and there is a GPU; text, bytes, masked arrays and
+    what torch has no dtype for stay as they are. With batch_size=None they are single samples. What a `collate_fn`
+    makes of a list of samples is handed on unchanged; torch's own, `default_collate`, counts as none.
+
+    What differs from torch: workers are threads, unless `worker_type` or `multiprocessing_context` asks for processes;
+    `seed` says how epochs are shuffled, not `generator`; and arguments do not change once the loader is made.
+
+    Raises:
+        ValueError: arguments that torch refuses.
+        SchemaError: arguments that recordio.DataLoader refuses, or that only it has, with another dataset.
     """
+
+    worker_type: Literal["thread", "process"]
+    seed: int
+    rank: int
+    world_size: int
+    stats: LoaderStats
+    set_epoch: Callable[[int], None]
+    state_dict: Callable[[], dict[str, Any]]
+    load_state_dict: Callable[[dict[str, Any]], None]
 
     def __init__(
         self,
@@ -53,7 +88,7 @@ class DataLoader(data.DataLoader[Any]):
         batch_size: int | None = 1,
         shuffle: bool | None = None,
         sampler: Iterable[Any] | None = None,
-        batch_sampler: Iterable[list[Any]] | None = None,
+        batch_sampler: Iterable[Sequence[Any]] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[Any], Any] | None = None,
         pin_memory: bool = False,
@@ -67,71 +102,98 @@ class DataLoader(data.DataLoader[Any]):
         persistent_workers: bool = False,
         pin_memory_device: str = "",
         in_order: bool = True,
-        **ours: Any,
+        worker_type: Literal["thread", "process"] | None = None,
+        even_batches: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        ranks: Literal["auto"] | None = None,
+        window_bytes: int | None = None,
+        window_samples: int | None = None,
+        unit_bytes: int = 1,
+        lanes: int = LANES,
+        weights: npt.ArrayLike | None = None,
     ) -> None:
-        self._ours: loader.DataLoader | None = None
-        super().__init__(
-            dataset, batch_size, shuffle, sampler, batch_sampler, num_workers, collate_fn, pin_memory, drop_last,
-            timeout, worker_init_fn, multiprocessing_context, generator, prefetch_factor=prefetch_factor,
-            persistent_workers=persistent_workers, pin_memory_device=pin_memory_device, in_order=in_order
-        )  # fmt: skip
+        given = locals()
+        self._inner: loader.DataLoader | None = None
+        super().__init__(**{name: given[name] for name in _TORCHS})
         if isinstance(dataset, (ShardDataset, Combined)):
-            self._ours = loader.DataLoader(
-                dataset, batch_size, bool(shuffle), sampler=sampler, batch_sampler=batch_sampler,
-                num_workers=num_workers, collate_fn=collate_fn, drop_last=drop_last, timeout=timeout,
-                worker_init_fn=worker_init_fn, prefetch_factor=prefetch_factor or 2, in_order=in_order, **ours
-            )  # fmt: skip
-        elif ours:
-            raise SchemaError(f"{', '.join(ours)}: only for the datasets of recordio, not {type(dataset).__name__}")
-        self._converts = collate_fn is None
-        self._pins = pin_memory and torch.cuda.is_available()
+            self._take_over(dataset, given)
+        elif refused := [name for name, default in _OURS.items() if given[name] is not default]:
+            raise SchemaError(f"{', '.join(refused)}: only for the datasets of recordio, not {type(dataset).__name__}")
+
+    def _take_over(self, dataset: ShardDataset | Combined, given: dict[str, Any]) -> None:
+        """Puts the loader of our datasets behind this one."""
+        given["shuffle"] = bool(given["shuffle"])
+        given["multiprocessing_context"] = self.multiprocessing_context
+        if given["prefetch_factor"] is None:
+            given["prefetch_factor"] = 2
+        if given["worker_type"] is None:
+            given["worker_type"] = "thread" if self.multiprocessing_context is None else "process"
+        self.__dict__.update({name: given[name] for name in _OURS})
+        self._converts = given["collate_fn"] in (None, data.default_collate, data.default_convert)
+        if self._converts:
+            given["collate_fn"] = _collated if given["batch_size"] is not None and _has_maps(dataset) else None
+        if given["batch_size"] is None and given["sampler"] is not None:
+            given |= {"batch_size": 1, "collate_fn": partial(_only, given["collate_fn"])}
+        self._inner = inner = loader.DataLoader(**{name: given[name] for name in _INNERS})
+        for name in ("rank", "world_size", "stats", "set_epoch", "state_dict", "load_state_dict"):
+            setattr(self, name, getattr(inner, name))  # of the instance: a loader of other datasets has none of them
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "stats" in self.__dict__:
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
 
     def __iter__(self) -> Any:
-        return super().__iter__() if self._ours is None else self._tensors(iter(self._ours))
-
-    def _tensors(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch in batches:
-            yield to_tensors(batch, self._pins) if self._converts else batch
+        """The next epoch; for our datasets as of recordio.DataLoader."""
+        if self._inner is None:
+            return super().__iter__()
+        batches: Iterator[Any] = iter(self._inner)
+        if self._converts:
+            batches = map(to_tensors, batches)
+        return map(pinned, batches) if self.pin_memory and torch.cuda.is_available() else batches
 
     def __len__(self) -> int:
-        return super().__len__() if self._ours is None else len(self._ours)
+        """Batches of a whole epoch, on this rank."""
+        return super().__len__() if self._inner is None else len(self._inner)
 
-    def _inner(self) -> loader.DataLoader:
-        if self._ours is None:
-            raise SchemaError(
-                f"a loader of {type(self.dataset).__name__} has no epochs and no state: it is torch's own"
-            )
-        return self._ours
 
-    @property
-    def stats(self) -> loader.LoaderStats:
-        """What has been delivered and skipped so far."""
-        return self._inner().stats
+_TORCHS = list(inspect.signature(data.DataLoader).parameters)
+_INNERS = list(inspect.signature(loader.DataLoader).parameters)
+_OURS = {name: p.default for name, p in inspect.signature(DataLoader).parameters.items() if name not in _TORCHS}
 
-    def set_epoch(self, epoch: int) -> None:
-        """As of recordio.DataLoader."""
-        self._inner().set_epoch(epoch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """As of recordio.DataLoader."""
-        return self._inner().state_dict()
+def _has_maps(dataset: ShardDataset | Combined) -> bool:
+    return any(one.finish.maps for one in (dataset.datasets if isinstance(dataset, Combined) else [dataset]))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As of recordio.DataLoader."""
-        self._inner().load_state_dict(state)
+
+def _collated(samples: list[Any]) -> Any:
+    """A batch of what maps have made: columns of dicts; of anything else what torch makes of it."""
+    return collate(samples) if isinstance(samples[0], dict) else data.default_collate(samples)
+
+
+def _only(collate_fn: Callable[[Any], Any] | None, samples: list[Any]) -> Any:
+    """The sample of a batch of one."""
+    return samples[0] if collate_fn is None else collate_fn(samples[0])
 
 
 class IterableShards(data.IterableDataset[Any]):
     """Single samples for torch's own DataLoader, shared out over ranks and its worker processes, none of them twice.
 
-    Every `iter()` is the next epoch, unless `set_epoch` says which; in worker processes that takes
-    `persistent_workers`, or `set_epoch` before each epoch. With `state_dict` and `load_state_dict` it resumes in
-    torchdata's StatefulDataLoader, with the same number of ranks and workers.
+    The samples are those of the dataset, in NumPy; torch's loader makes tensors of them. Every `iter()` is the next
+    epoch, unless `set_epoch` says which. Worker processes that end with an epoch know nothing of it: without
+    `persistent_workers` each epoch takes a `set_epoch`, or it is the first one again. In torchdata's
+    StatefulDataLoader it resumes exactly, with the same number of workers.
 
     Args:
         dataset: a ShardDataset, a ConcatDataset or a Mixture.
-        shuffle, seed, rank, world_size, ranks: as of recordio.DataLoader.
-        options: other arguments of recordio.DataLoader: windows, lanes, on_error.
+        shuffle, on_error, seed, rank, world_size, ranks: as of recordio.DataLoader.
+        window_bytes, window_samples, unit_bytes, lanes, weights: as of recordio.DataLoader.
+
+    Raises:
+        SchemaError: arguments that recordio.DataLoader refuses.
     """
 
     def __init__(
@@ -139,55 +201,92 @@ class IterableShards(data.IterableDataset[Any]):
         dataset: ShardDataset | Combined,
         shuffle: bool = False,
         *,
+        on_error: Literal["raise", "skip"] = "raise",
         seed: int = 0,
         rank: int | None = None,
         world_size: int | None = None,
-        ranks: str | None = None,
-        **options: Any,
+        ranks: Literal["auto"] | None = None,
+        window_bytes: int | None = None,
+        window_samples: int | None = None,
+        unit_bytes: int = 1,
+        lanes: int = LANES,
+        weights: npt.ArrayLike | None = None,
     ) -> None:
         self.dataset = dataset
-        self._options = {"shuffle": shuffle, "seed": seed, **options}
-        self._rank, self._world = (
-            found_ranks() if ranks == "auto" else checked_ranks(rank or 0, 1 if world_size is None else world_size)
-        )
-        self._loader: loader.DataLoader | None = None
-        self._epoch: int | None = None
-        self._state: dict[str, Any] | None = None
-        self._made_loader(0, 1)  # the options are wrong here and now, not in a worker
-
-    def _made_loader(self, worker: int, workers: int) -> loader.DataLoader:
-        return loader.DataLoader(
-            self.dataset, None, rank=self._rank * workers + worker, world_size=self._world * workers,
-            even_batches=False, **self._options
+        self._make = partial(
+            loader.DataLoader, dataset, None, shuffle, even_batches=False, on_error=on_error, seed=seed,
+            window_bytes=window_bytes, window_samples=window_samples, unit_bytes=unit_bytes, lanes=lanes,
+            weights=weights,
         )  # fmt: skip
+        self._inner = self._make(rank=rank, world_size=world_size, ranks=ranks)
+        self.rank, self.world_size = self._inner.rank, self._inner.world_size
+        self._next = 0, 0  # the epoch and the position where the next iter() begins
+        self._running: int | None = None  # the epoch of the last one
+        self._split: list[int] | None = None  # the ranks and workers of the state that was loaded
+        self._told = torch.zeros(2, dtype=torch.int64)  # how often set_epoch was called here, and the last epoch
+        self._heard = 0  # how many of these calls this process has followed
+        self._share()
 
     def __iter__(self) -> Iterator[Any]:
-        info = data.get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        if self._loader is None or self._loader.world_size != self._world * workers:
-            self._loader = self._made_loader(worker, workers)
-        if self._state is not None:
-            self._loader.load_state_dict(self._state)
-        elif self._epoch is not None:
-            self._loader.set_epoch(self._epoch)
-        self._state = self._epoch = None
-        return (to_tensors(sample) for sample in self._loader)
+        """The next epoch of this worker's share, or the rest of one whose state was loaded."""
+        split = self._deal()
+        calls, told = self._told.tolist()
+        if calls != self._heard and told != self._next[0]:
+            self._next = told, 0
+        self._heard = calls
+        epoch, position = self._next
+        if position and self._split not in (None, split) and self._split[1] > 1:
+            raise SchemaError(f"the state is of {self._split} ranks and workers, here are {split}")
+        self._inner.load_state_dict(self._inner.state_dict() | {"epoch": epoch, "position": position})
+        self._running, self._next = epoch, (epoch + 1, 0)
+        return iter(self._inner)
 
     def __len__(self) -> int:
-        """Samples of an epoch, on this rank."""
-        return len(range(self._rank, len(self.dataset), self._world))
+        """Samples of an epoch on this rank, of all its workers together."""
+        return len(range(self.rank, len(self.dataset), self.world_size))
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next `iter()`."""
-        self._epoch = epoch
+        """The epoch of the next `iter()`, in worker processes that live on as well.
+
+        The rest of an epoch whose state was loaded stays the rest.
+        """
+        if operator.index(epoch) < 0:
+            raise SchemaError(f"epoch is {epoch}: expected a whole number from 0")
+        self._told[1] = epoch
+        self._told[0] += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Where this worker is."""
-        return (self._loader or self._made_loader(0, 1)).state_dict()
+        """Where this worker is, as small JSON. An epoch ends when the next one begins, not with its last sample."""
+        split = self._deal()
+        state = self._inner.state_dict()
+        if self._running is None:
+            state["epoch"], state["position"] = self._next
+        elif state["epoch"] != self._running:
+            state |= {"epoch": self._running, "position": len(self.dataset)}
+        return state | {"split": split}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next `iter()` continues where the state was taken."""
-        self._state = state
+        """The next `iter()` continues where the state was taken. Raises DatasetError, SchemaError."""
+        self._inner.load_state_dict(state)
+        self._next, self._running, self._split = (state["epoch"], state["position"]), None, state.get("split")
+        self._heard = int(self._told[0])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_loader": None}
+    def _deal(self) -> list[int]:
+        """Sees to it that the inner loader is that of this worker's share. Gives the number of ranks and of workers.
+
+        Worker v of w on rank r of n has the positions v * n + r modulo w * n: those of a rank are r modulo n.
+        """
+        info = data.get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        share, shares = worker * self.world_size + self.rank, workers * self.world_size
+        if (share, shares) != (self._inner.rank, self._inner.world_size):
+            self._inner = self._make(rank=share, world_size=shares)
+        return [self.world_size, workers]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._share()
+
+    def _share(self) -> None:
+        """Worker processes see what `set_epoch` is told after they were started."""
+        self._told.share_memory_()  # type: ignore[no-untyped-call]
