@@ -1,0 +1,242 @@
+"""Memory that processes share, and how one hands objects and errors to another.
+
+The memory has no name, so nothing can be left behind: the kernel frees it when the last process that holds it has
+ended, in whatever way. It is no part of /dev/shm and of that file system's size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import os
+import pickle
+import struct
+import sys
+import tempfile
+import traceback
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import reduction, spawn
+from multiprocessing.context import assert_spawning
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import RecordIOError, StorageError, WorkerError
+from recordio.layout import padded
+
+_HUGE = 2 << 20
+_SIZE = struct.Struct("<Q")
+_MAIN = "init_main"  # the keys of multiprocessing.spawn for the main module begin so
+LARGE_NBYTES = 64 << 10  # smaller arrays are copied with the pickle: that is as quick, and they keep no slot in use
+
+Contents = npt.NDArray[np.uint8]
+
+
+class SharedMemory:
+    """Anonymous memory that a process shares with its children.
+
+    It can be pickled only while a child process is started, by any start method. Both sides may write; only one of
+    them at a time may `reserve`.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = _anonymous_file() if descriptor is None else descriptor
+        self._memory: mmap.mmap | None = None
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+
+    def reserve(self, nbytes: int) -> mmap.mmap:
+        """Memory of at least that size; it keeps what is in it. Arrays in what was given before stay valid.
+
+        Raises StorageError.
+        """
+        return self._mapped(max(nbytes, 1), grow=True)
+
+    def view(self, nbytes: int) -> mmap.mmap:
+        """The memory, of which the other side has reserved at least that size. Raises StorageError."""
+        return self._mapped(max(nbytes, 1), grow=False)
+
+    def _mapped(self, nbytes: int, grow: bool) -> mmap.mmap:
+        if self._memory is None or len(self._memory) < nbytes:
+            self._memory = None
+            try:
+                if grow and os.fstat(self._descriptor).st_size < nbytes:
+                    os.ftruncate(self._descriptor, -(-nbytes // _HUGE) * _HUGE)
+                self._memory = mmap.mmap(self._descriptor, max(nbytes, os.fstat(self._descriptor).st_size))
+            except (OSError, OverflowError, ValueError) as error:
+                raise StorageError(f"cannot get {nbytes} bytes of shared memory: {error}") from error
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
+        return self._memory
+
+    def close(self) -> None:
+        """Lets go of the memory; arrays that lie in it stay valid."""
+        self._memory = None
+        self._close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert_spawning(self)
+        return _received, (type(self), reduction.DupFd(self._descriptor))
+
+
+def _anonymous_file() -> int:
+    try:
+        if hasattr(os, "memfd_create"):
+            return os.memfd_create("recordio", os.MFD_CLOEXEC)
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise StorageError(f"cannot get shared memory: {error}") from error
+
+
+def _received(kind: type[SharedMemory], descriptor: Any) -> SharedMemory:
+    return kind(descriptor.detach())
+
+
+class Slot(SharedMemory):
+    """Shared memory that carries one object at a time: the number of its parts, their sizes, then the parts, aligned.
+
+    The first part is a pickle, the others are the memory of its large arrays.
+    """
+
+    def put(self, value: Any) -> None:
+        """Writes an object; what was there before is lost. Raises what pickling it does, and StorageError."""
+        large: list[memoryview] = []
+
+        def belongs_in_the_pickle(buffer: pickle.PickleBuffer) -> bool:
+            memory = buffer.raw()
+            if memory.nbytes >= LARGE_NBYTES:
+                large.append(memory)
+            return memory.nbytes < LARGE_NBYTES
+
+        file = io.BytesIO()
+        _Pickler(file, 5, buffer_callback=belongs_in_the_pickle).dump(value)
+        parts = [file.getbuffer(), *large]
+        sizes = [part.nbytes for part in parts]
+        starts, end = _layout(sizes)
+        room = memoryview(self.reserve(end))
+        struct.pack_into(f"<{1 + len(sizes)}Q", room, 0, len(sizes), *sizes)
+        for start, part in zip(starts, parts, strict=True):
+            room[start : start + part.nbytes] = part
+
+    def contents(self) -> Contents:
+        """The memory up to the end of what was put there. The arrays that `load` finds in it keep it alive."""
+        (count,) = _SIZE.unpack_from(self.view(_SIZE.size))
+        sizes = _sizes(self.view((1 + count) * _SIZE.size))
+        _, end = _layout(sizes)
+        return np.frombuffer(self.view(end), np.uint8, end)
+
+
+def load(contents: Contents, copy: bool) -> Any:
+    """The object in a slot. Its large arrays lie there, or with `copy` in memory of their own.
+
+    An array can be written to if the one that was put could be. Raises what unpickling does.
+    """
+    sizes = _sizes(contents.data)
+    starts, _ = _layout(sizes)
+    stream, *large = (contents[start : start + size] for start, size in zip(starts, sizes, strict=True))
+    return pickle.loads(stream.data, buffers=[part.copy() for part in large] if copy else large)
+
+
+def _sizes(memory: mmap.mmap | memoryview) -> Sequence[int]:
+    (count,) = _SIZE.unpack_from(memory)
+    return struct.unpack_from(f"<{count}Q", memory, _SIZE.size)
+
+
+def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Where each part starts, and where the last one ends."""
+    starts, end = [], _SIZE.size * (1 + len(sizes))
+    for size in sizes:
+        starts.append(padded(end))
+        end = starts[-1] + size
+    return starts, end
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors of PyTorch, if there are any, as the arrays that they are: its own way makes several copies."""
+
+    def reducer_override(self, value: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is None or type(value) is not torch.Tensor or value.requires_grad:
+            return NotImplemented
+        try:
+            return torch.from_numpy, (value.numpy(),)
+        except (TypeError, RuntimeError):  # on another device, or of a dtype that NumPy does not have
+            return NotImplemented
+
+
+@dataclass(slots=True)
+class Sealed:
+    """Objects for a process that is being started. They are unpickled by `open`, where an error can be reported.
+
+    A spawned process imports its parent's main module when it must: when something that it gets was defined there.
+    """
+
+    objects: Any
+    pickled: bytes | None = None
+    main: dict[str, Any] = field(default_factory=dict)  # where the main module is, for multiprocessing.spawn.prepare
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        main = {key: value for key, value in spawn.get_preparation_data("").items() if key.startswith(_MAIN)}
+        return Sealed, (None, bytes(reduction.ForkingPickler.dumps(self.objects)), main)
+
+    def open(self) -> Any:
+        return self.objects if self.pickled is None else self.loads(self.pickled)
+
+    def loads(self, pickled: bytes) -> Any:
+        """The object that the parent pickled."""
+        if self.main and b"main__" in pickled:
+            main, self.main = self.main, {}
+            spawn.prepare(main)
+        return pickle.loads(pickled)
+
+
+@contextlib.contextmanager
+def main_left_out(process: str) -> Iterator[None]:
+    """Spawns processes of this name without the main module, which may import much that they do not need."""
+    prepared = spawn.get_preparation_data
+
+    def without_main(name: str) -> dict[str, Any]:
+        data = prepared(name)
+        return {key: data[key] for key in data if name != process or not key.startswith(_MAIN)}
+
+    spawn.get_preparation_data = without_main
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What one process tells another of an error."""
+
+    who: str
+    summary: str
+    traceback: str
+    pickled: bytes | None
+
+    @classmethod
+    def of(cls, error: Exception, who: str) -> Failure:
+        try:
+            pickled = pickle.dumps(error)
+        except Exception:  # noqa: BLE001 there are many ways not to be picklable
+            pickled = None
+        summary = "".join(traceback.format_exception_only(error)).strip()
+        return cls(who, summary, "".join(traceback.format_exception(error)), pickled)
+
+    def error(self) -> Exception:
+        """A RecordIOError itself, with the traceback as a note; else a WorkerError that tells all of it."""
+        try:
+            original = pickle.loads(self.pickled) if self.pickled else None
+        except Exception:  # noqa: BLE001 nor to be unpicklable
+            original = None
+        if isinstance(original, RecordIOError):
+            original.add_note(f"in {self.who}:\n{self.traceback}")
+            return original
+        error = WorkerError(f"{self.who}: {self.summary}\n\n{self.traceback}")
+        error.__cause__ = original if isinstance(original, BaseException) else None
+        return error
