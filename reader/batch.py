@@ -6,7 +6,7 @@ A job says what a batch is made of. Whoever gets it, a thread or another process
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -145,7 +145,7 @@ class BatchMaker:
     """
 
     datasets: Sequence[Any]
-    windows: Mapping[int, Readable]
+    windows: Mapping[int, Readable] = field(default_factory=dict)
     collate_fn: Callable[[Any], Any] | None = None
     unbatched: bool = False
     skip: bool = False

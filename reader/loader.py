@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,15 +14,15 @@ import numpy.typing as npt
 from recordio.checksum import digest
 from recordio.errors import DatasetError, SchemaError
 from recordio.page import Indices
-from recordio.reader.batch import BatchMaker, IndexJob, Made
+from recordio.reader.batch import BatchMaker, Made
 from recordio.reader.dataset import ShardDataset
+from recordio.reader.engine import Engine
 from recordio.reader.mixture import Combined
+from recordio.reader.options import LoaderOptions, check_whole
 from recordio.reader.order import LANES, OrderOptions, Step, key, order_of
-from recordio.reader.pipeline import READ_THREADS, Arena, Loading, Stream, Windows, Work, jobs, run
 from recordio.reader.plan import Deal, drawn_by_weight, steps
 from recordio.reader.ranks import checked_ranks, found_ranks
 from recordio.reader.sampling import BatchesOf, checked_weights
-from recordio.reader.workers import NoWorkers, ThreadWorkers, Workers
 
 _STATE_VERSION = 1
 _UNBATCHED = 256  # samples made at a time for batch_size=None
@@ -55,35 +54,6 @@ class LoaderStats:
             self.errors += made.errors[: 10 - len(self.errors)]
 
 
-@dataclass(frozen=True, slots=True)
-class LoaderOptions:
-    """How a loader delivers, beside the order; see DataLoader."""
-
-    batch_size: int | None
-    drop_last: bool
-    even_batches: bool
-    num_workers: int
-    prefetch_factor: int
-    in_order: bool
-    timeout: float
-    on_error: Literal["raise", "skip"]
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1)):
-            _check_whole(name, getattr(self, name), least, optional=name == "batch_size")
-        if self.on_error not in ("raise", "skip"):
-            raise SchemaError(f"unknown on_error {self.on_error!r}: expected 'raise' or 'skip'")
-        if self.timeout < 0:
-            raise SchemaError(f"timeout is {self.timeout}: expected seconds, or 0 for none")
-
-
-def _check_whole(name: str, value: Any, least: int, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}")
-
-
 class DataLoader:
     """Batches of a dataset, as dicts of columns.
 
@@ -96,7 +66,11 @@ class DataLoader:
         shuffle: mix the samples anew each epoch: blocks over the whole dataset, samples within windows of blocks.
         sampler: gives the indices of the samples instead, for every epoch anew; random access.
         batch_sampler: gives lists of indices, one a batch.
-        num_workers: threads that make batches ahead: gather, decode images, transform; with 0 the caller's does it.
+        num_workers: how many make batches ahead: gather, decode images, transform; with 0 the caller's thread does it.
+        worker_type: "thread", or "process" for maps and transforms that hold the interpreter's lock.
+        multiprocessing_context: how processes start: "fork", "forkserver", "spawn", or a context; as the system does it
+            if None.
+        persistent_workers: keep the workers from one epoch to the next.
         drop_last: leave out a last batch that is not full.
         even_batches: repeat the first samples at the end of an epoch, fewer than there are ranks, so that every rank
             gets equally many. Without it no sample is repeated, and a rank may get one sample, or batch, fewer.
@@ -104,7 +78,8 @@ class DataLoader:
         prefetch_factor: batches made ahead, for each worker.
         in_order: False hands batches over as they are done; such a loader has no state.
         timeout: seconds to wait for a worker's batch; 0 for ever.
-        worker_init_fn: called with a worker's number when it begins.
+        worker_init_fn: called with a worker's number when it begins. In a process the global generators of Python,
+            NumPy and torch have been seeded before that, differently in each worker.
         on_error: "skip" leaves out samples that cannot be read, decoded or transformed; `stats` counts them.
         seed: the seed of the order and of random transforms.
         rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
@@ -129,6 +104,9 @@ class DataLoader:
         sampler: Iterable[int] | None = None,
         batch_sampler: Iterable[Sequence[int]] | None = None,
         num_workers: int = 0,
+        worker_type: Literal["thread", "process"] = "thread",
+        multiprocessing_context: Any = None,
+        persistent_workers: bool = False,
         drop_last: bool = False,
         even_batches: bool = True,
         collate_fn: Callable[[Any], Any] | None = None,
@@ -156,21 +134,23 @@ class DataLoader:
             ("lanes", lanes, 1),
             ("seed", seed, 0),
         ):
-            _check_whole(name, value, least, optional=name.startswith("window"))
+            check_whole(name, value, least, optional=name.startswith("window"))
         if seed >= 1 << 64:
             raise SchemaError(f"seed is {seed}: expected a whole number below 2^64")
         self.dataset = dataset
         self.options = LoaderOptions(
-            batch_size, drop_last, even_batches, num_workers, prefetch_factor, in_order, timeout, on_error
-        )
+            batch_size, drop_last, even_batches, num_workers, worker_type, multiprocessing_context, persistent_workers,
+            prefetch_factor, in_order, timeout, worker_init_fn, on_error,
+        )  # fmt: skip
         self.order = OrderOptions(shuffle, window_bytes, window_samples, unit_bytes, lanes)
         self.seed = seed
         self.rank, self.world_size = _ranks(rank, world_size, ranks)
         self.stats = LoaderStats()
         self._weights = _checked_weights(weights, self)
         self._sampler = _one_sampler(sampler, batch_sampler, self)
-        self._collate_fn, self._worker_init_fn = collate_fn, worker_init_fn
+        self._collate_fn = collate_fn
         self._cursor = Cursor()
+        self._idle: Engine | None = None  # what persistent workers wait in for the next epoch
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -187,7 +167,7 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
-        _check_whole("epoch", epoch, 0)
+        check_whole("epoch", epoch, 0)
         if self._cursor.begun or self._cursor.epoch != epoch:
             self._cursor = Cursor(epoch)
         set_epoch = getattr(self._sampler, "set_epoch", None)
@@ -219,8 +199,8 @@ class DataLoader:
                 error = DatasetError if name in ("dataset", "samples") else SchemaError
                 raise error(f"the state is of another {name}: {state.get(name)!r}, this loader has {mine!r}")
         epoch, position = state.get("epoch"), state.get("position")
-        _check_whole("the state's epoch", epoch, 0)
-        _check_whole("the state's position", position, 0)
+        check_whole("the state's epoch", epoch, 0)
+        check_whole("the state's position", position, 0)
         assert isinstance(epoch, int)
         assert isinstance(position, int)
         if position > len(self.dataset) and self._sampler is None:
@@ -270,7 +250,7 @@ class DataLoader:
             if self._sampler is not None:
                 cursor.position += 1  # of a sampler's batches only their number is known
             else:
-                cursor.position = min(total, cursor.position + (made.samples + made.skipped) * unit)
+                cursor.position = min(total, cursor.position + (self.options.batch_size or 1) * unit)
             if made.batch is not None:
                 yield made.batch
                 _check_process(process)
@@ -279,46 +259,38 @@ class DataLoader:
 
     def _made(self, epoch: int, start: int) -> Iterator[Made]:
         """What is left of an epoch from a position on."""
-        options, word, process = self.options, key(self.seed, epoch), os.getpid()
-        sources = self.dataset.datasets if isinstance(self.dataset, Combined) else (self.dataset,)
-        stores = [dataset.store for dataset in sources]
-        readers = ThreadPoolExecutor(READ_THREADS, "recordio-read")
-        loading = Loading(readers, options.on_error == "skip")
-        arenas = [[store.arenas.take(), store.arenas.take()] for store in stores]
-        make = BatchMaker(
-            sources if self._sampler is None else (self.dataset,),
-            loading.live,
-            self._collate_fn,
-            unbatched=options.batch_size is None and self._sampler is None,
-            skip=loading.skip,
-        )
-        workers = self._new_workers(make)
+        word = key(self.seed, epoch)
+        idle, self._idle = self._idle, None
+        engine = idle if idle is not None and idle.is_ours else self._new_engine(word)
+        reusable = False
         try:
             if self._sampler is not None:
-                indices = itertools.islice(self._sampler, start, None)
-                work: Iterator[Work] = ((IndexJob(chosen, word), []) for chosen in indices)
+                yield from engine.indexed(itertools.islice(self._sampler, start, None), word)
             else:
-                work = self._jobs(word, start, make, arenas, loading)
-            yield from run(work, workers, options.num_workers * options.prefetch_factor, options.in_order)
+                deal = self._deal(start)
+                plans, turns = self._plan(word, deal)
+                single = 1 if self.options.on_error == "skip" else _UNBATCHED
+                yield from engine.gathered(plans, turns, len(deal), self.options.batch_size or single)
+            reusable = True
+        except GeneratorExit:
+            reusable = True
+            raise
         finally:
-            if os.getpid() == process:  # a forked child has none of the threads, and may not touch what they use
-                workers.close()
-                readers.shutdown(wait=True, cancel_futures=True)
-                for store, pair in zip(stores, arenas, strict=True):
-                    for arena in pair:
-                        store.arenas.give_back(arena)
+            if reusable and self.options.persistent_workers and self._idle is None and engine.rest():
+                self._idle = engine
+            else:
+                engine.close()
 
-    def _jobs(
-        self, word: int, start: int, make: BatchMaker, arenas: Sequence[Sequence[Arena]], loading: Loading
-    ) -> Iterator[Work]:
-        deal = self._deal(start)
-        plans, turns = self._plan(word, deal)
-        streams = [
-            Stream(Windows(source, dataset.store, plan, own, loading), make.take)
-            for source, (dataset, plan, own) in enumerate(zip(make.datasets, plans, arenas, strict=True))
-        ]
-        size = self.options.batch_size or (1 if make.skip else _UNBATCHED)
-        return jobs(streams, turns, len(deal), size)
+    def _new_engine(self, word: int) -> Engine:
+        options, by_index = self.options, self._sampler is not None
+        found = self.dataset.datasets if isinstance(self.dataset, Combined) else (self.dataset,)
+        make = BatchMaker(
+            found if by_index else [dataset[:0] for dataset in found],  # the jobs name the samples: less to send
+            collate_fn=self._collate_fn,
+            unbatched=options.batch_size is None and not by_index,
+            skip=options.on_error == "skip",
+        )
+        return Engine(make, options, word)
 
     def _plan(self, word: int, deal: Deal) -> tuple[Sequence[Iterator[Step]], Iterator[Indices] | None]:
         """The steps of each dataset, and whose turn it is at each place."""
@@ -328,12 +300,6 @@ class DataLoader:
         if self._weights is not None:
             numbers = self.dataset.resolve(drawn_by_weight(self._weights, word))
         return [steps(order_of(self.dataset.store.blocks, numbers, self.order, word), deal)], None
-
-    def _new_workers(self, make: BatchMaker) -> Workers:
-        options = self.options
-        if not options.num_workers:
-            return NoWorkers(make)
-        return ThreadWorkers(options.num_workers, make, options.timeout, self._worker_init_fn)
 
 
 def _check_process(process: int) -> None:
@@ -365,6 +331,8 @@ def _one_sampler(sampler: Any, batch_sampler: Any, loader: DataLoader) -> Any:
         return None
     if sampler is not None and batch_sampler is not None:
         raise SchemaError("give a sampler or a batch_sampler, not both")
+    if isinstance(loader.dataset, Combined):
+        raise SchemaError("a sampler needs a ShardDataset")
     if loader.order.shuffle or loader._weights is not None or loader.world_size > 1:
         raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
     if batch_sampler is not None:

@@ -60,8 +60,8 @@ class Task:
     def result(self) -> Any:
         """The batch; to be called once. Its large arrays lie in a slot, which is free again when they are dropped.
 
-        Raises WorkerError when the worker has died, took too long, or had an error, whose type, message and traceback
-        it then tells and which is its cause. A RecordIOError of the worker is raised itself, the traceback as a note.
+        Raises WorkerError when the worker has died or took too long. An error that it had is raised itself, with its
+        traceback as a note, or as a WorkerError that tells all of it if it cannot be pickled.
         """
         self.wait()
         if self._contents is not None:

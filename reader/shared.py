@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import RecordIOError, StorageError, WorkerError
+from recordio.errors import StorageError, WorkerError
 from recordio.layout import padded
 
 _HUGE = 2 << 20
@@ -229,14 +229,12 @@ class Failure:
         return cls(who, summary, "".join(traceback.format_exception(error)), pickled)
 
     def error(self) -> Exception:
-        """A RecordIOError itself, with the traceback as a note; else a WorkerError that tells all of it."""
+        """The error itself, with the worker's traceback as a note; a WorkerError that tells all if it cannot travel."""
         try:
-            original = pickle.loads(self.pickled) if self.pickled else None
+            error = pickle.loads(self.pickled) if self.pickled else None
         except Exception:  # noqa: BLE001 nor to be unpicklable
-            original = None
-        if isinstance(original, RecordIOError):
-            original.add_note(f"in {self.who}:\n{self.traceback}")
-            return original
-        error = WorkerError(f"{self.who}: {self.summary}\n\n{self.traceback}")
-        error.__cause__ = original if isinstance(original, BaseException) else None
+            error = None
+        if not isinstance(error, Exception):
+            return WorkerError(f"{self.who}: {self.summary}\n\n{self.traceback}")
+        error.add_note(f"in {self.who}:\n{self.traceback}")
         return error

@@ -1,4 +1,4 @@
-"""Who makes batches: the caller's own thread, or a pool of threads."""
+"""Who makes batches: the caller's own thread, or a pool of threads. Processes are in `remote`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,21 @@ class Done:
 
     def result(self) -> Any:
         return self.value
+
+    def done(self) -> bool:
+        return True
+
+    def wait(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Failed:
+    """A task that cannot be done."""
+
+    error: Exception
+
+    def result(self) -> Any:
+        raise self.error
 
     def done(self) -> bool:
         return True

@@ -276,10 +276,11 @@ def test_slots_grow_with_the_batches(method: str) -> None:
 def test_an_error_of_a_worker_tells_all_and_the_worker_goes_on(method: str) -> None:
     with pool(1, method=method) as workers:
         task = workers.submit(("fail", "no such colour"))
-        with pytest.raises(WorkerError, match="worker 0: ZeroDivisionError: no such colour") as caught:
+        with pytest.raises(ZeroDivisionError, match="no such colour") as caught:
             task.result()
-        assert "raise ZeroDivisionError(message)" in str(caught.value)
-        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        (note,) = caught.value.__notes__
+        assert note.startswith("in worker 0:\nTraceback")
+        assert "raise ZeroDivisionError(message)" in note
         assert workers.submit(("echo", 5)).result() == 5
 
 
@@ -303,7 +304,7 @@ def test_an_error_that_cannot_travel_is_told(kind: str) -> None:
 
 def test_a_batch_that_cannot_travel_is_an_error() -> None:
     with pool(1) as workers:
-        with pytest.raises(WorkerError, match=r"worker 0: TypeError: .*pickle.*lock"):
+        with pytest.raises(TypeError, match=r"pickle.*lock"):
             workers.submit(("make_what_cannot_travel",)).result()
         assert workers.submit(("echo", 5)).result() == 5
 
@@ -321,7 +322,7 @@ def test_a_job_that_cannot_travel_is_refused() -> None:
 def test_an_error_of_init_is_that_of_every_job(method: str) -> None:
     with pool(method=method, init=makers.fail_to_begin) as workers:
         for _ in range(3):
-            with pytest.raises(WorkerError, match=r"worker [01]: FileNotFoundError: .* finds nothing"):
+            with pytest.raises(FileNotFoundError, match=r"worker [01] finds nothing"):
                 workers.submit(("echo", 5)).result()
 
 
@@ -330,13 +331,13 @@ def test_a_worker_that_missed_a_message_does_no_more_jobs() -> None:
         workers.broadcast("nonsense")
         workers.broadcast("sense")
         for _ in range(3):
-            with pytest.raises(WorkerError, match="worker 0: ValueError: cannot hear that"):
+            with pytest.raises(ValueError, match="cannot hear that"):
                 workers.submit(("all_heard",)).result()
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_what_cannot_be_made_anew_in_a_worker_is_an_error(method: str) -> None:
-    told = pytest.raises(WorkerError, match="worker 0: LookupError: this one is not for other processes")
+    told = pytest.raises(LookupError, match="this one is not for other processes")
     with pool(1, makers.Stillborn(), method) as workers, told:
         workers.submit(("echo", 5)).result()
 

@@ -302,14 +302,15 @@ def test_an_error_of_ours_arrives_itself_and_says_where() -> None:
     assert "raise error" in note
 
 
-def test_any_other_error_is_the_cause_of_one_that_tells_all() -> None:
-    found = failure(KeyError("colour"))
-    assert type(found) is WorkerError
-    assert str(found).startswith("worker 3: KeyError: 'colour'\n\nTraceback")
-    assert "raise error" in str(found)
-    assert isinstance(found.__cause__, KeyError)
-    again = pickle.loads(pickle.dumps(found))
-    assert (type(again), str(again)) == (WorkerError, str(found))
+def test_any_other_error_does_so_too_with_the_notes_that_it_has() -> None:
+    error = KeyError("colour")
+    error.add_note("sample 7")
+    found = failure(error)
+    assert (type(found), found.args) == (KeyError, ("colour",))
+    sample, note = found.__notes__
+    assert sample == "sample 7"
+    assert note.startswith("in worker 3:\nTraceback")
+    assert "raise error" in note
 
 
 @pytest.mark.parametrize("error", [makers.Unpicklable("odd"), makers.Unloadable(1, 2)])

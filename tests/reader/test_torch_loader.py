@@ -261,7 +261,8 @@ def test_the_arguments_are_torchs_and_then_recordios() -> None:
 def test_contexts_ask_for_processes(ds: recordio.ShardDataset) -> None:
     assert DataLoader(ds).worker_type == "thread"
     assert DataLoader(ds, num_workers=1, multiprocessing_context="spawn").worker_type == "process"
-    assert DataLoader(ds, num_workers=1, multiprocessing_context="spawn", worker_type="thread").worker_type == "thread"
+    with pytest.raises(recordio.SchemaError, match="multiprocessing_context"):
+        DataLoader(ds, num_workers=1, multiprocessing_context="spawn", worker_type="thread")
 
 
 def test_samplers_are_honoured(ds: recordio.ShardDataset) -> None:

@@ -1,0 +1,55 @@
+"""How a loader delivers, beside the order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from recordio.errors import SchemaError
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderOptions:
+    """How a loader delivers, beside the order; see DataLoader."""
+
+    batch_size: int | None
+    drop_last: bool
+    even_batches: bool
+    num_workers: int
+    worker_type: Literal["thread", "process"]
+    multiprocessing_context: Any
+    persistent_workers: bool
+    prefetch_factor: int
+    in_order: bool
+    timeout: float
+    worker_init_fn: Callable[[int], Any] | None
+    on_error: Literal["raise", "skip"]
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1)):
+            check_whole(name, getattr(self, name), least, optional=name == "batch_size")
+        for name, choices in (("on_error", ("raise", "skip")), ("worker_type", ("thread", "process"))):
+            if getattr(self, name) not in choices:
+                raise SchemaError(f"unknown {name} {getattr(self, name)!r}: expected {' or '.join(map(repr, choices))}")
+        if self.timeout < 0:
+            raise SchemaError(f"timeout is {self.timeout}: expected seconds, or 0 for none")
+        if self.multiprocessing_context is not None and self.worker_type == "thread":
+            raise SchemaError("multiprocessing_context is for worker_type='process'")
+
+    @property
+    def has_processes(self) -> bool:
+        return self.num_workers > 0 and self.worker_type == "process"
+
+    @property
+    def ahead(self) -> int:
+        """Batches made before they are asked for."""
+        return self.num_workers * self.prefetch_factor
+
+
+def check_whole(name: str, value: Any, least: int, optional: bool = False) -> None:
+    """Raises SchemaError when an argument is no whole number from `least`."""
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}")

@@ -1,0 +1,131 @@
+"""Batches made by processes: what a worker is told of windows that lie in shared memory, and what it makes of a job."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from recordio.errors import RecordIOError
+from recordio.page import Indices
+from recordio.reader.batch import BatchMaker, IndexJob, Job, LoadedWindow, Made, Part
+from recordio.reader.options import LoaderOptions
+from recordio.reader.order import key
+from recordio.reader.pipeline import LoadingWindow
+from recordio.reader.processes import WorkerPool
+from recordio.reader.shared import SharedMemory
+from recordio.reader.window import WindowLayout
+from recordio.reader.workers import Failed, Task
+
+_SPARE_SLOTS = 3  # for batches that the consumer holds
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """A window that has been loaded into one of the memories, and the numbers of all that are still read from."""
+
+    number: int
+    source: int
+    layout: WindowLayout
+    memory: int | None
+    failed: Mapping[int, RecordIOError]
+    live: Sequence[int]
+
+
+class _RemoteMaker:
+    """A BatchMaker in another process, which sees the windows of its parent."""
+
+    def __init__(self, make: BatchMaker, memories: Sequence[SharedMemory]) -> None:
+        self._windows: dict[int, LoadedWindow] = {}
+        self._blocks: dict[int, Indices] = {}
+        self._memories = memories
+        self._make = replace(make, windows=self._windows)
+
+    def receive(self, news: _News) -> None:
+        for number in self._windows.keys() - set(news.live):
+            del self._windows[number], self._blocks[number]
+        memory = b"" if news.memory is None else self._memories[news.memory].view(news.layout.nbytes)
+        window = news.layout.window(self._make.datasets[news.source].store, memory)
+        self._windows[news.number] = LoadedWindow(window, news.failed)
+        self._blocks[news.number] = news.layout.blocks
+
+    def __call__(self, job: Job | IndexJob) -> Made:
+        if isinstance(job, Job):
+            job = replace(job, parts=[self._unpacked(part) for part in job.parts])
+        return self._make(job)
+
+    def _unpacked(self, part: Part) -> Part:
+        if part.columns is not None:
+            return part
+        return replace(part, step=replace(part.step, blocks=self._blocks[part.window]))
+
+
+def _packed(part: Part) -> Part:
+    """By itself, without the rest of its step and the blocks of its window."""
+    part = part.cut(slice(None))
+    if part.columns is not None:
+        return replace(part, step=part.step.tidied())
+    return replace(part, step=replace(part.step, blocks=part.step.blocks[:0]))
+
+
+class ProcessWorkers:
+    """A pool of processes.
+
+    Args:
+        make: makes the batches, of windows that lie in `memories`.
+        options: of the loader.
+        word: what the global generators of a worker, which maps may use, are seeded with, together with its number.
+
+    Raises WorkerError when they cannot be started.
+    """
+
+    def __init__(self, make: BatchMaker, options: LoaderOptions, memories: Sequence[SharedMemory], word: int) -> None:
+        self._memories, self._live = memories, make.windows
+        self._known: set[int] = set()  # the windows that the workers have been told of
+        self._pool = WorkerPool(
+            options.num_workers,
+            _RemoteMaker(make, memories),
+            context=options.multiprocessing_context,
+            slots=options.ahead + _SPARE_SLOTS,
+            timeout=options.timeout,
+            init=partial(_begin, word, options.worker_init_fn),
+        )
+
+    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
+        try:
+            for window in windows:
+                self._announce(window)
+        except RecordIOError as error:  # the window could not be loaded: an error of this batch
+            return Failed(error)
+        if isinstance(job, Job):
+            job = replace(job, parts=[_packed(part) for part in job.parts])
+        return self._pool.submit(job)
+
+    def _announce(self, window: LoadingWindow) -> None:
+        if window.number in self._known:
+            return
+        window.task.result()
+        self._known &= self._live.keys()
+        self._known.add(window.number)
+        memory = None if window.arena is None else self._memories.index(window.arena)
+        self._pool.broadcast(_News(window.number, window.source, window.layout, memory, window.failed, [*self._known]))
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _begin(word: int, init: Callable[[int], Any] | None, number: int) -> None:
+    """Makes a worker's global generators its own, and leaves the other cores to the other workers."""
+    seed = key(number, after=word)
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+    if init is not None:
+        init(number)
