@@ -53,7 +53,7 @@ class Part:
     Attributes:
         source: the number of the dataset among those of the loader.
         window: the number of the step's window among all that are loaded.
-        columns: the samples, when they have been taken already.
+        columns: the samples when they have been taken already, or why they could not be.
     """
 
     source: int
@@ -61,14 +61,16 @@ class Part:
     step: Step
     begin: int
     end: int
-    columns: Columns | None = None
+    columns: Columns | RecordIOError | None = None
 
     def __len__(self) -> int:
         return self.end - self.begin
 
     def cut(self, rows: Indices | slice) -> Part:
         """Some of the samples, by themselves."""
-        columns = self.columns and {name: _rows(column, rows) for name, column in self.columns.items()}
+        columns = self.columns
+        if isinstance(columns, dict):
+            columns = {name: _rows(column, rows) for name, column in columns.items()}
         step = self.step.cut(slice(self.begin, self.end)).cut(rows)
         return Part(self.source, self.window, step, 0, len(step), columns)
 
@@ -214,12 +216,26 @@ class BatchMaker:
 
     def take(self, part: Part) -> Columns:
         """The samples of a part, as they are stored. Raises CorruptError, which names the first that is damaged."""
+        if isinstance(part.columns, RecordIOError):
+            raise part.columns
         if part.columns is not None:
             return part.columns
         try:
             return self.windows[part.window].take(*part.places)
         except CorruptError as error:
             raise self.datasets[part.source].store.located(error, self._numbers(part)) from None
+
+    def taken(self, part: Part) -> list[Part]:
+        """The part with its samples, or the error with which making a batch of it is to fail.
+
+        Where samples are skipped it comes in pieces, of which only the bad ones fail.
+        """
+        try:
+            return [replace(part, columns=self.take(part))]
+        except RecordIOError as error:
+            if not self.skip or len(part) == 1:
+                return [replace(part, columns=error)]
+        return [piece for k in range(len(part)) for piece in self.taken(part.cut(slice(k, k + 1)))]
 
     def _numbers(self, part: Part) -> Indices:
         """int64 (n,): the numbers of the samples in their dataset."""

@@ -62,7 +62,7 @@ class Engine:
             turns: whose turn it is at each place, when there are several.
         """
         streams = [
-            Stream(Windows(source, store, plan, arenas, self._loading), self._make.take)
+            Stream(Windows(source, store, plan, arenas, self._loading), self._make.taken)
             for source, (store, plan, arenas) in enumerate(zip(self._stores, plans, self._arenas, strict=True))
         ]
         return self._run(jobs(streams, turns, samples, batch_size))

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -167,8 +167,8 @@ class Windows:
 class Stream:
     """The samples of one dataset, in order, as parts of batches."""
 
-    def __init__(self, windows: Windows, take: Callable[[Part], Columns]) -> None:
-        self._windows, self._take_now = windows, take
+    def __init__(self, windows: Windows, taken: Callable[[Part], list[Part]]) -> None:
+        self._windows, self._taken = windows, taken
         self._window: LoadingWindow | None = None
         self._at = 0
 
@@ -189,10 +189,13 @@ class Stream:
     def _advance(self, taken: list[tuple[Part, LoadingWindow]]) -> LoadingWindow:
         """On to the next window. If that has to wait for memory, what this batch has so far is taken at once."""
         while not self._windows.start():
-            for k, (part, window) in enumerate(taken):
+            waiting, taken[:] = taken[:], []
+            for part, window in waiting:
                 if part.columns is None:
-                    taken[k] = replace(part, columns=self._take_now(part)), window
+                    taken += [(piece, window) for piece in self._taken(part)]
                     window.holders -= 1
+                else:
+                    taken.append((part, window))
             self._windows.wait()
         following = self._windows.next()
         assert following is not None, "the plan has fewer samples than it says"

@@ -56,6 +56,16 @@ def orders(shuffle: bool = True) -> st.SearchStrategy[OrderOptions]:
     )
 
 
+WORKERS: list[dict[str, Any]] = [
+    {},
+    {"num_workers": 1},
+    {"num_workers": 3},
+    {"num_workers": 2, "worker_type": "process", "multiprocessing_context": "fork"},
+]
+NO_WORKERS = WORKERS[0]
+any_workers = st.sampled_from([NO_WORKERS, *WORKERS])
+
+
 def write_numbers(folder: Path, numbers: Iterable[int], **options: Any) -> ShardDataset:
     """A dataset whose samples are numbers, each also as text. Ten samples or so make a block."""
     with DatasetWriter(folder, **{"block_bytes": 200, "shard_samples": 70} | options) as writer:

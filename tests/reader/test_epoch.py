@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from epochs import NO_WORKERS, any_workers
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from recordio import (
@@ -68,15 +69,15 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 
 
 @quick
-@given(OPTIONS, st.sampled_from([1, 2, 3, 4, 6, 8]), st.sampled_from([0, 0, 2]), st.booleans(), st.booleans())
+@given(OPTIONS, st.sampled_from([1, 2, 3, 4, 6, 8]), any_workers, st.booleans(), st.booleans())
 def test_ranks_get_equally_many_batches_and_a_global_batch_is_the_same_set(
-    ds: ShardDataset, options: Any, world: int, workers: int, drop: bool, even: bool
+    ds: ShardDataset, options: Any, world: int, workers: Any, drop: bool, even: bool
 ) -> None:
     def epoch(world: int) -> list[list[list[int]]]:
         loaders = [
             DataLoader(
-                ds, BATCH // world, rank=rank, world_size=world, num_workers=workers, drop_last=drop,
-                even_batches=even, **options
+                ds, BATCH // world, rank=rank, world_size=world, drop_last=drop, even_batches=even,
+                **options, **workers
             ) for rank in range(world)
         ]  # fmt: skip
         found = [[numbers(batch) for batch in loader] for loader in loaders]
@@ -99,18 +100,16 @@ def test_ranks_get_equally_many_batches_and_a_global_batch_is_the_same_set(
 
 @quick
 @given(OPTIONS, st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([4, 8, 12]), st.integers(0, 5),
-                                   st.sampled_from([0, 0, 2])), min_size=1, max_size=6))  # fmt: skip
+                                   any_workers), min_size=1, max_size=6))  # fmt: skip
 def test_an_epoch_interrupted_and_resumed_by_other_ranks_is_exactly_once(
-    ds: ShardDataset, options: Any, runs: list[tuple[int, int, int, int]]
+    ds: ShardDataset, options: Any, runs: list[tuple[int, int, int, Any]]
 ) -> None:
     seen: list[int] = []
     state: dict[str, Any] | None = None
-    for world, size, batches, workers in [*runs, (2, 16, 10**6, 0)]:
+    for world, size, batches, workers in [*runs, (2, 16, 10**6, NO_WORKERS)]:
         states = []
         for rank in range(world):
-            loader = DataLoader(
-                ds, size, rank=rank, world_size=world, num_workers=workers, even_batches=False, **options
-            )
+            loader = DataLoader(ds, size, rank=rank, world_size=world, even_batches=False, **options, **workers)
             if state is not None:
                 loader.load_state_dict(json.loads(json.dumps(state)))
                 assert state == loader.state_dict()

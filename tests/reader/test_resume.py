@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import plain_order as plain
 import pytest
-from epochs import numbers_of, plain_blocks, plain_options, write_numbers
+from epochs import NO_WORKERS, any_workers, numbers_of, plain_blocks, plain_options, write_numbers
 from hypothesis import given, settings, strategies as st
 
 from recordio import DataLoader, DatasetError, SchemaError, ShardDataset
@@ -79,13 +79,13 @@ class Told:
         return [[sequence[p] for p in batch] for batch in plain.dealt(len(sequence), start, *deal, **options)]
 
 
-Run = tuple[int, int, int, int, int, str]
+Run = tuple[int, int, int, dict[str, Any], int, str]
 RUNS = st.lists(
     st.tuples(
         st.sampled_from([1, 1, 2, 3, 4]),  # ranks
         st.integers(1, 40),  # the batch size
         st.integers(0, 9),  # batches before the interruption
-        st.sampled_from([0, 0, 1, 3]),  # workers
+        any_workers,
         st.integers(1, 4),  # the prefetch factor
         st.sampled_from(["even", "even", "uneven", "drop"]),
     ),
@@ -109,11 +109,11 @@ def test_every_batch_of_every_rank_is_the_documents_over_any_interruptions(
     told, total = Told(view, order, seed), len(view)
     state: Any = None
     epoch = position = 0
-    for world, size, count, workers, prefetch, tail in [*runs, (2, 7, 10**6, 0, 1, "uneven")]:
+    for world, size, count, workers, prefetch, tail in [*runs, (2, 7, 10**6, NO_WORKERS, 1, "uneven")]:
         options, states = given_to(order) | TAILS[tail], []
         for rank in range(world):
-            loader = DataLoader(view, size, seed=seed, rank=rank, world_size=world, num_workers=workers,
-                                prefetch_factor=prefetch, **options)  # fmt: skip
+            loader = DataLoader(view, size, seed=seed, rank=rank, world_size=world,
+                                prefetch_factor=prefetch, **options, **workers)  # fmt: skip
             if state is not None:
                 loader.load_state_dict(json.loads(json.dumps(state)))
             want = told.batches(epoch, position, rank, world, size, drop_last=tail == "drop", even=tail == "even")
@@ -191,12 +191,12 @@ def test_epochs_follow_one_another_unless_something_else_is_said(
 
 
 @settings(max_examples=30)
-@given(ORDERS, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 70), st.sampled_from([0, 2])), max_size=4))
+@given(ORDERS, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 70), any_workers), max_size=4))
 def test_single_samples_go_on_as_batches_do(ds: ShardDataset, order: OrderOptions, runs: Any) -> None:
     told, state, position = Told(ds, order, 9), None, 0
-    for world, count, workers in [*runs, (2, 10**6, 0)]:
+    for world, count, workers in [*runs, (2, 10**6, NO_WORKERS)]:
         for rank in range(world):
-            loader = DataLoader(ds, None, seed=9, rank=rank, world_size=world, num_workers=workers, **given_to(order))
+            loader = DataLoader(ds, None, seed=9, rank=rank, world_size=world, **workers, **given_to(order))
             if state is not None:
                 loader.load_state_dict(state)
             found = [int(sample["number"]) for sample in islice(loader, count)]
@@ -212,9 +212,7 @@ def test_single_samples_go_on_as_batches_do(ds: ShardDataset, order: OrderOption
 @settings(max_examples=30)
 @given(
     ORDERS,
-    st.lists(
-        st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(0, 5), st.sampled_from([0, 1, 3])), max_size=4
-    ),
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(0, 5), any_workers), max_size=4),
 )
 def test_random_maps_and_transforms_ask_neither_batches_nor_workers_nor_ranks(
     ds: ShardDataset, order: OrderOptions, runs: Any
@@ -224,9 +222,9 @@ def test_random_maps_and_transforms_ask_neither_batches_nor_workers_nor_ranks(
 
     view = ds.transform(text=lambda text, rng: f"{text} {rng.random()}").map(noisy)
     word, seen, state, position = key(5, 0), [], None, 0
-    for world, size, count, workers in [*runs, (1, 16, 10**6, 0)]:
+    for world, size, count, workers in [*runs, (1, 16, 10**6, NO_WORKERS)]:
         for rank in range(world):
-            loader = DataLoader(view, size, seed=5, rank=rank, world_size=world, num_workers=workers, **given_to(order))
+            loader = DataLoader(view, size, seed=5, rank=rank, world_size=world, **workers, **given_to(order))
             if state is not None:
                 loader.load_state_dict(state)
             for batch in islice(loader, count):
