@@ -1,0 +1,152 @@
+"""A training job that is killed, or loses a worker or a rank: it ends, leaves nothing behind, and resumes exactly."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from epochs import write_numbers
+
+SCRIPT = Path(__file__).with_name("training.py")
+COUNT, EPOCHS = 240, 3
+SECONDS = 60  # for what takes a moment, on a machine that has much else to do
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training") / "numbers"
+    write_numbers(folder, range(COUNT))
+    return folder
+
+
+def start(dataset: Path, folder: Path, kind: str, ranks: int = 1) -> subprocess.Popen[bytes]:
+    command = [sys.executable]
+    if ranks > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command += ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1",
+                    f"--master-port={port}"]  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = [*command, str(SCRIPT), str(dataset), str(folder), str(EPOCHS), kind]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
+
+def ended(job: subprocess.Popen[bytes]) -> int:
+    return job.wait(SECONDS)
+
+
+def lines(folder: Path, rank: int = 0) -> list[str]:
+    """What a rank has written; a line that was cut when it was killed does not count."""
+    log = folder / f"log.{rank}"
+    return [line for line in log.read_text().splitlines(True) if line.endswith("\n")] if log.exists() else []
+
+
+def soon(reached: Callable[[], Any]) -> bool:
+    deadline = time.monotonic() + SECONDS
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return bool(reached())
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()}
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below one."""
+    return children(pid).union(*map(descendants, children(pid)))
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def shared_files() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").exists() else set()
+
+
+@pytest.fixture
+def whole(dataset: Path, tmp_path: Path) -> list[str]:
+    """What an uninterrupted job of one process delivers."""
+    assert ended(start(dataset, tmp_path / "whole", "thread")) == 0
+    found = lines(tmp_path / "whole")
+    assert sorted(int(n) for line in found for n in line.split()[2:]) == sorted([*range(COUNT)] * EPOCHS)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_shared_file_is_left() -> Iterator[None]:
+    before = shared_files()
+    yield
+    left = [name for name in shared_files() - before if "recordio" in name]
+    assert not left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_job_that_is_killed_again_and_again_delivers_what_an_uninterrupted_one_does(
+    dataset: Path, tmp_path: Path, whole: list[str], kind: str
+) -> None:
+    folder, chance = tmp_path / "killed", random.Random(kind)
+    for _ in range(6):
+        before, wanted = len(lines(folder)), chance.randrange(3, 15)
+        job = start(dataset, folder, kind)
+        soon(lambda: len(lines(folder)) >= before + wanted or job.poll() is not None)  # noqa: B023
+        workers = descendants(job.pid)
+        job.kill()
+        assert ended(job) in (0, -signal.SIGKILL)
+        assert kind == "thread" or workers
+        assert soon(lambda: all(map(is_gone, workers))), "workers outlive the job"  # noqa: B023
+        log = folder / "log.0"
+        log.write_text("".join(lines(folder)))
+    assert ended(start(dataset, folder, kind)) == 0
+    found = lines(folder)
+    assert set(found) == set(whole)  # batches since the last save came again, and nothing else
+    last = [line for k, line in enumerate(found) if line not in found[k + 1 :]]
+    assert last == whole
+
+
+@pytest.mark.slow
+def test_a_job_whose_worker_is_killed_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str]) -> None:
+    folder = tmp_path / "worker"
+    job = start(dataset, folder, "process")
+    assert soon(lambda: len(lines(folder)) > 4 and (folder / "pids.0").exists())
+    os.kill(int((folder / "pids.0").read_text().split()[0]), signal.SIGKILL)
+    assert ended(job) == 1
+    assert ended(start(dataset, folder, "process")) == 0
+    assert set(lines(folder)) == set(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_job_that_loses_a_rank_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str], kind: str) -> None:
+    folder = tmp_path / "ranks"
+    job = start(dataset, folder, kind, ranks=2)
+    assert soon(lambda: min(len(lines(folder, rank)) for rank in (0, 1)) > 4)
+    everybody = descendants(job.pid)
+    (victim,) = [pid for pid in children(job.pid) if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()]
+    os.kill(victim, signal.SIGKILL)
+    assert ended(job) != 0
+    assert soon(lambda: all(map(is_gone, everybody)))
+    assert ended(start(dataset, folder, kind, ranks=2)) == 0
+    for rank in (0, 1):  # a global batch has the same samples, whatever the number of ranks
+        for line in lines(folder, rank):
+            epoch, position, *numbers = line.split()
+            (same,) = [one.split()[2:] for one in whole if one.split()[:2] == [epoch, position]]
+            assert set(numbers) < set(same)
+    delivered = {line for rank in (0, 1) for line in lines(folder, rank)}
+    assert sorted(int(n) for line in delivered for n in line.split()[2:]) == sorted([*range(COUNT)] * EPOCHS)
