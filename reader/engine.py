@@ -91,7 +91,7 @@ class Engine:
                     task.wait()
         except RecordIOError:
             return False
-        self._loading.live.clear()
+        self._unmap()
         return True
 
     def close(self) -> None:
@@ -100,9 +100,16 @@ class Engine:
             return
         self._workers.close()
         self._loading.readers.shutdown(wait=True, cancel_futures=True)
+        self._unmap()
         for store, arenas in zip(self._stores, self._arenas, strict=True):
             for arena in arenas:
                 if isinstance(arena, SharedMemory):
                     arena.close()
                 else:
                     store.arenas.give_back(arena)
+
+    def _unmap(self) -> None:
+        """The windows of an epoch that has ended are done with."""
+        for window in self._loading.live.values():
+            window.layout.unmap(self._stores[window.source])
+        self._loading.live.clear()

@@ -53,8 +53,10 @@ class LoadingWindow:
 
     @property
     def is_free(self) -> bool:
+        if self.holders:
+            return False
         self.tasks = [task for task in self.tasks if not task.done()]
-        return not self.holders and not self.tasks
+        return not self.tasks
 
     def take(self, slot: Indices, row: Indices) -> Columns:
         """As Window.take, when the window has been loaded."""
@@ -81,7 +83,8 @@ class Loading:
 class Windows:
     """The windows of one dataset in order, each being loaded while the one before is delivered.
 
-    There is memory for two of them. While both are still read from, the next one has to wait.
+    There is memory for two of them. While both are still read from, the next one has to wait; one that needs no memory
+    waits as well, until it is asked for.
     """
 
     def __init__(
@@ -94,8 +97,9 @@ class Windows:
         self._ended = False
         self.in_use: deque[LoadingWindow] = deque()
 
-    def start(self) -> bool:
-        """Begins to load the next window, unless there is none. False when it has to wait for memory."""
+    def start(self, now: bool = False) -> bool:
+        """Begins to load the next window, unless there is none. False when it has to wait."""
+        self._release()
         if self._ahead is not None or self._ended:
             return True
         if self._planned is None:
@@ -106,8 +110,7 @@ class Windows:
             failed: dict[int, RecordIOError] = {}
             note = failed.__setitem__ if self._loading.skip else None
             self._planned = step, WindowLoad(self._store, step.blocks, note), failed
-        self._release()
-        if self._planned[1].layout.nbytes and not self._arenas:
+        if not self._arenas if self._planned[1].layout.nbytes else len(self.in_use) > 1 and not now:
             return False
         self._ahead, self._planned = self._load(*self._planned), None
         return True
@@ -130,6 +133,7 @@ class Windows:
         while self.in_use and self.in_use[0].is_free:
             window = self.in_use.popleft()
             del self._loading.live[window.number]
+            window.layout.unmap(self._store)
             if window.arena is not None:
                 self._arenas.append(window.arena)
 
@@ -188,7 +192,7 @@ class Stream:
 
     def _advance(self, taken: list[tuple[Part, LoadingWindow]]) -> LoadingWindow:
         """On to the next window. If that has to wait for memory, what this batch has so far is taken at once."""
-        while not self._windows.start():
+        while not self._windows.start(now=True):
             waiting, taken[:] = taken[:], []
             for part, window in waiting:
                 if part.columns is None:

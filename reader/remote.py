@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from recordio.errors import RecordIOError
-from recordio.page import Indices
 from recordio.reader.batch import BatchMaker, IndexJob, Job, LoadedWindow, Made, Part
 from recordio.reader.options import LoaderOptions
 from recordio.reader.order import key
@@ -27,14 +26,13 @@ _SPARE_SLOTS = 3  # for batches that the consumer holds
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """A window that has been loaded into one of the memories, and the numbers of all that are still read from."""
+    """A window that has been loaded into one of the memories."""
 
     number: int
     source: int
     layout: WindowLayout
     memory: int | None
     failed: Mapping[int, RecordIOError]
-    live: Sequence[int]
 
 
 class _RemoteMaker:
@@ -42,17 +40,22 @@ class _RemoteMaker:
 
     def __init__(self, make: BatchMaker, memories: Sequence[SharedMemory]) -> None:
         self._windows: dict[int, LoadedWindow] = {}
-        self._blocks: dict[int, Indices] = {}
+        self._layouts: dict[int, tuple[int, WindowLayout]] = {}
         self._memories = memories
         self._make = replace(make, windows=self._windows)
 
-    def receive(self, news: _News) -> None:
-        for number in self._windows.keys() - set(news.live):
-            del self._windows[number], self._blocks[number]
+    def receive(self, news: _News | set[int]) -> None:
+        """Of a window, or of the numbers of those that are done with."""
+        if isinstance(news, set):
+            for number in news:
+                del self._windows[number]
+                source, layout = self._layouts.pop(number)
+                layout.unmap(self._make.datasets[source].store)
+            return
         memory = b"" if news.memory is None else self._memories[news.memory].view(news.layout.nbytes)
         window = news.layout.window(self._make.datasets[news.source].store, memory)
         self._windows[news.number] = LoadedWindow(window, news.failed)
-        self._blocks[news.number] = news.layout.blocks
+        self._layouts[news.number] = news.source, news.layout
 
     def __call__(self, job: Job | IndexJob) -> Made:
         if isinstance(job, Job):
@@ -62,7 +65,7 @@ class _RemoteMaker:
     def _unpacked(self, part: Part) -> Part:
         if part.columns is not None:
             return part
-        return replace(part, step=replace(part.step, blocks=self._blocks[part.window]))
+        return replace(part, step=replace(part.step, blocks=self._layouts[part.window][1].blocks))
 
 
 def _packed(part: Part) -> Part:
@@ -97,9 +100,13 @@ class ProcessWorkers:
         )
 
     def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
+        if gone := self._known - self._live.keys():
+            self._known -= gone
+            self._pool.broadcast(gone)
         try:
             for window in windows:
-                self._announce(window)
+                if window.number not in self._known:
+                    self._announce(window)
         except RecordIOError as error:  # the window could not be loaded: an error of this batch
             return Failed(error)
         if isinstance(job, Job):
@@ -107,13 +114,10 @@ class ProcessWorkers:
         return self._pool.submit(job)
 
     def _announce(self, window: LoadingWindow) -> None:
-        if window.number in self._known:
-            return
         window.task.result()
-        self._known &= self._live.keys()
-        self._known.add(window.number)
         memory = None if window.arena is None else self._memories.index(window.arena)
-        self._pool.broadcast(_News(window.number, window.source, window.layout, memory, window.failed, [*self._known]))
+        self._pool.broadcast(_News(window.number, window.source, window.layout, memory, window.failed))
+        self._known.add(window.number)
 
     def close(self) -> None:
         self._pool.close()

@@ -6,6 +6,7 @@ map, are decoded one by one and kept in a cache of bounded size.
 
 from __future__ import annotations
 
+import mmap
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from recordio.page import Indices, Pages, check_page, pages
 from recordio.reader.collate import concatenate
 from recordio.reader.storage import File
 from recordio.shard import Footer, Index, ShardHeader
+
+_FAULT_NBYTES = 64 << 10  # Linux maps so much around the page that was touched
 
 Verify = Literal["first", "always", "never"]
 PageCache = Callable[[tuple[int, int, int], Callable[[], Pages]], Pages]
@@ -171,6 +174,17 @@ class Shard:
             return self._read(offset, nbytes)
         except RecordIOError as error:
             raise error.at(**self._place(block, column))
+
+    def unmap(self, blocks: Indices) -> None:
+        """Takes these blocks out of this process's memory; when read they come back, from the system's cache."""
+        if not isinstance(self.memory, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        blocks = np.unique(blocks)
+        ends = np.append(self.index.block_offsets, len(self.memory))
+        first, last = ends[blocks] & -_FAULT_NBYTES, -(-ends[blocks + 1] // _FAULT_NBYTES) * _FAULT_NBYTES
+        breaks = np.flatnonzero(first[1:] > last[:-1])  # runs of neighbours are one
+        for start, end in zip(first[np.r_[0, breaks + 1]].tolist(), last[np.r_[breaks, -1]].tolist(), strict=True):
+            self.memory.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def _read(self, offset: int, nbytes: int) -> memoryview:
         if self.memory is not None:

@@ -29,6 +29,8 @@ from recordio.reader.shard import Shard, Verify, check_footer, grouped, nothing,
 from recordio.reader.storage import File, Storage
 from recordio.schema import Columns
 
+_MAPPED_NBYTES = 64 << 20  # a dataset of this size stays mapped: what is mapped anew costs a tenth more
+
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
@@ -195,6 +197,11 @@ class Store:
         self._cache = PageCache(self.options.cache_bytes)
         self.arenas = ArenaPool()
         self._lock = threading.Lock()
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether all of it may stay mapped."""
+        return sum(entry.content_nbytes for entry in self.manifest.shards) <= _MAPPED_NBYTES
 
     @cached_property
     def blocks(self) -> Blocks:

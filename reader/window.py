@@ -89,6 +89,16 @@ class WindowLayout:
             fields[name] = WindowField(groups, group, page)
         return Window(fields)
 
+    def unmap(self, store: Store) -> None:
+        """Takes what the window has mapped out of this process's memory, unless the dataset is small."""
+        if store.is_small:
+            return
+        at = np.searchsorted(store.blocks.shard, self.blocks, side="right") - 1
+        shards, _, slots = grouped(at)
+        for number, members in zip(shards, slots, strict=True):
+            if (shard := store.shards.get(number)) is not None:
+                shard.unmap(self.blocks[members] - store.blocks.shard[number])
+
 
 class WindowLoad:
     """Blocks, numbered through the dataset, on their way to become a window.
@@ -144,6 +154,8 @@ class WindowLoad:
         """
         if self.has_work:
             run(self._work(memoryview(memory)))
+            if 2 * self.layout.nbytes > self._nbytes.sum():  # what is decoded has been copied; the rest comes back
+                self.layout.unmap(self._store)
         return self.layout.window(self._store, memory)
 
     def _work(self, room: memoryview) -> Iterator[Piece]:
