@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import re
 import socket
@@ -14,7 +15,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(*words: str, code: int = 0, ranks: int = 1) -> str:
+def run(*words: str, code: int = 0, ranks: int = 1, script: str = "train_images.py") -> str:
     command = [sys.executable]
     if ranks > 1:
         with socket.socket() as free:
@@ -23,7 +24,7 @@ def run(*words: str, code: int = 0, ranks: int = 1) -> str:
         command += ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1",
                     f"--master-port={port}"]  # fmt: skip
     done = subprocess.run(
-        [*command, str(EXAMPLES / "train_images.py"), *words],
+        [*command, str(EXAMPLES / script), *words],
         capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
@@ -60,5 +61,26 @@ def test_two_processes_train_together(shards: str, tmp_path: Path) -> None:
     alone = (tmp_path / "one.0").read_text().splitlines()
     assert len(ranks[0]) == len(ranks[1]) == 3 * len(alone)
     for line, *shares in zip(alone, *ranks, strict=False):
-        labels = sorted(label for share in shares for label in share.split()[1:-1])
-        assert labels == sorted(line.split()[1:-1])
+        labels = sorted(label for share in shares for label in share.split()[:-1])
+        assert labels == sorted(line.split()[:-1])
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_language_model_learns_and_a_killed_run_resumes_with_the_same_batches(ranks: int, tmp_path: Path) -> None:
+    text = Path(concurrent.futures.__file__).parent
+    words = [str(tmp_path / "tokens.rio"), "--text", str(text), "--epochs", "1", "--report", "5"]
+    told = run(*words, "--trace", str(tmp_path / "whole"), ranks=ranks, script="train_tokens.py")
+    (entropy,), losses = (
+        [float(found) for found in re.findall(f"{name} ([0-9.]+)", told)] for name in ("entropy", "loss")
+    )
+    *_, last, held_out = losses
+    assert losses[0] > entropy > max(last, held_out), told
+
+    words += ["--trace", str(tmp_path / "part"), "--checkpoint", str(tmp_path / "model.pt")]
+    run(*words, "--stop-after", "12", code=9 if ranks == 1 else 1, ranks=ranks, script="train_tokens.py")
+    run(*words, ranks=ranks, script="train_tokens.py")
+    for rank in range(ranks):
+        whole, part = ((tmp_path / f"{name}.{rank}").read_text().splitlines() for name in ("whole", "part"))
+        before = len(part) - len(whole[10:])  # the checkpoint is of batch 10
+        assert part == whole[:before] + whole[10:]
+        assert before in ({12} if ranks == 1 else {11, 12})  # a rank may be ended while another one dies
