@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from epochs import NO_WORKERS, any_workers
+from epochs import NO_WORKERS, WORKERS, any_workers
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from recordio import (
@@ -25,6 +25,7 @@ from recordio import (
     class_weights,
 )
 from recordio.reader.ranks import found_ranks
+from recordio.reader.shard import Shard
 
 COUNT = 230
 BATCH = 24
@@ -123,6 +124,32 @@ def test_an_epoch_interrupted_and_resumed_by_other_ranks_is_exactly_once(
             break
     assert sorted(seen) == list(range(COUNT))
     assert (state["epoch"], state["position"]) == (1, 0)
+
+
+@pytest.mark.parametrize("world", [1, 2, 4, 8])
+@pytest.mark.parametrize("workers", WORKERS, ids=str)
+def test_a_rank_decodes_a_block_once_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int, workers: Any
+) -> None:
+    ds, decoded = write(tmp_path, 2000, compression="zstd"), Counter[tuple[str, int, int]]()
+    content_into = Shard.content_into
+
+    def counted(shard: Shard, block: int, column: int, target: memoryview) -> None:
+        decoded[shard.entry.name, block, column] += 1
+        content_into(shard, block, column, target)
+
+    monkeypatch.setattr(Shard, "content_into", counted)
+    everywhere: Counter[tuple[str, int, int]] = Counter()
+    for rank in range(world):
+        decoded.clear()
+        seen = flat([numbers(b) for b in DataLoader(ds, 8, True, window_bytes=90_000, rank=rank, world_size=world,
+                                                    **workers)])  # fmt: skip
+        assert len(seen) == 2000 // world
+        assert set(decoded.values()) == {1}
+        everywhere += decoded
+    blocks = 2 * len(ds.store.blocks.nbytes)
+    windows = -(-int(ds.store.blocks.nbytes.sum()) // 45_000)
+    assert blocks <= sum(everywhere.values()) <= blocks + 2 * 2 * windows * (world - 1)  # those that ranks share
 
 
 def test_a_resumed_loader_gives_the_batches_of_the_uninterrupted_one(ds: ShardDataset) -> None:
