@@ -314,7 +314,7 @@ def _windows(weighed: Iterable[tuple[Indices, Indices]], budget: int) -> tuple[I
     for weights, counts in weighed:
         weighs, samples = weight + np.cumsum(weights), sample + np.cumsum(counts)
         number = (weighs - weights) // budget
-        first = np.flatnonzero(np.diff(number, prepend=last))
+        first = np.flatnonzero(number != np.concatenate([[last], number[:-1]]))
         cuts.append(block + first)
         starts.append((samples - counts)[first])
         last, block, weight, sample = int(number[-1]), block + len(weights), int(weighs[-1]), int(samples[-1])
