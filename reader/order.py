@@ -8,6 +8,7 @@ lanes take turns. A dataset that fits into one window is shuffled uniformly.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from recordio.errors import SchemaError
 from recordio.page import Indices
+from recordio.reader.members import Members, members_of, ranges
 
 PLAN_NBYTES = 48  # what the plan of a window takes for each sample, beside the sample itself
 SHUFFLE_WINDOW_BYTES = 128 << 20
@@ -24,8 +26,10 @@ LANES = 64
 MAX_LANES = 1 << 16  # their bits are taken from a sample's hash
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
+_CHUNK = 1 << 14  # so many words or blocks at a time, so that what lies between two steps of work stays in the cache
 
 Mask = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint64]
 
 
 def mix(x: int) -> int:
@@ -35,10 +39,11 @@ def mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def _mix_in_place(x: npt.NDArray[np.uint64]) -> None:
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+def _mix_in_place(x: Words) -> None:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x ^= x >> np.uint64(shift)
         x *= np.uint64(factor)
+    x ^= x >> np.uint64(31)
 
 
 def key(*numbers: int, after: int = 0) -> int:
@@ -55,26 +60,32 @@ def permutation(n: int, key: int) -> Indices:
     The lowest bits of a hash, as many as n - 1 has, give way to the number itself: one sort of 64-bit words does it,
     and ties cannot be.
     """
-    return _mixed(np.arange(n), n, key)
-
-
-def _mixed(numbers: Indices, n: int, key: int, part: Indices | None = None, parts: int = 1) -> Indices:
-    """These of the numbers 0 to n-1 in the order of their parts, and within a part in the order of their hashes."""
-    low = np.uint64((1 << max(1, (n - 1).bit_length())) - 1)
-    own = numbers.view(np.uint64)
-    words = own + np.uint64(1)
-    words *= np.uint64(_GAMMA)
-    words += np.uint64(key)
-    _mix_in_place(words)
-    if part is not None and parts > 1:
-        bits = (parts - 1).bit_length()
-        words >>= np.uint64(bits)
-        words |= part.view(np.uint64) << np.uint64(64 - bits)
-    words &= ~low
-    words |= own
+    words = _hashed(np.arange(n), n, key)
     words.sort()
-    words &= low
+    words &= _low(n)
     return words.view(np.int64)
+
+
+def _low(n: int) -> np.uint64:
+    """The lowest bits of a word, as many as n - 1 has."""
+    return np.uint64((1 << max(1, (n - 1).bit_length())) - 1)
+
+
+def _hashed(numbers: Indices, n: int, key: int, shift: int = 0) -> Words:
+    """The hashes of these of the numbers 0 to n-1, shifted right, with the number itself in the lowest bits.
+
+    They take the place of the numbers in memory.
+    """
+    words, others = numbers.view(np.uint64), ~_low(n)
+    for at in range(0, len(words), _CHUNK):
+        chunk = words[at : at + _CHUNK]
+        hashes = chunk * np.uint64(_GAMMA)
+        hashes += np.uint64((key + _GAMMA) & _MASK)
+        _mix_in_place(hashes)
+        hashes >>= np.uint64(shift)
+        hashes &= others
+        chunk |= hashes
+    return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +204,14 @@ class _InOrder:
 
     def __init__(self, blocks: Blocks, numbers: range, options: OrderOptions, word: int) -> None:
         self._word = word
-        self._members = _Range(blocks.first, numbers)
-        weights = self._members.counts if options.window_samples else blocks.nbytes[self._members.present]
-        self._cuts = _cuts(weights, options.window)
-        self.starts = _starts(self._members.counts, self._cuts)
+        self._members = members_of(blocks.first, numbers)
+        weighed = _weighed(blocks, self._members, np.arange(len(self._members)), options)
+        self._cuts, self.starts = _windows(weighed, options.window)
 
     def window(self, number: int, lanes: range | None = None) -> Step:
         places = np.arange(self._cuts[number], self._cuts[number + 1])
-        slot, row, index = self._members.of(places)
-        return Step(self._members.present[places], index, slot, row, index, self._word)
+        slot, row, index = self._members.find(places, np.arange(self.starts[number + 1] - self.starts[number]))
+        return Step(self._members.numbers(places), index, slot, row, index, self._word)
 
 
 class _Listed:
@@ -213,8 +223,9 @@ class _Listed:
         self._first, self._numbers, self._word = blocks.first, numbers, word
         block = np.searchsorted(blocks.first, numbers, side="right") - 1
         enters = np.diff(block, prepend=-1) != 0
-        weights = np.ones(len(block), np.int64) if options.window_samples else blocks.nbytes[block] * enters
-        self.starts = _cuts(weights, options.window)
+        one = np.ones(len(block), np.int64)
+        weights = one if options.window_samples else blocks.nbytes[block] * enters
+        _, self.starts = _windows([(weights, one)] if len(block) else [], options.window)
 
     def window(self, number: int, lanes: range | None = None) -> Step:
         index = np.arange(self.starts[number], self.starts[number + 1])
@@ -227,34 +238,32 @@ class _Shuffled:
     """Blocks permuted over the whole dataset, samples permuted within windows of them."""
 
     def __init__(self, blocks: Blocks, numbers: range | Indices, options: OrderOptions, word: int) -> None:
-        self._members = (_Range if isinstance(numbers, range) else _List)(blocks.first, numbers)  # type: ignore[arg-type]
+        self._members = members_of(blocks.first, numbers)
         self._word = word
         self._places = self._permuted(blocks, options.unit_bytes)
-        weights = self._members.counts if options.window_samples else blocks.nbytes[self._members.present]
         # Of two windows in memory one is delivered while the other is loaded, unless everything fits into one.
-        halves = not options.window_samples and int(weights.sum()) > options.window
-        self._cuts = _cuts(weights[self._places], max(1, options.window >> halves))
-        self.starts = _starts(self._members.counts[self._places], self._cuts)
+        halves = not options.window_samples and int(blocks.nbytes[self._members.blocks].sum()) > options.window
+        weighed = _weighed(blocks, self._members, self._places, options)
+        self._cuts, self.starts = _windows(weighed, max(1, options.window >> halves))
         self.lanes = options.lanes if len(self.starts) > 2 else 1
         self._parts = np.array(_dealt(self.lanes))
 
     def _permuted(self, blocks: Blocks, unit_bytes: int) -> Indices:
         """The blocks that take part, by their places among those, in the order of the epoch."""
-        present = self._members.present
+        n = len(self._members)
         if unit_bytes <= 1:
-            return permutation(len(present), key(0, after=self._word))
-        cuts = _units(np.searchsorted(blocks.shard, present, side="right"), blocks.nbytes[present], unit_bytes)
+            return permutation(n, key(0, after=self._word))
+        shards = np.unique(np.searchsorted(self._members.numbers(np.arange(n)), blocks.shard))
+        cuts = _units(shards, blocks.nbytes[self._members.blocks], unit_bytes)
         order = permutation(len(cuts) - 1, key(0, after=self._word))
-        return _ranges(cuts[order], cuts[order + 1])
+        return ranges(cuts[order], cuts[order + 1])
 
     def window(self, number: int, lanes: range | None = None) -> Step:
         places = self._places[self._cuts[number] : self._cuts[number + 1]]
-        slot, row, index = self._members.of(places)
-        position, chosen = self._deal(number, len(slot), lanes or range(self.lanes))
-        slot = slot[chosen]  # one after the other, so that the memory of each is free for the next
-        row = row[chosen]
-        index = index[chosen]
-        step = Step(self._members.present[places], position, slot, row, index, self._word)
+        n = int(self.starts[number + 1] - self.starts[number])
+        position, chosen = self._deal(number, n, lanes or range(self.lanes))
+        slot, row, index = self._members.find(places, chosen)
+        step = Step(self._members.numbers(places), position, slot, row, index, self._word)
         return step if lanes is None else step.tidied()
 
     def _deal(self, number: int, n: int, lanes: range) -> tuple[Indices, Indices]:
@@ -271,90 +280,54 @@ class _Shuffled:
         begins = np.cumsum(counts) - counts
         parts = np.flatnonzero(self._parts % lanes.step == lanes.start)
         own = counts[parts]
-        mixed = _mixed(_ranges(begins[parts], begins[parts] + own), n, word, np.repeat(parts, own), self.lanes)
+        words = _hashed(ranges(begins[parts], begins[parts] + own), n, word, (self.lanes - 1).bit_length())
         first = (lanes.start - start) % lanes.step
-        chosen = np.empty(len(mixed), np.int64)
+        chosen = np.empty(len(words), np.int64)
+        places = (offset[parts] - first) // lanes.step
         ends = np.cumsum(own)
-        for part, begin, end in zip(parts.tolist(), (ends - own).tolist(), ends.tolist(), strict=True):
-            chosen[(int(offset[part]) - first) // lanes.step :: self.lanes // lanes.step] = mixed[begin:end]
+        for place, begin, end in zip(places.tolist(), (ends - own).tolist(), ends.tolist(), strict=True):
+            words[begin:end].sort()
+            chosen[place :: self.lanes // lanes.step] = words[begin:end]
+        chosen &= _low(n).view(np.int64)
         return np.arange(start + first, start + n, lanes.step), chosen
 
 
-class _Range:
-    """Consecutive samples, as the members of blocks.
+def _weighed(
+    blocks: Blocks, members: Members, places: Indices, options: OrderOptions
+) -> Iterator[tuple[Indices, Indices]]:
+    """What the blocks at these places weigh, and how many samples each has; some blocks at a time."""
+    for at in range(0, len(places), _CHUNK):
+        own = places[at : at + _CHUNK]
+        begins, ends = members.bounds(own)
+        counts = ends - begins
+        yield counts if options.window_samples else blocks.nbytes.take(members.numbers(own)), counts
 
-    Attributes:
-        present: int64 (p,), the blocks in which there are any, ascending.
-        counts: int64 (p,), how many there are in each.
+
+def _windows(weighed: Iterable[tuple[Indices, Indices]], budget: int) -> tuple[Indices, Indices]:
+    """Where windows begin, in blocks and in samples, and the ends, from the weight and the samples of each block.
+
+    What stands before a window weighs another multiple of the budget.
     """
-
-    def __init__(self, first: Indices, numbers: range) -> None:
-        low, high = (numbers.start, numbers.stop) if len(numbers) else (0, 0)
-        begin = int(np.searchsorted(first, low, side="right")) - 1
-        end = int(np.searchsorted(first, high, side="left"))
-        self.present = np.arange(begin, max(begin, end))
-        self._first, self._low, self._high = first, low, high
-        self.counts = np.minimum(first[begin + 1 : end + 1], high) - np.maximum(first[begin:end], low)
-
-    def of(self, places: Indices) -> tuple[Indices, Indices, Indices]:
-        """Of the blocks at these places, one after the other, each sample's place among them, its row, its index."""
-        firsts = self._first[self.present[places]]
-        begins = np.maximum(firsts, self._low)
-        counts = self.counts[places]
-        slot = np.repeat(np.arange(len(places)), counts)
-        index = _ranges(begins, begins + counts)
-        row = firsts[slot]
-        np.subtract(index, row, out=row)
-        index -= self._low
-        return slot, row, index
+    cuts: list[Indices] = []
+    starts: list[Indices] = []
+    last, block, weight, sample = -1, 0, 0, 0
+    for weights, counts in weighed:
+        weighs, samples = weight + np.cumsum(weights), sample + np.cumsum(counts)
+        number = (weighs - weights) // budget
+        first = np.flatnonzero(number != np.concatenate([[last], number[:-1]]))
+        cuts.append(block + first)
+        starts.append((samples - counts)[first])
+        last, block, weight, sample = int(number[-1]), block + len(weights), int(weighs[-1]), int(samples[-1])
+    return np.concatenate([*cuts, [block]]), np.concatenate([*starts, [sample]])
 
 
-class _List:
-    """Any samples, as the members of blocks; a sample may stand several times. Attributes as of _Range."""
-
-    def __init__(self, first: Indices, numbers: Indices) -> None:
-        block = np.searchsorted(first, numbers, side="right") - 1
-        self._index = np.argsort(block, kind="stable")
-        self._row = (numbers - first[block])[self._index]
-        self.present, begins = np.unique(block[self._index], return_index=True)
-        self._bounds = np.append(begins, len(numbers))
-        self.counts = np.diff(self._bounds)
-
-    def of(self, places: Indices) -> tuple[Indices, Indices, Indices]:
-        counts = self.counts[places]
-        at = _ranges(self._bounds[places], self._bounds[places + 1])
-        return np.repeat(np.arange(len(places)), counts), self._row[at], self._index[at]
-
-
-def _ranges(begins: Indices, ends: Indices) -> Indices:
-    """The numbers from begins[0] to ends[0] - 1, from begins[1] to ends[1] - 1, and so on."""
-    counts = ends - begins
-    before = np.cumsum(counts) - counts
-    out: Indices = np.repeat(begins - before, counts)
-    out += np.arange(len(out))
-    return out
-
-
-def _cuts(weights: Indices, budget: int) -> Indices:
-    """Where windows begin, and the end: what stands before a window weighs another multiple of the budget."""
-    window = np.cumsum(weights)
-    window -= weights
-    window //= budget
-    inner = np.flatnonzero(window[1:] != window[:-1]) + 1
-    return np.concatenate([[0], inner, [len(weights)] if len(weights) else []]).astype(np.int64)
-
-
-def _starts(counts: Indices, cuts: Indices) -> Indices:
-    """The position of each window's first sample, and the end."""
-    return np.concatenate([[0], np.cumsum(np.add.reduceat(counts, cuts[:-1]))]) if len(counts) else cuts
-
-
-def _units(shard: Indices, nbytes: Indices, unit_bytes: int) -> Indices:
-    """Where units begin, and the end: runs of blocks of one shard, read together."""
-    before = np.cumsum(nbytes) - nbytes
-    number = (before - before[np.searchsorted(shard, shard)]) // unit_bytes
-    changes = (np.diff(shard, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0)
-    return np.append(np.flatnonzero(changes), len(shard))
+def _units(shards: Indices, weights: Indices, unit_bytes: int) -> Indices:
+    """Where units begin, and the end: runs of blocks of one shard, read together. `shards` is the same for shards."""
+    number = np.cumsum(weights)
+    number -= weights
+    number -= np.repeat(number[shards[:-1]], np.diff(shards))
+    number //= unit_bytes
+    return np.union1d(shards, np.flatnonzero(np.diff(number)) + 1)
 
 
 def _dealt(lanes: int) -> list[int]:
