@@ -19,7 +19,7 @@ import numpy as np
 
 from recordio.errors import RecordIOError
 from recordio.page import Indices
-from recordio.reader.batch import IndexJob, Job, LoadedWindow, Made, Part
+from recordio.reader.batch import IndexJob, Job, LoadedWindow, Made, Part, Readable
 from recordio.reader.order import Step
 from recordio.reader.store import Store
 from recordio.reader.window import Memory, Piece, Window, WindowLayout, WindowLoad
@@ -50,6 +50,7 @@ class LoadingWindow:
     task: Future[Window] | Done
     tasks: list[Task] = field(default_factory=list)
     holders: int = 1  # the stream that delivers it, and each part that has not been handed to the workers yet
+    loaded: Readable | None = None
 
     @property
     def is_free(self) -> bool:
@@ -60,7 +61,10 @@ class LoadingWindow:
 
     def take(self, slot: Indices, row: Indices) -> Columns:
         """As Window.take, when the window has been loaded."""
-        return LoadedWindow(self.task.result(), self.failed).take(slot, row)
+        if self.loaded is None:
+            window = self.task.result()
+            self.loaded = LoadedWindow(window, self.failed) if self.failed else window
+        return self.loaded.take(slot, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,10 @@ Run = Callable[[Iterable[Piece]], None]
 
 @dataclass(frozen=True, slots=True)
 class WindowField:
-    """One field of a window: `groups[group[slot]]` holds the slot's values, in its page number `page[slot]`."""
+    """One field of a window: `groups[group[slot]]` holds the slot's values, in its page number `page[slot]`.
+
+    A single group has a page for each slot.
+    """
 
     groups: list[Pages]
     group: Indices
@@ -35,7 +38,7 @@ class WindowField:
 
     def take(self, slot: Indices, row: Indices) -> Any:
         if len(self.groups) == 1:
-            return self.groups[0].take(self.page[slot], row)
+            return self.groups[0].take(slot, row)
         found, order, runs = grouped(self.group[slot])
         parts = [self.groups[g].take(self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
         return parts[0] if len(parts) == 1 else scatter(parts, order)
@@ -86,6 +89,8 @@ class WindowLayout:
                 if mapped is not None:
                     group[here], page[here] = len(groups), local[here]
                     groups.append(mapped)
+            if len(groups) == 1:
+                groups = [groups[0].only(page)]
             fields[name] = WindowField(groups, group, page)
         return Window(fields)
 
