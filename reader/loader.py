@@ -84,7 +84,7 @@ class DataLoader:
         seed: the seed of the order and of random transforms.
         rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
         ranks: "auto" finds them: from torch.distributed where it runs, else from the launcher's variables.
-        window_bytes: memory for mixing, for all ranks together: 128 MiB if None. Half of it is delivered while the
+        window_bytes: memory for mixing, for all ranks together: 256 MiB if None. Half of it is delivered while the
             other half is loaded; a dataset that fits in as a whole is shuffled uniformly.
         window_samples: how many samples are mixed at a time, instead.
         unit_bytes: permute runs of neighbouring blocks of at least that size: for storage that is slow at random reads.

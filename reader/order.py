@@ -20,7 +20,7 @@ from recordio.page import Indices
 from recordio.reader.members import Members, members_of, ranges
 
 PLAN_NBYTES = 48  # what the plan of a window takes for each sample, beside the sample itself
-SHUFFLE_WINDOW_BYTES = 128 << 20
+SHUFFLE_WINDOW_BYTES = 256 << 20
 SEQUENTIAL_WINDOW_BYTES = 8 << 20
 LANES = 64
 MAX_LANES = 1 << 16  # their bits are taken from a sample's hash

@@ -31,7 +31,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Options:
-    window_bytes: int = 128 << 20
+    window_bytes: int = 256 << 20
     window_samples: int | None = None
     unit_bytes: int = 1
     lanes: int = 64

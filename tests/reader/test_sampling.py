@@ -85,7 +85,7 @@ class TestWeights:
     ) -> None:
         view, blocks = ds[::-1], plain_blocks(ds)
         drawn = [COUNT - 1 - place for place in plain.drawn_by_weight(list(map(float, weights)), key(3, 1))]
-        options = plain.Options(window or 128 << 20)
+        options = plain.Options(window or 256 << 20)
         want = [drawn[place] for place in plain.shuffled(blocks, drawn, key(3, 1), options)]
         shared: dict[str, Any] = {"shuffle": True, "weights": weights, "seed": 3, "window_bytes": window}
         loader = DataLoader(view, 16, num_workers=workers, **shared)
