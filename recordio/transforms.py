@@ -16,9 +16,8 @@ An argument that makes no sense, or an image of a wrong type or shape, raises Sc
 DecodeError; without OpenCV, MissingPackageError, from all but ToTensor and Normalize.
 
 How resizing differs from Pillow, as the mean absolute difference of 0 to 255 on photographs. With `antialias` an image
-that shrinks is first smoothed as much as Pillow's wider kernel would, then interpolated: 0.3 to 0.9 for "bilinear" and
-0.5 to 1.3 for "bicubic", for reductions of 1.1 to 13 times (OpenCV's INTER_AREA, three times slower: 0.3 to 2.0).
-Enlarged: 0.2 and 0.9. "nearest" is the same.
+that shrinks is first smoothed as much as Pillow's wider kernel would, then interpolated: 0.1 to 0.9 for "bilinear" and
+0.3 to 1.3 for "bicubic", for reductions of 1.1 to 13 times. Enlarged: 0.2 and 0.9. "nearest" is the same.
 
 A JPEG that shrinks to a quarter or less in both directions decodes at 1/2, 1/4 or 1/8, so that at least twice the
 result remains, in about half the time: then 0.8 to 1.5 and 1.6 to 1.9, and a box's edges move by at most a quarter of a
@@ -61,6 +60,11 @@ class Transform:
     @property
     def random(self) -> bool:
         """Whether it draws."""
+        return False
+
+    @property
+    def calls(self) -> bool:
+        """Whether it calls what is not built in."""
         return False
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
@@ -307,6 +311,7 @@ class _Call(Transform):
 
     function: Callable[..., Any]
     takes_rng: bool
+    calls = True
 
     @property
     def encoded(self) -> bool:
@@ -346,6 +351,10 @@ class Compose(Transform):
     @property
     def random(self) -> bool:
         return any(step.random for step in self._steps)
+
+    @property
+    def calls(self) -> bool:
+        return any(step.calls for step in self._steps)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Any:
         for step in self._steps:
