@@ -104,7 +104,7 @@ def resize(pixels: Pixels, size: Size, interpolation: str, antialias: bool) -> P
 
 
 def _scaled(pixels: Pixels, size: Size, flag: int) -> Pixels:
-    """OpenCV's resize, by Intel's IPP where there is one: half the time, and here and there a value off by one.
+    """OpenCV's resize, by Intel's IPP where there is one: faster, and here and there a value off by one.
 
     Which of them it is holds for the calling thread, whose own resizing must give what it gave before.
     """
