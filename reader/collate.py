@@ -12,6 +12,8 @@ from numpy import ma
 from recordio.errors import SchemaError
 from recordio.schema import Columns
 
+_MAX_AHEAD = 1 << 30  # bytes to reserve for a column before it is known that all of its values have one shape
+
 
 def collate(samples: Sequence[Any]) -> Columns:
     """A dict of columns from dicts: numbers and arrays of one shape are stacked, anything else is a list.
@@ -38,7 +40,7 @@ class ColumnBuilder:
 
     def put(self, value: Any) -> None:
         value = _as_array(value)
-        if self._count == 0 and isinstance(value, np.ndarray):
+        if self._count == 0 and isinstance(value, np.ndarray) and value.nbytes * self._n <= _MAX_AHEAD:
             self._array = np.empty((self._n, *value.shape), value.dtype)
         array = self._array
         if array is not None and not _fits(array, value):

@@ -1,15 +1,11 @@
 """The pixels of image transforms: what makes them of any image, and the OpenCV that moves them.
 
-Pixels are uint8 (H, W, C) with 1 to 4 channels. Nothing here writes to what it is given; a crop is a view.
-
-A JPEG decodes into memory that its thread keeps, for fresh pages cost time with every image. Pixels there hold until
-the thread decodes its next image; `kept` copies those that are needed for longer.
+Pixels are uint8 (H, W, C) with 1 to 4 channels. Nothing here writes to what it is given.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -19,42 +15,17 @@ import numpy.typing as npt
 
 from recordio import images
 from recordio.errors import MissingPackageError, SchemaError
-from recordio.geometry import Box, Size, reduction
+from recordio.geometry import Box, Size, check_pixels, choice, reduction
 from recordio.images import CHANNELS, Header, Pixels, decode_image, opencv, read_header
 
 ENCODED = (bytes, memoryview)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 BORDERS = {"constant": "CONSTANT", "edge": "REPLICATE", "reflect": "REFLECT_101", "symmetric": "REFLECT"}
 
-_MAX_SCRATCH = 1 << 26  # bytes that a thread keeps: a picture of 22 million pixels
 _COLOURSPACES = {"RGB": "RGB", "RGBA": "RGBA", "L": "GRAY"}
 _PIL_MODES = {"1", "LA", "P", "PA", "CMYK", "YCbCr", "HSV"}  # 8 bits a channel, in other words than CHANNELS
 _SMOOTHED_UP_TO = 4  # times smaller; beyond, averaging areas first costs less than a long kernel
-
-
-class _Scratch(threading.local):
-    """Memory of this thread for one decoded image, as large as the largest so far."""
-
-    def __init__(self) -> None:
-        self.memory = np.empty(0, np.uint8)
-
-    def of(self, nbytes: int) -> npt.NDArray[np.uint8] | None:
-        """None for more than a thread may keep."""
-        if nbytes > _MAX_SCRATCH:
-            return None
-        if nbytes > len(self.memory):
-            self.memory = np.empty(nbytes, np.uint8)
-        return self.memory
-
-
-_scratch = _Scratch()
-
-
-def kept(image: Any) -> Any:
-    """The image, in memory that stays."""
-    if isinstance(image, np.ndarray) and np.may_share_memory(image, _scratch.memory):
-        return image.copy()
-    return image
+_AS_IT_IS = np.array([0, 1, 0], np.float32)  # [1] beside a longer kernel takes OpenCV twice as long
 
 
 def as_pixels(image: Any, mode: str) -> Pixels:
@@ -77,10 +48,11 @@ def as_pixels(image: Any, mode: str) -> Pixels:
 
 def from_pil(picture: Any, mode: str) -> Pixels:
     """The pixels of a PIL image in this mode."""
+    choice("mode", mode, CHANNELS)
     if picture.mode not in CHANNELS and picture.mode not in _PIL_MODES:
         raise SchemaError(f"a PIL image of mode {picture.mode} is not one of 8 bits a channel")
     pixels = np.array(picture if picture.mode == mode else picture.convert(mode))
-    return pixels.reshape(*pixels.shape[:2], -1)
+    return pixels.reshape(*pixels.shape[:2], CHANNELS[mode])
 
 
 def describe(value: Any) -> str:
@@ -113,12 +85,8 @@ def _decoded(data: Any, header: Header, mode: str, factor: int) -> tuple[Pixels,
     if header.format == "jpeg" and header.channels in ((1,) if mode == "L" else (1, 3)) and mode in CHANNELS:
         height, width = -(-header.height // factor), -(-header.width // factor)
         reduced = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
-        buffer = _scratch.of(height * width * CHANNELS[mode])
         try:
-            pixels: Pixels = images._package("simplejpeg").decode_jpeg(
-                data, _COLOURSPACES[mode], buffer=buffer, **reduced
-            )
-            return pixels, factor
+            return images._package("simplejpeg").decode_jpeg(data, _COLOURSPACES[mode], **reduced), factor
         except ValueError:
             pass
     return decode_image(data, mode), 1
@@ -132,31 +100,45 @@ def resize(pixels: Pixels, size: Size, interpolation: str, antialias: bool) -> P
     if antialias and interpolation != "nearest":
         pixels = _smoothed(pixels, size)
     flag = {"nearest": cv2.INTER_NEAREST_EXACT, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
-    return _restored(cv2.resize(pixels, size[::-1], interpolation=flag[interpolation]), pixels)
+    return _scaled(pixels, size, flag[interpolation])
+
+
+def _scaled(pixels: Pixels, size: Size, flag: int) -> Pixels:
+    """OpenCV's resize, by Intel's IPP where there is one: faster, and here and there a value off by one.
+
+    Which of them it is holds for the calling thread, whose own resizing must give what it gave before.
+    """
+    cv2 = opencv()
+    before = cv2.ipp.useIPP_NotExact()
+    cv2.ipp.setUseIPP_NotExact(True)
+    try:
+        return _restored(cv2.resize(pixels, size[::-1], interpolation=flag), pixels)
+    finally:
+        cv2.ipp.setUseIPP_NotExact(before)
 
 
 def _smoothed(pixels: Pixels, size: Size) -> Pixels:
     """The image without the detail that `size` cannot show, no smaller than `size`."""
     cv2 = opencv()
-    near = tuple(2 * m if n > _SMOOTHED_UP_TO * m else n for n, m in zip(pixels.shape[:2], size, strict=True))
-    if near != pixels.shape[:2]:
-        pixels = _restored(cv2.resize(pixels, near[::-1], interpolation=cv2.INTER_AREA), pixels)
-    down, across = smoothing(near[0], size[0]), smoothing(near[1], size[1])
-    if len(down) == len(across) == 1:
+    height, width = (2 * m if n > _SMOOTHED_UP_TO * m else n for n, m in zip(pixels.shape[:2], size, strict=True))
+    if (height, width) != pixels.shape[:2]:
+        pixels = _scaled(pixels, (height, width), cv2.INTER_AREA)
+    down, across = smoothing(height, size[0]), smoothing(width, size[1])
+    if down is across is _AS_IT_IS:
         return pixels
     return _restored(cv2.sepFilter2D(pixels, -1, across, down, borderType=cv2.BORDER_REPLICATE), pixels)
 
 
 @lru_cache(maxsize=4096)
 def smoothing(length: int, target: int) -> npt.NDArray[np.float32]:
-    """The kernel, float32 (odd,), to apply before interpolating `length` pixels to fewer.
+    """The kernel, float32 (odd,), to apply before interpolating `length` pixels to `target`.
 
     An antialiasing resize (Pillow's) weighs pixels by a triangle r = length / target times as wide as the one that
     interpolates: the variance is r^2 / 6 for 1 / 6. The difference is had from [a, 1 - 2a, a], with a variance of 2a,
     applied n times. Weights are whole 256ths, which OpenCV's 8-bit filters need to leave the brightness as it is.
     """
     if length <= target:
-        return np.ones(1, np.float32)
+        return _AS_IT_IS
     variance = ((length / target) ** 2 - 1) / 6
     times = math.ceil(2 * variance)
     a = variance / times / 2
@@ -165,7 +147,8 @@ def smoothing(length: int, target: int) -> npt.NDArray[np.float32]:
         kernel = np.convolve(kernel, [a, 1 - 2 * a, a])
     weights = np.rint(kernel * 256)
     weights[times] += 256 - weights.sum()
-    return np.trim_zeros(weights / 256).astype(np.float32)
+    trimmed = np.trim_zeros(weights / 256).astype(np.float32)
+    return trimmed if len(trimmed) > 1 else _AS_IT_IS
 
 
 def flip(pixels: Pixels) -> Pixels:
@@ -179,6 +162,7 @@ def pad(pixels: Pixels, by: tuple[int, int, int, int], mode: str = "constant", f
     if not any(by):
         return pixels
     cv2 = opencv()
+    check_pixels(pixels.shape[0] + top + bottom, pixels.shape[1] + left + right)
     if len(fill) not in (1, pixels.shape[2]):
         raise SchemaError(f"fill has {len(fill)} values, but the image has {pixels.shape[2]} channels")
     value = fill * 4 if len(fill) == 1 else fill

@@ -5,8 +5,8 @@
 
 An image is the bytes of a JPEG, PNG or WebP file, uint8 pixels (H, W, C) or (H, W) with 1 to 4 channels, or a PIL
 image. A transform that is given bytes decodes them itself, as `recordio.images` does. What comes back is uint8
-(H, W, C), or what ToTensor says. What is given is never written to, but a crop of an array, or an array that is as it
-should be already, is handed back as a view of it.
+(H, W, C), or what ToTensor says. What is given is never written to, but an array that is as it should be already is
+handed back as it is.
 
 Randomness comes from `rng` alone, by calls of `rng.random()` in the order that each transform states: the result is a
 function of the image and the generator's state. Without an `rng` one is made from Python's `random`, which torch seeds
@@ -16,9 +16,8 @@ An argument that makes no sense, or an image of a wrong type or shape, raises Sc
 DecodeError; without OpenCV, MissingPackageError, from all but ToTensor and Normalize.
 
 How resizing differs from Pillow, as the mean absolute difference of 0 to 255 on photographs. With `antialias` an image
-that shrinks is first smoothed as much as Pillow's wider kernel would, then interpolated: 0.3 to 0.9 for "bilinear" and
-0.5 to 1.3 for "bicubic", for reductions of 1.1 to 13 times (OpenCV's INTER_AREA, three times slower: 0.3 to 2.0).
-Enlarged: 0.2 and 0.9. "nearest" is the same.
+that shrinks is first smoothed as much as Pillow's wider kernel would, then interpolated: 0.1 to 0.9 for "bilinear" and
+0.3 to 1.3 for "bicubic", for reductions of 1.1 to 13 times. Enlarged: 0.2 and 0.9. "nearest" is the same.
 
 A JPEG that shrinks to a quarter or less in both directions decodes at 1/2, 1/4 or 1/8, so that at least twice the
 result remains, in about half the time: then 0.8 to 1.5 and 1.6 to 1.9, and a box's edges move by at most a quarter of a
@@ -43,7 +42,7 @@ from recordio import geometry
 from recordio.errors import SchemaError
 from recordio.geometry import Box, Size
 from recordio.images import CHANNELS, Pixels, pil_image
-from recordio.pixels import BORDERS, INTERPOLATIONS, as_pixels, describe, flip, from_pil, kept, pad, resized, to_planes
+from recordio.pixels import BORDERS, INTERPOLATIONS, as_pixels, describe, flip, from_pil, pad, resized, to_planes
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -63,6 +62,11 @@ class Transform:
         """Whether it draws."""
         return False
 
+    @property
+    def calls(self) -> bool:
+        """Whether it calls what is not built in."""
+        return False
+
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
         """The transformed image. Raises SchemaError, DecodeError, MissingPackageError."""
         return self.apply(image, rng)
@@ -73,10 +77,9 @@ class Transform:
             rng = np.random.default_rng(random.getrandbits(64)) if self.random else None
         elif not isinstance(rng, np.random.Generator):
             raise SchemaError(f"rng is a numpy.random.Generator, not {type(rng).__name__}")
-        return kept(self._run(image, rng, mode))
+        return self._run(image, rng, mode)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Any:
-        """What `apply` gives, or a view of this thread's scratch, to be used up before the next image is decoded."""
         return self._change(as_pixels(image, mode), rng)
 
     def _change(self, pixels: Pixels, rng: Any) -> Any:
@@ -186,7 +189,7 @@ class CenterCrop(Transform):
         down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
         pixels = pad(pixels, (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2))
         height, width, _ = pixels.shape
-        return geometry.centre_box(height, width, self.size).of(pixels)
+        return geometry.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep all of the image
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ class RandomCrop(Transform):
         elif down or across:
             raise SchemaError(f"no crop of {self.size} fits an image of {pixels.shape[:2]}: pad_if_needed=True pads it")
         height, width, _ = pixels.shape
-        return geometry.placed_box(height, width, self.size, rng).of(pixels)
+        return geometry.placed_box(height, width, self.size, rng).of(pixels).copy()
 
     def _padded(self, pixels: Pixels, by: tuple[int, int, int, int]) -> Pixels:
         fill = self.fill if isinstance(self.fill, tuple) else (self.fill,)
@@ -304,10 +307,11 @@ class _NormalizedTensor(Transform):
 
 @dataclass(frozen=True)
 class _Call(Transform):
-    """A callable that is not built in, as a step: it gets what the step before gave, in memory that stays."""
+    """A callable that is not built in, as a step: it gets what the step before gave."""
 
     function: Callable[..., Any]
     takes_rng: bool
+    calls = True
 
     @property
     def encoded(self) -> bool:
@@ -318,7 +322,6 @@ class _Call(Transform):
         return self.takes_rng
 
     def _run(self, image: Any, rng: Any, mode: str) -> Any:
-        image = kept(image)
         return self.function(image, rng=rng) if self.takes_rng else self.function(image)
 
 
@@ -348,6 +351,10 @@ class Compose(Transform):
     @property
     def random(self) -> bool:
         return any(step.random for step in self._steps)
+
+    @property
+    def calls(self) -> bool:
+        return any(step.calls for step in self._steps)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Any:
         for step in self._steps:

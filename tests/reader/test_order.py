@@ -16,7 +16,7 @@ from epochs import blocks_of, combined, orders, plain_options, shapes, views
 from hypothesis import given, settings, strategies as st
 
 from recordio import SchemaError
-from recordio.reader.finish import Origin
+from recordio.reader.finish import Draws, Origin
 from recordio.reader.mixture import Mixture
 from recordio.reader.order import Blocks, OrderOptions, key, mix, order_of, permutation
 from recordio.reader.plan import Deal, Interleaved, drawn_by_weight, steps
@@ -210,7 +210,7 @@ def drawn_vector(weights: list[float], word: int) -> list[str]:
 def philox_vector(index: int, word: int) -> list[str]:
     """Two words of what a random transform of this sample draws from."""
     origin = Origin(None, np.zeros(1, np.int64), np.array([index]), word)  # type: ignore[arg-type]
-    bits: Any = origin.rng(0).bit_generator
+    bits: Any = Draws(origin, 0).rng().bit_generator
     return [told(f"{int(n):016x}" for n in bits.random_raw(2))]
 
 

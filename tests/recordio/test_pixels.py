@@ -6,6 +6,7 @@ import enum
 from io import BytesIO
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -75,6 +76,21 @@ def test_smoothing_keeps_the_brightness_and_widens_as_stated(length: int, target
     offsets = np.arange(len(kernel)) - len(kernel) // 2
     ratio = max(1.0, min(length, 4 * target) / target)
     assert (kernel * offsets**2).sum() == pytest.approx((ratio**2 - 1) / 6, abs=0.15)
+
+
+def test_opencv_resizes_for_its_caller_as_it_did_before() -> None:
+    for exact in (True, False):
+        cv2.ipp.setUseIPP_NotExact(not exact)
+        Resize(20)(PIXELS)
+        assert cv2.ipp.useIPP_NotExact() == (not exact)
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_where_the_pixels_lie_does_not_matter(name: str) -> None:
+    around = photo(150, 201)
+    for left in range(8):
+        view = around[20:110, left : left + W]
+        np.testing.assert_array_equal(Resize((61, 83), name)(view), Resize((61, 83), name)(view.copy()))
 
 
 @pytest.mark.parametrize("value", [0, 1, 128, 254, 255])

@@ -185,6 +185,14 @@ def test_what_is_no_image_is_a_schema_error(transform: Transform, image: Any) ->
             transform(image, rng())
 
 
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+def test_a_pil_image_converts_to_modes_there_are(mode: str) -> None:
+    with pytest.raises(SchemaError, match="mode"):
+        Decode().apply(Image.new(mode, (5, 5)), None, "XYZ")
+    with pytest.raises(SchemaError, match="an image is uint8"):
+        Decode()(Image.new(mode, (0, 5)))
+
+
 def test_a_pil_image_of_many_bits_is_refused() -> None:
     with pytest.raises(SchemaError, match="mode F is not one of 8 bits"):
         Resize(4)(Image.new("F", (9, 9)))
@@ -245,6 +253,7 @@ def test_an_argument_that_makes_no_sense_is_named(make: Callable[[], Any], name:
         ),
         (lambda: Resize(8)(PIXELS, 7), "rng is a numpy.random.Generator, not int"),  # type: ignore[arg-type]
         (lambda: Resize(60_000)(PIXELS[:1]), "over the limit"),
+        (lambda: RandomCrop(8, padding=60_000)(PIXELS), "over the limit"),
         (lambda: Decode("L")(PIXELS[..., :2]), "2 channels"),
         (lambda: Resize(8).apply(JPEG, None, "CMYK"), "unknown image mode 'CMYK'"),
     ],
@@ -287,6 +296,12 @@ def test_callables_take_their_turn_and_the_generator_if_they_ask() -> None:
     expected = brighten(RandomHorizontalFlip()(PIXELS, generator), rng=generator)[:10]
     np.testing.assert_array_equal(steps(PIXELS, rng(4)), ToTensor()(CenterCrop(8)(expected)))
     assert steps(PIXELS).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("transform", [CenterCrop(8), RandomCrop(8), Compose([RandomCrop(8, padding=2)])])
+def test_a_crop_does_not_keep_the_image_in_memory(transform: Transform) -> None:
+    for image in (JPEG, PIXELS):
+        assert transform(image).base is None
 
 
 def test_a_callable_keeps_what_it_was_given() -> None:
