@@ -24,6 +24,18 @@ def collate(samples: Sequence[Any]) -> Columns:
     return {name: _stack([sample[name] for sample in samples]) for name in first}
 
 
+def collate_as_torch(samples: Sequence[Any]) -> Any:
+    """Columns of dicts; of anything else what torch's `default_collate` makes of it.
+
+    Only that needs torch: a process that makes nothing but dicts starts without it.
+    """
+    if isinstance(samples[0], dict):
+        return collate(samples)
+    from torch.utils.data import default_collate
+
+    return default_collate(samples)
+
+
 class ColumnBuilder:
     """A column of n values, put in one after the other: arrays of one dtype and shape go straight to their place."""
 
