@@ -22,7 +22,7 @@ from recordio.reader.shared import SharedMemory
 from recordio.reader.window import WindowLayout
 from recordio.reader.workers import Failed, Task
 
-_SPARE_SLOTS = 3  # for batches that the consumer holds
+_SPARE_SLOTS = 5  # for the batches that the consumer holds, and those that wait for it
 
 
 @dataclass(frozen=True, slots=True)
