@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ from recordio.schema import Columns
 
 
 def collate(samples: Sequence[Any]) -> Columns:
-    """A dict of columns from dicts: numbers and arrays of one shape are stacked, anything else is a list.
+    """A dict of columns from dicts: numbers, arrays and tensors of one shape are stacked, anything else is a list.
 
     Raises SchemaError when the samples are no dicts, or differ in their keys.
     """
@@ -67,8 +69,18 @@ class ColumnBuilder:
 
 
 def _as_array(value: Any) -> Any:
-    """The memory of a tensor of PyTorch as an array; anything else as it is."""
-    return value.detach().cpu().numpy() if type(value).__module__ == "torch" and hasattr(value, "detach") else value
+    """The memory of a tensor of PyTorch as an array, unless NumPy has no such arrays; anything else as it is."""
+    if not _is_tensor(value):
+        return value
+    try:
+        return value.detach().cpu().numpy()
+    except (TypeError, RuntimeError):  # bfloat16, for one
+        return value.detach()
+
+
+def _is_tensor(value: Any) -> bool:
+    """Also of a class derived from torch's, as those of torchvision are."""
+    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def _fits(column: npt.NDArray[Any], value: Any) -> bool:
@@ -80,6 +92,9 @@ def _stack(values: list[Any]) -> Any:
     kinds = {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
     if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic, bool, int, float, complex)):
         return np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
+    if all(map(_is_tensor, values)):
+        with contextlib.suppress(RuntimeError):  # of different shapes
+            return sys.modules["torch"].stack(values)
     return values
 
 
