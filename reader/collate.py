@@ -26,7 +26,7 @@ def collate(samples: Sequence[Any]) -> Columns:
     return {name: _stack([sample[name] for sample in samples]) for name in first}
 
 
-def collate_as_torch(samples: Sequence[Any]) -> Any:
+def collate_as_torch(samples: list[Any]) -> Any:
     """Columns of dicts; of anything else what torch's `default_collate` makes of it.
 
     Only that needs torch: a process that makes nothing but dicts starts without it.
