@@ -66,8 +66,9 @@ class Finish:
     """What a view does to its samples: a function for a field, each taking (value, rng), then maps of whole samples."""
 
     fields: Mapping[str, Draw]
-    maps: Sequence[Draw]
+    maps: Sequence[partial[Any]]
     transformed: frozenset[str]
+    drawn: frozenset[str]  # fields of which a transform draws: to make a generator takes as long as a small transform
 
     @classmethod
     def of(
@@ -83,7 +84,9 @@ class Finish:
             chain = [function for field, function in transforms if field == name]
             if steps := _steps(kind, decode, chain):
                 fields[name] = steps[0] if len(steps) == 1 else partial(_chained, steps)
-        return cls(fields, [_drawing(function) for function in maps], frozenset(name for name, _ in transforms))
+        transformed = frozenset(name for name, _ in transforms)
+        drawn = frozenset(name for name, function in transforms if takes_rng(function))
+        return cls(fields, [_drawing(function) for function in maps], transformed, drawn)
 
     @property
     def is_plain(self) -> bool:
@@ -128,7 +131,7 @@ class Finish:
         if value is None:
             return None
         try:
-            return function(value, origin.rng(k) if name in self.transformed else None)
+            return function(value, origin.rng(k) if name in self.drawn else None)
         except DecodeError as error:
             raise error.at(**origin.place(k), field=name)
         except Exception as error:  # noqa: BLE001 - a user's function
@@ -137,7 +140,7 @@ class Finish:
     def _mapped(self, sample: Any, origin: Origin, k: int) -> Any:
         try:
             for function in self.maps:
-                sample = function(sample, origin.rng(k))
+                sample = function(sample, origin.rng(k) if function.func is _with_rng else None)
         except Exception as error:  # noqa: BLE001
             raise _named(error, origin.place(k))
         return sample
@@ -149,7 +152,7 @@ def _named(error: Exception, place: dict[str, Any]) -> Exception:
     return error
 
 
-def _drawing(function: Callable[..., Any]) -> Draw:
+def _drawing(function: Callable[..., Any]) -> partial[Any]:
     """The function as one of (value, rng)."""
     return partial(_with_rng, function) if takes_rng(function) else partial(_without_rng, function)
 
@@ -170,7 +173,7 @@ def _chained(functions: Sequence[Draw], value: Any, rng: Any) -> Any:
 
 def _steps(kind: Field, decode: Decode | None, chain: Sequence[Callable[..., Any]]) -> list[Draw]:
     """What a value goes through. A transform that decodes by itself gets the picture's bytes."""
-    steps = [_drawing(function) for function in chain]
+    steps: list[Draw] = [_drawing(function) for function in chain]
     if not isinstance(kind, Image) or decode is None:
         return steps
     if kind.encoded and decode == "numpy" and chain and isinstance(chain[0], Transform) and chain[0].encoded:
