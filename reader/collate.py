@@ -70,7 +70,7 @@ class ColumnBuilder:
 
 def _as_array(value: Any) -> Any:
     """The memory of a tensor of PyTorch as an array, unless NumPy has no such arrays; anything else as it is."""
-    if not _is_tensor(value):
+    if not _is_tensor(type(value)):
         return value
     try:
         return value.detach().cpu().numpy()
@@ -78,9 +78,9 @@ def _as_array(value: Any) -> Any:
         return value.detach()
 
 
-def _is_tensor(value: Any) -> bool:
-    """Also of a class derived from torch's, as those of torchvision are."""
-    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
+def _is_tensor(kind: Any) -> bool:
+    """Whether it is torch's class of tensors, or one derived from it, as those of torchvision are."""
+    return isinstance(kind, type) and issubclass(kind, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def _fits(column: npt.NDArray[Any], value: Any) -> bool:
@@ -88,14 +88,20 @@ def _fits(column: npt.NDArray[Any], value: Any) -> bool:
 
 
 def _stack(values: list[Any]) -> Any:
-    values = [_as_array(value) for value in values]
-    kinds = {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
+    kinds = _kinds(values)
+    if any(map(_is_tensor, kinds)):
+        values = [_as_array(value) for value in values]
+        kinds = _kinds(values)
     if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic, bool, int, float, complex)):
         return np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
-    if all(map(_is_tensor, values)):
+    if all(map(_is_tensor, kinds)):
         with contextlib.suppress(RuntimeError):  # of different shapes
             return sys.modules["torch"].stack(values)
     return values
+
+
+def _kinds(values: list[Any]) -> set[Any]:
+    return {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
