@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -127,5 +128,7 @@ def _begin(word: int, init: Callable[[int], Any] | None, number: int) -> None:
     if (torch := sys.modules.get("torch")) is not None:
         torch.manual_seed(seed)
         torch.set_num_threads(1)
+    else:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # for a torch that is imported later
     if init is not None:
         init(number)
