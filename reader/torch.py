@@ -70,7 +70,9 @@ class DataLoader(data.DataLoader[Batch]):
     makes of a list of samples is handed on unchanged; torch's own, `default_collate`, counts as none.
 
     What differs from torch: workers are threads, unless `worker_type` or `multiprocessing_context` asks for processes;
-    `seed` says how epochs are shuffled, not `generator`; and arguments do not change once the loader is made.
+    they have no `get_worker_info`; `seed` says how epochs are shuffled, not `generator`; and of the arguments only
+    `worker_init_fn` and `pin_memory` can be set once the loader is made. A spawned worker does without torch unless
+    what it is sent needs it: in one, a function that imports torch by itself finds torch's generator unseeded.
 
     Raises:
         ValueError: arguments that torch refuses.

@@ -1,4 +1,4 @@
-"""What workers make of samples in these tests. Processes that are spawned can import it, and it imports no torch."""
+"""What workers make of samples in these tests. Processes that are spawned can import it; by itself it imports no torch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def told(sample: dict[str, Any]) -> dict[str, Any]:
 
 def paired(sample: dict[str, Any]) -> Any:
     return sample["row"], {"label": sample["label"]}, sample["text"]
+
+
+def counted(sample: dict[str, Any]) -> Any:
+    """A pair, with the number of threads of a torch that nothing else has imported yet."""
+    has_torch = "torch" in sys.modules
+    import torch
+
+    return sample["row"], {"threads": torch.get_num_threads(), "had torch": has_torch}
 
 
 def slow(sample: dict[str, Any]) -> dict[str, Any]:

@@ -140,10 +140,12 @@ def test_what_maps_make_is_put_together_as_torch_would(ds: recordio.ShardDataset
         assert [len(x) for x in batch["x"]] == [0, 1, 2]
 
 
-def test_samples_of_maps_that_make_no_dicts_need_torch_in_spawned_workers(ds: recordio.ShardDataset) -> None:
-    expected = list(data.DataLoader(ds[:40].map(maps.paired), 20))
-    options = {"num_workers": 1, "multiprocessing_context": "spawn"}
-    assert all(map(same, DataLoader(ds[:40].map(maps.paired), 20, **options), expected))  # type: ignore[arg-type]
+def test_a_spawned_worker_imports_torch_when_a_batch_needs_it(ds: recordio.ShardDataset) -> None:
+    loader = DataLoader(ds[:40].map(maps.counted), 20, num_workers=1, multiprocessing_context="spawn")
+    for k, (row, told) in enumerate(loader):
+        assert torch.equal(row, torch.arange(20 * k, 20 * k + 20.0)[:, None].expand(20, 4))
+        assert set(told["threads"].tolist()) == {1}
+        assert told["had torch"].tolist() == [k > 0, *[True] * 19]
 
 
 def test_torchs_own_conversion_of_a_batch_stays_a_list_of_samples(ds: recordio.ShardDataset) -> None:
