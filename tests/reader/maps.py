@@ -1,4 +1,4 @@
-"""What workers make of samples in these tests. Processes that are spawned can import it; by itself it imports no torch."""
+"""What workers make of samples in these tests. A spawned process can import it, and by itself it imports no torch."""
 
 from __future__ import annotations
 
