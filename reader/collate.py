@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ _MAX_AHEAD = 1 << 30  # bytes to reserve for a column before it is known that al
 
 
 def collate(samples: Sequence[Any]) -> Columns:
-    """A dict of columns from dicts: numbers and arrays of one shape are stacked, anything else is a list.
+    """A dict of columns from dicts: numbers, arrays and tensors of one shape are stacked, anything else is a list.
 
     Raises SchemaError when the samples are no dicts, or differ in their keys.
     """
@@ -24,6 +26,18 @@ def collate(samples: Sequence[Any]) -> Columns:
     if not isinstance(first, dict) or any(not isinstance(s, dict) or s.keys() != first.keys() for s in samples):
         raise SchemaError("samples of a batch are dicts with the same keys; give a collate_fn for anything else")
     return {name: _stack([sample[name] for sample in samples]) for name in first}
+
+
+def collate_as_torch(samples: list[Any]) -> Any:
+    """Columns of dicts; of anything else what torch's `default_collate` makes of it.
+
+    Only that needs torch: a process that makes nothing but dicts starts without it.
+    """
+    if isinstance(samples[0], dict):
+        return collate(samples)
+    from torch.utils.data import default_collate
+
+    return default_collate(samples)
 
 
 class ColumnBuilder:
@@ -57,8 +71,18 @@ class ColumnBuilder:
 
 
 def _as_array(value: Any) -> Any:
-    """The memory of a tensor of PyTorch as an array; anything else as it is."""
-    return value.detach().cpu().numpy() if type(value).__module__ == "torch" and hasattr(value, "detach") else value
+    """The memory of a tensor of PyTorch as an array, unless NumPy has no such arrays; anything else as it is."""
+    if not _is_tensor(type(value)):
+        return value
+    try:
+        return value.detach().cpu().numpy()
+    except (TypeError, RuntimeError):  # bfloat16, for one
+        return value.detach()
+
+
+def _is_tensor(kind: Any) -> bool:
+    """Whether it is torch's class of tensors, or one derived from it, as those of torchvision are."""
+    return isinstance(kind, type) and issubclass(kind, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def _fits(column: npt.NDArray[Any], value: Any) -> bool:
@@ -66,11 +90,20 @@ def _fits(column: npt.NDArray[Any], value: Any) -> bool:
 
 
 def _stack(values: list[Any]) -> Any:
-    values = [_as_array(value) for value in values]
-    kinds = {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
+    kinds = _kinds(values)
+    if any(map(_is_tensor, kinds)):
+        values = [_as_array(value) for value in values]
+        kinds = _kinds(values)
     if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic, bool, int, float, complex)):
         return np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
+    if all(map(_is_tensor, kinds)):
+        with contextlib.suppress(RuntimeError):  # of different shapes
+            return sys.modules["torch"].stack(values)
     return values
+
+
+def _kinds(values: list[Any]) -> set[Any]:
+    return {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
 
 
 def concatenate(parts: Sequence[Any]) -> Any:

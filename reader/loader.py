@@ -207,6 +207,9 @@ class DataLoader:
             raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
         self._cursor = Cursor(epoch, position)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_idle": None}  # workers stay here
+
     def _identity(self) -> dict[str, Any]:
         """What a state and a loader must have in common."""
         order = self.order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from recordio.reader.shared import SharedMemory
 from recordio.reader.window import WindowLayout
 from recordio.reader.workers import Failed, Task
 
-_SPARE_SLOTS = 3  # for batches that the consumer holds
+_SPARE_SLOTS = 5  # for the batches that the consumer holds, and those that wait for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +132,7 @@ def _begin(word: int, init: Callable[[int], Any] | None, number: int) -> None:
     if (torch := sys.modules.get("torch")) is not None:
         torch.manual_seed(seed)
         torch.set_num_threads(1)
+    else:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # for a torch that is imported later
     if init is not None:
         init(number)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +20,7 @@ from typing_extensions import TypeVar  # torch brings it
 
 from recordio.errors import SchemaError
 from recordio.reader import loader
-from recordio.reader.collate import collate
+from recordio.reader.collate import collate_as_torch
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loader import LoaderStats
 from recordio.reader.mixture import Combined
@@ -34,7 +36,7 @@ def to_tensors(value: Any) -> Any:
     """Arrays as tensors that share their memory, NumPy's numbers as tensors too, within dicts, lists and tuples.
 
     What torch has no dtype for, masked arrays, text, bytes and anything else stay as they are. An array that cannot be
-    written to, or runs backwards, is copied: torch knows no such tensors.
+    written to, runs backwards, or is a field of records is copied: torch knows no such tensors.
     """
     if isinstance(value, np.ndarray):
         return value if isinstance(value, ma.MaskedArray) else _tensor(value)
@@ -52,8 +54,10 @@ def to_tensors(value: Any) -> Any:
 def _tensor(array: npt.NDArray[Any]) -> Any:
     if array.dtype not in _DTYPES:
         return array
-    plain = array.flags.writeable and min(array.strides, default=0) >= 0
-    return torch.from_numpy(array if plain else array.copy())
+    if array.flags.writeable:
+        with contextlib.suppress(ValueError):  # strides that torch does not have
+            return torch.from_numpy(array)
+    return torch.from_numpy(array.copy())
 
 
 class DataLoader(data.DataLoader[Batch]):
@@ -66,7 +70,9 @@ class DataLoader(data.DataLoader[Batch]):
     makes of a list of samples is handed on unchanged; torch's own, `default_collate`, counts as none.
 
     What differs from torch: workers are threads, unless `worker_type` or `multiprocessing_context` asks for processes;
-    `seed` says how epochs are shuffled, not `generator`; and arguments do not change once the loader is made.
+    they have no `get_worker_info`; `seed` says how epochs are shuffled, not `generator`; and of the arguments only
+    `worker_init_fn` and `pin_memory` can be set once the loader is made. A spawned worker does without torch unless
+    what it is sent needs it: in one, a function that imports torch by itself finds torch's generator unseeded.
 
     Raises:
         ValueError: arguments that torch refuses.
@@ -132,11 +138,13 @@ class DataLoader(data.DataLoader[Batch]):
         if given["worker_type"] is None:
             given["worker_type"] = "thread" if self.multiprocessing_context is None else "process"
         self.__dict__.update({name: given[name] for name in _OURS})
-        self._converts = given["collate_fn"] in (None, data.default_collate, data.default_convert)
+        single = given["batch_size"] is None
+        self._converts = given["collate_fn"] in (None, data.default_convert if single else data.default_collate)
         if self._converts:
-            given["collate_fn"] = _collated if given["batch_size"] is not None and _has_maps(dataset) else None
-        if given["batch_size"] is None and given["sampler"] is not None:
-            given |= {"batch_size": 1, "collate_fn": partial(_only, given["collate_fn"])}
+            given["collate_fn"] = None if single or not _has_maps(dataset) else collate_as_torch
+        if single and given["sampler"] is not None:
+            only = operator.itemgetter(0) if self._converts else partial(_only, given["collate_fn"])
+            given |= {"batch_size": 1, "collate_fn": only}
         self._inner = inner = loader.DataLoader(**{name: given[name] for name in _INNERS})
         for name in ("rank", "world_size", "stats", "set_epoch", "state_dict", "load_state_dict"):
             setattr(self, name, getattr(inner, name))  # of the instance: a loader of other datasets has none of them
@@ -145,6 +153,8 @@ class DataLoader(data.DataLoader[Batch]):
         if name in _FIXED and "stats" in self.__dict__:
             raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
         super().__setattr__(name, value)
+        if name == "worker_init_fn" and "stats" in self.__dict__ and self._inner is not None:  # trainers set it
+            self._inner.options = replace(self._inner.options, worker_init_fn=value)
 
     def __iter__(self) -> Any:
         """The next epoch; for our datasets as of recordio.DataLoader."""
@@ -160,23 +170,19 @@ class DataLoader(data.DataLoader[Batch]):
         return super().__len__() if self._inner is None else len(self._inner)
 
 
-_TORCHS = list(inspect.signature(data.DataLoader).parameters)
 _INNERS = list(inspect.signature(loader.DataLoader).parameters)
-_OURS = {name: p.default for name, p in inspect.signature(DataLoader).parameters.items() if name not in _TORCHS}
+_ALL = inspect.signature(DataLoader).parameters
+_TORCHS = [name for name in inspect.signature(data.DataLoader).parameters if name in _ALL]  # of the torch that is there
+_OURS = {name: parameter.default for name, parameter in _ALL.items() if name not in _TORCHS}
 
 
 def _has_maps(dataset: ShardDataset | Combined) -> bool:
     return any(one.finish.maps for one in (dataset.datasets if isinstance(dataset, Combined) else [dataset]))
 
 
-def _collated(samples: list[Any]) -> Any:
-    """A batch of what maps have made: columns of dicts; of anything else what torch makes of it."""
-    return collate(samples) if isinstance(samples[0], dict) else data.default_collate(samples)
-
-
-def _only(collate_fn: Callable[[Any], Any] | None, samples: list[Any]) -> Any:
-    """The sample of a batch of one."""
-    return samples[0] if collate_fn is None else collate_fn(samples[0])
+def _only(collate_fn: Callable[[Any], Any], samples: list[Any]) -> Any:
+    """What is made of the sample of a batch of one."""
+    return collate_fn(samples[0])
 
 
 class IterableShards(data.IterableDataset[Any]):
