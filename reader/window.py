@@ -18,7 +18,8 @@ from recordio.reader.shard import Shard, grouped, scatter
 from recordio.reader.store import Store
 from recordio.schema import Columns
 
-_MAX_MAPS = 8  # a field that lies in more shards than this is copied together: gathers from many maps cost more
+_MAX_MAPS = 8  # what lies in more shards than this is copied together: gathers from many maps cost more
+_SMALL_NBYTES = 1024  # values of up to this size are copied together from two shards on: the copy is the cheaper part
 
 Piece = Callable[[], None]
 Memory = mmap.mmap | bytes
@@ -108,9 +109,9 @@ class WindowLayout:
 class WindowLoad:
     """Blocks, numbered through the dataset, on their way to become a window.
 
-    Plain pages stay in the maps of their shards, unless the shards are many; all other pages are read and decoded
-    into memory of `layout.nbytes`. `has_work` is false when every page is in place and has been checked. Opening a
-    shard raises what `Store.shard` does.
+    Plain pages stay in the map of their shard, or of a few shards if values are large; all other pages are read and
+    decoded into memory of `layout.nbytes`. `has_work` is false when every page is in place and has been checked.
+    Opening a shard raises what `Store.shard` does.
 
     Args:
         failed: called with a slot and the error of a page that cannot be read, which is raised if there is none.
@@ -128,29 +129,39 @@ class WindowLoad:
         shape = len(store.columns), len(blocks)
         self._nbytes = np.zeros(shape, np.int64)
         self._in_place, self._ready = np.zeros(shape, bool), np.zeros(shape, bool)
-        for number, slots in zip(self._shards, self._slots, strict=True):
-            self._survey(number, slots)
+        opened = [self._survey(number, slots) for number, slots in zip(self._shards, self._slots, strict=True)]
+        copied = self._together(int((store.blocks.first[blocks + 1] - store.blocks.first[blocks]).sum()))
+        self._in_place[copied] = False
+        self._ready &= self._in_place
+        for slots, is_open in zip(self._slots, opened, strict=True):
+            self._ready[:, slots] |= not is_open
         extents = np.where(self._in_place, 0, padded(self._nbytes))
         ends = np.cumsum(extents.ravel()).reshape(extents.shape)
         self.layout = WindowLayout(blocks, self._in_place, ends - extents, int(ends[-1, -1]))
         self.has_work = not self._ready.all()
 
-    def _survey(self, number: int, slots: Indices) -> None:
+    def _survey(self, number: int, slots: Indices) -> bool:
+        """Sizes and places of a shard's pages. False for a shard that is left out."""
         try:
             shard = self._store.shard(number)
         except RecordIOError as error:
             if self._failed is None:
                 raise
-            self._ready[:, slots] = True
             for slot in slots.tolist():
                 self._failed(slot, error)
-            return
+            return False
         local = self._local[slots]
         self._nbytes[:, slots] = shard.index.pages["nbytes"][local][:, self._store.columns].T
-        if len(self._shards) <= _MAX_MAPS:
-            for k, (column, reader) in enumerate(shard.readers.items()):
-                self._in_place[k, slots] = reader.in_place[local]
-                self._ready[k, slots] = reader.in_place[local] & shard.is_checked(column, local)
+        for k, (column, reader) in enumerate(shard.readers.items()):
+            self._in_place[k, slots] = reader.in_place[local]
+            self._ready[k, slots] = shard.is_checked(column, local)
+        return True
+
+    def _together(self, samples: int) -> Mask:
+        """bool (fields,): those that are copied together even where they are plain."""
+        shards = len(self._shards)
+        small: Mask = self._nbytes.sum(axis=1) <= _SMALL_NBYTES * samples
+        return small & (shards > 1) | (shards > _MAX_MAPS)
 
     def load(self, memory: Memory, run: Run) -> Window:
         """The window; the memory must not be used for anything else while the window is.
