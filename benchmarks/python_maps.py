@@ -1,0 +1,35 @@
+"""Maps in plain Python and NumPy, for process_workers.py. Worker processes import this, so it imports little."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+Sample = dict[str, Any]
+
+
+def shifted(sample: Sample) -> Sample:
+    """Hardly anything: 32 numbers shifted, the length of the id."""
+    return {"x": sample["x"] * 2 - 1, "y": sample["y"], "length": len(sample["id"])}
+
+
+def scaled(sample: Sample) -> Sample:
+    """Several calls of NumPy: 32 numbers scaled to mean 0 and deviation 1, a hash of the id."""
+    x = sample["x"]
+    return {"x": (x - x.mean()) / (x.std() + 1e-6), "y": sample["y"], "bucket": hash(sample["id"]) % 1000}
+
+
+def flipped(sample: Sample) -> Sample:
+    """Half of the pictures flipped; torch's own loader takes no arrays that run backwards."""
+    pixels = sample["pixels"]
+    return {**sample, "pixels": np.ascontiguousarray(pixels[:, ::-1]) if random.random() < 0.5 else pixels}
+
+
+def flipped_slowly(sample: Sample) -> Sample:
+    """The same, and a loop in Python."""
+    noise = 0
+    for k in range(20_000):
+        noise = (noise * 31 + k) & 0xFFFF
+    return flipped(sample) | {"noise": noise}
