@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ma
 
 from recordio import codec
 from recordio.block import BlockHeader, PageEntry
@@ -333,10 +334,17 @@ def nothing(field: Field) -> Any:
 
 def scatter(parts: Sequence[Any], order: Indices) -> Any:
     """One column from parts of it: the k-th value of all the parts belongs at order[k]."""
-    if isinstance(parts[0], np.ndarray):
+    if isinstance(parts[0], ma.MaskedArray):
         whole = concatenate(parts)
         column = np.empty_like(whole)
         column[order] = whole
+        return column
+    if isinstance(parts[0], np.ndarray):
+        column = np.empty((len(order), *parts[0].shape[1:]), parts[0].dtype)
+        begin = 0
+        for part in parts:
+            begin, run = begin + len(part), order[begin : begin + len(part)]
+            column[run] = part
         return column
     out: list[Any] = [None] * len(order)
     values = (value for part in parts for value in part)

@@ -29,7 +29,7 @@ from recordio.reader.shard import Shard, Verify, check_footer, grouped, nothing,
 from recordio.reader.storage import File, Storage
 from recordio.schema import Columns
 
-_MAPPED_NBYTES = 64 << 20  # a dataset of this size stays mapped: what is mapped anew costs a tenth more
+_MAPPED_NBYTES = 64 << 20  # a dataset of this size stays mapped: to map anew costs large values a quarter, small ones little
 
 
 @dataclass(frozen=True, slots=True)
