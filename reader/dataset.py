@@ -236,9 +236,9 @@ class ShardDataset(Sequence[Any]):
             ds.transform(image=Compose([RandomResizedCrop(224), RandomHorizontalFlip()]))
 
         A function takes the value, and `rng`, a numpy.random.Generator, if it has a parameter of that name: in a loader
-        its draws depend on the seed, the epoch and the sample alone. An image comes decoded, but those of
-        `recordio.transforms` decode it themselves. Missing values stay missing. In a batch, arrays of one shape are
-        stacked.
+        its draws depend on the seed, the epoch and the sample alone, and are the same for each field, so that an image
+        and its mask are cropped alike. An image comes decoded, but those of `recordio.transforms` decode it themselves.
+        Missing values stay missing. In a batch, arrays of one shape are stacked.
         """
         self.schema.select(list(functions))
         return self._with(_transforms=(*self._transforms, *functions.items()))

@@ -80,15 +80,16 @@ _rekeyed = _Rekeyed()
 
 @dataclass(slots=True)
 class Draws:
-    """What the functions of one field of sample k, or one map of it, draw from: one generator, made if any asks."""
+    """What the functions of a field of sample k, or its map number 1, 2, ..., draw from: one generator, if any asks."""
 
     origin: Origin
     k: int
+    map: int = 0
     _generator: np.random.Generator | None = None
 
     def rng(self) -> np.random.Generator:
         if self._generator is None:
-            self._generator = np.random.Generator(np.random.Philox(key=self.origin.key(self.k)))
+            self._generator = np.random.Generator(np.random.Philox(key=self.origin.key(self.k) | self.map << 64))
         return self._generator
 
     def brief(self) -> np.random.Generator:
@@ -172,8 +173,8 @@ class Finish:
 
     def _mapped(self, sample: Any, origin: Origin, k: int) -> Any:
         try:
-            for function in self.maps:
-                sample = function(sample, Draws(origin, k))
+            for number, function in enumerate(self.maps, 1):
+                sample = function(sample, Draws(origin, k, number))
         except Exception as error:  # noqa: BLE001
             raise _named(error, origin.place(k))
         return sample

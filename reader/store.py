@@ -29,7 +29,7 @@ from recordio.reader.shard import Shard, Verify, check_footer, grouped, nothing,
 from recordio.reader.storage import File, Storage
 from recordio.schema import Columns
 
-_MAPPED_NBYTES = 64 << 20  # a dataset of this size stays mapped: to map anew costs large values a quarter, small ones little
+_MAPPED_NBYTES = 64 << 20  # a dataset of this size stays mapped; to map it anew costs up to a quarter more
 
 
 @dataclass(frozen=True, slots=True)

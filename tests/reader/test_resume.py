@@ -218,9 +218,9 @@ def test_random_maps_and_transforms_ask_neither_batches_nor_workers_nor_ranks(
     ds: ShardDataset, order: OrderOptions, runs: Any
 ) -> None:
     def noisy(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        return sample | {"noise": rng.integers(2**62)}
+        return sample | {"noise": [*sample.get("noise", []), int(rng.integers(2**62))]}
 
-    view = ds.transform(text=lambda text, rng: f"{text} {rng.random()}").map(noisy)
+    view = ds.transform(text=lambda text, rng: f"{text} {rng.random()}").map(noisy).map(noisy)
     word, seen, state, position = key(5, 0), [], None, 0
     for world, size, count, workers in [*runs, (1, 16, 10**6, NO_WORKERS)]:
         for rank in range(world):
@@ -228,17 +228,17 @@ def test_random_maps_and_transforms_ask_neither_batches_nor_workers_nor_ranks(
             if state is not None:
                 loader.load_state_dict(state)
             for batch in islice(loader, count):
-                seen += zip(batch["number"].tolist(), batch["text"], batch["noise"].tolist(), strict=True)
+                seen += zip(batch["number"].tolist(), batch["text"], batch["noise"], strict=True)
             last = loader.state_dict()
         state, position = last, min(COUNT, position + count * size * world)
         if position == COUNT:
             break
     assert {n for n, *_ in seen} == set(range(COUNT))
     for number, text, noise in seen:
-        philox = np.random.Philox(key=plain.key(number, after=word))
-        assert noise == np.random.Generator(philox).integers(2**62)
-        philox = np.random.Philox(key=plain.key(number, after=word))
-        assert text == f"{number} {np.random.Generator(philox).random()}"
+        first = plain.key(number, after=word)
+        generators = [np.random.Generator(np.random.Philox(key=np.array([first, m], np.uint64))) for m in range(3)]
+        assert text == f"{number} {generators[0].random()}"
+        assert noise == [generator.integers(2**62) for generator in generators[1:]]
 
 
 SHUFFLED: dict[str, Any] = {"shuffle": True, "seed": 3, "window_bytes": 3000, "unit_bytes": 1, "lanes": 4}
