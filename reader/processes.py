@@ -136,6 +136,9 @@ class WorkerPool:
             with _no_interrupt():
                 for number in range(workers):
                     self._start(number, work)
+        except Exception as error:
+            self.close()
+            raise WorkerError(f"cannot start worker {number}: {type(error).__name__}: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -146,14 +149,8 @@ class WorkerPool:
         inherited = [ours, *(worker.connection for worker in self._workers)] if forks else []
         arguments = number, theirs, self._slots, work, inherited
         child = self._context.Process(target=_serve, args=arguments, name=f"recordio-worker-{number}", daemon=True)
-        try:
-            with main_left_out(child.name):
-                child.start()
-        except Exception as error:
-            ours.close()
-            raise WorkerError(f"cannot start worker {number}: {type(error).__name__}: {error}") from error
-        finally:
-            theirs.close()
+        with theirs, main_left_out(child.name):
+            child.start()
         # Else a fork of this process would end the workers when it exits, taking them for its own.
         process._children.discard(child)  # type: ignore[attr-defined]
         self._workers.append(_Worker(number, child, ours))

@@ -65,6 +65,7 @@ def is_gone(pid: int) -> bool:
 def nothing_is_left() -> Iterator[None]:
     resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
     forkserver.ensure_running()
+    gc.collect()  # what other tests have left in cycles
     before = taken()
     yield
     if taken() != before:
@@ -491,6 +492,10 @@ def test_workers_that_cannot_be_started_leave_nothing(monkeypatch: pytest.Monkey
     original = context.Process.start
     monkeypatch.setattr(context.Process, "start", start_two)
     with pytest.raises(WorkerError, match="cannot start worker 2: OSError: no more processes"):
+        pool(4)
+    monkeypatch.undo()
+    monkeypatch.setattr(type(context), "Pipe", lambda self: os.open("/proc/self", os.O_WRONLY))
+    with pytest.raises(WorkerError, match="cannot start worker 0: IsADirectoryError"):
         pool(4)
 
 
