@@ -62,11 +62,14 @@ class SharedMemory:
     def _mapped(self, nbytes: int, grow: bool) -> mmap.mmap:
         if self._memory is None or len(self._memory) < nbytes:
             self._memory = None
+            size = os.fstat(self._descriptor).st_size
             try:
-                if grow and os.fstat(self._descriptor).st_size < nbytes:
+                if grow and size < nbytes:
                     os.ftruncate(self._descriptor, -(-nbytes // _HUGE) * _HUGE)
                 self._memory = mmap.mmap(self._descriptor, max(nbytes, os.fstat(self._descriptor).st_size))
             except (OSError, OverflowError, ValueError) as error:
+                if grow:  # else not even the news of this failure would fit in
+                    os.ftruncate(self._descriptor, size)
                 raise StorageError(f"cannot get {nbytes} bytes of shared memory: {error}") from error
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
