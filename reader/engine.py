@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from copy import copy
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -69,7 +70,8 @@ class Engine:
 
     def indexed(self, batches: Iterator[Sequence[int]], word: int) -> Iterator[Made]:
         """The batches of the samples at these indices of the first dataset, in the epoch of this key."""
-        return self._run((IndexJob(indices, word), []) for indices in batches)
+        # A copy: whoever gives the indices may use one list for every batch.
+        return self._run((IndexJob(copy(indices), word), []) for indices in batches)
 
     def _run(self, work: Iterator[Work]) -> Iterator[Made]:
         return run(work, self._workers, self._options.ahead, self._options.in_order)
