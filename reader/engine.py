@@ -100,14 +100,14 @@ class Engine:
         """Ends everything."""
         if not self.is_ours:
             return
-        self._workers.close()
+        all_ended = self._workers.close()
         self._loading.readers.shutdown(wait=True, cancel_futures=True)
         self._unmap()
         for store, arenas in zip(self._stores, self._arenas, strict=True):
             for arena in arenas:
                 if isinstance(arena, SharedMemory):
                     arena.close()
-                else:
+                elif all_ended:
                     store.arenas.give_back(arena)
 
     def _unmap(self) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import os
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -15,7 +19,17 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import cells, png, same_columns, samples, schemas
 
-from recordio import CorruptError, DataLoader, DatasetWriter, DecodeError, Image, Schema, SchemaError, ShardDataset
+from recordio import (
+    CorruptError,
+    DataLoader,
+    DatasetWriter,
+    DecodeError,
+    Image,
+    Schema,
+    SchemaError,
+    ShardDataset,
+    WorkerError,
+)
 
 
 def write_numbers(folder: Path, count: int, **options: Any) -> ShardDataset:
@@ -305,6 +319,39 @@ class TestWindows:
         first, second = list(loader), list(loader)
         for batch in (*first, *second):
             assert (batch["row"] == batch["number"][:, None]).all()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_sampler_may_use_one_list_for_every_batch(ds: ShardDataset, workers: int) -> None:
+    class InOneList:
+        def __iter__(self) -> Iterator[list[int]]:
+            indices = [0] * 10
+            for first in range(0, 1000, 10):
+                indices[:] = range(first, first + 10)
+                yield indices
+
+        def __len__(self) -> int:
+            return 100
+
+    assert order(DataLoader(ds, batch_sampler=InOneList(), num_workers=workers)) == list(range(1000))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("stop", [2, 1000])
+def test_a_thread_that_takes_too_long_is_not_waited_for(ds: ShardDataset, keeps: bool, stop: int) -> None:
+    def stuck(sample: dict[str, Any]) -> dict[str, Any]:
+        assert sample["number"] != 51 or go_on.wait(60)
+        return sample
+
+    go_on, began = threading.Event(), time.monotonic()
+    loader = DataLoader(ds.map(stuck), 10, num_workers=2, timeout=0.2, persistent_workers=keeps)
+    with pytest.raises(WorkerError, match=r"within timeout=0\.2 seconds") if stop > 5 else contextlib.nullcontext():
+        for _ in itertools.islice(loader, stop):
+            pass
+    del loader
+    assert time.monotonic() - began < 20
+    go_on.set()
+    assert order(DataLoader(ds, 10, num_workers=2)) == list(range(1000))
 
 
 def test_an_empty_dataset_has_no_batches(tmp_path: Path) -> None:
