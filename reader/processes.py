@@ -173,7 +173,6 @@ class WorkerPool:
 
     def close(self) -> None:
         """Ends the workers and frees everything. Batches that were handed over stay valid."""
-        self._fault = self._fault or "the workers have been closed"
         self._queue.clear()
         self._shut_down()
 
@@ -197,13 +196,18 @@ class WorkerPool:
 
     def looks_for(self, task: Task) -> bool:
         """Whether a task is done, by now."""
-        if not self._fault and os.getpid() == self._pid:
+        if not self._has_ended and os.getpid() == self._pid:
             self._collect(0)
-        return task.has_arrived or bool(self._fault)
+        return task.has_arrived or self._has_ended
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether no more batches will come. At the exit of this process nobody calls `close`."""
+        return bool(self._fault) or not self._shut_down.alive
 
     def _check(self) -> None:
-        if self._fault:
-            raise WorkerError(self._fault)
+        if self._has_ended:
+            raise WorkerError(self._fault or "the workers have been closed")
         if os.getpid() != self._pid:
             raise WorkerError(f"the workers belong to process {self._pid}, and this is a fork of it")
 
