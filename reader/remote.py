@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import process
 from typing import Any
 
 import numpy as np
 
-from recordio.errors import RecordIOError
+from recordio.errors import RecordIOError, WorkerError
 from recordio.reader.batch import BatchMaker, IndexJob, Job, LoadedWindow, Made, Part
 from recordio.reader.options import LoaderOptions
 from recordio.reader.order import key
@@ -89,6 +90,9 @@ class ProcessWorkers:
 
     def __init__(self, make: BatchMaker, options: LoaderOptions, memories: Sequence[SharedMemory], word: int) -> None:
         self._memories, self._live = memories, make.windows
+        if process.current_process().daemon:
+            guard = 'is the main module\'s own work guarded by `if __name__ == "__main__":`?'
+            raise WorkerError(f"a worker cannot start workers; {guard}")
         self._known: set[int] = set()  # the windows that the workers have been told of
         self._pool = WorkerPool(
             options.num_workers,
