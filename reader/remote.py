@@ -22,7 +22,8 @@ from recordio.reader.shared import SharedMemory
 from recordio.reader.window import WindowLayout
 from recordio.reader.workers import Failed, Task
 
-_SPARE_SLOTS = 3  # for batches that the consumer holds
+_SPARE_SLOTS = 5  # for batches that the consumer holds: a loop holds one, as it takes the next; the pool keeps two
+_MAX_SLOTS = 200  # each is a descriptor, and a forkserver hands on no more than 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class ProcessWorkers:
             options.num_workers,
             _RemoteMaker(make, memories),
             context=options.multiprocessing_context,
-            slots=options.ahead + _SPARE_SLOTS,
+            slots=min(options.ahead + _SPARE_SLOTS, _MAX_SLOTS),
             timeout=options.timeout,
             init=partial(_begin, word, options.worker_init_fn),
         )
