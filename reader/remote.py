@@ -90,10 +90,10 @@ class ProcessWorkers:
     """
 
     def __init__(self, make: BatchMaker, options: LoaderOptions, memories: Sequence[SharedMemory], word: int) -> None:
-        self._memories, self._live = memories, make.windows
         if process.current_process().daemon:
             guard = 'is the main module\'s own work guarded by `if __name__ == "__main__":`?'
             raise WorkerError(f"a worker cannot start workers; {guard}")
+        self._memories, self._live = memories, make.windows
         self._known: set[int] = set()  # the windows that the workers have been told of
         self._pool = WorkerPool(
             options.num_workers,
@@ -124,8 +124,9 @@ class ProcessWorkers:
         self._pool.broadcast(_News(window.number, window.source, window.layout, memory, window.failed))
         self._known.add(window.number)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._pool.close()
+        return True
 
 
 def _begin(word: int, init: Callable[[int], Any] | None, number: int) -> None:
