@@ -25,6 +25,7 @@ from recordio import (
     DatasetWriter,
     DecodeError,
     Image,
+    Mixture,
     Schema,
     SchemaError,
     ShardDataset,
@@ -319,6 +320,43 @@ class TestWindows:
         first, second = list(loader), list(loader)
         for batch in (*first, *second):
             assert (batch["row"] == batch["number"][:, None]).all()
+
+
+class TestSkipping:
+    """What is left of a batch of which some samples fail is made in a second try."""
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_map_may_change_its_sample_in_place(self, tmp_path: Path, workers: int) -> None:
+        def change(sample: dict[str, Any]) -> dict[str, Any]:
+            assert sample["number"] % 100 != 42
+            sample["object"]["times"] += 1
+            sample["row"] += 1
+            return sample
+
+        with DatasetWriter(tmp_path, block_bytes=512) as writer:
+            for n in range(500):
+                writer.write({"number": n, "object": {"times": 0}, "row": np.full(5, n, np.int32)})
+        ds = ShardDataset(tmp_path, io="pread").map(change)
+        loader = DataLoader(ds, 100, True, window_bytes=1, num_workers=workers, on_error="skip")
+        for batch in loader:
+            assert all(each == {"times": 1} for each in batch["object"])
+            assert (batch["row"] == batch["number"][:, None] + 1).all()
+        assert (loader.stats.samples, loader.stats.skipped) == (495, 5)
+
+    def test_no_transform_is_applied_twice(self, tmp_path: Path) -> None:
+        def refuse(text: str) -> str:
+            assert text != "xxx3"
+            return text
+
+        few = write_numbers(tmp_path / "few", 8)
+        many = write_numbers(tmp_path / "many", 400, block_bytes=512)
+        views = [ShardDataset(path.store.storage.folder, io="pread") for path in (few, many)]  # type: ignore[attr-defined]
+        changed = [view.transform(row=lambda row: row + 1).transform(text=refuse) for view in views]
+        mixture = Mixture([(changed[0], 1), (changed[1], 1)], "all_exhausted")
+        loader = DataLoader(mixture, 50, True, window_bytes=1, on_error="skip")
+        for batch in loader:
+            assert (batch["row"] == batch["number"][:, None] + 1).all()
+        assert loader.stats.skipped > 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])
