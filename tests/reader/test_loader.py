@@ -214,6 +214,9 @@ class TestBatches:
         {"seed": -1},
         {"prefetch_factor": 0},
         {"window_bytes": 0},
+        {"timeout": -1},
+        {"timeout": float("inf")},
+        {"timeout": float("nan")},
     ],
     ids=str,
 )
