@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -113,6 +115,11 @@ def nothing_is_left(ds: ShardDataset, other: ShardDataset) -> Iterator[None]:
     before = taken()
     yield
     gc.collect()
+    deadline = time.monotonic() + 5
+    while (
+        taken() != before and time.monotonic() < deadline
+    ):  # the threads of a loader that was dropped end by themselves
+        time.sleep(0.01)
     assert taken() == before
 
 
@@ -273,6 +280,17 @@ class TestPersistentWorkers:
         for side in zip(*pairs, strict=True):
             assert sorted(n for batch in side for n in numbers_of(batch)) == list(range(COUNT))
         assert len(list(loader)) == 25
+
+    @pytest.mark.parametrize("copied", [copy.copy, lambda loader: pickle.loads(pickle.dumps(loader))])
+    @pytest.mark.parametrize("kind", [processes(), {"num_workers": 2}])
+    def test_a_copy_of_the_loader_has_workers_of_its_own(self, ds: ShardDataset, kind: Any, copied: Any) -> None:
+        loader = DataLoader(ds, 16, **SHUFFLED, **kind, persistent_workers=True)
+        wanted = [numbers_of(batch) for _ in range(2) for batch in loader]
+        other = copied(loader)
+        loader.set_epoch(0)
+        other.set_epoch(1)
+        pairs = [(numbers_of(one), numbers_of(two)) for one, two in zip(loader, other, strict=True)]
+        assert [numbers for side in zip(*pairs, strict=True) for numbers in side] == wanted
 
     def test_an_error_does_not_end_them_for_the_next_epoch(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds.map(poisoned), 10, **processes(), persistent_workers=True)
