@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from copy import copy
 from dataclasses import replace
 from itertools import chain
 from typing import Any
+
+import numpy as np
 
 from recordio.errors import RecordIOError
 from recordio.page import Indices
@@ -70,8 +71,7 @@ class Engine:
 
     def indexed(self, batches: Iterator[Sequence[int]], word: int) -> Iterator[Made]:
         """The batches of the samples at these indices of the first dataset, in the epoch of this key."""
-        # A copy: whoever gives the indices may use one list for every batch.
-        return self._run((IndexJob(copy(indices), word), []) for indices in batches)
+        return self._run((IndexJob(_kept(indices), word), []) for indices in batches)
 
     def _run(self, work: Iterator[Work]) -> Iterator[Made]:
         return run(work, self._workers, self._options.ahead, self._options.in_order)
@@ -115,3 +115,8 @@ class Engine:
         for window in self._loading.live.values():
             window.layout.unmap(self._stores[window.source])
         self._loading.live.clear()
+
+
+def _kept(indices: Any) -> Any:
+    """A copy: whoever gives the indices may use one list for every batch."""
+    return indices.copy() if isinstance(indices, (list, np.ndarray)) else indices
