@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection, process
 from multiprocessing.connection import Connection
@@ -26,7 +26,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from recordio.errors import WorkerError
-from recordio.reader.shared import Contents, Failure, Sealed, Slot, load, main_left_out
+from recordio.reader.shared import Contents, Failure, Sealed, Slot, load, main_left_out, no_interrupt
 
 _NUMBER = struct.Struct("<I")
 _MAX_IN_HAND = 64  # jobs that a worker is given at a time: their numbers always fit in its pipe, both ways
@@ -133,7 +133,7 @@ class WorkerPool:
         self._shut_down = weakref.finalize(self, _shut_down, self._pid, self._workers, self._slots)
         try:
             work = Sealed((make, init))
-            with _no_interrupt():
+            with no_interrupt():
                 for number in range(workers):
                     self._start(number, work)
         except Exception as error:
@@ -349,16 +349,6 @@ def _end_with_parent() -> None:
         pass
     connection.wait(ends)
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C back, here and in processes started here, until each is ready for it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _obituary(worker: _Worker) -> str:

@@ -11,9 +11,11 @@ import io
 import mmap
 import os
 import pickle
+import signal
 import struct
 import sys
 import tempfile
+import threading
 import traceback
 import weakref
 from collections.abc import Iterator, Sequence
@@ -211,6 +213,25 @@ def main_left_out(process: str) -> Iterator[None]:
         yield
     finally:
         spawn.get_preparation_data = prepared
+
+
+@contextlib.contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Holds Ctrl-C back, here and in processes started here, until each is ready for it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # The system may give the signal to another thread, and Python has the main thread handle it all the same.
+    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    held: list[int] = []
+    if handler is not None:
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -499,6 +499,35 @@ def test_workers_that_cannot_be_started_leave_nothing(monkeypatch: pytest.Monkey
         pool(4)
 
 
+def test_ctrl_c_waits_until_all_workers_have_started_though_another_thread_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context, started = multiprocessing.get_context("fork"), []
+    go, gone = threading.Event(), threading.Event()
+
+    def interrupt() -> None:
+        assert go.wait(60)
+        signal.raise_signal(signal.SIGINT)
+        gone.set()
+
+    def start(process: Any) -> None:
+        original(process)
+        started.append(process.pid)
+        go.set()
+        assert gone.wait(60)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    original = context.Process.start
+    monkeypatch.setattr(context.Process, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        pool(3)
+    thread.join()
+    assert len(started) == 3
+    assert soon(lambda: all(map(is_gone, started)))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 # The parent
 
 
