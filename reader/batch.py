@@ -6,6 +6,7 @@ A job says what a batch is made of. Whoever gets it, a thread or another process
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Protocol
@@ -218,8 +219,8 @@ class BatchMaker:
         """The samples of a part, as they are stored. Raises CorruptError, which names the first that is damaged."""
         if isinstance(part.columns, RecordIOError):
             raise part.columns
-        if part.columns is not None:
-            return part.columns
+        if part.columns is not None:  # a second try must find what the first one found
+            return deepcopy(part.columns) if self.skip else part.columns
         try:
             return self.windows[part.window].take(*part.places)
         except CorruptError as error:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from recordio.errors import RecordIOError
 from recordio.page import Indices
 from recordio.reader.batch import BatchMaker, IndexJob, Made
@@ -69,7 +71,7 @@ class Engine:
 
     def indexed(self, batches: Iterator[Sequence[int]], word: int) -> Iterator[Made]:
         """The batches of the samples at these indices of the first dataset, in the epoch of this key."""
-        return self._run((IndexJob(indices, word), []) for indices in batches)
+        return self._run((IndexJob(_kept(indices), word), []) for indices in batches)
 
     def _run(self, work: Iterator[Work]) -> Iterator[Made]:
         return run(work, self._workers, self._options.ahead, self._options.in_order)
@@ -98,14 +100,14 @@ class Engine:
         """Ends everything."""
         if not self.is_ours:
             return
-        self._workers.close()
+        all_ended = self._workers.close()
         self._loading.readers.shutdown(wait=True, cancel_futures=True)
         self._unmap()
         for store, arenas in zip(self._stores, self._arenas, strict=True):
             for arena in arenas:
                 if isinstance(arena, SharedMemory):
                     arena.close()
-                else:
+                elif all_ended:
                     store.arenas.give_back(arena)
 
     def _unmap(self) -> None:
@@ -113,3 +115,8 @@ class Engine:
         for window in self._loading.live.values():
             window.layout.unmap(self._stores[window.source])
         self._loading.live.clear()
+
+
+def _kept(indices: Any) -> Any:
+    """A copy: whoever gives the indices may use one list for every batch."""
+    return indices.copy() if isinstance(indices, (list, np.ndarray)) else indices

@@ -152,6 +152,10 @@ class DataLoader:
         self._cursor = Cursor()
         self._idle: Engine | None = None  # what persistent workers wait in for the next epoch
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of a loader has workers of its own."""
+        return {**self.__dict__, "_idle": None}
+
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
         if self._sampler is not None:
@@ -206,9 +210,6 @@ class DataLoader:
         if position > len(self.dataset) and self._sampler is None:
             raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
         self._cursor = Cursor(epoch, position)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_idle": None}  # workers stay here
 
     def _identity(self) -> dict[str, Any]:
         """What a state and a loader must have in common."""

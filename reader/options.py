@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from recordio.errors import SchemaError
 
+_MAX_TIMEOUT = 10**6  # seconds; the system cannot wait for many more
+
 
 @dataclass(frozen=True, slots=True)
 class LoaderOptions:
@@ -32,7 +34,7 @@ class LoaderOptions:
         for name, choices in (("on_error", ("raise", "skip")), ("worker_type", ("thread", "process"))):
             if getattr(self, name) not in choices:
                 raise SchemaError(f"unknown {name} {getattr(self, name)!r}: expected {' or '.join(map(repr, choices))}")
-        if self.timeout < 0:
+        if not 0 <= self.timeout <= _MAX_TIMEOUT:
             raise SchemaError(f"timeout is {self.timeout}: expected seconds, or 0 for none")
         if self.multiprocessing_context is not None and self.worker_type == "thread":
             raise SchemaError("multiprocessing_context is for worker_type='process'")

@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection, process
 from multiprocessing.connection import Connection
@@ -26,7 +26,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from recordio.errors import WorkerError
-from recordio.reader.shared import Contents, Failure, Sealed, Slot, load, main_left_out
+from recordio.reader.shared import Contents, Failure, Sealed, Slot, load, main_left_out, no_interrupt
 
 _NUMBER = struct.Struct("<I")
 _MAX_IN_HAND = 64  # jobs that a worker is given at a time: their numbers always fit in its pipe, both ways
@@ -133,9 +133,12 @@ class WorkerPool:
         self._shut_down = weakref.finalize(self, _shut_down, self._pid, self._workers, self._slots)
         try:
             work = Sealed((make, init))
-            with _no_interrupt():
+            with no_interrupt():
                 for number in range(workers):
                     self._start(number, work)
+        except Exception as error:
+            self.close()
+            raise WorkerError(f"cannot start worker {number}: {type(error).__name__}: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -146,14 +149,8 @@ class WorkerPool:
         inherited = [ours, *(worker.connection for worker in self._workers)] if forks else []
         arguments = number, theirs, self._slots, work, inherited
         child = self._context.Process(target=_serve, args=arguments, name=f"recordio-worker-{number}", daemon=True)
-        try:
-            with main_left_out(child.name):
-                child.start()
-        except Exception as error:
-            ours.close()
-            raise WorkerError(f"cannot start worker {number}: {type(error).__name__}: {error}") from error
-        finally:
-            theirs.close()
+        with theirs, main_left_out(child.name):
+            child.start()
         # Else a fork of this process would end the workers when it exits, taking them for its own.
         process._children.discard(child)  # type: ignore[attr-defined]
         self._workers.append(_Worker(number, child, ours))
@@ -176,7 +173,6 @@ class WorkerPool:
 
     def close(self) -> None:
         """Ends the workers and frees everything. Batches that were handed over stay valid."""
-        self._fault = self._fault or "the workers have been closed"
         self._queue.clear()
         self._shut_down()
 
@@ -200,13 +196,18 @@ class WorkerPool:
 
     def looks_for(self, task: Task) -> bool:
         """Whether a task is done, by now."""
-        if not self._fault and os.getpid() == self._pid:
+        if not self._has_ended and os.getpid() == self._pid:
             self._collect(0)
-        return task.has_arrived or bool(self._fault)
+        return task.has_arrived or self._has_ended
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether no more batches will come. At the exit of this process nobody calls `close`."""
+        return bool(self._fault) or not self._shut_down.alive
 
     def _check(self) -> None:
-        if self._fault:
-            raise WorkerError(self._fault)
+        if self._has_ended:
+            raise WorkerError(self._fault or "the workers have been closed")
         if os.getpid() != self._pid:
             raise WorkerError(f"the workers belong to process {self._pid}, and this is a fork of it")
 
@@ -348,16 +349,6 @@ def _end_with_parent() -> None:
         pass
     connection.wait(ends)
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C back, here and in processes started here, until each is ready for it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _obituary(worker: _Worker) -> str:

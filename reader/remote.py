@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import process
 from typing import Any
 
 import numpy as np
 
-from recordio.errors import RecordIOError
+from recordio.errors import RecordIOError, WorkerError
 from recordio.reader.batch import BatchMaker, IndexJob, Job, LoadedWindow, Made, Part
 from recordio.reader.options import LoaderOptions
 from recordio.reader.order import key
@@ -22,7 +23,8 @@ from recordio.reader.shared import SharedMemory
 from recordio.reader.window import WindowLayout
 from recordio.reader.workers import Failed, Task
 
-_SPARE_SLOTS = 5  # for the batches that the consumer holds, and those that wait for it
+_SPARE_SLOTS = 5  # for batches that the consumer holds: a loop holds one, as it takes the next; the pool keeps two
+_MAX_SLOTS = 200  # each is a descriptor, and a forkserver hands on no more than 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,16 @@ class ProcessWorkers:
     """
 
     def __init__(self, make: BatchMaker, options: LoaderOptions, memories: Sequence[SharedMemory], word: int) -> None:
+        if process.current_process().daemon:
+            guard = 'is the main module\'s own work guarded by `if __name__ == "__main__":`?'
+            raise WorkerError(f"a worker cannot start workers; {guard}")
         self._memories, self._live = memories, make.windows
         self._known: set[int] = set()  # the windows that the workers have been told of
         self._pool = WorkerPool(
             options.num_workers,
             _RemoteMaker(make, memories),
             context=options.multiprocessing_context,
-            slots=options.ahead + _SPARE_SLOTS,
+            slots=min(options.ahead + _SPARE_SLOTS, _MAX_SLOTS),
             timeout=options.timeout,
             init=partial(_begin, word, options.worker_init_fn),
         )
@@ -120,8 +125,9 @@ class ProcessWorkers:
         self._pool.broadcast(_News(window.number, window.source, window.layout, memory, window.failed))
         self._known.add(window.number)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._pool.close()
+        return True
 
 
 def _begin(word: int, init: Callable[[int], Any] | None, number: int) -> None:

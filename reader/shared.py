@@ -11,9 +11,11 @@ import io
 import mmap
 import os
 import pickle
+import signal
 import struct
 import sys
 import tempfile
+import threading
 import traceback
 import weakref
 from collections.abc import Iterator, Sequence
@@ -62,11 +64,14 @@ class SharedMemory:
     def _mapped(self, nbytes: int, grow: bool) -> mmap.mmap:
         if self._memory is None or len(self._memory) < nbytes:
             self._memory = None
+            size = os.fstat(self._descriptor).st_size
             try:
-                if grow and os.fstat(self._descriptor).st_size < nbytes:
+                if grow and size < nbytes:
                     os.ftruncate(self._descriptor, -(-nbytes // _HUGE) * _HUGE)
                 self._memory = mmap.mmap(self._descriptor, max(nbytes, os.fstat(self._descriptor).st_size))
             except (OSError, OverflowError, ValueError) as error:
+                if grow:  # else not even the news of this failure would fit in
+                    os.ftruncate(self._descriptor, size)
                 raise StorageError(f"cannot get {nbytes} bytes of shared memory: {error}") from error
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
@@ -208,6 +213,25 @@ def main_left_out(process: str) -> Iterator[None]:
         yield
     finally:
         spawn.get_preparation_data = prepared
+
+
+@contextlib.contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Holds Ctrl-C back, here and in processes started here, until each is ready for it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # The system may give the signal to another thread, and Python has the main thread handle it all the same.
+    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    held: list[int] = []
+    if handler is not None:
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,8 @@ def _keep_freed_memory() -> None:
     with large arrays does sooner or later. Without it every batch pays for fresh pages, up to 80 % of its time. The
     block is never touched.
     """
-    np.empty(31 << 20, np.uint8)
+    with contextlib.suppress(MemoryError):
+        np.empty(31 << 20, np.uint8)
 
 
 def _starts(counts: Indices) -> Indices:

@@ -78,18 +78,19 @@ class WindowLayout:
         local = self.blocks - store.blocks.shard[at]
         samples = store.blocks.first[self.blocks + 1] - store.blocks.first[self.blocks]
         shards, _, slots = grouped(at)
+        mapped = [store.shard(n) if self.in_place[:, s].any() else None for n, s in zip(shards, slots, strict=True)]
         fields = {}
         for k, (name, kind) in enumerate(store.schema.items()):
             groups: list[Pages] = []
             group, page = np.zeros(len(at), np.int64), np.arange(len(at))
             if not self.in_place[k].all():
                 groups.append(pages(kind, memory, self.starts[k], samples))
-            for number, members in zip(shards, slots, strict=True):
+            for shard, members in zip(mapped, slots, strict=True):
                 here = members[self.in_place[k, members]]
-                mapped = store.shard(number).readers[store.columns[k]].mapped if len(here) else None
-                if mapped is not None:
+                found = shard.readers[store.columns[k]].mapped if shard is not None and len(here) else None
+                if found is not None:
                     group[here], page[here] = len(groups), local[here]
-                    groups.append(mapped)
+                    groups.append(found)
             if len(groups) == 1:
                 groups = [groups[0].only(page)]
             fields[name] = WindowField(groups, group, page)

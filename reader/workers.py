@@ -30,7 +30,8 @@ class Workers(Protocol):
     def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
         """The batch of a job, to be made of these windows."""
 
-    def close(self) -> None: ...
+    def close(self) -> bool:
+        """Ends them. False when one may go on reading from the windows."""
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class Pending:
         except TimeoutError:
             if self._future.done():  # the function's own
                 raise
-            raise WorkerError(f"no batch within timeout={self._timeout:g} seconds") from None
+            raise self._late() from None
         self._future = None
         return result
 
@@ -90,8 +91,11 @@ class Pending:
         return self._future is None or self._future.done()
 
     def wait(self) -> None:
-        if self._future is not None:
-            wait([self._future])
+        if self._future is not None and wait([self._future], self._timeout or None).not_done:
+            raise self._late()
+
+    def _late(self) -> WorkerError:
+        return WorkerError(f"no batch within timeout={self._timeout:g} seconds")
 
 
 class NoWorkers:
@@ -103,7 +107,8 @@ class NoWorkers:
     def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
         return Done(self._make(job))
 
-    def close(self) -> None: ...
+    def close(self) -> bool:
+        return True
 
 
 class ThreadWorkers:
@@ -113,9 +118,13 @@ class ThreadWorkers:
         self._pool = ThreadPoolExecutor(count, "recordio-batch")
         self._make, self._timeout, self._init = make, timeout, init
         self._numbers, self._local = itertools.count(), threading.local()
+        self._under_way: set[Future[Made]] = set()
 
     def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
-        return Pending(self._pool.submit(self._run, job), self._timeout)
+        future = self._pool.submit(self._run, job)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return Pending(future, self._timeout)
 
     def _run(self, job: Job | IndexJob) -> Made:
         if self._init is not None and not hasattr(self._local, "number"):
@@ -123,5 +132,9 @@ class ThreadWorkers:
             self._init(self._local.number)
         return self._make(job)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self) -> bool:
+        """A thread cannot be ended: one that takes longer than the timeout is left alone."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        all_ended = not wait(list(self._under_way), self._timeout or None).not_done
+        self._pool.shutdown(wait=all_ended)
+        return all_ended

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import os
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -15,7 +19,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import cells, png, same_columns, samples, schemas
 
-from recordio import CorruptError, DataLoader, DatasetWriter, DecodeError, Image, Schema, SchemaError, ShardDataset
+from recordio import (
+    CorruptError,
+    DataLoader,
+    DatasetWriter,
+    DecodeError,
+    Image,
+    Mixture,
+    Schema,
+    SchemaError,
+    ShardDataset,
+    WorkerError,
+)
 
 
 def write_numbers(folder: Path, count: int, **options: Any) -> ShardDataset:
@@ -199,6 +214,9 @@ class TestBatches:
         {"seed": -1},
         {"prefetch_factor": 0},
         {"window_bytes": 0},
+        {"timeout": -1},
+        {"timeout": float("inf")},
+        {"timeout": float("nan")},
     ],
     ids=str,
 )
@@ -305,6 +323,76 @@ class TestWindows:
         first, second = list(loader), list(loader)
         for batch in (*first, *second):
             assert (batch["row"] == batch["number"][:, None]).all()
+
+
+class TestSkipping:
+    """What is left of a batch of which some samples fail is made in a second try."""
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_map_may_change_its_sample_in_place(self, tmp_path: Path, workers: int) -> None:
+        def change(sample: dict[str, Any]) -> dict[str, Any]:
+            assert sample["number"] % 100 != 42
+            sample["object"]["times"] += 1
+            sample["row"] += 1
+            return sample
+
+        with DatasetWriter(tmp_path, block_bytes=512) as writer:
+            for n in range(500):
+                writer.write({"number": n, "object": {"times": 0}, "row": np.full(5, n, np.int32)})
+        ds = ShardDataset(tmp_path, io="pread").map(change)
+        loader = DataLoader(ds, 100, True, window_bytes=1, num_workers=workers, on_error="skip")
+        for batch in loader:
+            assert all(each == {"times": 1} for each in batch["object"])
+            assert (batch["row"] == batch["number"][:, None] + 1).all()
+        assert (loader.stats.samples, loader.stats.skipped) == (495, 5)
+
+    def test_no_transform_is_applied_twice(self, tmp_path: Path) -> None:
+        def refuse(text: str) -> str:
+            assert text != "xxx3"
+            return text
+
+        few = write_numbers(tmp_path / "few", 8)
+        many = write_numbers(tmp_path / "many", 400, block_bytes=512)
+        views = [ShardDataset(path.store.storage.folder, io="pread") for path in (few, many)]  # type: ignore[attr-defined]
+        changed = [view.transform(row=lambda row: row + 1).transform(text=refuse) for view in views]
+        mixture = Mixture([(changed[0], 1), (changed[1], 1)], "all_exhausted")
+        loader = DataLoader(mixture, 50, True, window_bytes=1, on_error="skip")
+        for batch in loader:
+            assert (batch["row"] == batch["number"][:, None] + 1).all()
+        assert loader.stats.skipped > 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_sampler_may_use_one_list_for_every_batch(ds: ShardDataset, workers: int) -> None:
+    class InOneList:
+        def __iter__(self) -> Iterator[list[int]]:
+            indices = [0] * 10
+            for first in range(0, 1000, 10):
+                indices[:] = range(first, first + 10)
+                yield indices
+
+        def __len__(self) -> int:
+            return 100
+
+    assert order(DataLoader(ds, batch_sampler=InOneList(), num_workers=workers)) == list(range(1000))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("stop", [2, 1000])
+def test_a_thread_that_takes_too_long_is_not_waited_for(ds: ShardDataset, keeps: bool, stop: int) -> None:
+    def stuck(sample: dict[str, Any]) -> dict[str, Any]:
+        assert sample["number"] != 51 or go_on.wait(60)
+        return sample
+
+    go_on, began = threading.Event(), time.monotonic()
+    loader = DataLoader(ds.map(stuck), 10, num_workers=2, timeout=0.2, persistent_workers=keeps)
+    with pytest.raises(WorkerError, match=r"within timeout=0\.2 seconds") if stop > 5 else contextlib.nullcontext():
+        for _ in itertools.islice(loader, stop):
+            pass
+    del loader
+    assert time.monotonic() - began < 20
+    go_on.set()
+    assert order(DataLoader(ds, 10, num_workers=2)) == list(range(1000))
 
 
 def test_an_empty_dataset_has_no_batches(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +34,7 @@ from recordio import (
     ShardDataset,
     WorkerError,
 )
+from recordio.reader import processes as pool, shared
 from recordio.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop
 
 COUNT = 400
@@ -110,6 +115,11 @@ def nothing_is_left(ds: ShardDataset, other: ShardDataset) -> Iterator[None]:
     before = taken()
     yield
     gc.collect()
+    deadline = time.monotonic() + 5
+    while (
+        taken() != before and time.monotonic() < deadline
+    ):  # the threads of a loader that was dropped end by themselves
+        time.sleep(0.01)
     assert taken() == before
 
 
@@ -194,6 +204,26 @@ def test_a_batch_lies_in_shared_memory_can_be_written_to_and_stays(ds: ShardData
     assert (first["large"] == first["number"][:, None] + 1).all()
 
 
+def test_a_loop_that_holds_a_batch_or_two_gets_no_copies(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = []
+
+    def note(contents: Any, copy: bool) -> Any:
+        copied.append(copy)
+        return shared.load(contents, copy)
+
+    monkeypatch.setattr(pool, "load", note)
+    held: list[Any] = []
+    for batch in DataLoader(ds.map(noisy), 10, **processes()):
+        held = [*held[-1:], batch]
+    assert copied == [False] * 40
+
+
+@every_method
+def test_more_batches_ahead_than_a_process_can_be_handed_slots(other: ShardDataset, method: str) -> None:
+    loader = DataLoader(other, 1, **processes(method), prefetch_factor=200)
+    assert [n for batch in loader for n in numbers_of(batch)] == list(range(1000, 1060))
+
+
 @every_method
 def test_init_is_called_first_with_the_workers_number(ds: ShardDataset, method: str) -> None:
     view = ds.map(from_environment)
@@ -251,6 +281,17 @@ class TestPersistentWorkers:
             assert sorted(n for batch in side for n in numbers_of(batch)) == list(range(COUNT))
         assert len(list(loader)) == 25
 
+    @pytest.mark.parametrize("copied", [copy.copy, lambda loader: pickle.loads(pickle.dumps(loader))])
+    @pytest.mark.parametrize("kind", [processes(), {"num_workers": 2}])
+    def test_a_copy_of_the_loader_has_workers_of_its_own(self, ds: ShardDataset, kind: Any, copied: Any) -> None:
+        loader = DataLoader(ds, 16, **SHUFFLED, **kind, persistent_workers=True)
+        wanted = [numbers_of(batch) for _ in range(2) for batch in loader]
+        other = copied(loader)
+        loader.set_epoch(0)
+        other.set_epoch(1)
+        pairs = [(numbers_of(one), numbers_of(two)) for one, two in zip(loader, other, strict=True)]
+        assert [numbers for side in zip(*pairs, strict=True) for numbers in side] == wanted
+
     def test_an_error_does_not_end_them_for_the_next_epoch(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds.map(poisoned), 10, **processes(), persistent_workers=True)
         for _ in range(2):
@@ -265,6 +306,14 @@ class TestPersistentWorkers:
         with pytest.raises(WorkerError, match="SIGKILL"):
             list(loader)
         assert len(list(loader)) == 40
+
+
+UNGUARDED = """
+from recordio import DataLoader, ShardDataset
+def same(sample):
+    return sample
+list(DataLoader(ShardDataset({folder!r}).map(same), 16, **{options!r}))
+"""
 
 
 class TestErrors:
@@ -329,11 +378,29 @@ class TestErrors:
         found = list(DataLoader(ds.map(lambda sample: sample), 10, **processes("fork")))
         assert len(found) == 40
 
+    @pytest.mark.parametrize("method", ["forkserver", "spawn"])
+    def test_a_program_that_begins_in_its_workers_again_is_told(
+        self, ds: ShardDataset, method: str, tmp_path: Path
+    ) -> None:
+        folder = ds.store.storage.folder  # type: ignore[attr-defined]
+        (tmp_path / "train.py").write_text(UNGUARDED.format(folder=str(folder), options=processes(method)))
+        run = subprocess.run([sys.executable, tmp_path / "train.py"], capture_output=True, text=True, timeout=60)
+        assert run.returncode == 1
+        assert 'guarded by `if __name__ == "__main__":`?' in run.stderr.splitlines()[-2]
+
     def test_wrong_options_are_told(self, ds: ShardDataset) -> None:
         with pytest.raises(SchemaError, match="worker_type"):
             DataLoader(ds, worker_type="fibre")  # type: ignore[arg-type]
         with pytest.raises(SchemaError, match="multiprocessing_context"):
             DataLoader(ds, num_workers=1, multiprocessing_context="fork")
+
+
+LEFT_OPEN = """
+from recordio import DataLoader, ShardDataset
+loader = DataLoader(ShardDataset({folder!r}), 16, True, window_bytes=4000, **{options!r})
+batches = [iter(loader), iter(loader)]
+held = [next(each) for each in batches]
+"""
 
 
 class TestLeavingNothingBehind:
@@ -362,6 +429,16 @@ class TestLeavingNothingBehind:
                 assert len(batch["number"]) == 10
                 if n == epoch % 8:
                     break
+
+    @pytest.mark.parametrize("keeps", [True, False])
+    @every_method
+    def test_the_exit_of_the_process_ends_live_iterators_silently(
+        self, ds: ShardDataset, method: str, keeps: bool
+    ) -> None:
+        folder = ds.store.storage.folder  # type: ignore[attr-defined]
+        code = LEFT_OPEN.format(folder=str(folder), options={**processes(method), "persistent_workers": keeps})
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert (run.returncode, run.stderr) == (0, "")
 
     def test_a_fork_with_a_live_iterator_leaves_it_alone(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds, 10, **SHUFFLED, **processes(), persistent_workers=True)

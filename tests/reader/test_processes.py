@@ -65,6 +65,7 @@ def is_gone(pid: int) -> bool:
 def nothing_is_left() -> Iterator[None]:
     resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
     forkserver.ensure_running()
+    gc.collect()  # what other tests have left in cycles
     before = taken()
     yield
     if taken() != before:
@@ -492,6 +493,39 @@ def test_workers_that_cannot_be_started_leave_nothing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(context.Process, "start", start_two)
     with pytest.raises(WorkerError, match="cannot start worker 2: OSError: no more processes"):
         pool(4)
+    monkeypatch.undo()
+    monkeypatch.setattr(type(context), "Pipe", lambda self: os.open("/proc/self", os.O_WRONLY))
+    with pytest.raises(WorkerError, match="cannot start worker 0: IsADirectoryError"):
+        pool(4)
+
+
+def test_ctrl_c_waits_until_all_workers_have_started_though_another_thread_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context, started = multiprocessing.get_context("fork"), []
+    go, gone = threading.Event(), threading.Event()
+
+    def interrupt() -> None:
+        assert go.wait(60)
+        signal.raise_signal(signal.SIGINT)
+        gone.set()
+
+    def start(process: Any) -> None:
+        original(process)
+        started.append(process.pid)
+        go.set()
+        assert gone.wait(60)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    original = context.Process.start
+    monkeypatch.setattr(context.Process, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        pool(3)
+    thread.join()
+    assert len(started) == 3
+    assert soon(lambda: all(map(is_gone, started)))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # The parent

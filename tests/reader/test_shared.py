@@ -38,6 +38,7 @@ def descriptors() -> int:
 def no_descriptor_is_left() -> Iterator[None]:
     resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
     forkserver.ensure_running()
+    gc.collect()  # what other tests have left in cycles
     before = descriptors()
     yield
     if descriptors() != before:
@@ -132,6 +133,17 @@ from recordio.errors import StorageError
 from recordio.reader.shared import SharedMemory
 
 memory = SharedMemory()
+memory.reserve(1000)[:5] = b"hello"
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20), hard))
+try:
+    memory.reserve(1 << 30)
+except StorageError as error:
+    print(error)
+assert memory.reserve(1000)[:5] == b"hello"
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
 memory.reserve(8 << 20)[:5] = b"hello"
 try:
@@ -149,6 +161,7 @@ except StorageError as error:
 
 def test_limits_of_the_system_are_errors() -> None:
     out = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, timeout=60)
+    assert "bytes of shared memory: [Errno 12] Cannot allocate memory" in out.stdout
     assert "bytes of shared memory: [Errno 27] File too large" in out.stdout
     assert "cannot get shared memory: [Errno 24] Too many open files" in out.stdout
 
