@@ -31,11 +31,12 @@ class Engine:
         make: makes the batches, of the windows of this engine.
         options: of the loader.
         word: the key of the first epoch.
+        room: a dataset of this size may stay mapped.
 
     Raises WorkerError when the workers cannot be started.
     """
 
-    def __init__(self, make: BatchMaker, options: LoaderOptions, word: int) -> None:
+    def __init__(self, make: BatchMaker, options: LoaderOptions, word: int, room: int) -> None:
         live: dict[int, LoadingWindow] = {}
         self._make, self._options, self._process = replace(make, windows=live), options, os.getpid()
         self._stores = [dataset.store for dataset in make.datasets]
@@ -43,7 +44,7 @@ class Engine:
             [SharedMemory() if options.has_processes else store.arenas.take() for _ in range(_ARENAS)]
             for store in self._stores
         ]
-        self._loading = Loading(ThreadPoolExecutor(READ_THREADS, "recordio-read"), make.skip, live)
+        self._loading = Loading(ThreadPoolExecutor(READ_THREADS, "recordio-read"), make.skip, room, live)
         self._workers = self._new_workers(word)
 
     def _new_workers(self, word: int) -> Workers:

@@ -19,10 +19,11 @@ from recordio.reader.dataset import ShardDataset
 from recordio.reader.engine import Engine
 from recordio.reader.mixture import Combined
 from recordio.reader.options import LoaderOptions, check_whole
-from recordio.reader.order import LANES, OrderOptions, Step, key, order_of
+from recordio.reader.order import LANES, SHUFFLE_WINDOW_BYTES, OrderOptions, Step, key, order_of
 from recordio.reader.plan import Deal, drawn_by_weight, steps
 from recordio.reader.ranks import checked_ranks, found_ranks
 from recordio.reader.sampling import BatchesOf, checked_weights
+from recordio.reader.window import MAPPED_NBYTES
 
 _STATE_VERSION = 1
 _UNBATCHED = 256  # samples made at a time for batch_size=None
@@ -294,7 +295,7 @@ class DataLoader:
             unbatched=options.batch_size is None and not by_index,
             skip=options.on_error == "skip",
         )
-        return Engine(make, options, word)
+        return Engine(make, options, word, MAPPED_NBYTES + (self.order.window_bytes or SHUFFLE_WINDOW_BYTES))
 
     def _plan(self, word: int, deal: Deal) -> tuple[Sequence[Iterator[Step]], Iterator[Indices] | None]:
         """The steps of each dataset, and whose turn it is at each place."""

@@ -76,10 +76,12 @@ class Loading:
         live: every window that is in memory, by number.
         numbers: gives each window its number.
         skip: keep the error of a page instead of raising it.
+        room: a dataset of this size may stay mapped.
     """
 
     readers: ThreadPoolExecutor
     skip: bool
+    room: int
     live: dict[int, LoadingWindow] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -113,7 +115,7 @@ class Windows:
                 return True
             failed: dict[int, RecordIOError] = {}
             note = failed.__setitem__ if self._loading.skip else None
-            self._planned = step, WindowLoad(self._store, step.blocks, note), failed
+            self._planned = step, WindowLoad(self._store, step.blocks, note, self._loading.room), failed
         if not self._arenas if self._planned[1].layout.nbytes else len(self.in_use) > 1 and not now:
             return False
         self._ahead, self._planned = self._load(*self._planned), None

@@ -29,8 +29,6 @@ from recordio.reader.shard import Shard, Verify, check_footer, grouped, nothing,
 from recordio.reader.storage import File, Storage
 from recordio.schema import Columns
 
-_MAPPED_NBYTES = 64 << 20  # a dataset of this size stays mapped; to map it anew costs up to a quarter more
-
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
@@ -200,9 +198,9 @@ class Store:
         self._lock = threading.Lock()
 
     @cached_property
-    def is_small(self) -> bool:
-        """Whether all of it may stay mapped."""
-        return sum(entry.content_nbytes for entry in self.manifest.shards) <= _MAPPED_NBYTES
+    def content_nbytes(self) -> int:
+        """The size of all pages as they are decoded."""
+        return sum(entry.content_nbytes for entry in self.manifest.shards)
 
     @cached_property
     def blocks(self) -> Blocks:

@@ -20,6 +20,7 @@ from recordio.schema import Columns
 
 _MAX_MAPS = 8  # what lies in more shards than this is copied together: gathers from many maps cost more
 _SMALL_NBYTES = 1024  # values of up to this size are copied together from two shards on: the copy is the cheaper part
+MAPPED_NBYTES = 64 << 20  # of every dataset so much may be mapped at any time
 
 Piece = Callable[[], None]
 Memory = mmap.mmap | bytes
@@ -65,12 +66,14 @@ class WindowLayout:
         in_place: bool (fields, b), the pages that stay in the map of their shard.
         starts: int64 (fields, b), where each other page begins in memory.
         nbytes: the size of the memory.
+        stays_mapped: leave what it has mapped in memory.
     """
 
     blocks: Indices
     in_place: Mask
     starts: Indices
     nbytes: int
+    stays_mapped: bool
 
     def window(self, store: Store, memory: Memory) -> Window:
         """The window, whose pages have been read into this memory."""
@@ -97,8 +100,8 @@ class WindowLayout:
         return Window(fields)
 
     def unmap(self, store: Store) -> None:
-        """Takes what the window has mapped out of this process's memory, unless the dataset is small."""
-        if store.is_small:
+        """Takes what the window has mapped out of this process's memory."""
+        if self.stays_mapped:
             return
         at = np.searchsorted(store.blocks.shard, self.blocks, side="right") - 1
         shards, _, slots = grouped(at)
@@ -116,10 +119,15 @@ class WindowLoad:
 
     Args:
         failed: called with a slot and the error of a page that cannot be read, which is raised if there is none.
+        room: a dataset of this size may stay mapped: what is mapped anew costs large plain values a quarter more.
     """
 
     def __init__(
-        self, store: Store, blocks: Indices, failed: Callable[[int, RecordIOError], None] | None = None
+        self,
+        store: Store,
+        blocks: Indices,
+        failed: Callable[[int, RecordIOError], None] | None = None,
+        room: int = MAPPED_NBYTES,
     ) -> None:
         self._store = store
         self._failed = failed
@@ -138,7 +146,10 @@ class WindowLoad:
             self._ready[:, slots] |= not is_open
         extents = np.where(self._in_place, 0, padded(self._nbytes))
         ends = np.cumsum(extents.ravel()).reshape(extents.shape)
-        self.layout = WindowLayout(blocks, self._in_place, ends - extents, int(ends[-1, -1]))
+        decoded = int(ends[-1, -1])
+        self._is_copy = 2 * decoded > int(self._nbytes.sum())  # so that the maps have done their work when it is loaded
+        stays = store.content_nbytes <= (MAPPED_NBYTES if self._is_copy else room)
+        self.layout = WindowLayout(blocks, self._in_place, ends - extents, decoded, stays)
         self.has_work = not self._ready.all()
 
     def _survey(self, number: int, slots: Indices) -> bool:
@@ -171,7 +182,7 @@ class WindowLoad:
         """
         if self.has_work:
             run(self._work(memoryview(memory)))
-            if 2 * self.layout.nbytes > self._nbytes.sum():  # what is decoded has been copied; the rest comes back
+            if self._is_copy:
                 self.layout.unmap(self._store)
         return self.layout.window(self._store, memory)
 
