@@ -9,6 +9,7 @@ The steps of an epoch and the checkpoint are in training.py. Needs `pip install 
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from training import Batch, Run, mean, options, ranks, say, world
+from training import Batch, Run, mean, on_all_ranks, options, say, world
 
 import recordio
 from recordio.torch import DataLoader
@@ -51,11 +52,8 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return nn.functional.cross_entropy(model(batch["image"]), batch["label"])
 
 
-def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("shards", nargs="?", type=Path)
-    asked = parser.parse_args()
-    with ranks(), tempfile.TemporaryDirectory() as folder:
+def work(asked: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
         if asked.shards is None and world() > 1:
             sys.exit("give the folder of the shards: each process would write its own")
         path = asked.shards or write_digits(Path(folder) / "digits.rio")
@@ -71,6 +69,12 @@ def main() -> None:
             say(f"epoch {epoch}: loss {last:.4f}")
         accuracy = mean(test, lambda batch: (network(batch["image"]).argmax(1) == batch["label"]).sum())
         say(f"accuracy on {len(test)} samples held out: {accuracy:.1%}")
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("shards", nargs="?", type=Path)
+    on_all_ranks(work, parser.parse_args())
 
 
 if __name__ == "__main__":

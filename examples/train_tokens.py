@@ -11,6 +11,7 @@ The steps of an epoch and the checkpoint are in training.py. Needs `pip install 
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import time
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed, nn
-from training import Batch, Run, mean, options, rank, ranks, say, world
+from training import Batch, Run, mean, on_all_ranks, options, rank, say, world
 
 import recordio
 
@@ -93,6 +94,19 @@ def train(run: Run, report: int) -> None:
             losses, began = [], time.perf_counter()
 
 
+def work(asked: argparse.Namespace) -> None:
+    convert(asked.shards, asked.text, asked.suffix)
+    tokens, held_out = (recordio.ShardDataset(asked.shards / name) for name in ("train", "held-out"))
+    say(f"{len(tokens) * CONTEXT:,} tokens, unigram entropy {unigram_entropy(tokens):.4f} nats")
+    torch.manual_seed(0)
+    network = Network()
+    run = Run(tokens, network, loss, asked, GLOBAL_BATCH, 0.003)
+    for epoch in run.epochs():
+        train(run, asked.report)
+        value = mean(held_out, lambda batch: loss(network, batch) * len(batch["tokens"]))
+        say(f"epoch {epoch}: held-out loss {value:.4f}, perplexity {math.exp(value):.2f}")
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.set_defaults(epochs=1)
@@ -100,18 +114,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=Path(os.__file__).parent, help="the folder of the texts")
     parser.add_argument("--suffix", default=".py", help="of their names")
     parser.add_argument("--report", type=int, default=200, help="batches between two lines of output")
-    asked = parser.parse_args()
-    with ranks():
-        convert(asked.shards, asked.text, asked.suffix)
-        tokens, held_out = (recordio.ShardDataset(asked.shards / name) for name in ("train", "held-out"))
-        say(f"{len(tokens) * CONTEXT:,} tokens, unigram entropy {unigram_entropy(tokens):.4f} nats")
-        torch.manual_seed(0)
-        network = Network()
-        run = Run(tokens, network, loss, asked, GLOBAL_BATCH, 0.003)
-        for epoch in run.epochs():
-            train(run, asked.report)
-            value = mean(held_out, lambda batch: loss(network, batch) * len(batch["tokens"]))
-            say(f"epoch {epoch}: held-out loss {value:.4f}, perplexity {math.exp(value):.2f}")
+    on_all_ranks(work, parser.parse_args())
 
 
 if __name__ == "__main__":

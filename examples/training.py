@@ -7,10 +7,10 @@ finds the file goes on from there. --trace writes a line a batch, from which two
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ def options(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def ranks() -> Iterator[None]:
-    """Under torchrun, all of its processes."""
+def on_all_ranks(work: Callable[[argparse.Namespace], None], asked: argparse.Namespace) -> None:
+    """Does the work; under torchrun, on all of its processes."""
     torch.set_num_threads(1)
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo")
-    yield
+    work(asked)
     if distributed.is_initialized():
+        gc.collect()  # a model that still holds the group would keep its threads until they meet the interpreter's end
         distributed.destroy_process_group()
 
 

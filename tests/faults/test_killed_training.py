@@ -8,17 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from epochs import write_numbers
+from processes_seen import SECONDS, children, is_gone, soon
 
 SCRIPT = Path(__file__).with_name("training.py")
 COUNT, EPOCHS = 240, 3
-SECONDS = 60  # for what takes a moment, on a machine that has much else to do
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +50,9 @@ def lines(folder: Path, rank: int = 0) -> list[str]:
     return [line for line in log.read_text().splitlines(True) if line.endswith("\n")] if log.exists() else []
 
 
-def soon(reached: Callable[[], Any]) -> bool:
-    deadline = time.monotonic() + SECONDS
-    while not reached() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return bool(reached())
-
-
-def children(pid: int) -> set[int]:
-    return {int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()}
-
-
 def descendants(pid: int) -> set[int]:
     """All processes below one."""
     return children(pid).union(*map(descendants, children(pid)))
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def shared_files() -> set[str]:

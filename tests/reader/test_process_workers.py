@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from epochs import numbers_of, write_numbers
+from processes_seen import children
 from strategies import png
 
 from recordio import (
@@ -93,11 +94,6 @@ def ds(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     return write_numbers(tmp_path_factory.mktemp("others"), range(1000, 1060), compression=None)
-
-
-def children() -> set[int]:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
 
 
 def taken() -> tuple[int, int, set[int], int]:

@@ -28,37 +28,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import makers
 from makers import Maker
+from processes_seen import SECONDS, children, is_gone, soon
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of fork, from Python 3.12 on
 METHODS = ["fork", "forkserver", "spawn"]
-SECONDS = 30  # for what takes a moment, on a machine that has much else to do
 LARGE = 1 << 17  # an array of this size travels in a slot
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
-def children() -> set[int]:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
-
-
 def taken() -> tuple[int, int, set[int]]:
     return len(os.listdir("/proc/self/fd")), threading.active_count(), children()
-
-
-def soon(reached: Callable[[], Any]) -> bool:
-    deadline = time.monotonic() + SECONDS
-    while not reached() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(reached())
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked how."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 @pytest.fixture(autouse=True)
