@@ -116,7 +116,9 @@ class Windows:
             failed: dict[int, RecordIOError] = {}
             note = failed.__setitem__ if self._loading.skip else None
             self._planned = step, WindowLoad(self._store, step.blocks, note, self._loading.room), failed
-        if not self._arenas if self._planned[1].layout.nbytes else len(self.in_use) > 1 and not now:
+        needs_memory = self._planned[1].layout.nbytes > 0
+        has_room = bool(self._arenas) if needs_memory else now or len(self.in_use) < 2
+        if not has_room:
             return False
         self._ahead, self._planned = self._load(*self._planned), None
         return True

@@ -57,6 +57,13 @@ class Window:
         return {name: field.take(slot, row) for name, field in self.fields.items()}
 
 
+def _by_shard(store: Store, blocks: Indices) -> tuple[Indices, list[int], list[Indices]]:
+    """The number of each block within its shard, the shards, and the slots of each shard's blocks."""
+    at = np.searchsorted(store.blocks.shard, blocks, side="right") - 1
+    shards, _, slots = grouped(at)
+    return blocks - store.blocks.shard[at], shards, slots
+
+
 @dataclass(frozen=True, slots=True)
 class WindowLayout:
     """Where the pages of a window lie: enough for any process that has the dataset and the memory to read it.
@@ -77,15 +84,13 @@ class WindowLayout:
 
     def window(self, store: Store, memory: Memory) -> Window:
         """The window, whose pages have been read into this memory."""
-        at = np.searchsorted(store.blocks.shard, self.blocks, side="right") - 1
-        local = self.blocks - store.blocks.shard[at]
+        local, shards, slots = _by_shard(store, self.blocks)
         samples = store.blocks.first[self.blocks + 1] - store.blocks.first[self.blocks]
-        shards, _, slots = grouped(at)
         mapped = [store.shard(n) if self.in_place[:, s].any() else None for n, s in zip(shards, slots, strict=True)]
         fields = {}
         for k, (name, kind) in enumerate(store.schema.items()):
             groups: list[Pages] = []
-            group, page = np.zeros(len(at), np.int64), np.arange(len(at))
+            group, page = np.zeros(len(local), np.int64), np.arange(len(local))
             if not self.in_place[k].all():
                 groups.append(pages(kind, memory, self.starts[k], samples))
             for shard, members in zip(mapped, slots, strict=True):
@@ -94,7 +99,7 @@ class WindowLayout:
                 if found is not None:
                     group[here], page[here] = len(groups), local[here]
                     groups.append(found)
-            if len(groups) == 1:
+            if len(groups) == 1 and self.in_place[k].any():
                 groups = [groups[0].only(page)]
             fields[name] = WindowField(groups, group, page)
         return Window(fields)
@@ -103,11 +108,10 @@ class WindowLayout:
         """Takes what the window has mapped out of this process's memory."""
         if self.stays_mapped:
             return
-        at = np.searchsorted(store.blocks.shard, self.blocks, side="right") - 1
-        shards, _, slots = grouped(at)
+        local, shards, slots = _by_shard(store, self.blocks)
         for number, members in zip(shards, slots, strict=True):
             if (shard := store.shards.get(number)) is not None:
-                shard.unmap(self.blocks[members] - store.blocks.shard[number])
+                shard.unmap(local[members])
 
 
 class WindowLoad:
@@ -131,9 +135,7 @@ class WindowLoad:
     ) -> None:
         self._store = store
         self._failed = failed
-        at = np.searchsorted(store.blocks.shard, blocks, side="right") - 1
-        self._local = blocks - store.blocks.shard[at]
-        self._shards, _, self._slots = grouped(at)
+        self._local, self._shards, self._slots = _by_shard(store, blocks)
         # Sizes first, shard by shard: one may be closed and opened again before its pages are read.
         shape = len(store.columns), len(blocks)
         self._nbytes = np.zeros(shape, np.int64)

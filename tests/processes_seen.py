@@ -1,9 +1,14 @@
-"""What other processes are doing, as the system tells it."""
+"""Other processes: how ranks are started, what the system tells of them, what tests must leave as they found it."""
 
 from __future__ import annotations
 
+import gc
+import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,31 @@ def soon(reached: Callable[[], Any]) -> bool:
     while not reached() and time.monotonic() < deadline:
         time.sleep(0.005)
     return bool(reached())
+
+
+def python_on(ranks: int) -> list[str]:
+    """The words before a script: Python, or torchrun for more than one rank."""
+    if ranks == 1:
+        return [sys.executable]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1",
+            f"--master-port={port}"]  # fmt: skip
+
+
+@contextmanager
+def left_as_found(taken: Callable[[], Any]) -> Iterator[None]:
+    """What `taken` counts is afterwards what it was before."""
+    resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
+    forkserver.ensure_running()
+    gc.collect()  # what other tests have left in cycles
+    before = taken()
+    yield
+    if taken() != before:
+        gc.collect()
+    after = taken()
+    assert after == before, f"{before} before, {after} after"
 
 
 def children(pid: int | str = "self") -> set[int]:

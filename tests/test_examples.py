@@ -5,26 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes_seen import python_on
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run(*words: str, code: int = 0, ranks: int = 1, script: str = "train_images.py") -> str:
-    command = [sys.executable]
-    if ranks > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command += ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1",
-                    f"--master-port={port}"]  # fmt: skip
     done = subprocess.run(
-        [*command, str(EXAMPLES / script), *words],
+        [*python_on(ranks), str(EXAMPLES / script), *words],
         capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from epochs import write_numbers
-from processes_seen import SECONDS, children, is_gone, soon
+from processes_seen import SECONDS, children, is_gone, python_on, soon
 
 SCRIPT = Path(__file__).with_name("training.py")
 COUNT, EPOCHS = 240, 3
@@ -27,16 +25,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(dataset: Path, folder: Path, kind: str, ranks: int = 1) -> subprocess.Popen[bytes]:
-    command = [sys.executable]
-    if ranks > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command += ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1",
-                    f"--master-port={port}"]  # fmt: skip
     folder.mkdir(exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    words = [*command, str(SCRIPT), str(dataset), str(folder), str(EPOCHS), kind]
+    words = [*python_on(ranks), str(SCRIPT), str(dataset), str(folder), str(EPOCHS), kind]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
 

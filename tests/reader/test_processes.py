@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import makers
 from makers import Maker
-from processes_seen import SECONDS, children, is_gone, soon
+from processes_seen import SECONDS, children, is_gone, left_as_found, soon
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of fork, from Python 3.12 on
 METHODS = ["fork", "forkserver", "spawn"]
@@ -43,14 +42,8 @@ def taken() -> tuple[int, int, set[int]]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
-    forkserver.ensure_running()
-    gc.collect()  # what other tests have left in cycles
-    before = taken()
-    yield
-    if taken() != before:
-        gc.collect()
-    assert taken() == before
+    with left_as_found(taken):
+        yield
 
 
 def pool(workers: int = 2, make: Any = None, method: str = "fork", slots: int = 8, **options: Any) -> WorkerPool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import pickle
@@ -11,13 +10,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from processes_seen import left_as_found
 
 from recordio.errors import CorruptError, StorageError, WorkerError
 from recordio.reader.shared import LARGE_NBYTES, Failure, Sealed, SharedMemory, Slot, load
@@ -36,14 +35,8 @@ def descriptors() -> int:
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
-    resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
-    forkserver.ensure_running()
-    gc.collect()  # what other tests have left in cycles
-    before = descriptors()
-    yield
-    if descriptors() != before:
-        gc.collect()
-    assert descriptors() == before
+    with left_as_found(descriptors):
+        yield
 
 
 def test_memory_is_what_was_asked_for_and_keeps_what_is_in_it() -> None:
