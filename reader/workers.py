@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -112,25 +111,43 @@ class NoWorkers:
 
 
 class ThreadWorkers:
-    """A pool of threads."""
+    """A pool of threads.
+
+    Args:
+        count: how many threads.
+        make: makes the batches.
+        timeout: seconds that a batch may take; 0 for any.
+        init: is called once in each thread, with its number, before everything else.
+    """
 
     def __init__(self, count: int, make: BatchMaker, timeout: float, init: Callable[[int], Any] | None) -> None:
         self._pool = ThreadPoolExecutor(count, "recordio-batch")
-        self._make, self._timeout, self._init = make, timeout, init
-        self._numbers, self._local = itertools.count(), threading.local()
+        self._make, self._timeout = make, timeout
         self._under_way: set[Future[Made]] = set()
+        if init is not None:
+            self._begin(count, init)
+
+    def _begin(self, count: int, init: Callable[[int], Any]) -> None:
+        all_there = threading.Barrier(count)
+
+        def begin(number: int) -> None:
+            all_there.wait()  # so each thread takes one call
+            init(number)
+
+        try:
+            begun = [Pending(self._pool.submit(begin, number), self._timeout) for number in range(count)]
+            for task in begun:
+                task.result()
+        except BaseException:
+            all_there.abort()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
-        future = self._pool.submit(self._run, job)
+        future = self._pool.submit(self._make, job)
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
         return Pending(future, self._timeout)
-
-    def _run(self, job: Job | IndexJob) -> Made:
-        if self._init is not None and not hasattr(self._local, "number"):
-            self._local.number = next(self._numbers)
-            self._init(self._local.number)
-        return self._make(job)
 
     def close(self) -> bool:
         """A thread cannot be ended: one that takes longer than the timeout is left alone."""

@@ -17,10 +17,11 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
+import makers
 import numpy as np
 import pytest
 from epochs import numbers_of, write_numbers
-from processes_seen import children
+from processes_seen import children, soon
 from strategies import png
 
 from recordio import (
@@ -268,6 +269,21 @@ class TestPersistentWorkers:
                 assert len(list(loader)) == 40
             assert sorted((tmp_path / "begun").read_text().split()) == ["0"] * times + ["1"] * times
             (tmp_path / "begun").unlink()
+
+    @pytest.mark.parametrize("options", [{"num_workers": 3}, processes(count=3)])
+    def test_init_is_called_in_workers_that_have_nothing_to_do(
+        self, ds: ShardDataset, options: Any, tmp_path: Path
+    ) -> None:
+        loader = DataLoader(ds[:10], 10, **options, worker_init_fn=lambda number: (tmp_path / str(number)).touch())
+        assert len(list(loader)) == 1
+        assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2"}
+
+    @pytest.mark.parametrize("options", [{"num_workers": 3}, processes(count=3)])
+    def test_an_error_of_init_is_that_of_the_epoch(self, ds: ShardDataset, options: Any) -> None:
+        before = threading.active_count()
+        with pytest.raises(FileNotFoundError, match=r"worker \d finds nothing"):
+            list(DataLoader(ds, 10, **options, worker_init_fn=makers.fail_to_begin))
+        assert soon(lambda: threading.active_count() == before)
 
     def test_two_live_iterators_have_workers_of_their_own(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds, 16, **SHUFFLED, **processes(), persistent_workers=True)

@@ -17,17 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import makers
 import numpy as np
 import pytest
+from makers import Maker
+from processes_seen import SECONDS, children, is_gone, left_as_found, soon
 
 from recordio.errors import CorruptError, WorkerError
 from recordio.reader.processes import Task, WorkerPool
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import makers
-from makers import Maker
-from processes_seen import SECONDS, children, is_gone, left_as_found, soon
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of fork, from Python 3.12 on
 METHODS = ["fork", "forkserver", "spawn"]

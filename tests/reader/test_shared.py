@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import makers
 import numpy as np
 import pytest
 import torch
@@ -20,10 +21,6 @@ from processes_seen import left_as_found
 
 from recordio.errors import CorruptError, StorageError, WorkerError
 from recordio.reader.shared import LARGE_NBYTES, Failure, Sealed, SharedMemory, Slot, load
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import makers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of fork, from Python 3.12 on
 MIB = 1 << 20

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
+import makers
+import maps
 import numpy as np
 import pytest
 import torch
@@ -16,11 +17,6 @@ from torch.utils import data
 
 import recordio
 from recordio.torch import DataLoader
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import makers
-import maps
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # more workers than this machine has cores
