@@ -42,7 +42,10 @@ class WindowField:
         if len(self.groups) == 1:
             return self.groups[0].take(slot, row)
         found, order, runs = grouped(self.group[slot])
-        parts = [self.groups[g].take(self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
+        each = [(self.groups[g], self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
+        if self.groups[0].has_large_values:
+            return np.array(scatter([group.views(page, rows) for group, page, rows in each], order))
+        parts = [group.take(page, rows) for group, page, rows in each]
         return parts[0] if len(parts) == 1 else scatter(parts, order)
 
 

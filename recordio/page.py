@@ -117,6 +117,15 @@ class Pages:
         missing = np.broadcast_to(~present.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
         return ma.MaskedArray(values, missing.copy())
 
+    @property
+    def has_large_values(self) -> bool:
+        """Whether values are so large that copying them one by one, each to its place, costs the least."""
+        return False
+
+    def views(self, page: Indices, row: Indices) -> list[npt.NDArray[Any]]:
+        """The values at (page, row), each int64 (n,), where they lie; for pages of large values."""
+        raise NotImplementedError
+
     def only(self, numbers: Indices) -> Pages:
         """These of the pages, numbered anew."""
         return type(self)(self._field, self._buffer, self._starts[numbers], self._samples[numbers])
@@ -173,11 +182,18 @@ class FixedPages(Pages):
     def _take(self, page: Indices, row: Indices) -> npt.NDArray[Any]:
         if self._table is not None:
             return self._table.take(self._rows.take(page) + row, 0)
-        at = self._bodies[page] + row * self._nbytes
         if self._raw is None:
-            return np.array([self._one(p) for p in at.tolist()], self._dtype).reshape(len(at), *self._shape)
+            return np.array(self.views(page, row), self._dtype).reshape(len(row), *self._shape)
+        at = self._bodies[page] + row * self._nbytes
         values = self._raw[at]
         return values if self._scalar else values.view(self._dtype).reshape(len(at), *self._shape)  # type: ignore[no-any-return]
+
+    @property
+    def has_large_values(self) -> bool:
+        return self._nbytes >= _GATHER_LIMIT and not self._field.optional
+
+    def views(self, page: Indices, row: Indices) -> list[npt.NDArray[Any]]:
+        return [self._one(at) for at in (self._bodies[page] + row * self._nbytes).tolist()]
 
     def _getter(self) -> Callable[[int, int], Any]:
         bodies, nbytes, at, one = self._bodies.tolist(), self._nbytes, self._at, self._one

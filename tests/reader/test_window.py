@@ -94,6 +94,24 @@ def test_a_window_of_any_blocks_gives_their_samples(folder: Path, blocks: list[i
     assert same_columns(load(store, blocks).take(slot, rows), want, SCHEMA)
 
 
+@pytest.mark.parametrize("compression", [None, "zstd:1"])
+def test_large_values_of_several_shards_come_in_the_order_asked_for(tmp_path: Path, compression: str | None) -> None:
+    shape = (1 << 8, 1 << 9)  # copied one by one
+    schema = Schema({"large": Array("uint8", shape), "maybe": Array("uint8", shape, optional=True)})
+    with DatasetWriter(tmp_path, schema, compression=compression, shard_samples=3, block_bytes=1) as writer:
+        for i in range(9):
+            maybe = None if i % 4 == 1 else np.full(shape, 9 - i, np.uint8)
+            writer.write({"large": np.full(shape, i, np.uint8), "maybe": maybe})
+    window = load(ShardDataset(tmp_path).store, list(range(9)))
+    slots, rows = np.array([8, 0, 4, 4, 1, 7]), np.zeros(6, np.int64)
+    columns = window.take(slots, rows)
+    assert columns["large"][:, 5, 5].tolist() == slots.tolist()
+    assert columns["large"].shape == (6, *shape)
+    assert columns["maybe"][:, 5, 5].tolist() == [1, 9, 5, 5, None, 2]
+    columns["large"][:] = 99
+    assert window.take(slots, rows)["large"][:, 5, 5].tolist() == slots.tolist()
+
+
 def test_a_window_of_some_fields_has_only_these(folder: Path) -> None:
     store = ShardDataset(folder, fields=["text", "number"]).store
     slot, rows, want = places([0, 5])
