@@ -15,7 +15,7 @@ import numpy as np
 
 from recordio.errors import CorruptError, RecordIOError
 from recordio.page import Indices
-from recordio.reader.collate import collate, concatenate, values_of
+from recordio.reader.collate import Empty, collate, collate_as_torch, concatenate, values_of
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.finish import Origin
 from recordio.reader.order import Step
@@ -153,9 +153,10 @@ class BatchMaker:
     unbatched: bool = False
     skip: bool = False
 
-    def __call__(self, job: Job | IndexJob) -> Made:
+    def __call__(self, job: Job | IndexJob, empty: Empty = np.empty) -> Made:
+        """The batch of a job. What is put together of single values lies in arrays that `empty` makes."""
         try:
-            return Made(self._made(job), len(job))
+            return Made(self._made(job, empty), len(job))
         except Exception as error:
             if not self.skip:
                 raise
@@ -175,25 +176,29 @@ class BatchMaker:
         batch = self._made(job.only(good)) if good else None
         return Made(batch, len(good), len(errors), [_described(one) for one in errors[:_MAX_ERRORS]])
 
-    def _made(self, job: Job | IndexJob) -> Any:
+    def _made(self, job: Job | IndexJob, empty: Empty = np.empty) -> Any:
         if isinstance(job, IndexJob):
-            return self._finished(list(self._indexed(job)), None)
+            return self._finished(list(self._indexed(job)), None, empty)
         plain = self.collate_fn is None and not self.unbatched and job.sources is None
         if plain and self.datasets[job.parts[0].source].finish.is_plain:
             return self._columns(job.parts)
-        return self._finished(list(self._gathered(job)), None if job.sources is None else job.places)
+        return self._finished(list(self._gathered(job)), None if job.sources is None else job.places, empty)
 
-    def _finished(self, found: Sequence[tuple[ShardDataset, Columns, Origin]], places: Indices | None) -> Any:
+    def _finished(
+        self, found: Sequence[tuple[ShardDataset, Columns, Origin]], places: Indices | None, empty: Empty
+    ) -> Any:
         """The batch of the samples of each dataset; the k-th of all of them belongs at places[k]."""
         if self.collate_fn is None and not self.unbatched and not any(dataset.finish.maps for dataset, *_ in found):
-            parts = [dataset.finish.columns(columns, origin) for dataset, columns, origin in found]
+            parts = [dataset.finish.columns(columns, origin, empty) for dataset, columns, origin in found]
             return parts[0] if places is None else {name: _mixed([p[name] for p in parts], places) for name in parts[0]}
         samples = [s for dataset, columns, origin in found for s in dataset.finish.samples(columns, origin)]
         if places is not None:
             samples = [samples[k] for k in np.argsort(places).tolist()]
         if self.unbatched:
             return samples if self.collate_fn is None else [self.collate_fn(sample) for sample in samples]
-        return collate(samples) if self.collate_fn is None else self.collate_fn(samples)
+        if self.collate_fn is None or self.collate_fn is collate_as_torch:
+            return (self.collate_fn or collate)(samples, empty)
+        return self.collate_fn(samples)
 
     def _indexed(self, job: IndexJob) -> Iterator[tuple[ShardDataset, Columns, Origin]]:
         dataset: ShardDataset = self.datasets[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,13 @@ from recordio.schema import Columns
 _MAX_AHEAD = 1 << 30  # bytes to reserve for a column before it is known that all of its values have one shape
 
 
-def collate(samples: Sequence[Any]) -> Columns:
+class Empty(Protocol):
+    """Makes the arrays of a batch, as numpy.empty does."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, /) -> npt.NDArray[Any]: ...
+
+
+def collate(samples: Sequence[Any], empty: Empty = np.empty) -> Columns:
     """A dict of columns from dicts: numbers, arrays and tensors of one shape are stacked, anything else is a list.
 
     Raises SchemaError when the samples are no dicts, or differ in their keys.
@@ -25,16 +31,16 @@ def collate(samples: Sequence[Any]) -> Columns:
     first = samples[0]
     if not isinstance(first, dict) or any(not isinstance(s, dict) or s.keys() != first.keys() for s in samples):
         raise SchemaError("samples of a batch are dicts with the same keys; give a collate_fn for anything else")
-    return {name: _stack([sample[name] for sample in samples]) for name in first}
+    return {name: _stack([sample[name] for sample in samples], empty) for name in first}
 
 
-def collate_as_torch(samples: list[Any]) -> Any:
+def collate_as_torch(samples: list[Any], empty: Empty = np.empty) -> Any:
     """Columns of dicts; of anything else what torch's `default_collate` makes of it.
 
     Only that needs torch: a process that makes nothing but dicts starts without it.
     """
     if isinstance(samples[0], dict):
-        return collate(samples)
+        return collate(samples, empty)
     from torch.utils.data import default_collate
 
     return default_collate(samples)
@@ -43,8 +49,8 @@ def collate_as_torch(samples: list[Any]) -> Any:
 class ColumnBuilder:
     """A column of n values, put in one after the other: arrays of one dtype and shape go straight to their place."""
 
-    def __init__(self, n: int) -> None:
-        self._n = n
+    def __init__(self, n: int, empty: Empty = np.empty) -> None:
+        self._n, self._empty = n, empty
         self._array: npt.NDArray[Any] | None = None
         self._values: list[Any] = []
         self._count = 0
@@ -55,7 +61,7 @@ class ColumnBuilder:
     def put(self, value: Any) -> None:
         value = _as_array(value)
         if self._count == 0 and isinstance(value, np.ndarray) and value.nbytes * self._n <= _MAX_AHEAD:
-            self._array = np.empty((self._n, *value.shape), value.dtype)
+            self._array = self._empty((self._n, *value.shape), value.dtype)
         array = self._array
         if array is not None and not _fits(array, value):
             self._values, self._array = list(array[: self._count]), None
@@ -67,7 +73,7 @@ class ColumnBuilder:
 
     def done(self) -> Any:
         """An array (n, *shape) when all values were arrays of one shape or numbers of one type, else a list."""
-        return self._array if self._array is not None else _stack(self._values) if self._values else []
+        return self._array if self._array is not None else _stack(self._values, self._empty) if self._values else []
 
 
 def _as_array(value: Any) -> Any:
@@ -89,13 +95,15 @@ def _fits(column: npt.NDArray[Any], value: Any) -> bool:
     return isinstance(value, np.ndarray) and (value.dtype, value.shape) == (column.dtype, column.shape[1:])
 
 
-def _stack(values: list[Any]) -> Any:
+def _stack(values: list[Any], empty: Empty) -> Any:
     kinds = _kinds(values)
     if any(map(_is_tensor, kinds)):
         values = [_as_array(value) for value in values]
         kinds = _kinds(values)
-    if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic, bool, int, float, complex)):
-        return np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
+    if len(kinds) == 1 and isinstance(values[0], np.ndarray):
+        return np.stack(values, out=empty((len(values), *values[0].shape), values[0].dtype))
+    if len(kinds) == 1 and isinstance(values[0], (np.generic, bool, int, float, complex)):
+        return np.array(values)
     if all(map(_is_tensor, kinds)):
         with contextlib.suppress(RuntimeError):  # of different shapes
             return sys.modules["torch"].stack(values)

@@ -20,7 +20,7 @@ from recordio.errors import DecodeError
 from recordio.fields import Field
 from recordio.images import decode_image, decode_pil, pil_image
 from recordio.page import Indices
-from recordio.reader.collate import ColumnBuilder, collate, uncollate, values_of
+from recordio.reader.collate import ColumnBuilder, Empty, collate, uncollate, values_of
 from recordio.reader.order import key
 from recordio.reader.store import Store
 from recordio.schema import Columns, Schema
@@ -127,7 +127,7 @@ class Finish:
         """Whether samples are handed out as they are stored."""
         return not (self.fields or self.maps)
 
-    def columns(self, columns: Columns, origin: Origin) -> Columns:
+    def columns(self, columns: Columns, origin: Origin, empty: Empty = np.empty) -> Columns:
         """Columns of the store, with the functions of their fields applied. Arrays of one shape are stacked."""
         for name, function in self.fields.items():
             if name not in self.transformed:
@@ -135,7 +135,7 @@ class Finish:
                     self._field(name, function, value, origin, k) for k, value in enumerate(values_of(columns[name]))
                 ]
                 continue
-            column = ColumnBuilder(len(origin))
+            column = ColumnBuilder(len(origin), empty)
             for value in values_of(columns[name]):
                 column.put(self._field(name, function, value, origin, len(column)))
             columns[name] = column.done()

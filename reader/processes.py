@@ -26,6 +26,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from recordio.errors import WorkerError
+from recordio.reader.collate import Empty
 from recordio.reader.shared import Contents, Failure, Sealed, Slot, load, main_left_out, no_interrupt
 
 _NUMBER = struct.Struct("<I")
@@ -101,7 +102,8 @@ class WorkerPool:
 
     Args:
         workers: how many processes.
-        make: `make(job)` is the batch of a job. By fork it is inherited, else pickled.
+        make: `make(job, empty)` is the batch of a job; what `empty(shape, dtype)` gives it need not be copied to get
+            into the slot. By fork it is inherited, else pickled.
         context: a start method or a context of multiprocessing; its default if None.
         slots: how many batches there can be in shared memory: those being made, and those that the consumer holds. As
             many as jobs that are submitted ahead, and a few more; a batch beyond them is copied.
@@ -114,7 +116,7 @@ class WorkerPool:
     def __init__(
         self,
         workers: int,
-        make: Callable[[Any], Any],
+        make: Callable[[Any, Empty], Any],
         *,
         context: str | BaseContext | None = None,
         slots: int,
@@ -333,7 +335,7 @@ class _Server:
             self._make.receive(self._work.loads(message))
 
     def _put_batch(self, slot: Slot, job: bytes) -> None:
-        slot.put(self._make(self._work.loads(job)))
+        slot.put(self._make(self._work.loads(job), slot.empty))
 
 
 def _end_with_parent() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from recordio.errors import RecordIOError, WorkerError
 from recordio.reader.batch import BatchMaker, IndexJob, Job, LoadedWindow, Made, Part
+from recordio.reader.collate import Empty
 from recordio.reader.options import LoaderOptions
 from recordio.reader.order import key
 from recordio.reader.pipeline import LoadingWindow
@@ -60,10 +61,10 @@ class _RemoteMaker:
         self._windows[news.number] = LoadedWindow(window, news.failed)
         self._layouts[news.number] = news.source, news.layout
 
-    def __call__(self, job: Job | IndexJob) -> Made:
+    def __call__(self, job: Job | IndexJob, empty: Empty) -> Made:
         if isinstance(job, Job):
             job = replace(job, parts=[self._unpacked(part) for part in job.parts])
-        return self._make(job)
+        return self._make(job, empty)
 
     def _unpacked(self, part: Part) -> Part:
         if part.columns is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import mmap
 import os
 import pickle
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import traceback
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import reduction, spawn
 from multiprocessing.context import assert_spawning
@@ -31,7 +32,7 @@ from recordio.errors import StorageError, WorkerError
 from recordio.layout import padded
 
 _HUGE = 2 << 20
-_SIZE = struct.Struct("<Q")
+_NUMBER = struct.Struct("<Q")
 _MAIN = "init_main"  # the keys of multiprocessing.spawn for the main module begin so
 LARGE_NBYTES = 64 << 10  # smaller arrays are copied with the pickle: that is as quick, and they keep no slot in use
 
@@ -102,13 +103,36 @@ def _received(kind: type[SharedMemory], descriptor: Any) -> SharedMemory:
 
 
 class Slot(SharedMemory):
-    """Shared memory that carries one object at a time: the number of its parts, their sizes, then the parts, aligned.
+    """Shared memory that carries one object at a time.
 
-    The first part is a pickle, the others are the memory of its large arrays.
+    A number at its beginning says where its table is: the number of its parts, the start and the size of each. The
+    first part is a pickle, the others are the memory of its large arrays.
     """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        super().__init__(descriptor)
+        self._arrays: dict[int, tuple[int, npt.NDArray[Any]]] = {}  # by address: where one starts, and itself
+        self._end = _NUMBER.size  # of them
+
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array for the next object. A large one lies in the slot already, and is not copied when that is put.
+
+        Raises StorageError.
+        """
+        dtype = np.dtype(dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < LARGE_NBYTES or dtype.hasobject:
+            return np.empty(shape, dtype)
+        start = padded(self._end)
+        array: npt.NDArray[Any] = np.ndarray(shape, dtype, self.reserve(start + nbytes), start)
+        self._arrays[_address(array)] = start, array
+        self._end = start + nbytes
+        return array
 
     def put(self, value: Any) -> None:
         """Writes an object; what was there before is lost. Raises what pickling it does, and StorageError."""
+        arrays, self._arrays = self._arrays, {}
+        end, self._end = self._end, _NUMBER.size
         large: list[memoryview] = []
 
         def belongs_in_the_pickle(buffer: pickle.PickleBuffer) -> bool:
@@ -120,18 +144,27 @@ class Slot(SharedMemory):
         file = io.BytesIO()
         _Pickler(file, 5, buffer_callback=belongs_in_the_pickle).dump(value)
         parts = [file.getbuffer(), *large]
-        sizes = [part.nbytes for part in parts]
-        starts, end = _layout(sizes)
+        table, end = end, end + _NUMBER.size * (1 + 2 * len(parts))
+        spans: list[int] = []
+        to_copy: list[tuple[int, memoryview]] = []
+        for part in parts:
+            start, there = arrays.get(_address(part), (padded(end), None))
+            if there is None:
+                to_copy.append((start, part))
+                end = start + part.nbytes
+            spans += start, part.nbytes
         room = memoryview(self.reserve(end))
-        struct.pack_into(f"<{1 + len(sizes)}Q", room, 0, len(sizes), *sizes)
-        for start, part in zip(starts, parts, strict=True):
+        _NUMBER.pack_into(room, 0, table)
+        struct.pack_into(f"<{1 + len(spans)}Q", room, table, len(parts), *spans)
+        for start, part in to_copy:
             room[start : start + part.nbytes] = part
 
     def contents(self) -> Contents:
         """The memory up to the end of what was put there. The arrays that `load` finds in it keep it alive."""
-        (count,) = _SIZE.unpack_from(self.view(_SIZE.size))
-        sizes = _sizes(self.view((1 + count) * _SIZE.size))
-        _, end = _layout(sizes)
+        (table,) = _NUMBER.unpack_from(self.view(_NUMBER.size))
+        (count,) = _NUMBER.unpack_from(self.view(table + _NUMBER.size), table)
+        spans = _spans(self.view(table + _NUMBER.size * (1 + 2 * count)))
+        end = max(start + size for start, size in spans)
         return np.frombuffer(self.view(end), np.uint8, end)
 
 
@@ -140,24 +173,21 @@ def load(contents: Contents, copy: bool) -> Any:
 
     An array can be written to if the one that was put could be. Raises what unpickling does.
     """
-    sizes = _sizes(contents.data)
-    starts, _ = _layout(sizes)
-    stream, *large = (contents[start : start + size] for start, size in zip(starts, sizes, strict=True))
+    stream, *large = (contents[start : start + size] for start, size in _spans(contents.data))
     return pickle.loads(stream.data, buffers=[part.copy() for part in large] if copy else large)
 
 
-def _sizes(memory: mmap.mmap | memoryview) -> Sequence[int]:
-    (count,) = _SIZE.unpack_from(memory)
-    return struct.unpack_from(f"<{count}Q", memory, _SIZE.size)
+def _spans(memory: mmap.mmap | memoryview) -> list[tuple[int, int]]:
+    """The start and the size of each part, as the table tells."""
+    (table,) = _NUMBER.unpack_from(memory)
+    (count,) = _NUMBER.unpack_from(memory, table)
+    numbers = struct.unpack_from(f"<{2 * count}Q", memory, table + _NUMBER.size)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Where each part starts, and where the last one ends."""
-    starts, end = [], _SIZE.size * (1 + len(sizes))
-    for size in sizes:
-        starts.append(padded(end))
-        end = starts[-1] + size
-    return starts, end
+def _address(memory: memoryview | npt.NDArray[Any]) -> int:
+    address: int = np.asarray(memory).__array_interface__["data"][0]
+    return address
 
 
 class _Pickler(pickle.Pickler):

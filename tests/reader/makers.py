@@ -42,7 +42,7 @@ class Maker:
             raise ValueError("cannot hear that")
         self.heard.append(message)
 
-    def __call__(self, job: tuple[Any, ...]) -> Any:
+    def __call__(self, job: tuple[Any, ...], empty: Any) -> Any:
         return getattr(self, job[0])(*job[1:])
 
     def fill(self, number: int, nbytes: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from PIL import Image as Picture
 
 import recordio
 from recordio import DataLoader, DatasetWriter, ShardDataset
+from recordio.reader.batch import BatchMaker, IndexJob
+from recordio.reader.collate import collate_as_torch
 from recordio.reader.finish import Draws, Origin
 from recordio.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop, Resize
 
@@ -74,3 +76,21 @@ def test_what_does_not_draw_leaves_pythons_random_alone(dataset: ShardDataset) -
     assert random.getstate() == state
     dataset.transform(image=TRAIN)[0]
     assert random.getstate() != state
+
+
+def halves(sample: Any) -> Any:
+    return {"image": sample["image"][:20], "label": 1}
+
+
+def test_columns_put_together_of_single_values_lie_where_they_are_wanted(dataset: ShardDataset) -> None:
+    def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+        made.append(np.empty(shape, dtype))
+        return made[-1]
+
+    mapped = dataset.map(halves)
+    for view, collate_fn in [(mapped, None), (mapped, collate_as_torch), (dataset.transform(image=TRAIN), None)]:
+        made: list[Any] = []
+        make = BatchMaker([view], collate_fn=collate_fn)
+        batch = make(IndexJob([3, 1, 7], 5), empty).batch
+        assert [id(array) for array in made] == [id(batch["image"])]
+        np.testing.assert_array_equal(batch["image"], make(IndexJob([3, 1, 7], 5)).batch["image"], strict=True)

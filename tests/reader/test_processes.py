@@ -321,7 +321,7 @@ def test_what_cannot_be_sent_to_a_worker_is_an_error(method: str) -> None:
 
 def test_by_fork_anything_can_be_sent() -> None:
     lock = threading.Lock()
-    with pool(2, lambda job: (job, lock.locked()), "fork") as workers:
+    with pool(2, lambda job, empty: (job, lock.locked()), "fork") as workers:
         assert workers.submit(3).result() == (3, False)
 
 
@@ -510,7 +510,7 @@ from recordio.reader.processes import WorkerPool
 
 print("main", flush=True)
 
-def mine(job):
+def mine(job, empty):
     return "mine", job
 
 if __name__ == "__main__":

@@ -207,6 +207,41 @@ def test_only_large_arrays_lie_in_the_slot() -> None:
     assert not lies_in(load(slot.contents(), copy=True)["large"], slot)
 
 
+def test_a_large_array_that_was_made_in_the_slot_is_not_copied() -> None:
+    slot = Slot()
+    column = slot.empty((2, LARGE_NBYTES), np.uint8)
+    column[:] = 1
+    slot.put({"column": column, "other": LARGE})
+    column[:] = 2
+    found = load(slot.contents(), copy=False)
+    assert (found["column"] == 2).all()
+    assert equal(found["other"], LARGE)
+    assert not lies_in(slot.empty((LARGE_NBYTES - 1,), np.uint8), slot)
+    assert slot.empty((LARGE_NBYTES,), object)[0] is None
+
+
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_arrays_made_in_the_slot_and_others_may_come_in_any_order(seed: int, copy: bool) -> None:
+    """Some are dropped, memory is mapped anew as the slot grows, and some objects cannot be put."""
+    slot, rng = Slot(), np.random.default_rng(seed)
+    for _ in range(4):
+        value: list[Any] = []
+        for _ in range(rng.integers(1, 12)):
+            make = slot.empty if rng.random() < 0.7 else np.empty
+            shape = int(rng.integers(1, 40)), 1 << int(rng.integers(10, 16))
+            array = make(shape, ["<u8", "<f4", "<M8[s]"][rng.integers(3)])
+            array[:] = rng.integers(0, 1 << 30)
+            if rng.random() < 0.7:
+                value.append([array, array.T, array[1:], array[:, ::2]][rng.integers(4)])
+        if rng.random() < 0.2:
+            with pytest.raises(TypeError, match="lock"):
+                slot.put([*value, threading.Lock()])
+        else:
+            slot.put(value)
+            assert all(map(equal, load(slot.contents(), copy), value))
+
+
 @pytest.mark.parametrize("copy", [False, True])
 def test_arrays_can_be_written_to(copy: bool) -> None:
     slot = Slot()
