@@ -197,7 +197,7 @@ class ShardDataset(Sequence[Any]):
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
         """A view of the samples at these indices, in their order; an index may stand several times."""
-        return self._view(self.resolve(indices))
+        return self._view(self.resolve(np.array(indices)))  # a copy: whoever gave them may change them
 
     def filter(
         self,
@@ -256,9 +256,9 @@ class ShardDataset(Sequence[Any]):
         Every sample is in one of them if the fractions add up to 1; each view keeps the order of the dataset.
         """
         ends = np.cumsum([0.0, *fractions])
-        if not len(fractions) or min(fractions) < 0 or ends[-1] > 1 + 1e-9:
+        if not len(fractions) or min(fractions) < 0 or not ends[-1] <= 1 + 1e-9:
             raise SchemaError(f"fractions {list(fractions)} are not from 0 to 1, with a sum of 1 at most")
-        order = permutation(len(self), key(seed))
+        order = permutation(len(self), key(operator.index(seed)))
         cuts = np.round(ends * len(self)).astype(np.int64).tolist()
         return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]
 
@@ -272,7 +272,7 @@ class ShardDataset(Sequence[Any]):
     def fingerprint(self) -> str:
         """32 hex digits that stand for the samples and their order: the state of a loader names its dataset so."""
         numbers = self.numbers
-        chosen = str(numbers).encode() if isinstance(numbers, range) else np.ascontiguousarray(numbers).data
+        chosen = str(numbers[:]).encode() if isinstance(numbers, range) else np.ascontiguousarray(numbers).data
         return digest([self.store.manifest_digest, chosen]).hex()
 
     def _view(self, numbers: range | Indices) -> Self:
@@ -309,10 +309,19 @@ def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:
     if isinstance(column, ma.MaskedArray):
         there = [value for value in values if value is not None]
         missing = ma.getmaskarray(column)
-        return np.isin(column.data, there) & ~missing | missing & (len(there) < len(values))
+        return _isin(column.data, there) & ~missing | missing & (len(there) < len(values))
     if isinstance(column, np.ndarray):
-        return np.isin(column, values)
+        return _isin(column, values)
     return np.fromiter((value in values for value in column), bool, len(column))
+
+
+def _isin(column: npt.NDArray[Any], values: list[Any]) -> npt.NDArray[np.bool_]:
+    """np.isin, which by itself may compare uint64 and int64 as doubles."""
+    asked = np.asarray(values)
+    if column.dtype.kind in "iu" and asked.dtype.kind in "iu":
+        cast = asked.astype(column.dtype)
+        asked = cast[(cast.astype(asked.dtype) == asked) & ((cast < 0) == (asked < 0))]
+    return np.isin(column, asked)
 
 
 def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -81,7 +81,8 @@ class DataLoader:
         timeout: seconds to wait for a worker's batch; 0 for ever.
         worker_init_fn: called with a worker's number when it begins. In a process the global generators of Python,
             NumPy and torch have been seeded before that, differently in each worker.
-        on_error: "skip" leaves out samples that cannot be read, decoded or transformed; `stats` counts them.
+        on_error: "skip" leaves out samples that cannot be read, decoded or transformed; `stats` counts them. A batch of
+            which nothing is left is left out too: then this rank gives fewer batches than others, and is ahead of them.
         seed: the seed of the order and of random transforms.
         rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
         ranks: "auto" finds them: from torch.distributed where it runs, else from the launcher's variables.
@@ -151,11 +152,12 @@ class DataLoader:
         self._sampler = _one_sampler(sampler, batch_sampler, self)
         self._collate_fn = collate_fn
         self._cursor = Cursor()
-        self._idle: Engine | None = None  # what persistent workers wait in for the next epoch
+        # What persistent workers wait in for the next epoch, and the dataset that they know.
+        self._idle: tuple[Engine, ShardDataset | Combined] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy of a loader has workers of its own."""
-        return {**self.__dict__, "_idle": None}
+        """A copy of a loader has workers of its own, and goes on by itself."""
+        return {**self.__dict__, "_idle": None, "_cursor": replace(self._cursor)}
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -265,8 +267,7 @@ class DataLoader:
     def _made(self, epoch: int, start: int) -> Iterator[Made]:
         """What is left of an epoch from a position on."""
         word = key(self.seed, epoch)
-        idle, self._idle = self._idle, None
-        engine = idle if idle is not None and idle.is_ours else self._new_engine(word)
+        engine, dataset = self._engine(word), self.dataset
         reusable = False
         try:
             if self._sampler is not None:
@@ -282,9 +283,18 @@ class DataLoader:
             raise
         finally:
             if reusable and self.options.persistent_workers and self._idle is None and engine.rest():
-                self._idle = engine
+                self._idle = engine, dataset
             else:
                 engine.close()
+
+    def _engine(self, word: int) -> Engine:
+        """The one that waits, unless it is of another process or another dataset; else a new one."""
+        idle, self._idle = self._idle, None
+        if idle is not None and idle[0].is_ours:
+            if idle[1] is self.dataset:
+                return idle[0]
+            idle[0].close()
+        return self._new_engine(word)
 
     def _new_engine(self, word: int) -> Engine:
         options, by_index = self.options, self._sampler is not None

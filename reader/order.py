@@ -116,6 +116,9 @@ class OrderOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.lanes <= MAX_LANES:
             raise SchemaError(f"lanes is {self.lanes}: expected a whole number from 1 to {MAX_LANES}")
+        for name in ("window_bytes", "window_samples", "unit_bytes"):
+            if (getattr(self, name) or 0) >= 1 << 63:
+                raise SchemaError(f"{name} is {getattr(self, name)}: expected a whole number below 2^63")
 
     @property
     def window(self) -> int:

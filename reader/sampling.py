@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ma
 
 from recordio.errors import SchemaError
 
@@ -18,15 +19,17 @@ def class_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
         DataLoader(ds, 256, shuffle=True, weights=class_weights(ds.column("label")))
 
     Args:
-        labels: (n,), the class of each sample.
+        labels: (n,), the class of each sample; those that are masked are a class by themselves.
     """
-    _, which, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    return 1.0 / counts[which]
+    found: npt.NDArray[Any] = ma.asarray(labels)
+    _, which = np.unique(found.data, return_inverse=True)
+    which = np.where(ma.getmaskarray(found), 0, which + 1)
+    return 1.0 / np.bincount(which)[which]
 
 
 def checked_weights(weights: npt.ArrayLike, n: int) -> npt.NDArray[np.float64]:
     """float64 (n,). Raises SchemaError."""
-    found = np.ascontiguousarray(weights, np.float64)
+    found = np.array(weights, np.float64, order="C")  # a copy: whoever gave them may change them
     if found.shape != (n,) or not (np.isfinite(found).all() and (found >= 0).all() and found.any()):
         raise SchemaError(f"weights are not {n} finite numbers from 0, some above")
     return found

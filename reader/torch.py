@@ -236,11 +236,8 @@ class IterableShards(data.IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         """The next epoch of this worker's share, or the rest of one whose state was loaded."""
         split = self._deal()
-        calls, told = self._told.tolist()
-        if calls != self._heard and told != self._next[0]:
-            self._next = told, 0
-        self._heard = calls
-        epoch, position = self._next
+        epoch, position = self._next = self._upcoming()
+        self._heard = int(self._told[0])
         if position and self._split not in (None, split) and self._split[1] > 1:
             raise SchemaError(f"the state is of {self._split} ranks and workers, here are {split}")
         self._inner.load_state_dict(self._inner.state_dict() | {"epoch": epoch, "position": position})
@@ -261,12 +258,17 @@ class IterableShards(data.IterableDataset[Any]):
         self._told[1] = epoch
         self._told[0] += 1
 
+    def _upcoming(self) -> tuple[int, int]:
+        """The epoch and the position where the next iter() begins, with what `set_epoch` said."""
+        calls, told = self._told.tolist()
+        return self._next if calls == self._heard or told == self._next[0] else (told, 0)
+
     def state_dict(self) -> dict[str, Any]:
         """Where this worker is, as small JSON. An epoch ends when the next one begins, not with its last sample."""
         split = self._deal()
         state = self._inner.state_dict()
         if self._running is None:
-            state["epoch"], state["position"] = self._next
+            state["epoch"], state["position"] = self._upcoming()
         elif state["epoch"] != self._running:
             state |= {"epoch": self._running, "position": len(self.dataset)}
         return state | {"split": split}

@@ -276,6 +276,14 @@ def test_views_of_views_are_views(ds: ShardDataset) -> None:
 # Fields
 
 
+def test_a_view_stays_when_the_indices_that_it_was_made_of_change(ds: ShardDataset) -> None:
+    indices = np.arange(COUNT)
+    view, reversed_half = ds.select(indices), ds.select(indices[::-2])
+    indices[:] = 7
+    assert numbers(view) == list(range(COUNT))
+    assert numbers(reversed_half) == list(range(COUNT))[::-2]
+
+
 def test_only_the_asked_fields_are_read_in_their_order(folder: Path) -> None:
     ds = ShardDataset(folder, fields=["name", "label"])
     assert list(ds.schema) == list(ds[0]) == list(ds.take([0])) == ["name", "label"]
@@ -344,6 +352,17 @@ def test_a_filter_keeps_the_samples_of_a_value_or_of_any_of_several(
 ) -> None:
     assert numbers(ds.filter(**equal)) == want
     assert numbers(ds[::-1].filter(**equal)) == want[::-1]
+
+
+def test_a_filter_tells_large_numbers_apart(tmp_path: Path) -> None:
+    """Also where NumPy would compare them as doubles."""
+    first = 2**62
+    with DatasetWriter(tmp_path, {"id": Scalar("uint64"), "at": Scalar("int64", optional=True)}) as writer:
+        writer.write_batch({"id": np.arange(first, first + 100, dtype=np.uint64), "at": np.arange(first, first + 100)})
+    ds, wanted = ShardDataset(tmp_path), [-1, 5, *range(first, first + 100, 4)]
+    assert ds.filter(id=wanted).column("id").tolist() == wanted[2:]
+    assert ds.filter(at=np.array(wanted[1:], np.uint64)).column("at").tolist() == wanted[2:]
+    assert len(ds.filter(id=[-first, first - 2**64])) == 0
 
 
 @pytest.mark.parametrize("wanted", [[0, 1, 2], np.arange(3)], ids=type)

@@ -214,6 +214,9 @@ class TestBatches:
         {"seed": -1},
         {"prefetch_factor": 0},
         {"window_bytes": 0},
+        {"window_bytes": 1 << 63},
+        {"window_samples": 1 << 63},
+        {"unit_bytes": 1 << 63},
         {"timeout": -1},
         {"timeout": float("inf")},
         {"timeout": float("nan")},
@@ -393,6 +396,14 @@ def test_a_thread_that_takes_too_long_is_not_waited_for(ds: ShardDataset, keeps:
     assert time.monotonic() - began < 20
     go_on.set()
     assert order(DataLoader(ds, 10, num_workers=2)) == list(range(1000))
+
+
+def test_workers_that_persist_do_not_keep_a_dataset_that_was_replaced(ds: ShardDataset, tmp_path: Path) -> None:
+    other = write_numbers(tmp_path / "other", 30).map(lambda sample: {"number": -sample["number"]})
+    loader = DataLoader(ds, 10, num_workers=1, persistent_workers=True)
+    assert len(list(loader)) == 100
+    loader.dataset = other
+    assert [n for batch in loader for n in batch["number"].tolist()] == [-n for n in range(30)]
 
 
 def test_an_empty_dataset_has_no_batches(tmp_path: Path) -> None:

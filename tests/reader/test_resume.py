@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -275,6 +276,21 @@ def test_the_state_of_another_dataset_is_refused(ds: ShardDataset, tmp_path_fact
             DataLoader(dataset, 10).load_state_dict(state)
     again = ShardDataset(ds.store.storage.folder, fields=["number"], io="pread")  # type: ignore[attr-defined]
     DataLoader(again.map(dict), 10).load_state_dict(state)
+
+
+def test_views_of_the_same_samples_are_one_dataset_however_they_were_cut(ds: ShardDataset) -> None:
+    state = DataLoader(ds[::4], 10).state_dict()
+    for view in (ds[::2][::2], ds[: COUNT - 1 : 4], ds[0 : COUNT + 9 : 4], ds[::4][:]):
+        DataLoader(view, 10).load_state_dict(state)
+
+
+def test_a_copy_of_a_loader_stays_where_it_is(ds: ShardDataset) -> None:
+    loader = DataLoader(ds, 10)
+    batches = iter(loader)
+    next(batches)
+    copied, state = copy.copy(loader), loader.state_dict()
+    next(batches)
+    assert copied.state_dict() == state != loader.state_dict()
 
 
 JSON = st.recursive(

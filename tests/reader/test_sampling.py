@@ -122,6 +122,20 @@ class TestWeights:
         assert all(32 <= (drawn == label).sum() <= 34 for label in (0, 7, 3))
         assert class_weights(["b", "a", "b"]).tolist() == [0.5, 1, 0.5]
 
+    def test_missing_labels_are_a_class_by_themselves(self) -> None:
+        labels = np.ma.array([0, 0, 0, 1, 0], mask=[False, True, True, False, False])
+        assert class_weights(labels).tolist() == [0.5, 0.5, 0.5, 1, 0.5]
+        assert class_weights(np.ma.array([3, 3], mask=True)).tolist() == [0.5, 0.5]
+        assert class_weights([]).tolist() == []
+
+    def test_an_epoch_stays_when_the_weights_that_were_given_change(self, ds: ShardDataset) -> None:
+        weights: npt.NDArray[np.float64] = np.ones(COUNT)
+        loader = DataLoader(ds, 16, True, weights=weights)
+        state = loader.state_dict()
+        weights[1:] = 0
+        assert loader.state_dict() == state
+        assert sorted(flat(loader)) == list(range(COUNT))
+
     def test_wrong_weights_are_refused(self, ds: ShardDataset) -> None:
         good: npt.NDArray[np.float64] = np.ones(COUNT)
         for wrong in (good[:-1], good[:, None], -good, good * 0, good * np.nan, good * np.inf):

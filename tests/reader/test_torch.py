@@ -201,6 +201,14 @@ def test_a_state_is_where_the_iteration_is(plain: ShardDataset, n: int) -> None:
     assert labels(loaded(again)) == labels(loaded(shards))  # the next epoch of both
 
 
+def test_a_state_knows_of_set_epoch(plain: ShardDataset) -> None:
+    shards, again = IterableShards(plain, True), IterableShards(plain, True)
+    shards.set_epoch(3)
+    again.load_state_dict(shards.state_dict())
+    assert labels(loaded(again)) == labels(loaded(shards))
+    assert again.state_dict()["epoch"] == 3
+
+
 class Worker:
     """What torch tells a worker process about itself."""
 
