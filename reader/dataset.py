@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -33,6 +33,7 @@ MapFunction = Callable[..., Any]
 
 _SCAN_SAMPLES = 1 << 16
 _MAX_REPLACED = 10
+_REALS: Any = (int, float, np.integer, np.floating, np.bool_)
 
 
 class ShardDataset(Sequence[Any]):
@@ -215,15 +216,17 @@ class ShardDataset(Sequence[Any]):
             fields: the fields that the predicate needs; all that the dataset reads if None.
             equal: a field's name with the value, or the list of values, that a sample must have.
         """
-        needed = [*dict.fromkeys([*(fields or (list(self.schema) if predicate else [])), *equal])]
+        asked = [fields] if isinstance(fields, str) else fields or (list(self.schema) if predicate else [])
+        needed = [*dict.fromkeys([*asked, *equal])]
         if not needed:
             return self._view(self.numbers)
+        wanted = {name: _values(value) for name, value in equal.items()}
         kept, start = [np.zeros(0, np.int64)], 0
         for columns in self._only(needed)._scan():
             n = len(columns[needed[0]])
             mask = np.ones(n, bool)
-            for name, wanted in equal.items():
-                mask &= _equals(columns[name], wanted)
+            for name, values in wanted.items():
+                mask &= _equals(columns[name], values, name)
             if predicate is not None:
                 mask &= _mask(predicate(columns), n)
             kept.append(start + np.flatnonzero(mask))
@@ -302,17 +305,33 @@ class ShardDataset(Sequence[Any]):
         return f"ShardDataset({self._path!r}, {len(self)} samples, fields {', '.join(self.schema)})"
 
 
-def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:
-    values = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
-    if isinstance(column, np.ndarray) and column.ndim > 1:
-        raise SchemaError("a field of arrays is no value to compare; filter by a function")
-    if isinstance(column, ma.MaskedArray):
-        there = [value for value in values if value is not None]
-        missing = ma.getmaskarray(column)
-        return np.isin(column.data, there) & ~missing | missing & (len(there) < len(values))
-    if isinstance(column, np.ndarray):
-        return np.isin(column, values)
-    return np.fromiter((value in values for value in column), bool, len(column))
+def _values(wanted: Any) -> list[Any]:
+    """The values that a filter asks for: those of a list, a set, a range, an array or a tensor, or the one."""
+    if not isinstance(wanted, Iterable) or isinstance(wanted, (str, bytes, bytearray, Mapping)):
+        return [wanted]
+    return np.asarray(wanted).ravel().tolist() if hasattr(wanted, "ndim") else list(wanted)
+
+
+def _equals(column: Any, values: list[Any], name: str) -> npt.NDArray[np.bool_]:
+    listed = not isinstance(column, np.ndarray)
+    if any(isinstance(value, np.ndarray) for value in column) if listed else column.ndim > 1:
+        raise SchemaError("a field of arrays is no value to compare; filter by a function").at(field=name)
+    if listed:
+        return np.fromiter((value in values for value in column), bool, len(column))
+    there = [value for value in values if value is not None]
+    if text := [value for value in there if isinstance(value, (str, bytes))]:
+        raise SchemaError(f"the field holds {column.dtype}, which is never {text[0]!r}").at(field=name)
+    missing: npt.NDArray[np.bool_] = ma.getmaskarray(column)
+    return np.isin(ma.getdata(column), _held(there, column.dtype)) & ~missing | missing & (len(there) < len(values))
+
+
+def _held(values: list[Any], dtype: np.dtype[Any]) -> Any:
+    """Those of the values that whole numbers of this dtype can equal, in it: NumPy compares unlike ones as doubles."""
+    if dtype.kind not in "iu":
+        return values
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    reals = [value for value in values if isinstance(value, _REALS) and least <= value <= most]
+    return np.array([int(value) for value in reals if value == int(value)], dtype)
 
 
 def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:
