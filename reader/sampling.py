@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ma
 
 from recordio.errors import SchemaError
 
@@ -18,9 +19,12 @@ def class_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
         DataLoader(ds, 256, shuffle=True, weights=class_weights(ds.column("label")))
 
     Args:
-        labels: (n,), the class of each sample.
+        labels: (n,), the class of each sample. Raises SchemaError where one is missing.
     """
-    _, which, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    found = np.asarray(labels)
+    if found.ndim != 1 or ma.is_masked(labels) or (found.dtype == object and any(label is None for label in found)):
+        raise SchemaError("labels are one class a sample, none missing: filter those out, or give weights of your own")
+    _, which, counts = np.unique(found, return_inverse=True, return_counts=True)
     return 1.0 / counts[which]
 
 

@@ -121,6 +121,9 @@ class TestWeights:
         drawn = labels[drawn_by_weight(weights, 1)]
         assert all(32 <= (drawn == label).sum() <= 34 for label in (0, 7, 3))
         assert class_weights(["b", "a", "b"]).tolist() == [0.5, 1, 0.5]
+        for wrong in (["b", None], np.ma.masked_equal(labels, 7), labels[:, None]):
+            with pytest.raises(SchemaError, match="one class a sample, none missing"):
+                class_weights(wrong)
 
     def test_wrong_weights_are_refused(self, ds: ShardDataset) -> None:
         good: npt.NDArray[np.float64] = np.ones(COUNT)
