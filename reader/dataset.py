@@ -20,6 +20,7 @@ from recordio.errors import CorruptError, SchemaError
 from recordio.page import Indices
 from recordio.reader.collate import concatenate
 from recordio.reader.finish import Decode, Finish, Origin
+from recordio.reader.options import check_whole
 from recordio.reader.order import key, permutation
 from recordio.reader.shard import Verify
 from recordio.reader.storage import LocalStorage
@@ -128,6 +129,11 @@ class ShardDataset(Sequence[Any]):
             number = self.numbers[operator.index(index)]
         except IndexError:
             raise IndexError(f"sample {index} of a dataset of {len(self)}") from None
+        except TypeError:
+            raise TypeError(
+                f"an index is a whole number or a slice, not {type(index).__name__}: "
+                "column(name) gives a field of all samples, take(indices) and select(indices) give several samples"
+            ) from None
         sample = self.store.sample(number if type(number) is int else int(number))
         return sample if self._is_plain else self.finish.sample(sample, self._origin(np.array([number])))
 
@@ -244,6 +250,8 @@ class ShardDataset(Sequence[Any]):
         Missing values stay missing. In a batch, arrays of one shape are stacked.
         """
         self.schema.select(list(functions))
+        for name, function in functions.items():
+            _check_function(function, name)
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:
@@ -251,6 +259,7 @@ class ShardDataset(Sequence[Any]):
 
         It comes after all transforms, and gets `rng` as they do if it has a parameter of that name.
         """
+        _check_function(function)
         return self._with(_maps=(*self._maps, function))
 
     def split(self, fractions: Sequence[float], seed: int = 0) -> list[Self]:
@@ -258,9 +267,11 @@ class ShardDataset(Sequence[Any]):
 
         Every sample is in one of them if the fractions add up to 1; each view keeps the order of the dataset.
         """
-        ends = np.cumsum([0.0, *fractions])
-        if not len(fractions) or min(fractions) < 0 or ends[-1] > 1 + 1e-9:
-            raise SchemaError(f"fractions {list(fractions)} are not from 0 to 1, with a sum of 1 at most")
+        check_whole("seed", seed, 0)
+        parts = list(fractions) if isinstance(fractions, Iterable) else []
+        ends = np.cumsum([0.0, *parts])
+        if not parts or min(parts) < 0 or not ends[-1] <= 1 + 1e-9:
+            raise SchemaError(f"fractions are a list from 0 to 1 with a sum of 1 at most, not {fractions!r}")
         order = permutation(len(self), key(seed))
         cuts = np.round(ends * len(self)).astype(np.int64).tolist()
         return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]
@@ -303,6 +314,11 @@ class ShardDataset(Sequence[Any]):
 
     def __repr__(self) -> str:
         return f"ShardDataset({self._path!r}, {len(self)} samples, fields {', '.join(self.schema)})"
+
+
+def _check_function(function: Any, field: str | None = None) -> None:
+    if not callable(function):
+        raise SchemaError(f"expected a function, got {type(function).__name__}").at(field=field)
 
 
 def _values(wanted: Any) -> list[Any]:

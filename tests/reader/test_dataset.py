@@ -239,7 +239,7 @@ def test_an_unsigned_index_does_not_wrap_around(ds: ShardDataset) -> None:
 @pytest.mark.parametrize("index", ["number", 1.5, None, ..., [1], [1, 2], (1,), np.array([1]), np.float64(1)], ids=str)
 def test_an_index_that_is_no_whole_number_is_a_type_error(ds: ShardDataset, index: Any) -> None:
     for view in (ds, ds[3:], ds.select(range(9)), ds.select([4])):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="whole number or a slice, not "):
             view[index]
 
 
@@ -433,6 +433,12 @@ def test_a_map_may_make_anything_but_only_dicts_become_batches(ds: ShardDataset)
         view.take([0])
 
 
+def test_what_is_no_function_is_refused_at_once(ds: ShardDataset) -> None:
+    for wrong in (lambda: ds.map(None), lambda: ds.transform(name="upper")):  # type: ignore[arg-type]
+        with pytest.raises(SchemaError, match="expected a function"):
+            wrong()
+
+
 def test_a_map_that_raises_is_heard(ds: ShardDataset) -> None:
     def fail(sample: Sample) -> Sample:
         raise ZeroDivisionError(sample["name"])
@@ -619,8 +625,13 @@ def test_a_relative_path_means_where_the_dataset_was_opened(own: Path, monkeypat
 def test_a_path_without_a_dataset_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     (tmp_path / "empty").mkdir()
-    for name in ("nothing", "file", "file/below", "empty"):
-        with pytest.raises(DatasetError, match="not a recordio dataset") as caught:
+    for name, why in (
+        ("nothing", "no such folder"),
+        ("file", "no folder"),
+        ("file/below", "no folder"),
+        ("empty", "no manifest.json"),
+    ):
+        with pytest.raises(DatasetError, match=f"not a recordio dataset: .* {why}") as caught:
             ShardDataset(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
 

@@ -217,9 +217,11 @@ def test_splits_share_the_samples_out(ds: ShardDataset) -> None:
     assert all(part == sorted(part) for part in chosen)
     assert ds.split([0.5], 4)[0].column("number").tolist() == chosen[0]
     assert ds.split([0.5], 5)[0].column("number").tolist() != chosen[0]
-    for wrong in ([], [0.9, 0.2], [-0.1]):
+    for wrong in ([], [0.9, 0.2], [-0.1], 0.9):
         with pytest.raises(SchemaError, match="fractions"):
-            ds.split(wrong)
+            ds.split(wrong)  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match="seed"):
+        ds.split([0.5], seed=-1)
 
 
 @pytest.mark.parametrize("world", [1, 3])
