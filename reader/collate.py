@@ -29,9 +29,15 @@ def collate(samples: Sequence[Any], empty: Empty = np.empty) -> Columns:
     Raises SchemaError when the samples are no dicts, or differ in their keys.
     """
     first = samples[0]
-    if not isinstance(first, dict) or any(not isinstance(s, dict) or s.keys() != first.keys() for s in samples):
-        raise SchemaError("samples of a batch are dicts with the same keys; give a collate_fn for anything else")
+    for sample in samples:
+        if not isinstance(sample, dict) or sample.keys() != first.keys():
+            found = " and ".join(dict.fromkeys(map(_described, (first, sample))))
+            raise SchemaError(f"samples of a batch are dicts with the same keys, not {found}; else give a collate_fn")
     return {name: _stack([sample[name] for sample in samples], empty) for name in first}
+
+
+def _described(sample: Any) -> str:
+    return f"{{{', '.join(map(str, sample))}}}" if isinstance(sample, dict) else type(sample).__name__
 
 
 def collate_as_torch(samples: list[Any], empty: Empty = np.empty) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -20,6 +20,7 @@ from recordio.errors import CorruptError, SchemaError
 from recordio.page import Indices
 from recordio.reader.collate import concatenate
 from recordio.reader.finish import Decode, Finish, Origin
+from recordio.reader.options import check_whole
 from recordio.reader.order import key, permutation
 from recordio.reader.shard import Verify
 from recordio.reader.storage import LocalStorage
@@ -33,6 +34,7 @@ MapFunction = Callable[..., Any]
 
 _SCAN_SAMPLES = 1 << 16
 _MAX_REPLACED = 10
+_REALS: Any = (int, float, np.integer, np.floating, np.bool_)
 
 
 class ShardDataset(Sequence[Any]):
@@ -127,6 +129,11 @@ class ShardDataset(Sequence[Any]):
             number = self.numbers[operator.index(index)]
         except IndexError:
             raise IndexError(f"sample {index} of a dataset of {len(self)}") from None
+        except TypeError:
+            raise TypeError(
+                f"an index is a whole number or a slice, not {type(index).__name__}: "
+                "column(name) gives a field of all samples, take(indices) and select(indices) give several samples"
+            ) from None
         sample = self.store.sample(number if type(number) is int else int(number))
         return sample if self._is_plain else self.finish.sample(sample, self._origin(np.array([number])))
 
@@ -215,15 +222,17 @@ class ShardDataset(Sequence[Any]):
             fields: the fields that the predicate needs; all that the dataset reads if None.
             equal: a field's name with the value, or the list of values, that a sample must have.
         """
-        needed = [*dict.fromkeys([*(fields or (list(self.schema) if predicate else [])), *equal])]
+        asked = [fields] if isinstance(fields, str) else fields or (list(self.schema) if predicate else [])
+        needed = [*dict.fromkeys([*asked, *equal])]
         if not needed:
             return self._view(self.numbers)
+        wanted = {name: _values(value) for name, value in equal.items()}
         kept, start = [np.zeros(0, np.int64)], 0
         for columns in self._only(needed)._scan():
             n = len(columns[needed[0]])
             mask = np.ones(n, bool)
-            for name, wanted in equal.items():
-                mask &= _equals(columns[name], wanted)
+            for name, values in wanted.items():
+                mask &= _equals(columns[name], values, name)
             if predicate is not None:
                 mask &= _mask(predicate(columns), n)
             kept.append(start + np.flatnonzero(mask))
@@ -241,6 +250,8 @@ class ShardDataset(Sequence[Any]):
         Missing values stay missing. In a batch, arrays of one shape are stacked.
         """
         self.schema.select(list(functions))
+        for name, function in functions.items():
+            _check_function(function, name)
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:
@@ -248,6 +259,7 @@ class ShardDataset(Sequence[Any]):
 
         It comes after all transforms, and gets `rng` as they do if it has a parameter of that name.
         """
+        _check_function(function)
         return self._with(_maps=(*self._maps, function))
 
     def split(self, fractions: Sequence[float], seed: int = 0) -> list[Self]:
@@ -255,10 +267,11 @@ class ShardDataset(Sequence[Any]):
 
         Every sample is in one of them if the fractions add up to 1; each view keeps the order of the dataset.
         """
-        ends = np.cumsum([0.0, *fractions])
-        if not len(fractions) or min(fractions) < 0 or not ends[-1] <= 1 + 1e-9:
-            raise SchemaError(f"fractions {list(fractions)} are not from 0 to 1, with a sum of 1 at most")
-        order = permutation(len(self), key(operator.index(seed)))
+        parts = list(fractions) if isinstance(fractions, Iterable) else []
+        ends = np.cumsum([0.0, *parts])
+        if not parts or min(parts) < 0 or not ends[-1] <= 1 + 1e-9:
+            raise SchemaError(f"fractions are a list from 0 to 1 with a sum of 1 at most, not {fractions!r}")
+        order = permutation(len(self), key(check_whole("seed", seed, 0)))
         cuts = np.round(ends * len(self)).astype(np.int64).tolist()
         return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]
 
@@ -302,26 +315,38 @@ class ShardDataset(Sequence[Any]):
         return f"ShardDataset({self._path!r}, {len(self)} samples, fields {', '.join(self.schema)})"
 
 
-def _equals(column: Any, wanted: Any) -> npt.NDArray[np.bool_]:
-    values = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
-    if isinstance(column, np.ndarray) and column.ndim > 1:
-        raise SchemaError("a field of arrays is no value to compare; filter by a function")
-    if isinstance(column, ma.MaskedArray):
-        there = [value for value in values if value is not None]
-        missing = ma.getmaskarray(column)
-        return _isin(column.data, there) & ~missing | missing & (len(there) < len(values))
-    if isinstance(column, np.ndarray):
-        return _isin(column, values)
-    return np.fromiter((value in values for value in column), bool, len(column))
+def _check_function(function: Any, field: str | None = None) -> None:
+    if not callable(function):
+        raise SchemaError(f"expected a function, got {type(function).__name__}").at(field=field)
 
 
-def _isin(column: npt.NDArray[Any], values: list[Any]) -> npt.NDArray[np.bool_]:
-    """np.isin, which by itself may compare uint64 and int64 as doubles."""
-    asked = np.asarray(values)
-    if column.dtype.kind in "iu" and asked.dtype.kind in "iu":
-        cast = asked.astype(column.dtype)
-        asked = cast[(cast.astype(asked.dtype) == asked) & ((cast < 0) == (asked < 0))]
-    return np.isin(column, asked)
+def _values(wanted: Any) -> list[Any]:
+    """The values that a filter asks for: those of a list, a set, a range, an array or a tensor, or the one."""
+    if not isinstance(wanted, Iterable) or isinstance(wanted, (str, bytes, bytearray, Mapping)):
+        return [wanted]
+    return np.asarray(wanted).ravel().tolist() if hasattr(wanted, "ndim") else list(wanted)
+
+
+def _equals(column: Any, values: list[Any], name: str) -> npt.NDArray[np.bool_]:
+    listed = not isinstance(column, np.ndarray)
+    if any(isinstance(value, np.ndarray) for value in column) if listed else column.ndim > 1:
+        raise SchemaError("a field of arrays is no value to compare; filter by a function").at(field=name)
+    if listed:
+        return np.fromiter((value in values for value in column), bool, len(column))
+    there = [value for value in values if value is not None]
+    if text := [value for value in there if isinstance(value, (str, bytes))]:
+        raise SchemaError(f"the field holds {column.dtype}, which is never {text[0]!r}").at(field=name)
+    missing: npt.NDArray[np.bool_] = ma.getmaskarray(column)
+    return np.isin(ma.getdata(column), _held(there, column.dtype)) & ~missing | missing & (len(there) < len(values))
+
+
+def _held(values: list[Any], dtype: np.dtype[Any]) -> Any:
+    """Those of the values that whole numbers of this dtype can equal, in it: NumPy compares unlike ones as doubles."""
+    if dtype.kind not in "iu":
+        return values
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    reals = [value for value in values if isinstance(value, _REALS) and least <= value <= most]
+    return np.array([int(value) for value in reals if value == int(value)], dtype)
 
 
 def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:

@@ -129,14 +129,10 @@ class DataLoader:
     ) -> None:
         if not isinstance(dataset, (ShardDataset, Combined)):
             raise SchemaError(f"expected a ShardDataset, a ConcatDataset or a Mixture, got {type(dataset).__name__}")
-        for name, value, least in (
-            ("window_bytes", window_bytes, 1),
-            ("window_samples", window_samples, 1),
-            ("unit_bytes", unit_bytes, 1),
-            ("lanes", lanes, 1),
-            ("seed", seed, 0),
-        ):
-            check_whole(name, value, least, optional=name.startswith("window"))
+        window_bytes = check_whole("window_bytes", window_bytes, 1, optional=True)
+        window_samples = check_whole("window_samples", window_samples, 1, optional=True)
+        unit_bytes, lanes = check_whole("unit_bytes", unit_bytes, 1), check_whole("lanes", lanes, 1)
+        seed = check_whole("seed", seed, 0)
         if seed >= 1 << 64:
             raise SchemaError(f"seed is {seed}: expected a whole number below 2^64")
         self.dataset = dataset
@@ -174,7 +170,7 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
-        check_whole("epoch", epoch, 0)
+        epoch = check_whole("epoch", epoch, 0)
         if self._cursor.begun or self._cursor.epoch != epoch:
             self._cursor = Cursor(epoch)
         set_epoch = getattr(self._sampler, "set_epoch", None)
@@ -205,11 +201,8 @@ class DataLoader:
             if state.get(name) != mine:
                 error = DatasetError if name in ("dataset", "samples") else SchemaError
                 raise error(f"the state is of another {name}: {state.get(name)!r}, this loader has {mine!r}")
-        epoch, position = state.get("epoch"), state.get("position")
-        check_whole("the state's epoch", epoch, 0)
-        check_whole("the state's position", position, 0)
-        assert isinstance(epoch, int)
-        assert isinstance(position, int)
+        epoch = check_whole("the state's epoch", state.get("epoch"), 0)
+        position = check_whole("the state's position", state.get("position"), 0)
         if position > len(self.dataset) and self._sampler is None:
             raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
         self._cursor = Cursor(epoch, position)

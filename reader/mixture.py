@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from recordio.checksum import digest
 from recordio.errors import SchemaError
+from recordio.fields import describe
 from recordio.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.order import Order, OrderOptions, Step, key, order_of
@@ -126,7 +127,7 @@ class Mixture(Combined):
     def __init__(
         self, parts: Iterable[tuple[ShardDataset, float]], stopping_strategy: Stop = "first_exhausted"
     ) -> None:
-        given = [(dataset, float(weight)) for dataset, weight in parts]
+        given = [_part(pair) for pair in parts]
         self.weights = [weight for _, weight in given]
         if any(not 0 < weight < math.inf for weight in self.weights):
             raise SchemaError(f"weights {self.weights} are not positive numbers")
@@ -146,6 +147,14 @@ class Mixture(Combined):
 
     def schedule(self, shuffle: bool, word: int) -> Schedule:
         return Interleaved(self.draws, word)
+
+
+def _part(pair: Any) -> tuple[Any, float]:
+    try:
+        dataset, weight = pair
+        return dataset, float(weight)
+    except (TypeError, ValueError):
+        raise SchemaError(f"the parts of a mixture are (dataset, weight) pairs, not {describe(pair)}") from None
 
 
 def _flattened(datasets: Iterable[Any]) -> Iterator[ShardDataset]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,12 +31,13 @@ class LoaderOptions:
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1)):
-            check_whole(name, getattr(self, name), least, optional=name == "batch_size")
+            whole = check_whole(name, getattr(self, name), least, optional=name == "batch_size")
+            object.__setattr__(self, name, whole)
         for name, choices in (("on_error", ("raise", "skip")), ("worker_type", ("thread", "process"))):
             if getattr(self, name) not in choices:
                 raise SchemaError(f"unknown {name} {getattr(self, name)!r}: expected {' or '.join(map(repr, choices))}")
-        if not 0 <= self.timeout <= _MAX_TIMEOUT:
-            raise SchemaError(f"timeout is {self.timeout}: expected seconds, or 0 for none")
+        if not isinstance(self.timeout, (int, float)) or not 0 <= self.timeout <= _MAX_TIMEOUT:
+            raise SchemaError(f"timeout is {self.timeout!r}: expected seconds, or 0 for none")
         if self.multiprocessing_context is not None and self.worker_type == "thread":
             raise SchemaError("multiprocessing_context is for worker_type='process'")
 
@@ -49,9 +51,14 @@ class LoaderOptions:
         return self.num_workers * self.prefetch_factor
 
 
-def check_whole(name: str, value: Any, least: int, optional: bool = False) -> None:
-    """Raises SchemaError when an argument is no whole number from `least`."""
+def check_whole(name: str, value: Any, least: int, optional: bool = False) -> Any:
+    """The argument as an int, or None if that may be. Raises SchemaError when it is no whole number from `least`."""
     if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        return None
+    try:
+        whole = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        whole = least - 1
+    if whole < least:
         raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}")
+    return whole

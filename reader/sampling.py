@@ -19,12 +19,15 @@ def class_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
         DataLoader(ds, 256, shuffle=True, weights=class_weights(ds.column("label")))
 
     Args:
-        labels: (n,), the class of each sample; those that are masked are a class by themselves.
+        labels: (n,), the class of each sample.
+
+    Raises SchemaError when one is missing.
     """
-    found: npt.NDArray[Any] = ma.asarray(labels)
-    _, which = np.unique(found.data, return_inverse=True)
-    which = np.where(ma.getmaskarray(found), 0, which + 1)
-    return 1.0 / np.bincount(which)[which]
+    found = np.asarray(labels)
+    if found.ndim != 1 or ma.is_masked(labels) or (found.dtype == object and any(label is None for label in found)):
+        raise SchemaError("labels are one class a sample, none missing: filter those out, or give weights of your own")
+    _, which, counts = np.unique(found, return_inverse=True, return_counts=True)
+    return 1.0 / counts[which]
 
 
 def checked_weights(weights: npt.ArrayLike, n: int) -> npt.NDArray[np.float64]:

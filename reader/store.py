@@ -88,9 +88,7 @@ def read_manifest(storage: Storage, place: str) -> tuple[Manifest, bytes]:
     try:
         file = storage.open(FILE_NAME)
     except FileNotFoundError:
-        splits = _splits(storage)
-        hint = f"; there is one in each of {', '.join(splits)}" if splits else ""
-        raise DatasetError(f"not a recordio dataset: there is no {FILE_NAME}{hint}").at(file=place) from None
+        raise DatasetError(f"not a recordio dataset: {_instead(storage)}").at(file=place) from None
     data = file.read(0, min(file.nbytes, MAX_MANIFEST_NBYTES + 1))
     file.close()
     try:
@@ -99,17 +97,20 @@ def read_manifest(storage: Storage, place: str) -> tuple[Manifest, bytes]:
         raise error.at(file=os.path.join(place, FILE_NAME))
 
 
-def _splits(storage: Storage) -> list[str]:
-    """The folders below that hold a dataset, of the first few."""
+def _instead(storage: Storage) -> str:
+    """What there is instead of a manifest; of the folders below, the first few that hold datasets."""
     found = []
     try:
         for name in storage.names()[:32]:
             with contextlib.suppress(FileNotFoundError, DatasetError):
                 storage.open(f"{name}/{FILE_NAME}").close()
                 found.append(name)
-    except StorageError:
-        return []
-    return found
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return "there is no such folder"
+        if isinstance(error.__cause__, NotADirectoryError):
+            return "this is no folder; `recordio convert` makes datasets of files"
+    return f"there is no {FILE_NAME}" + (f"; there is one in each of {', '.join(found)}" if found else "")
 
 
 def open_shard_file(storage: Storage, entry: ShardEntry) -> File:

@@ -114,7 +114,7 @@ def numbers(name: str, value: Any) -> tuple[float, ...]:
     except (TypeError, ValueError):
         found = ()
     if not found or not all(abs(n) < 1e30 for n in found):
-        raise SchemaError(f"{name} has finite numbers, not {value!r}")
+        raise SchemaError(f"{name} is a sequence of finite numbers, not {value!r}")
     return found
 
 

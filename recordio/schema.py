@@ -97,6 +97,8 @@ class Schema(Mapping[str, Field]):
     def select(self, names: Iterable[str]) -> Self:
         """The schema of these fields, in this order. Raises SchemaError for a name that is not there."""
         names = [names] if isinstance(names, str) else list(names)
+        if not names:
+            raise SchemaError(f"no field is named; there are {', '.join(self)}")
         missing = [name for name in names if name not in self.fields]
         if missing:
             raise SchemaError(f"no field named {', '.join(map(repr, missing))}; there are {', '.join(self)}")

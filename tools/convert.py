@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N|HxW",
         help="make pictures smaller: their shorter side, or their height and width",
     )
-    add("--quality", type=int, metavar="Q", help="code JPEG pictures anew with this quality, 1 to 100")
+    add("--quality", type=int, metavar="Q", help="code JPEG and WebP pictures anew with this quality, 1 to 100")
     add("--shuffle", type=int, metavar="SEED", help="mix the samples by this seed")
     add("--limit", type=int, metavar="N", help="take the first N samples of each split, after mixing")
     add("--on-error", choices=("raise", "skip"), help="what to do about an input that cannot be read")

@@ -100,7 +100,7 @@ def convert(
         shard_bytes: about how many bytes of the source go into a shard.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling.
         resize: images are made smaller: an int is the shorter side in pixels, a pair the (height, width).
-        quality: images are encoded anew as JPEG of this quality, 1 to 100, where they are JPEG.
+        quality: JPEG and WebP images are encoded anew with this quality, 1 to 100; a lossless WebP becomes lossy.
         shuffle: a seed from 0, by which the samples are mixed; None keeps the order of the names.
         limit: the first so many samples, after mixing, of each split.
         on_error: "raise" stops at a sample that cannot be read, "skip" leaves it out and lists it in the report.

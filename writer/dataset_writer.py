@@ -20,6 +20,7 @@ from recordio.writer.publish import TEMPORARY, FolderLock, clear_remains, commit
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, ShardWriter, WriteOptions
 
 Mode = Literal["create", "append", "overwrite"]
+_EXAMPLE = "such as {'tokens': Array('int32', (None,)), 'source': Text(optional=True)}"
 
 
 class DatasetWriter:
@@ -34,7 +35,7 @@ class DatasetWriter:
 
     Args:
         path: the folder; it is made if need be.
-        schema: the fields; inferred from the first sample if None.
+        schema: the fields; those of the first sample if None, none optional, every array of the same shape.
         compression: None, "auto" (code what pays), "zstd" or "zstd:LEVEL".
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before.
@@ -70,6 +71,7 @@ class DatasetWriter:
         self._dataset_id: bytes | None = None
         self._shard: ShardWriter | None = None
         self._builder: BlockBuilder | None = None
+        self._inferred = False
         self._kept: list[ShardEntry] = []
         self._finished: dict[Path, ShardEntry] = {}
         self._written = 0
@@ -121,7 +123,7 @@ class DatasetWriter:
         try:
             full = builder.add(sample)
         except SchemaError as error:
-            raise error.at(sample=self._written)
+            raise self._misfit(error, self._written)
         self._builder = builder
         self._written += 1
         if full or self._options.shard_samples is not None:
@@ -139,7 +141,7 @@ class DatasetWriter:
         except SchemaError as error:
             inside = error.place.sample
             error.place = type(error.place)(field=error.place.field)
-            raise error.at(sample=self._written + (inside if isinstance(inside, int) else 0))
+            raise self._misfit(error, self._written + (inside if isinstance(inside, int) else 0))
         self._builder = builder
         self._written += builder.waiting - before
         self._write_blocks(builder)
@@ -181,7 +183,13 @@ class DatasetWriter:
     def _begin(self, sample: Sample) -> BlockBuilder:
         if self._state != "open":
             raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
+        self._inferred = True
         return BlockBuilder(Schema.infer(sample), self._options.block_bytes)
+
+    def _misfit(self, error: SchemaError, number: int) -> SchemaError:
+        if self._inferred and number:
+            error.fault += f"; the schema is that of the first sample: give one if others differ, {_EXAMPLE}"
+        return error.at(sample=number)
 
     def _require_schema(self) -> Schema:
         if self._builder is None:

@@ -218,9 +218,11 @@ def test_splits_share_the_samples_out(ds: ShardDataset) -> None:
     assert ds.split([0.5], 4)[0].column("number").tolist() == chosen[0]
     assert ds.split([0.5], 5)[0].column("number").tolist() != chosen[0]
     assert ds.split([0.5], np.int64(4))[0].fingerprint == parts[0].fingerprint  # type: ignore[arg-type]
-    for wrong in ([], [0.9, 0.2], [-0.1], [float("nan")], [0.5, float("nan"), 0.5]):
+    for wrong in ([], [0.9, 0.2], [-0.1], [float("nan")], [0.5, float("nan"), 0.5], 0.9):
         with pytest.raises(SchemaError, match="fractions"):
-            ds.split(wrong)
+            ds.split(wrong)  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match="seed"):
+        ds.split([0.5], seed=-1)
 
 
 @pytest.mark.parametrize("world", [1, 3])

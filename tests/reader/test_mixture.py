@@ -303,6 +303,7 @@ class TestLoaders:
             (lambda: Mixture([(parts[0][:0], 1)]), "with samples"),
             (lambda: Mixture([(parts[0] + parts[1], 1)]), "ShardDatasets"),  # type: ignore[list-item]
             (lambda: Mixture([(parts[0], 1)], "never"), "stopping_strategy"),  # type: ignore[arg-type]
+            (lambda: Mixture(parts), r"\(dataset, weight\) pairs"),  # type: ignore[arg-type]
         ):
             with pytest.raises(SchemaError, match=reason):
                 wrong()

@@ -121,12 +121,9 @@ class TestWeights:
         drawn = labels[drawn_by_weight(weights, 1)]
         assert all(32 <= (drawn == label).sum() <= 34 for label in (0, 7, 3))
         assert class_weights(["b", "a", "b"]).tolist() == [0.5, 1, 0.5]
-
-    def test_missing_labels_are_a_class_by_themselves(self) -> None:
-        labels = np.ma.array([0, 0, 0, 1, 0], mask=[False, True, True, False, False])
-        assert class_weights(labels).tolist() == [0.5, 0.5, 0.5, 1, 0.5]
-        assert class_weights(np.ma.array([3, 3], mask=True)).tolist() == [0.5, 0.5]
-        assert class_weights([]).tolist() == []
+        for wrong in (["b", None], np.ma.masked_equal(labels, 7), labels[:, None]):
+            with pytest.raises(SchemaError, match="one class a sample, none missing"):
+                class_weights(wrong)
 
     def test_an_epoch_stays_when_the_weights_that_were_given_change(self, ds: ShardDataset) -> None:
         weights: npt.NDArray[np.float64] = np.ones(COUNT)

@@ -330,6 +330,15 @@ def test_no_schema_is_inferred_from_a_sample_that_was_not_taken(tmp_path: Path) 
     assert ShardDataset(tmp_path)[0] == {"text": "x"}
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_sample_unlike_the_first_is_told_of_the_schema_it_lacks(tmp_path: Path, batch: bool) -> None:
+    rows = [np.zeros(3, np.int32), np.zeros(5, np.int32)]
+    with DatasetWriter(tmp_path) as writer:
+        with pytest.raises(SchemaError, match=r"got int32\[5\]; the schema is that of the first .* sample 1"):
+            writer.write_batch({"ids": rows}) if batch else [writer.write({"ids": row}) for row in rows]
+        writer.write({"ids": rows[0]})
+
+
 def test_an_optional_field_may_be_left_out_or_none(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, {"a": Scalar("int8"), "b": Text(optional=True)}) as writer:
         writer.write({"a": 1})
