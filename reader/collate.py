@@ -54,7 +54,7 @@ class ColumnBuilder:
 
     def put(self, value: Any) -> None:
         value = _as_array(value)
-        if self._count == 0 and isinstance(value, np.ndarray) and value.nbytes * self._n <= _MAX_AHEAD:
+        if self._count == 0 and _is_plain(value) and value.nbytes * self._n <= _MAX_AHEAD:
             self._array = np.empty((self._n, *value.shape), value.dtype)
         array = self._array
         if array is not None and not _fits(array, value):
@@ -85,8 +85,12 @@ def _is_tensor(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and not isinstance(value, ma.MaskedArray)
+
+
 def _fits(column: npt.NDArray[Any], value: Any) -> bool:
-    return isinstance(value, np.ndarray) and (value.dtype, value.shape) == (column.dtype, column.shape[1:])
+    return _is_plain(value) and (value.dtype, value.shape) == (column.dtype, column.shape[1:])
 
 
 def _stack(values: list[Any]) -> Any:
@@ -95,6 +99,8 @@ def _stack(values: list[Any]) -> Any:
         values = [_as_array(value) for value in values]
         kinds = _kinds(values)
     if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic, bool, int, float, complex)):
+        if any(isinstance(value, ma.MaskedArray) for value in values):
+            return ma.stack(values)  # NumPy's own would show what is masked
         return np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
     if all(map(_is_tensor, kinds)):
         with contextlib.suppress(RuntimeError):  # of different shapes

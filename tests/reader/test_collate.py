@@ -37,3 +37,13 @@ def test_one_huge_array_before_small_ones_reserves_no_memory_for_more_of_its_kin
     huge = np.broadcast_to(np.uint8(7), (1 << 40,))
     found = column([huge, A, B])
     assert [value.shape for value in found] == [huge.shape, A.shape, B.shape]
+
+
+@pytest.mark.parametrize("mask", [[False, True, False, False], True])
+def test_what_is_masked_stays_masked(mask: Any) -> None:
+    masked = np.ma.masked_array(B, mask)
+    for values in ([masked, masked], [B, masked], [masked, B]):
+        for found in (column(values), collate.collate([{"x": value} for value in values])["x"]):
+            assert isinstance(found, np.ma.MaskedArray)
+            for row, value in zip(found, values, strict=True):
+                assert row.tolist() == value.tolist()
