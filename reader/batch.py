@@ -261,4 +261,7 @@ def _mixed(parts: Sequence[Any], places: Indices) -> Any:
 
 
 def _described(error: Exception) -> str:
-    return " - ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+    try:
+        return " - ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+    except Exception:  # noqa: BLE001 a user's error may be unable to say what it is
+        return type(error).__name__

@@ -6,6 +6,7 @@ stands in nor on who makes it.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -182,7 +183,8 @@ class Finish:
 
 def _named(error: Exception, place: dict[str, Any]) -> Exception:
     """The error of a user's function, with a note of the sample it was called for."""
-    error.add_note("recordio: " + ", ".join(f"{what} {value}" for what, value in place.items()))
+    with contextlib.suppress(Exception):  # an error that takes no notes is raised without one
+        error.add_note("recordio: " + ", ".join(f"{what} {value}" for what, value in place.items()))
     return error
 
 

@@ -253,10 +253,12 @@ def run(work: Iterable[Work], workers: Workers, room: int, in_order: bool) -> It
 
 
 def _next(ahead: deque[Task], in_order: bool) -> Task:
-    """The oldest task, or the oldest of those that are done."""
+    """The oldest task, or the oldest of those that are done, as soon as there is one."""
     if in_order:
         return ahead.popleft()
-    at = next((k for k, task in enumerate(ahead) if task.done()), 0)
+    if not any(task.done() for task in ahead):
+        ahead[0].wait(ahead)
+    at = next(k for k, task in enumerate(ahead) if task.done())
     task = ahead[at]
     del ahead[at]
     return task

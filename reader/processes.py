@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection, process
 from multiprocessing.connection import Connection
@@ -54,9 +54,9 @@ class Task:
         """Whether `result` would return or raise at once."""
         return self.has_arrived or self._pool.looks_for(self)
 
-    def wait(self) -> None:
-        """Until it is done. Raises WorkerError when no more batches will come."""
-        self._pool.wait_for(self)
+    def wait(self, others: Iterable[Task] = ()) -> None:
+        """Until it is done, or one of the others. Raises WorkerError when no more batches will come."""
+        self._pool.wait_for([self, *others])
 
     def result(self) -> Any:
         """The batch; to be called once. Its large arrays lie in a slot, which is free again when they are dropped.
@@ -188,12 +188,13 @@ class WorkerPool:
     def can_spare_a_slot(self) -> bool:
         return len(self._free) >= _MIN_FREE
 
-    def wait_for(self, task: Task) -> None:
-        """Until a task has arrived. Raises WorkerError."""
-        while not task.has_arrived:
+    def wait_for(self, tasks: Sequence[Task]) -> None:
+        """Until one of the tasks has arrived. Raises WorkerError."""
+        while not any(task.has_arrived for task in tasks):
             self._check()
             if not self._collect(self._timeout or None):
-                who = "the workers" if task.worker is None else f"worker {task.worker}"
+                worker = tasks[0].worker
+                who = "the workers" if worker is None else f"worker {worker}"
                 raise WorkerError(f"no batch from {who} within timeout={self._timeout:g} seconds")
 
     def looks_for(self, task: Task) -> bool:

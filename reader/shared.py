@@ -285,10 +285,8 @@ class Failure:
     def error(self) -> Exception:
         """The error itself, with the worker's traceback as a note; a WorkerError that tells all if it cannot travel."""
         try:
-            error = pickle.loads(self.pickled) if self.pickled else None
-        except Exception:  # noqa: BLE001 nor to be unpicklable
-            error = None
-        if not isinstance(error, Exception):
-            return WorkerError(f"{self.who}: {self.summary}\n\n{self.traceback}")
-        error.add_note(f"in {self.who}:\n{self.traceback}")
+            error: Exception = pickle.loads(self.pickled or b"")
+            error.add_note(f"in {self.who}:\n{self.traceback}")
+        except Exception:  # noqa: BLE001 nor to be unpicklable, or to take no notes
+            error = WorkerError(f"{self.who}: {self.summary}\n\n{self.traceback}")
         return error

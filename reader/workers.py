@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +20,8 @@ class Task(Protocol):
 
     def result(self) -> Any: ...
     def done(self) -> bool: ...
-    def wait(self) -> None: ...
+    def wait(self, others: Iterable[Any] = ()) -> None:
+        """Until it is done, or one of `others`: tasks that were handed to the same pool."""
 
 
 class Workers(Protocol):
@@ -45,7 +46,7 @@ class Done:
     def done(self) -> bool:
         return True
 
-    def wait(self) -> None: ...
+    def wait(self, others: Iterable[Any] = ()) -> None: ...
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Failed:
     def done(self) -> bool:
         return True
 
-    def wait(self) -> None: ...
+    def wait(self, others: Iterable[Any] = ()) -> None: ...
 
 
 def at_once(function: Callable[..., Any], *args: Any) -> Done:
@@ -89,8 +90,9 @@ class Pending:
     def done(self) -> bool:
         return self._future is None or self._future.done()
 
-    def wait(self) -> None:
-        if self._future is not None and wait([self._future], self._timeout or None).not_done:
+    def wait(self, others: Iterable[Pending] = ()) -> None:
+        futures = [task._future for task in (self, *others) if task._future is not None]
+        if futures and not wait(futures, self._timeout or None, FIRST_COMPLETED).done:
             raise self._late()
 
     def _late(self) -> WorkerError:

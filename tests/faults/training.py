@@ -2,6 +2,7 @@
 
 Each rank appends a line a batch to FOLDER/log.RANK: the epoch, the position after it, the samples. Rank 0 saves the
 loader's state after every third batch; a job that finds one goes on from there. FOLDER/pids.RANK names the workers.
+While there is a FOLDER/hold it waits in the middle of the last epoch, so that it cannot end before it is killed.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def main() -> None:
                 print(*place, *batch["number"].tolist(), file=log, flush=True)
                 if pids != (pids := pids | set(batch["pid"].tolist())):
                     (folder / f"pids.{loader.rank}").write_text(" ".join(map(str, pids)))
+                while place == (epochs - 1, len(loader.dataset) // 2) and (folder / "hold").exists():
+                    time.sleep(0.01)
                 if world > 1:
                     distributed.barrier()
                 if step % 3 == 2 and loader.rank == 0:

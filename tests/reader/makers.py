@@ -31,6 +31,13 @@ class Unloadable(Exception):
         super().__init__("both")
 
 
+class Noteless(Exception):
+    """Takes no notes."""
+
+    def add_note(self, note: str) -> None:
+        raise TypeError("no")
+
+
 class Maker:
     """Does jobs of the form (method, arguments ...)."""
 
@@ -66,6 +73,13 @@ class Maker:
 
     def sleep(self, seconds: float, value: Any = None) -> Any:
         time.sleep(seconds)
+        return value
+
+    def wait_for(self, path: str, value: Any = None) -> Any:
+        """Until there is such a file."""
+        deadline = time.monotonic() + 60
+        while not os.path.exists(path) and time.monotonic() < deadline:
+            time.sleep(0.01)
         return value
 
     def stand_firm(self, path: str) -> None:

@@ -37,3 +37,29 @@ def test_one_huge_array_before_small_ones_reserves_no_memory_for_more_of_its_kin
     huge = np.broadcast_to(np.uint8(7), (1 << 40,))
     found = column([huge, A, B])
     assert [value.shape for value in found] == [huge.shape, A.shape, B.shape]
+
+
+@pytest.mark.parametrize("mask", [[False, True, False, False], True])
+def test_what_is_masked_stays_masked(mask: Any) -> None:
+    masked = np.ma.masked_array(B, mask)
+    for values in ([masked, masked], [B, masked], [masked, B]):
+        for found in (column(values), collate.collate([{"x": value} for value in values])["x"]):
+            assert isinstance(found, np.ma.MaskedArray)
+            for row, value in zip(found, values, strict=True):
+                assert row.tolist() == value.tolist()
+
+
+RECORD = np.dtype([("a", "<u8"), ("b", "S3"), ("c", object)])
+INNER = np.empty(2, object)
+INNER[:] = [A, B]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [A, A[:, ::-1], A[:0], np.float16(1), np.datetime64(3, "s"), np.str_("abc"), np.array(["a", "bc"]), np.array(5),
+     np.zeros(2, RECORD), np.zeros(2, RECORD)[0], np.array([[1], [2, 3]], object), np.array({"a": 1}, object), INNER],
+    ids=str,
+)  # fmt: skip
+def test_values_of_one_dtype_and_shape_are_stacked(value: Any) -> None:
+    found, wanted = collate.collate([{"x": value}] * 3)["x"], np.stack([value] * 3)
+    assert (found.dtype, found.shape, repr(found)) == (wanted.dtype, wanted.shape, repr(wanted))

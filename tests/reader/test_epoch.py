@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
@@ -207,6 +208,24 @@ def test_a_state_of_something_else_is_refused_with_the_reason(ds: ShardDataset, 
 def test_out_of_order_is_still_exactly_once(ds: ShardDataset, workers: int) -> None:
     loader = DataLoader(ds, 7, True, num_workers=workers, in_order=False, window_bytes=2000)
     assert sorted(n for batch in loader for n in numbers(batch)) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_out_of_order_no_batch_waits_for_a_slower_one(ds: ShardDataset, kind: Any, tmp_path: Path) -> None:
+    def held(sample: dict[str, Any]) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while sample["number"] == 0 and not go_on.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return sample
+
+    go_on, context = tmp_path / "go on", "fork" if kind == "process" else None
+    loader = DataLoader(ds.map(held), 7, num_workers=2, in_order=False, worker_type=kind,
+                        multiprocessing_context=context)  # fmt: skip
+    batches = iter(loader)
+    found = numbers(next(batches))
+    assert 0 not in found
+    go_on.touch()
+    assert sorted(found + [n for batch in batches for n in numbers(batch)]) == list(range(COUNT))
 
 
 def test_splits_share_the_samples_out(ds: ShardDataset) -> None:

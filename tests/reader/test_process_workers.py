@@ -112,11 +112,7 @@ def nothing_is_left(ds: ShardDataset, other: ShardDataset) -> Iterator[None]:
     before = taken()
     yield
     gc.collect()
-    deadline = time.monotonic() + 5
-    while (
-        taken() != before and time.monotonic() < deadline
-    ):  # the threads of a loader that was dropped end by themselves
-        time.sleep(0.01)
+    soon(lambda: taken() == before)  # the threads of a loader that was dropped end by themselves
     assert taken() == before
 
 

@@ -351,7 +351,7 @@ def test_any_other_error_does_so_too_with_the_notes_that_it_has() -> None:
     assert "raise error" in note
 
 
-@pytest.mark.parametrize("error", [makers.Unpicklable("odd"), makers.Unloadable(1, 2)])
+@pytest.mark.parametrize("error", [makers.Unpicklable("odd"), makers.Unloadable(1, 2), makers.Noteless("odd")])
 def test_an_error_that_cannot_travel_is_told(error: Exception) -> None:
     found = failure(error)
     assert type(found) is WorkerError
