@@ -82,7 +82,8 @@ class DataLoader:
         worker_init_fn: called with a worker's number when it begins. In a process the global generators of Python,
             NumPy and torch have been seeded before that, differently in each worker.
         on_error: "skip" leaves out samples that cannot be read, decoded or transformed; `stats` counts them. A batch of
-            which nothing is left is left out too: then this rank gives fewer batches than others, and is ahead of them.
+            which nothing is left is left out too; with other ranks, which would then be a batch behind, it is an error,
+            unless even_batches is false.
         seed: the seed of the order and of random transforms.
         rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
         ranks: "auto" finds them: from torch.distributed where it runs, else from the launcher's variables.
@@ -254,6 +255,8 @@ class DataLoader:
             if made.batch is not None:
                 yield made.batch
                 _check_process(process)
+            elif self.world_size > 1 and self.options.even_batches:
+                raise _out_of_step(made, self.rank)
             del made
         cursor.epoch, cursor.position, cursor.begun = cursor.epoch + 1, 0, False
 
@@ -308,6 +311,14 @@ class DataLoader:
         if self._weights is not None:
             numbers = self.dataset.resolve(drawn_by_weight(self._weights, word))
         return [steps(order_of(self.dataset.store.blocks, numbers, self.order, word), deal)], None
+
+
+def _out_of_step(made: Made, rank: int) -> DatasetError:
+    """Ranks that do not give equally many batches wait for each other for ever, without a word."""
+    return DatasetError(
+        f"rank {rank} has nothing left of a batch, and would be a batch ahead of the other ranks: {made.errors[0]}; "
+        "shuffle or use larger batches to leave something, or even_batches=False to let ranks differ"
+    )
 
 
 def _check_process(process: int) -> None:

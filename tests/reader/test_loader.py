@@ -24,6 +24,7 @@ from strategies import cells, png, same_columns, samples, schemas
 from recordio import (
     CorruptError,
     DataLoader,
+    DatasetError,
     DatasetWriter,
     DecodeError,
     Image,
@@ -371,6 +372,23 @@ class TestSkipping:
             assert all(each == {"times": 1} for each in batch["object"])
             assert (batch["row"] == batch["number"][:, None] + 1).all()
         assert (loader.stats.samples, loader.stats.skipped) == (495, 5)
+
+    def test_a_batch_of_which_nothing_is_left(self, ds: ShardDataset) -> None:
+        """It is left out, unless other ranks would then be a batch behind."""
+
+        def fail(sample: dict[str, Any]) -> dict[str, Any]:
+            if 40 <= sample["number"] < 60:
+                raise ValueError("no good")
+            return sample
+
+        view = ds.map(fail)
+        assert order(DataLoader(view, 10, on_error="skip")) == [*range(40), *range(60, 1000)]
+        ranks: list[dict[str, Any]] = [{"rank": rank, "world_size": 2} for rank in range(2)]
+        for rank in ranks:
+            with pytest.raises(DatasetError, match=f"rank {rank['rank']} has nothing left of a batch.*no good"):
+                list(DataLoader(view, 10, on_error="skip", **rank))
+        found = [n for r in ranks for n in order(DataLoader(view, 10, on_error="skip", even_batches=False, **r))]
+        assert sorted(found) == [*range(40), *range(60, 1000)]
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_an_error_that_cannot_say_what_it_is(self, ds: ShardDataset, workers: int) -> None:
