@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import makers
 import numpy as np
 import pytest
 from epochs import numbers_of, write_numbers
-from processes_seen import children, soon
+from processes_seen import children, left_as_found, soon
 from strategies import png
 
 from recordio import (
@@ -105,15 +104,9 @@ def taken() -> tuple[int, int, set[int], int]:
 
 @pytest.fixture
 def nothing_is_left(ds: ShardDataset, other: ShardDataset) -> Iterator[None]:
-    resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
-    forkserver.ensure_running()
     assert len(list(DataLoader(ds, 64))) + len(list(DataLoader(other, 64))) == 8  # their shards stay open
-    gc.collect()
-    before = taken()
-    yield
-    gc.collect()
-    soon(lambda: taken() == before)  # the threads of a loader that was dropped end by themselves
-    assert taken() == before
+    with left_as_found(taken):
+        yield
 
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
