@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from recordio.checksum import digest
 from recordio.errors import DatasetError, SchemaError
 from recordio.page import Indices
+from recordio.process_guard import interrupt_held
 from recordio.reader.batch import BatchMaker, Made
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.engine import Engine
@@ -22,7 +22,7 @@ from recordio.reader.options import LoaderOptions, check_whole
 from recordio.reader.order import LANES, SHUFFLE_WINDOW_BYTES, OrderOptions, Step, key, order_of
 from recordio.reader.plan import Deal, drawn_by_weight, steps
 from recordio.reader.ranks import checked_ranks, found_ranks
-from recordio.reader.sampling import BatchesOf, checked_weights
+from recordio.reader.sampling import SampledBatches, checked_weights
 from recordio.reader.window import MAPPED_NBYTES
 
 _STATE_VERSION = 1
@@ -31,11 +31,15 @@ _UNBATCHED = 256  # samples made at a time for batch_size=None
 
 @dataclass(slots=True)
 class Cursor:
-    """Where a loader is: `position` samples of the epoch have been delivered, on all ranks together."""
+    """Where a loader is: `position` samples of the epoch have been delivered, on all ranks together.
+
+    With a sampler `position` counts batches, and `indices` is the digest of theirs; None if it is not known.
+    """
 
     epoch: int = 0
     position: int = 0
     begun: bool = False
+    indices: str | None = None
 
 
 @dataclass
@@ -165,18 +169,44 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         """The next epoch, or the rest of one whose state was loaded."""
         last = self._cursor
-        self._cursor = Cursor(last.epoch + 1) if last.begun else Cursor(last.epoch, last.position)
+        self._cursor = cursor = Cursor(last.epoch + 1) if last.begun else replace(last)
+        if self._sampler is not None and (epoch := self._sampler.begin(cursor.epoch)) != cursor.epoch:
+            self._cursor = Cursor(epoch)
         self._cursor.begun = True
         return self._delivered(self._cursor)
+
+    def indices(self) -> Iterator[list[int]]:
+        """The indices of the samples of each batch, where `iter()` would give the batches: for other people's loaders.
+
+        Raises SchemaError when indices cannot say what this loader delivers.
+        """
+        if self._sampler is not None or not isinstance(self.dataset, ShardDataset):
+            raise SchemaError("only a loader of a ShardDataset without a sampler has an order of indices")
+        if self.options.on_error == "skip" or self.world_size > 1:
+            raise SchemaError(
+                "another loader that is built from this one's order would lose on_error='skip', rank and world_size: "
+                "iterate over this loader itself (with accelerate: do not prepare() it), or leave these options out"
+            )
+        last, size = self._cursor, self.options.batch_size or 1
+        cursor = self._cursor = Cursor(last.epoch + 1) if last.begun else replace(last)
+        cursor.begun = True
+        word, waiting = key(self.seed, cursor.epoch), np.zeros(0, np.int64)
+        drawn = None if self._weights is None else drawn_by_weight(self._weights, word)
+        for step in self._plan(word, self._deal(cursor.position))[0][0]:
+            waiting = np.concatenate([waiting, step.index if drawn is None else drawn[step.index]])
+            whole = len(waiting) - len(waiting) % size
+            yield from waiting[:whole].reshape(-1, size).tolist()
+            waiting = waiting[whole:]
+        if len(waiting):
+            yield waiting.tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
         epoch = check_whole("epoch", epoch, 0)
         if self._cursor.begun or self._cursor.epoch != epoch:
             self._cursor = Cursor(epoch)
-        set_epoch = getattr(self._sampler, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(epoch)
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, as small JSON: what has been delivered, not what was made ahead. The same on every rank.
@@ -189,7 +219,8 @@ class DataLoader:
         cursor = self._cursor
         ended = self._has_ended(cursor.position) and cursor.position > 0
         epoch, position = (cursor.epoch + 1, 0) if ended else (cursor.epoch, cursor.position)
-        return {"version": _STATE_VERSION, **self._identity(), "epoch": epoch, "position": position}
+        state = {"version": _STATE_VERSION, **self._identity(), "epoch": epoch, "position": position}
+        return state | {"indices": cursor.indices} if self._sampler is not None else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next `iter()` continues where the state was taken.
@@ -206,7 +237,9 @@ class DataLoader:
         position = check_whole("the state's position", state.get("position"), 0)
         if position > len(self.dataset) and self._sampler is None:
             raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
-        self._cursor = Cursor(epoch, position)
+        self._cursor = Cursor(epoch, position, indices=state.get("indices"))
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
 
     def _identity(self) -> dict[str, Any]:
         """What a state and a loader must have in common."""
@@ -238,7 +271,7 @@ class DataLoader:
     def _delivered(self, cursor: Cursor) -> Iterator[Any]:
         """Hands over what is made, and counts it."""
         process, unit, total = os.getpid(), self.world_size, len(self.dataset)
-        batches = self._made(cursor.epoch, cursor.position)
+        batches = self._made(replace(cursor))
         while (made := next(batches, None)) is not None:
             self.stats.add(made)
             if self.options.batch_size is None and self._sampler is None:
@@ -249,7 +282,8 @@ class DataLoader:
                     _check_process(process)
                 continue
             if self._sampler is not None:
-                cursor.position += 1  # of a sampler's batches only their number is known
+                cursor.position += 1
+                cursor.indices = self._sampler.delivered()
             else:
                 cursor.position = min(total, cursor.position + (self.options.batch_size or 1) * unit)
             if made.batch is not None:
@@ -258,30 +292,31 @@ class DataLoader:
             elif self.world_size > 1 and self.options.even_batches:
                 raise _out_of_step(made, self.rank)
             del made
-        cursor.epoch, cursor.position, cursor.begun = cursor.epoch + 1, 0, False
+        cursor.epoch, cursor.position, cursor.begun, cursor.indices = cursor.epoch + 1, 0, False, None
 
-    def _made(self, epoch: int, start: int) -> Iterator[Made]:
+    def _made(self, start: Cursor) -> Iterator[Made]:
         """What is left of an epoch from a position on."""
-        word = key(self.seed, epoch)
+        word = key(self.seed, start.epoch)
         engine, dataset = self._engine(word), self.dataset
-        reusable = False
+        reusable = dropped = False
         try:
             if self._sampler is not None:
-                yield from engine.indexed(itertools.islice(self._sampler, start, None), word)
+                yield from engine.indexed(self._sampler.batches(start.position, start.indices), word)
             else:
-                deal = self._deal(start)
+                deal = self._deal(start.position)
                 plans, turns = self._plan(word, deal)
                 single = 1 if self.options.on_error == "skip" else _UNBATCHED
                 yield from engine.gathered(plans, turns, len(deal), self.options.batch_size or single)
             reusable = True
         except GeneratorExit:
-            reusable = True
+            reusable = dropped = True
             raise
         finally:
-            if reusable and self.options.persistent_workers and self._idle is None and engine.rest():
-                self._idle = engine, dataset
-            else:
-                engine.close()
+            with interrupt_held(in_finalizer=dropped):
+                if reusable and self.options.persistent_workers and self._idle is None and engine.rest():
+                    self._idle = engine, dataset
+                else:
+                    engine.close()
 
     def _engine(self, word: int) -> Engine:
         """The one that waits, unless it is of another process or another dataset; else a new one."""
@@ -344,7 +379,7 @@ def _checked_weights(weights: npt.ArrayLike | None, loader: DataLoader) -> npt.N
     return checked_weights(weights, len(loader.dataset))
 
 
-def _one_sampler(sampler: Any, batch_sampler: Any, loader: DataLoader) -> Any:
+def _one_sampler(sampler: Any, batch_sampler: Any, loader: DataLoader) -> SampledBatches | None:
     """What gives the indices of each batch, if anything does."""
     if sampler is None and batch_sampler is None:
         return None
@@ -354,6 +389,4 @@ def _one_sampler(sampler: Any, batch_sampler: Any, loader: DataLoader) -> Any:
         raise SchemaError("a sampler needs a ShardDataset")
     if loader.order.shuffle or loader._weights is not None or loader.world_size > 1:
         raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
-    if batch_sampler is not None:
-        return batch_sampler
-    return BatchesOf(sampler, loader.options.batch_size or 1, loader.options.drop_last)
+    return SampledBatches(sampler, batch_sampler, loader.options.batch_size or 1, loader.options.drop_last)

@@ -37,6 +37,7 @@ class Combined(Sequence[Any]):
                     f"the datasets differ in their fields: {', '.join(self.datasets[0].schema)}"
                     f" and {', '.join(dataset.schema)}; choose the same with fields="
                 )
+        _require_one_meaning(self.datasets)
         self.draws = list(draws(self.datasets))
 
     def schedule(self, shuffle: bool, word: int) -> Schedule:
@@ -155,6 +156,26 @@ def _part(pair: Any) -> tuple[Any, float]:
         return dataset, float(weight)
     except (TypeError, ValueError):
         raise SchemaError(f"the parts of a mixture are (dataset, weight) pairs, not {describe(pair)}") from None
+
+
+def _require_one_meaning(datasets: Sequence[ShardDataset]) -> None:
+    """A label must name the same class in every dataset. Raises SchemaError."""
+    named = [dataset for dataset in datasets if isinstance(dataset.metadata.get("classes"), list)]
+    for dataset in named[1:]:
+        first, other = named[0].metadata["classes"], dataset.metadata["classes"]
+        if first != other:
+            at = next(
+                (k for k, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(map(len, (first, other)))
+            )
+            raise SchemaError(
+                f"label {at} is {_class(first, at)} in {named[0]!r} and {_class(other, at)} in {dataset!r}: "
+                "convert both with the same class folders, or map the labels of one to those of the other and drop "
+                "its metadata['classes']"
+            )
+
+
+def _class(classes: Sequence[Any], label: int) -> str:
+    return repr(classes[label]) if label < len(classes) else "no class"
 
 
 def _flattened(datasets: Iterable[Any]) -> Iterator[ShardDataset]:

@@ -14,20 +14,20 @@ import pickle
 import selectors
 import signal
 import struct
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection, process
+from multiprocessing import process
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
 from recordio.errors import WorkerError
+from recordio.process_guard import begin_child, interrupt_held, starting_children
 from recordio.reader.collate import Empty
-from recordio.reader.shared import Contents, Failure, Sealed, Slot, load, main_left_out, no_interrupt
+from recordio.reader.shared import Contents, Failure, Sealed, Slot, load
 
 _NUMBER = struct.Struct("<I")
 _MAX_IN_HAND = 64  # jobs that a worker is given at a time: their numbers always fit in its pipe, both ways
@@ -135,7 +135,7 @@ class WorkerPool:
         self._shut_down = weakref.finalize(self, _shut_down, self._pid, self._workers, self._slots)
         try:
             work = Sealed((make, init))
-            with no_interrupt():
+            with starting_children(self._context.get_start_method()):
                 for number in range(workers):
                     self._start(number, work)
         except Exception as error:
@@ -151,7 +151,7 @@ class WorkerPool:
         inherited = [ours, *(worker.connection for worker in self._workers)] if forks else []
         arguments = number, theirs, self._slots, work, inherited
         child = self._context.Process(target=_serve, args=arguments, name=f"recordio-worker-{number}", daemon=True)
-        with theirs, main_left_out(child.name):
+        with theirs:
             child.start()
         # Else a fork of this process would end the workers when it exits, taking them for its own.
         process._children.discard(child)  # type: ignore[attr-defined]
@@ -288,10 +288,7 @@ def _serve(number: int, pipe: Connection, slots: Sequence[Slot], work: Sealed, i
     """A worker's life."""
     for end in inherited:
         end.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_child()
     server = _Server(number, work)
     while True:
         try:
@@ -339,21 +336,6 @@ class _Server:
         slot.put(self._make(self._work.loads(job), slot.empty))
 
 
-def _end_with_parent() -> None:
-    """Ends this process as soon as its parent has ended, whatever it is doing."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    ends: list[Any] = [parent.sentinel]
-    try:
-        ends.append(os.pidfd_open(parent.pid or 0))  # a sentinel can be kept open by other forks of the parent
-    except ProcessLookupError:
-        os._exit(1)
-    except (AttributeError, OSError):  # another system, or an old or a guarded one
-        pass
-    connection.wait(ends)
-    os._exit(1)
-
-
 def _obituary(worker: _Worker) -> str:
     code = worker.process.exitcode
     if code is not None and code < 0:
@@ -367,6 +349,11 @@ def _shut_down(pid: int, workers: Sequence[_Worker], slots: Sequence[Slot]) -> N
     """Ends the workers, unless this is a fork of the process that they belong to."""
     if os.getpid() != pid:
         return
+    with interrupt_held(in_finalizer=True):
+        _end_workers(workers, slots)
+
+
+def _end_workers(workers: Sequence[_Worker], slots: Sequence[Slot]) -> None:
     for worker in workers:
         worker.connection.close()  # an idle worker ends, a busy one when it has made its batch
     children = [worker.process for worker in workers]

@@ -6,20 +6,16 @@ ended, in whatever way. It is no part of /dev/shm and of that file system's size
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import mmap
 import os
 import pickle
-import signal
 import struct
 import sys
 import tempfile
-import threading
 import traceback
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import reduction, spawn
 from multiprocessing.context import assert_spawning
@@ -30,10 +26,10 @@ import numpy.typing as npt
 
 from recordio.errors import StorageError, WorkerError
 from recordio.layout import padded
+from recordio.process_guard import main_module
 
 _HUGE = 2 << 20
 _NUMBER = struct.Struct("<Q")
-_MAIN = "init_main"  # the keys of multiprocessing.spawn for the main module begin so
 LARGE_NBYTES = 64 << 10  # smaller arrays are copied with the pickle: that is as quick, and they keep no slot in use
 
 Contents = npt.NDArray[np.uint8]
@@ -212,11 +208,10 @@ class Sealed:
 
     objects: Any
     pickled: bytes | None = None
-    main: dict[str, Any] = field(default_factory=dict)  # where the main module is, for multiprocessing.spawn.prepare
+    main: dict[str, Any] = field(default_factory=main_module)  # for multiprocessing.spawn.prepare
 
     def __reduce__(self) -> tuple[Any, ...]:
-        main = {key: value for key, value in spawn.get_preparation_data("").items() if key.startswith(_MAIN)}
-        return Sealed, (None, bytes(reduction.ForkingPickler.dumps(self.objects)), main)
+        return Sealed, (None, bytes(reduction.ForkingPickler.dumps(self.objects)), self.main)
 
     def open(self) -> Any:
         return self.objects if self.pickled is None else self.loads(self.pickled)
@@ -227,41 +222,6 @@ class Sealed:
             main, self.main = self.main, {}
             spawn.prepare(main)
         return pickle.loads(pickled)
-
-
-@contextlib.contextmanager
-def main_left_out(process: str) -> Iterator[None]:
-    """Spawns processes of this name without the main module, which may import much that they do not need."""
-    prepared = spawn.get_preparation_data
-
-    def without_main(name: str) -> dict[str, Any]:
-        data = prepared(name)
-        return {key: data[key] for key in data if name != process or not key.startswith(_MAIN)}
-
-    spawn.get_preparation_data = without_main
-    try:
-        yield
-    finally:
-        spawn.get_preparation_data = prepared
-
-
-@contextlib.contextmanager
-def no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C back, here and in processes started here, until each is ready for it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    # The system may give the signal to another thread, and Python has the main thread handle it all the same.
-    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
-    held: list[int] = []
-    if handler is not None:
-        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if held:
-            signal.raise_signal(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)

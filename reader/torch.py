@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -148,6 +149,9 @@ class DataLoader(data.DataLoader[Batch]):
         self._inner = inner = loader.DataLoader(**{name: given[name] for name in _INNERS})
         for name in ("rank", "world_size", "stats", "set_epoch", "state_dict", "load_state_dict"):
             setattr(self, name, getattr(inner, name))  # of the instance: a loader of other datasets has none of them
+        if given["sampler"] is None and given["batch_sampler"] is None:  # torch would not let them be set
+            self.__dict__["sampler"] = LoaderOrder(inner, batched=False)
+            self.__dict__["batch_sampler"] = None if single else LoaderOrder(inner, batched=True)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and "stats" in self.__dict__:
@@ -168,6 +172,25 @@ class DataLoader(data.DataLoader[Batch]):
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
         return super().__len__() if self._inner is None else len(self._inner)
+
+
+class LoaderOrder(data.Sampler[Any]):
+    """The order of a loader as a sampler, for tools that build a loader of their own from torch's attributes.
+
+    Each `iter()` is the next epoch of the loader. Raises SchemaError when indices cannot say what the loader delivers.
+    """
+
+    def __init__(self, inner: loader.DataLoader, batched: bool) -> None:
+        self._inner, self._batched = inner, batched
+        self.batch_size, self.drop_last = inner.options.batch_size, inner.options.drop_last
+        self.set_epoch = inner.set_epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = self._inner.indices()
+        return batches if self._batched else itertools.chain.from_iterable(batches)
+
+    def __len__(self) -> int:
+        return len(self._inner) if self._batched else len(self._inner.dataset)
 
 
 _INNERS = list(inspect.signature(loader.DataLoader).parameters)

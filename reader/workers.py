@@ -154,6 +154,8 @@ class ThreadWorkers:
     def close(self) -> bool:
         """A thread cannot be ended: one that takes longer than the timeout is left alone."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        all_ended = not wait(list(self._under_way), self._timeout or None).not_done
+        # Ctrl-C may have come between `add` and `add_done_callback`: a future that was cancelled then stays in the set.
+        running = [future for future in list(self._under_way) if not future.cancelled()]
+        all_ended = not wait(running, self._timeout or None).not_done
         self._pool.shutdown(wait=all_ended)
         return all_ended

@@ -5,23 +5,18 @@ Both run `make_unit`. A pool's processes are started fresh ("spawn"), so threads
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import queue
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import resource_tracker
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from recordio.errors import RecordIOError
+from recordio.process_guard import begin_child, starting_children
 from recordio.writer.plan import Plan
 from recordio.writer.units import Unit, Workplace, make_unit
 
@@ -88,16 +83,8 @@ _given: tuple[Plan, Workplace, Any, Any] | None = None
 def _start(plan: Plan, place: Workplace, stop: Any, counts: Any) -> None:
     """The first thing in a process of the pool."""
     global _given
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it says when to stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_child()  # the parent handles Ctrl-C, and says when to stop
     _given = plan, place, stop, counts
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(slot: int, unit: int) -> Unit:
@@ -119,7 +106,7 @@ def _run_pool(
     stop, counts = context.RawValue("b", 0), context.RawArray("q", len(units))
     pool = ProcessPoolExecutor(workers, context, _start, (plan, place, stop, counts))
     try:
-        with _quiet_start():
+        with starting_children("spawn"):
             futures = [pool.submit(_work, slot, unit) for slot, unit in enumerate(units)]
         return list(_results(futures, counts, progress))
     except BrokenProcessPool as error:
@@ -146,21 +133,3 @@ def _results(futures: list[Future[Unit]], counts: Any, progress: Progress | None
             yield future.result()
         if progress:
             progress(int(np.frombuffer(counts, np.int64).sum()))
-
-
-@contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Processes started in here never see Ctrl-C, not even before their first line, and do not run the caller's script.
-
-    A spawned process inherits the signal mask. It would also import the caller's `__main__` anew, which nothing here
-    needs and which runs a script without `if __name__ == "__main__"` a second time.
-    """
-    resource_tracker.ensure_running()  # its start would unblock the signal again
-    main = sys.modules["__main__"]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        sys.modules["__main__"] = ModuleType("__main__")
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

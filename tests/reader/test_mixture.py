@@ -319,3 +319,14 @@ class TestLoaders:
             with pytest.raises(DatasetError, match="another dataset"):
                 DataLoader(other, 4).load_state_dict(state)
         DataLoader(Mixture([(parts[0], 3), (parts[1], 3)]), 9).load_state_dict(state)
+
+
+def test_datasets_whose_labels_mean_other_classes_are_not_combined(tmp_path: Path) -> None:
+    a, b = (
+        write_numbers(tmp_path / name, range(9), metadata={"classes": classes})
+        for name, classes in (("a", ["cat", "dog"]), ("b", ["bird", "cat", "dog"]))
+    )
+    for combine in (lambda: a + b, lambda: Mixture([(a, 1), (b, 1)])):
+        with pytest.raises(SchemaError, match=r"label 0 is 'cat' in .*/a.* and 'bird' in .*/b"):
+            combine()
+    assert len(a + a[:3]) == 12

@@ -15,7 +15,7 @@ import pytest
 from epochs import numbers_of, plain_blocks, write_numbers
 from hypothesis import given, settings, strategies as st
 
-from recordio import DataLoader, SchemaError, ShardDataset, class_weights
+from recordio import DataLoader, DatasetError, SchemaError, ShardDataset, class_weights
 from recordio.reader.order import key
 from recordio.reader.plan import drawn_by_weight
 
@@ -223,3 +223,74 @@ class TestSamplers:
         for workers in (0, 2):
             with pytest.raises(IndexError, match="sample 230 of a dataset of 230"):
                 flat(DataLoader(ds, 4, sampler=[0, 230], num_workers=workers))
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_a_resumed_epoch_is_that_of_the_state(self, ds: ShardDataset, wrapped: bool) -> None:
+        def loader() -> DataLoader:
+            sampler = Shuffled(COUNT)
+            return DataLoader(ds, batch_sampler=Batches(sampler)) if wrapped else DataLoader(ds, 10, sampler=sampler)
+
+        first = loader()
+        first.set_epoch(3)
+        batches = iter(first)
+        found = [numbers_of(next(batches)) for _ in range(2)]
+        again = loader()
+        again.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        assert found + list(map(numbers_of, again)) == list(map(numbers_of, epoch_of(loader(), 3)))
+        assert list(map(numbers_of, again)) == list(map(numbers_of, epoch_of(loader(), 4)))
+
+    def test_an_epoch_that_the_owner_tells_the_sampler_stands(self, ds: ShardDataset) -> None:
+        sampler = Shuffled(COUNT)
+        loader = DataLoader(ds, 10, sampler=sampler)
+        for epoch in (5, 7):
+            sampler.set_epoch(epoch)
+            assert flat(loader) == np.random.default_rng(epoch).permutation(COUNT).tolist()
+        assert flat(loader) == np.random.default_rng(8).permutation(COUNT).tolist()
+
+    def test_a_sampler_that_does_not_repeat_itself_cannot_be_resumed(self, ds: ShardDataset) -> None:
+        first = DataLoader(ds, 10, sampler=Unseeded(COUNT))
+        next(iter(first))
+        again = DataLoader(ds, 10, sampler=Unseeded(COUNT))
+        again.load_state_dict(first.state_dict())
+        with pytest.raises(DatasetError, match="does not repeat the batches"):
+            next(iter(again))
+
+    def test_a_state_without_a_digest_is_still_taken(self, ds: ShardDataset) -> None:
+        first = DataLoader(ds, 10, sampler=range(40))
+        batches = iter(first)
+        next(batches)
+        state = first.state_dict()
+        del state["indices"]
+        again = DataLoader(ds, 10, sampler=range(40))
+        again.load_state_dict(state)
+        assert flat(again) == list(range(10, 40))
+
+
+class Batches:
+    """As torch's BatchSampler, which passes no set_epoch on."""
+
+    def __init__(self, sampler: Shuffled) -> None:
+        self.sampler = sampler
+
+    def __iter__(self) -> Any:
+        indices = list(self.sampler)
+        return iter([indices[k : k + 10] for k in range(0, len(indices), 10)])
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // 10)
+
+
+class Unseeded(Shuffled):
+    """Another order each time."""
+
+    set_epoch = None  # type: ignore[assignment]
+    draws = 0
+
+    def __iter__(self) -> Any:
+        Unseeded.draws += 1
+        return iter(np.random.default_rng(Unseeded.draws).permutation(self.n).tolist())
+
+
+def epoch_of(loader: DataLoader, epoch: int) -> Any:
+    loader.set_epoch(epoch)
+    return iter(loader)

@@ -17,7 +17,7 @@ from torch.utils import data
 
 import recordio
 from recordio import reader
-from recordio.reader.torch import to_tensors
+from recordio.reader.torch import LoaderOrder, to_tensors
 from recordio.torch import DataLoader
 
 pytestmark = [
@@ -230,8 +230,10 @@ def test_attributes_are_those_of_torchs_loader(ds: recordio.ShardDataset) -> Non
         assert ours.multiprocessing_context == torchs.multiprocessing_context
         for name in inspect.signature(data.DataLoader).parameters.keys() - {"shuffle", "sampler", "batch_sampler"}:
             assert getattr(ours, name) is getattr(torchs, name)
-        for name in ("sampler", "batch_sampler"):
-            assert type(getattr(ours, name)) is type(getattr(torchs, name))
+        for name in ("sampler", "batch_sampler"):  # its own order, unless the user says another
+            kind = type(getattr(torchs, name))
+            own = kind is not type(None) and not {"sampler", "batch_sampler"} & given.keys()
+            assert type(getattr(ours, name)) is (LoaderOrder if own else kind)
 
 
 def test_a_loader_can_be_made_again_of_its_attributes(ds: recordio.ShardDataset) -> None:
@@ -368,3 +370,29 @@ def test_leaving_an_epoch_early_ends_its_threads(ds: recordio.ShardDataset) -> N
         assert threading.active_count() > before
         break
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"shuffle": True, "drop_last": True, "seed": 3}])
+def test_a_loader_built_from_its_samplers_gives_its_batches(ds: recordio.ShardDataset, options: dict[str, Any]) -> None:
+    made, again = DataLoader(ds, 7, **options), DataLoader(ds, 7, **options)
+    rebuilt = data.DataLoader(ds, batch_sampler=made.batch_sampler)
+    assert len(rebuilt) == len(again)
+    for _ in range(2):  # epochs
+        assert [b["label"].tolist() for b in rebuilt] == [b["label"].tolist() for b in again]
+    singles = data.DataLoader(ds, 7, sampler=DataLoader(ds, 7, **options).sampler, drop_last=bool(again.drop_last))
+    again.set_epoch(0)
+    assert [b["label"].tolist() for b in singles] == [b["label"].tolist() for b in again]
+
+
+def test_weights_reach_a_loader_that_is_built_from_the_sampler(ds: recordio.ShardDataset) -> None:
+    weights = np.zeros(len(ds))
+    weights[:3] = 1
+    made, again = (DataLoader(ds, 8, shuffle=True, weights=weights) for _ in range(2))
+    assert labels(data.DataLoader(ds, batch_sampler=made.batch_sampler)) == labels(again)
+
+
+@pytest.mark.parametrize("options", [{"on_error": "skip"}, {"rank": 0, "world_size": 2}])
+def test_options_that_a_sampler_cannot_carry_are_not_lost(ds: recordio.ShardDataset, options: dict[str, Any]) -> None:
+    made = DataLoader(ds, 8, **options)
+    with pytest.raises(recordio.SchemaError, match="would lose"):
+        list(data.DataLoader(ds, batch_sampler=made.batch_sampler))

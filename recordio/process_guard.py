@@ -1,0 +1,133 @@
+"""Child processes that start cleanly and never outlive their parent, and clean-up that Ctrl-C cannot break off.
+
+Nothing here knows what the processes are for: the reader's workers and the processes of a conversion both use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import connection, resource_tracker, spawn
+from types import FrameType
+from typing import Any
+
+_MAIN_KEYS = "init_main"  # multiprocessing.spawn tells a child of the main module under keys that begin so
+_FINALIZER_SECONDS = 0.02  # a finalizer has been left by then, and an exception counts again
+
+
+@contextlib.contextmanager
+def starting_children(start_method: str) -> Iterator[None]:
+    """Children started in this block, by this thread, neither see Ctrl-C nor import the main module.
+
+    A child inherits the blocked signal, and decides in `begin_child` what becomes of it. The main module may import
+    much that a child does not need, and a script without `if __name__ == "__main__"` would run a second time.
+
+    Args:
+        start_method: "fork", "forkserver" or "spawn".
+    """
+    if start_method != "fork":
+        resource_tracker.ensure_running()  # starting it inside the block would unblock the signal
+    with _blocked_interrupt(), _main_left_out():
+        yield
+
+
+def main_module() -> dict[str, Any]:
+    """Where the main module is, for `multiprocessing.spawn.prepare` in a child that needs it after all."""
+    return {key: value for key, value in spawn.get_preparation_data("").items() if key.startswith(_MAIN_KEYS)}
+
+
+def begin_child() -> None:
+    """The first call in a child: Ctrl-C is left to the parent, and the child ends as soon as the parent has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    ends: list[Any] = [parent.sentinel]
+    try:
+        ends.append(os.pidfd_open(parent.pid or 0))  # a sentinel can be kept open by other forks of the parent
+    except ProcessLookupError:
+        os._exit(1)
+    except (AttributeError, OSError):  # another system, or an old or a guarded one
+        pass
+    connection.wait(ends)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def interrupt_held(in_finalizer: bool = False) -> Iterator[None]:
+    """Ctrl-C waits until the block has been left; a second one breaks through, for a block that hangs.
+
+    Args:
+        in_finalizer: the block runs while an object is dropped. Python prints and forgets an exception that is raised
+            there, so the signal is sent again a moment later.
+    """
+    handler = _interrupt_handler()
+    if handler is None:
+        yield
+        return
+    held = False
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        nonlocal held
+        if held:
+            handler(number, frame)
+        held = True
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held and in_finalizer:
+            threading.Thread(target=_interrupt_later, daemon=True).start()
+        elif held:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _interrupt_later() -> None:
+    time.sleep(_FINALIZER_SECONDS)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _interrupt_handler() -> Callable[[int, FrameType | None], Any] | None:
+    """Python's handler of Ctrl-C, if this is the thread that it would interrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    handler = signal.getsignal(signal.SIGINT)
+    return handler if callable(handler) else None
+
+
+@contextlib.contextmanager
+def _blocked_interrupt() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with interrupt_held():  # the system may give the signal to another thread, and Python to this one all the same
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _main_left_out() -> Iterator[None]:
+    prepared, thread = spawn.get_preparation_data, threading.get_ident()
+
+    def without_main(name: str) -> dict[str, Any]:
+        data = prepared(name)
+        ours = threading.get_ident() == thread
+        return {key: data[key] for key in data if not (ours and key.startswith(_MAIN_KEYS))}
+
+    spawn.get_preparation_data = without_main
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = prepared

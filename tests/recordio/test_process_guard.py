@@ -1,0 +1,116 @@
+"""Ctrl-C during clean-up waits for its end, and is never lost."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import pytest
+from epochs import write_numbers
+
+from recordio import DataLoader, ShardDataset
+from recordio.process_guard import interrupt_held
+
+
+@pytest.fixture(scope="module")
+def ds(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    return write_numbers(tmp_path_factory.mktemp("guard"), range(200))
+
+
+def test_an_interrupt_is_raised_when_the_block_has_ended() -> None:
+    steps = []
+
+    def interrupted() -> None:
+        with interrupt_held():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("went on")
+        steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert steps == ["went on"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_breaks_through() -> None:
+    def interrupted() -> None:
+        with interrupt_held():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("the block hangs, and nothing ends it")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+
+def test_an_interrupt_in_a_finalizer_is_raised_after_it() -> None:
+    def dropped() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            with interrupt_held(in_finalizer=True):
+                signal.raise_signal(signal.SIGINT)
+
+    def leave() -> None:
+        for _ in dropped():
+            break
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+
+
+def test_without_an_interrupt_nothing_happens() -> None:
+    with interrupt_held(in_finalizer=True):
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class TestThreadWorkers:
+    def test_an_interrupt_while_a_batch_is_handed_in_leaves_nothing_to_wait_for(
+        self, ds: ShardDataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original, calls = Future.add_done_callback, 0
+
+        def interrupted(future: Future[object], function: object) -> None:
+            nonlocal calls
+            if sys._getframe(1).f_code.co_name == "submit":
+                calls += 1
+                if calls == 4:
+                    raise KeyboardInterrupt
+            original(future, function)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Future, "add_done_callback", interrupted)
+        slow = ds.map(lambda sample: time.sleep(0.01) or sample)
+        with pytest.raises(KeyboardInterrupt):
+            list(DataLoader(slow, 4, num_workers=2, prefetch_factor=4))
+
+
+TRAINING = """
+import os, signal, sys, threading, time
+from recordio import DataLoader, ShardDataset
+
+def slow(sample):
+    time.sleep(0.2)
+    return sample
+
+if __name__ == "__main__":
+    loader = DataLoader(ShardDataset(sys.argv[1]).map(slow), 4, num_workers=2, worker_type=sys.argv[2])
+    for batch in loader:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        break
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_ctrl_c_while_a_loop_is_left_ends_the_program(ds: ShardDataset, kind: str) -> None:
+    folder = str(ds.store.storage.folder)  # type: ignore[attr-defined]
+    done = subprocess.run([sys.executable, "-c", TRAINING, folder, kind], capture_output=True, text=True, timeout=50)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.count("KeyboardInterrupt") == 1
+    assert "ignored" not in done.stderr
