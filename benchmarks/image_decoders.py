@@ -1,4 +1,4 @@
-"""How fast each library decodes pictures, and whether two threads help: the figures behind `recordio/images.py`.
+"""How fast each library decodes pictures, and whether two threads help: the figures behind `recordio/images/decode.py`.
 
     python benchmarks/image_decoders.py FOLDER [--limit 400] [--rounds 5]
 
@@ -31,7 +31,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from recordio.images import decode_image, decode_pil
+from recordio.images.decode import decode_image, decode_pil
 
 Decoder = Callable[[bytes], Any]
 BATCH = 64

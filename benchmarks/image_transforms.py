@@ -27,8 +27,8 @@ import simplejpeg
 from measuring import Row, machine, say, show
 from PIL import Image
 
-from recordio.geometry import Box, random_box
-from recordio.images import image_size
+from recordio.images.boxes import Box, random_box
+from recordio.images.decode import image_size
 from recordio.transforms import Compose, Decode, Normalize, RandomHorizontalFlip, RandomResizedCrop, Resize, ToTensor
 
 SIDE, BATCH = 224, 64

@@ -17,11 +17,11 @@ import threading
 import time
 
 from recordio import Scalar, Schema
-from recordio.manifest import Manifest, ShardEntry
-from recordio.reader.order import OrderOptions, key, order_of
-from recordio.reader.plan import Deal, steps
-from recordio.reader.storage import MemoryStorage
-from recordio.reader.store import ReadOptions, Store
+from recordio.format.manifest import Manifest, ShardEntry
+from recordio.reader.open_dataset import ReadOptions, Store
+from recordio.reader.order.mixing import Deal, steps
+from recordio.reader.order.shuffle import OrderOptions, key, order_of
+from recordio.storage.local import MemoryStorage
 
 
 def resident() -> int:

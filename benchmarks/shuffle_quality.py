@@ -2,7 +2,7 @@
 
     python benchmarks/shuffle_quality.py [--batch 256] [--epochs 2] [--json]
 
-Ours are the orders that recordio.reader.order makes, of shards that no files stand behind; the others are simulated in
+Ours are the orders that recordio.reader.order.shuffle makes of shards without files; the others are simulated in
 peer_orders.py. Every row is the mean of whole epochs. The columns:
 
     holds       what must be at hand at a time, in memory (Streaming: in its cache on disk)
@@ -26,10 +26,10 @@ import numpy as np
 from peer_orders import MIB, PEERS, Data, Indices, Peer
 
 from recordio import Scalar, Schema
-from recordio.manifest import Manifest, ShardEntry
-from recordio.reader.order import SHUFFLE_WINDOW_BYTES, Blocks, OrderOptions, key, order_of
-from recordio.reader.storage import MemoryStorage
-from recordio.reader.store import ReadOptions, Store
+from recordio.format.manifest import Manifest, ShardEntry
+from recordio.reader.open_dataset import ReadOptions, Store
+from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, Blocks, OrderOptions, key, order_of
+from recordio.storage.local import MemoryStorage
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES
 
 SETS = (

@@ -15,20 +15,20 @@ import numpy as np
 import numpy.typing as npt
 from numpy import ma
 
-from recordio.checksum import digest
 from recordio.errors import CorruptError, SchemaError
-from recordio.page import Indices
-from recordio.reader.collate import concatenate
-from recordio.reader.finish import Decode, Finish, Origin
-from recordio.reader.options import check_whole
-from recordio.reader.order import key, permutation
-from recordio.reader.shard import Verify
-from recordio.reader.storage import LocalStorage
-from recordio.reader.store import ReadOptions, Store, check_shards, read_manifest, refuse
-from recordio.schema import Columns, Schema
+from recordio.format.checksum import digest
+from recordio.format.page import Indices
+from recordio.format.schema import Columns, Schema
+from recordio.reader.columns import concatenate
+from recordio.reader.loading.options import check_whole
+from recordio.reader.open_dataset import ReadOptions, Store, check_shards, read_manifest, refuse
+from recordio.reader.open_shard import Verify
+from recordio.reader.order.shuffle import key, permutation
+from recordio.reader.processing import Decode, Finish, Origin
+from recordio.storage.local import LocalStorage
 
 if TYPE_CHECKING:
-    from recordio.reader.mixture import ConcatDataset
+    from recordio.reader.combined import ConcatDataset
 
 MapFunction = Callable[..., Any]
 
@@ -277,7 +277,7 @@ class ShardDataset(Sequence[Any]):
 
     def __add__(self, other: ShardDataset) -> ConcatDataset:
         """The samples of both, one dataset after the other."""
-        from recordio.reader.mixture import ConcatDataset
+        from recordio.reader.combined import ConcatDataset
 
         return ConcatDataset([self, other])
 

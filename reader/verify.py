@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any, Literal
 
 from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
-from recordio.manifest import Manifest, ShardEntry
-from recordio.reader.shard import Shard
-from recordio.reader.storage import LocalStorage, Storage
-from recordio.reader.store import open_shard_file, read_manifest
+from recordio.format.manifest import Manifest, ShardEntry
+from recordio.reader.open_dataset import open_shard_file, read_manifest
+from recordio.reader.open_shard import Shard
+from recordio.storage.local import LocalStorage, Storage
 
 Level = Literal["quick", "full"]
 Progress = Callable[[int, int], None]

@@ -24,15 +24,15 @@ from recordio.errors import (
 
 if TYPE_CHECKING:
     from recordio import transforms
-    from recordio.arrays import Array, Image, Scalar
-    from recordio.fields import Bytes, Object, Text
+    from recordio.format.fields import Bytes, Object, Text
+    from recordio.format.numeric import Array, Image, Scalar
+    from recordio.format.schema import Schema
+    from recordio.reader.combined import ConcatDataset, Mixture
     from recordio.reader.dataset import ShardDataset
-    from recordio.reader.loader import DataLoader
-    from recordio.reader.mixture import ConcatDataset, Mixture
-    from recordio.reader.sampling import class_weights
+    from recordio.reader.loading.loader import DataLoader
+    from recordio.reader.order.weights import class_weights
     from recordio.reader.verify import verify
-    from recordio.schema import Schema
-    from recordio.writer.convert import convert
+    from recordio.writer.convert.convert import convert
     from recordio.writer.dataset_writer import DatasetWriter
 
 __version__ = "0.1.0"
@@ -68,20 +68,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Array": "recordio.arrays",
-    "Bytes": "recordio.fields",
-    "ConcatDataset": "recordio.reader.mixture",
-    "DataLoader": "recordio.reader.loader",
+    "Array": "recordio.format.numeric",
+    "Bytes": "recordio.format.fields",
+    "ConcatDataset": "recordio.reader.combined",
+    "DataLoader": "recordio.reader.loading.loader",
     "DatasetWriter": "recordio.writer.dataset_writer",
-    "Image": "recordio.arrays",
-    "Mixture": "recordio.reader.mixture",
-    "Object": "recordio.fields",
-    "Scalar": "recordio.arrays",
-    "Schema": "recordio.schema",
+    "Image": "recordio.format.numeric",
+    "Mixture": "recordio.reader.combined",
+    "Object": "recordio.format.fields",
+    "Scalar": "recordio.format.numeric",
+    "Schema": "recordio.format.schema",
     "ShardDataset": "recordio.reader.dataset",
-    "Text": "recordio.fields",
-    "class_weights": "recordio.reader.sampling",
-    "convert": "recordio.writer.convert",
+    "Text": "recordio.format.fields",
+    "class_weights": "recordio.reader.order.weights",
+    "convert": "recordio.writer.convert.convert",
     "verify": "recordio.reader.verify",
 }
 

@@ -1,5 +1,5 @@
 """The names for PyTorch; importing this imports torch."""
 
-from recordio.reader.torch import DataLoader, IterableShards
+from recordio.reader.torch.loader import DataLoader, IterableShards
 
 __all__ = ["DataLoader", "IterableShards"]

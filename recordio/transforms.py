@@ -4,7 +4,7 @@
     pixels = train(jpeg_bytes, rng)
 
 An image is the bytes of a JPEG, PNG or WebP file, uint8 pixels (H, W, C) or (H, W) with 1 to 4 channels, or a PIL
-image. A transform that is given bytes decodes them itself, as `recordio.images` does. What comes back is uint8
+image. A transform that is given bytes decodes them itself, as `recordio.images.decode` does. What comes back is uint8
 (H, W, C), or what ToTensor says. What is given is never written to, but an array that is as it should be already is
 handed back as it is.
 
@@ -38,11 +38,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio import geometry
 from recordio.errors import SchemaError
-from recordio.geometry import Box, Size
-from recordio.images import CHANNELS, Pixels, pil_image
-from recordio.pixels import BORDERS, INTERPOLATIONS, as_pixels, describe, flip, from_pil, pad, resized, to_planes
+from recordio.images import boxes
+from recordio.images.boxes import Box, Size
+from recordio.images.decode import CHANNELS, Pixels, pil_image
+from recordio.images.pixels import BORDERS, INTERPOLATIONS, as_pixels, describe, flip, from_pil, pad, resized, to_planes
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -97,7 +97,7 @@ class Decode(Transform):
 
     def __post_init__(self) -> None:
         if self.mode is not None:
-            geometry.choice("mode", self.mode, CHANNELS)
+            boxes.choice("mode", self.mode, CHANNELS)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         pixels = as_pixels(image, self.mode or mode)
@@ -125,11 +125,11 @@ class Resize(Transform):
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        size = geometry.integers("size", self.size, (1, 2))
+        size = boxes.integers("size", self.size, (1, 2))
         _set(self, size=size[0] if len(size) == 1 else size)
         _check_resampling(self)
         if self.max_size is not None:
-            (longest,) = geometry.integers("max_size", self.max_size, (1,))
+            (longest,) = boxes.integers("max_size", self.max_size, (1,))
             if len(size) == 2 or longest <= size[0]:
                 raise SchemaError(f"max_size is more than the shorter side, which size gives alone, not {longest}")
             _set(self, max_size=longest)
@@ -140,8 +140,8 @@ class Resize(Transform):
     def _plan(self, height: int, width: int) -> tuple[Box, Size]:
         size = self.size
         if not isinstance(size, tuple):
-            size = geometry.scaled_size(height, width, size, self.max_size)
-        return Box(0, 0, height, width), geometry.check_pixels(*size)
+            size = boxes.scaled_size(height, width, size, self.max_size)
+        return Box(0, 0, height, width), boxes.check_pixels(*size)
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ class RandomResizedCrop(Transform):
     def __post_init__(self) -> None:
         _set(
             self,
-            size=geometry.crop_size(self.size),
-            scale=geometry.interval("scale", self.scale),
-            ratio=geometry.interval("ratio", self.ratio),
+            size=boxes.crop_size(self.size),
+            scale=boxes.interval("scale", self.scale),
+            ratio=boxes.interval("ratio", self.ratio),
         )
         _check_resampling(self)
 
@@ -173,7 +173,7 @@ class RandomResizedCrop(Transform):
         return resized(image, mode, partial(self._plan, rng), self.interpolation, self.antialias)
 
     def _plan(self, rng: np.random.Generator, height: int, width: int) -> tuple[Box, Size]:
-        return geometry.random_box(height, width, self.scale, self.ratio, rng), self.size
+        return boxes.random_box(height, width, self.scale, self.ratio, rng), self.size
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,13 @@ class CenterCrop(Transform):
     size: Any
 
     def __post_init__(self) -> None:
-        _set(self, size=geometry.crop_size(self.size))
+        _set(self, size=boxes.crop_size(self.size))
 
     def _change(self, pixels: Pixels, rng: Any) -> Pixels:
         down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
         pixels = pad(pixels, (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2))
         height, width, _ = pixels.shape
-        return geometry.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep all of the image
+        return boxes.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep all of the image
 
 
 @dataclass(frozen=True)
@@ -213,14 +213,14 @@ class RandomCrop(Transform):
     random = True
 
     def __post_init__(self) -> None:
-        _set(self, size=geometry.crop_size(self.size))
+        _set(self, size=boxes.crop_size(self.size))
         if self.padding is not None:
-            padding = geometry.integers("padding", self.padding, (1, 2, 4), least=0)
+            padding = boxes.integers("padding", self.padding, (1, 2, 4), least=0)
             _set(self, padding=padding * (4 // len(padding)))
-        fill = geometry.integers("fill", self.fill, (1, 2, 3, 4), least=0, most=255)
+        fill = boxes.integers("fill", self.fill, (1, 2, 3, 4), least=0, most=255)
         _set(self, fill=fill[0] if len(fill) == 1 else fill)
-        geometry.choice("padding_mode", self.padding_mode, BORDERS)
-        geometry.flag("pad_if_needed", self.pad_if_needed)
+        boxes.choice("padding_mode", self.padding_mode, BORDERS)
+        boxes.flag("pad_if_needed", self.pad_if_needed)
 
     def _change(self, pixels: Pixels, rng: Any) -> Pixels:
         pixels = self._padded(pixels, self.padding or (0, 0, 0, 0))
@@ -230,7 +230,7 @@ class RandomCrop(Transform):
         elif down or across:
             raise SchemaError(f"no crop of {self.size} fits an image of {pixels.shape[:2]}: pad_if_needed=True pads it")
         height, width, _ = pixels.shape
-        return geometry.placed_box(height, width, self.size, rng).of(pixels).copy()
+        return boxes.placed_box(height, width, self.size, rng).of(pixels).copy()
 
     def _padded(self, pixels: Pixels, by: tuple[int, int, int, int]) -> Pixels:
         fill = self.fill if isinstance(self.fill, tuple) else (self.fill,)
@@ -245,7 +245,7 @@ class RandomHorizontalFlip(Transform):
     random = True
 
     def __post_init__(self) -> None:
-        (p,) = geometry.numbers("p", [self.p])
+        (p,) = boxes.numbers("p", [self.p])
         if not 0 <= p <= 1:
             raise SchemaError(f"p is a probability, 0 to 1, not {self.p!r}")
         _set(self, p=p)
@@ -273,7 +273,7 @@ class Normalize(Transform):
     std: Any
 
     def __post_init__(self) -> None:
-        _set(self, mean=geometry.numbers("mean", self.mean), std=geometry.numbers("std", self.std))
+        _set(self, mean=boxes.numbers("mean", self.mean), std=boxes.numbers("std", self.std))
         if len(self.mean) != len(self.std):
             raise SchemaError(f"mean has {len(self.mean)} numbers, but std {len(self.std)}")
         if any(abs(x) < 1e-30 for x in self.std):
@@ -396,5 +396,5 @@ def _set(transform: Any, **values: Any) -> None:
 
 def _check_resampling(transform: Any) -> None:
     interpolation = getattr(transform.interpolation, "value", transform.interpolation)  # torchvision has an enum
-    _set(transform, interpolation=geometry.choice("interpolation", interpolation, INTERPOLATIONS))
-    geometry.flag("antialias", transform.antialias)
+    _set(transform, interpolation=boxes.choice("interpolation", interpolation, INTERPOLATIONS))
+    boxes.flag("antialias", transform.antialias)

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import plain_order as plain
 from hypothesis import strategies as st
 
+import tests.plain_order as plain
 from recordio import DatasetWriter, ShardDataset
-from recordio.reader.mixture import Combined
-from recordio.reader.order import Blocks, OrderOptions
+from recordio.reader.combined import Combined
+from recordio.reader.order.shuffle import Blocks, OrderOptions
 
 View = range | list[int]
 

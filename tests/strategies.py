@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from recordio import Array, Bytes, Image, Object, Scalar, Schema, Text
-from recordio.fields import Field
-from recordio.schema import DTYPES
+from recordio.format.fields import Field
+from recordio.format.schema import DTYPES
 
 Sample = dict[str, Any]
 

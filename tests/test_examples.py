@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes_seen import python_on
+
+from tests.processes_seen import python_on
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -90,13 +90,13 @@ def test_our_modules_are_imported_by_their_full_names(home: str, path: Path) -> 
 @pytest.mark.parametrize(
     ("line", "names", "home"),
     [
-        ("import recordio.reader.store", ["recordio.reader.store"], "reader"),
-        ("from recordio.writer import convert", ["recordio.writer.convert"], "writer"),
+        ("import recordio.reader.open_dataset", ["recordio.reader.open_dataset"], "reader"),
+        ("from recordio.writer import convert", ["recordio.writer.convert.convert"], "writer"),
         ("from recordio import reader", ["recordio.reader"], "reader"),
         ("def f():\n    from recordio.tools.main import main", ["recordio.tools.main.main"], "tools"),
-        ("from recordio.schema import Schema", ["recordio.schema.Schema"], "recordio"),
+        ("from recordio.format.schema import Schema", ["recordio.format.schema.Schema"], "recordio"),
         ("import numpy", ["numpy"], None),
-        ("if TYPE_CHECKING:\n    import recordio.reader.store", [], None),
+        ("if TYPE_CHECKING:\n    import recordio.reader.open_dataset", [], None),
     ],
 )
 def test_an_import_is_seen_wherever_it_stands(line: str, names: list[str], home: str | None) -> None:
@@ -152,7 +152,7 @@ def test_a_type_checker_and_the_interpreter_are_told_the_same_homes() -> None:
     blocks = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
     told = {a.name: n.module for b in blocks for n in b.body if isinstance(n, ast.ImportFrom) for a in n.names}
     assert told == recordio._HOMES | {"transforms": "recordio"}
-    assert recordio.torch.DataLoader.__module__ == "recordio.reader.torch"
+    assert recordio.torch.DataLoader.__module__ == "recordio.reader.torch.loader"
 
 
 def _loaded_after(code: str) -> set[str]:

@@ -12,7 +12,7 @@ from recordio.tools.output import bytes_text, clean, count_text, json_line, say,
 from recordio.tools.progress import Progress, rate_text
 
 if TYPE_CHECKING:
-    from recordio.writer.convert import ConvertReport
+    from recordio.writer.convert.convert import ConvertReport
 
 SUMMARY = "turn a folder, a table or an archive into a dataset"
 STOPPED = "stopped: what is finished is kept; run the same command to go on"

@@ -11,8 +11,8 @@ from recordio.tools.output import bytes_text, clean, count_text, cut, json_line,
 from recordio.tools.splits import Split, find_splits
 
 if TYPE_CHECKING:
+    from recordio.format.schema import Schema
     from recordio.reader.dataset import ShardDataset
-    from recordio.schema import Schema
 
 SUMMARY = "print what a dataset is made of"
 STOPPED = "stopped"
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _facts(split: Split, dataset: ShardDataset) -> dict[str, Any]:
-    from recordio.layout import VERSION
+    from recordio.format.layout import VERSION
 
     manifest = dataset.store.manifest
     measured, sizes = _measure(dataset)
@@ -74,7 +74,7 @@ def _facts(split: Split, dataset: ShardDataset) -> dict[str, Any]:
 
 def _measure(dataset: ShardDataset) -> tuple[int, list[dict[str, Any]]]:
     """How many shards were looked at, and for each field what its pages in them take. Raises CorruptError."""
-    from recordio.codec import Codec
+    from recordio.format.codec import Codec
 
     shards, fields = len(dataset.store.manifest.shards), len(dataset.schema)
     stored, content = [0] * fields, [0] * fields

@@ -22,7 +22,7 @@ def find_splits(path: str) -> list[Split]:
     A folder that holds shards and no manifest counts too, and so does one whose conversion is not finished: the library
     says what is wrong with it, and no split is passed over. A path with none is left to the library to refuse.
     """
-    from recordio.manifest import FILE_NAME
+    from recordio.format.manifest import FILE_NAME
 
     if os.path.lexists(os.path.join(path, FILE_NAME)) or not os.path.isdir(path):
         return [Split(None, path)]

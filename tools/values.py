@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrays import image_format
 from recordio.errors import DecodeError
-from recordio.images import image_size
+from recordio.format.numeric import image_format
+from recordio.images.decode import image_size
 from recordio.tools.output import bytes_text, cut, json_text, plain
 
 JSON_ELEMENTS = 64  # an array with more is summed up

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ma
 
-from recordio.arrays import Numeric
 from recordio.errors import SchemaError
-from recordio.fields import Field
-from recordio.page import Indices, Packed
-from recordio.schema import Sample, Schema
+from recordio.format.fields import Field
+from recordio.format.numeric import Numeric
+from recordio.format.page import Indices, Packed
+from recordio.format.schema import Sample, Schema
 
 MAX_BLOCK_ROWS = 1 << 16
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from recordio import strict_json
-from recordio.checksum import digest
 from recordio.errors import CorruptError, DatasetError, SchemaError
-from recordio.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
-from recordio.schema import Sample, Schema
-from recordio.shard import ShardHeader
+from recordio.format import strict_json
+from recordio.format.checksum import digest
+from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
+from recordio.format.schema import Sample, Schema
+from recordio.format.shard import ShardHeader
 from recordio.writer.blocks import BlockBuilder, FullBlock, first_row
 from recordio.writer.publish import TEMPORARY, FolderLock, clear_remains, commit, read_manifest
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, ShardWriter, WriteOptions

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from recordio.checksum import Buffer
 from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError, UnsupportedError
-from recordio.layout import MAX_MANIFEST_NBYTES
-from recordio.manifest import FILE_NAME, Manifest
+from recordio.format.checksum import Buffer
+from recordio.format.layout import MAX_MANIFEST_NBYTES
+from recordio.format.manifest import FILE_NAME, Manifest
 
 PENDING = f".{FILE_NAME}.pending"
 REPLACED = f".{FILE_NAME}.replaced"

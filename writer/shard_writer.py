@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recordio.block import BlockHeader, PageEntry, store_page
-from recordio.checksum import Buffer
-from recordio.codec import Compression, PageCoder
 from recordio.errors import SchemaError
-from recordio.layout import CHECKSUM, FOOTER
-from recordio.manifest import ShardEntry
-from recordio.page import encode_page
-from recordio.schema import Sample
-from recordio.shard import Footer, Index, ShardHeader, shard_digest
+from recordio.format.block import BlockHeader, PageEntry, store_page
+from recordio.format.checksum import Buffer
+from recordio.format.codec import Compression, PageCoder
+from recordio.format.layout import CHECKSUM, FOOTER
+from recordio.format.manifest import ShardEntry
+from recordio.format.page import encode_page
+from recordio.format.schema import Sample
+from recordio.format.shard import Footer, Index, ShardHeader, shard_digest
 from recordio.writer.blocks import BlockBuilder, FullBlock
 from recordio.writer.publish import TEMPORARY, NewFile, storage_error, sync_folder
 
@@ -28,7 +28,7 @@ class WriteOptions:
     """How samples are laid out.
 
     Attributes:
-        compression: None, "auto", "zstd" or "zstd:LEVEL"; see recordio.codec.Compression.
+        compression: None, "auto", "zstd" or "zstd:LEVEL"; see recordio.format.codec.Compression.
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before; None for no such limit.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling.

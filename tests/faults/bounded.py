@@ -1,6 +1,6 @@
 """Runs a function of a test module in a process of its own, with little memory and little time.
 
-`python bounded.py MODULE FUNCTION BYTES` prints as JSON what the function returns: a list of what went wrong.
+`python -m tests.faults.bounded MODULE FUNCTION BYTES` prints the list of faults that the function returns, as JSON.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+TOP = Path(__file__).parents[2]
 
 
 def environment() -> dict[str, str]:
     """For a process that must find what this one found. Other libraries' threads would count as memory."""
-    paths = os.pathsep.join([str(HERE), *filter(None, sys.path), os.getcwd()])
+    paths = os.pathsep.join([str(TOP), *filter(None, sys.path), os.getcwd()])
     return os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -32,14 +32,14 @@ def python(*words: str, seconds: int = 240, **more: str) -> str:
 
 def bounded(module: str, function: str, nbytes: int = 3 << 29, seconds: int = 240) -> Any:
     """What the function returns, having had `nbytes` of address space. A crash or a hang fails."""
-    out = python(str(HERE / "bounded.py"), module, function, str(nbytes), seconds=seconds)
+    out = python("-m", "tests.faults.bounded", module, function, str(nbytes), seconds=seconds)
     return json.loads(out.splitlines()[-1])
 
 
 def main(module: str, function: str, nbytes: str) -> None:
     import resource
 
-    found = getattr(importlib.import_module(module), function)
+    found = getattr(importlib.import_module(f"tests.faults.{module}"), function)
     if int(nbytes):
         resource.setrlimit(resource.RLIMIT_AS, (int(nbytes), int(nbytes)))
     print(json.dumps(found()))

@@ -9,10 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crashing import MEMORY, child, contents, prepare, rows
-
 import recordio
 from recordio import DatasetError, RecordIOError, ShardDataset
+from tests.faults.crashing import MEMORY, child, contents, prepare, rows
 
 WRITERS = 8
 

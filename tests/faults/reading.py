@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from forging import Files
 
 import recordio
 import recordio.reader.dataset
 import recordio.reader.verify
-from recordio.reader.storage import LocalStorage, MemoryStorage
 from recordio.reader.verify import VerifyReport, verify
+from recordio.storage.local import LocalStorage, MemoryStorage
+from tests.faults.forging import Files
 
 PLACE = "in memory"
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crashing import MEMORY, child
-from samples import WIDE, some
-
 import recordio
 from recordio import DataLoader, ShardDataset
+from tests.faults.crashing import MEMORY, child
+from tests.faults.samples import WIDE, some
 
 
 def taken() -> tuple[int, int, int, int]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import zstandard
-from forging import Anatomy, Block, Files, Page, forge, variable
 
 import recordio
+from tests.faults.forging import Anatomy, Block, Files, Page, forge, variable
 
 SCHEMA = recordio.Schema(
     {

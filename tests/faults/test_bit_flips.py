@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from forging import MANIFEST, SHARD, Files
-from reading import WAYS, outcome, read, verify_files, wrong
-from samples import coded, coded_pages, every_kind
+
+from tests.faults.forging import MANIFEST, SHARD, Files
+from tests.faults.reading import WAYS, outcome, read, verify_files, wrong
+from tests.faults.samples import coded, coded_pages, every_kind
 
 NAMES = [way for way in WAYS if way != "column"]  # one take of each field, at several times the cost
 DATASETS = {"plain": lambda: every_kind(None), "coded": coded}

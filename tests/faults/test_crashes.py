@@ -6,7 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from bounded import bounded
+
+from tests.faults.bounded import bounded
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bounded import bounded
-from forging import MANIFEST, SHARD, Block, Files, manifest_value, plain, seal_manifest, shard
-from reading import outcome, read, told, verify_files, wrong
+
+from tests.faults.bounded import bounded
+from tests.faults.forging import MANIFEST, SHARD, Block, Files, manifest_value, plain, seal_manifest, shard
+from tests.faults.reading import outcome, read, told, verify_files, wrong
 
 FIELDS = [
     {"name": "s", "type": "scalar", "dtype": "int16"},

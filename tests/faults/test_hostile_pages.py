@@ -8,10 +8,11 @@ import zlib
 import numpy as np
 import pytest
 import zstandard
-from bounded import bounded
-from forging import SHARD, Block, Files, Page, forge, one_value, plain, variable
-from reading import open_files, outcome, read, told, verify_files, wrong
-from samples import png
+
+from tests.faults.bounded import bounded
+from tests.faults.forging import SHARD, Block, Files, Page, forge, one_value, plain, variable
+from tests.faults.reading import open_files, outcome, read, told, verify_files, wrong
+from tests.faults.samples import png
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 NUMBERS = [{"name": "x", "type": "scalar", "dtype": "uint8"}]

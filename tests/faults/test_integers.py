@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from bounded import bounded
-from forging import MANIFEST, SHARD, Anatomy, Block, Files, Spot, forge, manifest, plain, resealed
-from reading import in_memory, outcome, read, told, verify_files, wrong
-from samples import coded, every_kind
 
 from recordio.reader.verify import verify
+from tests.faults.bounded import bounded
+from tests.faults.forging import MANIFEST, SHARD, Anatomy, Block, Files, Spot, forge, manifest, plain, resealed
+from tests.faults.reading import in_memory, outcome, read, told, verify_files, wrong
+from tests.faults.samples import coded, every_kind
 
 VALUES = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1]
 VALUES += [2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from epochs import write_numbers
-from processes_seen import SECONDS, children, is_gone, python_on, soon
+
+from tests.epochs import write_numbers
+from tests.processes_seen import SECONDS, children, is_gone, python_on, soon
 
 SCRIPT = Path(__file__).with_name("training.py")
 COUNT, EPOCHS = 240, 3

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from forging import MANIFEST, SHARD
-from reading import read, verify_files
-from samples import every_kind
+
+from tests.faults.forging import MANIFEST, SHARD
+from tests.faults.reading import read, verify_files
+from tests.faults.samples import every_kind
 
 BOTH = pytest.mark.parametrize("name", [SHARD, MANIFEST])
 

@@ -9,20 +9,33 @@ from typing import Any
 
 import pytest
 import xxhash
-from forging import MANIFEST, SHARD, Anatomy, Block, Files, Page, forge, manifest, one_value, plain, resealed, seal
-from reading import read, told, verify_files
-from samples import written
-from test_hostile_pages import FRAMES, _offsets, coded
 
-import recordio.block
-import recordio.codec
-import recordio.manifest
+import recordio.format.block
+import recordio.format.codec
+import recordio.format.manifest
+import recordio.format.schema
+import recordio.format.shard
+import recordio.format.strict_json
 import recordio.reader.dataset
-import recordio.reader.shard
-import recordio.reader.store
-import recordio.schema
-import recordio.shard
-import recordio.strict_json
+import recordio.reader.open_dataset
+import recordio.reader.open_shard
+from tests.faults.forging import (
+    MANIFEST,
+    SHARD,
+    Anatomy,
+    Block,
+    Files,
+    Page,
+    forge,
+    manifest,
+    one_value,
+    plain,
+    resealed,
+    seal,
+)
+from tests.faults.reading import read, told, verify_files
+from tests.faults.samples import written
+from tests.faults.test_hostile_pages import FRAMES, _offsets, coded
 
 SCHEMA = [{"name": "a", "type": "scalar", "dtype": "uint8"}, {"name": "t", "type": "text"}]
 TEXT = plain(_offsets(0, 3, 6))
@@ -97,7 +110,7 @@ PROBES: dict[str, Callable[[], Files]] = {
     "a shard twice": same_number_twice,
     "offsets past the page": lambda: forge(SCHEMA, [Block(2, [plain(b"ab"), plain(_offsets(0, 7, 6))])]),
     "coded offsets past the page": lambda: forge(
-        SCHEMA, [Block(2, [plain(b"ab"), Page(recordio.codec.zstandard.compress(_offsets(0, 7, 6)), 30, 1)])]
+        SCHEMA, [Block(2, [plain(b"ab"), Page(recordio.format.codec.zstandard.compress(_offsets(0, 7, 6)), 30, 1)])]
     ),
     "a skippable frame": lambda: coded(FRAMES["a skippable frame before a good one"]),
     "a window of 1 MiB": lambda: coded(FRAMES["a window of 1 MiB"]),
@@ -142,14 +155,14 @@ def nothing(*_: Any, **__: Any) -> None:
 
 
 MUTATIONS: dict[str, tuple[Any, str, Any]] = {
-    "no page checksums": (recordio.reader.shard, "require", nothing),
-    "no footer or header checksums": (recordio.shard, "require", nothing),
-    "no manifest checksum": (recordio.manifest, "_check_seal", nothing),
-    "no shard digest": (recordio.shard, "shard_digest", lambda *_: _Equal()),
-    "no check of pages": (recordio.reader.shard, "check_page", nothing),
-    "no check of frames": (recordio.codec, "_check_frame", nothing),
-    "no check of the index's pages": (recordio.shard, "_check_pages", nothing),
-    "no check for keys that stand twice": (recordio.strict_json, "_object", dict),
+    "no page checksums": (recordio.reader.open_shard, "require", nothing),
+    "no footer or header checksums": (recordio.format.shard, "require", nothing),
+    "no manifest checksum": (recordio.format.manifest, "_check_seal", nothing),
+    "no shard digest": (recordio.format.shard, "shard_digest", lambda *_: _Equal()),
+    "no check of pages": (recordio.reader.open_shard, "check_page", nothing),
+    "no check of frames": (recordio.format.codec, "_check_frame", nothing),
+    "no check of the index's pages": (recordio.format.shard, "_check_pages", nothing),
+    "no check for keys that stand twice": (recordio.format.strict_json, "_object", dict),
 }
 
 
@@ -168,7 +181,7 @@ def test_without_this_check_something_goes_untold(mutation: str, monkeypatch: py
 
 def overlapping() -> Files:
     """Three coded pages; the size of the second one wraps around 2^64, so that all of them still fill the shard."""
-    frames = [recordio.codec.zstandard.compress(data) for data in (b"a", b"b", b"c")]
+    frames = [recordio.format.codec.zstandard.compress(data) for data in (b"a", b"b", b"c")]
     schema = [{"name": name, "type": "scalar", "dtype": "uint8"} for name in "abc"]
     files = forge(schema, [Block(1, [Page(frame, 1, 1) for frame in frames])])
     anatomy = Anatomy(files[SHARD], 3)
@@ -179,7 +192,7 @@ def overlapping() -> Files:
 
 def test_without_the_sum_of_the_sizes_pages_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(overlapping(), fields=["a"]) == []
-    monkeypatch.setattr(recordio.shard, "_check_counts", nothing)
+    monkeypatch.setattr(recordio.format.shard, "_check_counts", nothing)
     assert told(overlapping(), fields=["a"]) != []
 
 
@@ -193,9 +206,9 @@ def test_without_looking_at_the_shards_a_dataset_opens_that_must_not(monkeypatch
 def test_without_the_comparison_with_the_manifest_another_shard_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def lenient(file: Any, entry: Any, dataset_id: bytes) -> Any:
         data = file.read(file.nbytes - 128, 128)
-        return recordio.shard.Footer.decode(data, file.nbytes)
+        return recordio.format.shard.Footer.decode(data, file.nbytes)
 
-    for module in (recordio.reader.shard, recordio.reader.store):
+    for module in (recordio.reader.open_shard, recordio.reader.open_dataset):
         monkeypatch.setattr(module, "check_footer", lenient)
     kind, value = read(swapped_shard(), ["take"])["take"]
     assert kind == "data"

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bounded import python
-from forging import manifest
-from samples import some
 
 import recordio
 from recordio import DatasetError, RecordIOError, ShardDataset
+from tests.faults.bounded import python
+from tests.faults.forging import manifest
+from tests.faults.samples import some
 
 STANDS: dict[str, Callable[[Path], Any]] = {
     "a FIFO": os.mkfifo,

@@ -7,13 +7,13 @@ import sys
 from typing import Any
 
 import pytest
-from bounded import bounded
-from forging import MANIFEST, SHARD, Files, one_value
-from reading import read, verify_files
-from samples import coded as coded_dataset, every_kind
-from test_bit_flips import flipped
 
 import recordio
+from tests.faults.bounded import bounded
+from tests.faults.forging import MANIFEST, SHARD, Files, one_value
+from tests.faults.reading import read, verify_files
+from tests.faults.samples import coded as coded_dataset, every_kind
+from tests.faults.test_bit_flips import flipped
 
 FORBIDDEN = tuple(
     """
@@ -30,8 +30,8 @@ class Boom:
 
 def corpus() -> list[Files]:
     """Good, flipped, and hostile datasets."""
-    from test_hostile_json import BROKEN, FIELDS, HEADER, built, positions, replaced
-    from test_hostile_pages import FRAMES, OBJECTS, PICTURES, coded
+    from tests.faults.test_hostile_json import BROKEN, FIELDS, HEADER, built, positions, replaced
+    from tests.faults.test_hostile_pages import FRAMES, OBJECTS, PICTURES, coded
 
     out = [every_kind(None), coded_dataset()]
     out += [files for byte, bit, files in flipped(every_kind(None), SHARD) if byte % 3 == 0 and byte % 8 == bit]

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crashing import MODES, Oracle, contents, prepare, rows, write
 
 import recordio
 from recordio import DatasetError
+from tests.faults.crashing import MODES, Oracle, contents, prepare, rows, write
 
 SHARDS = 2
 Disk = dict[str, bytes]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bounded import bounded
-from samples import some
 
 import recordio
 import recordio.reader.dataset
 from recordio import ShardDataset
+from tests.faults.bounded import bounded
+from tests.faults.samples import some
 
 
 @pytest.mark.parametrize(

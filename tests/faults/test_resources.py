@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bounded import bounded, python
-from crashing import contents
-from samples import some
 
 import recordio
 from recordio import DataLoader, ShardDataset
+from tests.faults.bounded import bounded, python
+from tests.faults.crashing import contents
+from tests.faults.samples import some
 
 ATTACKS = """
     many_shards broken_off failing_loaders opened_and_dropped opened_and_dropped_without_collector refused
@@ -49,7 +49,7 @@ def test_every_error_travels_between_processes(tmp_path: Path) -> None:
 FORKS = """
 import faulthandler, os, sys
 import recordio
-from samples import WIDE, some
+from tests.faults.samples import WIDE, some
 kind, workers = sys.argv[2], int(sys.argv[3])
 ds = recordio.ShardDataset(some(sys.argv[1], 400, shard_samples=100, compression="zstd", wide=WIDE, block_bytes=6000))
 
@@ -122,7 +122,7 @@ def test_reading_writes_nothing_and_asks_for_no_right_to_write(tmp_path: Path) -
 UMASK = """
 import os, sys
 from pathlib import Path
-from samples import some
+from tests.faults.samples import some
 os.umask(int(sys.argv[2], 8))
 some(Path(sys.argv[1]) / "it")
 """
@@ -139,7 +139,7 @@ def test_files_get_the_mode_that_the_umask_says(tmp_path: Path, umask: str) -> N
 WRITES = """
 import sys
 import recordio
-from samples import SCHEMA, sample
+from tests.faults.samples import SCHEMA, sample
 fields = dict(SCHEMA)
 options = {"compression": sys.argv[2], "shard_samples": 7, "metadata": {"b": 1, "a": ["x"]}}
 with recordio.DatasetWriter(sys.argv[1], fields, **options) as writer:

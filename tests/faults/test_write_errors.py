@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bounded import environment, python
-from crashing import MODES, Oracle, contents, prepare, rows, write
 
 import recordio
 from recordio import RecordIOError, ShardDataset, StorageError
+from tests.faults.bounded import environment, python
+from tests.faults.crashing import MODES, Oracle, contents, prepare, rows, write
 
 SHARDS = 3
 SCHEMA = {"number": recordio.Scalar("int64"), "text": recordio.Text()}
@@ -218,7 +218,7 @@ def _interrupted(real: Callable[..., Any], at: int) -> Callable[..., Any]:
 FILLS = """
 import json, resource, sys
 import recordio
-from crashing import rows, contents
+from tests.faults.crashing import rows, contents
 from pathlib import Path
 folder, limit = Path(sys.argv[1]), int(sys.argv[2])
 if limit:
@@ -255,7 +255,7 @@ def _private_tmpfs() -> bool:
 @pytest.mark.parametrize("kbytes", [16, 128, 400])
 def test_a_full_disk_is_a_storage_error_and_the_old_dataset_stays(tmp_path: Path, kbytes: int) -> None:
     """A file system of its own, too small; room is made afterwards and the same write comes through."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n" + FILLS
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n" + FILLS
     script = f"""
 set -e
 mount -t tmpfs -o size={kbytes}k none {tmp_path}

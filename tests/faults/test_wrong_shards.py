@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from samples import some
 
 import recordio
 from recordio import CorruptError, ShardDataset, verify
+from tests.faults.samples import some
 
 
 def names(path: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from recordio import codec
+from recordio.format import codec
 
 
 @pytest.fixture(scope="module", autouse=True)

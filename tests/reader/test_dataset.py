@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image as PIL
-from strategies import Sample, alike, cells, png, same_columns, same_samples, samples, schemas
 
 from recordio import (
     Array,
@@ -33,6 +32,7 @@ from recordio import (
     ShardDataset,
     Text,
 )
+from tests.strategies import Sample, alike, cells, png, same_columns, same_samples, samples, schemas
 
 COUNT = 90
 CLASSES = {"classes": ["cat", "dog", "owl"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recordio import DatasetError, DatasetWriter, SchemaError, ShardDataset, verify
-from recordio.manifest import FILE_NAME
+from recordio.format.manifest import FILE_NAME
 
 
 @pytest.fixture

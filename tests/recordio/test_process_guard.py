@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
-from epochs import write_numbers
 
 from recordio import DataLoader, ShardDataset
 from recordio.process_guard import interrupt_held
+from tests.epochs import write_numbers
 
 
 @pytest.fixture(scope="module")

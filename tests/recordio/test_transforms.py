@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photos import MEAN, STD, Array, H, W, encode, photo
 from PIL import Image
 
-from recordio import images, pixels as moves
 from recordio.errors import DecodeError, MissingPackageError, SchemaError
-from recordio.images import decode_image
+from recordio.images import decode as images, pixels as moves
+from recordio.images.decode import decode_image
 from recordio.transforms import (
     CenterCrop,
     Compose,
@@ -35,6 +34,7 @@ from recordio.transforms import (
     Transform,
     takes_rng,
 )
+from tests.photos import MEAN, STD, Array, H, W, encode, photo
 
 PIXELS = photo()
 JPEG, PNG = encode(PIXELS, quality=92), encode(PIXELS, "PNG")

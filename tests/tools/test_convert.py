@@ -17,7 +17,7 @@ import recordio
 from recordio.tools.convert import nbytes, picture_size
 from recordio.tools.main import main
 from recordio.tools.progress import Progress
-from recordio.writer.convert import ConvertReport
+from recordio.writer.convert.convert import ConvertReport
 from recordio.writer.sources import KINDS
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from strategies import columns, samples, schemas
 
 from recordio import Array, Scalar, Schema, SchemaError, Text
 from recordio.writer.blocks import MAX_BLOCK_ROWS, BlockBuilder, FullBlock, Packer
+from tests.strategies import columns, samples, schemas
 
 TEXT = Schema({"text": Text()})
 

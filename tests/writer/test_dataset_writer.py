@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from strategies import Sample, columns, same_samples, samples, schemas
 
 from recordio import (
     Array,
@@ -30,8 +29,9 @@ from recordio import (
     ShardDataset,
     StorageError,
     Text,
-    codec,
 )
+from recordio.format import codec
+from tests.strategies import Sample, columns, same_samples, samples, schemas
 
 NUMBER = {"number": Scalar("int64")}
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from recordio import CorruptError, DatasetError, Scalar, Schema, StorageError
-from recordio.layout import FOOTER
-from recordio.manifest import Manifest, ShardEntry
-from recordio.shard import Footer, ShardHeader
+from recordio.format.layout import FOOTER
+from recordio.format.manifest import Manifest, ShardEntry
+from recordio.format.shard import Footer, ShardHeader
 from recordio.writer.publish import (
     PENDING,
     FolderLock,

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrays import Array, Scalar, Shape
 from recordio.errors import SourceError
-from recordio.fields import Bytes, Field, Text
-from recordio.schema import Sample, Schema
+from recordio.format.fields import Bytes, Field, Text
+from recordio.format.numeric import Array, Scalar, Shape
+from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_table, open_regular
 from recordio.writer.sources.npy import checked_dtype, map_array, read_array
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrays import Image, Scalar
 from recordio.errors import SchemaError, SourceError
-from recordio.schema import Sample, Schema
+from recordio.format.numeric import Image, Scalar
+from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_table, open_regular, read_file
 from recordio.writer.sources.pickled import byte_array, load_pickle
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
-from recordio.arrays import Image
 from recordio.errors import SourceError
-from recordio.fields import Bytes, Field
+from recordio.format.fields import Bytes, Field
+from recordio.format.numeric import Image
 from recordio.writer.sources.files import read_file
 from recordio.writer.sources.image_folder import STORABLE, encoded_image
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrays import Array, Image, Scalar
 from recordio.errors import SchemaError, SourceError
-from recordio.fields import Bytes, Field, Object, Text
-from recordio.schema import Sample, Schema
+from recordio.format.fields import Bytes, Field, Object, Text
+from recordio.format.numeric import Array, Image, Scalar
+from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.arrays import array_field
 from recordio.writer.sources.files import FileTable, scan_folder, shown
 from recordio.writer.sources.image_folder import encoded_image

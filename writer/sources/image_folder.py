@@ -7,9 +7,9 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrays import Image, Scalar, image_format
 from recordio.errors import SourceError
-from recordio.schema import Sample, Schema
+from recordio.format.numeric import Image, Scalar, image_format
+from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import FileTable, folders, scan_folder, shown
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 

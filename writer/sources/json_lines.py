@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recordio.errors import SchemaError, SourceError
-from recordio.schema import Schema
+from recordio.format.schema import Schema
 from recordio.writer.sources.table_types import JsonColumn
 from recordio.writer.sources.tables import BOM, Table, row_text
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrays import Image, Scalar
 from recordio.errors import SourceError
-from recordio.schema import Sample, Schema
+from recordio.format.numeric import Image, Scalar
+from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_names, file_table, open_regular
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 

@@ -14,8 +14,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrays import numeric_dtype
 from recordio.errors import SchemaError, SourceError
+from recordio.format.numeric import numeric_dtype
 from recordio.writer.sources.files import open_regular, shown
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

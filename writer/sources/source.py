@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import RecordIOError, SourceError
-from recordio.schema import Sample, Schema
+from recordio.format.schema import Sample, Schema
 
 Item = tuple[str, Sample | RecordIOError]
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from recordio.arrays import Array, Scalar
 from recordio.errors import SourceError
-from recordio.fields import Field, Object, Text
+from recordio.format.fields import Field, Object, Text
+from recordio.format.numeric import Array, Scalar
 
 INT64 = range(-(1 << 63), 1 << 63)
 _EXACT_IN_FLOAT = 1 << 53

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import xxhash
 
 from recordio.errors import SchemaError, SourceError
-from recordio.schema import Sample, Schema
+from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.embedded import EmbeddedFiles
 from recordio.writer.sources.files import file_table, open_regular, refused
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions

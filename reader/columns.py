@@ -1,0 +1,154 @@
+"""Samples into columns: what `take` does on disk, for samples that a function has touched."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from numpy import ma
+
+from recordio.errors import SchemaError
+from recordio.format.schema import Columns
+
+_MAX_AHEAD = 1 << 30  # bytes to reserve for a column before it is known that all of its values have one shape
+
+
+class Empty(Protocol):
+    """Makes the arrays of a batch, as numpy.empty does."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, /) -> npt.NDArray[Any]: ...
+
+
+def collate(samples: Sequence[Any], empty: Empty = np.empty) -> Columns:
+    """A dict of columns from dicts: numbers, arrays and tensors of one shape are stacked, anything else is a list.
+
+    Raises SchemaError when the samples are no dicts, or differ in their keys.
+    """
+    first = samples[0]
+    for sample in samples:
+        if not isinstance(sample, dict) or sample.keys() != first.keys():
+            found = " and ".join(dict.fromkeys(map(_described, (first, sample))))
+            raise SchemaError(f"samples of a batch are dicts with the same keys, not {found}; else give a collate_fn")
+    return {name: _stack([sample[name] for sample in samples], empty) for name in first}
+
+
+def _described(sample: Any) -> str:
+    return f"{{{', '.join(map(str, sample))}}}" if isinstance(sample, dict) else type(sample).__name__
+
+
+def collate_as_torch(samples: list[Any], empty: Empty = np.empty) -> Any:
+    """Columns of dicts; of anything else what torch's `default_collate` makes of it.
+
+    Only that needs torch: a process that makes nothing but dicts starts without it.
+    """
+    if isinstance(samples[0], dict):
+        return collate(samples, empty)
+    from torch.utils.data import default_collate
+
+    return default_collate(samples)
+
+
+class ColumnBuilder:
+    """A column of n values, put in one after the other: arrays of one dtype and shape go straight to their place."""
+
+    def __init__(self, n: int, empty: Empty = np.empty) -> None:
+        self._n, self._empty = n, empty
+        self._array: npt.NDArray[Any] | None = None
+        self._values: list[Any] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, value: Any) -> None:
+        value = _as_array(value)
+        if self._count == 0 and _is_plain(value) and value.nbytes * self._n <= _MAX_AHEAD:
+            self._array = self._empty((self._n, *value.shape), value.dtype)
+        array = self._array
+        if array is not None and not _fits(array, value):
+            self._values, self._array = list(array[: self._count]), None
+        if self._array is not None:
+            self._array[self._count] = value
+        else:
+            self._values.append(value)
+        self._count += 1
+
+    def done(self) -> Any:
+        """An array (n, *shape) when all values were arrays of one shape or numbers of one type, else a list."""
+        return self._array if self._array is not None else _stack(self._values, self._empty) if self._values else []
+
+
+def _as_array(value: Any) -> Any:
+    """The memory of a tensor of PyTorch as an array, unless NumPy has no such arrays; anything else as it is."""
+    if not _is_tensor(type(value)):
+        return value
+    try:
+        return value.detach().cpu().numpy()
+    except (TypeError, RuntimeError):  # bfloat16, for one
+        return value.detach()
+
+
+def _is_tensor(kind: Any) -> bool:
+    """Whether it is torch's class of tensors, or one derived from it, as those of torchvision are."""
+    return isinstance(kind, type) and issubclass(kind, getattr(sys.modules.get("torch"), "Tensor", ()))
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and not isinstance(value, ma.MaskedArray)
+
+
+def _fits(column: npt.NDArray[Any], value: Any) -> bool:
+    return _is_plain(value) and (value.dtype, value.shape) == (column.dtype, column.shape[1:])
+
+
+def _stack(values: list[Any], empty: Empty) -> Any:
+    kinds = _kinds(values)
+    if any(map(_is_tensor, kinds)):
+        values = [_as_array(value) for value in values]
+        kinds = _kinds(values)
+    if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic)):
+        if any(isinstance(value, ma.MaskedArray) for value in values):
+            return ma.stack(values)  # an array would show what is masked
+        if values[0].dtype.hasobject:
+            return np.stack(values)  # an array in a cell is an object, not more cells
+        column = empty((len(values), *values[0].shape), values[0].dtype)
+        column[...] = values  # a third of the time of np.stack, where they are small
+        return column
+    if len(kinds) == 1 and isinstance(values[0], (bool, int, float, complex)):
+        return np.array(values)
+    if all(map(_is_tensor, kinds)):
+        with contextlib.suppress(RuntimeError):  # of different shapes
+            return sys.modules["torch"].stack(values)
+    return values
+
+
+def _kinds(values: list[Any]) -> set[Any]:
+    return {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
+
+
+def concatenate(parts: Sequence[Any]) -> Any:
+    """One column of several, one after the other: lists, arrays or masked arrays."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], list):
+        return [value for part in parts for value in part]
+    return (ma if isinstance(parts[0], ma.MaskedArray) else np).concatenate(parts)
+
+
+def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
+    """The n samples of a batch as dicts. Arrays of a sample are views of their column; a missing value is None."""
+    lists = [values_of(column) for column in columns.values()]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)] if lists else [{}] * n
+
+
+def values_of(column: Any) -> list[Any]:
+    """The values of a column one by one, None where one is missing."""
+    if not isinstance(column, ma.MaskedArray):
+        return list(column)
+    mask: Any = ma.getmaskarray(column)
+    missing = mask[(slice(None), *[0] * (mask.ndim - 1))]  # a value is missing as a whole
+    return [None if gone else value for value, gone in zip(list(column.data), missing.tolist(), strict=True)]

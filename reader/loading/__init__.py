@@ -1,0 +1,1 @@
+"""When batches are made: the loader, its options, and the run of an epoch."""

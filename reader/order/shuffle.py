@@ -1,0 +1,344 @@
+"""The order of an epoch: a pure function of the manifest, the view, the options, the seed and the epoch.
+
+Nothing here opens a file or keeps a state. docs/order.md describes it with test vectors. Blocks are permuted, not
+samples; neighbours in the permuted order form windows up to a budget; within a window every sample is permuted. So that
+each of several ranks needs only its share of the blocks, a window is dealt to lanes, each a run of its blocks, and the
+lanes take turns. A dataset that fits into one window is shuffled uniformly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import SchemaError
+from recordio.format.page import Indices
+from recordio.reader.order.selection import Members, members_of, ranges
+
+PLAN_NBYTES = 48  # what the plan of a window takes for each sample, beside the sample itself
+SHUFFLE_WINDOW_BYTES = 256 << 20
+SEQUENTIAL_WINDOW_BYTES = 8 << 20
+LANES = 64
+MAX_LANES = 1 << 16  # their bits are taken from a sample's hash
+_GAMMA = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+_CHUNK = 1 << 14  # so many words or blocks at a time, so that what lies between two steps of work stays in the cache
+
+Mask = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint64]
+
+
+def mix(x: int) -> int:
+    """SplitMix64's finaliser (Steele, Lea, Flood 2014): a bijection on 64 bits."""
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)
+
+
+def _mix_in_place(x: Words) -> None:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x ^= x >> np.uint64(shift)
+        x *= np.uint64(factor)
+    x ^= x >> np.uint64(31)
+
+
+def key(*numbers: int, after: int = 0) -> int:
+    """A 64-bit key from whole numbers, in order: k = mix(k + GAMMA + number). key(a, b) is key(b, after=key(a))."""
+    out = after
+    for number in numbers:
+        out = mix((out + _GAMMA + number) & _MASK)
+    return out
+
+
+def permutation(n: int, key: int) -> Indices:
+    """int64 (n,): the numbers 0 to n-1 in the order of their hashes mix(key + GAMMA * (i + 1)).
+
+    The lowest bits of a hash, as many as n - 1 has, give way to the number itself: one sort of 64-bit words does it,
+    and ties cannot be.
+    """
+    words = _hashed(np.arange(n), n, key)
+    words.sort()
+    words &= _low(n)
+    return words.view(np.int64)
+
+
+def _low(n: int) -> np.uint64:
+    """The lowest bits of a word, as many as n - 1 has."""
+    return np.uint64((1 << max(1, (n - 1).bit_length())) - 1)
+
+
+def _hashed(numbers: Indices, n: int, key: int, shift: int = 0) -> Words:
+    """The hashes of these of the numbers 0 to n-1, shifted right, with the number itself in the lowest bits.
+
+    They take the place of the numbers in memory.
+    """
+    words, others = numbers.view(np.uint64), ~_low(n)
+    for at in range(0, len(words), _CHUNK):
+        chunk = words[at : at + _CHUNK]
+        hashes = chunk * np.uint64(_GAMMA)
+        hashes += np.uint64((key + _GAMMA) & _MASK)
+        _mix_in_place(hashes)
+        hashes >>= np.uint64(shift)
+        hashes &= others
+        chunk |= hashes
+    return words
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The blocks of a dataset, numbered through its shards.
+
+    Attributes:
+        first: int64 (blocks + 1,), the number of each block's first sample; the last is the number of samples.
+        nbytes: int64 (blocks,), what each block takes in memory, more or less.
+        shard: int64 (shards + 1,), the number of each shard's first block.
+    """
+
+    first: Indices
+    nbytes: Indices
+    shard: Indices
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOptions:
+    """What the order of an epoch depends on, beside the dataset, the seed and the epoch; see DataLoader."""
+
+    shuffle: bool = False
+    window_bytes: int | None = None
+    window_samples: int | None = None
+    unit_bytes: int = 1
+    lanes: int = LANES
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lanes <= MAX_LANES:
+            raise SchemaError(f"lanes is {self.lanes}: expected a whole number from 1 to {MAX_LANES}")
+        for name in ("window_bytes", "window_samples", "unit_bytes"):
+            if (getattr(self, name) or 0) >= 1 << 63:
+                raise SchemaError(f"{name} is {getattr(self, name)}: expected a whole number below 2^63")
+
+    @property
+    def window(self) -> int:
+        """The budget, in samples if `window_samples` is given, else in bytes."""
+        default = SHUFFLE_WINDOW_BYTES if self.shuffle else SEQUENTIAL_WINDOW_BYTES
+        return self.window_samples or self.window_bytes or default
+
+    def shared(self, part: int, whole: int) -> OrderOptions:
+        """For one dataset of several, which gives `part` of `whole` samples: its share of the window, in one lane."""
+        share = max(1, self.window * part // whole)
+        if self.window_samples:
+            return replace(self, lanes=1, window_samples=share)
+        return replace(self, lanes=1, window_bytes=share)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Samples to deliver, in order, and the blocks that they lie in.
+
+    Attributes:
+        blocks: int64 (b,), the blocks to load.
+        position: int64 (n,), ascending, the place of each sample in the sequence.
+        slot: int64 (n,), the place in `blocks` of each sample's block.
+        row: int64 (n,), the place of each sample in its block.
+        index: int64 (n,), the place of each sample in the view.
+        word: the key of the epoch.
+    """
+
+    blocks: Indices
+    position: Indices
+    slot: Indices
+    row: Indices
+    index: Indices
+    word: int
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def only(self, mask: Mask) -> Step:
+        """The samples where the mask is true."""
+        if mask.all():
+            return self
+        return self.cut(np.flatnonzero(mask)).tidied()
+
+    def cut(self, rows: Indices | slice) -> Step:
+        """Some of the samples, of the same blocks."""
+        position, slot, row, index = (column[rows] for column in (self.position, self.slot, self.row, self.index))
+        return Step(self.blocks, position, slot, row, index, self.word)
+
+    def tidied(self) -> Step:
+        """Without the blocks that no sample needs."""
+        used = np.zeros(len(self.blocks), bool)
+        used[self.slot] = True
+        slots = np.cumsum(used) - 1
+        return Step(self.blocks[used], self.position, slots[self.slot], self.row, self.index, self.word)
+
+
+class Order(Protocol):
+    """The sequence in which the samples of a view stand in an epoch, cut into windows.
+
+    Attributes:
+        starts: int64 (windows + 1,), the position of each window's first sample; the last is the number of samples.
+        lanes: position p belongs to lane p % lanes, and each lane of a window lies in a run of its blocks.
+    """
+
+    starts: Indices
+    lanes: int
+
+    def window(self, number: int, lanes: range | None = None) -> Step:
+        """A window's samples: those of the lanes range(rank, self.lanes, a divisor of self.lanes), or all of them."""
+
+
+def order_of(blocks: Blocks, numbers: range | Indices, options: OrderOptions, word: int) -> Order:
+    """The order of these samples of a dataset in the epoch of this key, which is key(seed, epoch)."""
+    if isinstance(numbers, range) and numbers.step != 1:
+        numbers = np.asarray(numbers, np.int64)
+    if options.shuffle:
+        return _Shuffled(blocks, numbers, options, word)
+    return (_InOrder if isinstance(numbers, range) else _Listed)(blocks, numbers, options, word)  # type: ignore[arg-type]
+
+
+class _InOrder:
+    """Consecutive samples as they stand."""
+
+    lanes = 1
+
+    def __init__(self, blocks: Blocks, numbers: range, options: OrderOptions, word: int) -> None:
+        self._word = word
+        self._members = members_of(blocks.first, numbers)
+        weighed = _weighed(blocks, self._members, np.arange(len(self._members)), options)
+        self._cuts, self.starts = _windows(weighed, options.window)
+
+    def window(self, number: int, lanes: range | None = None) -> Step:
+        places = np.arange(self._cuts[number], self._cuts[number + 1])
+        slot, row, index = self._members.find(places, np.arange(self.starts[number + 1] - self.starts[number]))
+        return Step(self._members.numbers(places), index, slot, row, index, self._word)
+
+
+class _Listed:
+    """Any samples, in the order in which they are given."""
+
+    lanes = 1
+
+    def __init__(self, blocks: Blocks, numbers: Indices, options: OrderOptions, word: int) -> None:
+        self._first, self._numbers, self._word = blocks.first, numbers, word
+        block = np.searchsorted(blocks.first, numbers, side="right") - 1
+        enters = np.diff(block, prepend=-1) != 0
+        one = np.ones(len(block), np.int64)
+        weights = one if options.window_samples else blocks.nbytes[block] * enters
+        _, self.starts = _windows([(weights, one)] if len(block) else [], options.window)
+
+    def window(self, number: int, lanes: range | None = None) -> Step:
+        index = np.arange(self.starts[number], self.starts[number + 1])
+        numbers = self._numbers[index]
+        blocks, slot = np.unique(np.searchsorted(self._first, numbers, side="right") - 1, return_inverse=True)
+        return Step(blocks, index, slot, numbers - self._first[blocks[slot]], index, self._word)
+
+
+class _Shuffled:
+    """Blocks permuted over the whole dataset, samples permuted within windows of them."""
+
+    def __init__(self, blocks: Blocks, numbers: range | Indices, options: OrderOptions, word: int) -> None:
+        self._members = members_of(blocks.first, numbers)
+        self._word = word
+        self._places = self._permuted(blocks, options.unit_bytes)
+        # Of two windows in memory one is delivered while the other is loaded, unless everything fits into one.
+        halves = not options.window_samples and int(blocks.nbytes[self._members.blocks].sum()) > options.window
+        weighed = _weighed(blocks, self._members, self._places, options)
+        self._cuts, self.starts = _windows(weighed, max(1, options.window >> halves))
+        self.lanes = options.lanes if len(self.starts) > 2 else 1
+        self._parts = np.array(_dealt(self.lanes))
+
+    def _permuted(self, blocks: Blocks, unit_bytes: int) -> Indices:
+        """The blocks that take part, by their places among those, in the order of the epoch."""
+        n = len(self._members)
+        if unit_bytes <= 1:
+            return permutation(n, key(0, after=self._word))
+        shards = np.unique(np.searchsorted(self._members.numbers(np.arange(n)), blocks.shard))
+        cuts = _units(shards, blocks.nbytes[self._members.blocks], unit_bytes)
+        order = permutation(len(cuts) - 1, key(0, after=self._word))
+        return ranges(cuts[order], cuts[order + 1])
+
+    def window(self, number: int, lanes: range | None = None) -> Step:
+        places = self._places[self._cuts[number] : self._cuts[number + 1]]
+        n = int(self.starts[number + 1] - self.starts[number])
+        position, chosen = self._deal(number, n, lanes or range(self.lanes))
+        slot, row, index = self._members.find(places, chosen)
+        step = Step(self._members.numbers(places), position, slot, row, index, self._word)
+        return step if lanes is None else step.tidied()
+
+    def _deal(self, number: int, n: int, lanes: range) -> tuple[Indices, Indices]:
+        """The positions of these lanes, ascending, and which of the window's n samples stands at each.
+
+        The window's samples, block after block, are cut into one part a lane; a part is permuted by itself, and its
+        samples take the positions of their lane.
+        """
+        start, word = int(self.starts[number]), key(number + 1, after=self._word)
+        if self.lanes == 1:
+            return np.arange(start, start + n), permutation(n, word)
+        offset = (self._parts - start) % self.lanes  # of each part's first position in the window
+        counts = (n - offset + self.lanes - 1) // self.lanes
+        begins = np.cumsum(counts) - counts
+        parts = np.flatnonzero(self._parts % lanes.step == lanes.start)
+        own = counts[parts]
+        words = _hashed(ranges(begins[parts], begins[parts] + own), n, word, (self.lanes - 1).bit_length())
+        first = (lanes.start - start) % lanes.step
+        chosen = np.empty(len(words), np.int64)
+        places = (offset[parts] - first) // lanes.step
+        ends = np.cumsum(own)
+        for place, begin, end in zip(places.tolist(), (ends - own).tolist(), ends.tolist(), strict=True):
+            words[begin:end].sort()
+            chosen[place :: self.lanes // lanes.step] = words[begin:end]
+        chosen &= _low(n).view(np.int64)
+        return np.arange(start + first, start + n, lanes.step), chosen
+
+
+def _weighed(
+    blocks: Blocks, members: Members, places: Indices, options: OrderOptions
+) -> Iterator[tuple[Indices, Indices]]:
+    """What the blocks at these places weigh, and how many samples each has; some blocks at a time."""
+    for at in range(0, len(places), _CHUNK):
+        own = places[at : at + _CHUNK]
+        begins, ends = members.bounds(own)
+        counts = ends - begins
+        yield counts if options.window_samples else blocks.nbytes.take(members.numbers(own)), counts
+
+
+def _windows(weighed: Iterable[tuple[Indices, Indices]], budget: int) -> tuple[Indices, Indices]:
+    """Where windows begin, in blocks and in samples, and the ends, from the weight and the samples of each block.
+
+    What stands before a window weighs another multiple of the budget.
+    """
+    cuts: list[Indices] = []
+    starts: list[Indices] = []
+    last, block, weight, sample = -1, 0, 0, 0
+    for weights, counts in weighed:
+        weighs, samples = weight + np.cumsum(weights), sample + np.cumsum(counts)
+        number = (weighs - weights) // budget
+        first = np.flatnonzero(number != np.concatenate([[last], number[:-1]]))
+        cuts.append(block + first)
+        starts.append((samples - counts)[first])
+        last, block, weight, sample = int(number[-1]), block + len(weights), int(weighs[-1]), int(samples[-1])
+    return np.concatenate([*cuts, [block]]), np.concatenate([*starts, [sample]])
+
+
+def _units(shards: Indices, weights: Indices, unit_bytes: int) -> Indices:
+    """Where units begin, and the end: runs of blocks of one shard, read together. `shards` is the same for shards."""
+    number = np.cumsum(weights)
+    number -= weights
+    number -= np.repeat(number[shards[:-1]], np.diff(shards))
+    number //= unit_bytes
+    return np.union1d(shards, np.flatnonzero(np.diff(number)) + 1)
+
+
+def _dealt(lanes: int) -> list[int]:
+    """The lane of each part. Digits are reversed, so that lanes which are equal modulo a world size are neighbours."""
+    order, factor = [0], 2
+    while lanes > 1:
+        while lanes % factor:
+            factor += 1
+        order = [digit * len(order) + lane for lane in order for digit in range(factor)]
+        lanes //= factor
+    return order

@@ -1,0 +1,1 @@
+"""For PyTorch; importing this imports torch."""

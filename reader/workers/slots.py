@@ -1,0 +1,252 @@
+"""Memory that processes share, and how one hands objects and errors to another.
+
+The memory has no name, so nothing can be left behind: the kernel frees it when the last process that holds it has
+ended, in whatever way. It is no part of /dev/shm and of that file system's size.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import mmap
+import os
+import pickle
+import struct
+import sys
+import tempfile
+import traceback
+import weakref
+from dataclasses import dataclass, field
+from multiprocessing import reduction, spawn
+from multiprocessing.context import assert_spawning
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import StorageError, WorkerError
+from recordio.format.layout import padded
+from recordio.process_guard import main_module
+
+_HUGE = 2 << 20
+_NUMBER = struct.Struct("<Q")
+LARGE_NBYTES = 64 << 10  # smaller arrays are copied with the pickle: that is as quick, and they keep no slot in use
+
+Contents = npt.NDArray[np.uint8]
+
+
+class SharedMemory:
+    """Anonymous memory that a process shares with its children.
+
+    It can be pickled only while a child process is started, by any start method. Both sides may write; only one of
+    them at a time may `reserve`.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = _anonymous_file() if descriptor is None else descriptor
+        self._memory: mmap.mmap | None = None
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+
+    def reserve(self, nbytes: int) -> mmap.mmap:
+        """Memory of at least that size; it keeps what is in it. Arrays in what was given before stay valid.
+
+        Raises StorageError.
+        """
+        return self._mapped(max(nbytes, 1), grow=True)
+
+    def view(self, nbytes: int) -> mmap.mmap:
+        """The memory, of which the other side has reserved at least that size. Raises StorageError."""
+        return self._mapped(max(nbytes, 1), grow=False)
+
+    def _mapped(self, nbytes: int, grow: bool) -> mmap.mmap:
+        if self._memory is None or len(self._memory) < nbytes:
+            self._memory = None
+            size = os.fstat(self._descriptor).st_size
+            try:
+                if grow and size < nbytes:
+                    os.ftruncate(self._descriptor, -(-nbytes // _HUGE) * _HUGE)
+                self._memory = mmap.mmap(self._descriptor, max(nbytes, os.fstat(self._descriptor).st_size))
+            except (OSError, OverflowError, ValueError) as error:
+                if grow:  # else not even the news of this failure would fit in
+                    os.ftruncate(self._descriptor, size)
+                raise StorageError(f"cannot get {nbytes} bytes of shared memory: {error}") from error
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
+        return self._memory
+
+    def close(self) -> None:
+        """Lets go of the memory; arrays that lie in it stay valid."""
+        self._memory = None
+        self._close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert_spawning(self)
+        return _received, (type(self), reduction.DupFd(self._descriptor))
+
+
+def _anonymous_file() -> int:
+    try:
+        if hasattr(os, "memfd_create"):
+            return os.memfd_create("recordio", os.MFD_CLOEXEC)
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise StorageError(f"cannot get shared memory: {error}") from error
+
+
+def _received(kind: type[SharedMemory], descriptor: Any) -> SharedMemory:
+    return kind(descriptor.detach())
+
+
+class Slot(SharedMemory):
+    """Shared memory that carries one object at a time.
+
+    A number at its beginning says where its table is: the number of its parts, the start and the size of each. The
+    first part is a pickle, the others are the memory of its large arrays.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        super().__init__(descriptor)
+        self._arrays: dict[int, tuple[int, npt.NDArray[Any]]] = {}  # by address: where one starts, and itself
+        self._end = _NUMBER.size  # of them
+
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array for the next object. A large one lies in the slot already, and is not copied when that is put.
+
+        Raises StorageError.
+        """
+        dtype = np.dtype(dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < LARGE_NBYTES or dtype.hasobject:
+            return np.empty(shape, dtype)
+        start = padded(self._end)
+        array: npt.NDArray[Any] = np.ndarray(shape, dtype, self.reserve(start + nbytes), start)
+        self._arrays[_address(array)] = start, array
+        self._end = start + nbytes
+        return array
+
+    def put(self, value: Any) -> None:
+        """Writes an object; what was there before is lost. Raises what pickling it does, and StorageError."""
+        arrays, self._arrays = self._arrays, {}
+        end, self._end = self._end, _NUMBER.size
+        large: list[memoryview] = []
+
+        def belongs_in_the_pickle(buffer: pickle.PickleBuffer) -> bool:
+            memory = buffer.raw()
+            if memory.nbytes >= LARGE_NBYTES:
+                large.append(memory)
+            return memory.nbytes < LARGE_NBYTES
+
+        file = io.BytesIO()
+        _Pickler(file, 5, buffer_callback=belongs_in_the_pickle).dump(value)
+        parts = [file.getbuffer(), *large]
+        table, end = end, end + _NUMBER.size * (1 + 2 * len(parts))
+        spans: list[int] = []
+        to_copy: list[tuple[int, memoryview]] = []
+        for part in parts:
+            start, there = arrays.get(_address(part), (padded(end), None))
+            if there is None:
+                to_copy.append((start, part))
+                end = start + part.nbytes
+            spans += start, part.nbytes
+        room = memoryview(self.reserve(end))
+        _NUMBER.pack_into(room, 0, table)
+        struct.pack_into(f"<{1 + len(spans)}Q", room, table, len(parts), *spans)
+        for start, part in to_copy:
+            room[start : start + part.nbytes] = part
+
+    def contents(self) -> Contents:
+        """The memory up to the end of what was put there. The arrays that `load` finds in it keep it alive."""
+        (table,) = _NUMBER.unpack_from(self.view(_NUMBER.size))
+        (count,) = _NUMBER.unpack_from(self.view(table + _NUMBER.size), table)
+        spans = _spans(self.view(table + _NUMBER.size * (1 + 2 * count)))
+        end = max(start + size for start, size in spans)
+        return np.frombuffer(self.view(end), np.uint8, end)
+
+
+def load(contents: Contents, copy: bool) -> Any:
+    """The object in a slot. Its large arrays lie there, or with `copy` in memory of their own.
+
+    An array can be written to if the one that was put could be. Raises what unpickling does.
+    """
+    stream, *large = (contents[start : start + size] for start, size in _spans(contents.data))
+    return pickle.loads(stream.data, buffers=[part.copy() for part in large] if copy else large)
+
+
+def _spans(memory: mmap.mmap | memoryview) -> list[tuple[int, int]]:
+    """The start and the size of each part, as the table tells."""
+    (table,) = _NUMBER.unpack_from(memory)
+    (count,) = _NUMBER.unpack_from(memory, table)
+    numbers = struct.unpack_from(f"<{2 * count}Q", memory, table + _NUMBER.size)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _address(memory: memoryview | npt.NDArray[Any]) -> int:
+    address: int = np.asarray(memory).__array_interface__["data"][0]
+    return address
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors of PyTorch, if there are any, as the arrays that they are: its own way makes several copies."""
+
+    def reducer_override(self, value: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is None or type(value) is not torch.Tensor or value.requires_grad:
+            return NotImplemented
+        try:
+            return torch.from_numpy, (value.numpy(),)
+        except (TypeError, RuntimeError):  # on another device, or of a dtype that NumPy does not have
+            return NotImplemented
+
+
+@dataclass(slots=True)
+class Sealed:
+    """Objects for a process that is being started. They are unpickled by `open`, where an error can be reported.
+
+    A spawned process imports its parent's main module when it must: when something that it gets was defined there.
+    """
+
+    objects: Any
+    pickled: bytes | None = None
+    main: dict[str, Any] = field(default_factory=main_module)  # for multiprocessing.spawn.prepare
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sealed, (None, bytes(reduction.ForkingPickler.dumps(self.objects)), self.main)
+
+    def open(self) -> Any:
+        return self.objects if self.pickled is None else self.loads(self.pickled)
+
+    def loads(self, pickled: bytes) -> Any:
+        """The object that the parent pickled."""
+        if self.main and b"main__" in pickled:
+            main, self.main = self.main, {}
+            spawn.prepare(main)
+        return pickle.loads(pickled)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What one process tells another of an error."""
+
+    who: str
+    summary: str
+    traceback: str
+    pickled: bytes | None
+
+    @classmethod
+    def of(cls, error: Exception, who: str) -> Failure:
+        try:
+            pickled = pickle.dumps(error)
+        except Exception:  # noqa: BLE001 there are many ways not to be picklable
+            pickled = None
+        summary = "".join(traceback.format_exception_only(error)).strip()
+        return cls(who, summary, "".join(traceback.format_exception(error)), pickled)
+
+    def error(self) -> Exception:
+        """The error itself, with the worker's traceback as a note; a WorkerError that tells all if it cannot travel."""
+        try:
+            error: Exception = pickle.loads(self.pickled or b"")
+            error.add_note(f"in {self.who}:\n{self.traceback}")
+        except Exception:  # noqa: BLE001 nor to be unpicklable, or to take no notes
+            error = WorkerError(f"{self.who}: {self.summary}\n\n{self.traceback}")
+        return error

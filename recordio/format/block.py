@@ -1,0 +1,90 @@
+"""A block: a run of samples, each field's values in a page of its own.
+
+    block  := header page*                 in the order of the schema
+    header := fixed part, page entry*, padding, checksum       64-byte aligned, as are the pages
+
+The header repeats who the block is and where it stands, so it can be found and believed without the index: that is what
+salvages a shard whose end was torn off. A copy of it inside another file's bytes has the wrong offset, and does not
+count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from recordio.errors import CorruptError
+from recordio.format.checksum import Buffer, checksum, require
+from recordio.format.codec import PageCoder
+from recordio.format.layout import (
+    BLOCK_HEADER,
+    BLOCK_MAGIC,
+    CHECKSUM,
+    MAX_BLOCK_SAMPLES,
+    PAGE_ENTRY,
+    block_header_nbytes,
+    padded,
+    padding,
+)
+
+
+class PageEntry(NamedTuple):
+    """What is known of a page without reading it. `checksum` covers the stored bytes and the padding behind them."""
+
+    stored_nbytes: int
+    nbytes: int
+    checksum: int
+    codec: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHeader:
+    """Who a block is, where it stands, and what its pages are."""
+
+    dataset_id: bytes
+    shard: int
+    block: int
+    offset: int
+    first: int
+    samples: int
+    pages: tuple[PageEntry, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return block_header_nbytes(len(self.pages))
+
+    @property
+    def block_nbytes(self) -> int:
+        """The whole block: the header and all the pages."""
+        return self.nbytes + sum(int(padded(page.stored_nbytes)) for page in self.pages)
+
+    def encode(self) -> bytes:
+        fixed = BLOCK_HEADER.pack(
+            BLOCK_MAGIC, self.dataset_id, self.shard, self.block, self.offset, self.first, self.samples, len(self.pages)
+        )
+        body = fixed + b"".join(PAGE_ENTRY.pack(*page, 0) for page in self.pages)
+        body += bytes(self.nbytes - len(body) - CHECKSUM.size)
+        return body + CHECKSUM.pack(checksum(body))
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """From the bytes at a block's start; more may follow. Raises CorruptError."""
+        if len(data) < BLOCK_HEADER.size or bytes(data[:8]) != BLOCK_MAGIC:
+            raise CorruptError("no block header here")
+        _, dataset_id, shard, block, offset, first, samples, fields = BLOCK_HEADER.unpack_from(data)
+        nbytes = block_header_nbytes(fields)
+        if len(data) < nbytes:
+            raise CorruptError(f"block header cut short: {len(data)} of {nbytes} bytes")
+        (stored,) = CHECKSUM.unpack_from(data, nbytes - CHECKSUM.size)
+        require("block header", stored, checksum(data[: nbytes - CHECKSUM.size]))
+        if not 0 < samples <= MAX_BLOCK_SAMPLES:
+            raise CorruptError(f"block of {samples} samples: expected 1 to {MAX_BLOCK_SAMPLES}")
+        entries = (PAGE_ENTRY.unpack_from(data, BLOCK_HEADER.size + PAGE_ENTRY.size * i)[:4] for i in range(fields))
+        return cls(dataset_id, shard, block, offset, first, samples, tuple(PageEntry(*e) for e in entries))
+
+
+def store_page(coder: PageCoder, content: Buffer) -> tuple[PageEntry, list[Buffer]]:
+    """Codes one page: its entry, and the buffers to write."""
+    codec, stored = coder.encode(content)
+    parts: list[Buffer] = [stored, padding(len(stored))]
+    return PageEntry(len(stored), len(content), checksum(*parts), codec), parts

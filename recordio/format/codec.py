@@ -1,0 +1,148 @@
+"""The codecs of a page: a closed registry of numbers, and the rule that says which pages are worth coding.
+
+0 is plain, 1 is zstd (RFC 8878, one frame that states its content size). A decoder is told how many bytes to expect and
+allocates no more than that, whatever the frame claims.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+import zstandard
+
+from recordio.errors import CorruptError, SchemaError
+from recordio.format.checksum import Buffer
+from recordio.format.layout import MAX_CODED_PAGE_NBYTES
+
+_MIN_CODED_NBYTES = 1 << 10
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_RUN_OF_ONE_BYTE = 1  # the type of a zstd block that repeats one byte
+_MIN_WINDOW_NBYTES = 1 << 10  # a zstd window is never smaller
+
+
+class Codec(IntEnum):
+    PLAIN = 0
+    ZSTD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How a writer codes pages.
+
+    A page that coding makes smaller by less than `saving` is stored plain, and so is one of less than 1 KiB, which is
+    padded anyway. An eighth is what ZFS asks for, for the same reason: reading a plain page costs nothing. After a few
+    pages in a row that did not pay, only one page in sixteen is tried. The rule looks at sizes alone, never at a clock:
+    same input, same bytes.
+    """
+
+    codec: Codec
+    level: int = 3
+    saving: float = 1 / 8
+
+    @classmethod
+    def parse(cls, text: str | None) -> Self:
+        """From None, "none", "auto", "zstd" or "zstd:LEVEL". Raises SchemaError."""
+        if text in (None, "none"):
+            return cls(Codec.PLAIN)
+        if text == "auto":
+            return cls(Codec.ZSTD, saving=1 / 5)
+        name, _, level = str(text).partition(":")
+        if name == "zstd" and (not level or (level.lstrip("-").isdecimal() and -50 <= int(level) <= 22)):
+            return cls(Codec.ZSTD, int(level or 3))
+        raise SchemaError(f"unknown compression {text!r}: expected None, 'auto', 'zstd' or 'zstd:LEVEL' (1 to 22)")
+
+
+class PageCoder:
+    """Codes the pages of one field of one shard by one Compression."""
+
+    _PATIENCE, _EVERY = 4, 16
+
+    def __init__(self, compression: Compression) -> None:
+        self._compression = compression
+        self._zstd = zstandard.ZstdCompressor(level=compression.level)
+        self._misses = 0
+
+    def encode(self, content: Buffer) -> tuple[Codec, Buffer]:
+        """The codec that was chosen and the bytes to store."""
+        nbytes = len(content)
+        if self._compression.codec is Codec.PLAIN or not _MIN_CODED_NBYTES <= nbytes <= MAX_CODED_PAGE_NBYTES:
+            return Codec.PLAIN, content
+        if self._resting():
+            return Codec.PLAIN, content
+        coded = self._zstd.compress(content)
+        if len(coded) > nbytes * (1 - self._compression.saving):
+            self._misses += 1
+            return Codec.PLAIN, content
+        self._misses = 0
+        return Codec.ZSTD, coded
+
+    def _resting(self) -> bool:
+        if self._misses < self._PATIENCE or (self._misses - self._PATIENCE) % self._EVERY == self._EVERY - 1:
+            return False
+        self._misses += 1
+        return True
+
+
+_decompressors = threading.local()  # a zstd context must not be shared between threads
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    try:
+        found: zstandard.ZstdDecompressor = _decompressors.zstd
+    except AttributeError:
+        found = _decompressors.zstd = zstandard.ZstdDecompressor(max_window_size=MAX_CODED_PAGE_NBYTES)
+    return found
+
+
+def _frame_nbytes(frame: Buffer, has_checksum: bool) -> int:
+    """Where a frame ends, by the headers of its blocks (RFC 8878, 3.1.1.2); past its bytes if it is cut."""
+    at, last = zstandard.frame_header_size(frame), False
+    while not last:
+        head = int.from_bytes(frame[at : at + 3], "little")
+        last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
+        at += 3 + (1 if kind == _RUN_OF_ONE_BYTE else size)
+        if at > len(frame):
+            break
+    return at + (4 if has_checksum else 0)
+
+
+def _check_frame(frame: Buffer, nbytes: int) -> None:
+    """What the frame will ask for is what the index says, before anything is allocated."""
+    try:
+        claim = zstandard.get_frame_parameters(frame)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"not a zstd frame: {error}") from error
+    if bytes(frame[:4]) != _ZSTD_MAGIC or _frame_nbytes(frame, claim.has_checksum) != len(frame):
+        raise CorruptError("not exactly one zstd frame")
+    if claim.content_size != nbytes or claim.window_size > max(nbytes, _MIN_WINDOW_NBYTES):
+        raise CorruptError(
+            f"zstd frame of {claim.content_size} bytes with a window of {claim.window_size}, expected {nbytes} bytes"
+        )
+
+
+def decode(frame: Buffer, nbytes: int) -> bytes:
+    """The `nbytes` bytes of a zstd frame. Raises CorruptError."""
+    _check_frame(frame, nbytes)
+    try:
+        out = _decompressor().decompress(frame, max_output_size=nbytes, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"zstd frame is damaged: {error}") from error
+    if len(out) != nbytes:
+        raise CorruptError(f"zstd frame gave {len(out)} bytes, expected {nbytes}")
+    return out
+
+
+def decode_into(frame: Buffer, target: memoryview) -> None:
+    """Fills `target` with the content of a zstd frame. Raises CorruptError; the target's bytes are then undefined."""
+    _check_frame(frame, len(target))
+    try:
+        with _decompressor().stream_reader(frame) as reader:
+            count = reader.readinto(target)
+            rest = reader.read(1)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"zstd frame is damaged: {error}") from error
+    if count != len(target) or rest:
+        raise CorruptError(f"zstd frame gave {count}{'+' if rest else ''} bytes, expected {len(target)}")

@@ -1,0 +1,157 @@
+"""The field types, but for numbers and pixels (recordio.format.numeric): how one value becomes bytes and back.
+
+On disk a field has one of two shapes, and nothing below this file knows more about it: a *fixed* field gives every
+sample the same number of bytes (`row_nbytes`), a *variable* one gives any number. Each field packs a value (checking
+it) and unpacks it; both stand side by side in its class.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import msgpack
+import numpy as np
+
+from recordio.errors import CorruptError, SchemaError
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 100
+
+
+def describe(value: Any) -> str:
+    """A value in a few words, for a message; of any depth and size."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{list(value.shape)}"
+    text = _REPR.repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A typed field. `optional` lets a sample leave it out or give None."""
+
+    type: ClassVar[str]
+
+    @property
+    def row_nbytes(self) -> int | None:
+        """Bytes of one value when all have the same number (a fixed field), else None."""
+        return None
+
+    @property
+    def optional(self) -> bool:
+        raise NotImplementedError
+
+    def pack(self, value: Any) -> bytes:
+        """One value as bytes. Raises SchemaError when the value does not fit."""
+        raise NotImplementedError
+
+    def unpack(self, data: bytes) -> Any:
+        """One value from the bytes of `pack`. Raises CorruptError. Only variable fields are unpacked one by one."""
+        raise NotImplementedError
+
+    def packer(self) -> Callable[[Any], bytes]:
+        """The quickest callable that does what `pack` does."""
+        return self.pack
+
+    def to_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"type": self.type}
+        out.update(self._json())
+        return out | {"optional": True} if self.optional else out
+
+    def _json(self) -> dict[str, Any]:
+        return {}
+
+    def _refuse(self, value: Any) -> SchemaError:
+        return SchemaError(f"expected {self}, got {describe(value)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Field):
+    """A string, stored as UTF-8."""
+
+    type: ClassVar[str] = "text"
+    optional: bool = False
+
+    def pack(self, value: Any) -> bytes:
+        if not isinstance(value, str):
+            raise self._refuse(value)
+        try:
+            return value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise SchemaError(f"the text is not valid Unicode: {error}") from error
+
+    def unpack(self, data: bytes) -> str:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CorruptError(f"text is not UTF-8: {error}") from error
+
+    def __str__(self) -> str:
+        return "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes(Field):
+    """Any bytes."""
+
+    type: ClassVar[str] = "bytes"
+    optional: bool = False
+
+    def pack(self, value: Any) -> bytes:
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise self._refuse(value)
+        return bytes(value)
+
+    def unpack(self, data: bytes) -> bytes:
+        return data
+
+    def __str__(self) -> str:
+        return "bytes"
+
+
+def _check_object(value: Any) -> None:
+    """msgpack knows more than JSON does: timestamps and other extensions, keys of any type. Raises ValueError."""
+    rest = [value]
+    while rest:
+        found = rest.pop()
+        if isinstance(found, dict):
+            if not all(type(key) is str for key in found):
+                raise ValueError("a key that is not a string")
+            rest.extend(found.values())
+        elif isinstance(found, list):
+            rest.extend(found)
+        elif isinstance(found, (msgpack.Timestamp, msgpack.ExtType)):
+            raise ValueError("an extension type")
+
+
+@dataclass(frozen=True, slots=True)
+class Object(Field):
+    """Anything that JSON can say, and bytes: None, bool, int, float, str, bytes, lists, dicts with str keys.
+
+    Stored as msgpack; a tuple comes back as a list.
+    """
+
+    type: ClassVar[str] = "object"
+    optional: bool = False
+
+    def pack(self, value: Any) -> bytes:
+        try:
+            data = msgpack.packb(value)
+            self.unpack(data)
+        except (TypeError, ValueError, OverflowError, RecursionError, CorruptError) as error:
+            raise SchemaError(f"expected {self}, got {describe(value)}: {error}") from error
+        return bytes(data)
+
+    def unpack(self, data: bytes) -> Any:
+        try:
+            value = msgpack.unpackb(data)
+            _check_object(value)
+        except Exception as error:  # msgpack raises ValueError, its own types and bare Exception subclasses
+            raise CorruptError(f"object is not valid msgpack: {error}") from error
+        return value
+
+    def __str__(self) -> str:
+        return "object (JSON-like)"

@@ -1,0 +1,65 @@
+"""The numbers of the format: magics, sizes, limits, struct formats. No behaviour beyond rounding up.
+
+FORMAT.md is the specification; `tests/recordio/format/test_format.py` holds this file against its tables.
+Everything is little-endian. Everything in a shard starts at a multiple of ALIGNMENT, after zero bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+VERSION = 1
+ALIGNMENT = 64
+
+SHARD_MAGIC = b"\x89RIO\r\n\x1a\n"
+BLOCK_MAGIC = b"\x89RIOBLK\n"
+FOOTER_MAGIC = b"\x89RIOEND\n"
+
+# Feature bits that this version knows. A reader passes over unknown compatible bits and refuses unknown required ones.
+KNOWN_REQUIRED_FEATURES = 0
+
+# magic, version, header_nbytes, compatible features, required features, dataset id, shard number, json_nbytes
+HEADER = struct.Struct("<8sIIQQ16sQQ")
+# magic, dataset id, shard number, block number, offset in the file, first sample, samples, fields
+BLOCK_HEADER = struct.Struct("<8s16sQQQQII")
+# stored_nbytes, nbytes, checksum, codec, reserved
+PAGE_ENTRY = struct.Struct("<QQQII")
+# checksum, dataset id, shard number, version, fields, compatible, required, file_nbytes, index_offset, index_nbytes,
+# samples, blocks, index digest, reserved, magic
+FOOTER = struct.Struct("<Q16sQIIQQQQQQQ16s8s8s")
+CHECKSUM = struct.Struct("<Q")
+
+PAGE_DTYPE = np.dtype(
+    [("stored_nbytes", "<u8"), ("nbytes", "<u8"), ("checksum", "<u8"), ("codec", "<u4"), ("reserved", "<u4")]
+)
+
+MAX_FIELDS = 4096
+MAX_NAME_NBYTES = 255
+MAX_ROW_NBYTES = 1 << 38  # times MAX_BLOCK_SAMPLES it still fits in 63 bits
+MAX_BLOCK_SAMPLES = 1 << 24
+MAX_HEADER_JSON_NBYTES = 1 << 26
+MAX_MANIFEST_NBYTES = 1 << 30
+MAX_CODED_PAGE_NBYTES = 1 << 28  # a page larger than this is stored plain, so no frame may ask for more memory
+
+
+def index_dtype(fields: int) -> np.dtype[np.void]:
+    """One row of the index: a block's samples, the checksum of its header, an entry for each page."""
+    return np.dtype([("samples", "<u8"), ("checksum", "<u8"), ("pages", PAGE_DTYPE, (fields,))])
+
+
+def padded(nbytes: Any) -> Any:
+    """The next multiple of ALIGNMENT; for numbers and arrays of them."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def padding(nbytes: int) -> bytes:
+    """The zero bytes that follow `nbytes` bytes."""
+    return bytes(-nbytes % ALIGNMENT)
+
+
+def block_header_nbytes(fields: int) -> int:
+    """A block header: its fixed part, an entry for each page, padding, the checksum in the last 8 bytes."""
+    return int(padded(BLOCK_HEADER.size + PAGE_ENTRY.size * fields + CHECKSUM.size))

@@ -1,0 +1,295 @@
+"""The field types that hold numbers: scalars, arrays, and pictures, which may be plain pixels."""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from numpy import ma
+
+from recordio.errors import CorruptError, SchemaError
+from recordio.format.fields import Field, describe
+from recordio.format.layout import MAX_ROW_NBYTES
+
+Shape = tuple[int | None, ...]
+
+IMAGE_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"RIFF": "webp"}
+
+
+def image_format(data: bytes) -> str | None:
+    """The name of a picture's format by its first bytes: jpeg, png or webp; None for anything else."""
+    name = next((name for magic, name in IMAGE_FORMATS.items() if data.startswith(magic)), None)
+    return None if name == "webp" and data[8:12] != b"WEBP" else name
+
+
+def numeric_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """The little-endian dtype; bool, integers, floats up to 64 bits and complex up to 128, nothing else."""
+    try:
+        found = np.dtype(dtype if dtype is not None else "no dtype")
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"not a dtype: {dtype!r}") from error
+    if found.kind not in "biufc" or found.itemsize > (16 if found.kind == "c" else 8):
+        raise SchemaError(f"dtype {found} is not storable: expected bool, int, uint, float or complex")
+    return found.newbyteorder("<")
+
+
+def _shape(shape: Iterable[int | None]) -> Shape:
+    try:
+        out = tuple(None if n is None else operator.index(n) for n in shape)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"not a shape: {shape!r}") from error
+    if len(out) > 32 or any(n is not None and not 0 <= n <= MAX_ROW_NBYTES for n in out):
+        raise SchemaError(f"not a shape: {out}")
+    return out
+
+
+def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
+    """Bytes of one array, None when a dimension is free."""
+    sizes = [n for n in shape if n is not None]
+    nbytes = math.prod(sizes) * dtype.itemsize
+    if math.prod(max(1, n) for n in sizes) * dtype.itemsize > MAX_ROW_NBYTES:  # NumPy multiplies past a zero
+        raise SchemaError(f"an array of {dtype}{list(shape)} is over the limit of {MAX_ROW_NBYTES} bytes")
+    return nbytes if len(sizes) == len(shape) else None
+
+
+def _check_size(field: Numeric) -> None:
+    """Arrays within the limit; optional ones not empty, since nothing could tell a missing one. Raises SchemaError."""
+    if field.row_nbytes == 0 and field.optional:
+        raise SchemaError(f"an array of shape {field.shape} has no elements, so it cannot be optional")
+
+
+class Numeric(Field):
+    """Pack and unpack shared by the fields that hold numbers: scalars, arrays and plain pixels."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> Shape:
+        raise NotImplementedError
+
+    def _array(self, value: Any) -> npt.NDArray[Any]:
+        try:
+            array = np.asarray(value)
+            if array.dtype != self.dtype:
+                array = self._cast(value, array)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._refuse(value) from error
+        if len(array.shape) != len(self.shape) or any(
+            want is not None and want != got for want, got in zip(self.shape, array.shape, strict=True)
+        ):
+            raise self._refuse(value if isinstance(value, np.ndarray) else array)
+        return array
+
+    def _cast(self, value: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Plain Python numbers take the field's dtype if they fit; typed numbers must cast without loss."""
+        plain = not hasattr(value, "dtype")
+        if array.size == 0 and plain:
+            return array.astype(self.dtype)
+        if not plain or array.dtype.kind not in "biufc":
+            if not np.can_cast(array.dtype, self.dtype, "safe"):
+                raise self._refuse(value)
+            return array.astype(self.dtype)
+        ranks = "biufc"
+        rank = "i" if array.dtype.kind == "u" else array.dtype.kind
+        if ranks.index(rank) > ranks.index("i" if self.dtype.kind == "u" else self.dtype.kind):
+            raise self._refuse(value)
+        with np.errstate(over="ignore"):  # what overflows is refused below
+            out = array.astype(self.dtype)
+        if self.dtype.kind in "biu" and not np.array_equal(out, array):
+            raise self._refuse(value)
+        if self.dtype.kind in "fc" and (np.isinf(out) & ~np.isinf(array)).any():
+            raise self._refuse(value)
+        return out
+
+    @property
+    def row_nbytes(self) -> int | None:
+        return _fixed_nbytes(self.dtype, self.shape)
+
+    @property
+    def _free(self) -> int:
+        return sum(n is None for n in self.shape)
+
+    def pack(self, value: Any) -> bytes:
+        array = self._array(value)
+        free = [got for want, got in zip(self.shape, array.shape, strict=True) if want is None]
+        return struct.pack(f"<{len(free)}Q", *free) + array.tobytes()
+
+    def packer(self) -> Callable[[Any], bytes]:
+        dtype, shape, pack = self.dtype, self.shape, self.pack
+
+        def quick(value: Any) -> bytes:
+            if type(value) is np.ndarray and value.shape == shape and value.dtype == dtype:
+                return value.tobytes()
+            return pack(value)
+
+        return pack if self._free else quick
+
+    def unpack(self, data: bytes) -> Any:
+        """An array with free dimensions: one u64 for each of them, then the elements in C order."""
+        start = 8 * self._free
+        if len(data) < start:
+            raise CorruptError(f"array too short: {len(data)} bytes, its dimensions alone take {start}")
+        free = iter(struct.unpack_from(f"<{self._free}Q", data))
+        shape = tuple(next(free) if want is None else want for want in self.shape)
+        room = len(data) - start
+        if math.prod(shape) * self.dtype.itemsize != room or math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES:
+            raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {room} bytes")
+        return np.frombuffer(data, self.dtype, offset=start).reshape(shape).copy()
+
+    def batch(self, values: Any) -> npt.NDArray[Any]:
+        """A whole column from an array, of shape (n, *shape), contiguous. For fixed fields. Raises SchemaError."""
+        if ma.is_masked(values):
+            raise SchemaError("a value is missing, and the field is not optional")
+        array = np.asarray(values)
+        if array.shape[1:] != self.shape or not np.can_cast(array.dtype, self.dtype, "safe"):
+            raise SchemaError(f"expected a column of {self}, got {describe(array)}")
+        return np.ascontiguousarray(array, self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar(Numeric):
+    """One number. `dtype` is a NumPy dtype of kind b, i, u, f or c; `int` is int64 and `float` is float64."""
+
+    type: ClassVar[str] = "scalar"
+    dtype: Any = "int64"
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", numeric_dtype(np.dtype("int64") if self.dtype is int else self.dtype))
+
+    @property
+    def shape(self) -> Shape:
+        return ()
+
+    def packer(self) -> Callable[[Any], bytes]:
+        """struct takes plain ints and floats ten times faster than NumPy does, and checks the range as well."""
+        letters = {"i": "_bh_i___q", "u": "_BH_I___Q", "f": "__e_f___d"}
+        plain = {"i": int, "u": int, "f": float}.get(self.dtype.kind)
+        if plain is None:
+            return self.pack
+        quick, pack = struct.Struct("<" + letters[self.dtype.kind][self.dtype.itemsize]).pack, self.pack
+
+        def scalar(value: Any) -> bytes:
+            if type(value) is plain:
+                try:
+                    return quick(value)
+                except (struct.error, OverflowError):
+                    raise self._refuse(value) from None
+            return pack(value)
+
+        return scalar
+
+    def _json(self) -> dict[str, Any]:
+        return {"dtype": self.dtype.name}
+
+    def __str__(self) -> str:
+        return str(self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Array(Numeric):
+    """Numbers of one dtype. A dimension of None is free: it may differ from sample to sample."""
+
+    type: ClassVar[str] = "array"
+    dtype: Any
+    shape: Any
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", numeric_dtype(self.dtype))
+        object.__setattr__(self, "shape", _shape(self.shape))
+        if not self.shape:
+            raise SchemaError("an array has at least one dimension; use Scalar")
+        _check_size(self)
+
+    def _json(self) -> dict[str, Any]:
+        return {"dtype": self.dtype.name, "shape": list(self.shape)}
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Image(Numeric):
+    """A picture: the bytes of a JPEG, PNG or WebP file as they are, or, with `shape`, plain uint8 pixels.
+
+    `mode` is what encoded pictures decode to: "RGB" (H, W, 3), "L" (H, W, 1) or "RGBA" (H, W, 4).
+    `shape` is (H, W) or (H, W, C); a dimension of None is free.
+    """
+
+    type: ClassVar[str] = "image"
+    mode: str = "RGB"
+    shape: Any = None
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("RGB", "L", "RGBA"):
+            raise SchemaError(f"unknown image mode {self.mode!r}: expected 'RGB', 'L' or 'RGBA'")
+        if self.shape is not None:
+            object.__setattr__(self, "shape", _shape(self.shape))
+            if len(self.shape) not in (2, 3) or self.shape[2:] not in ((), (1,), (3,), (4,)):
+                raise SchemaError(f"pixels have shape (H, W) or (H, W, C) with 1, 3 or 4 channels, not {self.shape}")
+            _check_size(self)
+
+    @property
+    def encoded(self) -> bool:
+        """Whether the file's bytes are stored, rather than pixels."""
+        return self.shape is None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype("u1")
+
+    @property
+    def row_nbytes(self) -> int | None:
+        return None if self.encoded else Numeric.row_nbytes.fget(self)  # type: ignore[attr-defined]
+
+    def pack(self, value: Any) -> bytes:
+        if not self.encoded:
+            return Numeric.pack(self, value)
+        if hasattr(value, "save") and hasattr(value, "convert"):
+            return _png(value)
+        if not isinstance(value, (bytes, bytearray, memoryview)) or image_format(bytes(value[:16])) is None:
+            raise self._refuse(value)
+        return bytes(value)
+
+    def packer(self) -> Callable[[Any], bytes]:
+        return self.pack if self.encoded else Numeric.packer(self)
+
+    def unpack(self, data: bytes) -> Any:
+        """The encoded bytes as they are (the reader decodes them), or pixels."""
+        return data if self.encoded else Numeric.unpack(self, data)
+
+    def _json(self) -> dict[str, Any]:
+        return {"mode": self.mode} if self.encoded else {"shape": list(self.shape)}
+
+    def __str__(self) -> str:
+        if self.encoded:
+            return f"image (JPEG, PNG or WebP bytes, read as {self.mode})"
+        return f"image uint8[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
+
+
+_PNG_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
+_RGB_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits a channel in other words
+
+
+def _png(picture: Any) -> bytes:
+    """A PIL picture as a PNG file. Raises SchemaError for one of more than 8 bits a channel."""
+    if picture.mode in _RGB_MODES:
+        picture = picture.convert("RGB")
+    if picture.mode not in _PNG_MODES:
+        raise SchemaError(f"a picture of mode {picture.mode} has more than 8 bits a channel; store it as an Array")
+    out = BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()

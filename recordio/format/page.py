@@ -1,0 +1,259 @@
+"""A page: the values of one field for the samples of one block.
+
+    fixed    := validity? value*            `row_nbytes` bytes a sample, C order
+    variable := validity? offset* bytes     samples + 1 offsets (u64, from 0, never falling), then the values' bytes
+    validity := one bit a sample, least significant first, 1 = present; only for optional fields; padded to ALIGNMENT
+
+`encode_page` stands above `Pages`, which reads any number of pages of a field that lie in one buffer: a mapped shard, a
+window's arena, or one decoded page. A gather over all of them is a handful of NumPy calls, whatever their number.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from itertools import chain
+from mmap import mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy import ma
+
+from recordio.errors import CorruptError
+from recordio.format.checksum import Buffer
+from recordio.format.fields import Bytes, Field, Text
+from recordio.format.layout import padded
+from recordio.format.numeric import Image, Scalar
+
+Indices = npt.NDArray[np.int64]
+Packed = Sequence[bytes | None]
+
+_GATHER_LIMIT = 1 << 16  # a row as large as this costs more to copy than to find
+_OFFSET = np.dtype("<i8")  # offsets are u64 on disk; checked pages hold none over 2^63
+_OFFSET_PAIR = struct.Struct("<qq").unpack_from
+
+
+def encode_page(field: Field, parts: Sequence[Packed | memoryview]) -> Buffer:
+    """The content of a page, from lists of packed values (None where one is missing) and whole runs of fixed values.
+
+    A run that is the whole page comes back as it is, without a copy.
+    """
+    if len(parts) == 1 and isinstance(parts[0], memoryview):
+        return parts[0]
+    out: list[Buffer] = []
+    values: list[Buffer | None] = []
+    for part in parts:
+        values.extend([part] if isinstance(part, memoryview) else part)
+    if field.optional:
+        out.append(_encode_validity(values))
+    empty = bytes(field.row_nbytes or 0)
+    present = [empty if value is None else value for value in values]
+    if field.row_nbytes is None:
+        out.append(np.fromiter(chain([0], map(len, present)), "<u8").cumsum().tobytes())
+    return b"".join([*out, *present])
+
+
+def _encode_validity(values: Sequence[object]) -> bytes:
+    bits = np.packbits([value is not None for value in values], bitorder="little").tobytes()
+    return bits + bytes(validity_nbytes(len(values)) - len(bits))
+
+
+def validity_nbytes(samples: Any) -> Any:
+    """Bytes of the validity bitmap of that many samples, padding included; for numbers and arrays."""
+    return padded(-(-samples // 8))
+
+
+def least_nbytes(field: Field, samples: Any) -> Any:
+    """Bytes of a page of that many samples: all of them if the field is fixed, the least possible if it is variable."""
+    body = samples * field.row_nbytes if field.row_nbytes is not None else 8 * (samples + 1)
+    return body + (validity_nbytes(samples) if field.optional else 0)
+
+
+def check_page(field: Field, samples: int, content: Buffer) -> None:
+    """What the checksum cannot say: the offsets stay inside the page and never fall. Raises CorruptError.
+
+    A fixed page has nothing left to check: the index has compared its size already.
+    """
+    if field.row_nbytes is not None:
+        return
+    start = validity_nbytes(samples) if field.optional else 0
+    offsets = np.frombuffer(content, _OFFSET, samples + 1, start)
+    room = len(content) - start - 8 * (samples + 1)
+    if offsets[0] != 0 or offsets[-1] != room or (offsets[1:] < offsets[:-1]).any():
+        raise CorruptError(f"page offsets are not in order from 0 to {room}")
+
+
+class Pages:
+    """Pages of one field in one buffer, all checked before.
+
+    Args:
+        field: the field.
+        buffer: what holds the pages; a slice of it is `bytes`.
+        starts: int64 (pages,), where the content of each page begins in the buffer.
+        samples: int64 (pages,), the samples of each page.
+    """
+
+    def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
+        self._field = field
+        self._buffer = buffer
+        self._starts, self._samples = starts, samples
+        self._bodies = starts + validity_nbytes(samples) if field.optional else starts
+        self._bytes = _overlapping(buffer, np.dtype(np.uint8), ())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole buffer."""
+        return len(self._buffer)
+
+    def take(self, page: Indices, row: Indices) -> Any:
+        """The column of the values at (page, row), each int64 (n,): an array for a fixed field, else a list."""
+        values = self._take(page, row)
+        if not self._field.optional:
+            return values
+        present = self._present(page, row)
+        if isinstance(values, list):
+            return [value if ok else None for value, ok in zip(values, present.tolist(), strict=True)]
+        missing = np.broadcast_to(~present.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
+        return ma.MaskedArray(values, missing.copy())
+
+    @property
+    def has_large_values(self) -> bool:
+        """Whether values are so large that copying them one by one, each to its place, costs the least."""
+        return False
+
+    def views(self, page: Indices, row: Indices) -> list[npt.NDArray[Any]]:
+        """The values at (page, row), each int64 (n,), where they lie; for pages of large values."""
+        raise NotImplementedError
+
+    def only(self, numbers: Indices) -> Pages:
+        """These of the pages, numbered anew."""
+        return type(self)(self._field, self._buffer, self._starts[numbers], self._samples[numbers])
+
+    def getter(self) -> Callable[[int, int], Any]:
+        """A function that gives the value at (page, row): a NumPy scalar or array, str, bytes, an object, or None.
+
+        A closure over all it needs, since a sample is read one field at a time and each call counts.
+        """
+        get = self._getter()
+        if not self._field.optional:
+            return get
+        at, starts = self._bytes, self._starts.tolist()
+        return lambda page, row: get(page, row) if at[starts[page] + (row >> 3)] >> (row & 7) & 1 else None
+
+    def _present(self, page: Indices, row: Indices) -> npt.NDArray[np.bool_]:
+        return (self._bytes[self._starts[page] + (row >> 3)] >> (row & 7).astype(np.uint8) & 1).astype(bool)
+
+    def _take(self, page: Indices, row: Indices) -> Any:
+        raise NotImplementedError
+
+    def _getter(self) -> Callable[[int, int], Any]:
+        raise NotImplementedError
+
+
+def _overlapping(buffer: bytes | mmap, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An array whose item p is the value that begins at byte p of the buffer: reading at any byte is indexing."""
+    inner = np.empty(shape, dtype).strides
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return np.ndarray((max(0, len(buffer) - nbytes + 1), *shape), dtype, buffer, strides=(1, *inner))
+
+
+class FixedPages(Pages):
+    """Values of one size: item p of the overlapping view is the value at byte p."""
+
+    def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
+        super().__init__(field, buffer, starts, samples)
+        self._nbytes = field.row_nbytes or 0
+        self._dtype: np.dtype[Any] = field.dtype  # type: ignore[attr-defined]
+        self._shape: tuple[int, ...] = field.shape  # type: ignore[attr-defined]
+        self._scalar = isinstance(field, Scalar)
+        self._gathers = 0 < self._nbytes < _GATHER_LIMIT
+        self._at = _overlapping(buffer, self._dtype, self._shape) if self._gathers else None
+        self._raw = self._at
+        if self._gathers and not self._scalar:
+            self._raw = _overlapping(buffer, np.dtype((np.void, self._nbytes)), ())
+        # Values that all begin at multiples of their size are rows of one table: a gather from it costs a tenth.
+        self._table: npt.NDArray[Any] | None = None
+        if self._gathers and not (self._bodies % self._nbytes).any():
+            table: npt.NDArray[Any] = np.ndarray((len(buffer) // self._nbytes, *self._shape), self._dtype, buffer)
+            self._table = table if table.flags.aligned else None  # else each gather would copy all of it first
+            self._rows = self._bodies // self._nbytes
+
+    def _take(self, page: Indices, row: Indices) -> npt.NDArray[Any]:
+        if self._table is not None:
+            return self._table.take(self._rows.take(page) + row, 0)
+        if self._raw is None:
+            return np.array(self.views(page, row), self._dtype).reshape(len(row), *self._shape)
+        at = self._bodies[page] + row * self._nbytes
+        values = self._raw[at]
+        return values if self._scalar else values.view(self._dtype).reshape(len(at), *self._shape)  # type: ignore[no-any-return]
+
+    @property
+    def has_large_values(self) -> bool:
+        return self._nbytes >= _GATHER_LIMIT and not self._field.optional
+
+    def views(self, page: Indices, row: Indices) -> list[npt.NDArray[Any]]:
+        return [self._one(at) for at in (self._bodies[page] + row * self._nbytes).tolist()]
+
+    def _getter(self) -> Callable[[int, int], Any]:
+        bodies, nbytes, at, one = self._bodies.tolist(), self._nbytes, self._at, self._one
+        if self._scalar and at is not None:
+            return lambda page, row: at[bodies[page] + row * nbytes]
+        if at is not None:
+            return lambda page, row: at[bodies[page] + row * nbytes].copy()
+        return lambda page, row: one(bodies[page] + row * nbytes).copy()
+
+    def _one(self, at: int) -> npt.NDArray[Any]:
+        if self._at is not None:
+            return self._at[at]  # type: ignore[no-any-return]
+        return np.ndarray(self._shape, self._dtype, self._buffer, at)
+
+
+class VariablePages(Pages):
+    """Values of any size, found through the offsets at the head of each page."""
+
+    def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
+        super().__init__(field, buffer, starts, samples)
+        self._offset = _overlapping(buffer, _OFFSET, ())
+        self._data = self._bodies + 8 * (samples + 1)
+        self._text = isinstance(field, Text)
+        self._raw = isinstance(field, (Bytes, Image)) and getattr(field, "encoded", True)
+
+    def _take(self, page: Indices, row: Indices) -> list[Any]:
+        at, first, buffer = self._bodies[page] + 8 * row, self._data[page], self._buffer
+        begins, ends = (first + self._offset[at]).tolist(), (first + self._offset[at + 8]).tolist()
+        if self._raw:
+            return [buffer[a:b] for a, b in zip(begins, ends, strict=True)]
+        if self._text:
+            try:
+                return [buffer[a:b].decode() for a, b in zip(begins, ends, strict=True)]
+            except UnicodeDecodeError as error:
+                raise CorruptError(f"text is not UTF-8: {error}") from error
+        unpack = self._field.unpack
+        present = self._present(page, row).tolist() if self._field.optional else [True] * len(begins)
+        return [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
+
+    def _getter(self) -> Callable[[int, int], Any]:
+        bodies, data, buffer = self._bodies.tolist(), self._data.tolist(), self._buffer
+        unpack = bytes.decode if self._text else self._field.unpack
+
+        def get(page: int, row: int) -> Any:
+            begin, end = _OFFSET_PAIR(buffer, bodies[page] + 8 * row)
+            first = data[page]
+            try:
+                return unpack(buffer[first + begin : first + end])
+            except UnicodeDecodeError as error:
+                raise CorruptError(f"text is not UTF-8: {error}") from error
+
+        def raw(page: int, row: int) -> bytes:
+            begin, end = _OFFSET_PAIR(buffer, bodies[page] + 8 * row)
+            first = data[page]
+            return buffer[first + begin : first + end]
+
+        return raw if self._raw else get
+
+
+def pages(field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> Pages:
+    """The reader of that field's pages."""
+    kind = VariablePages if field.row_nbytes is None else FixedPages
+    return kind(field, buffer, starts, samples)

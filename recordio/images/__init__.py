@@ -1,0 +1,1 @@
+"""Pictures: headers, pixels, sizes and boxes, and encoding anew."""

@@ -1,0 +1,137 @@
+"""Sizes and boxes of image transforms: the checks of the arguments that state them, and torchvision's formulas.
+
+All of it is pure arithmetic; `recordio.images.pixels` moves the pixels. A check returns the value in its plain form, or
+raises SchemaError with the name of the argument.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recordio.errors import SchemaError
+from recordio.images.decode import MAX_IMAGE_PIXELS, Pixels
+
+Size = tuple[int, int]
+
+
+class Box(NamedTuple):
+    """A part of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, pixels: Pixels) -> Pixels:
+        """A view."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def reduced(self, factor: int) -> Box:
+        """The box in an image `factor` times smaller, when it is at least as large as that: edges go to the nearest."""
+        top, left = round(self.top / factor), round(self.left / factor)
+        bottom, right = round((self.top + self.height) / factor), round((self.left + self.width) / factor)
+        return Box(top, left, bottom - top, right - left)
+
+
+def scaled_size(height: int, width: int, shorter: int, max_size: int | None) -> Size:
+    """The (height, width) whose shorter side is `shorter`, or less where the longer would pass `max_size`."""
+    longer = shorter * max(height, width) // min(height, width)
+    if max_size is not None and longer > max_size:
+        shorter, longer = max(1, max_size * shorter // longer), max_size
+    return (longer, shorter) if height > width else (shorter, longer)
+
+
+def centre_box(height: int, width: int, size: Size) -> Box:
+    """The middle of an image that is at least as large as `size`."""
+    return Box(round((height - size[0]) / 2), round((width - size[1]) / 2), *size)
+
+
+def placed_box(height: int, width: int, size: Size, rng: np.random.Generator) -> Box:
+    """A box of `size` at any place in the image alike. Two draws: top, left."""
+    top = int(rng.random() * (height - size[0] + 1))
+    return Box(top, int(rng.random() * (width - size[1] + 1)), *size)
+
+
+def random_box(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
+) -> Box:
+    """A box of a share of the area in `scale`, of an aspect in `ratio` (width by height, even in its logarithm).
+
+    Up to ten tries of two draws each: area, aspect. The first that fits is placed with two more: top, left. When none
+    fits, the largest box in the middle whose aspect is within `ratio`, without another draw.
+    """
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(10):
+        area = height * width * (scale[0] + rng.random() * (scale[1] - scale[0]))
+        aspect = math.exp(low + rng.random() * (high - low))
+        size = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < size[0] <= height and 0 < size[1] <= width:
+            return placed_box(height, width, size, rng)
+    across = min(width, max(1, round(height * ratio[1])))
+    down = min(height, max(1, round(width / ratio[0])))
+    return Box((height - down) // 2, (width - across) // 2, down, across)
+
+
+def reduction(box: Box, size: Size) -> int:
+    """By what a JPEG may be reduced as it is decoded, 1, 2, 4 or 8, to leave twice the pixels that the result has."""
+    times = min(box.height // size[0], box.width // size[1])
+    return next(factor for factor in (8, 4, 2, 1) if factor == 1 or times >= 2 * factor)
+
+
+def integers(name: str, value: Any, lengths: Collection[int], *, least: int = 1, most: int = 1 << 16) -> Any:
+    """An integer as (n,), or a sequence of integers of one of these lengths."""
+    try:
+        found = tuple(map(operator.index, value if hasattr(value, "__iter__") else (value,)))
+    except TypeError:
+        found = ()
+    if len(found) not in lengths or not all(least <= n <= most for n in found):
+        counts = " or ".join(map(str, lengths))
+        raise SchemaError(f"{name} has {counts} integers of {least} to {most}, not {value!r}")
+    return found
+
+
+def crop_size(value: Any) -> Size:
+    """(height, width); an integer stands for both."""
+    size: Size = integers("size", value, (1, 2)) * 2
+    return check_pixels(size[0], size[1])
+
+
+def check_pixels(height: int, width: int) -> Size:
+    if height * width > MAX_IMAGE_PIXELS:
+        raise SchemaError(f"size of {width} x {height} pixels is over the limit of {MAX_IMAGE_PIXELS}")
+    return height, width
+
+
+def numbers(name: str, value: Any) -> tuple[float, ...]:
+    """A sequence of at least one number, of a size that float32 holds."""
+    try:
+        found = tuple(map(float, value))
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(abs(n) < 1e30 for n in found):
+        raise SchemaError(f"{name} is a sequence of finite numbers, not {value!r}")
+    return found
+
+
+def interval(name: str, value: Any) -> tuple[float, float]:
+    """(low, high) with 0 < low <= high."""
+    found = numbers(name, value)
+    if len(found) != 2 or not 0 < found[0] <= found[1]:
+        raise SchemaError(f"{name} is (low, high) with 0 < low <= high, not {value!r}")
+    return found[0], found[1]
+
+
+def choice(name: str, value: Any, choices: Collection[Any]) -> Any:
+    if not isinstance(value, str) or value not in choices:
+        raise SchemaError(f"unknown {name} {value!r}: expected {', '.join(map(repr, choices))}")
+    return value
+
+
+def flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise SchemaError(f"{name} is True or False, not {value!r}")

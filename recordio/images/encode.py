@@ -1,0 +1,79 @@
+"""Pictures on their way in: proved to decode, made smaller when the user asks.
+
+Pillow resizes and encodes: its bilinear filter is antialiased and gives the pixels of torchvision's `Resize`, and it
+computes in integers, so the same versions give the same bytes on any processor. The same versions of Pillow and
+simplejpeg give the same file for the same picture.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from recordio.errors import SchemaError
+from recordio.images.decode import Header, decode_image, decode_pil, read_header
+
+DEFAULT_QUALITY = 92
+BILINEAR = 2  # PIL.Image.Resampling.BILINEAR
+
+
+def check_image(data: bytes, mode: str) -> None:
+    """Decodes the picture whole. Raises DecodeError with the reason when that cannot be done."""
+    decode_image(data, mode)
+
+
+def resize_image(
+    data: bytes, resize: int | tuple[int, int] | None, quality: int | None = None, mode: str = "RGB"
+) -> bytes:
+    """The picture in its own format, at another size or quality; byte for byte as it was where nothing is to be done.
+
+    Args:
+        resize: an int is the length of the shorter side, as in torchvision's `Resize`, but never enlarges;
+            a pair is the exact (height, width); None keeps the size.
+        quality: 1 to 100, for JPEG and lossy WebP; encodes these anew even at the same size, and makes a lossless WebP
+            lossy. None is 92 for those that are resized. PNG has no quality.
+        mode: what the picture is decoded to, "RGB", "L" or "RGBA". A grey picture stays grey under "RGB".
+
+    Pixels stay as they are stored: EXIF orientation is not applied. A picture that is encoded anew keeps no metadata,
+    so no EXIF, no colour profile, and of an animation only the first frame.
+    Every picture is decoded, also one that is returned as it was: raises DecodeError as `check_image` does.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise SchemaError(f"quality is 1 to 100, not {quality}")
+    header = read_header(data)
+    size = target_size((header.height, header.width), resize)
+    encode_anew = quality is not None and header.format != "png"
+    if size == (header.height, header.width) and not encode_anew:
+        check_image(data, mode)
+        return data
+    picture = decode_pil(data, "L" if header.channels == 1 and mode == "RGB" else mode)
+    if size != (header.height, header.width):
+        picture = picture.resize(size[::-1], BILINEAR)
+    return _encode(picture, header, quality)
+
+
+def target_size(size: tuple[int, int], resize: int | tuple[int, int] | None) -> tuple[int, int]:
+    """The (height, width) that `resize` makes of a picture of `size` (height, width). Raises SchemaError."""
+    height, width = size
+    if resize is None:
+        return size
+    if isinstance(resize, int) and resize > 0:
+        if resize >= min(size):
+            return size
+        return (resize, resize * width // height) if height <= width else (resize * height // width, resize)
+    if isinstance(resize, (tuple, list)) and len(resize) == 2 and all(isinstance(n, int) and n > 0 for n in resize):
+        return resize[0], resize[1]
+    raise SchemaError(f"resize is a positive int or a pair (height, width), not {resize!r}")
+
+
+def _encode(picture: Any, header: Header, quality: int | None) -> bytes:
+    options: dict[str, Any] = {}
+    if header.format == "jpeg":
+        picture = picture.convert("RGB") if picture.mode == "RGBA" else picture  # JPEG holds no alpha
+        options = {"quality": quality or DEFAULT_QUALITY}
+    elif header.format == "webp":
+        options = {"quality": quality or DEFAULT_QUALITY, "lossless": header.lossless and quality is None}
+        options["exact"] = options["lossless"]
+    out = BytesIO()
+    picture.save(out, header.format.upper(), **options)
+    return out.getvalue()

@@ -1,0 +1,231 @@
+"""Windows: any blocks at hand at once, from the maps or from an arena, checked before anything is taken from them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from recordio import Array, CorruptError, DatasetWriter, Scalar, Schema, ShardDataset, StorageError, Text
+from recordio.reader.batches.memory import Arena, ArenaPool
+from recordio.reader.batches.page_table import Piece, Run, Window, WindowLoad
+from recordio.reader.open_dataset import Store
+from tests.strategies import Sample, same_columns
+
+SCHEMA = Schema(
+    {
+        "number": Scalar("int64"),
+        "maybe": Array("int16", (2,), optional=True),
+        "text": Text(),
+        "noise": Array("uint8", (40,)),
+    }
+)
+BLOCK, SHARD, SHARDS = 4, 12, 11
+NOISE = np.random.default_rng(0).integers(0, 256, (SHARD * SHARDS, 40), np.uint8)
+
+
+def row(i: int) -> Sample:
+    maybe = None if i % 3 == 0 else np.full(2, i, np.int16)
+    return {"number": np.int64(i), "maybe": maybe, "text": f"{i:03} " * 20, "noise": NOISE[i]}
+
+
+ROWS = [row(i) for i in range(SHARD * SHARDS)]
+
+
+@pytest.fixture(scope="module", params=["plain", "coded", "mixed"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven shards of three blocks of four samples; "mixed" has plain and coded pages in every block."""
+    path: Path = tmp_path_factory.mktemp("data")
+    compression = {"plain": None, "coded": "zstd:1", "mixed": "auto"}[request.param]
+    with DatasetWriter(path, SCHEMA, compression=compression, shard_samples=SHARD, block_bytes=400) as writer:
+        for sample in ROWS:
+            writer.write(sample)
+    store = ShardDataset(path).store
+    assert {entry.runs for entry in store.manifest.shards} == {((BLOCK, SHARD // BLOCK),)}
+    codecs = set(store.shard(0).index.pages["codec"].ravel().tolist())
+    assert codecs == ({0} if compression is None else {0, 1})
+    return path
+
+
+def alone(work: Iterable[Piece]) -> None:
+    for piece in work:
+        piece()
+
+
+def load(store: Store, blocks: list[int], arena: Arena | None = None) -> Window:
+    return loaded(WindowLoad(store, np.array(blocks, np.int64)), arena or Arena())
+
+
+def loaded(load: WindowLoad, arena: Arena, run: Run = alone) -> Window:
+    return load.load(arena.reserve(load.layout.nbytes), run)
+
+
+def places(blocks: list[int]) -> tuple[Any, Any, list[Sample]]:
+    """Slot, row and sample of all that is in these blocks, mixed."""
+    slot, rows = np.repeat(np.arange(len(blocks)), BLOCK), np.tile(np.arange(BLOCK), len(blocks))
+    order = np.random.default_rng(len(blocks)).permutation(len(slot))
+    slot, rows = slot[order], rows[order]
+    return slot, rows, [ROWS[blocks[s] * BLOCK + r] for s, r in zip(slot.tolist(), rows.tolist(), strict=True)]
+
+
+BLOCKS = SHARD // BLOCK * SHARDS
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(0, BLOCKS - 1), min_size=1, unique=True),
+    st.sampled_from(["mmap", "pread"]),
+    st.sampled_from([1, 2, None]),
+)
+def test_a_window_of_any_blocks_gives_their_samples(folder: Path, blocks: list[int], io: Any, most: int | None) -> None:
+    store = ShardDataset(folder, io=io, max_open_shards=most).store
+    slot, rows, want = places(blocks)
+    window = load(store, blocks)
+    assert same_columns(window.take(slot, rows), want, SCHEMA)
+    assert same_columns(window.take(slot[:1], rows[:1]), want[:1], SCHEMA)
+    assert same_columns(load(store, blocks).take(slot, rows), want, SCHEMA)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd:1"])
+def test_large_values_of_several_shards_come_in_the_order_asked_for(tmp_path: Path, compression: str | None) -> None:
+    shape = (1 << 8, 1 << 9)  # copied one by one
+    schema = Schema({"large": Array("uint8", shape), "maybe": Array("uint8", shape, optional=True)})
+    with DatasetWriter(tmp_path, schema, compression=compression, shard_samples=3, block_bytes=1) as writer:
+        for i in range(9):
+            maybe = None if i % 4 == 1 else np.full(shape, 9 - i, np.uint8)
+            writer.write({"large": np.full(shape, i, np.uint8), "maybe": maybe})
+    window = load(ShardDataset(tmp_path).store, list(range(9)))
+    slots, rows = np.array([8, 0, 4, 4, 1, 7]), np.zeros(6, np.int64)
+    columns = window.take(slots, rows)
+    assert columns["large"][:, 5, 5].tolist() == slots.tolist()
+    assert columns["large"].shape == (6, *shape)
+    assert columns["maybe"][:, 5, 5].tolist() == [1, 9, 5, 5, None, 2]
+    columns["large"][:] = 99
+    assert window.take(slots, rows)["large"][:, 5, 5].tolist() == slots.tolist()
+
+
+def test_a_window_of_some_fields_has_only_these(folder: Path) -> None:
+    store = ShardDataset(folder, fields=["text", "number"]).store
+    slot, rows, want = places([0, 5])
+    assert same_columns(
+        load(store, [0, 5]).take(slot, rows), [{k: s[k] for k in ("text", "number")} for s in want], ["text", "number"]
+    )
+
+
+def test_threads_may_load_a_window_together(folder: Path) -> None:
+    blocks = list(range(BLOCKS))
+    slot, rows, want = places(blocks)
+    for io in ("mmap", "pread"):
+        store = ShardDataset(folder, io=io, max_open_shards=2).store  # type: ignore[arg-type]
+        with ThreadPoolExecutor(4) as pool:
+
+            def together(work: Iterable[Piece], pool: ThreadPoolExecutor = pool) -> None:
+                for task in [pool.submit(piece) for piece in work]:
+                    task.result()
+
+            window = loaded(WindowLoad(store, np.array(blocks)), Arena(), together)
+        assert same_columns(window.take(slot, rows), want, SCHEMA)
+
+
+def test_there_is_work_until_every_page_is_in_place_and_checked(folder: Path) -> None:
+    store = ShardDataset(folder).store
+    plain = bool((store.shard(0).index.pages["codec"] == 0).all())
+    blocks = np.array([0, 1])
+    assert WindowLoad(store, blocks).has_work
+    load(store, [0, 1])
+    assert WindowLoad(store, blocks).has_work != plain
+    assert WindowLoad(store, np.array([1, 2])).has_work
+    assert WindowLoad(ShardDataset(folder, verify="always").store, blocks).has_work
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("shards", [1, SHARDS])
+def test_damage_is_found_before_anything_is_taken(folder: Path, tmp_path: Path, io: Any, shards: int) -> None:
+    shutil.copytree(folder, tmp_path / "own")
+    index = ShardDataset(folder).store.shard(0).index
+    for column, name in enumerate(SCHEMA):
+        at = int(index.page_offsets[1, column])
+        path = tmp_path / "own" / "shard-00000.rio"
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+        store = ShardDataset(tmp_path / "own", io=io).store
+        blocks = [1, *range(3, 3 * shards, 3)]
+        for _ in range(2):  # an error is no proof
+            with pytest.raises(CorruptError, match="page checksum mismatch") as caught:
+                load(store, blocks)
+            place = caught.value.place
+            assert (place.file, place.block, place.field, place.byte) == ("shard-00000.rio", 1, name, at)
+        load(store, [0, 2])
+        data[at] ^= 1
+        path.write_bytes(data)
+
+
+def test_what_was_taken_does_not_change_when_the_arena_is_used_again(folder: Path) -> None:
+    store, arena = ShardDataset(folder, io="pread").store, Arena()
+    kept = []
+    for start in range(0, BLOCKS - 2, 3):
+        blocks = [start, start + 2, start + 1]
+        slot, rows, want = places(blocks)
+        kept.append((load(store, blocks, arena).take(slot, rows), want))
+    for batch, want in kept:
+        assert same_columns(batch, want, SCHEMA)
+
+
+def test_an_arena_grows_and_is_kept() -> None:
+    arena = Arena()
+    first = arena.reserve(1)
+    assert arena.reserve(len(first)) is first
+    assert len(arena.reserve(len(first) + 1)) > len(first)
+    assert len(Arena().reserve(0)) > 0
+
+
+@pytest.mark.parametrize("nbytes", [1 << 60, 1 << 70])
+def test_memory_that_cannot_be_had_is_a_storage_error(nbytes: int) -> None:
+    with pytest.raises(StorageError, match="memory for a window"):
+        Arena().reserve(nbytes)
+
+
+def test_a_pool_gives_arenas_again_but_does_not_hoard() -> None:
+    pool = ArenaPool()
+    arenas = [pool.take() for _ in range(10)]
+    assert len(set(map(id, arenas))) == 10
+    for arena in arenas:
+        pool.give_back(arena)
+    again = [pool.take() for _ in range(10)]
+    assert 0 < len(set(map(id, arenas)) & set(map(id, again))) < 10
+    assert len(set(map(id, again))) == 10
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 warns of any fork with threads
+def test_a_forked_child_does_not_write_into_its_parents_arenas(folder: Path) -> None:
+    store = ShardDataset(folder, io="pread").store
+    arena = store.arenas.take()
+    slot, rows, want = places([0, 1])
+    window = load(store, [0, 1], arena)
+    store.arenas.give_back(arena)
+    child = os.fork()
+    if child == 0:
+        load(store, [7, 8], store.arenas.take())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert same_columns(window.take(slot, rows), want, SCHEMA)
+
+
+def test_a_dropped_window_keeps_no_file_open(folder: Path) -> None:
+    def open_files() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    before = open_files()
+    window = load(ShardDataset(folder).store, [0, 4, 8])
+    del window
+    assert open_files() == before

@@ -1,0 +1,332 @@
+"""Several datasets in one: shares that hold all along, passes without repetition, resumed and shared out exactly."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import tests.plain_order as plain
+from recordio import ConcatDataset, DataLoader, DatasetError, Mixture, SchemaError, ShardDataset
+from recordio.reader.combined import Combined
+from recordio.reader.order.mixing import Consecutive, Deal, Interleaved, Schedule, draw_at
+from recordio.reader.order.shuffle import OrderOptions, key
+from tests.epochs import View, combined, numbers_of, orders, plain_blocks, plain_options, shapes, views, write_numbers
+
+DRAWS = st.lists(st.integers(0, 3000), min_size=1, max_size=6)
+
+
+def labels(schedule: Schedule, start: int = 0) -> list[int]:
+    """The dataset of every position from `start` on."""
+    out: list[int] = []
+    for first, found in schedule.sources(start):
+        assert first <= start or out
+        assert first > start - 2048
+        out += found.tolist()[max(0, start - first) :]
+    return out
+
+
+class TestSchedules:
+    @settings(max_examples=150)
+    @given(DRAWS, st.integers(0, 2**64 - 1), st.data())
+    def test_turns_are_what_the_document_says_from_any_position_on(
+        self, draws: list[int], word: int, data: st.DataObject
+    ) -> None:
+        schedule, want = Interleaved(draws, word), plain.turns(draws, word)
+        assert labels(schedule) == want
+        start = data.draw(st.integers(0, max(0, sum(draws) - 1)))
+        assert labels(schedule, start) == want[start:]
+
+    @settings(max_examples=150)
+    @given(DRAWS, st.booleans(), st.data())
+    def test_the_draw_of_a_position_and_the_position_of_a_draw_agree(
+        self, draws: list[int], interleaved: bool, data: st.DataObject
+    ) -> None:
+        schedule: Schedule = Interleaved(draws, 5) if interleaved else Consecutive(draws)
+        want = plain.turns(draws, 5) if interleaved else [d for d, n in enumerate(draws) for _ in range(n)]
+        numbers, counts = [], [0] * len(draws)
+        for source in want:
+            numbers.append(counts[source])
+            counts[source] += 1
+        assert schedule.total == len(want)
+        edges = [p + k for p in range(0, len(want), 1024) for k in range(-5, 6)]
+        some = data.draw(st.lists(st.integers(0, max(0, len(want) - 1)), max_size=10))
+        for position in [p for p in edges + some if 0 <= p < len(want)]:
+            assert draw_at(schedule, position) == (want[position], numbers[position])
+            for source, drawn in enumerate(schedule.drawn(position)):
+                assert 0 <= drawn <= want[:position].count(source)
+        for source, n in enumerate(draws):
+            if n:
+                a = data.draw(st.integers(0, n - 1))
+                b = data.draw(st.integers(a + 1, min(n, a + 1500)))
+                where = [p for p, one in enumerate(want) if one == source]
+                assert schedule.positions(source, a, b).tolist() == where[a:b]
+        with pytest.raises(IndexError):
+            draw_at(schedule, len(want))
+
+    @settings(max_examples=60)
+    @given(st.lists(st.floats(0.02, 1), min_size=2, max_size=6), st.integers(6_000, 40_000), st.data())
+    def test_of_any_4096_positions_each_dataset_gives_its_share(
+        self, weights: list[float], total: int, data: st.DataObject
+    ) -> None:
+        draws = [max(1, int(total * weight / sum(weights))) for weight in weights]
+        found = np.array(labels(Interleaved(draws, 3)))
+        for start in data.draw(st.lists(st.integers(0, len(found) - 4096), min_size=3, max_size=3)):
+            counts = np.bincount(found[start : start + 4096], minlength=len(draws))
+            for count, n in zip(counts.tolist(), draws, strict=True):
+                share = n / len(found)
+                assert abs(count - 4096 * share) < 8 + 5 * (2 * 1024 * share * (1 - share) / 4) ** 0.5
+
+
+PARTS = st.lists(shapes(least=1, most=8), min_size=1, max_size=4)
+
+
+def delivered(whole: Combined, options: OrderOptions, word: int, deal: Deal) -> list[plain.Drawn]:
+    """The samples that a rank delivers, in order."""
+    streams, turns = whole.plan(options, word, deal)
+    places = [((step.word, place) for step in stream for place in step.index.tolist()) for stream in streams]
+    return [(source, *next(places[source])) for labels in turns for source in labels.tolist()]
+
+
+class TestPlans:
+    @settings(max_examples=200)
+    @given(st.data(), PARTS, st.one_of(orders(), orders(shuffle=False)), st.integers(1, 5), st.booleans())
+    def test_a_mixture_is_the_one_that_the_document_tells_for_any_ranks_from_any_position_on(
+        self, data: st.DataObject, given_shapes: list[plain.Blocks], options: OrderOptions, world: int, even: bool
+    ) -> None:
+        parts = [(shape, data.draw(views(shape.samples).filter(len))) for shape in given_shapes]
+        draws = [data.draw(st.integers(0, 3 * len(view))) for _, view in parts]
+        whole = combined(Mixture, parts, draws)
+        shuffle = plain_options(options) if options.shuffle else None
+        want = plain.mixed(parts, draws, 11, shuffle)
+        check_dealt(whole, want, options, world, even, data.draw(st.integers(0, len(want))))
+
+    @settings(max_examples=200)
+    @given(st.data(), PARTS, st.one_of(orders(), orders(shuffle=False)), st.integers(1, 5), st.booleans())
+    def test_so_is_a_concatenation(
+        self, data: st.DataObject, given_shapes: list[plain.Blocks], options: OrderOptions, world: int, even: bool
+    ) -> None:
+        parts = [(shape, data.draw(views(shape.samples))) for shape in given_shapes]
+        draws = [len(view) for _, view in parts]
+        shuffle = plain_options(options) if options.shuffle else None
+        want = plain.mixed(parts, draws, 11, shuffle, one_after_the_other=not options.shuffle)
+        if not options.shuffle:
+            assert [(d, place) for d, _, place in want] == [(d, k) for d, n in enumerate(draws) for k in range(n)]
+        whole = combined(ConcatDataset, parts)
+        check_dealt(whole, want, options, world, even, data.draw(st.integers(0, len(want))))
+
+    @settings(max_examples=20)
+    @given(st.integers(0, 2**64 - 1), st.integers(1, 3), st.integers(0, 5000))
+    def test_over_many_chunks_and_passes_too(self, word: int, world: int, start: int) -> None:
+        large, small = plain.Blocks([[(50, 50)] * 40] * 2), plain.Blocks([[(7, 7)] * 3])
+        parts: list[tuple[plain.Blocks, View]] = [(large, range(4000)), (small, range(20)), (small, [3, 3])]
+        options = OrderOptions(True, window_bytes=1500)
+        want = plain.mixed(parts, [4000, 900, 100], word, plain_options(options))
+        whole = combined(Mixture, parts, [4000, 900, 100])
+        for rank in range(world):
+            deal = Deal.of(rank, world, start, 5000, 1, drop_last=False, even=True)
+            found = delivered(whole, options, word, deal)
+            assert found == [want[p % 5000] for p in range(deal.first, deal.stop, world)]
+
+    def test_no_sample_comes_twice_in_a_pass(self) -> None:
+        parts: list[tuple[plain.Blocks, View]] = [(plain.Blocks([[(10, 10)] * 9]), range(n)) for n in (90, 31, 4)]
+        draws = [500, 310, 87]
+        options = OrderOptions(True, window_bytes=300)
+        found = delivered(combined(Mixture, parts, draws), options, 9, Deal(0, 1, 0, sum(draws)))
+        for source, (_, view) in enumerate(parts):
+            own = [(word, place) for one, word, place in found if one == source]
+            passes = [own[k : k + len(view)] for k in range(0, draws[source], len(view))]
+            for number, one in enumerate(passes):
+                assert {word for word, _ in one} == {key(source, number, after=9)}
+                assert len(set(one)) == len(one)
+        assert len(found) == sum(draws)
+
+    def test_a_small_dataset_that_begins_again_often_takes_no_memory_for_its_passes(self) -> None:
+        """10^6 draws from 3 samples: what is kept of a pass is gone with the next."""
+        import tracemalloc
+
+        parts: list[tuple[plain.Blocks, View]] = [(plain.Blocks([[(3, 3)]]), range(3))]
+        streams, _ = combined(Mixture, parts, [10**6]).plan(OrderOptions(True), 1, Deal(0, 1, 0, 10**6))
+        tracemalloc.start()
+        try:
+            for _, step in zip(range(3000), streams[0], strict=False):
+                assert len(step) == 3
+            assert tracemalloc.get_traced_memory()[0] < 200_000
+        finally:
+            tracemalloc.stop()
+
+
+def check_dealt(
+    whole: Combined, want: Sequence[plain.Drawn], options: OrderOptions, world: int, even: bool, start: int
+) -> None:
+    for rank in range(world):
+        deal = Deal.of(rank, world, start, len(want), 1, drop_last=False, even=even)
+        positions = chain.from_iterable(plain.dealt(len(want), start, rank, world, 1, even=even))
+        assert delivered(whole, options, 11, deal) == [want[p] for p in positions]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
+    """Three datasets whose numbers tell them apart."""
+    folder = tmp_path_factory.mktemp("parts")
+    return [write_numbers(folder / str(k), range(1000 * k, 1000 * k + n)) for k, n in enumerate((230, 31, 120))]
+
+
+def epoch_of(loader: DataLoader) -> list[list[int]]:
+    return [numbers_of(batch) for batch in loader]
+
+
+def flat(batches: Iterable[Iterable[int]]) -> list[int]:
+    return list(chain.from_iterable(batches))
+
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "shuffle": st.booleans(),
+        "window_bytes": st.sampled_from([1, 900, 4000, None]),
+        "window_samples": st.sampled_from([None, None, 50]),
+        "unit_bytes": st.sampled_from([1, 700]),
+        "seed": st.integers(0, 9),
+    }
+)
+RUNS = st.tuples(st.integers(1, 3), st.integers(1, 30), st.integers(0, 8), st.sampled_from([0, 0, 2]))
+
+
+class TestLoaders:
+    @settings(max_examples=60)
+    @given(
+        OPTIONS,
+        st.sampled_from(["concat", "first_exhausted", "all_exhausted"]),
+        st.lists(st.floats(0.1, 10), min_size=3, max_size=3),
+        st.lists(RUNS, max_size=4),
+    )
+    def test_deliver_the_epoch_of_the_document_however_often_others_go_on(
+        self, parts: list[ShardDataset], options: dict[str, Any], kind: str, weights: list[float], runs: list[Any]
+    ) -> None:
+        views = [parts[0], parts[1][::-1], parts[2][3:117]]
+        whole: Any = ConcatDataset(views) if kind == "concat" else Mixture(zip(views, weights, strict=True), kind)  # type: ignore[arg-type]
+        draws = list(map(len, views)) if kind == "concat" else plain.drawn(list(map(len, views)), weights, kind)
+        assert (whole.draws, len(whole)) == (draws, sum(draws))
+        want = self.numbers_by_position(whole, options, kind)
+        state, position = None, 0
+        for world, size, count, workers in [*runs, (2, 16, 10**6, 0)]:
+            states = []
+            for rank in range(world):
+                loader = DataLoader(whole, size, rank=rank, world_size=world, num_workers=workers, **options)
+                if state is not None:
+                    loader.load_state_dict(state)
+                found = [numbers_of(batch) for _, batch in zip(range(count), loader, strict=False)]
+                told = plain.dealt(len(want), position, rank, world, size)[:count]
+                assert found == [[want[p] for p in batch] for batch in told]
+                states.append(loader.state_dict())
+            position = min(len(want), position + count * size * world)
+            assert all(one == states[0] for one in states)
+            state = states[0]
+            if position == len(want):
+                assert (state["epoch"], state["position"]) == (1, 0)
+                break
+            assert (state["epoch"], state["position"]) == (0, position)
+
+    def numbers_by_position(self, whole: Any, options: dict[str, Any], kind: str) -> list[int]:
+        order = OrderOptions(**{name: value for name, value in options.items() if name != "seed"})
+        told = plain.mixed(
+            [(plain_blocks(part), part.numbers) for part in whole.datasets],
+            whole.draws,
+            key(options["seed"], 0),
+            plain_options(order) if order.shuffle else None,
+            one_after_the_other=kind == "concat" and not order.shuffle,
+        )
+        return [1000 * [0, 1, 2][d] + int(whole.datasets[d].numbers[place]) for d, _, place in told]
+
+    def test_a_sample_of_an_epoch_that_is_not_shuffled_can_be_asked_for(self, parts: list[ShardDataset]) -> None:
+        both = parts[0] + parts[1] + parts[2]
+        mixture = Mixture([(parts[0], 1), (parts[1], 3)], "all_exhausted")
+        for whole in (both, mixture):
+            want = flat(epoch_of(DataLoader(whole, 50)))
+            assert [int(sample["number"]) for sample in whole] == want
+            assert [int(whole[k]["number"]) for k in (0, len(want) - 1, -1, -len(want))] == [
+                want[0], want[-1], want[-1], want[0]
+            ]  # fmt: skip
+            for wrong in (len(want), -len(want) - 1):
+                with pytest.raises(IndexError):
+                    whole[wrong]
+        assert [sample["number"] for sample in both.__getitems__([230, 0])] == [1000, 0]
+
+    def test_both_strategies_end_where_they_say(self, parts: list[ShardDataset]) -> None:
+        first = Mixture([(parts[0], 1), (parts[1], 1)])
+        assert first.draws == [31, 31]
+        counts = Counter(flat(epoch_of(DataLoader(first, 10, True))))
+        assert max(counts.values()) == 1
+        assert {n for n in counts if n >= 1000} == set(range(1000, 1031))
+        every = Mixture([(parts[0], 1), (parts[1], 1)], "all_exhausted")
+        assert every.draws == [230, 230]
+        counts = Counter(flat(epoch_of(DataLoader(every, 10, True))))
+        assert {counts[n] for n in range(230)} == {1}
+        assert {counts[n] for n in range(1000, 1031)} == {7, 8}
+
+    def test_epochs_and_passes_differ(self, parts: list[ShardDataset]) -> None:
+        loader = DataLoader(Mixture([(parts[0], 1), (parts[1], 1)], "all_exhausted"), 10, True)
+        first, second = flat(epoch_of(loader)), flat(epoch_of(loader))
+        assert first != second
+        small = [n for n in first if n >= 1000]
+        assert small[:31] != small[31:62]
+        assert sorted(small[:31]) == sorted(small[31:62])
+
+    def test_random_maps_do_not_ask_who_makes_the_batch(self, parts: list[ShardDataset]) -> None:
+        def noisy(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+            return {"number": sample["number"], "noise": rng.random()}
+
+        def noise(**options: Any) -> list[tuple[int, float]]:
+            views = [part.map(noisy) for part in parts[:2]]
+            loader = DataLoader(Mixture(zip(views, (1, 1), strict=True), "all_exhausted"), shuffle=True, **options)
+            return [p for b in loader for p in zip(b["number"].tolist(), b["noise"].tolist(), strict=True)]
+
+        want = noise(batch_size=7)
+        assert noise(batch_size=50, num_workers=2) == want
+        assert len({x for _, x in want}) == len(want)  # a sample that comes again is transformed anew
+
+    def test_datasets_that_do_not_fit_are_refused(self, parts: list[ShardDataset]) -> None:
+        for wrong, reason in (
+            (lambda: Mixture([]), "at least one"),
+            (lambda: ConcatDataset([]), "at least one"),
+            (lambda: ConcatDataset([parts[0], [1, 2]]), "ShardDatasets"),
+            (lambda: Mixture([(parts[0], 0)]), "positive"),
+            (lambda: Mixture([(parts[0], -1.0)]), "positive"),
+            (lambda: Mixture([(parts[0], float("nan"))]), "positive"),
+            (lambda: Mixture([(parts[0], float("inf"))]), "positive"),
+            (lambda: Mixture([(parts[0][:0], 1)]), "with samples"),
+            (lambda: Mixture([(parts[0] + parts[1], 1)]), "ShardDatasets"),  # type: ignore[list-item]
+            (lambda: Mixture([(parts[0], 1)], "never"), "stopping_strategy"),  # type: ignore[arg-type]
+            (lambda: Mixture(parts), r"\(dataset, weight\) pairs"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(SchemaError, match=reason):
+                wrong()
+
+    def test_a_state_is_of_these_parts_in_these_shares(self, parts: list[ShardDataset], tmp_path: Path) -> None:
+        state = DataLoader(Mixture([(parts[0], 1), (parts[1], 1)]), 4).state_dict()
+        for other in (
+            Mixture([(parts[0], 2), (parts[1], 1)]),
+            Mixture([(parts[1], 1), (parts[0], 1)]),
+            Mixture([(parts[0], 1), (parts[1][:-1], 1)]),
+            ConcatDataset([parts[0], parts[1]]),
+        ):
+            with pytest.raises(DatasetError, match="another dataset"):
+                DataLoader(other, 4).load_state_dict(state)
+        DataLoader(Mixture([(parts[0], 3), (parts[1], 3)]), 9).load_state_dict(state)
+
+
+def test_datasets_whose_labels_mean_other_classes_are_not_combined(tmp_path: Path) -> None:
+    a, b = (
+        write_numbers(tmp_path / name, range(9), metadata={"classes": classes})
+        for name, classes in (("a", ["cat", "dog"]), ("b", ["bird", "cat", "dog"]))
+    )
+    for combine in (lambda: a + b, lambda: Mixture([(a, 1), (b, 1)])):
+        with pytest.raises(SchemaError, match=r"label 0 is 'cat' in .*/a.* and 'bird' in .*/b"):
+            combine()
+    assert len(a + a[:3]) == 12

@@ -1,0 +1,158 @@
+"""Codecs: what is worth coding, and what a decoder refuses before it allocates."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given, strategies as st
+
+from recordio import CorruptError, SchemaError
+from recordio.format.codec import Codec, Compression, PageCoder, decode, decode_into
+from recordio.format.layout import MAX_CODED_PAGE_NBYTES
+
+TEXT = b"the same words again and again, " * 40
+NOISE = np.random.default_rng(0).bytes(2000)
+
+
+def coder(text: str | None) -> PageCoder:
+    return PageCoder(Compression.parse(text))
+
+
+def into(frame: bytes, nbytes: int) -> bytes:
+    target = bytearray(nbytes)
+    decode_into(frame, memoryview(target))
+    return bytes(target)
+
+
+@pytest.mark.parametrize("text", [None, "none", "auto", "zstd", "zstd:1", "zstd:22", "zstd:-5"])
+def test_a_compression_is_none_auto_or_zstd_with_a_level(text: str | None) -> None:
+    compression = Compression.parse(text)
+    assert (compression.codec is Codec.PLAIN) == (text in (None, "none"))
+
+
+@pytest.mark.parametrize("text", ["", "zip", "zstd:23", "zstd:-51", "zstd:x", "zstd:1.5", "ZSTD", "auto:3", 3, True])
+def test_any_other_compression_is_refused(text: Any) -> None:
+    with pytest.raises(SchemaError, match="unknown compression"):
+        Compression.parse(text)
+
+
+@given(st.binary(max_size=2000), st.integers(0, 50), st.sampled_from([None, "auto", "zstd", "zstd:19"]))
+def test_what_is_coded_comes_back(part: bytes, times: int, text: str | None) -> None:
+    content = part * times
+    codec, stored = coder(text).encode(content)
+    if codec is Codec.PLAIN:
+        assert bytes(stored) == content
+    else:
+        assert len(stored) < len(content)
+        assert decode(stored, len(content)) == content
+        assert into(bytes(stored), len(content)) == content
+
+
+def test_a_page_that_coding_does_not_shrink_stays_plain() -> None:
+    for text in ("auto", "zstd"):
+        assert coder(text).encode(NOISE) == (Codec.PLAIN, NOISE)
+        assert coder(text).encode(TEXT)[0] is Codec.ZSTD
+    assert coder(None).encode(TEXT) == (Codec.PLAIN, TEXT)
+
+
+def test_auto_asks_for_more_saving_than_zstd() -> None:
+    mixed = NOISE + bytes(400)  # coding saves a sixth of it
+    assert coder("zstd").encode(mixed)[0] is Codec.ZSTD
+    assert coder("auto").encode(mixed)[0] is Codec.PLAIN
+
+
+def test_a_small_page_is_plain_since_it_is_padded_anyway() -> None:
+    for content in (b"", bytes(1023)):
+        assert coder("zstd").encode(content) == (Codec.PLAIN, content)
+    assert coder("zstd").encode(bytes(1024))[0] is Codec.ZSTD
+
+
+def test_after_four_pages_in_vain_only_one_in_sixteen_is_tried() -> None:
+    pages = coder("auto")
+    for _ in range(4):
+        assert pages.encode(NOISE)[0] is Codec.PLAIN
+    tried = [pages.encode(TEXT)[0] is Codec.ZSTD for _ in range(20)]
+    assert tried == [False] * 15 + [True] * 5
+
+
+def test_the_same_pages_are_always_coded_alike() -> None:
+    pages = [TEXT, NOISE, TEXT[:100]] * 20
+    first, second = coder("auto"), coder("auto")
+    assert [first.encode(page) for page in pages] == [second.encode(page) for page in pages]
+
+
+def frames() -> dict[str, bytes]:
+    """Frames that a decoder of 1,280 bytes of TEXT must refuse."""
+    plain = zstandard.ZstdCompressor(level=3)
+    frame = plain.compress(TEXT)
+    no_size = zstandard.ZstdCompressor(write_content_size=False).compress(TEXT)
+    skippable = b"\x50\x2a\x4d\x18" + len(TEXT).to_bytes(4, "little") + bytes(len(TEXT))
+    return {
+        "empty": b"",
+        "no frame": TEXT,
+        "cut": frame[:-1],
+        "cut in its header": frame[:3],
+        "more behind": frame + b"\0",
+        "two frames": frame + plain.compress(b""),
+        "a skippable frame before": skippable + frame,
+        "a skippable frame": skippable,
+        "no size stated": no_size,
+        "one byte less": plain.compress(TEXT[:-1]),
+        "one byte more": plain.compress(TEXT + b"x"),
+        "a huge claim": frame[:4] + b"\xe0" + (1 << 62).to_bytes(8, "little") + frame[7:],
+    }
+
+
+@pytest.mark.parametrize("name", list(frames()))
+def test_a_frame_that_is_not_exactly_the_page_is_refused(name: str) -> None:
+    frame = frames()[name]
+    with pytest.raises(CorruptError):
+        decode(frame, len(TEXT))
+    with pytest.raises(CorruptError):
+        into(frame, len(TEXT))
+
+
+def test_a_window_larger_than_the_content_is_refused() -> None:
+    # A frame that states size and window: single segment off (RFC 8878, 3.1.1.1.2), window 2^20.
+    block = zstandard.ZstdCompressor().compress(TEXT)
+    header = zstandard.frame_header_size(block)
+    frame = block[:4] + b"\x40" + bytes([(20 - 10) << 3]) + (len(TEXT) - 256).to_bytes(2, "little") + block[header:]
+    assert zstandard.get_frame_parameters(frame).window_size == 1 << 20
+    assert zstandard.ZstdDecompressor().decompress(frame) == TEXT
+    with pytest.raises(CorruptError, match="window"):
+        decode(frame, len(TEXT))
+    with pytest.raises(CorruptError, match="window"):
+        into(frame, len(TEXT))
+
+
+def test_every_flipped_bit_of_a_frame_gives_an_error_or_bytes_of_the_right_length() -> None:
+    frame = bytes(coder("zstd").encode(TEXT)[1])
+    for bit in range(8 * len(frame)):
+        bad = bytearray(frame)
+        bad[bit // 8] ^= 1 << bit % 8
+        for read in (decode, into):
+            with contextlib.suppress(CorruptError):
+                assert len(read(bytes(bad), len(TEXT))) == len(TEXT)
+
+
+def test_threads_decode_at_once() -> None:
+    pages = [bytes([i]) * 50_000 for i in range(16)]
+    frames = [bytes(coder("zstd").encode(page)[1]) for page in pages]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(decode, frames * 4, [50_000] * 64)) == pages * 4
+
+
+def test_a_page_over_the_limit_is_never_coded() -> None:
+    class Huge(bytes):
+        """Says that it is larger than it is: 256 MiB would take a while."""
+
+        def __len__(self) -> int:
+            return MAX_CODED_PAGE_NBYTES + 1
+
+    page = Huge(b"x")
+    assert coder("zstd").encode(page) == (Codec.PLAIN, page)

@@ -1,0 +1,134 @@
+"""Golden datasets: both readers give what the JSON beside them says, and the writer still makes the same bytes."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recordio import Array, Image, ShardDataset, verify
+from recordio.format.codec import Codec
+from recordio.format.layout import FOOTER, MAX_NAME_NBYTES, index_dtype
+from recordio.format.manifest import Manifest
+from recordio.format.schema import TYPES
+
+TESTS = Path(__file__).parents[2]
+HOME = TESTS / "golden"
+MAKE = runpy.run_path(str(HOME / "make.py"))
+MINIMAL = runpy.run_path(str(TESTS.parent / "docs" / "minimal_reader.py"))
+NAMES: list[str] = sorted(MAKE["GOLDEN"])
+CODED = {"zstd"}  # another version of zstd may code to other bytes
+
+every_dataset = pytest.mark.parametrize("name", NAMES)
+
+
+def manifest_of(name: str) -> Manifest:
+    return Manifest.decode((HOME / name / "manifest.json").read_bytes())
+
+
+def twin(name: str) -> str:
+    return (HOME / f"{name}.json").read_text("ascii")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def pages(folder: Path) -> Iterator[np.ndarray[Any, Any]]:
+    """The page entries of each shard, (blocks, fields)."""
+    for path in sorted(folder.glob("*.rio")):
+        data = path.read_bytes()
+        *_, fields, _, _, _, index_offset, _, _, blocks, _, _, _ = FOOTER.unpack(data[-FOOTER.size :])
+        yield np.frombuffer(data, index_dtype(fields), blocks, index_offset)["pages"]
+
+
+def read_minimal(folder: Path) -> tuple[Any, list[dict[str, Any]]]:
+    metadata, samples = MINIMAL["read_dataset"](folder)
+    return metadata, list(samples)
+
+
+def as_twin(name: str, metadata: Any, samples: list[dict[str, Any]]) -> str:
+    return str(MAKE["twin"](metadata, iter(samples), manifest_of(name).schema))
+
+
+def test_every_golden_folder_has_a_maker_and_a_twin() -> None:
+    assert [path.name for path in sorted(HOME.iterdir()) if path.is_dir() and path.name != "__pycache__"] == NAMES
+    assert [path.stem for path in sorted(HOME.glob("*.json"))] == NAMES
+
+
+@every_dataset
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+def test_the_library_reads_what_the_twin_says(name: str, io: Any) -> None:
+    dataset = ShardDataset(HOME / name, decode=None, io=io)
+    assert as_twin(name, dataset.metadata, list(dataset)) == twin(name)
+    assert as_twin(name, dataset.metadata, [dataset[i] for i in range(len(dataset))]) == twin(name)
+
+
+@every_dataset
+def test_the_minimal_reader_reads_what_the_twin_says(name: str) -> None:
+    assert as_twin(name, *read_minimal(HOME / name)) == twin(name)
+
+
+@every_dataset
+def test_numbers_come_back_in_the_dtype_of_their_field(name: str) -> None:
+    dataset = ShardDataset(HOME / name, decode=None)
+    numeric = {key: kind.dtype for key, kind in dataset.schema.items() if hasattr(kind, "dtype")}
+    images = {key for key, kind in dataset.schema.items() if isinstance(kind, Image) and kind.encoded}
+    for sample in dataset:
+        got = {key: sample[key].dtype for key in numeric.keys() - images if sample[key] is not None}
+        assert got == {key: numeric[key] for key in got}
+
+
+@every_dataset
+def test_verify_finds_nothing_wrong(name: str) -> None:
+    report = verify(HOME / name)
+    assert report.ok, report
+
+
+@every_dataset
+def test_the_writer_makes_the_same_again(name: str, tmp_path: Path) -> None:
+    """The same bytes if nothing is coded, else the same samples in the same blocks."""
+    MAKE["make"](name, tmp_path)
+    assert (tmp_path / f"{name}.json").read_text("ascii") == twin(name)
+    if name in CODED:
+        again, golden = Manifest.decode((tmp_path / name / "manifest.json").read_bytes()), manifest_of(name)
+        assert [(s.number, s.content_nbytes, s.runs) for s in again.shards] == [
+            (s.number, s.content_nbytes, s.runs) for s in golden.shards
+        ]
+        assert (again.dataset_id, again.schema, again.metadata) == (golden.dataset_id, golden.schema, golden.metadata)
+        assert as_twin(name, *read_minimal(tmp_path / name)) == twin(name)
+    else:
+        assert files(tmp_path / name) == files(HOME / name)
+
+
+@every_dataset
+def test_only_the_coded_datasets_are_compared_by_content(name: str) -> None:
+    codecs = {int(codec) for table in pages(HOME / name) for codec in table["codec"].ravel()}
+    assert codecs <= {Codec.PLAIN, Codec.ZSTD}
+    assert (Codec.ZSTD in codecs) == (name in CODED)
+
+
+def test_the_golden_datasets_cover_the_format() -> None:
+    every: list[Any] = [kind for name in NAMES for kind in manifest_of(name).schema.values()]
+    assert {kind.type for kind in every} == set(TYPES)
+    assert {kind.type for kind in every if kind.optional} == set(TYPES)
+    assert {kind.dtype.name for kind in every if kind.type == "scalar"} == set(MAKE["DTYPES"])
+    assert {kind.dtype.name for kind in every if isinstance(kind, Array)} == set(MAKE["DTYPES"])
+    assert {kind.row_nbytes is None for kind in every if kind.optional and isinstance(kind, Array)} == {True, False}
+    assert max(len(field.encode()) for name in NAMES for field in manifest_of(name).schema) == MAX_NAME_NBYTES
+    manifests = [manifest_of(name) for name in NAMES]
+    assert {len(manifest.shards) for manifest in manifests} >= {0, 1, 2, 3}
+    assert max(shard.blocks for manifest in manifests for shard in manifest.shards) > 2
+    assert {int(codec) for table in pages(HOME / "zstd") for codec in table["codec"].ravel()} == {0, 1}
+
+
+def test_a_twin_is_plain_json() -> None:
+    for name in NAMES:
+        body = json.loads(twin(name))
+        assert body.keys() == {"metadata", "samples"}
+        assert len(body["samples"]) == manifest_of(name).samples

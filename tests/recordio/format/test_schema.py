@@ -1,0 +1,399 @@
+"""The schema: what is inferred, what a field takes, and what it says of a value that it does not take."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from PIL import Image as PIL
+
+from recordio import Array, Bytes, CorruptError, Image, Object, Scalar, Schema, SchemaError, Text, UnsupportedError
+from recordio.format.fields import Field
+from recordio.format.layout import MAX_FIELDS, MAX_ROW_NBYTES
+from recordio.format.schema import DTYPES
+from recordio.images.decode import decode_image
+from tests.strategies import alike, fields, schemas, value
+
+
+class Colour(enum.IntEnum):
+    RED = 3
+
+
+class Words(str):
+    __slots__ = ()
+
+
+def back(field: Field, packed: bytes) -> Any:
+    """What reading makes of the bytes of a fixed or a variable field."""
+    if field.row_nbytes is None:
+        return field.unpack(packed)
+    assert isinstance(field, (Scalar, Array, Image))
+    return np.frombuffer(packed, field.dtype).reshape(field.shape)
+
+
+INFERRED: list[tuple[Any, Field]] = [
+    (True, Scalar("bool")),
+    (1, Scalar("int64")),
+    (2**40, Scalar("int64")),
+    (Colour.RED, Scalar("int64")),
+    (0.5, Scalar("float64")),
+    (1j, Scalar("complex128")),
+    (np.int8(1), Scalar("int8")),
+    (np.uint64(1), Scalar("uint64")),
+    (np.float16(1), Scalar("float16")),
+    (np.complex64(1), Scalar("complex64")),
+    (np.bool_(True), Scalar("bool")),
+    (np.array(1, ">i4"), Scalar("int32")),
+    (np.zeros(3), Array("float64", (3,))),
+    (np.zeros((2, 0), ">u2"), Array("uint16", (2, 0))),
+    (np.zeros((4, 6))[::2, ::3], Array("float64", (2, 2))),
+    ("text", Text()),
+    (Words("text"), Text()),
+    (np.str_("text"), Text()),
+    (b"raw", Bytes()),
+    (bytearray(b"raw"), Bytes()),
+    (memoryview(b"raw"), Bytes()),
+    (np.bytes_(b"raw"), Bytes()),
+    ([1, 2], Object()),
+    ((1, 2), Object()),
+    ({"a": 1}, Object()),
+    (PIL.new("RGB", (2, 2)), Image("RGB")),
+    (PIL.new("L", (2, 2)), Image("L")),
+    (PIL.new("RGBA", (2, 2)), Image("RGBA")),
+    (PIL.new("P", (2, 2)), Image("RGB")),
+]
+
+
+@pytest.mark.parametrize(("example", "field"), INFERRED, ids=[f"{type(v).__name__}-{f}" for v, f in INFERRED])
+def test_a_field_is_inferred_from_a_value_and_takes_it(example: Any, field: Field) -> None:
+    schema = Schema.infer({"value": example})
+    assert schema == Schema({"value": field})
+    assert not field.optional
+    schema["value"].pack(example)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [None, object(), {1, 2}, np.datetime64(0, "s"), np.array(["a"]), np.array([object()]), np.longdouble(1), range(3)],
+    ids=lambda v: type(v).__name__,
+)
+def test_no_field_is_inferred_from_what_cannot_be_stored(example: Any) -> None:
+    with pytest.raises(SchemaError) as caught:
+        Schema.infer({"good": 1, "bad": example})
+    assert caught.value.place.field == "bad"
+
+
+@pytest.mark.parametrize("sample", [[1], "text", None, {}])
+def test_only_a_dict_with_fields_is_a_sample_to_infer_from(sample: Any) -> None:
+    with pytest.raises(SchemaError):
+        Schema.infer(sample)
+
+
+@pytest.mark.parametrize(
+    ("given_dtype", "name"),
+    [(int, "int64"), (float, "float64"), (bool, "bool"), (complex, "complex128"), ("int", "int64"), ("f4", "float32"),
+     (">u2", "uint16"), (np.float16, "float16"), (np.dtype(">c8"), "complex64")]
+    + [(name, name) for name in DTYPES],
+)  # fmt: skip
+def test_a_dtype_is_any_that_numpy_knows_and_is_kept_as_little_endian(given_dtype: Any, name: str) -> None:
+    for field in (Scalar(given_dtype), Array(given_dtype, (2,))):
+        assert field.dtype.name == name
+        assert field.dtype == field.dtype.newbyteorder("<")
+        assert field.to_json()["dtype"] == name
+
+
+@pytest.mark.parametrize(
+    "dtype", ["U", "S3", "O", "V4", "M8[s]", "m8[s]", "longdouble", "clongdouble", "i4,i4", "no", 3]
+)
+def test_other_dtypes_are_refused(dtype: Any) -> None:
+    with pytest.raises(SchemaError):
+        Scalar(dtype)
+    with pytest.raises(SchemaError):
+        Array(dtype, (2,))
+
+
+def test_no_dtype_is_no_dtype() -> None:
+    with pytest.raises(SchemaError):
+        Scalar(None)
+
+
+@pytest.mark.parametrize("shape", [3, (), (-1,), (1,) * 33, (2**70,), ("a",), (2.5,), "12", (2, "3")])
+def test_a_shape_is_a_tuple_of_sizes_and_nones(shape: Any) -> None:
+    with pytest.raises(SchemaError):
+        Array("float32", shape)
+
+
+def test_a_value_of_a_fixed_field_has_a_limit() -> None:
+    Array("uint8", (MAX_ROW_NBYTES,))
+    with pytest.raises(SchemaError, match="limit"):
+        Array("uint8", (MAX_ROW_NBYTES, 2))
+    with pytest.raises(SchemaError, match="limit"):
+        Array("uint16", (MAX_ROW_NBYTES,))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mode": "CMYK"}, {"shape": (3,)}, {"shape": (1, 2, 3, 4)}, {"shape": (2, 2, 5)}, {"shape": (2, 2, None)}],
+    ids=str,
+)
+def test_an_image_has_a_known_mode_or_pixels_of_1_3_or_4_channels(options: Any) -> None:
+    with pytest.raises(SchemaError):
+        Image(**options)
+
+
+def test_an_array_without_elements_cannot_be_optional() -> None:
+    Array("float32", (None, 0), optional=True)
+    with pytest.raises(SchemaError, match="optional"):
+        Array("float32", (3, 0), optional=True)
+    with pytest.raises(SchemaError, match="optional"):
+        Image(shape=(3, 0), optional=True)
+
+
+@pytest.mark.parametrize("count", [0, MAX_FIELDS + 1])
+def test_a_schema_has_at_least_one_field_and_not_too_many(count: int) -> None:
+    with pytest.raises(SchemaError, match=f"not {count}"):
+        Schema({str(i): Text() for i in range(count)})
+
+
+@pytest.mark.parametrize("name", ["", "ä" * 128, 3, b"a", "\ud800"])
+def test_a_name_is_a_short_text_of_valid_unicode(name: Any) -> None:
+    with pytest.raises(SchemaError):
+        Schema({name: Text()})
+    Schema({"ä" * 127: Text()})
+
+
+def test_a_field_type_is_an_instance() -> None:
+    with pytest.raises(SchemaError) as caught:
+        Schema({"a": Text})  # type: ignore[dict-item]
+    assert caught.value.place.field == "a"
+
+
+def test_a_schema_is_a_mapping_that_keeps_the_order() -> None:
+    schema = Schema({"b": Text(), "a": Scalar("int8")})
+    assert isinstance(schema, Mapping)
+    assert list(schema) == ["b", "a"]
+    assert schema["a"] == Scalar("int8")
+    assert "c" not in schema
+    assert eval(repr(Schema({"b": Text(optional=True)}))) == Schema({"b": Text(optional=True)})
+
+
+def test_the_order_of_the_fields_is_part_of_a_schema() -> None:
+    assert Schema({"a": Text(), "b": Bytes()}) != Schema({"b": Bytes(), "a": Text()})
+
+
+def test_select_keeps_the_asked_order_and_names_what_is_missing() -> None:
+    schema = Schema({"a": Text(), "b": Bytes(), "c": Object()})
+    assert list(schema.select(["c", "a"])) == ["c", "a"]
+    assert list(schema.select("b")) == ["b"]
+    with pytest.raises(SchemaError, match=r"'d', 'e'.*there are a, b, c"):
+        schema.select(["a", "d", "e"])
+
+
+@given(schemas(6))
+def test_a_schema_comes_back_from_json(schema: Schema) -> None:
+    again = Schema.from_json(schema.to_json())
+    assert again == schema
+    assert list(again) == list(schema)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {},
+        [],
+        [{"type": "text"}],
+        [{"name": 3, "type": "text"}],
+        [{"name": "a", "type": "text"}, {"name": "a", "type": "bytes"}],
+        [{"name": "a", "type": "text", "colour": 3}],
+        [{"name": "a", "type": "scalar", "dtype": ">i4"}],
+        [{"name": "a", "type": "array", "dtype": "int8"}],
+        [{"name": "a", "type": "array", "dtype": "int8", "shape": [1.0]}],
+        [{"name": "a", "type": "text", "optional": 1}],
+    ],
+)
+def test_a_schema_that_is_not_one_is_corrupt(entries: Any) -> None:
+    with pytest.raises(CorruptError):
+        Schema.from_json(entries)
+
+
+@pytest.mark.parametrize("kind", ["video", None, ["text"]])
+def test_a_field_type_of_the_future_is_unsupported(kind: Any) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        Schema.from_json([{"name": "a", "type": kind}])
+    assert caught.value.place.field == "a"
+
+
+@given(fields(), st.integers(0, 2**32))
+def test_a_value_comes_back_as_it_was(field: Field, seed: int) -> None:
+    given_value = value(field, Random(seed))
+    if given_value is not None:
+        packed = field.pack(given_value)
+        assert field.packer()(given_value) == packed
+        got = back(field, packed)
+        assert alike(got[()] if isinstance(field, Scalar) else got, given_value)
+
+
+FITS: list[tuple[Field, Any, Any]] = [
+    (Scalar("uint8"), 255, 255),
+    (Scalar("uint8"), Colour.RED, 3),
+    (Scalar("int64"), True, 1),
+    (Scalar("int64"), np.int8(-3), -3),
+    (Scalar("int64"), np.array(7), 7),
+    (Scalar("uint64"), 2**64 - 1, 2**64 - 1),
+    (Scalar("float32"), 1, 1.0),
+    (Scalar("float32"), 0.1, np.float32(0.1)),
+    (Scalar("float32"), float("inf"), np.inf),
+    (Scalar("float64"), np.float32(0.5), 0.5),
+    (Scalar("complex64"), 2, 2 + 0j),
+    (Scalar("bool"), np.True_, True),
+    (Scalar("int32"), np.int32(5).astype(">i4"), 5),
+    (Array("int16", (2,)), [1, -2], [1, -2]),
+    (Array("int16", (2,)), (1, np.int8(2)), [1, 2]),
+    (Array("int16", (2,)), np.array([1, 2], ">i2"), [1, 2]),
+    (Array("float32", (2, 2)), np.arange(8, dtype="f4").reshape(2, 4)[:, ::2], [[0, 2], [4, 6]]),
+    (Array("float32", (2, 2)), np.arange(4, dtype="f4").reshape(2, 2).T, [[0, 2], [1, 3]]),
+    (Array("float32", (3,)), np.arange(3, dtype="f4")[::-1], [2, 1, 0]),
+    (Array("float32", (0,)), [], []),
+    (Array("uint8", (None,)), [], []),
+    (Array("uint8", (None, 2)), [[1, 2]], [[1, 2]]),
+    (Image(shape=(1, 2)), [[1, 2]], [[1, 2]]),
+    (Image(shape=(1, 2, 3)), PIL.new("RGB", (2, 1), (1, 2, 3)), [[[1, 2, 3]] * 2]),
+]
+
+
+@pytest.mark.parametrize(("field", "given_value", "want"), FITS, ids=[f"{f}-{type(v).__name__}" for f, v, _ in FITS])
+def test_a_number_that_fits_takes_the_dtype_of_the_field(field: Field, given_value: Any, want: Any) -> None:
+    assert isinstance(field, (Scalar, Array, Image))
+    packed = field.packer()(given_value)
+    assert packed == field.pack(given_value)
+    got = back(field, packed)
+    assert got.dtype == field.dtype
+    assert np.array_equal(got, np.array(want, field.dtype).reshape(got.shape))
+
+
+MISFITS: list[tuple[Field, Any]] = [
+    (Scalar("uint8"), 256),
+    (Scalar("uint8"), -1),
+    (Scalar("int8"), -129),
+    (Scalar("int64"), 2**63),
+    (Scalar("int64"), 10**30),
+    (Scalar("int64"), 1.0),
+    (Scalar("int64"), np.float64(1)),
+    (Scalar("int32"), np.int64(1)),
+    (Scalar("int64"), np.uint64(1)),
+    (Scalar("int64"), "1"),
+    (Scalar("int64"), b"1"),
+    (Scalar("int64"), None),
+    (Scalar("int64"), [1]),
+    (Scalar("int64"), np.array([1])),
+    (Scalar("int64"), np.datetime64(1, "s")),
+    (Scalar("bool"), 1),
+    (Scalar("float32"), np.float64(1)),
+    (Scalar("float32"), 1e300),
+    (Scalar("float16"), 70000.0),
+    (Scalar("float16"), 70000),
+    (Scalar("float64"), 1j),
+    (Scalar("float64"), "1.5"),
+    (Scalar("complex64"), 1e300),
+    (Array("float32", (2,)), [1e300, 1.0]),
+    (Array("float32", (2,)), np.zeros(2)),
+    (Array("float32", (2,)), np.zeros(3, "f4")),
+    (Array("float32", (2,)), np.zeros((2, 1), "f4")),
+    (Array("float32", (2,)), [[1, 2], [3]]),
+    (Array("float32", (2,)), 1.0),
+    (Array("float32", (None,)), np.zeros((1, 1), "f4")),
+    (Array("uint8", (2,)), [1, -1]),
+    (Array("uint8", (2,)), ["a", "b"]),
+    (Array("int64", (2,)), [1, None]),
+    (Image(shape=(1, 2)), np.zeros((1, 2), "i8")),
+    (Image(shape=(1, None, 3)), np.zeros((2, 2, 3), "u1")),
+    (Image(), b"GIF89a"),
+    (Image(), b""),
+    (Image(), np.zeros((2, 2, 3), "u1")),
+    (Image(), "cat.jpg"),
+    (Text(), b"text"),
+    (Text(), 3),
+    (Text(), "\ud800"),
+    (Bytes(), "raw"),
+    (Bytes(), 3),
+    (Bytes(), np.zeros(3, "u1")),
+    (Object(), {1: 2}),
+    (Object(), {"a": {b"k": 1}}),
+    (Object(), {1, 2}),
+    (Object(), object()),
+    (Object(), np.zeros(2)),
+    (Object(), np.int64(3)),
+    (Object(), 2**64),
+    (Object(), ["\ud800"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "given_value"), MISFITS, ids=[f"{f}-{type(v).__name__}-{i}" for i, (f, v) in enumerate(MISFITS)]
+)
+def test_a_value_that_does_not_fit_is_refused(field: Field, given_value: Any) -> None:
+    for pack in (field.pack, field.packer()):
+        with pytest.raises(SchemaError):
+            pack(given_value)
+
+
+@pytest.mark.parametrize(
+    ("field", "given_value", "message"),
+    [
+        (Scalar("uint8"), 300, "expected uint8, got int 300"),
+        (Array("float32", (2, None)), np.zeros((3, 1)), r"expected float32\[2, \?\], got float64\[3, 1\]"),
+        (Image(), b"GIF89a", "expected image.*JPEG.*got bytes b'GIF89a'"),
+        (Image(shape=(2, None)), "x", r"expected image uint8\[2, \?\], got str 'x'"),
+        (Text(), 3.5, "expected text, got float 3.5"),
+        (Bytes(), "x" * 99, r"expected bytes, got str 'x{36}\.\.\."),
+        (Object(), {1: 2}, "expected object.*got dict {1: 2}"),
+    ],
+    ids=str,
+)
+def test_the_message_says_what_was_expected_and_what_came(field: Field, given_value: Any, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        field.pack(given_value)
+
+
+def test_a_tuple_comes_back_as_a_list() -> None:
+    packed = Object().pack({"a": (1, (2, b"x")), "b": ()})
+    assert Object().unpack(packed) == {"a": [1, [2, b"x"]], "b": []}
+
+
+def test_objects_may_be_deep_but_not_endless() -> None:
+    deep: Any = []
+    for _ in range(200):
+        deep = [deep]
+    assert Object().unpack(Object().pack(deep)) == deep
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    with pytest.raises(SchemaError):
+        Object().pack(deep)
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(SchemaError):
+        Object().pack(loop)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+@pytest.mark.parametrize("stored", ["RGB", "L", "RGBA"])
+def test_a_picture_of_pillow_is_stored_without_loss(mode: str, stored: str) -> None:
+    # Through RGB, since not every mode converts to every other.
+    picture = PIL.fromarray(np.arange(36, dtype=np.uint8).reshape(3, 4, 3) * 7).convert(mode)
+    field = Image(stored)
+    got = decode_image(field.pack(picture), stored)
+    plain = picture if mode in ("1", "L", "P", "LA", "RGB", "RGBA") else picture.convert("RGB")
+    want = np.asarray(plain.convert(stored)).reshape(got.shape)
+    assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_a_picture_that_8_bits_cannot_hold_is_refused_when_it_is_written(mode: str) -> None:
+    with pytest.raises(SchemaError):
+        Image("L").pack(PIL.new(mode, (2, 2)))

@@ -1,0 +1,220 @@
+"""The structures of a shard: each comes back from its bytes, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from recordio import CorruptError, Scalar, Schema, SchemaError, Text, UnsupportedError
+from recordio.format.block import BlockHeader, PageEntry, store_page
+from recordio.format.checksum import checksum, digest
+from recordio.format.codec import Compression, PageCoder
+from recordio.format.layout import ALIGNMENT, CHECKSUM, FOOTER, HEADER, MAX_HEADER_JSON_NBYTES
+from recordio.format.shard import Footer, Index, ShardHeader, shard_digest
+from tests.strategies import schemas
+
+ID = bytes(range(16))
+SCHEMA = Schema({"number": Scalar("int32"), "text": Text(optional=True)})
+HEAD = ShardHeader(ID, 3, SCHEMA, {"classes": ["ä", "b"]})
+BLOCK = BlockHeader(ID, 3, 1, 64 * 9, 10, 2, (PageEntry(8, 8, 5, 0), PageEntry(70, 100, 6, 1)))
+
+
+def sealed(data: bytes) -> bytes:
+    """The bytes with their last 8 made a checksum of the others again."""
+    return data[:-8] + CHECKSUM.pack(checksum(data[:-8]))
+
+
+def put(data: bytes, offset: int, new: bytes) -> bytes:
+    return data[:offset] + new + data[offset + len(new) :]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1), schemas(), st.dictionaries(st.text(), JSON))
+def test_a_header_comes_back_from_its_bytes(dataset_id: bytes, number: int, schema: Schema, metadata: Any) -> None:
+    header = ShardHeader(dataset_id, number, schema, metadata)
+    data = header.encode()
+    assert len(data) % ALIGNMENT == 0
+    assert ShardHeader.nbytes(data[: HEADER.size]) == len(data)
+    assert ShardHeader.decode(data + b"more") == header
+
+
+def test_every_flipped_bit_of_a_header_is_found() -> None:
+    data = HEAD.encode()
+    for bit in range(8 * len(data)):
+        with pytest.raises((CorruptError, UnsupportedError)):
+            ShardHeader.decode(put(data, bit // 8, bytes([data[bit // 8] ^ 1 << bit % 8])))
+
+
+def test_a_header_cut_anywhere_is_found() -> None:
+    data = HEAD.encode()
+    for nbytes in range(len(data)):
+        with pytest.raises(CorruptError):
+            ShardHeader.decode(data[:nbytes])
+
+
+@pytest.mark.parametrize(
+    ("offset", "new", "error"),
+    [
+        (8, b"\2", UnsupportedError),  # version
+        (24, b"\1", UnsupportedError),  # a required feature
+        (31, b"\x80", UnsupportedError),
+        (12, b"\0\0\0\0", CorruptError),  # length
+        (56, b"\xff" * 8, CorruptError),  # length of the JSON
+        (64, b"[", CorruptError),
+    ],
+)
+def test_a_header_of_the_future_or_out_of_bounds_is_refused(offset: int, new: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ShardHeader.decode(sealed(put(HEAD.encode(), offset, new)))
+
+
+def test_unknown_compatible_features_of_a_header_are_passed_over() -> None:
+    assert ShardHeader.decode(sealed(put(HEAD.encode(), 16, b"\xff" * 8))) == HEAD
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"a": float("nan")}, {"a": object()}, {"a": b"x"}, {"a": "\ud800"}, {"a": {1, 2}}]
+)
+def test_metadata_of_a_header_is_json(metadata: Any) -> None:
+    with pytest.raises(SchemaError, match="not JSON"):
+        replace(HEAD, metadata=metadata).encode()
+
+
+def test_metadata_of_a_header_has_a_limit() -> None:
+    with pytest.raises(SchemaError, match="limit"):
+        replace(HEAD, metadata={"a": "x" * MAX_HEADER_JSON_NBYTES}).encode()
+
+
+def test_a_block_header_comes_back_from_its_bytes() -> None:
+    data = BLOCK.encode()
+    assert len(data) == BLOCK.nbytes
+    assert len(data) % ALIGNMENT == 0
+    assert BlockHeader.decode(data + b"more") == BLOCK
+    assert BLOCK.block_nbytes == len(data) + 64 + 128
+
+
+def test_every_flipped_bit_of_a_block_header_is_found() -> None:
+    data = BLOCK.encode()
+    for bit in range(8 * len(data)):
+        with pytest.raises(CorruptError):
+            BlockHeader.decode(put(data, bit // 8, bytes([data[bit // 8] ^ 1 << bit % 8])))
+
+
+def test_a_block_header_cut_anywhere_is_found() -> None:
+    data = BLOCK.encode()
+    for nbytes in range(len(data)):
+        with pytest.raises(CorruptError):
+            BlockHeader.decode(data[:nbytes])
+
+
+@pytest.mark.parametrize("samples", [0, (1 << 24) + 1])
+def test_a_block_has_at_least_one_sample_and_not_too_many(samples: int) -> None:
+    with pytest.raises(CorruptError, match="samples"):
+        BlockHeader.decode(replace(BLOCK, samples=samples).encode())
+
+
+def test_the_checksum_of_a_page_covers_its_padding() -> None:
+    entry, parts = store_page(PageCoder(Compression.parse(None)), b"abc")
+    stored = b"".join(parts)
+    assert stored == b"abc" + bytes(61)
+    assert entry == PageEntry(3, 3, checksum(stored), 0)
+
+
+def footer_and_index(blocks: int = 2) -> tuple[Footer, bytes, bytes]:
+    """A footer, the header and the index of a shard of `blocks` blocks of 4 samples."""
+    start = HEAD.encode()
+    pages = (PageEntry(16, 16, 1, 0), PageEntry(64 + 40, 64 + 40, 2, 0))
+    index = Index.encode(2, [(4, 77, pages)] * blocks)
+    offset = len(start) + blocks * (BLOCK.nbytes + 64 + 128)
+    nbytes = offset + len(index) + FOOTER.size
+    digest = shard_digest(start, index)
+    return Footer(ID, 3, 2, nbytes, offset, len(index), 4 * blocks, blocks, digest), start, index
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 7])
+def test_a_footer_and_an_index_come_back_from_their_bytes(blocks: int) -> None:
+    footer, start, data = footer_and_index(blocks)
+    assert Footer.decode(footer.encode(), footer.file_nbytes) == footer
+    index = Index.decode(data, footer, start, SCHEMA)
+    assert index.samples.tolist() == [4] * blocks
+    assert index.first.tolist() == list(range(0, 4 * blocks + 1, 4))
+    step = BLOCK.nbytes + 192
+    assert index.block_offsets.tolist() == [len(start) + i * step for i in range(blocks)]
+    assert index.page_offsets.tolist() == [
+        [at + BLOCK.nbytes, at + BLOCK.nbytes + 64] for at in index.block_offsets.tolist()
+    ]
+    assert (index.checksums == 77).all()
+
+
+def test_every_flipped_bit_of_a_footer_is_found() -> None:
+    footer, _, _ = footer_and_index()
+    data = footer.encode()
+    for bit in range(8 * len(data)):
+        with pytest.raises((CorruptError, UnsupportedError)):
+            Footer.decode(put(data, bit // 8, bytes([data[bit // 8] ^ 1 << bit % 8])), footer.file_nbytes)
+
+
+def test_every_flipped_bit_of_an_index_or_of_the_headers_checksum_is_found() -> None:
+    footer, start, data = footer_and_index()
+    for bit in range(8 * len(data)):
+        with pytest.raises(CorruptError, match="digest"):
+            Index.decode(put(data, bit // 8, bytes([data[bit // 8] ^ 1 << bit % 8])), footer, start, SCHEMA)
+    for bit in range(64):
+        at = len(start) - 8 + bit // 8
+        with pytest.raises(CorruptError, match="digest"):
+            Index.decode(data, footer, put(start, at, bytes([start[at] ^ 1 << bit % 8])), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"file_nbytes": 1}, {"index_offset": 1}, {"index_nbytes": 64}, {"blocks": 1}, {"fields": 0}, {"fields": 4097}],
+    ids=str,
+)
+def test_a_footer_that_contradicts_itself_is_refused(change: dict[str, int]) -> None:
+    footer, _, _ = footer_and_index()
+    changed = replace(footer, **{k: v if k == "fields" else getattr(footer, k) + v for k, v in change.items()})
+    with pytest.raises(CorruptError):
+        Footer.decode(changed.encode(), footer.file_nbytes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "samples"),
+    [
+        ([(0, 0, (PageEntry(0, 0, 0, 0), PageEntry(72, 72, 0, 0)))], 0),  # a block of no samples
+        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(104, 104, 0, 0)))], 5),  # another sum
+        ([(4, 0, (PageEntry(15, 15, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # a fixed page too small
+        ([(4, 0, (PageEntry(17, 17, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # or too large
+        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(103, 103, 0, 0)))], 4),  # a variable page too small
+        ([(4, 0, (PageEntry(16, 17, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # plain, with two sizes
+        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(104, (1 << 28) + 1, 0, 1)))], 4),  # coded, too large
+        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(2**63, 2**63, 0, 0)))], 4),  # past any file
+        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(200, 200, 0, 0)))], 4),  # the blocks end elsewhere
+    ],
+)
+def test_an_index_that_cannot_be_is_refused(rows: Any, samples: int) -> None:
+    footer, start, _ = footer_and_index(1)
+    data = Index.encode(2, rows)
+    footer = replace(footer, samples=samples, digest=shard_digest(start, data))
+    with pytest.raises(CorruptError):
+        Index.decode(data, footer, start, SCHEMA)
+
+
+def test_a_codec_of_the_future_is_unsupported() -> None:
+    footer, start, _ = footer_and_index(1)
+    data = Index.encode(2, [(4, 0, (PageEntry(16, 16, 0, 2), PageEntry(104, 104, 0, 0)))])
+    with pytest.raises(UnsupportedError, match="codec 2"):
+        Index.decode(data, replace(footer, digest=shard_digest(start, data)), start, SCHEMA)
+
+
+def test_the_digest_is_of_the_headers_checksum_and_the_index() -> None:
+    _, start, index = footer_and_index()
+    assert shard_digest(start, index) == digest([start[-8:] + index])

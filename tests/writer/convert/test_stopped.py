@@ -1,0 +1,408 @@
+"""A conversion that stops: nobody takes the remains for a dataset, and the next run makes the same bytes of them."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recordio
+from recordio import DatasetError, RecordIOError, ShardDataset, SourceError, StorageError, convert, verify
+from recordio.writer import publish
+from recordio.writer.convert.convert import ConvertReport
+
+ROWS = 400
+SHARD = 700
+
+
+def table(path: Path, rows: int = ROWS) -> Path:
+    path.write_text("n,text\n" + "".join(f"{n},row {n}\n" for n in range(rows)))
+    return path
+
+
+def made(*args: Any, **options: Any) -> ConvertReport:
+    report = convert(*args, **{"shard_bytes": SHARD, "workers": 1} | options)
+    assert isinstance(report, ConvertReport)
+    return report
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return table(tmp_path / "t.csv")
+
+
+@pytest.fixture
+def whole(tmp_path: Path, source: Path) -> dict[str, bytes]:
+    """What a conversion makes that nothing stopped."""
+    made(source, tmp_path / "whole")
+    return contents(tmp_path / "whole")
+
+
+class _Stop(Exception):
+    """Raised where a test stops a conversion."""
+
+
+def stop_after(calls: int) -> Callable[[int, int], None]:
+    """A progress callback that raises."""
+    left = [calls]
+
+    def progress(done: int, total: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise _Stop
+
+    return progress
+
+
+def waiting(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob(".convert/shard-*.rio"))
+
+
+class TestGoingOn:
+    def test_finished_shards_wait_and_are_taken(self, tmp_path: Path, source: Path, whole: dict[str, bytes]) -> None:
+        out = tmp_path / "out"
+        with pytest.raises(_Stop):
+            made(source, out, progress=stop_after(3))
+        kept = {path: path.stat().st_mtime_ns for path in out.glob(".convert/shard-*.rio")}
+        assert len(kept) >= 3
+        with pytest.raises(RecordIOError):
+            ShardDataset(out)
+        report = made(source, out)
+        assert report.reused == len(kept)
+        assert not report.done_before
+        assert all((out / path.name).stat().st_mtime_ns == mtime for path, mtime in kept.items())
+        assert contents(out) == whole
+
+    def test_an_error_loses_no_finished_shard(self, tmp_path: Path, source: Path) -> None:
+        source.write_text(source.read_text() + "too,many,cells\n")
+        with pytest.raises(SourceError):
+            made(source, tmp_path / "out")
+        report = made(source, tmp_path / "out", on_error="skip")
+        assert report.reused == report.shards - 1
+        assert len(report.skipped) == 1
+
+    def test_what_was_skipped_then_is_told_now(self, tmp_path: Path, source: Path) -> None:
+        lines = source.read_text().splitlines(keepends=True)
+        source.write_text("".join([*lines[:5], "1,2,3\n", *lines[5:]]))
+        with pytest.raises(_Stop):
+            made(source, tmp_path / "out", on_error="skip", progress=stop_after(3))
+        report = made(source, tmp_path / "out", on_error="skip")
+        assert report.reused >= 3
+        assert [name for name, _ in report.skipped] == ["t.csv line 6"]
+
+    def test_a_shard_with_skips_is_not_taken_by_a_run_that_allows_none(self, tmp_path: Path, source: Path) -> None:
+        source.write_text(source.read_text().replace("3,row 3\n", "3\n", 1))
+        with pytest.raises(_Stop):
+            made(source, tmp_path / "out", on_error="skip", progress=stop_after(3))
+        with pytest.raises(SourceError, match="line 5"):
+            made(source, tmp_path / "out")
+
+    def test_shards_of_a_source_that_was_touched_are_not_taken(self, tmp_path: Path, source: Path) -> None:
+        with pytest.raises(_Stop):
+            made(source, tmp_path / "out", progress=stop_after(3))
+        os.utime(source)
+        report = made(source, tmp_path / "out")
+        assert report.reused == 0
+        assert report.notes == ("an unfinished conversion of something else was dropped",)
+
+    @pytest.mark.parametrize("damage", ["cut", "empty", "other", "note", "gone"])
+    def test_a_waiting_shard_that_is_not_whole_is_made_again(
+        self, tmp_path: Path, source: Path, whole: dict[str, bytes], damage: str
+    ) -> None:
+        out = tmp_path / "out"
+        with pytest.raises(_Stop):
+            made(source, out, progress=stop_after(3))
+        count, shard = len(waiting(out)), out / ".convert/shard-00001.rio"
+        if damage == "cut":
+            shard.write_bytes(shard.read_bytes()[:-1])
+        elif damage == "empty":
+            shard.write_bytes(b"")
+        elif damage == "other":
+            shutil.copy(out / ".convert/shard-00000.rio", shard)
+        elif damage == "note":
+            shard.with_suffix(".json").write_text("[]")
+        else:
+            shard.unlink()
+        assert made(source, out).reused == count - 1
+        assert contents(out) == whole
+
+
+class TestDoneBefore:
+    def test_nothing_is_done_twice(self, tmp_path: Path, source: Path) -> None:
+        first = made(source, tmp_path / "out")
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+        calls: list[tuple[int, int]] = []
+        second = made(source, tmp_path / "out", progress=lambda *call: calls.append(call))
+        assert second.done_before
+        assert (second.samples, second.shards, second.nbytes) == (first.samples, first.shards, first.nbytes)
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+        assert calls == [(ROWS, ROWS)]
+        assert made(source, tmp_path / "out", overwrite=True).done_before
+
+    def test_what_was_skipped_is_remembered_as_a_number(self, tmp_path: Path, source: Path) -> None:
+        source.write_text(source.read_text() + "1\n")
+        made(source, tmp_path / "out", on_error="skip")
+        assert made(source, tmp_path / "out").notes == ("1 samples were skipped when it was made",)
+
+    @pytest.mark.parametrize("change", ["options", "source", "times", "length", "shard"])
+    def test_a_dataset_that_differs_is_only_replaced_when_asked(
+        self, tmp_path: Path, source: Path, change: str
+    ) -> None:
+        out = tmp_path / "out"
+        made(source, out)
+        options: dict[str, Any] = {}
+        if change == "options":
+            options["compression"] = "zstd"
+        elif change == "source":
+            table(source, 50)
+        elif change == "times":
+            source.write_text(source.read_text().replace("row 7", "raw 7"))
+            os.utime(source, ns=(1, (out / "manifest.json").stat().st_mtime_ns + 1))
+        elif change == "length":
+            (out / "shard-00001.rio").write_bytes(b"short")
+        else:
+            (out / "shard-00001.rio").unlink()
+        before = contents(out)
+        with pytest.raises(DatasetError, match="overwrite=True"):
+            made(source, out, **options)
+        assert contents(out) == before
+        report = made(source, out, overwrite=True, **options)
+        assert not report.done_before
+        assert len(list(out.iterdir())) == report.shards + 1
+        expected = [int(line.split(",")[0]) for line in source.read_text().splitlines()[1:]]
+        assert ShardDataset(out).column("n").tolist() == expected
+        assert verify(out).ok
+
+    def test_the_old_dataset_stands_until_the_new_one_does(self, tmp_path: Path, source: Path) -> None:
+        out = tmp_path / "out"
+        made(source, out)
+        table(source, 200)
+        with pytest.raises(_Stop):
+            made(source, out, overwrite=True, progress=stop_after(1))
+        assert len(ShardDataset(out)) == ROWS
+        assert verify(out).ok
+        report = made(source, out, overwrite=True)
+        assert report.reused >= 1
+        assert len(ShardDataset(out)) == 200
+
+    def test_a_broken_manifest_is_only_replaced_when_asked(self, tmp_path: Path, source: Path) -> None:
+        made(source, tmp_path / "out")
+        (tmp_path / "out/manifest.json").write_text("{}")
+        with pytest.raises(RecordIOError):
+            made(source, tmp_path / "out")
+        assert made(source, tmp_path / "out", overwrite=True).samples == len(ShardDataset(tmp_path / "out")) == ROWS
+
+    def test_shards_without_a_manifest_are_not_trodden_on(self, tmp_path: Path, source: Path) -> None:
+        made(source, tmp_path / "out")
+        (tmp_path / "out/manifest.json").unlink()
+        before = contents(tmp_path / "out")
+        with pytest.raises(DatasetError, match="there are shards here but no manifest"):
+            made(source, tmp_path / "out")
+        assert contents(tmp_path / "out") == before
+        made(source, tmp_path / "out", overwrite=True)
+        assert before.items() <= contents(tmp_path / "out").items() | {("manifest.json", b"")}
+        assert len(ShardDataset(tmp_path / "out")) == ROWS
+
+
+class TestTheSystemRefuses:
+    def test_a_full_disk_is_one_clear_error_and_the_rest_goes_on_later(
+        self, tmp_path: Path, source: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left = [8_000]
+        writev = os.writev
+
+        def limited(fd: int, parts: Any) -> int:
+            left[0] -= sum(map(len, parts))
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return writev(fd, parts)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "writev", limited)
+            with pytest.raises(StorageError, match=r"cannot write: No space left on device - .*shard-"):
+                made(source, tmp_path / "out")
+        assert not list((tmp_path / "out").rglob("*.tmp"))
+        assert made(source, tmp_path / "out").reused > 0
+        assert contents(tmp_path / "out") == whole
+
+    def test_a_destination_that_is_a_file_is_refused(self, tmp_path: Path, source: Path) -> None:
+        (tmp_path / "out").write_text("mine")
+        with pytest.raises(DatasetError, match="the destination is not a folder"):
+            made(source, tmp_path / "out")
+        assert (tmp_path / "out").read_text() == "mine"
+
+    def test_only_one_converts_into_a_folder(self, tmp_path: Path, source: Path) -> None:
+        with publish.FolderLock(tmp_path / "out"), pytest.raises(DatasetError, match="another writer"):
+            made(source, tmp_path / "out")
+
+    @pytest.mark.parametrize("renames", range(0, 8, 2))
+    def test_dying_while_the_shards_move_in_loses_nothing(
+        self, tmp_path: Path, source: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, renames: int
+    ) -> None:
+        left = [renames]
+        rename = os.rename
+
+        def dying(*args: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise _Stop
+            rename(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", dying)
+            with pytest.raises(_Stop):
+                made(source, tmp_path / "out")
+        with pytest.raises(RecordIOError):
+            ShardDataset(tmp_path / "out")
+        report = made(source, tmp_path / "out")
+        assert report.reused == report.shards
+        assert contents(tmp_path / "out") == whole
+
+
+def children(pid: int) -> set[int]:
+    """The processes below a process."""
+    out: set[int] = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            out |= {int(entry.parent.name)} | children(int(entry.parent.name))
+    return out
+
+
+def start(source: Path, out: Path, workers: int) -> subprocess.Popen[str]:
+    """A script of a user, without any guard, in a process group of its own as a shell would start it."""
+    code = (
+        "import recordio\n"
+        "def tell(done, total):\n"
+        "    if done: print(done, flush=True)\n"
+        f"recordio.convert({str(source)!r}, {str(out)!r}, shard_bytes=2000, workers={workers}, progress=tell)\n"
+    )
+    script = out.with_suffix(".py")
+    script.write_text(code)
+    return subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(Path(recordio.__file__).parents[1])},
+    )
+
+
+def ended(pids: set[int]) -> bool:
+    """Whether the processes end; they have ten seconds."""
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() and "Z" not in state(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+@pytest.fixture
+def long_source(tmp_path: Path) -> Path:
+    return table(tmp_path / "long.csv", 10_000)
+
+
+class TestProcesses:
+    def test_a_script_without_a_guard_may_convert_with_workers(self, tmp_path: Path, source: Path) -> None:
+        process = start(source, tmp_path / "out", 2)
+        _, errors = process.communicate()
+        assert (process.returncode, errors) == (0, "")
+        assert len(ShardDataset(tmp_path / "out")) == ROWS
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_ctrl_c_stops_all_and_the_next_run_goes_on(self, tmp_path: Path, long_source: Path, workers: int) -> None:
+        out = tmp_path / "out"
+        process = start(long_source, out, workers)
+        assert process.stdout is not None
+        while not list(out.glob(".convert/shard-*.json")):
+            assert process.stdout.readline(), "it ended before it was stopped"
+        below = children(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        assert errors.count("Traceback") == 1
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+        assert process.returncode not in (0, 1)
+        assert ended(below)
+        assert waiting(out)
+        assert not (out / "manifest.json").exists()
+        report = convert(long_source, out, shard_bytes=2000, workers=1)
+        assert isinstance(report, ConvertReport)
+        assert report.reused > 0
+        assert report.samples == 10_000
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_kill_9_at_any_moment_leaves_what_can_go_on(self, tmp_path: Path, long_source: Path, workers: int) -> None:
+        convert(long_source, tmp_path / "whole", shard_bytes=2000, workers=1)
+        whole = contents(tmp_path / "whole")
+        chance = random.Random(workers)
+        for attempt in range(2):
+            out = tmp_path / f"out{attempt}"
+            process = start(long_source, out, workers)
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(chance.random() * 0.4)
+            below = children(process.pid)
+            process.kill()
+            process.communicate()
+            assert ended(below), "workers outlive the one they work for"
+            if (out / "manifest.json").exists():
+                assert len(ShardDataset(out)) == 10_000
+            convert(long_source, out, shard_bytes=2000, workers=1)
+            assert contents(out) == whole
+
+    def test_ctrl_c_never_reaches_a_worker_not_even_while_it_starts(self, tmp_path: Path, long_source: Path) -> None:
+        out_of_reach: list[bool] = []
+
+        def look(done: int, total: int) -> None:
+            for child in multiprocessing.active_children():
+                status = Path(f"/proc/{child.pid}/status").read_text()
+                blocked, ignored = (
+                    int(status.partition(f"{name}:")[2].split()[0], 16) for name in ("SigBlk", "SigIgn")
+                )
+                out_of_reach.append(bool((blocked | ignored) >> (signal.SIGINT - 1) & 1))
+
+        convert(long_source, tmp_path / "out", shard_bytes=20_000, workers=2, progress=look)
+        assert out_of_reach
+        assert all(out_of_reach)
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+    def test_a_worker_that_dies_is_an_error_and_not_a_hang(self, tmp_path: Path, long_source: Path) -> None:
+        def kill_one(done: int, total: int) -> None:
+            some = list((tmp_path / "out").glob(".convert/shard-*.json"))
+            for child in multiprocessing.active_children()[: bool(some)]:
+                os.kill(child.pid or 0, signal.SIGKILL)
+
+        with pytest.raises(RecordIOError, match="a process of the conversion died"):
+            convert(long_source, tmp_path / "out", shard_bytes=2000, workers=2, progress=kill_one)
+        assert not multiprocessing.active_children()
+        report = convert(long_source, tmp_path / "out", shard_bytes=2000, workers=2)
+        assert isinstance(report, ConvertReport)
+        assert report.reused > 0

@@ -1,0 +1,1 @@
+"""Conversion: planned before it runs, worked off in units, committed once."""

@@ -1,0 +1,151 @@
+"""What a conversion will do, decided before any of it is done.
+
+A plan is a pure function of the source and the options: the order of the samples, where it is cut into units, and the
+identity of the dataset. Unit k makes shard k. Nothing here looks at the number of workers, so the shards do not depend
+on it either.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from recordio.errors import SchemaError
+from recordio.format.layout import VERSION
+from recordio.format.numeric import Image
+from recordio.writer.shard_writer import WriteOptions
+from recordio.writer.sources import Source
+
+Indices = npt.NDArray[np.int64]
+_RULE = 1  # of ordering and cutting; another number makes another dataset of the same input
+_GAMMA = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertOptions:
+    """What the caller of `recordio.convert` asks for; see there. Raises SchemaError for what makes no sense."""
+
+    write: WriteOptions = field(default_factory=WriteOptions)
+    resize: int | tuple[int, int] | None = None
+    quality: int | None = None
+    shuffle: int | None = None
+    limit: int | None = None
+    on_error: str = "raise"
+    workers: int | None = None
+    overwrite: bool = False
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("raise", "skip"):
+            raise SchemaError(f"on_error is {self.on_error!r}: expected 'raise' or 'skip'")
+        _whole("limit", self.limit, 1)
+        _whole("workers", self.workers, 0)
+        _whole("quality", self.quality, 1, 100)
+        _whole("shuffle", self.shuffle, 0, _MASK)
+        if isinstance(self.resize, (tuple, list)):
+            object.__setattr__(self, "resize", tuple(self.resize))
+            if len(self.resize) != 2:
+                raise SchemaError(f"resize is {self.resize!r}: expected the shorter side, or (height, width)")
+        for side in self.resize if isinstance(self.resize, tuple) else (self.resize,):
+            _whole("resize", side, 1)
+
+    @property
+    def reencodes(self) -> bool:
+        return self.resize is not None or self.quality is not None
+
+
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    if value is None:
+        return
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        upper = "" if most is None else f" to {most}"
+        raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}{upper}")
+
+
+def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def shuffled(samples: int, seed: int) -> Indices:
+    """A permutation of `samples` numbers, int64, that depends on nothing but the two arguments.
+
+    Number i goes where the hash of (seed, i) sorts; equal hashes keep their order.
+    """
+    start = _mixed(np.array([(seed + _GAMMA) & _MASK], np.uint64))
+    keys = _mixed(start + np.arange(1, samples + 1, dtype=np.uint64) * np.uint64(_GAMMA))
+    return np.argsort(keys, kind="stable")
+
+
+def cut(nbytes: Indices, unit_nbytes: int) -> Indices:
+    """Where units begin, and the end of the last: a unit ends with the sample that fills it. int64 (units + 1,)."""
+    ends = np.cumsum(np.maximum(nbytes, 1))
+    cuts = [0]
+    while cuts[-1] < len(ends):
+        before = int(ends[cuts[-1] - 1]) if cuts[-1] else 0
+        cuts.append(min(int(np.searchsorted(ends, before + unit_nbytes)) + 1, len(ends)))
+    return np.array(cuts, np.int64)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work and its identity.
+
+    Attributes:
+        order: the source's samples in the order of the dataset, int64.
+        cuts: where in `order` each unit begins, and the end.
+        dataset_id: the same for the same names and sizes of input, and the same options that shape the bytes.
+        digest: differs as well when a file of the input was touched: finished shards are kept only when it is the same.
+    """
+
+    source: Source
+    options: ConvertOptions
+    order: Indices
+    cuts: Indices
+    dataset_id: bytes
+    digest: bytes
+
+    @property
+    def units(self) -> int:
+        return len(self.cuts) - 1
+
+    def indices(self, unit: int) -> Indices:
+        """The source's samples that make up a unit, in order."""
+        return self.order[self.cuts[unit] : self.cuts[unit + 1]]
+
+
+def make_plan(source: Source, options: ConvertOptions) -> Plan:
+    """Raises SchemaError when the options do not fit the source."""
+    pictures = any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
+    if options.reencodes and not pictures:
+        raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")
+    order = np.arange(len(source)) if options.shuffle is None else shuffled(len(source), options.shuffle)
+    order = order[: options.limit]
+    cuts = cut(source.nbytes()[order], options.write.shard_bytes)
+    fingerprint = source.fingerprint()
+    identity = {
+        "format": VERSION,
+        "rule": _RULE,
+        "kind": source.kind,
+        "schema": source.schema.to_json(),
+        "metadata": source.metadata,
+        "content": fingerprint.content.hex(),
+        "cuts": xxhash.xxh3_128_hexdigest(cuts.astype("<i8").tobytes()),
+        "compression": options.write.compression,
+        "block_bytes": options.write.block_bytes,
+        "shuffle": options.shuffle,
+        "resize": options.resize,
+        "quality": options.quality,
+        "check": options.check,
+    }
+    dataset_id = xxhash.xxh3_128_digest(json.dumps(identity, sort_keys=True).encode())
+    return Plan(source, options, order, cuts, dataset_id, xxhash.xxh3_128_digest(dataset_id + fingerprint.times))

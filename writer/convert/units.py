@@ -1,0 +1,151 @@
+"""One unit of a conversion: some samples of the source become one finished shard, in a folder where shards wait.
+
+Beside each shard stands a note of what the manifest will say of it and what was skipped; a unit whose shard and note
+agree is done and is never done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
+from recordio.format import strict_json
+from recordio.format.layout import FOOTER
+from recordio.format.manifest import ShardEntry, shard_name
+from recordio.format.numeric import Image
+from recordio.format.schema import Sample
+from recordio.format.shard import Footer, ShardHeader
+from recordio.images.encode import check_image, resize_image
+from recordio.writer.blocks import Packer
+from recordio.writer.convert.plan import Plan
+from recordio.writer.publish import write_file
+from recordio.writer.shard_writer import write_shard
+
+_SKIPPABLE = (SourceError, DecodeError, SchemaError)
+Skip = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A finished unit: `entry` is its shard's, `skipped` names the samples that it lacks and says why."""
+
+    number: int
+    entry: ShardEntry
+    skipped: tuple[Skip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where finished shards wait, and the number of the first."""
+
+    folder: Path
+    first: int = 0
+
+    def shard(self, unit: int) -> Path:
+        return self.folder / shard_name(self.first + unit)
+
+    def note(self, unit: int) -> Path:
+        return self.shard(unit).with_suffix(".json")
+
+
+class _Prepared:
+    """The samples of a unit, ready to be written; those that cannot be are raised or put on the list."""
+
+    def __init__(self, plan: Plan, unit: int, report: Callable[[int], None], strict: bool) -> None:
+        self._plan, self._unit, self._report = plan, unit, report
+        schema, self._options = plan.source.schema, plan.options
+        self._pictures = [(name, f.mode) for name, f in schema.items() if isinstance(f, Image) and f.encoded]
+        self._pack: Callable[[Sample], Any] | None = Packer(schema).pack if strict else None
+        self.key = ""
+        self.skipped: list[Skip] = []
+
+    def __iter__(self) -> Iterator[Sample]:
+        for done, (key, item) in enumerate(self._plan.source.read(self._plan.indices(self._unit).tolist()), 1):
+            self.key = key
+            try:
+                sample = self._prepare(item)
+            except _SKIPPABLE as error:
+                error.at(file=key)
+                if self._options.on_error == "raise":
+                    raise
+                self.skipped.append((error.place.file or key, error.fault))
+            else:
+                yield sample
+            self._report(done)
+
+    def _prepare(self, item: Sample | RecordIOError) -> Sample:
+        if isinstance(item, RecordIOError):
+            raise item
+        sample = self._with_pictures(item) if self._pictures else item
+        if self._pack is not None:
+            self._pack(sample)
+        return sample
+
+    def _with_pictures(self, sample: Sample) -> Sample:
+        out = dict(sample)
+        for name, mode in self._pictures:
+            data = out.get(name)
+            if data is None:
+                continue
+            try:
+                if self._options.reencodes:
+                    out[name] = resize_image(data, self._options.resize, self._options.quality, mode)
+                elif self._options.check:
+                    check_image(data, mode)
+            except DecodeError as error:
+                error.at(field=name)
+                raise
+        return out
+
+
+def make_unit(plan: Plan, unit: int, place: Workplace, report: Callable[[int], None]) -> Unit:
+    """Writes the shard of a unit. After each sample `report` is told how many are done; it may raise to stop.
+
+    Raises SourceError, DecodeError and SchemaError for a sample, StorageError; nothing half-done is left.
+    """
+    try:
+        return _write(plan, unit, place, _Prepared(plan, unit, report, strict=False))
+    except SchemaError:
+        if plan.options.on_error == "raise":
+            raise
+    # Sources promise samples that fit. Where one breaks it, each sample is tried before it is handed to the writer.
+    return _write(plan, unit, place, _Prepared(plan, unit, report, strict=True))
+
+
+def _write(plan: Plan, unit: int, place: Workplace, samples: _Prepared) -> Unit:
+    header = ShardHeader(plan.dataset_id, place.first + unit, plan.source.schema, plan.source.metadata)
+    try:
+        entry = write_shard(place.shard(unit), header, samples, plan.options.write)
+    except SchemaError as error:
+        error.at(file=samples.key)
+        raise
+    note = {"entry": entry.to_json(), "skipped": samples.skipped}
+    write_file(place.note(unit), json.dumps(note).encode())
+    return Unit(unit, entry, tuple(samples.skipped))
+
+
+def finished_unit(plan: Plan, unit: int, place: Workplace) -> Unit | None:
+    """A unit that an earlier run finished and that this one can take as it is, else None."""
+    try:
+        note = strict_json.loads(place.note(unit).read_bytes(), "note of a shard")
+        entry = ShardEntry.from_json(note["entry"])
+        skipped = tuple((str(key), str(reason)) for key, reason in note["skipped"])
+        if (skipped and plan.options.on_error == "raise") or entry.number != place.first + unit:
+            return None
+        footer = _read_footer(place.shard(unit))
+    except (OSError, RecordIOError, KeyError, TypeError, ValueError):
+        return None  # not there, or not whole: it is made again
+    # The digest vouches for the whole shard, header and all: dataset, number, schema.
+    return Unit(unit, entry, skipped) if footer.digest == entry.digest else None
+
+
+def _read_footer(path: Path) -> Footer:
+    with open(path, "rb") as file:
+        nbytes = file.seek(0, os.SEEK_END)
+        file.seek(max(0, nbytes - FOOTER.size))
+        return Footer.decode(file.read(), nbytes)
