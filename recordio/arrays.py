@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ma
 
 from recordio.errors import CorruptError, SchemaError
 from recordio.fields import Field, describe
 from recordio.layout import MAX_ROW_NBYTES
+from recordio.masks import has_masked, plain_array
 
 Shape = tuple[int | None, ...]
 
@@ -80,10 +80,12 @@ class Numeric(Field):
 
     def _array(self, value: Any) -> npt.NDArray[Any]:
         try:
-            array = np.asarray(value)
+            array = plain_array(value)
             if array.dtype != self.dtype:
                 array = self._cast(value, array)
-        except (TypeError, ValueError, OverflowError) as error:
+        except SchemaError:
+            raise
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._refuse(value) from error
         if len(array.shape) != len(self.shape) or any(
             want is not None and want != got for want, got in zip(self.shape, array.shape, strict=True)
@@ -149,9 +151,10 @@ class Numeric(Field):
 
     def batch(self, values: Any) -> npt.NDArray[Any]:
         """A whole column from an array, of shape (n, *shape), contiguous. For fixed fields. Raises SchemaError."""
-        if ma.is_masked(values):
-            raise SchemaError("a value is missing, and the field is not optional")
-        array = np.asarray(values)
+        array = np.asanyarray(values)
+        if has_masked(array):
+            raise SchemaError("a value is missing: it is masked, and the field is not optional")
+        array = np.asarray(array)
         if array.shape[1:] != self.shape or not np.can_cast(array.dtype, self.dtype, "safe"):
             raise SchemaError(f"expected a column of {self}, got {describe(array)}")
         return np.ascontiguousarray(array, self.dtype)

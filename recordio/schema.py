@@ -12,6 +12,7 @@ from recordio.arrays import Array, Image, Scalar
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.fields import Bytes, Field, Object, Text, describe
 from recordio.layout import MAX_FIELDS, MAX_NAME_NBYTES
+from recordio.masks import plain_array
 
 Sample = Mapping[str, Any]
 Columns = dict[str, Any]
@@ -38,7 +39,7 @@ def _infer(value: Any) -> Field:
     if type(value).__module__.startswith("PIL."):
         return Image(mode=value.mode if value.mode in ("L", "RGBA") else "RGB")
     if hasattr(value, "__array__"):
-        array = np.asarray(value)
+        array = plain_array(value)
         return Array(array.dtype, array.shape) if array.shape else Scalar(array.dtype)
     if isinstance(value, (dict, list, tuple)):
         return Object()

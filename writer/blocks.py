@@ -15,6 +15,7 @@ from numpy import ma
 from recordio.arrays import Numeric
 from recordio.errors import SchemaError
 from recordio.fields import Field
+from recordio.masks import has_masked, is_missing
 from recordio.page import Indices, Packed
 from recordio.schema import Sample, Schema
 
@@ -109,7 +110,7 @@ def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def _optional(field: Field) -> Any:
     pack = field.packer()
-    return lambda value: None if value is None else pack(value)
+    return lambda value: None if value is None or is_missing(value) else pack(value)
 
 
 def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
@@ -130,13 +131,15 @@ def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
 
 
 def _unmasked(column: Any) -> Any:
-    """The values of a column, None where a masked array lacks one. Raises SchemaError for half an array."""
+    """The values of a column, masked where a masked array lacks one. Raises SchemaError for half an array."""
     if not isinstance(column, ma.MaskedArray):
         return column
+    if not has_masked(column):
+        return column.data
     rows = [(row.any(), row.all()) for row in ma.getmaskarray(column)]
     if any(some and not every for some, every in rows):
         raise SchemaError("an array is masked in part: a value is there or it is missing")
-    return [None if some else value for (some, _), value in zip(rows, column.data, strict=True)]
+    return [ma.masked if some else value for (some, _), value in zip(rows, column.data, strict=True)]
 
 
 @dataclass(slots=True)
