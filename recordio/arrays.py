@@ -7,7 +7,6 @@ import operator
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,9 +16,11 @@ from recordio.errors import CorruptError, SchemaError
 from recordio.fields import Field, describe
 from recordio.layout import MAX_ROW_NBYTES
 from recordio.masks import has_masked, plain_array
+from recordio.pil import is_picture, png
 
 Shape = tuple[int | None, ...]
 
+_PIXEL_MODES = ("L", "RGB", "RGBA")
 IMAGE_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"RIFF": "webp"}
 
 
@@ -260,9 +261,14 @@ class Image(Numeric):
 
     def pack(self, value: Any) -> bytes:
         if not self.encoded:
+            if is_picture(value) and value.mode not in _PIXEL_MODES:
+                raise SchemaError(
+                    f"the numbers of a picture of mode {value.mode} are not grey, RGB or RGBA: convert it first, "
+                    "or give numpy.asarray(picture) to store them as they are"
+                )
             return Numeric.pack(self, value)
-        if hasattr(value, "save") and hasattr(value, "convert"):
-            return _png(value)
+        if is_picture(value):
+            return png(value)
         if not isinstance(value, (bytes, bytearray, memoryview)) or image_format(bytes(value[:16])) is None:
             raise self._refuse(value)
         return bytes(value)
@@ -281,18 +287,3 @@ class Image(Numeric):
         if self.encoded:
             return f"image (JPEG, PNG or WebP bytes, read as {self.mode})"
         return f"image uint8[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
-
-
-_PNG_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
-_RGB_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits a channel in other words
-
-
-def _png(picture: Any) -> bytes:
-    """A PIL picture as a PNG file. Raises SchemaError for one of more than 8 bits a channel."""
-    if picture.mode in _RGB_MODES:
-        picture = picture.convert("RGB")
-    if picture.mode not in _PNG_MODES:
-        raise SchemaError(f"a picture of mode {picture.mode} has more than 8 bits a channel; store it as an Array")
-    out = BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()

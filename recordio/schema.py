@@ -13,6 +13,7 @@ from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.fields import Bytes, Field, Object, Text, describe
 from recordio.layout import MAX_FIELDS, MAX_NAME_NBYTES
 from recordio.masks import plain_array
+from recordio.pil import fitting_mode
 
 Sample = Mapping[str, Any]
 Columns = dict[str, Any]
@@ -37,7 +38,7 @@ def _infer(value: Any) -> Field:
     if isinstance(value, (bool, int, float, complex, np.generic)):
         return Scalar(np.asarray(value).dtype if not isinstance(value, int) or isinstance(value, bool) else "int64")
     if type(value).__module__.startswith("PIL."):
-        return Image(mode=value.mode if value.mode in ("L", "RGBA") else "RGB")
+        return Image(mode=fitting_mode(value))
     if hasattr(value, "__array__"):
         array = plain_array(value)
         return Array(array.dtype, array.shape) if array.shape else Scalar(array.dtype)
@@ -84,7 +85,10 @@ class Schema(Mapping[str, Field]):
 
     @classmethod
     def infer(cls, sample: Sample) -> Self:
-        """The schema of which `sample` is an example. No field is optional. Raises SchemaError."""
+        """The schema of which `sample` is an example. No field is optional. Raises SchemaError.
+
+        The mode of an image is one that loses nothing of this picture: "L" for a grey one, "RGBA" with transparency.
+        """
         if not isinstance(sample, Mapping):
             raise SchemaError(f"a sample is a dict, not {describe(sample)}")
         fields = {}

@@ -12,12 +12,13 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ma
 
-from recordio.arrays import Numeric
+from recordio.arrays import Image, Numeric
 from recordio.errors import SchemaError
 from recordio.fields import Field
 from recordio.masks import has_masked, is_missing
 from recordio.page import Indices, Packed
 from recordio.schema import Sample, Schema
+from recordio.writer.pictures import lossless_packer
 
 MAX_BLOCK_ROWS = 1 << 16
 
@@ -25,13 +26,22 @@ Column = Packed | memoryview  # packed values, or the values of a fixed field en
 
 
 class Packer:
-    """Turns samples and columns into packed bytes. A sample that does not fit changes nothing and is named."""
+    """Turns samples and columns into packed bytes. A sample that does not fit changes nothing and is named.
 
-    def __init__(self, schema: Schema) -> None:
+    A schema that was `inferred` asks for no conversion: pictures that its mode would change do not fit.
+    """
+
+    def __init__(self, schema: Schema, inferred: bool = False) -> None:
         self._schema = schema
         self._names = tuple(schema)
-        self._packs = [_optional(field) if field.optional else field.packer() for field in schema.values()]
+        self._packs = [self._packer(name, inferred) for name in schema]
         self._any_optional = any(field.optional for field in schema.values())
+
+    def _packer(self, name: str, inferred: bool) -> Any:
+        field = self._schema[name]
+        if inferred and isinstance(field, Image) and field.encoded:
+            return lossless_packer(name, field, alone=len(self._schema) == 1)
+        return _optional(field) if field.optional else field.packer()
 
     def pack(self, sample: Sample) -> list[bytes | None]:
         """One sample. Raises SchemaError with the field's name."""
@@ -180,10 +190,10 @@ class BlockBuilder:
     A sample that would take a block over twice the aim begins the next one.
     """
 
-    def __init__(self, schema: Schema, block_bytes: int) -> None:
+    def __init__(self, schema: Schema, block_bytes: int, inferred: bool = False) -> None:
         self.schema = schema
         self.waiting = 0  # samples that are in no block yet
-        self._packer = Packer(schema)
+        self._packer = Packer(schema, inferred)
         self._row_nbytes = [field.row_nbytes for field in schema.values()]
         self._aim = block_bytes
         self._segments: list[Segment] = []
