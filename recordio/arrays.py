@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import CorruptError, SchemaError
+from recordio.exact import require_exact, require_exact_list
 from recordio.fields import Field, describe
 from recordio.layout import MAX_ROW_NBYTES
 from recordio.masks import has_masked, plain_array
@@ -82,6 +83,8 @@ class Numeric(Field):
     def _array(self, value: Any) -> npt.NDArray[Any]:
         try:
             array = plain_array(value)
+            if array.dtype.kind in "fc" and self.dtype.kind in "fc" and not hasattr(value, "dtype"):
+                require_exact_list(value, array, self.dtype)
             if array.dtype != self.dtype:
                 array = self._cast(value, array)
         except SchemaError:
@@ -99,6 +102,8 @@ class Numeric(Field):
         plain = not hasattr(value, "dtype")
         if array.size == 0 and plain:
             return array.astype(self.dtype)
+        if array.dtype.kind in "iu" and self.dtype.kind in "fc":
+            require_exact(array, self.dtype)
         if not plain or array.dtype.kind not in "biufc":
             if not np.can_cast(array.dtype, self.dtype, "safe"):
                 raise self._refuse(value)
@@ -158,6 +163,8 @@ class Numeric(Field):
         array = np.asarray(array)
         if array.shape[1:] != self.shape or not np.can_cast(array.dtype, self.dtype, "safe"):
             raise SchemaError(f"expected a column of {self}, got {describe(array)}")
+        if array.dtype.kind in "iu" and self.dtype.kind in "fc":
+            require_exact(array, self.dtype)
         return np.ascontiguousarray(array, self.dtype)
 
 
