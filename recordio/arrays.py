@@ -67,6 +67,11 @@ def _check_size(field: Numeric) -> None:
         raise SchemaError(f"an array of shape {field.shape} has no elements, so it cannot be optional")
 
 
+def _clean_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bools as bytes 0 and 1. NumPy takes any byte but 0 for true, and Pillow gives 255 for pictures of mode "1"."""
+    return array.view(np.uint8) != 0 if array.dtype.kind == "b" else array
+
+
 class Numeric(Field):
     """Pack and unpack shared by the fields that hold numbers: scalars, arrays and plain pixels."""
 
@@ -131,7 +136,7 @@ class Numeric(Field):
     def pack(self, value: Any) -> bytes:
         array = self._array(value)
         free = [got for want, got in zip(self.shape, array.shape, strict=True) if want is None]
-        return struct.pack(f"<{len(free)}Q", *free) + array.tobytes()
+        return struct.pack(f"<{len(free)}Q", *free) + _clean_bools(array).tobytes()
 
     def packer(self) -> Callable[[Any], bytes]:
         dtype, shape, pack = self.dtype, self.shape, self.pack
@@ -141,7 +146,7 @@ class Numeric(Field):
                 return value.tobytes()
             return pack(value)
 
-        return pack if self._free else quick
+        return pack if self._free or dtype.kind == "b" else quick
 
     def unpack(self, data: bytes) -> Any:
         """An array with free dimensions: one u64 for each of them, then the elements in C order."""
@@ -165,7 +170,7 @@ class Numeric(Field):
             raise SchemaError(f"expected a column of {self}, got {describe(array)}")
         if array.dtype.kind in "iu" and self.dtype.kind in "fc":
             require_exact(array, self.dtype)
-        return np.ascontiguousarray(array, self.dtype)
+        return _clean_bools(np.ascontiguousarray(array, self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
