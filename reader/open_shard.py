@@ -39,10 +39,12 @@ def check_footer(file: File, entry: ShardEntry, dataset_id: bytes) -> Footer:
     """That a file is the shard which the manifest means, by its last bytes alone. Raises CorruptError."""
     if file.nbytes != entry.nbytes:
         raise CorruptError(f"the shard has {file.nbytes} bytes, the manifest says {entry.nbytes}").at(file=entry.name)
+    if file.nbytes < FOOTER.size:
+        raise CorruptError(f"cut to {file.nbytes} bytes: a footer alone takes {FOOTER.size}").at(file=entry.name)
     try:
         footer = Footer.decode(file.read(file.nbytes - FOOTER.size, FOOTER.size), file.nbytes)
     except RecordIOError as error:
-        raise error.at(file=entry.name, byte=max(0, file.nbytes - FOOTER.size))
+        raise error.at(file=entry.name, byte=file.nbytes - FOOTER.size)
     for what, got, want in (
         ("dataset", footer.dataset_id.hex(), dataset_id.hex()),
         ("shard number", footer.number, entry.number),

@@ -14,9 +14,11 @@ from numpy import ma
 
 from recordio.errors import SchemaError
 from recordio.format.fields import Field
-from recordio.format.numeric import Numeric
+from recordio.format.masks import has_masked, is_missing
+from recordio.format.numeric import Image, Numeric
 from recordio.format.page import Indices, Packed
 from recordio.format.schema import Sample, Schema
+from recordio.images.encode import lossless_packer
 
 MAX_BLOCK_ROWS = 1 << 16
 
@@ -24,13 +26,22 @@ Column = Packed | memoryview  # packed values, or the values of a fixed field en
 
 
 class Packer:
-    """Turns samples and columns into packed bytes. A sample that does not fit changes nothing and is named."""
+    """Turns samples and columns into packed bytes. A sample that does not fit changes nothing and is named.
 
-    def __init__(self, schema: Schema) -> None:
+    A schema that was `inferred` asks for no conversion: pictures that its mode would change do not fit.
+    """
+
+    def __init__(self, schema: Schema, inferred: bool = False) -> None:
         self._schema = schema
         self._names = tuple(schema)
-        self._packs = [_optional(field) if field.optional else field.packer() for field in schema.values()]
+        self._packs = [self._packer(name, inferred) for name in schema]
         self._any_optional = any(field.optional for field in schema.values())
+
+    def _packer(self, name: str, inferred: bool) -> Any:
+        field = self._schema[name]
+        if inferred and isinstance(field, Image) and field.encoded:
+            return lossless_packer(name, field, alone=len(self._schema) == 1)
+        return _optional(field) if field.optional else field.packer()
 
     def pack(self, sample: Sample) -> list[bytes | None]:
         """One sample. Raises SchemaError with the field's name."""
@@ -109,7 +120,7 @@ def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def _optional(field: Field) -> Any:
     pack = field.packer()
-    return lambda value: None if value is None else pack(value)
+    return lambda value: None if value is None or is_missing(value) else pack(value)
 
 
 def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
@@ -130,13 +141,15 @@ def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
 
 
 def _unmasked(column: Any) -> Any:
-    """The values of a column, None where a masked array lacks one. Raises SchemaError for half an array."""
+    """The values of a column, masked where a masked array lacks one. Raises SchemaError for half an array."""
     if not isinstance(column, ma.MaskedArray):
         return column
+    if not has_masked(column):
+        return column.data
     rows = [(row.any(), row.all()) for row in ma.getmaskarray(column)]
     if any(some and not every for some, every in rows):
         raise SchemaError("an array is masked in part: a value is there or it is missing")
-    return [None if some else value for (some, _), value in zip(rows, column.data, strict=True)]
+    return [ma.masked if some else value for (some, _), value in zip(rows, column.data, strict=True)]
 
 
 @dataclass(slots=True)
@@ -177,10 +190,10 @@ class BlockBuilder:
     A sample that would take a block over twice the aim begins the next one.
     """
 
-    def __init__(self, schema: Schema, block_bytes: int) -> None:
+    def __init__(self, schema: Schema, block_bytes: int, inferred: bool = False) -> None:
         self.schema = schema
         self.waiting = 0  # samples that are in no block yet
-        self._packer = Packer(schema)
+        self._packer = Packer(schema, inferred)
         self._row_nbytes = [field.row_nbytes for field in schema.values()]
         self._aim = block_bytes
         self._segments: list[Segment] = []

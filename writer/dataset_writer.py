@@ -35,7 +35,8 @@ class DatasetWriter:
 
     Args:
         path: the folder; it is made if need be.
-        schema: the fields; those of the first sample if None, none optional, every array of the same shape.
+        schema: the fields; those of the first sample if None, none optional, every array of the same shape,
+            and every picture one that the mode of the first ("L", "RGB" or "RGBA") loses nothing of.
         compression: None, "auto" (code what pays), "zstd" or "zstd:LEVEL".
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before.
@@ -184,10 +185,10 @@ class DatasetWriter:
         if self._state != "open":
             raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
         self._inferred = True
-        return BlockBuilder(Schema.infer(sample), self._options.block_bytes)
+        return BlockBuilder(Schema.infer(sample), self._options.block_bytes, inferred=True)
 
     def _misfit(self, error: SchemaError, number: int) -> SchemaError:
-        if self._inferred and number:
+        if self._inferred and number and "give schema=" not in error.fault:
             error.fault += f"; the schema is that of the first sample: give one if others differ, {_EXAMPLE}"
         return error.at(sample=number)
 

@@ -23,6 +23,8 @@ _REPR.maxstring = _REPR.maxother = 100
 
 def describe(value: Any) -> str:
     """A value in a few words, for a message; of any depth and size."""
+    if value is np.ma.masked:
+        return "a masked value"
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
     text = _REPR.repr(value)

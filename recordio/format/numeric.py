@@ -7,19 +7,21 @@ import operator
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ma
 
 from recordio.errors import CorruptError, SchemaError
+from recordio.format.exact import require_exact, require_exact_list
 from recordio.format.fields import Field, describe
 from recordio.format.layout import MAX_ROW_NBYTES
+from recordio.format.masks import has_masked, plain_array
+from recordio.format.pil import is_picture, png
 
 Shape = tuple[int | None, ...]
 
+_PIXEL_MODES = ("L", "RGB", "RGBA")
 IMAGE_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"RIFF": "webp"}
 
 
@@ -65,6 +67,11 @@ def _check_size(field: Numeric) -> None:
         raise SchemaError(f"an array of shape {field.shape} has no elements, so it cannot be optional")
 
 
+def _clean_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bools as bytes 0 and 1. NumPy takes any byte but 0 for true, and Pillow gives 255 for pictures of mode "1"."""
+    return array.view(np.uint8) != 0 if array.dtype.kind == "b" else array
+
+
 class Numeric(Field):
     """Pack and unpack shared by the fields that hold numbers: scalars, arrays and plain pixels."""
 
@@ -80,10 +87,14 @@ class Numeric(Field):
 
     def _array(self, value: Any) -> npt.NDArray[Any]:
         try:
-            array = np.asarray(value)
+            array = plain_array(value)
+            if array.dtype.kind in "fc" and self.dtype.kind in "fc" and not hasattr(value, "dtype"):
+                require_exact_list(value, array, self.dtype)
             if array.dtype != self.dtype:
                 array = self._cast(value, array)
-        except (TypeError, ValueError, OverflowError) as error:
+        except SchemaError:
+            raise
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._refuse(value) from error
         if len(array.shape) != len(self.shape) or any(
             want is not None and want != got for want, got in zip(self.shape, array.shape, strict=True)
@@ -96,6 +107,8 @@ class Numeric(Field):
         plain = not hasattr(value, "dtype")
         if array.size == 0 and plain:
             return array.astype(self.dtype)
+        if array.dtype.kind in "iu" and self.dtype.kind in "fc":
+            require_exact(array, self.dtype)
         if not plain or array.dtype.kind not in "biufc":
             if not np.can_cast(array.dtype, self.dtype, "safe"):
                 raise self._refuse(value)
@@ -123,7 +136,7 @@ class Numeric(Field):
     def pack(self, value: Any) -> bytes:
         array = self._array(value)
         free = [got for want, got in zip(self.shape, array.shape, strict=True) if want is None]
-        return struct.pack(f"<{len(free)}Q", *free) + array.tobytes()
+        return struct.pack(f"<{len(free)}Q", *free) + _clean_bools(array).tobytes()
 
     def packer(self) -> Callable[[Any], bytes]:
         dtype, shape, pack = self.dtype, self.shape, self.pack
@@ -133,7 +146,7 @@ class Numeric(Field):
                 return value.tobytes()
             return pack(value)
 
-        return pack if self._free else quick
+        return pack if self._free or dtype.kind == "b" else quick
 
     def unpack(self, data: bytes) -> Any:
         """An array with free dimensions: one u64 for each of them, then the elements in C order."""
@@ -149,12 +162,15 @@ class Numeric(Field):
 
     def batch(self, values: Any) -> npt.NDArray[Any]:
         """A whole column from an array, of shape (n, *shape), contiguous. For fixed fields. Raises SchemaError."""
-        if ma.is_masked(values):
-            raise SchemaError("a value is missing, and the field is not optional")
-        array = np.asarray(values)
+        array = np.asanyarray(values)
+        if has_masked(array):
+            raise SchemaError("a value is missing: it is masked, and the field is not optional")
+        array = np.asarray(array)
         if array.shape[1:] != self.shape or not np.can_cast(array.dtype, self.dtype, "safe"):
             raise SchemaError(f"expected a column of {self}, got {describe(array)}")
-        return np.ascontiguousarray(array, self.dtype)
+        if array.dtype.kind in "iu" and self.dtype.kind in "fc":
+            require_exact(array, self.dtype)
+        return _clean_bools(np.ascontiguousarray(array, self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +273,14 @@ class Image(Numeric):
 
     def pack(self, value: Any) -> bytes:
         if not self.encoded:
+            if is_picture(value) and value.mode not in _PIXEL_MODES:
+                raise SchemaError(
+                    f"the numbers of a picture of mode {value.mode} are not grey, RGB or RGBA: convert it first, "
+                    "or give numpy.asarray(picture) to store them as they are"
+                )
             return Numeric.pack(self, value)
-        if hasattr(value, "save") and hasattr(value, "convert"):
-            return _png(value)
+        if is_picture(value):
+            return png(value)
         if not isinstance(value, (bytes, bytearray, memoryview)) or image_format(bytes(value[:16])) is None:
             raise self._refuse(value)
         return bytes(value)
@@ -278,18 +299,3 @@ class Image(Numeric):
         if self.encoded:
             return f"image (JPEG, PNG or WebP bytes, read as {self.mode})"
         return f"image uint8[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
-
-
-_PNG_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
-_RGB_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits a channel in other words
-
-
-def _png(picture: Any) -> bytes:
-    """A PIL picture as a PNG file. Raises SchemaError for one of more than 8 bits a channel."""
-    if picture.mode in _RGB_MODES:
-        picture = picture.convert("RGB")
-    if picture.mode not in _PNG_MODES:
-        raise SchemaError(f"a picture of mode {picture.mode} has more than 8 bits a channel; store it as an Array")
-    out = BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()

@@ -11,7 +11,9 @@ import numpy as np
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format.fields import Bytes, Field, Object, Text, describe
 from recordio.format.layout import MAX_FIELDS, MAX_NAME_NBYTES
+from recordio.format.masks import plain_array
 from recordio.format.numeric import Array, Image, Scalar
+from recordio.format.pil import fitting_mode
 
 Sample = Mapping[str, Any]
 Columns = dict[str, Any]
@@ -36,9 +38,9 @@ def _infer(value: Any) -> Field:
     if isinstance(value, (bool, int, float, complex, np.generic)):
         return Scalar(np.asarray(value).dtype if not isinstance(value, int) or isinstance(value, bool) else "int64")
     if type(value).__module__.startswith("PIL."):
-        return Image(mode=value.mode if value.mode in ("L", "RGBA") else "RGB")
+        return Image(mode=fitting_mode(value))
     if hasattr(value, "__array__"):
-        array = np.asarray(value)
+        array = plain_array(value)
         return Array(array.dtype, array.shape) if array.shape else Scalar(array.dtype)
     if isinstance(value, (dict, list, tuple)):
         return Object()
@@ -83,7 +85,10 @@ class Schema(Mapping[str, Field]):
 
     @classmethod
     def infer(cls, sample: Sample) -> Self:
-        """The schema of which `sample` is an example. No field is optional. Raises SchemaError."""
+        """The schema of which `sample` is an example. No field is optional. Raises SchemaError.
+
+        The mode of an image is one that loses nothing of this picture: "L" for a grey one, "RGBA" with transparency.
+        """
         if not isinstance(sample, Mapping):
             raise SchemaError(f"a sample is a dict, not {describe(sample)}")
         fields = {}

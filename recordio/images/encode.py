@@ -7,10 +7,13 @@ simplejpeg give the same file for the same picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from recordio.errors import SchemaError
+from recordio.errors import DecodeError, SchemaError
+from recordio.format.numeric import Image, image_format
+from recordio.format.pil import fitting_mode, is_picture, keeps
 from recordio.images.decode import Header, decode_image, decode_pil, read_header
 
 DEFAULT_QUALITY = 92
@@ -20,6 +23,39 @@ BILINEAR = 2  # PIL.Image.Resampling.BILINEAR
 def check_image(data: bytes, mode: str) -> None:
     """Decodes the picture whole. Raises DecodeError with the reason when that cannot be done."""
     decode_image(data, mode)
+
+
+def lossless_packer(name: str, field: Image, alone: bool) -> Callable[[Any], bytes]:
+    """The packer of an image field whose mode was inferred: it refuses pictures that reading in that mode would change.
+
+    Args:
+        name: the field's name.
+        field: the field; it holds encoded pictures.
+        alone: the schema has no other field.
+    """
+    pack = field.packer()
+
+    def packed(value: Any) -> bytes:
+        data = pack(value)
+        if field.mode == "RGBA" or (field.mode == "RGB" and image_format(data) == "jpeg"):
+            return data
+        picture = value if is_picture(value) else _decoded(data)
+        if keeps(picture, field.mode):
+            return data
+        advice = f"schema={{{name!r}: Image({fitting_mode(picture)!r})}}" + ("" if alone else " and the other fields")
+        raise SchemaError(
+            f"the mode inferred from the first picture, {field.mode!r}, loses colours or transparency of this one: "
+            f"give {advice}"
+        )
+
+    return packed
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return decode_pil(data, "RGBA")
+    except DecodeError as error:
+        raise SchemaError(error.fault) from error
 
 
 def resize_image(

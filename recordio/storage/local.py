@@ -23,7 +23,7 @@ class File(Protocol):
     nbytes: int
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Those bytes, fewer only where the file ends. Raises StorageError."""
+        """Those bytes, fewer only where the file ends. Raises StorageError, for a negative offset or length too."""
 
     def map(self) -> mmap.mmap | bytes:
         """The whole file as memory; a slice of it is bytes. Raises StorageError."""
@@ -43,6 +43,12 @@ class Storage(Protocol):
 
 def _storage_error(name: str, error: OSError) -> StorageError:
     return StorageError(f"cannot read: {error.strerror or error}").at(file=name)
+
+
+def _require_range(name: str, offset: int, nbytes: int) -> None:
+    """Raises StorageError. A slice would count a negative offset from the end of the file."""
+    if offset < 0 or nbytes < 0:
+        raise StorageError(f"cannot read {nbytes} bytes at offset {offset}: neither may be negative").at(file=name)
 
 
 class LocalFile:
@@ -69,6 +75,7 @@ class LocalFile:
             raise DatasetError("is not a regular file").at(file=self._name)
 
     def read(self, offset: int, nbytes: int) -> bytes:
+        _require_range(self._name, offset, nbytes)
         parts = []
         try:
             while nbytes > 0 and (part := os.pread(self._fd, nbytes, offset)):
@@ -111,11 +118,13 @@ class LocalStorage:
 class MemoryFile:
     """Bytes as a file."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, name: str = "memory") -> None:
+        self._name = name
         self._data = data
         self.nbytes = len(data)
 
     def read(self, offset: int, nbytes: int) -> bytes:
+        _require_range(self._name, offset, nbytes)
         return self._data[offset : offset + nbytes]
 
     def map(self) -> bytes:
@@ -134,7 +143,7 @@ class MemoryStorage:
     def open(self, name: str) -> File:
         if name not in self.files:
             raise FileNotFoundError(name)
-        return MemoryFile(self.files[name])
+        return MemoryFile(self.files[name], name)
 
     def names(self) -> list[str]:
         return sorted(self.files)

@@ -84,6 +84,17 @@ def test_a_storage_is_a_folder_of_files_read_at_offsets(tmp_path: Path, kind: Ca
 
 
 @pytest.mark.parametrize("kind", [local, memory])
+@pytest.mark.parametrize(("offset", "nbytes"), [(-1, 1), (-4, 8), (0, -1), (2, -1), (-1, 0)])
+def test_a_negative_offset_or_length_is_refused(
+    tmp_path: Path, kind: Callable[[Path], Storage], offset: int, nbytes: int
+) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with pytest.raises(StorageError, match="negative") as caught:
+        kind(tmp_path).open("a").read(offset, nbytes)
+    assert caught.value.place.file == "a"
+
+
+@pytest.mark.parametrize("kind", [local, memory])
 def test_a_store_reads_from_either_storage(folder: Path, kind: Callable[[Path], Storage]) -> None:
     storage = kind(folder)
     manifest, digest = read_manifest(storage, "here")

@@ -12,11 +12,13 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import recordio
+from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.tools.main import main
 from recordio.tools.progress import ERASE_LINE, Progress
 
@@ -54,6 +56,37 @@ def test_a_flipped_bit_is_named_down_to_its_page(dataset: Path, capsys: pytest.C
     assert line == str(problem)
     assert "shard-00000.rio, block 0, field 'image', byte " in line
     assert last == f"FAILED  {dataset}: 1 problem"
+
+
+def cut(dataset: Path, nbytes: int, known: bool) -> None:
+    """Leaves `nbytes` of the only shard; with `known`, the manifest says that it never had more."""
+    (shard,) = dataset.glob("*.rio")
+    os.truncate(shard, nbytes)
+    if known:
+        manifest = Manifest.decode((dataset / FILE_NAME).read_bytes())
+        entry = replace(manifest.shards[0], nbytes=nbytes, samples=0, runs=())
+        (dataset / FILE_NAME).write_bytes(replace(manifest, shards=[entry]).encode())
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["the manifest knows more", "the manifest agrees"])
+@pytest.mark.parametrize("nbytes", [0, 1, 100, 127, 128, 200])
+def test_a_shard_cut_short_is_damage_to_every_command(
+    dataset: Path, capsys: pytest.CaptureFixture[str], nbytes: int, known: bool
+) -> None:
+    cut(dataset, nbytes, known)
+    for words in ((), ("--quick",)):
+        assert verified(capsys, dataset, *words, code=1).endswith(f"FAILED  {dataset}: 1 problem\n")
+        report = json.loads(verified(capsys, dataset, "--json", *words, code=1))
+        (problem,) = report["datasets"][0]["problems"]
+        assert not report["ok"]
+        assert problem["kind"] == "CorruptError"
+    for command in (["info"], ["info", "--json"], ["show"], ["show", "--json"]):
+        assert main([*command, str(dataset)]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+    with pytest.raises(recordio.CorruptError):
+        recordio.ShardDataset(dataset)
 
 
 def test_quick_does_not_read_the_pages(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

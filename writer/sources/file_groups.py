@@ -150,8 +150,8 @@ class FileGroups(Source):
         kind = self.schema.fields.get("npy")
         if isinstance(kind, Array) and "npy" in values:
             try:
+                kind.pack(values["npy"])  # before the cast, which rounds large integers
                 values["npy"] = np.asarray(values["npy"]).astype(kind.dtype, casting="safe")
-                kind.pack(values["npy"])
             except (SchemaError, TypeError) as error:
                 raise SourceError(f"the array does not fit the others: {error}") from error
 

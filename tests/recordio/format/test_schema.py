@@ -397,3 +397,14 @@ def test_a_picture_of_pillow_is_stored_without_loss(mode: str, stored: str) -> N
 def test_a_picture_that_8_bits_cannot_hold_is_refused_when_it_is_written(mode: str) -> None:
     with pytest.raises(SchemaError):
         Image("L").pack(PIL.new(mode, (2, 2)))
+
+
+def test_a_true_bool_is_the_byte_1_whatever_numpy_holds() -> None:
+    odd = np.array([[0, 255], [1, 2]], np.uint8).view(bool)
+    for field in (Array("bool", (2, 2)), Array("bool", (None, 2))):
+        for bools in (odd, odd.T.copy().T, list(odd)):
+            for pack in (field.pack, field.packer()):
+                assert pack(bools)[-4:] == b"\0\1\1\1"
+    assert Scalar("bool").packer()(odd[0, 1]) == b"\1"
+    assert Array("bool", (2,)).batch(odd).tobytes() == b"\0\1\1\1"
+    assert Scalar("bool").batch(odd[:, 1]).tobytes() == b"\1\1"

@@ -1,0 +1,54 @@
+"""Masked values of `numpy.ma`. The number under a mask is left over or a fill value, so it must never be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy import ma
+from numpy.ma import MaskedArray
+
+from recordio.errors import SchemaError
+
+_MISSING = "the value is masked, so it is missing: only an optional field takes it, such as Scalar('f4', optional=True)"
+_PARTLY = "some elements are masked: an array is there or missing as a whole; fill them first, as array.filled(0) does"
+_MASKLESS = (int, float, complex, str, bytes, bytearray, memoryview, np.generic, type(None))
+_COMMON = frozenset({int, float, bool, complex, str, bytes})
+
+
+def is_missing(value: Any) -> bool:
+    """Whether this is a masked array with every element masked: `numpy.ma.masked`, for one."""
+    return isinstance(value, MaskedArray) and has_masked(value) and bool(ma.getmaskarray(value).all())
+
+
+def has_masked(value: Any) -> bool:
+    """Whether an element of an array is masked. Masks of records do not count: no field takes a record."""
+    if not isinstance(value, MaskedArray):
+        return False
+    mask = ma.getmask(value)
+    return mask.dtype.names is None and bool(mask.any())
+
+
+def plain_array(value: Any) -> npt.NDArray[Any]:
+    """`numpy.asarray`, which drops masks, but a masked element anywhere in the value raises SchemaError."""
+    if type(value) is np.ndarray:
+        return value
+    if not isinstance(value, _MASKLESS) and isinstance(value, Sequence) and _holds_masked(value):
+        raise SchemaError(_PARTLY)
+    array = np.asanyarray(value)  # the variables of netCDF4 become masked arrays only here
+    if has_masked(array):
+        raise SchemaError(_MISSING if is_missing(array) else _PARTLY)
+    return np.asarray(array)
+
+
+def _holds_masked(value: Any) -> bool:
+    """Whether an element of an array, or of an array in a list of any depth, is masked."""
+    if type(value) is list or (isinstance(value, Sequence) and not isinstance(value, _MASKLESS)):
+        # A list of numbers has a few types only, which takes less time to find than to ask each number.
+        kinds = set(map(type, value))
+        if kinds <= _COMMON or all(issubclass(kind, _MASKLESS) for kind in kinds):
+            return False
+        return any(map(_holds_masked, value))
+    return hasattr(value, "__array__") and has_masked(np.asanyarray(value))
