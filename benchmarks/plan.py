@@ -17,10 +17,11 @@ import threading
 import time
 
 from recordio import Scalar, Schema
+from recordio.determinism import key
 from recordio.format.manifest import Manifest, ShardEntry
 from recordio.reader.open_dataset import ReadOptions, Store
 from recordio.reader.order.mixing import Deal, steps
-from recordio.reader.order.shuffle import OrderOptions, key, order_of
+from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.storage.local import MemoryStorage
 
 

@@ -26,9 +26,10 @@ import numpy as np
 from peer_orders import MIB, PEERS, Data, Indices, Peer
 
 from recordio import Scalar, Schema
+from recordio.determinism import key
 from recordio.format.manifest import Manifest, ShardEntry
 from recordio.reader.open_dataset import ReadOptions, Store
-from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, Blocks, OrderOptions, key, order_of
+from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, Blocks, OrderOptions, order_of
 from recordio.storage.local import MemoryStorage
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
+from recordio.arguments import describe
+from recordio.determinism import key
 from recordio.errors import SchemaError
 from recordio.format.checksum import digest
-from recordio.format.fields import describe
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.order.mixing import Consecutive, Deal, Interleaved, Schedule, draw_at, drawn_steps, sources
-from recordio.reader.order.shuffle import Order, OrderOptions, Step, key, order_of
+from recordio.reader.order.shuffle import Order, OrderOptions, Step, order_of
 
 Stop = Literal["first_exhausted", "all_exhausted"]
 

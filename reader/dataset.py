@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from numpy import ma
 
+from recordio.arguments import integer
+from recordio.determinism import key, permutation
 from recordio.errors import CorruptError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.columns import concatenate
-from recordio.reader.loading.options import check_whole
 from recordio.reader.open_dataset import ReadOptions, Store, check_shards, read_manifest, refuse
 from recordio.reader.open_shard import Verify
-from recordio.reader.order.shuffle import key, permutation
 from recordio.reader.processing import Decode, Finish, Origin
 from recordio.storage.local import LocalStorage
 
@@ -271,7 +271,7 @@ class ShardDataset(Sequence[Any]):
         ends = np.cumsum([0.0, *parts])
         if not parts or min(parts) < 0 or not ends[-1] <= 1 + 1e-9:
             raise SchemaError(f"fractions are a list from 0 to 1 with a sum of 1 at most, not {fractions!r}")
-        order = permutation(len(self), key(check_whole("seed", seed, 0)))
+        order = permutation(len(self), key(integer("seed", seed, 0)))
         cuts = np.round(ends * len(self)).astype(np.int64).tolist()
         return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from recordio.determinism import key
 from recordio.errors import DecodeError
 from recordio.format.fields import Field
 from recordio.format.numeric import Image
@@ -24,7 +25,6 @@ from recordio.format.schema import Columns, Schema
 from recordio.images.decode import decode_image, decode_pil, pil_image
 from recordio.reader.columns import ColumnBuilder, Empty, collate, uncollate, values_of
 from recordio.reader.open_dataset import Store
-from recordio.reader.order.shuffle import key
 from recordio.transforms import Transform, takes_rng
 
 Decode = Literal["numpy", "pil"]

@@ -38,11 +38,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arguments import choice, describe, flag, integers, interval, numbers
 from recordio.errors import SchemaError
 from recordio.images import boxes
 from recordio.images.boxes import Box, Size
 from recordio.images.decode import CHANNELS, Pixels, pil_image
-from recordio.images.pixels import BORDERS, INTERPOLATIONS, as_pixels, describe, flip, from_pil, pad, resized, to_planes
+from recordio.images.pixels import BORDERS, INTERPOLATIONS, as_pixels, flip, from_pil, pad, resized, to_planes
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -97,7 +98,7 @@ class Decode(Transform):
 
     def __post_init__(self) -> None:
         if self.mode is not None:
-            boxes.choice("mode", self.mode, CHANNELS)
+            choice("mode", self.mode, CHANNELS)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         pixels = as_pixels(image, self.mode or mode)
@@ -125,11 +126,11 @@ class Resize(Transform):
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        size = boxes.integers("size", self.size, (1, 2))
+        size = integers("size", self.size, (1, 2))
         _set(self, size=size[0] if len(size) == 1 else size)
         _check_resampling(self)
         if self.max_size is not None:
-            (longest,) = boxes.integers("max_size", self.max_size, (1,))
+            (longest,) = integers("max_size", self.max_size, (1,))
             if len(size) == 2 or longest <= size[0]:
                 raise SchemaError(f"max_size is more than the shorter side, which size gives alone, not {longest}")
             _set(self, max_size=longest)
@@ -164,8 +165,8 @@ class RandomResizedCrop(Transform):
         _set(
             self,
             size=boxes.crop_size(self.size),
-            scale=boxes.interval("scale", self.scale),
-            ratio=boxes.interval("ratio", self.ratio),
+            scale=interval("scale", self.scale),
+            ratio=interval("ratio", self.ratio),
         )
         _check_resampling(self)
 
@@ -215,12 +216,12 @@ class RandomCrop(Transform):
     def __post_init__(self) -> None:
         _set(self, size=boxes.crop_size(self.size))
         if self.padding is not None:
-            padding = boxes.integers("padding", self.padding, (1, 2, 4), least=0)
+            padding = integers("padding", self.padding, (1, 2, 4), least=0)
             _set(self, padding=padding * (4 // len(padding)))
-        fill = boxes.integers("fill", self.fill, (1, 2, 3, 4), least=0, most=255)
+        fill = integers("fill", self.fill, (1, 2, 3, 4), least=0, most=255)
         _set(self, fill=fill[0] if len(fill) == 1 else fill)
-        boxes.choice("padding_mode", self.padding_mode, BORDERS)
-        boxes.flag("pad_if_needed", self.pad_if_needed)
+        choice("padding_mode", self.padding_mode, BORDERS)
+        flag("pad_if_needed", self.pad_if_needed)
 
     def _change(self, pixels: Pixels, rng: Any) -> Pixels:
         pixels = self._padded(pixels, self.padding or (0, 0, 0, 0))
@@ -245,7 +246,7 @@ class RandomHorizontalFlip(Transform):
     random = True
 
     def __post_init__(self) -> None:
-        (p,) = boxes.numbers("p", [self.p])
+        (p,) = numbers("p", [self.p])
         if not 0 <= p <= 1:
             raise SchemaError(f"p is a probability, 0 to 1, not {self.p!r}")
         _set(self, p=p)
@@ -273,7 +274,7 @@ class Normalize(Transform):
     std: Any
 
     def __post_init__(self) -> None:
-        _set(self, mean=boxes.numbers("mean", self.mean), std=boxes.numbers("std", self.std))
+        _set(self, mean=numbers("mean", self.mean), std=numbers("std", self.std))
         if len(self.mean) != len(self.std):
             raise SchemaError(f"mean has {len(self.mean)} numbers, but std {len(self.std)}")
         if any(abs(x) < 1e-30 for x in self.std):
@@ -396,5 +397,5 @@ def _set(transform: Any, **values: Any) -> None:
 
 def _check_resampling(transform: Any) -> None:
     interpolation = getattr(transform.interpolation, "value", transform.interpolation)  # torchvision has an enum
-    _set(transform, interpolation=boxes.choice("interpolation", interpolation, INTERPOLATIONS))
-    boxes.flag("antialias", transform.antialias)
+    _set(transform, interpolation=choice("interpolation", interpolation, INTERPOLATIONS))
+    flag("antialias", transform.antialias)

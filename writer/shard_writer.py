@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recordio.errors import SchemaError
+from recordio.arguments import integer
 from recordio.format.block import BlockHeader, PageEntry, store_page
 from recordio.format.checksum import Buffer
 from recordio.format.codec import Compression, PageCoder
@@ -42,9 +42,7 @@ class WriteOptions:
     def __post_init__(self) -> None:
         Compression.parse(self.compression)
         for name in ("shard_bytes", "shard_samples", "block_bytes"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise SchemaError(f"{name} is {value!r}: expected a whole number from 1")
+            integer(name, getattr(self, name), 1, optional=name == "shard_samples")
 
 
 class ShardWriter:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arguments import integer
+from recordio.determinism import MASK, key
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
@@ -19,10 +21,10 @@ from recordio.reader.batches.page_table import MAPPED_NBYTES
 from recordio.reader.combined import Combined
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.epoch_run import Engine
-from recordio.reader.loading.options import LoaderOptions, check_whole
+from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.order.mixing import Deal, drawn_by_weight, steps
 from recordio.reader.order.ranks import checked_ranks, found_ranks
-from recordio.reader.order.shuffle import LANES, SHUFFLE_WINDOW_BYTES, OrderOptions, Step, key, order_of
+from recordio.reader.order.shuffle import LANES, SHUFFLE_WINDOW_BYTES, OrderOptions, Step, order_of
 from recordio.reader.order.weights import SampledBatches, checked_weights
 
 _STATE_VERSION = 1
@@ -134,12 +136,10 @@ class DataLoader:
     ) -> None:
         if not isinstance(dataset, (ShardDataset, Combined)):
             raise SchemaError(f"expected a ShardDataset, a ConcatDataset or a Mixture, got {type(dataset).__name__}")
-        window_bytes = check_whole("window_bytes", window_bytes, 1, optional=True)
-        window_samples = check_whole("window_samples", window_samples, 1, optional=True)
-        unit_bytes, lanes = check_whole("unit_bytes", unit_bytes, 1), check_whole("lanes", lanes, 1)
-        seed = check_whole("seed", seed, 0)
-        if seed >= 1 << 64:
-            raise SchemaError(f"seed is {seed}: expected a whole number below 2^64")
+        window_bytes = integer("window_bytes", window_bytes, 1, optional=True)
+        window_samples = integer("window_samples", window_samples, 1, optional=True)
+        unit_bytes, lanes = integer("unit_bytes", unit_bytes, 1), integer("lanes", lanes, 1)
+        seed = integer("seed", seed, 0, MASK)
         self.dataset = dataset
         self.options = LoaderOptions(
             batch_size, drop_last, even_batches, num_workers, worker_type, multiprocessing_context, persistent_workers,
@@ -202,7 +202,7 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
-        epoch = check_whole("epoch", epoch, 0)
+        epoch = integer("epoch", epoch, 0)
         if self._cursor.begun or self._cursor.epoch != epoch:
             self._cursor = Cursor(epoch)
         if self._sampler is not None:
@@ -233,8 +233,8 @@ class DataLoader:
             if state.get(name) != mine:
                 error = DatasetError if name in ("dataset", "samples") else SchemaError
                 raise error(f"the state is of another {name}: {state.get(name)!r}, this loader has {mine!r}")
-        epoch = check_whole("the state's epoch", state.get("epoch"), 0)
-        position = check_whole("the state's position", state.get("position"), 0)
+        epoch = integer("the state's epoch", state.get("epoch"), 0)
+        position = integer("the state's position", state.get("position"), 0)
         if position > len(self.dataset) and self._sampler is None:
             raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
         self._cursor = Cursor(epoch, position, indices=state.get("indices"))

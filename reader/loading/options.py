@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recordio.arguments import choice, integer
 from recordio.errors import SchemaError
 
 _MAX_TIMEOUT = 10**6  # seconds; the system cannot wait for many more
@@ -31,11 +31,10 @@ class LoaderOptions:
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1)):
-            whole = check_whole(name, getattr(self, name), least, optional=name == "batch_size")
-            object.__setattr__(self, name, whole)
+            found = integer(name, getattr(self, name), least, optional=name == "batch_size")
+            object.__setattr__(self, name, found)
         for name, choices in (("on_error", ("raise", "skip")), ("worker_type", ("thread", "process"))):
-            if getattr(self, name) not in choices:
-                raise SchemaError(f"unknown {name} {getattr(self, name)!r}: expected {' or '.join(map(repr, choices))}")
+            choice(name, getattr(self, name), choices)
         if not isinstance(self.timeout, (int, float)) or not 0 <= self.timeout <= _MAX_TIMEOUT:
             raise SchemaError(f"timeout is {self.timeout!r}: expected seconds, or 0 for none")
         if self.multiprocessing_context is not None and self.worker_type == "thread":
@@ -49,16 +48,3 @@ class LoaderOptions:
     def ahead(self) -> int:
         """Batches made before they are asked for."""
         return self.num_workers * self.prefetch_factor
-
-
-def check_whole(name: str, value: Any, least: int, optional: bool = False) -> Any:
-    """The argument as an int, or None if that may be. Raises SchemaError when it is no whole number from `least`."""
-    if optional and value is None:
-        return None
-    try:
-        whole = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        whole = least - 1
-    if whole < least:
-        raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}")
-    return whole

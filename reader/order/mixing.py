@@ -15,8 +15,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recordio.determinism import key, permutation
 from recordio.format.page import Indices
-from recordio.reader.order.shuffle import Mask, Order, Step, key, permutation
+from recordio.reader.order.shuffle import Mask, Order, Step
 
 _CHUNK = 1024
 

@@ -37,5 +37,5 @@ def checked_ranks(rank: object, world_size: object, told: str = "rank and world_
     except ValueError:
         pair = -1, 0
     if not 0 <= pair[0] < pair[1]:
-        raise SchemaError(f"{told} are {rank!r} and {world_size!r}: expected whole numbers, 0 <= rank < world size")
+        raise SchemaError(f"{told} are {rank!r} and {world_size!r}: expected integers, 0 <= rank < world size")
     return pair

@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import SchemaError
+from recordio.arguments import integer
+from recordio.determinism import key, low_bits, permutation, tagged_hashes
 from recordio.format.page import Indices
 from recordio.reader.order.selection import Members, members_of, ranges
 
@@ -24,68 +25,9 @@ SHUFFLE_WINDOW_BYTES = 256 << 20
 SEQUENTIAL_WINDOW_BYTES = 8 << 20
 LANES = 64
 MAX_LANES = 1 << 16  # their bits are taken from a sample's hash
-_GAMMA = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
-_CHUNK = 1 << 14  # so many words or blocks at a time, so that what lies between two steps of work stays in the cache
+_CHUNK = 1 << 14  # blocks at a time: intermediate arrays stay in L2
 
 Mask = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.uint64]
-
-
-def mix(x: int) -> int:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014): a bijection on 64 bits."""
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-    return x ^ (x >> 31)
-
-
-def _mix_in_place(x: Words) -> None:
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x ^= x >> np.uint64(shift)
-        x *= np.uint64(factor)
-    x ^= x >> np.uint64(31)
-
-
-def key(*numbers: int, after: int = 0) -> int:
-    """A 64-bit key from whole numbers, in order: k = mix(k + GAMMA + number). key(a, b) is key(b, after=key(a))."""
-    out = after
-    for number in numbers:
-        out = mix((out + _GAMMA + number) & _MASK)
-    return out
-
-
-def permutation(n: int, key: int) -> Indices:
-    """int64 (n,): the numbers 0 to n-1 in the order of their hashes mix(key + GAMMA * (i + 1)).
-
-    The lowest bits of a hash, as many as n - 1 has, give way to the number itself: one sort of 64-bit words does it,
-    and ties cannot be.
-    """
-    words = _hashed(np.arange(n), n, key)
-    words.sort()
-    words &= _low(n)
-    return words.view(np.int64)
-
-
-def _low(n: int) -> np.uint64:
-    """The lowest bits of a word, as many as n - 1 has."""
-    return np.uint64((1 << max(1, (n - 1).bit_length())) - 1)
-
-
-def _hashed(numbers: Indices, n: int, key: int, shift: int = 0) -> Words:
-    """The hashes of these of the numbers 0 to n-1, shifted right, with the number itself in the lowest bits.
-
-    They take the place of the numbers in memory.
-    """
-    words, others = numbers.view(np.uint64), ~_low(n)
-    for at in range(0, len(words), _CHUNK):
-        chunk = words[at : at + _CHUNK]
-        hashes = chunk * np.uint64(_GAMMA)
-        hashes += np.uint64((key + _GAMMA) & _MASK)
-        _mix_in_place(hashes)
-        hashes >>= np.uint64(shift)
-        hashes &= others
-        chunk |= hashes
-    return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +56,9 @@ class OrderOptions:
     lanes: int = LANES
 
     def __post_init__(self) -> None:
-        if not 1 <= self.lanes <= MAX_LANES:
-            raise SchemaError(f"lanes is {self.lanes}: expected a whole number from 1 to {MAX_LANES}")
+        integer("lanes", self.lanes, 1, MAX_LANES)
         for name in ("window_bytes", "window_samples", "unit_bytes"):
-            if (getattr(self, name) or 0) >= 1 << 63:
-                raise SchemaError(f"{name} is {getattr(self, name)}: expected a whole number below 2^63")
+            integer(name, getattr(self, name), 1, (1 << 63) - 1, optional=name != "unit_bytes")
 
     @property
     def window(self) -> int:
@@ -283,7 +223,7 @@ class _Shuffled:
         begins = np.cumsum(counts) - counts
         parts = np.flatnonzero(self._parts % lanes.step == lanes.start)
         own = counts[parts]
-        words = _hashed(ranges(begins[parts], begins[parts] + own), n, word, (self.lanes - 1).bit_length())
+        words = tagged_hashes(ranges(begins[parts], begins[parts] + own), n, word, (self.lanes - 1).bit_length())
         first = (lanes.start - start) % lanes.step
         chosen = np.empty(len(words), np.int64)
         places = (offset[parts] - first) // lanes.step
@@ -291,7 +231,7 @@ class _Shuffled:
         for place, begin, end in zip(places.tolist(), (ends - own).tolist(), ends.tolist(), strict=True):
             words[begin:end].sort()
             chosen[place :: self.lanes // lanes.step] = words[begin:end]
-        chosen &= _low(n).view(np.int64)
+        chosen &= low_bits(n).view(np.int64)
         return np.arange(start + first, start + n, lanes.step), chosen
 
 

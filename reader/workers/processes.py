@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from recordio.determinism import key
 from recordio.errors import RecordIOError, WorkerError
 from recordio.reader.batches.maker import BatchMaker, IndexJob, Job, LoadedWindow, Made, Part
 from recordio.reader.batches.page_table import WindowLayout
 from recordio.reader.columns import Empty
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.prefetch import LoadingWindow
-from recordio.reader.order.shuffle import key
 from recordio.reader.workers.inline_threads import Failed, Task
 from recordio.reader.workers.pool import WorkerPool
 from recordio.reader.workers.slots import SharedMemory

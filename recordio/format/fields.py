@@ -7,28 +7,14 @@ it) and unpacks it; both stand side by side in its class.
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgpack
-import numpy as np
 
+from recordio.arguments import describe
 from recordio.errors import CorruptError, SchemaError
-
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 100
-
-
-def describe(value: Any) -> str:
-    """A value in a few words, for a message; of any depth and size."""
-    if value is np.ma.masked:
-        return "a masked value"
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{list(value.shape)}"
-    text = _REPR.repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arguments import describe
 from recordio.errors import CorruptError, SchemaError
 from recordio.format.exact import require_exact, require_exact_list
-from recordio.format.fields import Field, describe
+from recordio.format.fields import Field
 from recordio.format.layout import MAX_ROW_NBYTES
 from recordio.format.masks import has_masked, plain_array
 from recordio.format.pil import is_picture, png

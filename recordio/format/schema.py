@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from recordio.arguments import describe
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
-from recordio.format.fields import Bytes, Field, Object, Text, describe
+from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.layout import MAX_FIELDS, MAX_NAME_NBYTES
 from recordio.format.masks import plain_array
 from recordio.format.numeric import Array, Image, Scalar

@@ -7,12 +7,11 @@ raises SchemaError with the name of the argument.
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from recordio.arguments import integers
 from recordio.errors import SchemaError
 from recordio.images.decode import MAX_IMAGE_PIXELS, Pixels
 
@@ -83,18 +82,6 @@ def reduction(box: Box, size: Size) -> int:
     return next(factor for factor in (8, 4, 2, 1) if factor == 1 or times >= 2 * factor)
 
 
-def integers(name: str, value: Any, lengths: Collection[int], *, least: int = 1, most: int = 1 << 16) -> Any:
-    """An integer as (n,), or a sequence of integers of one of these lengths."""
-    try:
-        found = tuple(map(operator.index, value if hasattr(value, "__iter__") else (value,)))
-    except TypeError:
-        found = ()
-    if len(found) not in lengths or not all(least <= n <= most for n in found):
-        counts = " or ".join(map(str, lengths))
-        raise SchemaError(f"{name} has {counts} integers of {least} to {most}, not {value!r}")
-    return found
-
-
 def crop_size(value: Any) -> Size:
     """(height, width); an integer stands for both."""
     size: Size = integers("size", value, (1, 2)) * 2
@@ -105,33 +92,3 @@ def check_pixels(height: int, width: int) -> Size:
     if height * width > MAX_IMAGE_PIXELS:
         raise SchemaError(f"size of {width} x {height} pixels is over the limit of {MAX_IMAGE_PIXELS}")
     return height, width
-
-
-def numbers(name: str, value: Any) -> tuple[float, ...]:
-    """A sequence of at least one number, of a size that float32 holds."""
-    try:
-        found = tuple(map(float, value))
-    except (TypeError, ValueError):
-        found = ()
-    if not found or not all(abs(n) < 1e30 for n in found):
-        raise SchemaError(f"{name} is a sequence of finite numbers, not {value!r}")
-    return found
-
-
-def interval(name: str, value: Any) -> tuple[float, float]:
-    """(low, high) with 0 < low <= high."""
-    found = numbers(name, value)
-    if len(found) != 2 or not 0 < found[0] <= found[1]:
-        raise SchemaError(f"{name} is (low, high) with 0 < low <= high, not {value!r}")
-    return found[0], found[1]
-
-
-def choice(name: str, value: Any, choices: Collection[Any]) -> Any:
-    if not isinstance(value, str) or value not in choices:
-        raise SchemaError(f"unknown {name} {value!r}: expected {', '.join(map(repr, choices))}")
-    return value
-
-
-def flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise SchemaError(f"{name} is True or False, not {value!r}")

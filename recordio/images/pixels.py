@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arguments import choice, describe
 from recordio.errors import MissingPackageError, SchemaError
 from recordio.images import decode
-from recordio.images.boxes import Box, Size, check_pixels, choice, reduction
+from recordio.images.boxes import Box, Size, check_pixels, reduction
 from recordio.images.decode import CHANNELS, Header, Pixels, decode_image, opencv, read_header
 
 ENCODED = (bytes, memoryview)
@@ -53,12 +54,6 @@ def from_pil(picture: Any, mode: str) -> Pixels:
         raise SchemaError(f"a PIL image of mode {picture.mode} is not one of 8 bits a channel")
     pixels = np.array(picture if picture.mode == mode else picture.convert(mode))
     return pixels.reshape(*pixels.shape[:2], CHANNELS[mode])
-
-
-def describe(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{list(value.shape)}"
-    return type(value).__name__
 
 
 def resized(

@@ -14,9 +14,10 @@ from hypothesis import given, settings, strategies as st
 
 import tests.plain_order as plain
 from recordio import ConcatDataset, DataLoader, DatasetError, Mixture, SchemaError, ShardDataset
+from recordio.determinism import key
 from recordio.reader.combined import Combined
 from recordio.reader.order.mixing import Consecutive, Deal, Interleaved, Schedule, draw_at
-from recordio.reader.order.shuffle import OrderOptions, key
+from recordio.reader.order.shuffle import OrderOptions
 from tests.epochs import View, combined, numbers_of, orders, plain_blocks, plain_options, shapes, views, write_numbers
 
 DRAWS = st.lists(st.integers(0, 3000), min_size=1, max_size=6)

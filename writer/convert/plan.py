@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from recordio.arguments import choice, integer
+from recordio.determinism import MASK, hashes, key
 from recordio.errors import SchemaError
 from recordio.format.layout import VERSION
 from recordio.format.numeric import Image
@@ -23,8 +24,6 @@ from recordio.writer.sources import Source
 
 Indices = npt.NDArray[np.int64]
 _RULE = 1  # of ordering and cutting; another number makes another dataset of the same input
-_GAMMA = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,48 +41,26 @@ class ConvertOptions:
     check: bool = True
 
     def __post_init__(self) -> None:
-        if self.on_error not in ("raise", "skip"):
-            raise SchemaError(f"on_error is {self.on_error!r}: expected 'raise' or 'skip'")
-        _whole("limit", self.limit, 1)
-        _whole("workers", self.workers, 0)
-        _whole("quality", self.quality, 1, 100)
-        _whole("shuffle", self.shuffle, 0, _MASK)
+        choice("on_error", self.on_error, ("raise", "skip"))
+        integer("limit", self.limit, 1, optional=True)
+        integer("workers", self.workers, 0, optional=True)
+        integer("quality", self.quality, 1, 100, optional=True)
+        integer("shuffle", self.shuffle, 0, MASK, optional=True)
         if isinstance(self.resize, (tuple, list)):
             object.__setattr__(self, "resize", tuple(self.resize))
             if len(self.resize) != 2:
                 raise SchemaError(f"resize is {self.resize!r}: expected the shorter side, or (height, width)")
         for side in self.resize if isinstance(self.resize, tuple) else (self.resize,):
-            _whole("resize", side, 1)
+            integer("resize", side, 1, optional=True)
 
     @property
     def reencodes(self) -> bool:
         return self.resize is not None or self.quality is not None
 
 
-def _whole(name: str, value: Any, least: int, most: int | None = None) -> None:
-    if value is None:
-        return
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        upper = "" if most is None else f" to {most}"
-        raise SchemaError(f"{name} is {value!r}: expected a whole number from {least}{upper}")
-
-
-def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 def shuffled(samples: int, seed: int) -> Indices:
-    """A permutation of `samples` numbers, int64, that depends on nothing but the two arguments.
-
-    Number i goes where the hash of (seed, i) sorts; equal hashes keep their order.
-    """
-    start = _mixed(np.array([(seed + _GAMMA) & _MASK], np.uint64))
-    keys = _mixed(start + np.arange(1, samples + 1, dtype=np.uint64) * np.uint64(_GAMMA))
-    return np.argsort(keys, kind="stable")
+    """A permutation of `samples` numbers, int64, that depends on nothing but the two arguments."""
+    return np.argsort(hashes(np.arange(samples), key(seed)), kind="stable")
 
 
 def cut(nbytes: Indices, unit_nbytes: int) -> Indices:

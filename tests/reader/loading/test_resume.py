@@ -15,7 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 import tests.plain_order as plain
 from recordio import DataLoader, DatasetError, SchemaError, ShardDataset
-from recordio.reader.order.shuffle import OrderOptions, key
+from recordio.determinism import key
+from recordio.reader.order.shuffle import OrderOptions
 from tests.epochs import NO_WORKERS, any_workers, numbers_of, plain_blocks, plain_options, write_numbers
 
 COUNT = 150

@@ -15,9 +15,10 @@ from hypothesis import given, settings, strategies as st
 
 import tests.plain_order as plain
 from recordio import SchemaError
+from recordio.determinism import key, mix, permutation
 from recordio.reader.combined import Mixture
 from recordio.reader.order.mixing import Deal, Interleaved, drawn_by_weight, steps
-from recordio.reader.order.shuffle import Blocks, OrderOptions, key, mix, order_of, permutation
+from recordio.reader.order.shuffle import Blocks, OrderOptions, order_of
 from recordio.reader.processing import Draws, Origin
 from tests.epochs import blocks_of, combined, orders, plain_options, shapes, views
 
