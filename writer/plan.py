@@ -18,6 +18,7 @@ import xxhash
 from recordio.arrays import Image
 from recordio.errors import SchemaError
 from recordio.layout import VERSION
+from recordio.writer.metadata import plain_metadata, require_room
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
 
@@ -124,7 +125,8 @@ class Plan:
 
 
 def make_plan(source: Source, options: ConvertOptions) -> Plan:
-    """Raises SchemaError when the options do not fit the source."""
+    """Raises SchemaError when the options do not fit the source, or its metadata no dataset."""
+    require_room(source.schema, plain_metadata(source.metadata))
     pictures = any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
     if options.reencodes and not pictures:
         raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")

@@ -194,7 +194,9 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None:
-    """Publishes finished, synced shard files under their names, and the manifest last. Raises StorageError.
+    """Publishes finished, synced shard files under their names, and the manifest last.
+
+    Raises StorageError, and SchemaError for a manifest that no reader would accept; then nothing was touched.
 
     A reader sees the old dataset or the new one, never between. Shards that only the old manifest lists are removed
     once the new one stands. `clear_remains` finishes this, or undoes it, for a writer that died on the way.
@@ -202,10 +204,11 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None
     old = readable_manifest(folder)
     kept = {shard.number for shard in manifest.shards}
     obsolete = [shard.name for shard in (old.shards if old else ()) if shard.number not in kept]
+    data = manifest.encode()
     try:
         if old is not None:
             _write_new(folder / REPLACED, old.encode())
-        _write_new(folder / PENDING, manifest.encode())
+        _write_new(folder / PENDING, data)
         sync_folder(folder)
         for path, name in staged.items():
             os.rename(path, folder / name)

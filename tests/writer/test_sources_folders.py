@@ -176,6 +176,10 @@ class TestFileGroups:
         ("name", "data", "message"),
         [
             ("b.json", "{", "the JSON cannot be read"),
+            ("b.json", '{"a": 1e400}', "1e400 is too large for a float64"),
+            ("b.json", '{"a": 1, "a": 2}', "the key 'a' stands twice"),
+            ("b.json", "[" * 9999 + "]" * 9999, "nested deeper than 512"),
+            ("b.json", "[" * 513 + "]" * 513, "nested deeper than 512"),
             ("b.cls", "cat", "one whole number"),
             ("b.cls", "9" * 30, "one whole number"),
             ("b.txt", b"\xff", "not UTF-8"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import pickle
 from pathlib import Path
@@ -178,6 +179,48 @@ def test_a_bad_line_is_an_error_in_its_place(tmp_path: Path, line: bytes) -> Non
     assert good == {"a": 1}
     assert isinstance(bad, SourceError)
     assert bad.place.file == "t.jsonl line 2"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"a": 1e400}', "1e400 is too large for a float64"),
+        ('{"a": [[1, -2.5E+0999]]}', "-2.5E+0999 is too large for a float64"),
+        ('{"a": ' + "1" * 250 + ".5e99}", "is too large for a float64"),
+        ('{"a": 1, "a": 2}', "the key 'a' stands twice in an object"),
+        ('{"a": {"b": 1, "\\u0062": 1}}', "the key 'b' stands twice in an object"),
+        ('{"a": ' + "1" * 5000 + "}", "a number of 5000 digits"),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested deeper than 512 levels"),
+        ('{"a": ' + "[" * 512 + "]" * 512 + "}", "nested deeper than 512 levels"),
+    ],
+)
+def test_a_value_that_could_not_be_kept_is_an_error_of_its_line(tmp_path: Path, line: str, message: str) -> None:
+    good, bad = rows(table(tmp_path, '{"a": 1}\n' + line + "\n", "t.jsonl"))
+    assert good == {"a": 1}
+    assert isinstance(bad, SourceError)
+    assert message in str(bad)
+    assert bad.place.file == "t.jsonl line 2"
+
+
+def test_large_numbers_that_fit_are_kept(tmp_path: Path) -> None:
+    values = [1e300, 1.7976931348623157e308, 1e-400, 12345.678e100]
+    source = table(tmp_path, "".join(f'{{"a": {value!r}}}\n' for value in values), "t.jsonl")
+    assert [row["a"] for row in rows(source)] == values
+
+
+def test_nan_and_infinity_are_kept_as_python_writes_them(tmp_path: Path) -> None:
+    source = table(tmp_path, '{"a": NaN, "o": [null, NaN]}\n{"a": -Infinity, "o": 1}\n', "t.jsonl")
+    assert source.schema["a"] == Scalar("float64")
+    first, second = rows(source)
+    assert math.isnan(first["a"])
+    assert math.isnan(first["o"][1])
+    assert second == {"a": -math.inf, "o": 1}
+
+
+@pytest.mark.parametrize("depth", [33, 300, 511])
+def test_lists_too_deep_for_an_array_are_objects(tmp_path: Path, depth: int) -> None:
+    source = table(tmp_path, '{"a": ' + "[" * depth + "1" + "]" * depth + "}\n", "t.jsonl")
+    assert source.schema["a"] == Object()
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "[1]\n"])

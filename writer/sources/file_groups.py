@@ -6,7 +6,6 @@ lack is optional.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio import strict_json
 from recordio.arrays import Array, Image, Scalar
 from recordio.errors import SchemaError, SourceError
 from recordio.fields import Bytes, Field, Object, Text
@@ -37,9 +37,9 @@ def _text(data: bytes) -> str:
 
 def _json(data: bytes) -> Any:
     try:
-        value = json.loads(_text(data))
+        value = strict_json.parse(_text(data))
         Object().pack(value)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SourceError(f"the JSON cannot be read: {error}") from error
     return value
 

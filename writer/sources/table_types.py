@@ -16,6 +16,7 @@ from recordio.fields import Field, Object, Text
 
 INT64 = range(-(1 << 63), 1 << 63)
 _EXACT_IN_FLOAT = 1 << 53
+_MAX_DIMENSIONS = 32  # of an array; deeper lists are objects, and no recursion follows them to their end
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 # Each finds the start of a cell that is not of its type, in cells that stand one to a line.
 _NO_INT = re.compile(r"^(?!-?(?:0|[1-9][0-9]{0,18})$)", re.MULTILINE)
@@ -91,13 +92,15 @@ class CellColumn:
         return lambda cell: plain(cell) if cell else None
 
 
-def _list_type(value: list[Any]) -> tuple[str | None, tuple[int, ...]] | None:
+def _list_type(value: list[Any], depth: int = 1) -> tuple[str | None, tuple[int, ...]] | None:
     """(kind, shape) of nested lists of numbers with one shape, None for other lists. The kind of no numbers is None."""
+    if depth > _MAX_DIMENSIONS:
+        return None
     types = set(map(type, value))
     if not types:
         return None, (0,)
     if types == {list}:
-        inner = [_list_type(row) for row in value]
+        inner = [_list_type(row, depth + 1) for row in value]
         found = {row[1] for row in inner if row}
         if None in inner or len(found) != 1:
             return None
