@@ -100,6 +100,46 @@ def test_tabs_and_semicolons_separate_too(tmp_path: Path) -> None:
     assert rows(table(tmp_path, 'a;b\n"1,5";2\n')) == [{"a": "1,5", "b": 2}]
 
 
+KEPT, QUOTING, SPANS = "kept as characters", "the quotes around cells are taken as quoting", "spans several lines"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "note"),
+    [
+        ('1\t"hello\n2\tworld\n3\tbye"\n4\tx\n', ['"hello', "world", 'bye"', "x"], KEPT),
+        ('1\t"Hello" he said\n2\tworld\n', ['"Hello" he said', "world"], KEPT),
+        ('1\t"Hello" he said\n2\t"whole"\n', ['"Hello" he said', '"whole"'], KEPT),
+        ('1\t"never closed\n2\tx\n', ['"never closed', "x"], KEPT),
+        ('1\t5" disc\n2\tsay "no"\n', ['5" disc', 'say "no"'], None),
+        ('1\t"Hello"\n2\tworld\n', ["Hello", "world"], QUOTING),
+        ('"1"\t"a\tb"\r\n"2"\t"x"\r\n', ["a\tb", "x"], None),
+        ('1\t"a ""b"""\n2\tx\n', ['a "b"', "x"], None),
+        ('1\t"one\ntwo"\n\n2\t"x"\n', ["one\ntwo", "x"], SPANS),
+        ("1\ta\n\n2\tb", ["a", "b"], None),
+    ],
+)
+def test_the_whole_file_says_whether_the_quotes_of_tsv_quote(
+    tmp_path: Path, text: str, expected: list[str], note: str | None
+) -> None:
+    for bom in ("", "\ufeff"):
+        source = pickle.loads(pickle.dumps(table(tmp_path, f"{bom}id\ttext\n" + text, "t.tsv")))
+        assert [row["text"] for row in rows(source)] == expected
+        assert len(source.notes) == (note is not None)
+        assert all(note in found for found in source.notes if note)
+
+
+def test_no_row_of_tsv_is_swallowed_by_a_quote(tmp_path: Path) -> None:
+    """A bad row makes the quoted reading the only even one; a tab in a cell of several lines gives it away."""
+    first, bad, third, fourth = rows(table(tmp_path, 'id\ttext\n1\t"hello\nbad\n3\tbye"\n4\tx\n', "t.tsv"))
+    assert (first["text"], third["text"], fourth["text"]) == ('"hello', 'bye"', "x")
+    assert "the row has 1 cells" in str(bad)
+
+
+def test_a_stray_quote_of_tsv_is_not_followed_to_the_end_of_the_file(tmp_path: Path) -> None:
+    source = table(tmp_path, 'id\ttext\n1\t"a\nbad\n' + "2\tx\n" * 20_000 + '3\tb"\n', "t.tsv")
+    assert len(source) == 20_003
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -5,9 +5,12 @@ A type is only chosen when it keeps what the cells say: `007` and numbers too lo
 
 from __future__ import annotations
 
+import csv
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from recordio.arrays import Array, Scalar
@@ -25,6 +28,16 @@ _NO_FLOAT = re.compile(
     r"|nan|inf|infinity)$)",
     re.MULTILINE | re.IGNORECASE,
 )
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """The csv module refuses cells over 128 KiB unless its limit, which is the whole process's, is raised."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _all_ints(cells: Iterable[str], lines: str) -> bool:
