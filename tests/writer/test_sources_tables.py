@@ -303,7 +303,8 @@ class TestEmbedding:
 
     def test_a_missing_file_a_folder_and_a_pipe_are_errors_of_their_rows(self, folder: Path) -> None:
         os.mkfifo(folder / "pipe")
-        found = rows(table(folder, "f\nc.bin\nno\nsub\npipe\n", embed=("f",)))
+        (folder / "gone").symlink_to("nothing")
+        found = rows(table(folder, "f\nc.bin\nno\nsub\npipe\ngone\n", embed=("f",)))
         assert found[0] == {"f": b"c"}
         assert all(isinstance(row, SourceError) for row in found[1:])
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recordio.arrays import Image, Scalar
 from recordio.errors import SchemaError, SourceError
 from recordio.schema import Sample, Schema
-from recordio.writer.sources.files import file_table, open_regular, read_file
+from recordio.writer.sources.files import file_table, names_file, open_regular, read_file
 from recordio.writer.sources.pickled import byte_array, load_pickle
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
@@ -94,7 +94,7 @@ def _folder_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]
         for inside in (os.path.abspath(path), os.path.join(path, version.folder)):
             for name in version.files():
                 file = os.path.join(inside, name)
-                if os.path.isfile(file):
+                if names_file(file):
                     yield os.path.basename(inside), name, lambda file=file: read_file(file)  # type: ignore[misc]
 
 
