@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ import xxhash
 
 from recordio.errors import SourceError
 from recordio.writer.sources.source import Fingerprint
+from recordio.writer.sources.times import arrived_at, changed_at, way_changed_at
 
 # Opening a FIFO for reading waits for a writer, unless it is opened so.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -77,14 +78,16 @@ def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
 class FileTable:
     """Files below a folder. `names` holds their paths from there, one after another; `ends` says where each ends.
 
-    The size of an entry that is no regular file is -1.
+    The size of an entry that is no regular file is -1. `changed` is when each was last changed, its link included;
+    `moved` is the same for the folders on the way to them.
     """
 
     root: bytes
     names: bytes
     ends: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
-    mtimes: npt.NDArray[np.int64]
+    changed: npt.NDArray[np.int64]
+    moved: int = 0
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -111,14 +114,14 @@ class FileTable:
             return self
         names = [name for name, kept in zip(self, keep.tolist(), strict=True) if kept]
         ends = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)))
-        return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.mtimes[keep])
+        return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.changed[keep], self.moved)
 
     def fingerprint(self) -> Fingerprint:
         content = xxhash.xxh3_128()
         for part in (self.names, self.ends, self.sizes):
             content.update(part if isinstance(part, bytes) else part.astype("<i8").tobytes())
-        times = xxhash.xxh3_128_digest(self.mtimes.astype("<i8").tobytes())
-        return Fingerprint(content.digest(), times, int(self.mtimes.max(initial=0)))
+        times = xxhash.xxh3_128_digest(self.changed.astype("<i8").tobytes())
+        return Fingerprint(content.digest(), times, int(self.changed.max(initial=self.moved)))
 
 
 def _irregular(path: bytes) -> SourceError:
@@ -129,8 +132,11 @@ def _irregular(path: bytes) -> SourceError:
     return SourceError(f"the symbolic link leads to no file that can be read: {shown(target)!r}")
 
 
-def file_table(paths: list[bytes]) -> FileTable:
-    """A table of some files, named by the last part of their paths. Raises SourceError."""
+def file_table(paths: list[bytes], below: bytes | None = None) -> FileTable:
+    """A table of some files, named by the last part of their paths. Raises SourceError.
+
+    Folders on the way from the folder `below`, which is that of each file if None, count for when they were changed.
+    """
     names = [os.path.basename(path) for path in paths]
     stats = []
     for path in paths:
@@ -143,7 +149,8 @@ def file_table(paths: list[bytes]) -> FileTable:
         b"".join(names),
         np.cumsum(np.array([len(name) for name in names], np.int64)),
         np.array([found.st_size for found in stats], np.int64),
-        np.array([found.st_mtime_ns for found in stats], np.int64),
+        np.array([changed_at(found) for found in stats], np.int64),
+        max(way_changed_at(path, below or os.path.dirname(path)) for path in paths),
     )
 
 
@@ -171,8 +178,13 @@ def folders(folder: bytes) -> list[bytes]:
     return sorted(entry.name for entry in entries(folder) if _is_folder(entry))
 
 
-def walk(root: bytes) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
-    """Path from `root` and entry of all that is no folder. Links to folders are followed, but not in circles."""
+def walk(
+    root: bytes, on_folder: Callable[[os.DirEntry[bytes]], None] | None = None
+) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+    """Path from `root` and entry of all that is no folder; `on_folder` is called with each that is one.
+
+    Links to folders are followed, but not in circles.
+    """
     top = os.stat(root)
     stack: list[tuple[bytes, os.DirEntry[bytes], tuple[tuple[int, int], ...]]]
     stack = [(b"", entry, ((top.st_dev, top.st_ino),)) for entry in reversed(entries(root))]
@@ -183,6 +195,8 @@ def walk(root: bytes) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
             continue
         found = entry.stat()
         here = (found.st_dev, found.st_ino)
+        if on_folder is not None:
+            on_folder(entry)
         if here not in above:
             inside = prefix + entry.name + b"/"
             stack += [(inside, below, (*above, here)) for below in reversed(entries(entry.path))]
@@ -193,18 +207,25 @@ def scan_folder(root: bytes) -> FileTable:
 
     Raises SourceError for a folder that cannot be listed.
     """
-    names, ends, sizes, mtimes = bytearray(), array("q"), array("q"), array("q")
-    for name, entry in walk(root):
+    names, ends, sizes, changed = bytearray(), array("q"), array("q"), array("q")
+    moved = [0]
+    for name, entry in walk(root, lambda folder: moved.append(max(moved.pop(), _entry_time(folder)))):
         try:
             regular = _is_regular(entry)
-            found = entry.stat(follow_symlinks=regular)
+            found, time = entry.stat(follow_symlinks=regular), _entry_time(entry, regular)
         except OSError as error:
             raise refused(error).at(file=shown(name)) from error
         names += name
         ends.append(len(names))
         sizes.append(found.st_size if regular else -1)
-        mtimes.append(found.st_mtime_ns)
-    return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(mtimes))
+        changed.append(time)
+    return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(changed), moved[0])
+
+
+def _entry_time(entry: os.DirEntry[bytes], follow: bool = True) -> int:
+    """When an entry came to be what it is, as a link and as what the link leads to."""
+    time = arrived_at(entry.stat(follow_symlinks=follow))
+    return max(time, arrived_at(entry.stat(follow_symlinks=False))) if entry.is_symlink() else time
 
 
 def _is_regular(entry: os.DirEntry[bytes]) -> bool:
