@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from recordio.errors import CorruptError, DatasetError, SchemaError
-from recordio.format import strict_json
+from recordio.errors import DatasetError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
 from recordio.format.schema import Sample, Schema
 from recordio.format.shard import ShardHeader
 from recordio.writer.blocks import BlockBuilder, FullBlock, first_row
+from recordio.writer.metadata import plain_metadata, require_room
 from recordio.writer.publish import TEMPORARY, FolderLock, clear_remains, commit, read_manifest
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, ShardWriter, WriteOptions
 
@@ -41,7 +41,8 @@ class DatasetWriter:
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling.
-        metadata: a dict of anything JSON can say, given back by `ShardDataset.metadata`.
+        metadata: a dict of anything JSON can say, given back by `ShardDataset.metadata`. Keys are strings, at any
+            depth, and tuples come back as lists.
         mode: "create" refuses a folder that holds a dataset, "append" adds to it, "overwrite" replaces it; in both a
             reader sees the old dataset or the new one, never between.
 
@@ -68,7 +69,8 @@ class DatasetWriter:
         self._options = WriteOptions(compression, shard_bytes, shard_samples, block_bytes)
         self._folder = Path(os.path.abspath(os.fsdecode(path)))
         given = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
-        self._metadata = _plain(metadata) if metadata is not None else {}
+        self._metadata = plain_metadata(metadata) if metadata is not None else {}
+        require_room(given, self._metadata)
         self._dataset_id: bytes | None = None
         self._shard: ShardWriter | None = None
         self._builder: BlockBuilder | None = None
@@ -96,6 +98,7 @@ class DatasetWriter:
                 raise SchemaError(f"the dataset has {old.schema}, not {schema}")
             schema, self._dataset_id, self._kept = old.schema, old.dataset_id, list(old.shards)
             self._metadata = self._metadata if new_metadata else dict(old.metadata)
+            require_room(schema, self._metadata, self._kept)
         self._number = 1 + max(_numbers(self._folder), default=-1)
         if schema is not None:
             self._builder = BlockBuilder(schema, self._options.block_bytes)
@@ -184,8 +187,10 @@ class DatasetWriter:
     def _begin(self, sample: Sample) -> BlockBuilder:
         if self._state != "open":
             raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
+        schema = Schema.infer(sample)
+        require_room(schema, self._metadata, self._kept)
         self._inferred = True
-        return BlockBuilder(Schema.infer(sample), self._options.block_bytes, inferred=True)
+        return BlockBuilder(schema, self._options.block_bytes, inferred=True)
 
     def _misfit(self, error: SchemaError, number: int) -> SchemaError:
         if self._inferred and number and "give schema=" not in error.fault:
@@ -253,15 +258,6 @@ class DatasetWriter:
             path.unlink(missing_ok=True)
         self._finished = {}
         self._lock.release()
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata as it will be read: tuples become lists."""
-    try:
-        out = strict_json.loads(json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False).encode(), "metadata")
-    except (TypeError, ValueError, RecursionError, CorruptError) as error:
-        raise SchemaError(f"the metadata is not JSON: {error}") from error
-    return out  # type: ignore[no-any-return]
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -193,19 +193,25 @@ def _remove(paths: Iterable[Path]) -> None:
             raise storage_error("remove", path, error) from error
 
 
-def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None:
-    """Publishes finished, synced shard files under their names, and the manifest last. Raises StorageError.
+def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], as_of: int | None = None) -> None:
+    """Publishes finished, synced shard files under their names, and the manifest last.
+
+    Raises StorageError, and SchemaError for a manifest that no reader would accept; then nothing was touched.
 
     A reader sees the old dataset or the new one, never between. Shards that only the old manifest lists are removed
     once the new one stands. `clear_remains` finishes this, or undoes it, for a writer that died on the way.
+    `as_of` is the manifest's modification time, in nanoseconds since the epoch, if the file system can set it.
     """
     old = readable_manifest(folder)
     kept = {shard.number for shard in manifest.shards}
     obsolete = [shard.name for shard in (old.shards if old else ()) if shard.number not in kept]
+    data = manifest.encode()
     try:
         if old is not None:
             _write_new(folder / REPLACED, old.encode())
-        _write_new(folder / PENDING, manifest.encode())
+        _write_new(folder / PENDING, data)
+        if as_of is not None:
+            _set_time(folder / PENDING, as_of)
         sync_folder(folder)
         for path, name in staged.items():
             os.rename(path, folder / name)
@@ -219,6 +225,14 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None
         ) from error
     sync_folder(folder)
     _remove([*(folder / name for name in obsolete), folder / REPLACED])
+
+
+def _set_time(path: Path, time: int) -> None:
+    """Never earlier than `time`, also where a file system keeps whole seconds, or two of them."""
+    with contextlib.suppress(OSError):
+        os.utime(path, ns=(time, time))
+        if path.stat().st_mtime_ns < time:
+            os.utime(path, ns=(time + 2 * 10**9, time + 2 * 10**9))
 
 
 def _write_new(path: Path, data: bytes) -> None:

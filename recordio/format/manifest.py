@@ -132,7 +132,7 @@ class Manifest:
         return sum(shard.samples for shard in self.shards)
 
     def encode(self) -> bytes:
-        """The bytes of manifest.json. Raises SchemaError when the metadata is not JSON."""
+        """The bytes of manifest.json. Raises SchemaError when the metadata is not JSON, or all of it too large."""
         head = {
             "format": _FORMAT,
             "version": VERSION,
@@ -148,6 +148,11 @@ class Manifest:
             raise SchemaError(f"the metadata is not JSON: {error}") from error
         shards = ",\n".join(json.dumps(shard.to_json()) for shard in self.shards)
         body = ("{" + ",\n".join(lines) + f',\n"shards": [\n{shards}],\n').encode("ascii")
+        if (nbytes := len(body) + _SEAL_NBYTES) > MAX_MANIFEST_NBYTES:
+            raise SchemaError(
+                f"the manifest takes {nbytes} bytes, over the limit of {MAX_MANIFEST_NBYTES}; "
+                "use less metadata, or larger shards and blocks"
+            )
         return body + _SEAL.format(checksum(body)).encode("ascii")
 
     @staticmethod

@@ -31,6 +31,7 @@ from recordio import (
     Text,
 )
 from recordio.format import codec
+from recordio.format.checksum import checksum
 from tests.strategies import Sample, columns, same_samples, samples, schemas
 
 NUMBER = {"number": Scalar("int64")}
@@ -695,6 +696,12 @@ def test_metadata_comes_back_as_json_says_it(tmp_path: Path) -> None:
         {"a": 10**50},
         {"a": "\ud800"},
         {"\udfff": 1},
+        {"a": int("1" * 4000)},
+        {1: "a"},
+        {"names": {0: "cat", 1: "dog"}},
+        {"a": [({True: 1},)]},
+        {"a": {None: 1}},
+        {"1": "a", 1: "b"},
     ],
     ids=lambda v: ascii(v)[:20],
 )
@@ -702,6 +709,55 @@ def test_metadata_that_is_not_json_is_refused_before_anything_is_made(tmp_path: 
     with pytest.raises(SchemaError, match="metadata"):
         DatasetWriter(tmp_path / "new", NUMBER, metadata=metadata)
     assert not (tmp_path / "new").exists()
+
+
+def test_metadata_without_an_end_is_refused(tmp_path: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    circle: dict[str, Any] = {}
+    circle["a"] = circle
+    for metadata in ({"a": deep}, circle, {"a": 10**5000}, {10**5000: 1}):
+        with pytest.raises(SchemaError, match="metadata"):
+            DatasetWriter(tmp_path / "new", NUMBER, metadata=metadata)
+    assert not (tmp_path / "new").exists()
+
+
+def test_metadata_over_the_limit_of_a_header_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match=r"schema and metadata take \d+ bytes, over the limit of 67108864"):
+        DatasetWriter(tmp_path / "new", metadata={"a": "x" * (1 << 26)})
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_schema_that_does_not_fit_beside_the_metadata_is_refused_with_the_first_sample(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, metadata={"a": "x" * ((1 << 26) - 150)}) as writer:
+        with pytest.raises(SchemaError, match="schema and metadata take"):
+            writer.write({"n" * 200: 1})
+        writer.write({"n": 1})
+    assert list(ShardDataset(tmp_path)) == [{"n": 1}]
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_a_manifest_that_no_reader_would_take_is_never_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
+) -> None:
+    write_numbers(tmp_path, 1, 2)
+    before = files(tmp_path)
+    monkeypatch.setattr("recordio.format.manifest.MAX_MANIFEST_NBYTES", len(before["manifest.json"]) + 10)
+    with pytest.raises(SchemaError, match=r"the manifest takes .* bytes, over the limit of"):
+        write_numbers(tmp_path, 1, 2, shard_samples=1, mode=mode)
+    assert files(tmp_path) == before
+    with pytest.raises(SchemaError, match=r"the manifest takes .* bytes, over the limit of"):
+        DatasetWriter(tmp_path, mode=mode, metadata={"a": "x" * 1000}, schema=NUMBER)
+    assert files(tmp_path) == before
+
+
+def test_metadata_that_only_a_stranger_could_have_written_stops_an_append_at_once(tmp_path: Path) -> None:
+    write_numbers(tmp_path, 1, metadata={"a": 12345678})
+    body = (tmp_path / "manifest.json").read_bytes()[:-32].replace(b"12345678", b"1e400")
+    (tmp_path / "manifest.json").write_bytes(body + b'"checksum": "%016x"}\n' % checksum(body))
+    with pytest.raises(SchemaError, match="metadata is not JSON"):
+        DatasetWriter(tmp_path, mode="append")
 
 
 # What the system refuses

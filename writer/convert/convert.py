@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from recordio.writer.publish import (
 )
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, open_source, splits
+from recordio.writer.sources.times import as_of, way_changed_at
 
 WAITING = ".convert"
 _PLAN = "plan.json"
@@ -88,7 +90,11 @@ def convert(
     """Makes a dataset of a folder of images, a folder of files, a table, NumPy files, MNIST or CIFAR.
 
     The same input and options give the same bytes, whatever `workers` is. A conversion that was stopped goes on where
-    it was when it is run again; one that is finished is left as it is.
+    it was when it is run again; one that is finished is left as it is. It counts as finished if names, sizes and
+    options are the same and no file of the source was changed, nor a link or folder on the way to it replaced, since
+    the source was listed: by ctime, not by modification time. The manifest's modification time says when that was. If
+    the source lies on a file server, the server's clock is compared with the one here, and a change by another machine
+    may be seen some seconds late. Another disk mounted in the source's place is not noticed.
 
     Args:
         source: the file or folder.
@@ -178,9 +184,13 @@ class _Job:
     def __init__(self, spec: SourceSpec, target: Path, options: ConvertOptions) -> None:
         self._target = target
         self._refuse_nesting(spec.path)
+        listed = time.time_ns()
         source = open_source(spec.path, spec.kind or None, spec.options)
         self._path, self._notes = spec.path, (*spec.notes, *source.notes)
         self.plan = make_plan(source, options)
+        # What leads to the dataset as well as to the source may be renamed with both in it.
+        self._changed = max(source.fingerprint().newest, way_changed_at(spec.path, os.fspath(target)))
+        self._as_of = as_of(listed, self._changed)
 
     def _refuse_nesting(self, source: str) -> None:
         inside = os.path.realpath(self._target)
@@ -216,8 +226,10 @@ class _Job:
         """Why the dataset at the destination is not what this conversion would make, None if it is."""
         if manifest.dataset_id != self.plan.dataset_id:
             return "there is another dataset here, from another source or with other options"
-        if self.plan.source.fingerprint().newest > (self._target / FILE_NAME).stat().st_mtime_ns:
-            return "the source was changed after this dataset was made from it"
+        if manifest.samples > len(self.plan.order):
+            return "samples were added to the dataset here after it was made from this source"
+        if self._changed > (self._target / FILE_NAME).stat().st_mtime_ns:
+            return "the source was changed, moved or replaced after this dataset was made from it"
         for shard in manifest.shards:
             path = self._target / shard.name
             if not path.is_file() or path.stat().st_size != shard.nbytes:
@@ -265,7 +277,7 @@ class _Job:
             raise SourceError(f"none of the {count} samples can be read; the first: {reason}").at(file=name)
         plan = self.plan
         manifest = Manifest(plan.dataset_id, plan.source.schema, plan.source.metadata, [unit.entry for unit in full])
-        commit(self._target, manifest, {place.shard(unit.number): unit.entry.name for unit in full})
+        commit(self._target, manifest, {place.shard(unit.number): unit.entry.name for unit in full}, self._as_of)
         return manifest
 
     def _report(

@@ -19,6 +19,7 @@ from recordio.determinism import MASK, hashes, key
 from recordio.errors import SchemaError
 from recordio.format.layout import VERSION
 from recordio.format.numeric import Image
+from recordio.writer.metadata import plain_metadata, require_room
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
 
@@ -101,7 +102,8 @@ class Plan:
 
 
 def make_plan(source: Source, options: ConvertOptions) -> Plan:
-    """Raises SchemaError when the options do not fit the source."""
+    """Raises SchemaError when the options do not fit the source, or its metadata no dataset."""
+    require_room(source.schema, plain_metadata(source.metadata))
     pictures = any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
     if options.reencodes and not pictures:
         raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")

@@ -11,7 +11,7 @@ from itertools import islice
 
 from recordio.errors import SchemaError, SourceError
 from recordio.writer.sources.cifar import ARCHIVES, find_version, parts
-from recordio.writer.sources.files import entries, file_names, folders, shown, walk
+from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file, shown, walk
 from recordio.writer.sources.image_folder import class_names, is_picture
 from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.source import Fingerprint, Item, Source, SourceOptions, SourceSpec
@@ -67,7 +67,8 @@ def _known(kind: str | None) -> str | None:
 def _existing(path: str | os.PathLike[str]) -> str:
     where = os.fspath(path)
     if not os.path.exists(where):
-        raise SourceError("there is no such file or folder").at(file=where)
+        text = "the symbolic link leads nowhere" if os.path.islink(where) else "there is no such file or folder"
+        raise SourceError(text).at(file=where)
     if not os.path.isdir(where) and not os.path.isfile(where):
         raise SourceError("neither a folder nor a regular file").at(file=where)
     return where
@@ -110,7 +111,7 @@ def _detect_folder(path: str) -> str:
 
 def _kind_of_files(path: str) -> str:
     """image_folder when the images stand in folders and no other file shares a name with one of them."""
-    names = [name for name, entry in islice(walk(os.fsencode(path)), _ENOUGH_FILES) if entry.is_file()]
+    names = [name for name, _ in islice(walk(os.fsencode(path)), _ENOUGH_FILES)]
     if not names:
         raise SourceError("the folder is empty").at(file=path)
     if all(_extension_kind(os.fsdecode(name)) in TABLE_KINDS for name in names):
@@ -156,11 +157,13 @@ def _split_paths(path: str) -> dict[str, str]:
 
     Among folders of other names one such name may well be a class; two of them are splits.
     """
-    named = [name for name in SPLITS if os.path.isdir(os.path.join(path, name))]
+    inside = {name: os.path.join(path, name) for name in SPLITS}
+    # A split whose link leads nowhere is one that cannot be opened, not one less.
+    named = [name for name in SPLITS if os.path.isdir(inside[name]) or leads_nowhere(inside[name])]
     if len(named) > 1 or (named and len(folders(os.fsencode(path))) == 1):
         return {name: os.path.join(path, name) for name in named}
     files = [(name, name + extension) for name in SPLITS for extension in _EXTENSIONS]
-    found = [(name, file) for name, file in files if os.path.isfile(os.path.join(path, file))]
+    found = [(name, file) for name, file in files if names_file(os.path.join(path, file))]
     if named or not found:
         return {}
     others = [name for name in file_names(path) if _extension_kind(name) or os.path.isdir(os.path.join(path, name))]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recordio.errors import SchemaError, SourceError
 from recordio.format.numeric import Image, Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import file_table, open_regular, read_file
+from recordio.writer.sources.files import file_table, names_file, open_regular, read_file
 from recordio.writer.sources.pickled import byte_array, load_pickle
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
@@ -94,7 +94,7 @@ def _folder_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]
         for inside in (os.path.abspath(path), os.path.join(path, version.folder)):
             for name in version.files():
                 file = os.path.join(inside, name)
-                if os.path.isfile(file):
+                if names_file(file):
                     yield os.path.basename(inside), name, lambda file=file: read_file(file)  # type: ignore[misc]
 
 
@@ -230,7 +230,7 @@ class Cifar(Source):
         folders = (self._path, os.path.join(self._path, self._version.folder))
         paths = [os.path.join(folder, name) for folder in folders for name in self._version.files()]
         files = [os.fsencode(path) for path in paths if os.path.isfile(path)]
-        return file_table(files).fingerprint()
+        return file_table(files, os.fsencode(self._path)).fingerprint()
 
     def key(self, index: int) -> str:
         return f"{self._part} row {index}"

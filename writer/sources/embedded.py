@@ -10,6 +10,7 @@ from recordio.format.fields import Bytes, Field
 from recordio.format.numeric import Image
 from recordio.writer.sources.files import read_file
 from recordio.writer.sources.image_folder import STORABLE, encoded_image
+from recordio.writer.sources.times import changed_at, way_changed_at
 
 
 class EmbeddedFiles:
@@ -19,6 +20,7 @@ class EmbeddedFiles:
         self._root = os.path.realpath(folder)
         self._pictures = True
         self._any = self._any_empty = False
+        self._folders: dict[str, int] = {}  # when the way to each was last changed
 
     def path(self, name: str) -> str:
         """The path of a named file. Raises SourceError for a name that leads out of the folder, also by a link."""
@@ -30,7 +32,7 @@ class EmbeddedFiles:
         return found
 
     def see(self, name: str | None) -> tuple[int, int]:
-        """Size and modification time of a named file; zeros where there is none, reading it says why."""
+        """Size and time of the last change of a named file; zeros where there is none, reading it says why."""
         if not name:
             self._any_empty = True
             return 0, 0
@@ -40,7 +42,16 @@ class EmbeddedFiles:
             found = os.stat(self.path(name))
         except (SourceError, OSError, ValueError):
             return 0, 0
-        return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else (0, 0)
+        return (found.st_size, max(changed_at(found), self._way(name))) if stat.S_ISREG(found.st_mode) else (0, 0)
+
+    def _way(self, name: str) -> int:
+        path = os.path.join(self._root, name)
+        if os.path.islink(path):
+            return way_changed_at(path, self._root)
+        folder = os.path.dirname(path)
+        if folder not in self._folders:
+            self._folders[folder] = way_changed_at(folder, self._root)
+        return self._folders[folder]
 
     def field(self) -> Field:
         kind = Image if self._pictures and self._any else Bytes

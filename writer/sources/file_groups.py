@@ -6,7 +6,6 @@ lack is optional.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import SchemaError, SourceError
+from recordio.format import strict_json
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.numeric import Array, Image, Scalar
 from recordio.format.schema import Sample, Schema
@@ -37,9 +37,9 @@ def _text(data: bytes) -> str:
 
 def _json(data: bytes) -> Any:
     try:
-        value = json.loads(_text(data))
+        value = strict_json.parse(_text(data))
         Object().pack(value)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SourceError(f"the JSON cannot be read: {error}") from error
     return value
 
@@ -87,7 +87,6 @@ class FileGroups(Source):
         self._order = np.array(order, np.int64)
         stems = [parts[i][0] for i in order]
         self._starts = np.array([k for k in range(len(stems)) if not k or stems[k] != stems[k - 1]], np.int64)
-        self.notes = self._files.irregular_note()
         self.metadata = {}
         self.schema = self._find_schema(parts)
 
@@ -118,7 +117,8 @@ class FileGroups(Source):
         return members
 
     def nbytes(self) -> npt.NDArray[np.int64]:
-        return np.add.reduceat(self._files.sizes[self._order], self._starts) + 32
+        sizes = np.maximum(self._files.sizes, 0)
+        return np.add.reduceat(sizes[self._order], self._starts) + 32
 
     def fingerprint(self) -> Fingerprint:
         return self._files.fingerprint()
@@ -160,6 +160,8 @@ def npy_field(files: FileTable, members: list[int], optional: bool) -> Field:
     """The field that holds the arrays of all these files. Raises SourceError when there is none."""
     found = []
     for member in members:
+        if files.sizes[member] < 0:
+            continue  # no regular file; reading the sample says so
         try:
             header = peek_header(os.path.join(files.root, files.name(member)))
             found.append((checked_dtype(header.dtype), header.shape))

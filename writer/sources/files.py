@@ -1,6 +1,7 @@
 """Files of the input: listed in one order everywhere, read whole, and never anything but regular files.
 
-A million files cost their names and 24 bytes each. FIFOs, sockets and devices are passed over without being opened.
+A million files cost their names and 24 bytes each. FIFOs, sockets, devices and links that lead nowhere are listed, so
+that a sample is not lost with them in silence, but they are never opened: reading one raises an error.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ import xxhash
 
 from recordio.errors import SourceError
 from recordio.writer.sources.source import Fingerprint
+from recordio.writer.sources.times import arrived_at, changed_at, way_changed_at
 
 # Opening a FIFO for reading waits for a writer, unless it is opened so.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -29,6 +31,23 @@ def shown(name: bytes) -> str:
 
 def refused(error: OSError) -> SourceError:
     return SourceError(f"cannot be read: {error.strerror or error}")
+
+
+def names_file(path: str) -> bool:
+    """Whether a file is at a path, or something where one should be: a link that leads nowhere, a FIFO."""
+    return os.path.lexists(path) and not os.path.isdir(path)
+
+
+def leads_nowhere(path: bytes | str) -> bool:
+    """Whether a path is a symbolic link whose target is not there."""
+    return os.path.islink(path) and not os.path.exists(path)
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a folder that may not be searched
+        return False
 
 
 def open_regular(path: bytes | str) -> int:
@@ -57,14 +76,18 @@ def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FileTable:
-    """Files below a folder. `names` holds their paths from there, one after another; `ends` says where each ends."""
+    """Files below a folder. `names` holds their paths from there, one after another; `ends` says where each ends.
+
+    The size of an entry that is no regular file is -1. `changed` is when each was last changed, its link included;
+    `moved` is the same for the folders on the way to them.
+    """
 
     root: bytes
     names: bytes
     ends: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
-    mtimes: npt.NDArray[np.int64]
-    passed_over: int = 0
+    changed: npt.NDArray[np.int64]
+    moved: int = 0
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -80,7 +103,10 @@ class FileTable:
 
     def read(self, index: int) -> bytes:
         """The bytes of one file. Raises SourceError, also when its size is not what it was."""
-        return read_file(os.path.join(self.root, self.name(index)), int(self.sizes[index]))
+        path = os.path.join(self.root, self.name(index))
+        if self.sizes[index] < 0:
+            raise _irregular(path)
+        return read_file(path, int(self.sizes[index]))
 
     def select(self, keep: npt.NDArray[np.bool_]) -> FileTable:
         """The files where `keep` is true."""
@@ -88,22 +114,29 @@ class FileTable:
             return self
         names = [name for name, kept in zip(self, keep.tolist(), strict=True) if kept]
         ends = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)))
-        return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.mtimes[keep], self.passed_over)
+        return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.changed[keep], self.moved)
 
     def fingerprint(self) -> Fingerprint:
         content = xxhash.xxh3_128()
         for part in (self.names, self.ends, self.sizes):
             content.update(part if isinstance(part, bytes) else part.astype("<i8").tobytes())
-        times = xxhash.xxh3_128_digest(self.mtimes.astype("<i8").tobytes())
-        return Fingerprint(content.digest(), times, int(self.mtimes.max(initial=0)))
-
-    def irregular_note(self) -> tuple[str, ...]:
-        count = self.passed_over
-        return (f"{count} entries that are no regular files were passed over",) if count else ()
+        times = xxhash.xxh3_128_digest(self.changed.astype("<i8").tobytes())
+        return Fingerprint(content.digest(), times, int(self.changed.max(initial=self.moved)))
 
 
-def file_table(paths: list[bytes]) -> FileTable:
-    """A table of some files, named by the last part of their paths. Raises SourceError."""
+def _irregular(path: bytes) -> SourceError:
+    try:
+        target = os.readlink(path)
+    except OSError:
+        return SourceError("not a regular file")
+    return SourceError(f"the symbolic link leads to no file that can be read: {shown(target)!r}")
+
+
+def file_table(paths: list[bytes], below: bytes | None = None) -> FileTable:
+    """A table of some files, named by the last part of their paths. Raises SourceError.
+
+    Folders on the way from the folder `below`, which is that of each file if None, count for when they were changed.
+    """
     names = [os.path.basename(path) for path in paths]
     stats = []
     for path in paths:
@@ -116,7 +149,8 @@ def file_table(paths: list[bytes]) -> FileTable:
         b"".join(names),
         np.cumsum(np.array([len(name) for name in names], np.int64)),
         np.array([found.st_size for found in stats], np.int64),
-        np.array([found.st_mtime_ns for found in stats], np.int64),
+        np.array([changed_at(found) for found in stats], np.int64),
+        max(way_changed_at(path, below or os.path.dirname(path)) for path in paths),
     )
 
 
@@ -128,7 +162,7 @@ def entries(folder: bytes) -> list[os.DirEntry[bytes]]:
     except OSError as error:
         raise refused(error).at(file=shown(folder)) from error
     # With its slash a folder takes the place that the paths of its files have among the others.
-    return sorted(seen, key=lambda entry: entry.name + b"/" if entry.is_dir() else entry.name)
+    return sorted(seen, key=lambda entry: entry.name + b"/" if _is_folder(entry) else entry.name)
 
 
 def file_names(folder: str) -> list[str]:
@@ -141,45 +175,64 @@ def file_names(folder: str) -> list[str]:
 
 def folders(folder: bytes) -> list[bytes]:
     """The names of the folders in a folder, sorted. Raises SourceError."""
-    return sorted(entry.name for entry in entries(folder) if entry.is_dir())
+    return sorted(entry.name for entry in entries(folder) if _is_folder(entry))
 
 
-def walk(root: bytes) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
-    """Path from `root` and entry of all that is no folder. Links to folders are followed, but not in circles."""
+def walk(
+    root: bytes, on_folder: Callable[[os.DirEntry[bytes]], None] | None = None
+) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+    """Path from `root` and entry of all that is no folder; `on_folder` is called with each that is one.
+
+    Links to folders are followed, but not in circles.
+    """
     top = os.stat(root)
     stack: list[tuple[bytes, os.DirEntry[bytes], tuple[tuple[int, int], ...]]]
     stack = [(b"", entry, ((top.st_dev, top.st_ino),)) for entry in reversed(entries(root))]
     while stack:
         prefix, entry, above = stack.pop()
-        if not entry.is_dir():
+        if not _is_folder(entry):
             yield prefix + entry.name, entry
             continue
         found = entry.stat()
         here = (found.st_dev, found.st_ino)
+        if on_folder is not None:
+            on_folder(entry)
         if here not in above:
             inside = prefix + entry.name + b"/"
             stack += [(inside, below, (*above, here)) for below in reversed(entries(entry.path))]
 
 
 def scan_folder(root: bytes) -> FileTable:
-    """All regular files below a folder, sorted by the bytes of their paths; hidden ones are left out.
+    """All that is no folder below a folder, sorted by the bytes of the paths; hidden names are left out.
 
     Raises SourceError for a folder that cannot be listed.
     """
-    names, ends, sizes, mtimes, passed_over = bytearray(), array("q"), array("q"), array("q"), 0
-    for name, entry in walk(root):
-        if not entry.is_file():
-            passed_over += 1
-            continue
+    names, ends, sizes, changed = bytearray(), array("q"), array("q"), array("q")
+    moved = [0]
+    for name, entry in walk(root, lambda folder: moved.append(max(moved.pop(), _entry_time(folder)))):
         try:
-            found = entry.stat()
+            regular = _is_regular(entry)
+            found, time = entry.stat(follow_symlinks=regular), _entry_time(entry, regular)
         except OSError as error:
             raise refused(error).at(file=shown(name)) from error
         names += name
         ends.append(len(names))
-        sizes.append(found.st_size)
-        mtimes.append(found.st_mtime_ns)
-    return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(mtimes), passed_over)
+        sizes.append(found.st_size if regular else -1)
+        changed.append(time)
+    return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(changed), moved[0])
+
+
+def _entry_time(entry: os.DirEntry[bytes], follow: bool = True) -> int:
+    """When an entry came to be what it is, as a link and as what the link leads to."""
+    time = arrived_at(entry.stat(follow_symlinks=follow))
+    return max(time, arrived_at(entry.stat(follow_symlinks=False))) if entry.is_symlink() else time
+
+
+def _is_regular(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _int64(values: array[int]) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from recordio.errors import SourceError
 from recordio.format.numeric import Image, Scalar, image_format
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import FileTable, folders, scan_folder, shown
+from recordio.writer.sources.files import FileTable, folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 # What can be stored as it is, and what looks like an image to a person: that must not be left out in silence.
@@ -55,16 +55,35 @@ class ImageFolder(Source):
         numbers = {name.encode(): label for label, name in enumerate(classes)}
         pictures = ((name.partition(b"/")[0] if is_picture(name) else b"") for name in files)
         self._labels = np.fromiter((numbers.get(name, -1) for name in pictures), np.int32, len(files))
-        self.notes = files.irregular_note() + self._others(files, self._labels < 0)
+        self._refuse_lost_class(files)
+        self.notes = self._others(files, self._labels < 0)
         self._files = files.select(self._labels >= 0)
         self._labels = self._labels[self._labels >= 0]
         self._refuse_empty(path, [numbers[name.encode()] for name in found])
 
     @staticmethod
     def _others(files: FileTable, others: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-        count = int(others.sum())
-        first = shown(files.name(int(others.argmax()))) if count else ""
-        return (f"{count} files are no images of a class folder, the first is {first!r}",) if count else ()
+        what = {
+            "entries that are no regular files were passed over": others & (files.sizes < 0),
+            "files are no images of a class folder": others & (files.sizes >= 0),
+        }
+        return tuple(
+            f"{int(found.sum())} {text}, the first is {shown(files.name(int(found.argmax())))!r}"
+            for text, found in what.items()
+            if found.any()
+        )
+
+    @staticmethod
+    def _refuse_lost_class(files: FileTable) -> None:
+        """A link to a class folder that is gone would leave out all of the class, and number the others anew."""
+        for index in np.flatnonzero(files.sizes < 0).tolist():
+            name = files.name(index)
+            path = os.path.join(files.root, name)
+            if b"/" not in name and b"." not in name and leads_nowhere(path):
+                text = (
+                    "the symbolic link leads nowhere, and may stand for a class; restore what it leads to, or remove it"
+                )
+                raise SourceError(text).at(file=shown(path))
 
     def _refuse_empty(self, path: str, found: list[int]) -> None:
         if not len(self._files):
@@ -79,7 +98,7 @@ class ImageFolder(Source):
         return len(self._files)
 
     def nbytes(self) -> npt.NDArray[np.int64]:
-        return self._files.sizes + 8
+        return np.maximum(self._files.sizes, 0) + 8
 
     def fingerprint(self) -> Fingerprint:
         return self._files.fingerprint()

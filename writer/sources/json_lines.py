@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from recordio.errors import SchemaError, SourceError
+from recordio.format import strict_json
 from recordio.format.schema import Schema
 from recordio.writer.sources.table_types import JsonColumn
 from recordio.writer.sources.tables import BOM, Table, row_text
@@ -46,9 +46,9 @@ class JsonLines(Table):
     @staticmethod
     def _object(line: bytes) -> dict[str, Any]:
         try:
-            row = json.loads(row_text(line))
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"the line is not JSON: {error}") from error
+            row = strict_json.parse(row_text(line))
+        except ValueError as error:
+            raise SourceError(f"the line's JSON cannot be read: {error}") from error
         if not isinstance(row, dict):
             raise SourceError(f"the line holds a {type(row).__name__}, not an object")
         return row

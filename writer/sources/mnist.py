@@ -19,7 +19,7 @@ import numpy.typing as npt
 from recordio.errors import SourceError
 from recordio.format.numeric import Image, Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import file_names, file_table, open_regular
+from recordio.writer.sources.files import file_names, file_table, names_file, open_regular
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 _IMAGES = re.compile(r"(?P<before>.*)(?P<part>train|t10k|test)-images(?P<dot>[-.])idx3-ubyte(?P<gz>\.gz)?")
@@ -38,7 +38,7 @@ def image_files(folder: str) -> dict[str, str]:
     found: dict[str, dict[str, str]] = {}
     for name in sorted(name for name in file_names(folder) if "-images" in name):
         match, path = _IMAGES.fullmatch(name), os.path.join(folder, name)
-        if match and os.path.isfile(path):
+        if match and names_file(path):
             found.setdefault(PARTS[match["part"]], {}).setdefault(name.removesuffix(".gz"), path)
     for part, paths in found.items():
         if len(paths) > 1:
@@ -53,7 +53,7 @@ def labels_file(images: str) -> str | None:
     folder, name = os.path.split(images)
     plain = name.removesuffix(".gz").replace("-images", "-labels").replace("idx3", "idx1")
     candidates = [os.path.join(folder, plain), os.path.join(folder, plain + ".gz")]
-    return next((path for path in candidates if os.path.isfile(path)), None)
+    return next((path for path in candidates if names_file(path)), None)
 
 
 def read_idx(path: str, ndim: int) -> npt.NDArray[np.uint8]:

@@ -52,8 +52,10 @@ class Fingerprint:
 
     Attributes:
         content: digest of the names and sizes; a copy of the input elsewhere has the same one.
-        times: digest of the modification times.
-        newest: the latest modification time, in nanoseconds since the epoch.
+        times: digest of the times of the last change of each file.
+        newest: the latest of them, in nanoseconds since the epoch. It also counts when links and folders on the way to
+            the files came to be there. Not the modification time, which moved and unpacked files bring with them: see
+            `recordio.writer.sources.times`.
     """
 
     content: bytes

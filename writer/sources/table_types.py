@@ -5,9 +5,12 @@ A type is only chosen when it keeps what the cells say: `007` and numbers too lo
 
 from __future__ import annotations
 
+import csv
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from recordio.errors import SourceError
@@ -16,6 +19,7 @@ from recordio.format.numeric import Array, Scalar
 
 INT64 = range(-(1 << 63), 1 << 63)
 _EXACT_IN_FLOAT = 1 << 53
+_MAX_DIMENSIONS = 32  # of an array; deeper lists are objects, and no recursion follows them to their end
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 # Each finds the start of a cell that is not of its type, in cells that stand one to a line.
 _NO_INT = re.compile(r"^(?!-?(?:0|[1-9][0-9]{0,18})$)", re.MULTILINE)
@@ -24,6 +28,16 @@ _NO_FLOAT = re.compile(
     r"|nan|inf|infinity)$)",
     re.MULTILINE | re.IGNORECASE,
 )
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """The csv module refuses cells over 128 KiB unless its limit, which is the whole process's, is raised."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _all_ints(cells: Iterable[str], lines: str) -> bool:
@@ -91,13 +105,15 @@ class CellColumn:
         return lambda cell: plain(cell) if cell else None
 
 
-def _list_type(value: list[Any]) -> tuple[str | None, tuple[int, ...]] | None:
+def _list_type(value: list[Any], depth: int = 1) -> tuple[str | None, tuple[int, ...]] | None:
     """(kind, shape) of nested lists of numbers with one shape, None for other lists. The kind of no numbers is None."""
+    if depth > _MAX_DIMENSIONS:
+        return None
     types = set(map(type, value))
     if not types:
         return None, (0,)
     if types == {list}:
-        inner = [_list_type(row) for row in value]
+        inner = [_list_type(row, depth + 1) for row in value]
         found = {row[1] for row in inner if row}
         if None in inner or len(found) != 1:
             return None

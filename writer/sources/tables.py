@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 from array import array
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +21,8 @@ from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.embedded import EmbeddedFiles
 from recordio.writer.sources.files import file_table, open_regular, refused
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
-from recordio.writer.sources.table_types import CellColumn
+from recordio.writer.sources.table_types import CellColumn, long_cells
+from recordio.writer.sources.tsv_quotes import find_quoting
 
 _AHEAD = 1 << 18
 _CHUNK_ROWS = 4096
@@ -153,16 +152,6 @@ def row_text(row: bytes) -> str:
         raise SourceError(f"the row is not UTF-8: {error.reason} at its byte {error.start}") from error
 
 
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    """The csv module refuses cells over 128 KiB unless its limit, which is the whole process's, is raised."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
 class _Lines:
     """The lines of a file as text for the csv module, with the place where the next one begins."""
 
@@ -186,6 +175,7 @@ class DelimitedTable(Table):
     """CSV or TSV: the first line names the columns."""
 
     delimiter = ","
+    quoted = True
 
     def _scan(self, file: Any) -> Iterator[tuple[int, int]]:
         lines = _Lines(file)
@@ -193,12 +183,16 @@ class DelimitedTable(Table):
         file.seek(lines.offset)
         if self.delimiter == "," and "," not in head and ";" in head:
             self.delimiter = ";"  # what spreadsheets write where the comma is the decimal point
-        with _long_cells():
-            reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        with long_cells():
+            reader = self._reader(lines)
             self._columns = self._header(reader)
             self._types = [CellColumn() for _ in self._columns]
             yield from self._scan_rows(reader, lines)
         self._make_parsers()
+
+    def _reader(self, lines: Iterable[str]) -> Any:
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
+        return csv.reader(lines, delimiter=self.delimiter, quoting=quoting, strict=True)
 
     def _make_parsers(self) -> None:
         pairs = zip(self._columns, self._types, strict=True)
@@ -269,11 +263,15 @@ class DelimitedTable(Table):
     def _cells(self, text: str) -> list[str]:
         try:
             if len(text) < _LONG_ROW:
-                return next(csv.reader([text], delimiter=self.delimiter, strict=True))
-            with _long_cells():
-                return next(csv.reader([text], delimiter=self.delimiter, strict=True))
+                return self._one_row(text)
+            with long_cells():
+                return self._one_row(text)
         except csv.Error as error:
             raise SourceError(f"the row cannot be read: {error}") from error
+
+    def _one_row(self, text: str) -> list[str]:
+        row: list[str] = next(self._reader([text]))
+        return row
 
     def _parse(self, row: bytes) -> dict[str, Any]:
         cells = self._cells(row_text(row))
@@ -290,7 +288,13 @@ class CsvTable(DelimitedTable):
 
 
 class TsvTable(DelimitedTable):
-    """Tab-separated, with the quotes of CSV."""
+    """Tab-separated. Quotes are characters, unless the whole file shows that they quote; see `tsv_quotes`."""
 
     kind = "tsv"
     delimiter = "\t"
+
+    def _scan(self, file: Any) -> Iterator[tuple[int, int]]:
+        file.seek(len(BOM) if file.read(len(BOM)) == BOM else 0)
+        self.quoted, self.notes = find_quoting(file)
+        file.seek(0)
+        return super()._scan(file)

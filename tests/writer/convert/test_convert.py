@@ -310,6 +310,15 @@ def test_a_source_is_opened_before_the_destination_is_made(tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_class_names_over_the_limit_of_a_header_are_refused_before_the_destination_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recordio.format.shard.MAX_HEADER_JSON_NBYTES", 100)
+    with pytest.raises(SchemaError, match="schema and metadata take"):
+        convert(photos(tmp_path / "in", 3), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_destination_in_the_source_is_refused(tmp_path: Path) -> None:
     source = photos(tmp_path / "in", 2)
     for target in (source, source / "out"):

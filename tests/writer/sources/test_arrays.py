@@ -127,6 +127,18 @@ class TestMnist:
         with pytest.raises(SourceError, match="no labels file"):
             open_source(folder, "mnist", SourceOptions(part="test"))
 
+    @pytest.mark.parametrize("what", ["images", "labels"])
+    def test_a_file_whose_link_leads_nowhere_is_an_error(self, folder: Path, what: str) -> None:
+        for name in (f"{part}-{what}-idx{3 if what == 'images' else 1}-ubyte" for part in ("train", "t10k")):
+            for path in folder.glob(f"{name}*"):
+                path.unlink()
+            (folder / name).symlink_to("gone")
+        specs = splits(folder)
+        assert list(specs) == ["train", "test"]
+        for spec in specs.values():
+            with pytest.raises(SourceError, match=f"No such file or directory - .*-{what}-"):
+                open_source(spec.path, spec.kind, spec.options)
+
     def test_which_part_must_be_said(self, folder: Path) -> None:
         with pytest.raises(SourceError, match="train and test"):
             open_source(folder)

@@ -149,6 +149,16 @@ def test_a_batch_that_is_none_is_refused_by_name(tmp_path: Path, name: str, data
         open_source(tmp_path, "cifar10", SourceOptions(part="train"))
 
 
+@pytest.mark.parametrize("name", ["data_batch_2.bin", "batches.meta.txt"])
+def test_a_file_whose_link_leads_nowhere_is_an_error(tmp_path: Path, name: str) -> None:
+    for file, (data, _, _) in files10(False).items():
+        (tmp_path / file).write_bytes(data)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to("gone")
+    with pytest.raises(SourceError, match=f"No such file or directory - .*{name}"):
+        open_source(tmp_path, "cifar10", SourceOptions("train"))
+
+
 def test_a_torn_archive_is_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:

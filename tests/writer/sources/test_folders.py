@@ -102,12 +102,32 @@ class TestImageFolder:
         assert "changed while it was converted" in str(second)
         assert third["label"] == 1
 
-    def test_pipes_are_not_opened(self, tmp_path: Path) -> None:
+    def test_a_picture_that_is_no_regular_file_is_an_error_of_its_sample(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path)
         os.mkfifo(tmp_path / "cat/pipe.jpg")
-        source = open_source(root, "image_folder")
-        assert len(source) == 3
-        assert "1 entries that are no regular files" in source.notes[0]
+        (tmp_path / "cat/gone.jpg").symlink_to("/annex/x.jpg")
+        (tmp_path / "cat/circle.jpg").symlink_to("circle.jpg")
+        found = dict(open_source(root).read(range(6)))
+        assert str(found["cat/pipe.jpg"]) == "not a regular file - cat/pipe.jpg"
+        assert "leads to no file that can be read: '/annex/x.jpg' - cat/gone.jpg" in str(found["cat/gone.jpg"])
+        assert isinstance(found["cat/circle.jpg"], SourceError)
+        assert found["cat/x.jpeg"] == {"image": picture(3), "label": 0}
+
+    def test_other_entries_that_are_no_regular_files_are_said(self, tmp_path: Path) -> None:
+        root = classes_of(tmp_path)
+        os.mkfifo(tmp_path / "cat/pipe")
+        (tmp_path / "notes.md").symlink_to("gone.md")
+        (tmp_path / "dog/readme.txt").write_text("x")
+        assert open_source(root, "image_folder").notes == (
+            "2 entries that are no regular files were passed over, the first is 'cat/pipe'",
+            "1 files are no images of a class folder, the first is 'dog/readme.txt'",
+        )
+
+    def test_a_link_to_a_class_folder_that_is_gone_is_refused(self, tmp_path: Path) -> None:
+        root = classes_of(tmp_path)
+        (tmp_path / "bird").symlink_to("/mnt/birds")
+        with pytest.raises(SourceError, match=r"leads nowhere, and may stand for a class; .*/bird"):
+            open_source(root)
 
     def test_links_are_followed_but_not_in_circles(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path / "in")
@@ -176,6 +196,10 @@ class TestFileGroups:
         ("name", "data", "message"),
         [
             ("b.json", "{", "the JSON cannot be read"),
+            ("b.json", '{"a": 1e400}', "1e400 is too large for a float64"),
+            ("b.json", '{"a": 1, "a": 2}', "the key 'a' stands twice"),
+            ("b.json", "[" * 9999 + "]" * 9999, "nested deeper than 512"),
+            ("b.json", "[" * 513 + "]" * 513, "nested deeper than 512"),
             ("b.cls", "cat", "one whole number"),
             ("b.cls", "9" * 30, "one whole number"),
             ("b.txt", b"\xff", "not UTF-8"),
@@ -198,6 +222,26 @@ class TestFileGroups:
         bad, good = samples(open_source(fill(tmp_path, files)))
         assert "two files for the field 'image'" in str(bad)
         assert good["key"] == "b"
+
+    def test_a_file_that_is_no_regular_file_is_an_error_of_its_sample(self, tmp_path: Path) -> None:
+        root = fill(tmp_path, dict.fromkeys(["a.txt", "a.mp3", "b.txt", "c.txt"], "x"))
+        np.save(tmp_path / "a.npy", np.zeros(2))
+        (tmp_path / "b.mp3").symlink_to("/annex/b.mp3")
+        (tmp_path / "c.npy").symlink_to("/annex/c.npy")
+        os.mkfifo(tmp_path / "d.txt")
+        source = open_source(root)
+        assert source.kind == "file_groups"
+        assert source.nbytes().min() > 0
+        found = dict(source.read(range(4)))
+        assert found["a.mp3"]["mp3"] == b"x"
+        assert {key: error.place.file for key, error in found.items() if isinstance(error, SourceError)} == {
+            "b.mp3": "b.mp3", "c.npy": "c.npy", "d.txt": "d.txt",
+        }  # fmt: skip
+
+    def test_a_folder_of_links_that_lead_nowhere_is_not_empty(self, tmp_path: Path) -> None:
+        for n in range(2):
+            (tmp_path / f"{n}.jpg").symlink_to(f"/annex/{n}.jpg")
+        assert all(isinstance(found, SourceError) for found in samples(open_source(tmp_path)))
 
     def test_an_array_of_objects_is_never_unpickled(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", np.array([print], object), allow_pickle=True)
@@ -284,6 +328,14 @@ class TestSplits:
         root = fill(tmp_path, dict.fromkeys(["train/a/x.jpg", "test/1.jpg"], picture()))
         kinds = {name: spec.kind for name, spec in splits(root).items()}
         assert kinds == {"train": "image_folder", "test": "file_groups"}
+
+    @pytest.mark.parametrize("gone", ["val", "train.csv"])
+    def test_a_split_whose_link_leads_nowhere_is_an_error(self, tmp_path: Path, gone: str) -> None:
+        kept = "train/a/x.jpg" if gone == "val" else "test.csv"
+        root = fill(tmp_path, {kept: picture() if gone == "val" else "x\n1\n"})
+        (tmp_path / gone).symlink_to("/mnt/gone")
+        with pytest.raises(SourceError, match=f"the symbolic link leads nowhere - .*{gone}"):
+            splits(root)
 
     def test_tables_named_as_splits_are_splits(self, tmp_path: Path) -> None:
         found = splits(fill(tmp_path, {"test.csv": "x\n1\n", "train.csv": "x\n1\n"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import pickle
 from pathlib import Path
@@ -99,6 +100,46 @@ def test_tabs_and_semicolons_separate_too(tmp_path: Path) -> None:
     assert rows(table(tmp_path, 'a;b\n"1,5";2\n')) == [{"a": "1,5", "b": 2}]
 
 
+KEPT, QUOTING, SPANS = "kept as characters", "the quotes around cells are taken as quoting", "spans several lines"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "note"),
+    [
+        ('1\t"hello\n2\tworld\n3\tbye"\n4\tx\n', ['"hello', "world", 'bye"', "x"], KEPT),
+        ('1\t"Hello" he said\n2\tworld\n', ['"Hello" he said', "world"], KEPT),
+        ('1\t"Hello" he said\n2\t"whole"\n', ['"Hello" he said', '"whole"'], KEPT),
+        ('1\t"never closed\n2\tx\n', ['"never closed', "x"], KEPT),
+        ('1\t5" disc\n2\tsay "no"\n', ['5" disc', 'say "no"'], None),
+        ('1\t"Hello"\n2\tworld\n', ["Hello", "world"], QUOTING),
+        ('"1"\t"a\tb"\r\n"2"\t"x"\r\n', ["a\tb", "x"], None),
+        ('1\t"a ""b"""\n2\tx\n', ['a "b"', "x"], None),
+        ('1\t"one\ntwo"\n\n2\t"x"\n', ["one\ntwo", "x"], SPANS),
+        ("1\ta\n\n2\tb", ["a", "b"], None),
+    ],
+)
+def test_the_whole_file_says_whether_the_quotes_of_tsv_quote(
+    tmp_path: Path, text: str, expected: list[str], note: str | None
+) -> None:
+    for bom in ("", "\ufeff"):
+        source = pickle.loads(pickle.dumps(table(tmp_path, f"{bom}id\ttext\n" + text, "t.tsv")))
+        assert [row["text"] for row in rows(source)] == expected
+        assert len(source.notes) == (note is not None)
+        assert all(note in found for found in source.notes if note)
+
+
+def test_no_row_of_tsv_is_swallowed_by_a_quote(tmp_path: Path) -> None:
+    """A bad row makes the quoted reading the only even one; a tab in a cell of several lines gives it away."""
+    first, bad, third, fourth = rows(table(tmp_path, 'id\ttext\n1\t"hello\nbad\n3\tbye"\n4\tx\n', "t.tsv"))
+    assert (first["text"], third["text"], fourth["text"]) == ('"hello', 'bye"', "x")
+    assert "the row has 1 cells" in str(bad)
+
+
+def test_a_stray_quote_of_tsv_is_not_followed_to_the_end_of_the_file(tmp_path: Path) -> None:
+    source = table(tmp_path, 'id\ttext\n1\t"a\nbad\n' + "2\tx\n" * 20_000 + '3\tb"\n', "t.tsv")
+    assert len(source) == 20_003
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -180,6 +221,48 @@ def test_a_bad_line_is_an_error_in_its_place(tmp_path: Path, line: bytes) -> Non
     assert bad.place.file == "t.jsonl line 2"
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"a": 1e400}', "1e400 is too large for a float64"),
+        ('{"a": [[1, -2.5E+0999]]}', "-2.5E+0999 is too large for a float64"),
+        ('{"a": ' + "1" * 250 + ".5e99}", "is too large for a float64"),
+        ('{"a": 1, "a": 2}', "the key 'a' stands twice in an object"),
+        ('{"a": {"b": 1, "\\u0062": 1}}', "the key 'b' stands twice in an object"),
+        ('{"a": ' + "1" * 5000 + "}", "a number of 5000 digits"),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested deeper than 512 levels"),
+        ('{"a": ' + "[" * 512 + "]" * 512 + "}", "nested deeper than 512 levels"),
+    ],
+)
+def test_a_value_that_could_not_be_kept_is_an_error_of_its_line(tmp_path: Path, line: str, message: str) -> None:
+    good, bad = rows(table(tmp_path, '{"a": 1}\n' + line + "\n", "t.jsonl"))
+    assert good == {"a": 1}
+    assert isinstance(bad, SourceError)
+    assert message in str(bad)
+    assert bad.place.file == "t.jsonl line 2"
+
+
+def test_large_numbers_that_fit_are_kept(tmp_path: Path) -> None:
+    values = [1e300, 1.7976931348623157e308, 1e-400, 12345.678e100]
+    source = table(tmp_path, "".join(f'{{"a": {value!r}}}\n' for value in values), "t.jsonl")
+    assert [row["a"] for row in rows(source)] == values
+
+
+def test_nan_and_infinity_are_kept_as_python_writes_them(tmp_path: Path) -> None:
+    source = table(tmp_path, '{"a": NaN, "o": [null, NaN]}\n{"a": -Infinity, "o": 1}\n', "t.jsonl")
+    assert source.schema["a"] == Scalar("float64")
+    first, second = rows(source)
+    assert math.isnan(first["a"])
+    assert math.isnan(first["o"][1])
+    assert second == {"a": -math.inf, "o": 1}
+
+
+@pytest.mark.parametrize("depth", [33, 300, 511])
+def test_lists_too_deep_for_an_array_are_objects(tmp_path: Path, depth: int) -> None:
+    source = table(tmp_path, '{"a": ' + "[" * depth + "1" + "]" * depth + "}\n", "t.jsonl")
+    assert source.schema["a"] == Object()
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "[1]\n"])
 def test_json_lines_without_an_object_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SourceError):
@@ -220,7 +303,8 @@ class TestEmbedding:
 
     def test_a_missing_file_a_folder_and_a_pipe_are_errors_of_their_rows(self, folder: Path) -> None:
         os.mkfifo(folder / "pipe")
-        found = rows(table(folder, "f\nc.bin\nno\nsub\npipe\n", embed=("f",)))
+        (folder / "gone").symlink_to("nothing")
+        found = rows(table(folder, "f\nc.bin\nno\nsub\npipe\ngone\n", embed=("f",)))
         assert found[0] == {"f": b"c"}
         assert all(isinstance(row, SourceError) for row in found[1:])
 
