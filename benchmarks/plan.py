@@ -19,10 +19,10 @@ import time
 from recordio import Scalar, Schema
 from recordio.determinism import key
 from recordio.format.manifest import Manifest, ShardEntry
-from recordio.reader.open_dataset import ReadOptions, Store
-from recordio.reader.order.mixing import Deal, steps
+from recordio.reader.open_dataset import OpenDataset, ReadOptions
+from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
-from recordio.storage.local import MemoryStorage
+from recordio.storage.memory import MemoryStorage
 
 
 def resident() -> int:
@@ -59,7 +59,9 @@ def main() -> None:
     runs = ((asked.samples // asked.blocks, asked.blocks),)
     samples = runs[0][0] * asked.blocks
     entries = [ShardEntry(k, samples * 400, samples, samples * 400, bytes(16), runs) for k in range(asked.shards)]
-    store = Store(MemoryStorage({}), Manifest(bytes(16), Schema({"n": Scalar()}), {}, entries), ReadOptions(), b"")
+    store = OpenDataset(
+        MemoryStorage({}), Manifest(bytes(16), Schema({"n": Scalar()}), {}, entries), ReadOptions(), b""
+    )
     with Peak() as whole:
         began = time.perf_counter()
         blocks = store.blocks
@@ -67,12 +69,12 @@ def main() -> None:
         with Peak() as plan:
             began = time.perf_counter()
             order = order_of(blocks, range(store.samples), OrderOptions(True, unit_bytes=asked.unit_bytes), key(0, 1))
-            next(steps(order, Deal(0, 1, 0, store.samples)))
+            next(window_plans(order, RankShare(0, 1, 0, store.samples)))
             start = time.perf_counter() - began
         resumes = []
         for _ in range(20):
             began = time.perf_counter()
-            next(steps(order, Deal(0, 1, random.randrange(store.samples), store.samples)))
+            next(window_plans(order, RankShare(0, 1, random.randrange(store.samples), store.samples)))
             resumes.append(time.perf_counter() - began)
     print(
         json.dumps(

@@ -28,9 +28,9 @@ from peer_orders import MIB, PEERS, Data, Indices, Peer
 from recordio import Scalar, Schema
 from recordio.determinism import key
 from recordio.format.manifest import Manifest, ShardEntry
-from recordio.reader.open_dataset import ReadOptions, Store
+from recordio.reader.open_dataset import OpenDataset, ReadOptions
 from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, Blocks, OrderOptions, order_of
-from recordio.storage.local import MemoryStorage
+from recordio.storage.memory import MemoryStorage
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES
 
 SETS = (
@@ -53,7 +53,7 @@ def blocks_of(data: Data) -> Blocks:
         nbytes = samples * data.nbytes
         entries.append(ShardEntry(len(entries), nbytes, samples, nbytes, bytes(16), tuple(runs)))
     manifest = Manifest(bytes(16), Schema({"n": Scalar()}), {}, entries)
-    return Store(MemoryStorage({}), manifest, ReadOptions(), b"").blocks
+    return OpenDataset(MemoryStorage({}), manifest, ReadOptions(), b"").blocks
 
 
 def ours(data: Data) -> Iterator[tuple[str, float, Callable[[int], Indices]]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numpy import ma
 
 from recordio.errors import SchemaError
+from recordio.format.page import Indices
 from recordio.format.schema import Columns
 
 _MAX_AHEAD = 1 << 30  # bytes to reserve for a column before it is known that all of its values have one shape
@@ -152,3 +153,31 @@ def values_of(column: Any) -> list[Any]:
     mask: Any = ma.getmaskarray(column)
     missing = mask[(slice(None), *[0] * (mask.ndim - 1))]  # a value is missing as a whole
     return [None if gone else value for value, gone in zip(list(column.data), missing.tolist(), strict=True)]
+
+
+def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:
+    """The distinct groups, an order that sorts by group, and that order cut into one run a group."""
+    order = np.argsort(group, kind="stable")
+    found, starts = np.unique(group[order], return_index=True)
+    return found.tolist(), order, np.split(order, starts[1:]) if len(found) else []
+
+
+def scatter(parts: Sequence[Any], order: Indices) -> Any:
+    """One column from parts of it: the k-th value of all the parts belongs at order[k]."""
+    if isinstance(parts[0], ma.MaskedArray):
+        whole = concatenate(parts)
+        column = np.empty_like(whole)
+        column[order] = whole
+        return column
+    if isinstance(parts[0], np.ndarray):
+        column = np.empty((len(order), *parts[0].shape[1:]), parts[0].dtype)
+        begin = 0
+        for part in parts:
+            begin, run = begin + len(part), order[begin : begin + len(part)]
+            column[run] = part
+        return column
+    out: list[Any] = [None] * len(order)
+    values = (value for part in parts for value in part)
+    for at, value in zip(order.tolist(), values, strict=True):
+        out[at] = value
+    return out

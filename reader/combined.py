@@ -14,8 +14,9 @@ from recordio.errors import SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
-from recordio.reader.order.mixing import Consecutive, Deal, Interleaved, Schedule, draw_at, drawn_steps, sources
-from recordio.reader.order.shuffle import Order, OrderOptions, Step, order_of
+from recordio.reader.order.mixing import Consecutive, Interleaved, Schedule, draw_at, drawn_plans, sources
+from recordio.reader.order.ranks import RankShare
+from recordio.reader.order.shuffle import Order, OrderOptions, WindowPlan, order_of
 
 Stop = Literal["first_exhausted", "all_exhausted"]
 
@@ -33,7 +34,7 @@ class Combined(Sequence[Any]):
         if not self.datasets:
             raise SchemaError("expected at least one dataset")
         for dataset in self.datasets[1:]:
-            if list(dataset.schema) != list(self.datasets[0].schema) and not dataset.finish.maps:
+            if list(dataset.schema) != list(self.datasets[0].schema) and not dataset.processing.maps:
                 raise SchemaError(
                     f"the datasets differ in their fields: {', '.join(self.datasets[0].schema)}"
                     f" and {', '.join(dataset.schema)}; choose the same with fields="
@@ -41,25 +42,27 @@ class Combined(Sequence[Any]):
         _require_one_meaning(self.datasets)
         self.draws = list(draws(self.datasets))
 
-    def schedule(self, shuffle: bool, word: int) -> Schedule:
+    def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
         """From which dataset each position of an epoch draws."""
         raise NotImplementedError
 
-    def plan(self, options: OrderOptions, word: int, deal: Deal) -> tuple[list[Iterator[Step]], Iterator[Indices]]:
+    def plan(
+        self, options: OrderOptions, epoch_key: int, share: RankShare
+    ) -> tuple[list[Iterator[WindowPlan]], Iterator[Indices]]:
         """What a rank delivers of each dataset in the epoch of this key, and whose turn it is at each place."""
-        schedule = self.schedule(options.shuffle, word)
+        schedule = self.schedule(options.shuffle, epoch_key)
 
-        def steps(source: int) -> Iterator[Step]:
+        def steps(source: int) -> Iterator[WindowPlan]:
             dataset, own = self.datasets[source], options.shared(self.draws[source], schedule.total)
 
             @lru_cache(2)
             def pass_of(number: int) -> Order:
-                return order_of(dataset.store.blocks, dataset.numbers, own, key(source, number, after=word))
+                return order_of(dataset.store.blocks, dataset.numbers, own, key(source, number, after=epoch_key))
 
-            return drawn_steps(pass_of, len(dataset), schedule, source, deal)
+            return drawn_plans(pass_of, len(dataset), schedule, source, share)
 
         found = [steps(source) if self.draws[source] else iter(()) for source in range(len(self.datasets))]
-        return found, sources(schedule, deal)
+        return found, sources(schedule, share)
 
     def __len__(self) -> int:
         return sum(self.draws)
@@ -107,8 +110,8 @@ class ConcatDataset(Combined):
     def __init__(self, datasets: Iterable[Any]) -> None:
         super().__init__(datasets, lambda found: [len(dataset) for dataset in found])
 
-    def schedule(self, shuffle: bool, word: int) -> Schedule:
-        return Interleaved(self.draws, word) if shuffle else Consecutive(self.draws)
+    def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
+        return Interleaved(self.draws, epoch_key) if shuffle else Consecutive(self.draws)
 
     def __add__(self, other: Any) -> ConcatDataset:
         return ConcatDataset([self, other])
@@ -147,8 +150,8 @@ class Mixture(Combined):
 
         super().__init__([dataset for dataset, _ in given], draws)
 
-    def schedule(self, shuffle: bool, word: int) -> Schedule:
-        return Interleaved(self.draws, word)
+    def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
+        return Interleaved(self.draws, epoch_key)
 
 
 def _part(pair: Any) -> tuple[Any, float]:

@@ -22,9 +22,10 @@ from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.columns import concatenate
-from recordio.reader.open_dataset import ReadOptions, Store, check_shards, read_manifest, refuse
-from recordio.reader.open_shard import Verify
-from recordio.reader.processing import Decode, Finish, Origin
+from recordio.reader.open_dataset import OpenDataset, ReadOptions
+from recordio.reader.open_shard import Projection, Verify
+from recordio.reader.processing import Decode, Processing, SampleOrigin
+from recordio.storage.dataset_files import check_shards, read_manifest, refuse
 from recordio.storage.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -77,15 +78,16 @@ class ShardDataset(Sequence[Any]):
             raise SchemaError(f"unknown decode {decode!r}: expected 'numpy', 'pil' or None")
         names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
         self._path = os.path.abspath(os.fsdecode(path))
-        self._options = ReadOptions(names, verify, io, cache_bytes, max_open_shards)
+        self._options = ReadOptions(verify=verify, io=io, cache_bytes=cache_bytes, max_open_shards=max_open_shards)
         self._decode: Decode | None = decode
         self._transforms: tuple[tuple[str, Callable[..., Any]], ...] = ()
         self._maps: tuple[MapFunction, ...] = ()
         self.store = self._open_checked()
+        self.fields: Projection = self.store.projection(names)
         self.numbers: range | Indices = range(self.store.samples)
-        self._refinish()
+        self._update_processing()
 
-    def _open_checked(self) -> Store:
+    def _open_checked(self) -> OpenDataset:
         """The store, every shard having been looked at. A dataset that is replaced meanwhile is opened anew."""
         for _ in range(_MAX_REPLACED):
             store = self._open()
@@ -95,19 +97,20 @@ class ShardDataset(Sequence[Any]):
         refuse(problems, self._path)
         return store
 
-    def _open(self) -> Store:
+    def _open(self) -> OpenDataset:
         storage = LocalStorage(self._path)
         manifest, digest = read_manifest(storage, self._path)
-        return Store(storage, manifest, self._options, digest)
+        return OpenDataset(storage, manifest, self._options, digest)
 
-    def _refinish(self) -> None:
-        self.finish = Finish.of(self.store.schema, self._decode, self._transforms, self._maps)
-        self._is_plain = self.finish.is_plain
+    def _update_processing(self) -> None:
+        self.processing = Processing.of(self.schema, self._decode, self._transforms, self._maps)
+        self._sample = self.store.sampler(self.fields)
+        self._is_plain = self.processing.is_plain
 
     @property
     def schema(self) -> Schema:
         """The fields that are read, as they are stored."""
-        return self.store.schema
+        return self.fields.schema
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -134,18 +137,18 @@ class ShardDataset(Sequence[Any]):
                 f"an index is a whole number or a slice, not {type(index).__name__}: "
                 "column(name) gives a field of all samples, take(indices) and select(indices) give several samples"
             ) from None
-        sample = self.store.sample(number if type(number) is int else int(number))
-        return sample if self._is_plain else self.finish.sample(sample, self._origin(np.array([number])))
+        sample = self._sample(number if type(number) is int else int(number))
+        return sample if self._is_plain else self.processing.sample(sample, self._origin(np.array([number])))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
         numbers = self.resolve(indices)
-        return self.finish.samples(self.store.take(numbers), self._origin(numbers))
+        return self.processing.samples(self.store.take(numbers, self.fields), self._origin(numbers))
 
     _getitems = __getitems__  # Grain's name for it
 
-    def _origin(self, numbers: Indices) -> Origin:
-        return Origin(self.store, numbers, numbers)
+    def _origin(self, numbers: Indices) -> SampleOrigin:
+        return SampleOrigin(self.store, numbers, numbers)
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
@@ -158,13 +161,13 @@ class ShardDataset(Sequence[Any]):
         values. Negative indices count from the end. Raises IndexError.
         """
         numbers = self.resolve(indices)
-        return self.finish.batch(self.store.take(numbers), self._origin(numbers))
+        return self.processing.batch(self.store.take(numbers, self.fields), self._origin(numbers))
 
     def _scan(self) -> Iterator[Columns]:
         """All the samples in order as columns, many at a time, images decoded; at least once."""
         for start in range(0, max(1, len(self)), _SCAN_SAMPLES):
             numbers = self.resolve(range(start, min(start + _SCAN_SAMPLES, len(self))))
-            yield self.finish.columns(self.store.take(numbers), self._origin(numbers))
+            yield self.processing.columns(self.store.take(numbers, self.fields), self._origin(numbers))
 
     def resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
         """The store's numbers of this view's indices."""
@@ -192,15 +195,8 @@ class ShardDataset(Sequence[Any]):
         return concatenate(parts)
 
     def _only(self, names: Sequence[str]) -> Self:
-        """The same samples with other fields, read by a store of its own, without maps."""
-        out = self._view(self.numbers)
-        self.store.manifest.schema.select(names)
-        out._options = ReadOptions(tuple(names), self._options.verify, self._options.io, self._options.cache_bytes,
-                                   self._options.max_open_shards)  # fmt: skip
-        out.store = Store(self.store.storage, self.store.manifest, out._options, self.store.manifest_digest)
-        out._transforms, out._maps = (), ()
-        out._refinish()
-        return out
+        """The same samples with other fields, without transforms and maps."""
+        return self._with(fields=self.store.projection(names), _transforms=(), _maps=())
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
         """A view of the samples at these indices, in their order; an index may stand several times."""
@@ -295,21 +291,26 @@ class ShardDataset(Sequence[Any]):
         out = object.__new__(type(self))
         out.__dict__.update(self.__dict__ | changes)
         if "numbers" not in changes:
-            out._refinish()
+            out._update_processing()
         return out
 
     def __getstate__(self) -> dict[str, Any]:
         """A dataset travels as its path, its options and its view; whoever receives it opens the files anew."""
-        state = {name: value for name, value in self.__dict__.items() if name not in ("store", "finish")}
-        return state | {"digest": self.store.manifest_digest}
+        state = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("store", "fields", "processing", "_sample")
+        }
+        return state | {"digest": self.store.manifest_digest, "names": list(self.schema)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        digest = state.pop("digest")
+        digest, names = state.pop("digest"), state.pop("names")
         self.__dict__.update(state)
         self.store = self._open()
         if self.store.manifest_digest != digest:
             raise CorruptError("the dataset has changed since it was opened").at(file=self._path)
-        self._refinish()
+        self.fields = self.store.projection(names)
+        self._update_processing()
 
     def __repr__(self) -> str:
         return f"ShardDataset({self._path!r}, {len(self)} samples, fields {', '.join(self.schema)})"

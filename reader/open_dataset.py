@@ -1,4 +1,4 @@
-"""The dataset as blocks: its manifest, a bounded number of open shards, a bounded cache of decoded pages, and windows.
+"""An open dataset: its manifest, a bounded number of open shards, a bounded cache of decoded pages.
 
 Nothing here knows about order, views or batches. Samples and blocks are numbered through the whole dataset.
 """
@@ -12,22 +12,24 @@ import threading
 import weakref
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError, StorageError
-from recordio.format.layout import MAX_MANIFEST_NBYTES
-from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
+from recordio.arguments import choice, integer
+from recordio.errors import CorruptError, DatasetError, RecordIOError
+from recordio.format.manifest import Manifest
 from recordio.format.page import Indices, Pages
 from recordio.format.schema import Columns
-from recordio.reader.batches.memory import ArenaPool
-from recordio.reader.open_shard import Shard, Verify, check_footer, grouped, nothing, scatter
+from recordio.reader.columns import grouped
+from recordio.reader.open_shard import OpenShard, PageAccess, Projection, Verify
 from recordio.reader.order.shuffle import PLAN_NBYTES, Blocks
-from recordio.storage.local import File, Storage
+from recordio.reader.page_table import PageColumn, PageTable, Piece
+from recordio.storage.base import Storage
+from recordio.storage.dataset_files import ShardOpener, open_shard_file, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,6 @@ class ReadOptions:
     """How a dataset is read.
 
     Attributes:
-        fields: the fields to read, None for all of them.
         verify: "first" checks a page the first time this process touches it, "always" each time, "never" not at all.
         io: "mmap" reads from memory maps, "pread" with positioned reads: slower, but a file that is cut while it is
             read gives an error where a map would kill the process; for network disks.
@@ -44,26 +45,23 @@ class ReadOptions:
             to 256.
     """
 
-    fields: tuple[str, ...] | None = None
     verify: Verify = "first"
     io: Literal["mmap", "pread"] = "mmap"
     cache_bytes: int = 128 << 20
     max_open_shards: int | None = None
 
     def __post_init__(self) -> None:
-        if self.verify not in ("first", "always", "never"):
-            raise SchemaError(f"unknown verify {self.verify!r}: expected 'first', 'always' or 'never'")
-        if self.io not in ("mmap", "pread"):
-            raise SchemaError(f"unknown io {self.io!r}: expected 'mmap' or 'pread'")
-        if self.cache_bytes < 0 or (self.max_open_shards is not None and self.max_open_shards < 1):
-            raise SchemaError("cache_bytes must not be negative, max_open_shards at least 1")
+        choice("verify", self.verify, ("first", "always", "never"))
+        choice("io", self.io, ("mmap", "pread"))
+        integer("cache_bytes", self.cache_bytes, 0)
+        integer("max_open_shards", self.max_open_shards, 1, optional=True)
 
 
 class PageCache:
     """Decoded pages, the least recently used going first. Safe for threads."""
 
     def __init__(self, nbytes: int) -> None:
-        self._room = nbytes
+        self._free_nbytes = nbytes
         self._pages: OrderedDict[tuple[int, int, int], Pages] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -77,72 +75,10 @@ class PageCache:
         with self._lock:
             if key not in self._pages:
                 self._pages[key] = page
-                self._room -= page.nbytes
-            while self._room < 0 and len(self._pages) > 1:
-                self._room += self._pages.popitem(last=False)[1].nbytes
+                self._free_nbytes -= page.nbytes
+            while self._free_nbytes < 0 and len(self._pages) > 1:
+                self._free_nbytes += self._pages.popitem(last=False)[1].nbytes
         return page
-
-
-def read_manifest(storage: Storage, place: str) -> tuple[Manifest, bytes]:
-    """The manifest and the digest of its bytes. Raises DatasetError where there is none, CorruptError."""
-    try:
-        file = storage.open(FILE_NAME)
-    except FileNotFoundError:
-        raise DatasetError(f"not a recordio dataset: {_instead(storage)}").at(file=place) from None
-    data = file.read(0, min(file.nbytes, MAX_MANIFEST_NBYTES + 1))
-    file.close()
-    try:
-        return Manifest.decode(data), Manifest.digest(data)
-    except RecordIOError as error:
-        raise error.at(file=os.path.join(place, FILE_NAME))
-
-
-def _instead(storage: Storage) -> str:
-    """What there is instead of a manifest; of the folders below, the first few that hold datasets."""
-    found = []
-    try:
-        for name in storage.names()[:32]:
-            with contextlib.suppress(FileNotFoundError, DatasetError):
-                storage.open(f"{name}/{FILE_NAME}").close()
-                found.append(name)
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return "there is no such folder"
-        if isinstance(error.__cause__, NotADirectoryError):
-            return "this is no folder; `recordio convert` makes datasets of files"
-    return f"there is no {FILE_NAME}" + (f"; there is one in each of {', '.join(found)}" if found else "")
-
-
-def open_shard_file(storage: Storage, entry: ShardEntry) -> File:
-    """The file of a shard. Raises CorruptError when it is missing or no regular file, StorageError."""
-    try:
-        return storage.open(entry.name)
-    except FileNotFoundError:
-        raise CorruptError("the shard is missing").at(file=entry.name) from None
-    except DatasetError as error:
-        raise CorruptError(error.fault, error.place) from error
-
-
-def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
-    """What is wrong with the shards of a manifest, as far as their lengths and last bytes tell."""
-    problems: list[RecordIOError] = []
-    for entry in manifest.shards:
-        try:
-            file = open_shard_file(storage, entry)
-            check_footer(file, entry, manifest.dataset_id)
-            file.close()
-        except RecordIOError as error:
-            problems.append(error)
-    return problems
-
-
-def refuse(problems: Sequence[RecordIOError], place: str) -> None:
-    """Raises CorruptError naming every problem, if there is any."""
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        raise CorruptError(f"{len(problems)} shards are not what the manifest says: {lines}\n").at(file=place)
 
 
 def _keep_freed_memory() -> None:
@@ -163,39 +99,35 @@ def _starts(counts: Indices) -> Indices:
     return out
 
 
-_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_open_datasets: weakref.WeakSet[OpenDataset] = weakref.WeakSet()
 
 
 @dataclass(eq=False)
-class Store:
+class OpenDataset:
     """An open dataset. Opens shards when they are needed; safe for threads, and after a fork."""
 
     storage: Storage
     manifest: Manifest
     options: ReadOptions
     manifest_digest: bytes
-    shards: dict[int, Shard] = field(default_factory=dict, init=False)
+    shards: dict[int, OpenShard] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        names = list(self.manifest.schema)
-        self.schema = self.manifest.schema.select(names if self.options.fields is None else self.options.fields)
-        self.columns = [names.index(name) for name in self.schema]
         self.first = [0, *np.cumsum([entry.samples for entry in self.manifest.shards], dtype=np.int64).tolist()]
         self.samples: int = self.first[-1]
-        self._first = np.array(self.first, np.int64)
         self._most_open = self.options.max_open_shards or max(
             1, min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         )
+        self._opener = ShardOpener(self.manifest)
         self.restart()
-        self.sample = self._sampler()
-        _stores.add(self)
+        _open_datasets.add(self)
         _keep_freed_memory()
 
     def restart(self) -> None:
         """Forgets every open thing; they are opened anew when needed. A forked child begins so."""
         self.shards.clear()
-        self._cache = PageCache(self.options.cache_bytes)
-        self.arenas = ArenaPool()
+        mapped = self.options.io == "mmap"
+        self._access = PageAccess(self.options.verify, mapped, PageCache(self.options.cache_bytes))
         self._lock = threading.Lock()
 
     @cached_property
@@ -214,22 +146,25 @@ class Store:
         weights = counts * np.repeat(np.array(means, np.int64), blocks)
         return Blocks(_starts(counts), weights, _starts(blocks))
 
-    def shard(self, number: int) -> Shard:
-        """The open shard at this place in the manifest."""
+    def projection(self, names: Any) -> Projection:
+        """The fields of these names, all of them if None. Raises SchemaError."""
+        return Projection.of(self.manifest.schema, names)
+
+    def shard(self, number: int) -> OpenShard:
+        """The open shard of this number in the manifest's list."""
         shard = self.shards.get(number)
         if shard is not None:
             return shard
         with self._lock:
             return self.shards.get(number) or self._open(number)
 
-    def _open(self, number: int) -> Shard:
+    def _open(self, number: int) -> OpenShard:
         entry = self.manifest.shards[number]
         while len(self.shards) >= self._most_open:
-            self.shards.pop(next(iter(self.shards)))  # who still reads from it keeps it open
-        options = self.options
+            self.shards.pop(next(iter(self.shards)))  # whoever still reads from it keeps it open
         try:
             file = open_shard_file(self.storage, entry)
-            shard = Shard(file, entry, self.manifest, self.columns, options.verify, options.io == "mmap", self._cache)
+            shard = OpenShard(file, entry, self.manifest, self._opener.read(file, entry), self._access)
         except CorruptError as error:
             if self._replaced():
                 raise DatasetError("the dataset was replaced since it was opened; open it again").at(
@@ -246,65 +181,94 @@ class Store:
         except RecordIOError:
             return False
 
-    def _sampler(self) -> Callable[[int], dict[str, Any]]:
+    def sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
         """The function that gives one sample by its number, 0 <= number < samples; images as they are stored."""
-        first, shards, store = self.first, self.shards, weakref.proxy(self)
+        first, shards, dataset = self.first, self.shards, weakref.proxy(self)
 
         def sample(number: int) -> dict[str, Any]:
             at = bisect_right(first, number) - 1
-            shard = shards.get(at) or store.shard(at)
-            return shard.sample(number - first[at])
+            shard = shards.get(at) or dataset.shard(at)
+            return shard.sampler(fields)(number - first[at])
 
         return sample
 
-    def located(self, error: CorruptError, numbers: Indices) -> CorruptError:
+    def located(self, error: CorruptError, numbers: Indices, fields: Projection) -> CorruptError:
         """The error of the first of these samples that cannot be read, with its place. For a batch that failed."""
         if error.place.byte is not None:  # a page's error knows its place
             return error
+        sample = self.sampler(fields)
         for number in numbers.tolist():
             try:
-                self.sample(number)
+                sample(number)
             except CorruptError as found:
                 return found.at(sample=number)
         return error
 
-    def place(self, number: int) -> dict[str, Any]:
+    def location(self, number: int) -> dict[str, Any]:
         """Where a sample is, for an error's place."""
         at = bisect_right(self.first, number) - 1
         block = int(np.searchsorted(self.shard(at).index.first, number - self.first[at], side="right")) - 1
         return {"file": self.manifest.shards[at].name, "block": block, "sample": number}
 
-    def take(self, numbers: Indices) -> Columns:
+    def take(self, numbers: Indices, fields: Projection) -> Columns:
         """Any samples as columns, in the order asked for; images as they are stored."""
         try:
-            return self._take(numbers)
+            table, slot, row = self._table(numbers, fields)
+            return table.take(slot, row)
         except CorruptError as error:
-            raise self.located(error, numbers) from None
+            raise self.located(error, numbers, fields) from None
 
-    def _take(self, numbers: Indices) -> Columns:
-        if len(self.first) == 2:
-            return self._take_from(0, numbers)
-        at = np.searchsorted(self._first, numbers, side="right") - 1
-        shards, order, runs = grouped(at)
-        parts = [self._take_from(s, numbers[run] - self._first[s]) for s, run in zip(shards, runs, strict=True)]
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return {name: nothing(kind) for name, kind in self.schema.items()}
-        return {name: scatter([part[name] for part in parts], order) for name in self.schema}
+    def _table(self, numbers: Indices, fields: Projection) -> tuple[PageTable, Indices, Indices]:
+        """A table of the blocks that hold these samples, and the slot and the row of each."""
+        block = np.searchsorted(self.blocks.first, numbers, side="right") - 1
+        row = numbers - self.blocks.first[block]
+        if len(self.first) == 2 and (table := self.shard(0).table(fields)) is not None:
+            self._touch(self.shard(0), fields, block)
+            return table, block, row
+        blocks, slot = np.unique(block, return_inverse=True)
+        return self._new_table(blocks, fields), slot, row
 
-    def _take_from(self, number: int, rows: Indices) -> Columns:
-        shard = self.shard(number)
-        block = np.searchsorted(shard.index.first, rows, side="right") - 1
-        row = rows - shard.index.first[block]
-        return {
-            name: shard.readers[column].take(block, row) for name, column in zip(self.schema, self.columns, strict=True)
-        }
+    def _new_table(self, blocks: Indices, fields: Projection) -> PageTable:
+        local, numbers, slots = self.by_shard(blocks)
+        pieces: list[list[Piece]] = [[] for _ in fields.columns]
+        for number, members in zip(numbers, slots, strict=True):
+            shard, inside = self.shard(number), local[members]
+            for column, found in zip(fields.columns, pieces, strict=True):
+                found += _read_pieces(shard, column, members, inside)
+        kinds = fields.schema.items()
+        return PageTable(
+            {name: PageColumn.of(kind, len(blocks), found) for (name, kind), found in zip(kinds, pieces, strict=True)},
+            {},
+        )
+
+    @staticmethod
+    def _touch(shard: OpenShard, fields: Projection, blocks: Indices) -> None:
+        for column in fields.columns:
+            shard.touch(column, blocks)
+
+    def by_shard(self, blocks: Indices) -> tuple[Indices, list[int], list[Indices]]:
+        """The number of each block within its shard, the shards, and the slots of each shard's blocks."""
+        at = np.searchsorted(self.blocks.shard, blocks, side="right") - 1
+        shards, _, slots = grouped(at)
+        return blocks - self.blocks.shard[at], shards, slots
 
 
-def _restart_stores() -> None:
-    for store in list(_stores):
-        store.restart()
+def _read_pieces(shard: OpenShard, column: int, slots: Indices, blocks: Indices) -> list[Piece]:
+    """One field of these blocks of a shard, checked: those in place are one piece, each decoded page is its own."""
+    reader, out = shard.reader(column), []
+    in_place = reader.in_place[blocks]
+    if in_place.any():
+        assert reader.mapped is not None
+        shard.touch(column, blocks[in_place])
+        out.append((slots[in_place], reader.mapped, blocks[in_place]))
+    for k in np.flatnonzero(~in_place).tolist():
+        out.append((slots[k : k + 1], reader.page(int(blocks[k])), np.zeros(1, np.int64)))
+    return out
 
 
-os.register_at_fork(after_in_child=_restart_stores)
+def _restart_all() -> None:
+    for dataset in list(_open_datasets):
+        dataset.restart()
+
+
+os.register_at_fork(after_in_child=_restart_all)

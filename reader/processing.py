@@ -24,41 +24,41 @@ from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.images.decode import decode_image, decode_pil, pil_image
 from recordio.reader.columns import ColumnBuilder, Empty, collate, uncollate, values_of
-from recordio.reader.open_dataset import Store
+from recordio.reader.open_dataset import OpenDataset
 from recordio.transforms import Transform, takes_rng
 
 Decode = Literal["numpy", "pil"]
-Draw = Callable[[Any, "Draws"], Any]  # gives the value that the user sees
+Draw = Callable[[Any, "SampleRandom"], Any]  # gives the value that the user sees
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SampleOrigin:
     """Where the samples of a batch come from.
 
     Attributes:
         store: the dataset.
         numbers: int64 (n,), their numbers in it.
         index: int64 (n,), their places in the view.
-        word: the key of the epoch; None outside of one: then random transforms draw from Python's `random`.
+        epoch_key: the key of the epoch; None outside of one: then random transforms draw from Python's `random`.
     """
 
-    store: Store
+    store: OpenDataset
     numbers: Indices
     index: Indices
-    word: int | None = None
+    epoch_key: int | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def key(self, k: int) -> int:
         """What the generator of sample k of the batch is keyed by: key(seed, epoch, index)."""
-        return random.getrandbits(64) if self.word is None else key(int(self.index[k]), after=self.word)
+        return random.getrandbits(64) if self.epoch_key is None else key(int(self.index[k]), after=self.epoch_key)
 
-    def place(self, k: int) -> dict[str, Any]:
+    def location(self, k: int) -> dict[str, Any]:
         """Where sample k is, for an error's place."""
-        return self.store.place(int(self.numbers[k]))
+        return self.store.location(int(self.numbers[k]))
 
-    def only(self, rows: Sequence[int]) -> Origin:
+    def only(self, rows: Sequence[int]) -> SampleOrigin:
         return replace(self, numbers=self.numbers[rows], index=self.index[rows])
 
 
@@ -69,9 +69,9 @@ class _Rekeyed(threading.local):
         self._bits = np.random.Philox(key=0)
         self._generator, self._start = np.random.Generator(self._bits), self._bits.state
 
-    def at(self, word: int) -> np.random.Generator:
-        """Philox keyed by the word, until the next call."""
-        self._start["state"]["key"][0] = word
+    def at(self, epoch_key: int) -> np.random.Generator:
+        """Philox keyed by the epoch_key, until the next call."""
+        self._start["state"]["key"][0] = epoch_key
         self._bits.state = self._start
         return self._generator
 
@@ -80,10 +80,10 @@ _rekeyed = _Rekeyed()
 
 
 @dataclass(slots=True)
-class Draws:
+class SampleRandom:
     """What the functions of a field of sample k, or its map number 1, 2, ..., draw from: one generator, if any asks."""
 
-    origin: Origin
+    origin: SampleOrigin
     k: int
     map: int = 0
     _generator: np.random.Generator | None = None
@@ -93,14 +93,14 @@ class Draws:
             self._generator = np.random.Generator(np.random.Philox(key=self.origin.key(self.k) | self.map << 64))
         return self._generator
 
-    def brief(self) -> np.random.Generator:
+    def reused_generator(self) -> np.random.Generator:
         """The same numbers, for a field with only one function, which neither keeps it nor calls what finishes another
         sample."""
         return _rekeyed.at(self.origin.key(self.k))
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Processing:
     """What a view does to its samples: for some fields a function of (value, draws), then maps of whole samples."""
 
     fields: Mapping[str, Draw]
@@ -114,7 +114,7 @@ class Finish:
         decode: Decode | None,
         transforms: Sequence[tuple[str, Callable[..., Any]]],
         maps: Sequence[Callable[..., Any]],
-    ) -> Finish:
+    ) -> Processing:
         """The finish of a view. `transforms` are (field, function) pairs, applied in order."""
         fields = {}
         for name, kind in schema.items():
@@ -128,7 +128,7 @@ class Finish:
         """Whether samples are handed out as they are stored."""
         return not (self.fields or self.maps)
 
-    def columns(self, columns: Columns, origin: Origin, empty: Empty = np.empty) -> Columns:
+    def columns(self, columns: Columns, origin: SampleOrigin, empty: Empty = np.empty) -> Columns:
         """Columns of the store, with the functions of their fields applied. Arrays of one shape are stacked."""
         for name, function in self.fields.items():
             if name not in self.transformed:
@@ -142,13 +142,13 @@ class Finish:
             columns[name] = column.done()
         return columns
 
-    def batch(self, columns: Columns, origin: Origin) -> Columns:
+    def batch(self, columns: Columns, origin: SampleOrigin) -> Columns:
         """A batch from columns of the store."""
         if not self.maps:
             return self.columns(columns, origin)
         return collate(self.samples(columns, origin)) if len(origin) else {}
 
-    def samples(self, columns: Columns, origin: Origin) -> list[Any]:
+    def samples(self, columns: Columns, origin: SampleOrigin) -> list[Any]:
         """The samples of such a batch, one by one."""
         samples: list[Any] = uncollate(self.columns(columns, origin), len(origin))
         if self.maps:
@@ -156,35 +156,35 @@ class Finish:
                 samples[k] = self._mapped(sample, origin, k)
         return samples
 
-    def sample(self, sample: dict[str, Any], origin: Origin) -> Any:
+    def sample(self, sample: dict[str, Any], origin: SampleOrigin) -> Any:
         """One sample of the store."""
         for name, function in self.fields.items():
             sample[name] = self._field(name, function, sample[name], origin, 0)
         return self._mapped(sample, origin, 0)
 
-    def _field(self, name: str, function: Draw, value: Any, origin: Origin, k: int) -> Any:
+    def _field(self, name: str, function: Draw, value: Any, origin: SampleOrigin, k: int) -> Any:
         if value is None:
             return None
         try:
-            return function(value, Draws(origin, k))
+            return function(value, SampleRandom(origin, k))
         except DecodeError as error:
-            raise error.at(**origin.place(k), field=name)
+            raise error.at(**origin.location(k), field=name)
         except Exception as error:  # noqa: BLE001 - a user's function
-            raise _named(error, {**origin.place(k), "field": name})
+            raise _named(error, {**origin.location(k), "field": name})
 
-    def _mapped(self, sample: Any, origin: Origin, k: int) -> Any:
+    def _mapped(self, sample: Any, origin: SampleOrigin, k: int) -> Any:
         try:
             for number, function in enumerate(self.maps, 1):
-                sample = function(sample, Draws(origin, k, number))
+                sample = function(sample, SampleRandom(origin, k, number))
         except Exception as error:  # noqa: BLE001
-            raise _named(error, origin.place(k))
+            raise _named(error, origin.location(k))
         return sample
 
 
-def _named(error: Exception, place: dict[str, Any]) -> Exception:
+def _named(error: Exception, location: dict[str, Any]) -> Exception:
     """The error of a user's function, with a note of the sample it was called for."""
     with contextlib.suppress(Exception):  # an error that takes no notes is raised without one
-        error.add_note("recordio: " + ", ".join(f"{what} {value}" for what, value in place.items()))
+        error.add_note("recordio: " + ", ".join(f"{what} {value}" for what, value in location.items()))
     return error
 
 
@@ -193,15 +193,15 @@ def _drawing(function: Callable[..., Any]) -> Draw:
     return partial(_with_rng, function) if takes_rng(function) else partial(_without_rng, function)
 
 
-def _with_rng(function: Callable[..., Any], value: Any, draws: Draws) -> Any:
+def _with_rng(function: Callable[..., Any], value: Any, draws: SampleRandom) -> Any:
     return function(value, rng=draws.rng())
 
 
-def _without_rng(function: Callable[..., Any], value: Any, draws: Draws) -> Any:
+def _without_rng(function: Callable[..., Any], value: Any, draws: SampleRandom) -> Any:
     return function(value)
 
 
-def _chained(functions: Sequence[Draw], value: Any, draws: Draws) -> Any:
+def _chained(functions: Sequence[Draw], value: Any, draws: SampleRandom) -> Any:
     for function in functions:
         value = function(value, draws)
     return value
@@ -213,14 +213,14 @@ def _steps(kind: Field, decode: Decode | None, chain: Sequence[Callable[..., Any
     if not isinstance(kind, Image) or decode is None:
         return steps
     if kind.encoded and decode == "numpy" and chain and isinstance(chain[0], Transform) and chain[0].encoded:
-        brief = len(chain) == 1 and not chain[0].calls
-        return [partial(_apply, chain[0], kind.mode, brief), *steps[1:]]
+        reused_generator = len(chain) == 1 and not chain[0].calls
+        return [partial(_apply, chain[0], kind.mode, reused_generator), *steps[1:]]
     if kind.encoded:
         return [partial(_without_rng, partial(decode_pil if decode == "pil" else decode_image, mode=kind.mode)), *steps]
     return [partial(_without_rng, pil_image), *steps] if decode == "pil" else steps
 
 
-def _apply(transform: Transform, mode: str, brief: bool, value: Any, draws: Draws) -> Any:
+def _apply(transform: Transform, mode: str, reused_generator: bool, value: Any, draws: SampleRandom) -> Any:
     if not transform.random:
         return transform.apply(value, None, mode)
-    return transform.apply(value, draws.brief() if brief else draws.rng(), mode)
+    return transform.apply(value, draws.reused_generator() if reused_generator else draws.rng(), mode)

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
 from recordio.format.manifest import Manifest, ShardEntry
-from recordio.reader.open_dataset import open_shard_file, read_manifest
-from recordio.reader.open_shard import Shard
-from recordio.storage.local import LocalStorage, Storage
+from recordio.reader.open_shard import OpenShard, PageAccess
+from recordio.storage.base import Storage
+from recordio.storage.dataset_files import ShardOpener, open_shard_file, read_manifest
+from recordio.storage.local import LocalStorage
 
 Level = Literal["quick", "full"]
 Progress = Callable[[int, int], None]
@@ -118,10 +119,10 @@ class _Tally:
 def _verify_shard(
     storage: Storage, manifest: Manifest, entry: ShardEntry, level: Level, tally: _Tally
 ) -> list[RecordIOError]:
-    columns = range(len(manifest.schema))
     try:
         file = open_shard_file(storage, entry)
-        shard = Shard(file, entry, manifest, columns, "always", False, lambda key, make: make())
+        index = ShardOpener(manifest).read(file, entry)
+        shard = OpenShard(file, entry, manifest, index, PageAccess("always", False, lambda key, make: make()))
     except (CorruptError, UnsupportedError, StorageError) as error:
         tally.skip(entry.nbytes)
         return [error]
@@ -140,17 +141,17 @@ def _verify_shard(
     return problems
 
 
-def _ahead(pool: ThreadPoolExecutor, shard: Shard, blocks: int) -> Iterator[list[RecordIOError]]:
+def _ahead(pool: ThreadPoolExecutor, shard: OpenShard, blocks: int) -> Iterator[list[RecordIOError]]:
     """The problems of each block in order, a few blocks being looked at ahead."""
     for start in range(0, blocks, _AHEAD):
         yield from pool.map(lambda block: _verify_block(shard, block), range(start, min(start + _AHEAD, blocks)))
 
 
-def _verify_block(shard: Shard, block: int) -> list[RecordIOError]:
+def _verify_block(shard: OpenShard, block: int) -> list[RecordIOError]:
     problems: list[RecordIOError] = []
     checks: list[Callable[[], object]] = [
         partial(shard.check_block_header, block),
-        *(partial(shard.content, block, c) for c in shard.columns),
+        *(partial(shard.content, block, c) for c in range(len(shard.fields))),
     ]
     for check in checks:
         try:

@@ -84,7 +84,7 @@ def parts(lanes: int) -> list[int]:
 
 def windows(blocks: Blocks, view: Sequence[int], word: int, options: Options) -> list[list[int]]:
     """The blocks of each window."""
-    members = members_of(blocks, view)
+    members = selection_of(blocks, view)
     weights = [weight for _, weight in blocks.all]
     units: list[list[int]] = []
     first = 0
@@ -113,7 +113,7 @@ def windows(blocks: Blocks, view: Sequence[int], word: int, options: Options) ->
     return list(found.values())
 
 
-def members_of(blocks: Blocks, view: Sequence[int]) -> list[list[int]]:
+def selection_of(blocks: Blocks, view: Sequence[int]) -> list[list[int]]:
     """The places in the view of the samples of each block, in the order of the view."""
     block_of = [block for block, (samples, _) in enumerate(blocks.all) for _ in range(samples)]
     members: list[list[int]] = [[] for _ in blocks.all]
@@ -124,7 +124,7 @@ def members_of(blocks: Blocks, view: Sequence[int]) -> list[list[int]]:
 
 def shuffled(blocks: Blocks, view: Sequence[int], word: int, options: Options) -> list[int]:
     """The place in the view of the sample at each position."""
-    members, mixed = members_of(blocks, view), windows(blocks, view, word, options)
+    members, mixed = selection_of(blocks, view), windows(blocks, view, word, options)
     lanes = options.lanes if len(mixed) > 1 else 1
     out: dict[int, int] = {}
     start = 0

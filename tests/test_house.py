@@ -91,7 +91,7 @@ def test_our_modules_are_imported_by_their_full_names(home: str, path: Path) -> 
     ("line", "names", "home"),
     [
         ("import recordio.reader.open_dataset", ["recordio.reader.open_dataset"], "reader"),
-        ("from recordio.writer import convert", ["recordio.writer.convert.convert"], "writer"),
+        ("from recordio.writer import convert", ["recordio.writer.convert"], "writer"),
         ("from recordio import reader", ["recordio.reader"], "reader"),
         ("def f():\n    from recordio.tools.main import main", ["recordio.tools.main.main"], "tools"),
         ("from recordio.format.schema import Schema", ["recordio.format.schema.Schema"], "recordio"),

@@ -14,9 +14,10 @@ from recordio.format.checksum import digest
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
 from recordio.format.schema import Sample, Schema
 from recordio.format.shard import ShardHeader
+from recordio.storage.atomic import TEMPORARY, FolderLock
 from recordio.writer.blocks import BlockBuilder, FullBlock, first_row
 from recordio.writer.metadata import plain_metadata, require_room
-from recordio.writer.publish import TEMPORARY, FolderLock, clear_remains, commit, read_manifest
+from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, ShardWriter, WriteOptions
 
 Mode = Literal["create", "append", "overwrite"]

@@ -16,8 +16,9 @@ from recordio.format.manifest import ShardEntry
 from recordio.format.page import encode_page
 from recordio.format.schema import Sample
 from recordio.format.shard import Footer, Index, ShardHeader, shard_digest
+from recordio.storage.atomic import TEMPORARY, NewFile, sync_folder
+from recordio.storage.base import storage_error
 from recordio.writer.blocks import BlockBuilder, FullBlock
-from recordio.writer.publish import TEMPORARY, NewFile, storage_error, sync_folder
 
 DEFAULT_SHARD_BYTES = 256 << 20
 DEFAULT_BLOCK_BYTES = 256 << 10

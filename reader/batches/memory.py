@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import os
 
 from recordio.errors import StorageError
 
+Memory = mmap.mmap | bytes
 _HUGE = 2 << 20
-_KEPT = 2  # what one loader needs: a window being delivered, and one being loaded
+_KEPT = 4  # two windows each, for a loader that trains and one that validates
 
 
 class Arena:
@@ -17,7 +19,7 @@ class Arena:
         self._memory: mmap.mmap | None = None
 
     def reserve(self, nbytes: int) -> mmap.mmap:
-        """Memory of at least that size; what was in it before is lost."""
+        """Memory of at least that size; its former contents are lost."""
         if self._memory is None or len(self._memory) < nbytes:
             try:
                 self._memory = mmap.mmap(-1, -(-max(nbytes, 1) // _HUGE) * _HUGE)
@@ -31,7 +33,7 @@ class Arena:
 
 
 class ArenaPool:
-    """Arenas that nobody uses, for the next epoch. Safe for threads: a list's pop and append are atomic."""
+    """Idle arenas, for the next epoch of any loader. Safe for threads: a list's pop and append are atomic."""
 
     def __init__(self) -> None:
         self._free: list[Arena] = []
@@ -46,3 +48,10 @@ class ArenaPool:
     def give_back(self, arena: Arena) -> None:
         if len(self._free) < _KEPT:
             self._free.append(arena)
+
+    def clear(self) -> None:
+        self._free = []
+
+
+arenas = ArenaPool()
+os.register_at_fork(after_in_child=arenas.clear)  # their memory is shared with the parent, which goes on using it

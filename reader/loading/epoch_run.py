@@ -1,11 +1,15 @@
-"""What an epoch is made with: who makes its batches, who loads its windows, and the memory that these lie in."""
+"""The run of an epoch: workers, windows, and the batches that are handed over, bounded at every stage.
+
+Windows are loaded one ahead by a few threads. Batches are made ahead by the workers, threads or processes, or by the
+caller's thread when there are none. What a batch holds never depends on who makes it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,73 +17,115 @@ import numpy as np
 
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
-from recordio.reader.batches.maker import BatchMaker, IndexJob, Made
+from recordio.reader.batches.fetch_plan import MAPPED_NBYTES
+from recordio.reader.batches.maker import BatchMaker
+from recordio.reader.batches.memory import arenas
+from recordio.reader.batches.requests import BatchResult, IndexRequest
 from recordio.reader.loading.options import LoaderOptions
-from recordio.reader.loading.prefetch import READ_THREADS, Loading, LoadingWindow, Stream, Windows, Work, jobs, run
-from recordio.reader.order.shuffle import Step
-from recordio.reader.workers.inline_threads import NoWorkers, ThreadWorkers, Workers
-from recordio.reader.workers.processes import ProcessWorkers
+from recordio.reader.loading.prefetch import FetchContext, FetchThreads, WindowPrefetcher
+from recordio.reader.loading.stream import Stream, Work, requests
+from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, WindowPlan
+from recordio.reader.workers.inline_threads import InlineWorkers, ThreadWorkers
+from recordio.reader.workers.pool import WorkerPool
+from recordio.reader.workers.processes import ProcessWorkers, seed_worker, slots_for
+from recordio.reader.workers.protocol import Task, Workers
 from recordio.reader.workers.slots import SharedMemory
 
-_ARENAS = 2  # for each dataset: a window being delivered, and one being loaded
+_MEMORIES = 2  # for each dataset: a window being delivered, and one being loaded
 
 
-class Engine:
+class EpochRun:
     """Workers and windows for the batches of some datasets. For one epoch at a time, in the process that made it.
 
     Args:
-        make: makes the batches, of the windows of this engine.
+        make: makes the batches.
         options: of the loader.
-        word: the key of the first epoch.
-        room: a dataset of this size may stay mapped.
+        epoch_key: the key of the first epoch.
 
     Raises WorkerError when the workers cannot be started.
     """
 
-    def __init__(self, make: BatchMaker, options: LoaderOptions, word: int, room: int) -> None:
-        live: dict[int, LoadingWindow] = {}
-        self._make, self._options, self._process = replace(make, windows=live), options, os.getpid()
-        self._stores = [dataset.store for dataset in make.datasets]
-        self._arenas: list[list[Any]] = [
-            [SharedMemory() if options.has_processes else store.arenas.take() for _ in range(_ARENAS)]
-            for store in self._stores
+    def __init__(self, make: BatchMaker, options: LoaderOptions, epoch_key: int) -> None:
+        self._make, self._options, self._process = make, options, os.getpid()
+        self._memories: list[list[Any]] = [
+            [SharedMemory() if options.has_processes else arenas.take() for _ in range(_MEMORIES)]
+            for _ in make.datasets
         ]
-        self._loading = Loading(ThreadPoolExecutor(READ_THREADS, "recordio-read"), make.skip, room, live)
-        self._workers = self._new_workers(word)
+        self._prefetchers: list[WindowPrefetcher] = []
+        self._threads = FetchThreads()
+        self._workers = self._new_workers(epoch_key)
+        limit = MAPPED_NBYTES + (options.order.window_bytes or SHUFFLE_WINDOW_BYTES)
+        self._context = FetchContext(self._threads, self._workers.forget, limit)
 
-    def _new_workers(self, word: int) -> Workers:
+    def _new_workers(self, epoch_key: int) -> Workers:
         options, make = self._options, self._make
         if not options.num_workers:
-            return NoWorkers(make)
+            return InlineWorkers(make)
         if options.worker_type == "thread":
             return ThreadWorkers(options.num_workers, make, options.timeout, options.worker_init_fn)
-        return ProcessWorkers(make, options, [*chain(*self._arenas)], word)
+        start = partial(
+            WorkerPool,
+            options.num_workers,
+            context=options.multiprocessing_context,
+            slots=slots_for(options.ahead),
+            timeout=options.timeout,
+            init=partial(seed_worker, epoch_key, options.worker_init_fn),
+        )
+        return ProcessWorkers(make, [*chain(*self._memories)], start)
 
-    def gathered(
-        self, plans: Sequence[Iterator[Step]], turns: Iterator[Indices] | None, samples: int, batch_size: int
-    ) -> Iterator[Made]:
+    def windowed(
+        self, plans: Sequence[Iterator[WindowPlan]], sources: Iterator[Indices] | None, samples: int, batch_size: int
+    ) -> Iterator[BatchResult]:
         """The batches of so many samples.
 
         Args:
-            plans: the steps of each dataset.
-            turns: whose turn it is at each place, when there are several.
+            plans: the windows of each dataset.
+            sources: the dataset of each sample, when there are several.
         """
-        streams = [
-            Stream(Windows(source, store, plan, arenas, self._loading), self._make.taken)
-            for source, (store, plan, arenas) in enumerate(zip(self._stores, plans, self._arenas, strict=True))
+        self._prefetchers = [
+            WindowPrefetcher(source, dataset.store, dataset.fields, plan, memories, self._context)
+            for source, (dataset, plan, memories) in enumerate(
+                zip(self._make.datasets, plans, self._memories, strict=True)
+            )
         ]
-        return self._run(jobs(streams, turns, samples, batch_size))
+        streams = [Stream(prefetcher, self._make.read_early) for prefetcher in self._prefetchers]
+        return self._deliver(requests(streams, sources, samples, batch_size))
 
-    def indexed(self, batches: Iterator[Sequence[int]], word: int) -> Iterator[Made]:
+    def indexed(self, batches: Iterator[Sequence[int]], epoch_key: int) -> Iterator[BatchResult]:
         """The batches of the samples at these indices of the first dataset, in the epoch of this key."""
-        return self._run((IndexJob(_kept(indices), word), []) for indices in batches)
+        return self._deliver((IndexRequest(_copied(indices), epoch_key), []) for indices in batches)
 
-    def _run(self, work: Iterator[Work]) -> Iterator[Made]:
-        return run(work, self._workers, self._options.ahead, self._options.in_order)
+    def _deliver(self, work: Iterator[Work]) -> Iterator[BatchResult]:
+        """The batches, as many made ahead of the one that is handed over as the options say."""
+        submit, limit = self._workers.submit, self._options.ahead
+        ahead: deque[Task] = deque()
+        for request, leases in work:
+            task = submit(request)
+            for lease in leases:
+                lease.hand_to(task)
+            if not limit:
+                yield task.result()
+                continue
+            ahead.append(task)
+            if len(ahead) > limit:
+                yield self._next(ahead).result()
+        while ahead:
+            yield self._next(ahead).result()
+
+    def _next(self, ahead: deque[Task]) -> Task:
+        """The oldest task; without an order the oldest that is done, as soon as there is one."""
+        if self._options.in_order:
+            return ahead.popleft()
+        if not any(task.done() for task in ahead):
+            ahead[0].wait(ahead)
+        position = next(k for k, task in enumerate(ahead) if task.done())
+        task = ahead[position]
+        del ahead[position]
+        return task
 
     @property
     def is_ours(self) -> bool:
-        """False in a fork of the process that made it: it has none of the threads, and may not touch what they use."""
+        """False in a fork of the process that made it: it has none of the threads, and may not touch their data."""
         return os.getpid() == self._process
 
     def rest(self) -> bool:
@@ -87,14 +133,10 @@ class Engine:
         if not self.is_ours:
             return False
         try:
-            for window in self._loading.live.values():
-                if isinstance(window.task, Future):
-                    wait([window.task])
-                for task in window.tasks:
-                    task.wait()
+            for prefetcher in self._prefetchers:
+                prefetcher.finish()
         except RecordIOError:
             return False
-        self._unmap()
         return True
 
     def close(self) -> None:
@@ -102,22 +144,16 @@ class Engine:
         if not self.is_ours:
             return
         all_ended = self._workers.close()
-        self._loading.readers.shutdown(wait=True, cancel_futures=True)
-        self._unmap()
-        for store, arenas in zip(self._stores, self._arenas, strict=True):
-            for arena in arenas:
-                if isinstance(arena, SharedMemory):
-                    arena.close()
-                elif all_ended:
-                    store.arenas.give_back(arena)
-
-    def _unmap(self) -> None:
-        """The windows of an epoch that has ended are done with."""
-        for window in self._loading.live.values():
-            window.layout.unmap(self._stores[window.source])
-        self._loading.live.clear()
+        self._threads.close()
+        for prefetcher in self._prefetchers:
+            prefetcher.unmap()
+        for memory in chain(*self._memories):
+            if isinstance(memory, SharedMemory):
+                memory.close()
+            elif all_ended:
+                arenas.give_back(memory)
 
 
-def _kept(indices: Any) -> Any:
+def _copied(indices: Any) -> Any:
     """A copy: whoever gives the indices may use one list for every batch."""
     return indices.copy() if isinstance(indices, (list, np.ndarray)) else indices

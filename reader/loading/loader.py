@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from recordio.arguments import integer
-from recordio.determinism import MASK, key
+from recordio.determinism import key
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.process_guard import interrupt_held
-from recordio.reader.batches.maker import BatchMaker, Made
-from recordio.reader.batches.page_table import MAPPED_NBYTES
+from recordio.reader.batches.maker import BatchMaker
+from recordio.reader.batches.requests import BatchResult
 from recordio.reader.combined import Combined
 from recordio.reader.dataset import ShardDataset
-from recordio.reader.loading.epoch_run import Engine
-from recordio.reader.loading.options import LoaderOptions
-from recordio.reader.order.mixing import Deal, drawn_by_weight, steps
-from recordio.reader.order.ranks import checked_ranks, found_ranks
-from recordio.reader.order.shuffle import LANES, SHUFFLE_WINDOW_BYTES, OrderOptions, Step, order_of
-from recordio.reader.order.weights import SampledBatches, checked_weights
+from recordio.reader.loading.epoch_run import EpochRun
+from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
+from recordio.reader.loading.sampler import SampledBatches
+from recordio.reader.order.ranks import RankShare, window_plans
+from recordio.reader.order.shuffle import OrderOptions, WindowPlan, order_of
+from recordio.reader.order.weights import checked_weights, drawn_by_weight
 
 _STATE_VERSION = 1
 _UNBATCHED = 256  # samples made at a time for batch_size=None
@@ -53,7 +53,7 @@ class LoaderStats:
     skipped: int = 0
     errors: list[str] = field(default_factory=list)
 
-    def add(self, made: Made) -> None:
+    def add(self, made: BatchResult) -> None:
         self.batches += made.batch is not None
         self.samples += made.samples
         self.skipped += made.skipped
@@ -104,57 +104,41 @@ class DataLoader:
         stats: what has been delivered and skipped so far.
     """
 
+    @spelled_out(LoaderArguments)
     def __init__(
         self,
         dataset: ShardDataset | Combined,
-        batch_size: int | None = 1,
-        shuffle: bool = False,
-        *,
-        sampler: Iterable[int] | None = None,
-        batch_sampler: Iterable[Sequence[int]] | None = None,
-        num_workers: int = 0,
-        worker_type: Literal["thread", "process"] = "thread",
-        multiprocessing_context: Any = None,
-        persistent_workers: bool = False,
-        drop_last: bool = False,
-        even_batches: bool = True,
-        collate_fn: Callable[[Any], Any] | None = None,
-        prefetch_factor: int = 2,
-        in_order: bool = True,
-        timeout: float = 0,
-        worker_init_fn: Callable[[int], Any] | None = None,
-        on_error: Literal["raise", "skip"] = "raise",
-        seed: int = 0,
-        rank: int | None = None,
-        world_size: int | None = None,
-        ranks: Literal["auto"] | None = None,
-        window_bytes: int | None = None,
-        window_samples: int | None = None,
-        unit_bytes: int = 1,
-        lanes: int = LANES,
-        weights: npt.ArrayLike | None = None,
+        batch_size: int | None = DEFAULTS["batch_size"],
+        shuffle: bool = DEFAULTS["shuffle"],
+        **options: Unpack[LoaderArguments],
     ) -> None:
         if not isinstance(dataset, (ShardDataset, Combined)):
             raise SchemaError(f"expected a ShardDataset, a ConcatDataset or a Mixture, got {type(dataset).__name__}")
-        window_bytes = integer("window_bytes", window_bytes, 1, optional=True)
-        window_samples = integer("window_samples", window_samples, 1, optional=True)
-        unit_bytes, lanes = integer("unit_bytes", unit_bytes, 1), integer("lanes", lanes, 1)
-        seed = integer("seed", seed, 0, MASK)
         self.dataset = dataset
-        self.options = LoaderOptions(
-            batch_size, drop_last, even_batches, num_workers, worker_type, multiprocessing_context, persistent_workers,
-            prefetch_factor, in_order, timeout, worker_init_fn, on_error,
-        )  # fmt: skip
-        self.order = OrderOptions(shuffle, window_bytes, window_samples, unit_bytes, lanes)
-        self.seed = seed
-        self.rank, self.world_size = _ranks(rank, world_size, ranks)
+        self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
         self.stats = LoaderStats()
-        self._weights = _checked_weights(weights, self)
-        self._sampler = _one_sampler(sampler, batch_sampler, self)
-        self._collate_fn = collate_fn
+        self._weights = _checked_weights(self)
+        self._sampler = _one_sampler(self)
         self._cursor = Cursor()
-        # What persistent workers wait in for the next epoch, and the dataset that they know.
-        self._idle: tuple[Engine, ShardDataset | Combined] | None = None
+        # Idle run kept by persistent_workers, and the dataset it was built for.
+        self._idle: tuple[EpochRun, ShardDataset | Combined] | None = None
+
+    @property
+    def order(self) -> OrderOptions:
+        """The options that the order depends on."""
+        return self.options.order
+
+    @property
+    def seed(self) -> int:
+        return self.options.seed
+
+    @property
+    def rank(self) -> int:
+        return self.options.rank or 0
+
+    @property
+    def world_size(self) -> int:
+        return self.options.world_size or 1
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a loader has workers of its own, and goes on by itself."""
@@ -164,7 +148,7 @@ class DataLoader:
         """Batches of a whole epoch, on this rank."""
         if self._sampler is not None:
             return len(self._sampler)
-        return -(-len(self._deal(0)) // (self.options.batch_size or 1))
+        return -(-len(self._share(0)) // (self.options.batch_size or 1))
 
     def __iter__(self) -> Iterator[Any]:
         """The next epoch, or the rest of one whose state was loaded."""
@@ -190,9 +174,9 @@ class DataLoader:
         last, size = self._cursor, self.options.batch_size or 1
         cursor = self._cursor = Cursor(last.epoch + 1) if last.begun else replace(last)
         cursor.begun = True
-        word, waiting = key(self.seed, cursor.epoch), np.zeros(0, np.int64)
-        drawn = None if self._weights is None else drawn_by_weight(self._weights, word)
-        for step in self._plan(word, self._deal(cursor.position))[0][0]:
+        epoch_key, waiting = key(self.seed, cursor.epoch), np.zeros(0, np.int64)
+        drawn = None if self._weights is None else drawn_by_weight(self._weights, epoch_key)
+        for step in self._plan(epoch_key, self._share(cursor.position))[0][0]:
             waiting = np.concatenate([waiting, step.index if drawn is None else drawn[step.index]])
             whole = len(waiting) - len(waiting) % size
             yield from waiting[:whole].reshape(-1, size).tolist()
@@ -255,10 +239,10 @@ class DataLoader:
             "sampler": self._sampler is not None,
         }
 
-    def _deal(self, start: int) -> Deal:
+    def _share(self, start: int) -> RankShare:
         options = self.options
         size = options.batch_size or 1
-        return Deal.of(self.rank, self.world_size, start, len(self.dataset), size,
+        return RankShare.of(self.rank, self.world_size, start, len(self.dataset), size,
                        drop_last=options.drop_last, even=options.even_batches)  # fmt: skip
 
     def _has_ended(self, position: int) -> bool:
@@ -270,86 +254,98 @@ class DataLoader:
 
     def _delivered(self, cursor: Cursor) -> Iterator[Any]:
         """Hands over what is made, and counts it."""
-        process, unit, total = os.getpid(), self.world_size, len(self.dataset)
-        batches = self._made(replace(cursor))
-        while (made := next(batches, None)) is not None:
-            self.stats.add(made)
-            if self.options.batch_size is None and self._sampler is None:
-                cursor.position += made.skipped * unit
-                for sample in made.batch or ():
-                    cursor.position = min(total, cursor.position + unit)
-                    yield sample
-                    _check_process(process)
-                continue
-            if self._sampler is not None:
-                cursor.position += 1
-                cursor.indices = self._sampler.delivered()
-            else:
-                cursor.position = min(total, cursor.position + (self.options.batch_size or 1) * unit)
-            if made.batch is not None:
-                yield made.batch
-                _check_process(process)
-            elif self.world_size > 1 and self.options.even_batches:
-                raise _out_of_step(made, self.rank)
-            del made
-        cursor.epoch, cursor.position, cursor.begun, cursor.indices = cursor.epoch + 1, 0, False, None
-
-    def _made(self, start: Cursor) -> Iterator[Made]:
-        """What is left of an epoch from a position on."""
-        word = key(self.seed, start.epoch)
-        engine, dataset = self._engine(word), self.dataset
+        process, single = os.getpid(), self.options.batch_size is None and self._sampler is None
+        epoch_key = key(self.seed, cursor.epoch)
+        run, dataset = self._run(epoch_key), self.dataset
         reusable = dropped = False
         try:
-            if self._sampler is not None:
-                yield from engine.indexed(self._sampler.batches(start.position, start.indices), word)
-            else:
-                deal = self._deal(start.position)
-                plans, turns = self._plan(word, deal)
-                single = 1 if self.options.on_error == "skip" else _UNBATCHED
-                yield from engine.gathered(plans, turns, len(deal), self.options.batch_size or single)
+            for made in self._results(run, cursor, epoch_key):
+                self.stats.add(made)
+                if single:
+                    yield from self._singles(made, cursor)
+                else:
+                    self._count(cursor, made)
+                    if made.batch is not None:
+                        yield made.batch
+                _check_process(process)
+                del made
             reusable = True
+            cursor.epoch, cursor.position, cursor.begun, cursor.indices = cursor.epoch + 1, 0, False, None
         except GeneratorExit:
             reusable = dropped = True
             raise
         finally:
             with interrupt_held(in_finalizer=dropped):
-                if reusable and self.options.persistent_workers and self._idle is None and engine.rest():
-                    self._idle = engine, dataset
-                else:
-                    engine.close()
+                self._leave(run, dataset, reusable)
 
-    def _engine(self, word: int) -> Engine:
-        """The one that waits, unless it is of another process or another dataset; else a new one."""
+    def _results(self, run: EpochRun, cursor: Cursor, epoch_key: int) -> Iterator[BatchResult]:
+        """What is left of an epoch."""
+        if self._sampler is not None:
+            return run.indexed(self._sampler.batches(cursor.position, cursor.indices), epoch_key)
+        share = self._share(cursor.position)
+        plans, sources = self._plan(epoch_key, share)
+        single = 1 if self.options.on_error == "skip" else _UNBATCHED
+        return run.windowed(plans, sources, len(share), self.options.batch_size or single)
+
+    def _singles(self, made: BatchResult, cursor: Cursor) -> Iterator[Any]:
+        """The samples of a batch, for batch_size=None."""
+        process, total = os.getpid(), len(self.dataset)
+        cursor.position += made.skipped * self.world_size
+        for sample in made.batch or ():
+            cursor.position = min(total, cursor.position + self.world_size)
+            yield sample
+            _check_process(process)
+
+    def _count(self, cursor: Cursor, made: BatchResult) -> None:
+        if self._sampler is not None:
+            cursor.position += 1
+            cursor.indices = self._sampler.delivered()
+            return
+        samples = (self.options.batch_size or 1) * self.world_size
+        cursor.position = min(len(self.dataset), cursor.position + samples)
+        if made.batch is None and self.world_size > 1 and self.options.even_batches:
+            raise _out_of_step(made, self.rank)
+
+    def _run(self, epoch_key: int) -> EpochRun:
+        """The idle run, unless it is of another process or another dataset; else a new one."""
         idle, self._idle = self._idle, None
         if idle is not None and idle[0].is_ours:
             if idle[1] is self.dataset:
                 return idle[0]
             idle[0].close()
-        return self._new_engine(word)
+        return self._new_run(epoch_key)
 
-    def _new_engine(self, word: int) -> Engine:
+    def _leave(self, run: EpochRun, dataset: ShardDataset | Combined, reusable: bool) -> None:
+        if reusable and self.options.persistent_workers and self._idle is None and run.rest():
+            self._idle = run, dataset
+        else:
+            run.close()
+
+    def _new_run(self, epoch_key: int) -> EpochRun:
         options, by_index = self.options, self._sampler is not None
         found = self.dataset.datasets if isinstance(self.dataset, Combined) else (self.dataset,)
         make = BatchMaker(
-            found if by_index else [dataset[:0] for dataset in found],  # the jobs name the samples: less to send
-            collate_fn=self._collate_fn,
+            found if by_index else [dataset[:0] for dataset in found],  # requests name the samples: less to send
+            collate_fn=options.collate_fn,
             unbatched=options.batch_size is None and not by_index,
             skip=options.on_error == "skip",
         )
-        return Engine(make, options, word, MAPPED_NBYTES + (self.order.window_bytes or SHUFFLE_WINDOW_BYTES))
+        return EpochRun(make, options, epoch_key)
 
-    def _plan(self, word: int, deal: Deal) -> tuple[Sequence[Iterator[Step]], Iterator[Indices] | None]:
+    def _plan(
+        self, epoch_key: int, share: RankShare
+    ) -> tuple[Sequence[Iterator[WindowPlan]], Iterator[Indices] | None]:
         """The steps of each dataset, and whose turn it is at each place."""
         if isinstance(self.dataset, Combined):
-            return self.dataset.plan(self.order, word, deal)
+            return self.dataset.plan(self.order, epoch_key, share)
         numbers = self.dataset.numbers
         if self._weights is not None:
-            numbers = self.dataset.resolve(drawn_by_weight(self._weights, word))
-        return [steps(order_of(self.dataset.store.blocks, numbers, self.order, word), deal)], None
+            numbers = self.dataset.resolve(drawn_by_weight(self._weights, epoch_key))
+        return [window_plans(order_of(self.dataset.store.blocks, numbers, self.order, epoch_key), share)], None
 
 
-def _out_of_step(made: Made, rank: int) -> DatasetError:
-    """Ranks that do not give equally many batches wait for each other for ever, without a word."""
+def _out_of_step(made: BatchResult, rank: int) -> DatasetError:
+    """Ranks that do not give equally many batches wait for each other for ever, without a epoch_key."""
     return DatasetError(
         f"rank {rank} has nothing left of a batch, and would be a batch ahead of the other ranks: {made.errors[0]}; "
         "shuffle or use larger batches to leave something, or even_batches=False to let ranks differ"
@@ -361,17 +357,8 @@ def _check_process(process: int) -> None:
         raise DatasetError("this iterator belongs to the process that this one was forked from; call iter() anew")
 
 
-def _ranks(rank: int | None, world_size: int | None, ranks: Literal["auto"] | None) -> tuple[int, int]:
-    if ranks not in (None, "auto"):
-        raise SchemaError(f"unknown ranks {ranks!r}: expected 'auto' or None")
-    if ranks == "auto" and rank is None and world_size is None:
-        return found_ranks()
-    if (rank is None) != (world_size is None):
-        raise SchemaError("rank and world_size belong together: give both, or ranks='auto'")
-    return checked_ranks(rank or 0, 1 if world_size is None else world_size)
-
-
-def _checked_weights(weights: npt.ArrayLike | None, loader: DataLoader) -> npt.NDArray[np.float64] | None:
+def _checked_weights(loader: DataLoader) -> npt.NDArray[np.float64] | None:
+    weights = loader.options.weights
     if weights is None:
         return None
     if not isinstance(loader.dataset, ShardDataset) or not loader.order.shuffle:
@@ -379,14 +366,15 @@ def _checked_weights(weights: npt.ArrayLike | None, loader: DataLoader) -> npt.N
     return checked_weights(weights, len(loader.dataset))
 
 
-def _one_sampler(sampler: Any, batch_sampler: Any, loader: DataLoader) -> SampledBatches | None:
-    """What gives the indices of each batch, if anything does."""
-    if sampler is None and batch_sampler is None:
+def _one_sampler(loader: DataLoader) -> SampledBatches | None:
+    """The sampler that gives the indices of each batch, if there is one."""
+    options = loader.options
+    if options.sampler is None and options.batch_sampler is None:
         return None
-    if sampler is not None and batch_sampler is not None:
+    if options.sampler is not None and options.batch_sampler is not None:
         raise SchemaError("give a sampler or a batch_sampler, not both")
     if isinstance(loader.dataset, Combined):
         raise SchemaError("a sampler needs a ShardDataset")
     if loader.order.shuffle or loader._weights is not None or loader.world_size > 1:
         raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
-    return SampledBatches(sampler, batch_sampler, loader.options.batch_size or 1, loader.options.drop_last)
+    return SampledBatches(options.sampler, options.batch_sampler, options.batch_size or 1, options.drop_last)

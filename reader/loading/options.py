@@ -1,44 +1,131 @@
-"""How a loader delivers, beside the order."""
+"""The options of a loader: one table of names, types and defaults, for all the loaders there are.
+
+`LoaderOptions` has the defaults and the checks; the argument classes say the types to a type checker, for `**options`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, TypedDict, TypeVar
 
-from recordio.arguments import choice, integer
+import numpy.typing as npt
+
+from recordio.arguments import choice, flag, integer
+from recordio.determinism import MASK
 from recordio.errors import SchemaError
+from recordio.reader.order.ranks import resolve_ranks
+from recordio.reader.order.shuffle import LANES, OrderOptions
 
 _MAX_TIMEOUT = 10**6  # seconds; the system cannot wait for many more
 
+WorkerType = Literal["thread", "process"]
+OnError = Literal["raise", "skip"]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-@dataclass(frozen=True, slots=True)
-class LoaderOptions:
-    """How a loader delivers, beside the order; see DataLoader."""
 
-    batch_size: int | None
-    drop_last: bool
+class EpochArguments(TypedDict, total=False):
+    """The samples of an epoch, their order, and the share of a rank."""
+
+    on_error: OnError
+    seed: int
+    rank: int | None
+    world_size: int | None
+    ranks: Literal["auto"] | None
+    window_bytes: int | None
+    window_samples: int | None
+    unit_bytes: int
+    lanes: int
+    weights: npt.ArrayLike | None
+
+
+class OwnArguments(EpochArguments, total=False):
+    """The arguments that torch's loader does not have."""
+
+    worker_type: WorkerType
     even_batches: bool
+
+
+class LoaderArguments(OwnArguments, total=False):
+    """The keyword arguments of recordio.DataLoader."""
+
+    sampler: Iterable[int] | None
+    batch_sampler: Iterable[Sequence[int]] | None
     num_workers: int
-    worker_type: Literal["thread", "process"]
     multiprocessing_context: Any
     persistent_workers: bool
+    drop_last: bool
+    collate_fn: Callable[[Any], Any] | None
     prefetch_factor: int
     in_order: bool
     timeout: float
     worker_init_fn: Callable[[int], Any] | None
-    on_error: Literal["raise", "skip"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderOptions:
+    """The options of a loader; see recordio.DataLoader. `order` follows from the others.
+
+    Raises SchemaError.
+    """
+
+    batch_size: int | None = 1
+    shuffle: bool = False
+    sampler: Any = None
+    batch_sampler: Any = None
+    num_workers: int = 0
+    worker_type: WorkerType = "thread"
+    multiprocessing_context: Any = None
+    persistent_workers: bool = False
+    drop_last: bool = False
+    even_batches: bool = True
+    collate_fn: Callable[[Any], Any] | None = None
+    prefetch_factor: int = 2
+    in_order: bool = True
+    timeout: float = 0
+    worker_init_fn: Callable[[int], Any] | None = None
+    on_error: OnError = "raise"
+    seed: int = 0
+    rank: int | None = None
+    world_size: int | None = None
+    ranks: Literal["auto"] | None = None
+    window_bytes: int | None = None
+    window_samples: int | None = None
+    unit_bytes: int = 1
+    lanes: int = LANES
+    weights: npt.ArrayLike | None = None
+    order: OrderOptions = field(init=False)
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("num_workers", 0), ("prefetch_factor", 1)):
-            found = integer(name, getattr(self, name), least, optional=name == "batch_size")
-            object.__setattr__(self, name, found)
-        for name, choices in (("on_error", ("raise", "skip")), ("worker_type", ("thread", "process"))):
-            choice(name, getattr(self, name), choices)
+        self._set("batch_size", integer("batch_size", self.batch_size, 1, optional=True))
+        self._set("num_workers", integer("num_workers", self.num_workers, 0))
+        self._set("prefetch_factor", integer("prefetch_factor", self.prefetch_factor, 1))
+        self._set("seed", integer("seed", self.seed, 0, MASK))
+        choice("on_error", self.on_error, ("raise", "skip"))
+        choice("worker_type", self.worker_type, ("thread", "process"))
+        for name in ("persistent_workers", "even_batches", "in_order"):
+            flag(name, getattr(self, name))
         if not isinstance(self.timeout, (int, float)) or not 0 <= self.timeout <= _MAX_TIMEOUT:
             raise SchemaError(f"timeout is {self.timeout!r}: expected seconds, or 0 for none")
         if self.multiprocessing_context is not None and self.worker_type == "thread":
             raise SchemaError("multiprocessing_context is for worker_type='process'")
+        rank, world_size = resolve_ranks(self.rank, self.world_size, self.ranks)
+        self._set("rank", rank)
+        self._set("world_size", world_size)
+        self._set("order", self._order())
+
+    def _order(self) -> OrderOptions:
+        return OrderOptions(
+            shuffle=bool(self.shuffle),
+            window_bytes=self.window_bytes,
+            window_samples=self.window_samples,
+            unit_bytes=self.unit_bytes,
+            lanes=self.lanes,
+        )
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def has_processes(self) -> bool:
@@ -48,3 +135,24 @@ class LoaderOptions:
     def ahead(self) -> int:
         """Batches made before they are asked for."""
         return self.num_workers * self.prefetch_factor
+
+
+OWN_NAMES = OwnArguments.__optional_keys__
+DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(LoaderOptions) if one.default is not MISSING}
+
+
+def spelled_out(arguments: type) -> Callable[[Function], Function]:
+    """Shows the options behind `**options` in the function's signature, for help() and for tools that rebuild it."""
+    optional: frozenset[str] = arguments.__optional_keys__  # type: ignore[attr-defined]
+
+    def spell_out(function: Function) -> Function:
+        given = inspect.signature(function)
+        shown = [one for one in given.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        known = {one.name for one in shown}
+        options = [name for name in DEFAULTS if name in optional and name not in known]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        more = [inspect.Parameter(name, keyword, default=DEFAULTS[name]) for name in options]
+        function.__signature__ = given.replace(parameters=[*shown, *more])  # type: ignore[attr-defined]
+        return function
+
+    return spell_out

@@ -1,7 +1,8 @@
-"""The loader's pipeline, bounded at every stage: plan, load windows, make batches, hand them over.
+"""Windows on their way into memory, each being loaded while the one before is delivered.
 
-Windows are loaded one ahead by a few threads. Batches are made ahead by the workers, threads or processes, or by the
-caller's thread when there are none. What a batch holds never depends on who makes it.
+Memory is used again as soon as nobody reads from a window any more. Who does is known by leases: a stream holds one for
+the window that it delivers, and a request one for each of its slices, until its batch has been made. A lease is
+released exactly once; one that is lost is an error where the next window waits for its memory, never a hang.
 """
 
 from __future__ import annotations
@@ -10,153 +11,41 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from recordio.errors import RecordIOError
-from recordio.format.page import Indices
-from recordio.format.schema import Columns
-from recordio.reader.batches.maker import IndexJob, Job, LoadedWindow, Made, Part, Readable
-from recordio.reader.batches.page_table import Memory, Piece, Window, WindowLayout, WindowLoad
-from recordio.reader.open_dataset import Store
-from recordio.reader.order.shuffle import Step
-from recordio.reader.workers.inline_threads import Done, Task, Workers, at_once
+from recordio.reader.batches.fetch_plan import FetchPlan, WindowLayout, Work
+from recordio.reader.batches.memory import Memory
+from recordio.reader.open_dataset import OpenDataset
+from recordio.reader.open_shard import Projection
+from recordio.reader.order.shuffle import WindowPlan
+from recordio.reader.page_table import PageTable
+from recordio.reader.workers.protocol import CompletedTask, Task
 
-Work = tuple[Job | IndexJob, list["LoadingWindow"]]  # a batch, and the windows that it needs
 READ_THREADS = min(4, os.cpu_count() or 1)
 
 
-class Arena(Protocol):
+class Staging(Protocol):
     """Memory for one window after another."""
 
     def reserve(self, nbytes: int) -> Memory: ...
 
 
-@dataclass(slots=True, eq=False)
-class LoadingWindow:
-    """A window on its way into memory, or there. It is free when nobody holds it and all
-    `tasks` that read from it are done."""
+class FetchThreads:
+    """The threads that load windows."""
 
-    number: int
-    source: int
-    step: Step
-    arena: Arena | None
-    layout: WindowLayout
-    failed: dict[int, RecordIOError]
-    task: Future[Window] | Done
-    tasks: list[Task] = field(default_factory=list)
-    holders: int = 1  # the stream that delivers it, and each part that has not been handed to the workers yet
-    loaded: Readable | None = None
+    def __init__(self, count: int = READ_THREADS) -> None:
+        self._count = count
+        self._pool = ThreadPoolExecutor(count, "recordio-read")
 
-    @property
-    def is_free(self) -> bool:
-        if self.holders:
-            return False
-        self.tasks = [task for task in self.tasks if not task.done()]
-        return not self.tasks
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        return self._pool.submit(function, *args)
 
-    def take(self, slot: Indices, row: Indices) -> Columns:
-        """As Window.take, when the window has been loaded."""
-        if self.loaded is None:
-            window = self.task.result()
-            self.loaded = LoadedWindow(window, self.failed) if self.failed else window
-        return self.loaded.take(slot, row)
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """What the windows of all datasets of a loader have in common.
-
-    Attributes:
-        readers: the threads that load.
-        live: every window that is in memory, by number.
-        numbers: gives each window its number.
-        skip: keep the error of a page instead of raising it.
-        room: a dataset of this size may stay mapped.
-    """
-
-    readers: ThreadPoolExecutor
-    skip: bool
-    room: int
-    live: dict[int, LoadingWindow] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=itertools.count)
-
-
-class Windows:
-    """The windows of one dataset in order, each being loaded while the one before is delivered.
-
-    There is memory for two of them. While both are still read from, the next one has to wait; one that needs no memory
-    waits as well, until it is asked for.
-    """
-
-    def __init__(
-        self, source: int, store: Store, steps: Iterator[Step], arenas: Sequence[Arena], loading: Loading
-    ) -> None:
-        self._source, self._store, self._steps = source, store, steps
-        self._arenas, self._loading = list(arenas), loading
-        self._planned: tuple[Step, WindowLoad, dict[int, RecordIOError]] | None = None
-        self._ahead: LoadingWindow | None = None
-        self._ended = False
-        self.in_use: deque[LoadingWindow] = deque()
-
-    def start(self, now: bool = False) -> bool:
-        """Begins to load the next window, unless there is none. False when it has to wait."""
-        self._release()
-        if self._ahead is not None or self._ended:
-            return True
-        if self._planned is None:
-            step = next(self._steps, None)
-            self._ended = step is None
-            if step is None:
-                return True
-            failed: dict[int, RecordIOError] = {}
-            note = failed.__setitem__ if self._loading.skip else None
-            self._planned = step, WindowLoad(self._store, step.blocks, note, self._loading.room), failed
-        needs_memory = self._planned[1].layout.nbytes > 0
-        has_room = bool(self._arenas) if needs_memory else now or len(self.in_use) < 2
-        if not has_room:
-            return False
-        self._ahead, self._planned = self._load(*self._planned), None
-        return True
-
-    def next(self) -> LoadingWindow | None:
-        """The next window, after `start`; None at the end."""
-        window, self._ahead = self._ahead, None
-        if window is not None:
-            self.in_use.append(window)
-        return window
-
-    def wait(self) -> None:
-        """Until nobody reads from the windows that were given."""
-        for window in self.in_use:
-            for task in window.tasks:
-                task.wait()
-
-    def _release(self) -> None:
-        """Memory that nobody reads from any more can be used again: what was taken is a copy."""
-        while self.in_use and self.in_use[0].is_free:
-            window = self.in_use.popleft()
-            del self._loading.live[window.number]
-            window.layout.unmap(self._store)
-            if window.arena is not None:
-                self._arenas.append(window.arena)
-
-    def _load(self, step: Step, load: WindowLoad, failed: dict[int, RecordIOError]) -> LoadingWindow:
-        arena = self._arenas.pop() if load.layout.nbytes else None
-        memory = arena.reserve(load.layout.nbytes) if arena else b""
-        start = self._loading.readers.submit if load.has_work else at_once
-        task = start(load.load, memory, self._run)
-        number = next(self._loading.numbers)
-        window = LoadingWindow(number, self._source, step, arena, load.layout, failed, task)
-        self._loading.live[number] = window
-        return window
-
-    def _run(self, work: Iterable[Piece]) -> None:
-        """Does the work in this thread, with the help of what other threads of the pool are idle."""
+    def run(self, work: Iterable[Work]) -> None:
+        """Does the work in the calling thread, with the help of idle threads of the pool."""
         source, lock = iter(work), threading.Lock()
 
         def drain() -> None:
@@ -167,7 +56,7 @@ class Windows:
                     return
                 piece()
 
-        helpers = [self._loading.readers.submit(drain) for _ in range(READ_THREADS - 1)]
+        helpers = [self._pool.submit(drain) for _ in range(self._count - 1)]
         try:
             drain()
         finally:
@@ -175,90 +64,214 @@ class Windows:
                 if not helper.cancel():
                     helper.result()
 
-
-class Stream:
-    """The samples of one dataset, in order, as parts of batches."""
-
-    def __init__(self, windows: Windows, taken: Callable[[Part], list[Part]]) -> None:
-        self._windows, self._taken = windows, taken
-        self._window: LoadingWindow | None = None
-        self._at = 0
-
-    def take(self, n: int) -> list[tuple[Part, LoadingWindow]]:
-        """The next n samples, and where they are."""
-        taken: list[tuple[Part, LoadingWindow]] = []
-        while n:
-            if self._window is None or self._at == len(self._window.step):
-                self._window = self._advance(taken)
-            window = self._window
-            end = min(len(window.step), self._at + n)
-            taken.append((Part(window.source, window.number, window.step, self._at, end), window))
-            window.holders += end < len(window.step)  # the stream's own hold goes over to the last part
-            n, self._at = n - (end - self._at), end
-        self._windows.start()
-        return taken
-
-    def _advance(self, taken: list[tuple[Part, LoadingWindow]]) -> LoadingWindow:
-        """On to the next window. If that has to wait for memory, what this batch has so far is taken at once."""
-        while not self._windows.start(now=True):
-            waiting, taken[:] = taken[:], []
-            for part, window in waiting:
-                if part.columns is None:
-                    taken += [(piece, window) for piece in self._taken(part)]
-                    window.holders -= 1
-                else:
-                    taken.append((part, window))
-            self._windows.wait()
-        following = self._windows.next()
-        assert following is not None, "the plan has fewer samples than it says"
-        self._at = 0
-        self._windows.start()
-        return following
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def jobs(streams: Sequence[Stream], sources: Iterator[Indices] | None, samples: int, batch_size: int) -> Iterator[Work]:
-    """The batches of an epoch."""
-    waiting = np.zeros(0, np.int64)
-    for begin in range(0, samples, batch_size):
-        n = min(batch_size, samples - begin)
-        turns = None
-        if sources is None:
-            taken = streams[0].take(n)
+class WindowLease:
+    """The right to read from a window: held until `release`, or until the task that it was handed to is done."""
+
+    __slots__ = ("_task", "_window")
+
+    def __init__(self, window: PendingWindow) -> None:
+        self._window, self._task = window, None  # type: tuple[PendingWindow, Task | None]
+
+    def release(self) -> None:
+        """Gives it back. Raises RuntimeError if that was done before."""
+        try:
+            self._window.leases.remove(self)
+        except KeyError:
+            raise RuntimeError(f"a lease of window {self._window.number} was released twice") from None
+
+    def hand_to(self, task: Task) -> None:
+        """The task reads from the window, and releases it by its completion."""
+        if task.done():
+            self.release()
         else:
-            while len(waiting) < n:
-                waiting = np.concatenate([waiting, next(sources)])
-            turns, waiting = waiting[:n], waiting[n:]
-            counts = np.bincount(turns, minlength=len(streams)).tolist()
-            taken = [one for stream, count in zip(streams, counts, strict=True) for one in stream.take(count)]
-        yield Job([part for part, _ in taken], turns), [window for part, window in taken if part.columns is None]
+            self._task = task
+
+    def release_if_done(self) -> None:
+        if self._task is not None and self._task.done():
+            self.release()
+
+    def wait(self) -> None:
+        """Until it is released. Raises RuntimeError if nobody is left who could do that, and what the task does."""
+        if self._task is None:
+            raise RuntimeError(f"a lease of window {self._window.number} was lost: its memory can never be used again")
+        self._task.wait()
+        self.release()
+
+    @property
+    def has_task(self) -> bool:
+        return self._task is not None
 
 
-def run(work: Iterable[Work], workers: Workers, room: int, in_order: bool) -> Iterator[Made]:
-    """The batches, as many ahead of the one that is given as there is room for."""
-    ahead: deque[Task] = deque()
-    for job, windows in work:
-        task = workers.submit(job, windows)
-        for window in windows:
-            window.holders -= 1
-            if not task.done():
-                window.tasks.append(task)
-        if not room:
-            yield task.result()
-            continue
-        ahead.append(task)
-        if len(ahead) > room:
-            yield _next(ahead, in_order).result()
-    while ahead:
-        yield _next(ahead, in_order).result()
+@dataclass(slots=True, eq=False)
+class PendingWindow:
+    """A window on its way into memory, or there.
+
+    Attributes:
+        number: its number among all that the loader has loaded.
+        source: number of its dataset among those of the loader.
+        plan: the samples to deliver.
+        memory: where its decoded pages lie; None if it has none.
+        layout: where each page lies.
+        failed: the slots that could not be loaded, and why.
+        loading: the task that loads it.
+        leases: who reads from it.
+    """
+
+    number: int
+    source: int
+    plan: WindowPlan
+    memory: Staging | None
+    layout: WindowLayout
+    failed: Mapping[int, RecordIOError]
+    loading: Future[PageTable] | CompletedTask
+    leases: set[WindowLease] = field(default_factory=set)
+    _table: PageTable | None = None
+
+    def lease(self) -> WindowLease:
+        lease = WindowLease(self)
+        self.leases.add(lease)
+        return lease
+
+    @property
+    def table(self) -> PageTable:
+        """Its pages, when it has been loaded. Raises what loading it does."""
+        if self._table is None:
+            self._table = self.loading.result()
+        return self._table
+
+    def wait_until_loaded(self) -> None:
+        """Raises what loading it does."""
+        _ = self.table
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody reads from it any more."""
+        for lease in list(self.leases):
+            lease.release_if_done()
+        return not self.leases
 
 
-def _next(ahead: deque[Task], in_order: bool) -> Task:
-    """The oldest task, or the oldest of those that are done, as soon as there is one."""
-    if in_order:
-        return ahead.popleft()
-    if not any(task.done() for task in ahead):
-        ahead[0].wait(ahead)
-    at = next(k for k, task in enumerate(ahead) if task.done())
-    task = ahead[at]
-    del ahead[at]
-    return task
+@dataclass(frozen=True, slots=True)
+class FetchContext:
+    """What the prefetchers of a loader have in common.
+
+    Attributes:
+        threads: the threads that load.
+        forget: called with each window whose memory is used again.
+        mapped_limit: a dataset of this size may stay mapped.
+        numbers: gives each window its number.
+    """
+
+    threads: FetchThreads
+    forget: Callable[[PendingWindow], None]
+    mapped_limit: int
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+
+class WindowPrefetcher:
+    """The windows of one dataset in order, one being loaded while another is delivered.
+
+    There is memory for two of them. While both are still read from, the next one has to wait; one that needs no memory
+    waits as well, until it is asked for.
+
+    Args:
+        source: number of the dataset among those of the loader.
+        dataset, fields: the dataset, and the fields to fetch.
+        plans: the plans of the windows.
+        memories: the memory for windows.
+        context: shared with the other prefetchers of the loader.
+    """
+
+    def __init__(
+        self,
+        source: int,
+        dataset: OpenDataset,
+        fields: Projection,
+        plans: Iterator[WindowPlan],
+        memories: Sequence[Staging],
+        context: FetchContext,
+    ) -> None:
+        self._source, self._dataset, self._fields = source, dataset, fields
+        self._plans, self._memories, self._context = plans, list(memories), context
+        self._planned: tuple[WindowPlan, FetchPlan] | None = None
+        self._ahead: PendingWindow | None = None
+        self._ended = False
+        self._in_use: deque[PendingWindow] = deque()
+
+    def start(self, now: bool = False) -> bool:
+        """Begins to load the next window, unless there is none. False when it has to wait for memory."""
+        self._reclaim()
+        if self._ahead is not None or self._ended:
+            return True
+        if self._planned is None:
+            plan = next(self._plans, None)
+            self._ended = plan is None
+            if plan is None:
+                return True
+            fetch = FetchPlan(self._dataset, self._fields, plan.blocks, self._context.mapped_limit)
+            self._planned = plan, fetch
+        needs_memory = self._planned[1].layout.nbytes > 0
+        can_start = bool(self._memories) if needs_memory else now or len(self._in_use) < 2
+        if can_start:
+            self._ahead, self._planned = self._load(*self._planned), None
+        return can_start
+
+    def next(self) -> PendingWindow | None:
+        """The next window, after `start`; None at the end. The caller takes a lease of it at once."""
+        window, self._ahead = self._ahead, None
+        if window is not None:
+            self._in_use.append(window)
+        return window
+
+    def wait_for_memory(self) -> None:
+        """Until nobody reads from the windows that were given. Raises RuntimeError for a lease that was lost."""
+        for window in self._in_use:
+            for lease in list(window.leases):
+                lease.wait()
+
+    def finish(self) -> None:
+        """Waits until all that is under way has ended, and gives everything up. Raises WorkerError."""
+        for window in self._all():
+            if isinstance(window.loading, Future):
+                wait([window.loading])
+            for lease in list(window.leases):
+                if lease.has_task:
+                    lease.wait()
+        for window in self._all():
+            self._context.forget(window)
+        self.unmap()
+
+    def unmap(self) -> None:
+        """Takes the maps of all windows out of this process's memory. Nothing is read from them any more."""
+        for window in self._all():
+            window.layout.unmap(self._dataset)
+        self._in_use.clear()
+        self._ahead, self._ended = None, True
+
+    def _all(self) -> list[PendingWindow]:
+        return [*self._in_use, *([] if self._ahead is None else [self._ahead])]
+
+    def _reclaim(self) -> None:
+        """Memory that nobody reads from any more can be used again: batches are copies."""
+        while self._in_use and self._in_use[0].is_free:
+            window = self._in_use.popleft()
+            self._context.forget(window)
+            window.layout.unmap(self._dataset)
+            if window.memory is not None:
+                self._memories.append(window.memory)
+
+    def _load(self, plan: WindowPlan, fetch: FetchPlan) -> PendingWindow:
+        staging = self._memories.pop() if fetch.layout.nbytes else None
+        memory = staging.reserve(fetch.layout.nbytes) if staging else b""
+        threads = self._context.threads
+        loading: Future[PageTable] | CompletedTask
+        if fetch.has_work:
+            loading = threads.submit(fetch.load, memory, threads.run)
+        else:
+            loading = CompletedTask(fetch.load(memory, threads.run))
+        number = next(self._context.numbers)
+        return PendingWindow(number, self._source, plan, staging, fetch.layout, fetch.failed, loading)

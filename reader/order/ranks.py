@@ -1,11 +1,25 @@
-"""Which of how many processes of a training job this one is."""
+"""Ranks: which of how many processes of a training job this one is, and the share of an epoch that it delivers.
+
+The samples of an epoch stand in a sequence, at positions 0, 1, 2, ... Rank r of w delivers those at p % w == r; a
+global batch is a run of positions. So its samples do not depend on the number of ranks, and a position is all that a
+later run needs to go on exactly.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Self
 
+import numpy as np
+
+from recordio.arguments import choice
 from recordio.errors import SchemaError
+from recordio.format.page import Indices
+from recordio.reader.order.shuffle import Mask, Order, WindowPlan
 
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE"),  # torchrun, Accelerate, DeepSpeed
@@ -13,6 +27,16 @@ _LAUNCHERS = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("PMI_RANK", "PMI_SIZE"),
 )
+
+
+def resolve_ranks(rank: int | None, world_size: int | None, ranks: Literal["auto"] | None) -> tuple[int, int]:
+    """(rank, world size) as a loader's arguments say them, (0, 1) if they do not. Raises SchemaError."""
+    choice("ranks", ranks, ("auto", None))
+    if ranks == "auto" and rank is None and world_size is None:
+        return found_ranks()
+    if (rank is None) != (world_size is None):
+        raise SchemaError("rank and world_size belong together: give both, or ranks='auto'")
+    return checked_ranks(rank or 0, 1 if world_size is None else world_size)
 
 
 def found_ranks() -> tuple[int, int]:
@@ -39,3 +63,73 @@ def checked_ranks(rank: object, world_size: object, told: str = "rank and world_
     if not 0 <= pair[0] < pair[1]:
         raise SchemaError(f"{told} are {rank!r} and {world_size!r}: expected integers, 0 <= rank < world size")
     return pair
+
+
+@dataclass(frozen=True, slots=True)
+class RankShare:
+    """The positions of one rank: those from `start` to `stop` - 1 that are `rank` modulo `world`.
+
+    Positions from the end of the epoch on are padding: they stand for the first samples again.
+    """
+
+    rank: int
+    world: int
+    start: int
+    stop: int
+
+    @classmethod
+    def of(cls, rank: int, world: int, start: int, total: int, batch_size: int, *, drop_last: bool, even: bool) -> Self:
+        """What is left of an epoch of `total` samples: whole batches, the same number on every rank, or all of it."""
+        left = total - start
+        if drop_last:
+            left -= left % (batch_size * world)
+        elif even:
+            left += -left % world
+        return cls(rank, world, start, start + left)
+
+    @property
+    def first(self) -> int:
+        """The first position."""
+        return self.start + (self.rank - self.start) % self.world
+
+    def __len__(self) -> int:
+        return len(range(self.first, self.stop, self.world))
+
+    def mask(self, position: Indices) -> Mask:
+        """bool (n,): which of these positions are dealt."""
+        inside = (position >= self.start) & (position < self.stop)
+        return inside & (position % self.world == self.rank) if self.world > 1 else inside
+
+    def lanes(self, lanes: int) -> range | None:
+        """The lanes in which the positions lie; None for all of them."""
+        common = math.gcd(lanes, self.world)
+        return None if common == 1 else range(self.rank % common, lanes, common)
+
+    def padding(self, total: int) -> Iterator[int]:
+        """The positions that stand for samples again, as positions within the epoch."""
+        for position in range(self.first, self.stop, self.world)[max(0, -(-(total - self.first) // self.world)) :]:
+            yield position % total
+
+
+def window_plans(order: Order, share: RankShare) -> Iterator[WindowPlan]:
+    """What a rank delivers of the order, window by window."""
+    lanes, total = share.lanes(order.lanes), int(order.starts[-1])
+    for number in windows_from(order, share.start):
+        if order.starts[number] >= share.stop:
+            break
+        plan = order.window(number, lanes)
+        plan = plan.only(share.mask(plan.position))
+        if len(plan):
+            yield plan
+    for position in share.padding(total):
+        yield one_sample(order, position)
+
+
+def windows_from(order: Order, start: int) -> range:
+    """The windows from the one that holds a position on."""
+    return range(max(0, int(np.searchsorted(order.starts, start, side="right")) - 1), len(order.starts) - 1)
+
+
+def one_sample(order: Order, position: int) -> WindowPlan:
+    plan = order.window(windows_from(order, position)[0])
+    return plan.only(plan.position == position)

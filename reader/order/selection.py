@@ -9,7 +9,7 @@ import numpy as np
 from recordio.format.page import Indices
 
 
-class Members(Protocol):
+class Selection(Protocol):
     """The samples of a view as the members of blocks, block after block.
 
     Attributes:
@@ -35,7 +35,7 @@ class Members(Protocol):
         """
 
 
-def members_of(first: Indices, numbers: range | Indices) -> Members:
+def selection_of(first: Indices, numbers: range | Indices) -> Selection:
     """The samples of these numbers; int64 (blocks + 1,) `first` is the number of each block's first sample."""
     return _Range(first, numbers) if isinstance(numbers, range) else _List(first, numbers)
 

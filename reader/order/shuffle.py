@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recordio.arguments import integer
 from recordio.determinism import key, low_bits, permutation, tagged_hashes
 from recordio.format.page import Indices
-from recordio.reader.order.selection import Members, members_of, ranges
+from recordio.reader.order.selection import Selection, ranges, selection_of
 
 PLAN_NBYTES = 48  # what the plan of a window takes for each sample, beside the sample itself
 SHUFFLE_WINDOW_BYTES = 256 << 20
@@ -56,9 +56,10 @@ class OrderOptions:
     lanes: int = LANES
 
     def __post_init__(self) -> None:
-        integer("lanes", self.lanes, 1, MAX_LANES)
+        object.__setattr__(self, "lanes", integer("lanes", self.lanes, 1, MAX_LANES))
         for name in ("window_bytes", "window_samples", "unit_bytes"):
-            integer(name, getattr(self, name), 1, (1 << 63) - 1, optional=name != "unit_bytes")
+            value = integer(name, getattr(self, name), 1, (1 << 63) - 1, optional=name != "unit_bytes")
+            object.__setattr__(self, name, value)
 
     @property
     def window(self) -> int:
@@ -75,7 +76,7 @@ class OrderOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WindowPlan:
     """Samples to deliver, in order, and the blocks that they lie in.
 
     Attributes:
@@ -84,7 +85,7 @@ class Step:
         slot: int64 (n,), the place in `blocks` of each sample's block.
         row: int64 (n,), the place of each sample in its block.
         index: int64 (n,), the place of each sample in the view.
-        word: the key of the epoch.
+        epoch_key: the key of the epoch.
     """
 
     blocks: Indices
@@ -92,28 +93,28 @@ class Step:
     slot: Indices
     row: Indices
     index: Indices
-    word: int
+    epoch_key: int
 
     def __len__(self) -> int:
         return len(self.position)
 
-    def only(self, mask: Mask) -> Step:
+    def only(self, mask: Mask) -> WindowPlan:
         """The samples where the mask is true."""
         if mask.all():
             return self
         return self.cut(np.flatnonzero(mask)).tidied()
 
-    def cut(self, rows: Indices | slice) -> Step:
+    def cut(self, rows: Indices | slice) -> WindowPlan:
         """Some of the samples, of the same blocks."""
         position, slot, row, index = (column[rows] for column in (self.position, self.slot, self.row, self.index))
-        return Step(self.blocks, position, slot, row, index, self.word)
+        return WindowPlan(self.blocks, position, slot, row, index, self.epoch_key)
 
-    def tidied(self) -> Step:
+    def tidied(self) -> WindowPlan:
         """Without the blocks that no sample needs."""
         used = np.zeros(len(self.blocks), bool)
         used[self.slot] = True
         slots = np.cumsum(used) - 1
-        return Step(self.blocks[used], self.position, slots[self.slot], self.row, self.index, self.word)
+        return WindowPlan(self.blocks[used], self.position, slots[self.slot], self.row, self.index, self.epoch_key)
 
 
 class Order(Protocol):
@@ -127,17 +128,17 @@ class Order(Protocol):
     starts: Indices
     lanes: int
 
-    def window(self, number: int, lanes: range | None = None) -> Step:
+    def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         """A window's samples: those of the lanes range(rank, self.lanes, a divisor of self.lanes), or all of them."""
 
 
-def order_of(blocks: Blocks, numbers: range | Indices, options: OrderOptions, word: int) -> Order:
+def order_of(blocks: Blocks, numbers: range | Indices, options: OrderOptions, epoch_key: int) -> Order:
     """The order of these samples of a dataset in the epoch of this key, which is key(seed, epoch)."""
     if isinstance(numbers, range) and numbers.step != 1:
         numbers = np.asarray(numbers, np.int64)
     if options.shuffle:
-        return _Shuffled(blocks, numbers, options, word)
-    return (_InOrder if isinstance(numbers, range) else _Listed)(blocks, numbers, options, word)  # type: ignore[arg-type]
+        return _Shuffled(blocks, numbers, options, epoch_key)
+    return (_InOrder if isinstance(numbers, range) else _Listed)(blocks, numbers, options, epoch_key)  # type: ignore[arg-type]
 
 
 class _InOrder:
@@ -145,16 +146,16 @@ class _InOrder:
 
     lanes = 1
 
-    def __init__(self, blocks: Blocks, numbers: range, options: OrderOptions, word: int) -> None:
-        self._word = word
-        self._members = members_of(blocks.first, numbers)
-        weighed = _weighed(blocks, self._members, np.arange(len(self._members)), options)
+    def __init__(self, blocks: Blocks, numbers: range, options: OrderOptions, epoch_key: int) -> None:
+        self._epoch_key = epoch_key
+        self._selection = selection_of(blocks.first, numbers)
+        weighed = _weighed(blocks, self._selection, np.arange(len(self._selection)), options)
         self._cuts, self.starts = _windows(weighed, options.window)
 
-    def window(self, number: int, lanes: range | None = None) -> Step:
+    def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         places = np.arange(self._cuts[number], self._cuts[number + 1])
-        slot, row, index = self._members.find(places, np.arange(self.starts[number + 1] - self.starts[number]))
-        return Step(self._members.numbers(places), index, slot, row, index, self._word)
+        slot, row, index = self._selection.find(places, np.arange(self.starts[number + 1] - self.starts[number]))
+        return WindowPlan(self._selection.numbers(places), index, slot, row, index, self._epoch_key)
 
 
 class _Listed:
@@ -162,68 +163,68 @@ class _Listed:
 
     lanes = 1
 
-    def __init__(self, blocks: Blocks, numbers: Indices, options: OrderOptions, word: int) -> None:
-        self._first, self._numbers, self._word = blocks.first, numbers, word
+    def __init__(self, blocks: Blocks, numbers: Indices, options: OrderOptions, epoch_key: int) -> None:
+        self._first, self._numbers, self._epoch_key = blocks.first, numbers, epoch_key
         block = np.searchsorted(blocks.first, numbers, side="right") - 1
         enters = np.diff(block, prepend=-1) != 0
         one = np.ones(len(block), np.int64)
         weights = one if options.window_samples else blocks.nbytes[block] * enters
         _, self.starts = _windows([(weights, one)] if len(block) else [], options.window)
 
-    def window(self, number: int, lanes: range | None = None) -> Step:
+    def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         index = np.arange(self.starts[number], self.starts[number + 1])
         numbers = self._numbers[index]
         blocks, slot = np.unique(np.searchsorted(self._first, numbers, side="right") - 1, return_inverse=True)
-        return Step(blocks, index, slot, numbers - self._first[blocks[slot]], index, self._word)
+        return WindowPlan(blocks, index, slot, numbers - self._first[blocks[slot]], index, self._epoch_key)
 
 
 class _Shuffled:
     """Blocks permuted over the whole dataset, samples permuted within windows of them."""
 
-    def __init__(self, blocks: Blocks, numbers: range | Indices, options: OrderOptions, word: int) -> None:
-        self._members = members_of(blocks.first, numbers)
-        self._word = word
+    def __init__(self, blocks: Blocks, numbers: range | Indices, options: OrderOptions, epoch_key: int) -> None:
+        self._selection = selection_of(blocks.first, numbers)
+        self._epoch_key = epoch_key
         self._places = self._permuted(blocks, options.unit_bytes)
         # Of two windows in memory one is delivered while the other is loaded, unless everything fits into one.
-        halves = not options.window_samples and int(blocks.nbytes[self._members.blocks].sum()) > options.window
-        weighed = _weighed(blocks, self._members, self._places, options)
+        halves = not options.window_samples and int(blocks.nbytes[self._selection.blocks].sum()) > options.window
+        weighed = _weighed(blocks, self._selection, self._places, options)
         self._cuts, self.starts = _windows(weighed, max(1, options.window >> halves))
         self.lanes = options.lanes if len(self.starts) > 2 else 1
         self._parts = np.array(_dealt(self.lanes))
 
     def _permuted(self, blocks: Blocks, unit_bytes: int) -> Indices:
         """The blocks that take part, by their places among those, in the order of the epoch."""
-        n = len(self._members)
+        n = len(self._selection)
         if unit_bytes <= 1:
-            return permutation(n, key(0, after=self._word))
-        shards = np.unique(np.searchsorted(self._members.numbers(np.arange(n)), blocks.shard))
-        cuts = _units(shards, blocks.nbytes[self._members.blocks], unit_bytes)
-        order = permutation(len(cuts) - 1, key(0, after=self._word))
+            return permutation(n, key(0, after=self._epoch_key))
+        shards = np.unique(np.searchsorted(self._selection.numbers(np.arange(n)), blocks.shard))
+        cuts = _units(shards, blocks.nbytes[self._selection.blocks], unit_bytes)
+        order = permutation(len(cuts) - 1, key(0, after=self._epoch_key))
         return ranges(cuts[order], cuts[order + 1])
 
-    def window(self, number: int, lanes: range | None = None) -> Step:
+    def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         places = self._places[self._cuts[number] : self._cuts[number + 1]]
         n = int(self.starts[number + 1] - self.starts[number])
-        position, chosen = self._deal(number, n, lanes or range(self.lanes))
-        slot, row, index = self._members.find(places, chosen)
-        step = Step(self._members.numbers(places), position, slot, row, index, self._word)
+        position, chosen = self._share(number, n, lanes or range(self.lanes))
+        slot, row, index = self._selection.find(places, chosen)
+        step = WindowPlan(self._selection.numbers(places), position, slot, row, index, self._epoch_key)
         return step if lanes is None else step.tidied()
 
-    def _deal(self, number: int, n: int, lanes: range) -> tuple[Indices, Indices]:
+    def _share(self, number: int, n: int, lanes: range) -> tuple[Indices, Indices]:
         """The positions of these lanes, ascending, and which of the window's n samples stands at each.
 
         The window's samples, block after block, are cut into one part a lane; a part is permuted by itself, and its
         samples take the positions of their lane.
         """
-        start, word = int(self.starts[number]), key(number + 1, after=self._word)
+        start, epoch_key = int(self.starts[number]), key(number + 1, after=self._epoch_key)
         if self.lanes == 1:
-            return np.arange(start, start + n), permutation(n, word)
+            return np.arange(start, start + n), permutation(n, epoch_key)
         offset = (self._parts - start) % self.lanes  # of each part's first position in the window
         counts = (n - offset + self.lanes - 1) // self.lanes
         begins = np.cumsum(counts) - counts
         parts = np.flatnonzero(self._parts % lanes.step == lanes.start)
         own = counts[parts]
-        words = tagged_hashes(ranges(begins[parts], begins[parts] + own), n, word, (self.lanes - 1).bit_length())
+        words = tagged_hashes(ranges(begins[parts], begins[parts] + own), n, epoch_key, (self.lanes - 1).bit_length())
         first = (lanes.start - start) % lanes.step
         chosen = np.empty(len(words), np.int64)
         places = (offset[parts] - first) // lanes.step
@@ -236,7 +237,7 @@ class _Shuffled:
 
 
 def _weighed(
-    blocks: Blocks, members: Members, places: Indices, options: OrderOptions
+    blocks: Blocks, members: Selection, places: Indices, options: OrderOptions
 ) -> Iterator[tuple[Indices, Indices]]:
     """What the blocks at these places weigh, and how many samples each has; some blocks at a time."""
     for at in range(0, len(places), _CHUNK):

@@ -1,18 +1,13 @@
-"""Who chooses the samples of an epoch other than the order: a sampler that the user brings, or weights."""
+"""Weights: how often an epoch draws each sample."""
 
 from __future__ import annotations
-
-import itertools
-from collections import deque
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy import ma
 
-from recordio.errors import DatasetError, SchemaError
-from recordio.format.checksum import digest
+from recordio.determinism import Indices, key, permutation
+from recordio.errors import SchemaError
 
 
 def class_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -40,81 +35,20 @@ def checked_weights(weights: npt.ArrayLike, n: int) -> npt.NDArray[np.float64]:
     return found
 
 
-class SampledBatches:
-    """The batches of indices that a user's sampler gives, and the epoch that it was told.
+def drawn_by_weight(weights: npt.NDArray[np.float64], epoch_key: int) -> Indices:
+    """int64 (n,), ascending: n of n samples, each as often as its weight asks, but for what whole numbers allow.
 
-    A sampler cannot be asked whether it repeats itself. So a state holds a digest of the indices that were delivered,
-    and a resumed epoch begins only if the sampler gives those again.
-
-    Args:
-        sampler: gives indices; None if `batches` is given.
-        batches: gives lists of indices.
-        size: indices a batch, for a `sampler`.
-        drop_last: whether a last batch of fewer is left out, for a `sampler`.
+    Systematic sampling: the samples, permuted, take room on a line by their weights; n marks at equal distances, the
+    first at random, draw what they fall on. With equal weights each sample is drawn once. All of it in whole numbers:
+    a sum of many floats is not what it should be.
     """
-
-    def __init__(self, sampler: Any, batches: Any, size: int, drop_last: bool) -> None:
-        self._sampler, self._batches, self._size, self._drop_last = sampler, batches, size, drop_last
-        inner = getattr(batches, "sampler", None)  # torch's BatchSampler has its sampler there
-        listeners = [one for one in (sampler, batches, inner) if callable(getattr(one, "set_epoch", None))]
-        self._listener: Any = listeners[0] if listeners else None
-        self._announced = 0
-        self._ahead: deque[str] = deque()  # digests of the batches that were drawn but not delivered
-
-    def __len__(self) -> int:
-        if self._batches is not None:
-            return len(self._batches)
-        n = len(self._sampler)
-        return n // self._size if self._drop_last else -(-n // self._size)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tells the sampler the epoch, if it can be told."""
-        if self._listener is not None:
-            self._announced = epoch
-            self._listener.set_epoch(epoch)
-
-    def begin(self, epoch: int) -> int:
-        """The epoch that the sampler begins: what somebody else told it since the last one, else `epoch`."""
-        found = getattr(self._listener, "epoch", None)
-        if isinstance(found, int) and found != self._announced:
-            epoch = found
-        self.set_epoch(epoch)
-        return epoch
-
-    def batches(self, start: int, expected: str | None) -> Iterator[Any]:
-        """The batches from number `start` on. Raises DatasetError if those before do not have the digest `expected`."""
-        self._ahead.clear()
-        batches = iter(self._batches if self._batches is not None else self._cut())
-        found = ""
-        for batch in itertools.islice(batches, start):
-            found = _digest_after(found, batch)
-        _require_same(found, expected)
-        for batch in batches:
-            found = _digest_after(found, batch)
-            self._ahead.append(found)
-            yield batch
-
-    def delivered(self) -> str:
-        """The digest of all batches up to the one that is delivered now."""
-        return self._ahead.popleft()
-
-    def _cut(self) -> Iterator[list[int]]:
-        indices = iter(self._sampler)
-        while batch := list(itertools.islice(indices, self._size)):
-            if len(batch) == self._size or not self._drop_last:
-                yield batch
-
-
-def _digest_after(before: str, batch: Any) -> str:
-    try:
-        return digest([before.encode(), np.asarray(batch, np.int64).data]).hex()
-    except (TypeError, ValueError, OverflowError):  # no indices: an error of the batch, raised when it is made
-        return before
-
-
-def _require_same(found: str, expected: str | None) -> None:
-    if expected is not None and found != expected:
-        raise DatasetError(
-            "the sampler does not repeat the batches that were delivered before the state was taken, so the epoch "
-            "cannot go on where it was: use a sampler with set_epoch, or shuffle=True or weights= without a sampler"
-        )
+    n = len(weights)
+    order = permutation(n, key(0, after=epoch_key))
+    shares = weights / weights.max()
+    room = np.rint(shares * (2.0**61 / np.cumsum(shares)[-1])).astype(np.int64)
+    distance, rest = divmod(int(room.sum()), n)
+    room[room.argmax()] -= rest
+    marks = (np.cumsum(room[order]) + (distance * key(1, after=epoch_key) >> 64)) // distance
+    counts = np.empty(n, np.int64)
+    counts[order] = np.diff(marks, prepend=0)
+    return np.repeat(np.arange(n), counts)

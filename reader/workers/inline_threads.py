@@ -1,76 +1,35 @@
-"""Who makes batches: the caller's own thread, or a pool of threads. Processes are in `remote`."""
+"""Batches made in this process: by the caller's own thread, or by a pool of threads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from recordio.errors import WorkerError
-from recordio.reader.batches.maker import BatchMaker, IndexJob, Job, Made
-
-if TYPE_CHECKING:
-    from recordio.reader.loading.prefetch import LoadingWindow
-
-
-class Task(Protocol):
-    """Work that was handed to a pool. `result` is called once: the task keeps nothing of it."""
-
-    def result(self) -> Any: ...
-    def done(self) -> bool: ...
-    def wait(self, others: Iterable[Any] = ()) -> None:
-        """Until it is done, or one of `others`: tasks that were handed to the same pool."""
+from recordio.reader.batches.maker import BatchMaker
+from recordio.reader.batches.requests import BatchRequest, BatchResult, IndexRequest, Window
+from recordio.reader.workers.protocol import CompletedTask, Task
 
 
-class Workers(Protocol):
-    """Who makes batches."""
+class InlineWorkers:
+    """The caller's own thread."""
 
-    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
-        """The batch of a job, to be made of these windows."""
+    def __init__(self, make: BatchMaker) -> None:
+        self._make = make
+
+    def submit(self, request: BatchRequest | IndexRequest) -> Task:
+        return CompletedTask(self._make(request))
+
+    def forget(self, window: Window) -> None: ...
 
     def close(self) -> bool:
-        """Ends them. False when one may go on reading from the windows."""
-
-
-@dataclass(slots=True)
-class Done:
-    """A task that was done as it was handed in."""
-
-    value: Any
-
-    def result(self) -> Any:
-        return self.value
-
-    def done(self) -> bool:
         return True
 
-    def wait(self, others: Iterable[Any] = ()) -> None: ...
 
-
-@dataclass(slots=True)
-class Failed:
-    """A task that cannot be done."""
-
-    error: Exception
-
-    def result(self) -> Any:
-        raise self.error
-
-    def done(self) -> bool:
-        return True
-
-    def wait(self, others: Iterable[Any] = ()) -> None: ...
-
-
-def at_once(function: Callable[..., Any], *args: Any) -> Done:
-    """What a pool would do in a thread, done here."""
-    return Done(function(*args))
-
-
-class Pending:
-    """A task that a thread does. Raises WorkerError when it takes longer than `timeout` seconds, if that is not 0."""
+class ThreadTask:
+    """A task of a thread. Raises WorkerError when it takes longer than `timeout` seconds, if that is not 0."""
 
     def __init__(self, future: Future[Any], timeout: float) -> None:
         self._future: Future[Any] | None = future
@@ -90,7 +49,7 @@ class Pending:
     def done(self) -> bool:
         return self._future is None or self._future.done()
 
-    def wait(self, others: Iterable[Pending] = ()) -> None:
+    def wait(self, others: Iterable[ThreadTask] = ()) -> None:
         futures = [task._future for task in (self, *others) if task._future is not None]
         if futures and not wait(futures, self._timeout or None, FIRST_COMPLETED).done:
             raise self._late()
@@ -99,62 +58,51 @@ class Pending:
         return WorkerError(f"no batch within timeout={self._timeout:g} seconds")
 
 
-class NoWorkers:
-    """The caller's own thread."""
-
-    def __init__(self, make: BatchMaker) -> None:
-        self._make = make
-
-    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
-        return Done(self._make(job))
-
-    def close(self) -> bool:
-        return True
-
-
 class ThreadWorkers:
     """A pool of threads.
 
     Args:
         count: how many threads.
         make: makes the batches.
-        timeout: seconds that a batch may take; 0 for any.
+        timeout: seconds that a batch may take; 0 for no limit.
         init: is called once in each thread, with its number, before everything else.
     """
 
     def __init__(self, count: int, make: BatchMaker, timeout: float, init: Callable[[int], Any] | None) -> None:
         self._pool = ThreadPoolExecutor(count, "recordio-batch")
         self._make, self._timeout = make, timeout
-        self._under_way: set[Future[Made]] = set()
+        self._under_way: set[Future[BatchResult]] = set()
         if init is not None:
-            self._begin(count, init)
+            self._start_all(count, init)
 
-    def _begin(self, count: int, init: Callable[[int], Any]) -> None:
-        all_there = threading.Barrier(count)
+    def _start_all(self, count: int, init: Callable[[int], Any]) -> None:
+        all_started = threading.Barrier(count)
 
-        def begin(number: int) -> None:
-            all_there.wait()  # so each thread takes one call
+        def start(number: int) -> None:
+            all_started.wait()  # so each thread takes one call
             init(number)
 
         try:
-            begun = [Pending(self._pool.submit(begin, number), self._timeout) for number in range(count)]
-            for task in begun:
+            started = [ThreadTask(self._pool.submit(start, number), self._timeout) for number in range(count)]
+            for task in started:
                 task.result()
         except BaseException:
-            all_there.abort()
+            all_started.abort()
             self._pool.shutdown(wait=False, cancel_futures=True)
             raise
 
-    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
-        future = self._pool.submit(self._make, job)
+    def submit(self, request: BatchRequest | IndexRequest) -> Task:
+        future = self._pool.submit(self._make, request)
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
-        return Pending(future, self._timeout)
+        return ThreadTask(future, self._timeout)
+
+    def forget(self, window: Window) -> None: ...
 
     def close(self) -> bool:
         """A thread cannot be ended: one that takes longer than the timeout is left alone."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        # Ctrl-C may have come between `add` and `add_done_callback`: a future that was cancelled then stays in the set.
+        # Ctrl-C may have come between `add` and `add_done_callback`: a cancelled future then stays in the set.
         running = [future for future in list(self._under_way) if not future.cancelled()]
         all_ended = not wait(running, self._timeout or None).not_done
         self._pool.shutdown(wait=all_ended)

@@ -27,7 +27,8 @@ from typing import Any
 from recordio.errors import WorkerError
 from recordio.process_guard import begin_child, interrupt_held, starting_children
 from recordio.reader.columns import Empty
-from recordio.reader.workers.slots import Contents, Failure, Sealed, Slot, load
+from recordio.reader.workers.slots import Contents, Slot, load
+from recordio.reader.workers.transport import DeferredPickle, Failure
 
 _NUMBER = struct.Struct("<I")
 _MAX_IN_HAND = 64  # jobs that a worker is given at a time: their numbers always fit in its pipe, both ways
@@ -134,7 +135,7 @@ class WorkerPool:
         self._free = list(range(slots))
         self._shut_down = weakref.finalize(self, _shut_down, self._pid, self._workers, self._slots)
         try:
-            work = Sealed((make, init))
+            work = DeferredPickle((make, init))
             with starting_children(self._context.get_start_method()):
                 for number in range(workers):
                     self._start(number, work)
@@ -145,7 +146,7 @@ class WorkerPool:
             self.close()
             raise
 
-    def _start(self, number: int, work: Sealed) -> None:
+    def _start(self, number: int, work: DeferredPickle) -> None:
         ours, theirs = self._context.Pipe()
         forks = self._context.get_start_method() == "fork"
         inherited = [ours, *(worker.connection for worker in self._workers)] if forks else []
@@ -284,7 +285,9 @@ class WorkerPool:
         return bool(self._free)
 
 
-def _serve(number: int, pipe: Connection, slots: Sequence[Slot], work: Sealed, inherited: Sequence[Connection]) -> None:
+def _serve(
+    number: int, pipe: Connection, slots: Sequence[Slot], work: DeferredPickle, inherited: Sequence[Connection]
+) -> None:
     """A worker's life."""
     for end in inherited:
         end.close()
@@ -303,7 +306,7 @@ def _serve(number: int, pipe: Connection, slots: Sequence[Slot], work: Sealed, i
 class _Server:
     """A worker, seen from inside. One that could not be made, or missed a message, is no good for any job."""
 
-    def __init__(self, number: int, work: Sealed) -> None:
+    def __init__(self, number: int, work: DeferredPickle) -> None:
         self._number, self._work = number, work
         self._make: Any = None
         self._broken = self._failure(self._open)

@@ -1,4 +1,4 @@
-"""Batches made by processes: what a worker is told of windows that lie in shared memory, and what it makes of a job."""
+"""Batches made by processes: how a worker hears of windows in shared memory, and how it answers a request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing import process
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy as np
 
 from recordio.determinism import key
 from recordio.errors import RecordIOError, WorkerError
-from recordio.reader.batches.maker import BatchMaker, IndexJob, Job, LoadedWindow, Made, Part
-from recordio.reader.batches.page_table import WindowLayout
+from recordio.reader.batches.fetch_plan import WindowLayout
+from recordio.reader.batches.maker import BatchMaker
+from recordio.reader.batches.requests import BatchRequest, BatchResult, IndexRequest, WindowSlice
 from recordio.reader.columns import Empty
-from recordio.reader.loading.options import LoaderOptions
-from recordio.reader.loading.prefetch import LoadingWindow
-from recordio.reader.workers.inline_threads import Failed, Task
+from recordio.reader.page_table import PageTable
 from recordio.reader.workers.pool import WorkerPool
+from recordio.reader.workers.protocol import FailedTask, Task
 from recordio.reader.workers.slots import SharedMemory
 
 _SPARE_SLOTS = 5  # for batches that the consumer holds: a loop holds one, as it takes the next; the pool keeps two
@@ -29,8 +28,8 @@ _MAX_SLOTS = 200  # each is a descriptor, and a forkserver hands on no more than
 
 
 @dataclass(frozen=True, slots=True)
-class _News:
-    """A window that has been loaded into one of the memories."""
+class WindowReady:
+    """The message that a window has been loaded: into one of the shared memories, or none if all of it is in place."""
 
     number: int
     source: int
@@ -39,45 +38,52 @@ class _News:
     failed: Mapping[int, RecordIOError]
 
 
-class _RemoteMaker:
+@dataclass(frozen=True, slots=True)
+class _ChildWindow:
+    """A window as a worker sees it."""
+
+    source: int
+    layout: WindowLayout
+    table: PageTable
+
+
+class _ChildMaker:
     """A BatchMaker in another process, which sees the windows of its parent."""
 
     def __init__(self, make: BatchMaker, memories: Sequence[SharedMemory]) -> None:
-        self._windows: dict[int, LoadedWindow] = {}
-        self._layouts: dict[int, tuple[int, WindowLayout]] = {}
-        self._memories = memories
-        self._make = replace(make, windows=self._windows)
+        self._make, self._memories = make, memories
+        self._windows: dict[int, _ChildWindow] = {}
 
-    def receive(self, news: _News | set[int]) -> None:
-        """Of a window, or of the numbers of those that are done with."""
-        if isinstance(news, set):
-            for number in news:
-                del self._windows[number]
-                source, layout = self._layouts.pop(number)
-                layout.unmap(self._make.datasets[source].store)
+    def receive(self, message: WindowReady | int) -> None:
+        """A window that is ready, or the number of one that is done with."""
+        if isinstance(message, int):
+            gone = self._windows.pop(message)
+            gone.layout.unmap(self._make.datasets[gone.source].store)
             return
-        memory = b"" if news.memory is None else self._memories[news.memory].view(news.layout.nbytes)
-        window = news.layout.window(self._make.datasets[news.source].store, memory)
-        self._windows[news.number] = LoadedWindow(window, news.failed)
-        self._layouts[news.number] = news.source, news.layout
+        layout, dataset = message.layout, self._make.datasets[message.source]
+        memory = b"" if message.memory is None else self._memories[message.memory].view(layout.nbytes)
+        table = layout.table(dataset.store, dataset.fields, memory, message.failed)
+        self._windows[message.number] = _ChildWindow(message.source, layout, table)
 
-    def __call__(self, job: Job | IndexJob, empty: Empty) -> Made:
-        if isinstance(job, Job):
-            job = replace(job, parts=[self._unpacked(part) for part in job.parts])
-        return self._make(job, empty)
+    def __call__(self, request: BatchRequest | IndexRequest, empty: Empty) -> BatchResult:
+        self._make.empty = empty
+        if isinstance(request, BatchRequest):
+            request = replace(request, slices=[self._unpacked(one) for one in request.slices])
+        return self._make(request)
 
-    def _unpacked(self, part: Part) -> Part:
-        if part.columns is not None:
-            return part
-        return replace(part, step=replace(part.step, blocks=self._layouts[part.window][1].blocks))
+    def _unpacked(self, one: WindowSlice) -> WindowSlice:
+        if one.columns is not None:
+            return one
+        window = self._windows[one.window]
+        return replace(one, window=window, plan=replace(one.plan, blocks=window.layout.blocks))
 
 
-def _packed(part: Part) -> Part:
-    """By itself, without the rest of its step and the blocks of its window."""
-    part = part.cut(slice(None))
-    if part.columns is not None:
-        return replace(part, step=part.step.tidied())
-    return replace(part, step=replace(part.step, blocks=part.step.blocks[:0]))
+def _packed(one: WindowSlice) -> WindowSlice:
+    """By itself, without the rest of its plan and the blocks of its window."""
+    one = one.cut(slice(None))
+    if one.columns is not None:
+        return replace(one, window=None, plan=one.plan.tidied())
+    return replace(one, window=one.window.number, plan=replace(one.plan, blocks=one.plan.blocks[:0]))
 
 
 class ProcessWorkers:
@@ -85,55 +91,63 @@ class ProcessWorkers:
 
     Args:
         make: makes the batches, of windows that lie in `memories`.
-        options: of the loader.
-        word: what the global generators of a worker, which maps may use, are seeded with, together with its number.
+        memories: the shared memories of all windows.
+        start: starts the pool that is to call this maker.
 
-    Raises WorkerError when they cannot be started.
+    Raises WorkerError when the processes cannot be started.
     """
 
-    def __init__(self, make: BatchMaker, options: LoaderOptions, memories: Sequence[SharedMemory], word: int) -> None:
+    def __init__(
+        self,
+        make: BatchMaker,
+        memories: Sequence[SharedMemory],
+        start: Callable[[Callable[[Any, Empty], Any]], WorkerPool],
+    ) -> None:
         if process.current_process().daemon:
             guard = 'is the main module\'s own work guarded by `if __name__ == "__main__":`?'
             raise WorkerError(f"a worker cannot start workers; {guard}")
-        self._memories, self._live = memories, make.windows
-        self._known: set[int] = set()  # the windows that the workers have been told of
-        self._pool = WorkerPool(
-            options.num_workers,
-            _RemoteMaker(make, memories),
-            context=options.multiprocessing_context,
-            slots=min(options.ahead + _SPARE_SLOTS, _MAX_SLOTS),
-            timeout=options.timeout,
-            init=partial(_begin, word, options.worker_init_fn),
-        )
+        self._memories = memories
+        self._announced: set[int] = set()
+        self._pool = start(_ChildMaker(make, memories))
 
-    def submit(self, job: Job | IndexJob, windows: Sequence[LoadingWindow]) -> Task:
-        if gone := self._known - self._live.keys():
-            self._known -= gone
-            self._pool.broadcast(gone)
+    def submit(self, request: BatchRequest | IndexRequest) -> Task:
+        if isinstance(request, IndexRequest):
+            return self._pool.submit(request)
         try:
-            for window in windows:
-                if window.number not in self._known:
-                    self._announce(window)
+            for one in request.slices:
+                if one.columns is None and one.window.number not in self._announced:
+                    self._announce(one.window)
         except RecordIOError as error:  # the window could not be loaded: an error of this batch
-            return Failed(error)
-        if isinstance(job, Job):
-            job = replace(job, parts=[_packed(part) for part in job.parts])
-        return self._pool.submit(job)
+            return FailedTask(error)
+        return self._pool.submit(replace(request, slices=[_packed(one) for one in request.slices]))
 
-    def _announce(self, window: LoadingWindow) -> None:
-        window.task.result()
-        memory = None if window.arena is None else self._memories.index(window.arena)
-        self._pool.broadcast(_News(window.number, window.source, window.layout, memory, window.failed))
-        self._known.add(window.number)
+    def _announce(self, window: Any) -> None:
+        window.wait_until_loaded()
+        memory = None if window.memory is None else self._memories.index(window.memory)
+        self._pool.broadcast(WindowReady(window.number, window.source, window.layout, memory, window.failed))
+        self._announced.add(window.number)
+
+    def forget(self, window: Any) -> None:
+        if window.number in self._announced:
+            self._announced.discard(window.number)
+            self._pool.broadcast(window.number)
 
     def close(self) -> bool:
         self._pool.close()
         return True
 
 
-def _begin(word: int, init: Callable[[int], Any] | None, number: int) -> None:
-    """Makes a worker's global generators its own, and leaves the other cores to the other workers."""
-    seed = key(number, after=word)
+def slots_for(ahead: int) -> int:
+    """The slots of a pool that makes so many batches ahead."""
+    return min(ahead + _SPARE_SLOTS, _MAX_SLOTS)
+
+
+def seed_worker(epoch_key: int, init: Callable[[int], Any] | None, number: int) -> None:
+    """Seeds a worker's global generators by the epoch and its number, then calls `init` with that.
+
+    The other cores are left to the other workers.
+    """
+    seed = key(number, after=epoch_key)
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     if (torch := sys.modules.get("torch")) is not None:

@@ -95,15 +95,24 @@ class ShardHeader:
         return int(nbytes)
 
     @classmethod
-    def decode(cls, data: Buffer) -> Self:
-        """From the first bytes of a shard; more may follow. Raises CorruptError, UnsupportedError."""
+    def decode_fixed(cls, data: Buffer) -> tuple[bytes, int, bytes]:
+        """The dataset id, the shard number and the JSON, whose checksum is right. More bytes may follow the header.
+
+        Raises CorruptError, UnsupportedError.
+        """
         nbytes = cls.nbytes(data)
         if len(data) < nbytes:
             raise CorruptError(f"shard header cut short: {len(data)} of {nbytes} bytes")
         (stored,) = CHECKSUM.unpack_from(data, nbytes - CHECKSUM.size)
         require("shard header", stored, checksum(data[: nbytes - CHECKSUM.size]))
         *_, dataset_id, number, text_nbytes = HEADER.unpack_from(data)
-        body = strict_json.loads(bytes(data[HEADER.size : HEADER.size + text_nbytes]), "shard header")
+        return dataset_id, number, bytes(data[HEADER.size : HEADER.size + text_nbytes])
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """From the first bytes of a shard; more may follow. Raises CorruptError, UnsupportedError."""
+        dataset_id, number, text = cls.decode_fixed(data)
+        body = strict_json.loads(text, "shard header")
         if not isinstance(body, dict) or not isinstance(body.get("metadata"), dict):
             raise CorruptError("the shard header's JSON has no schema and metadata")
         return cls(dataset_id, number, Schema.from_json(body.get("schema")), body["metadata"])
@@ -167,6 +176,11 @@ class Index:
     pages: npt.NDArray[np.void]
     block_offsets: Counts
     page_offsets: Counts
+
+    @property
+    def content_nbytes(self) -> int:
+        """The size of all pages as they are decoded."""
+        return int(self.pages["nbytes"].sum())  # cannot overflow: a page is no larger than its file, or than the limit
 
     @staticmethod
     def encode(fields: int, rows: Iterable[tuple[int, int, tuple[PageEntry, ...]]]) -> bytes:

@@ -13,7 +13,8 @@ import recordio
 import recordio.reader.dataset
 import recordio.reader.verify
 from recordio.reader.verify import VerifyReport, verify
-from recordio.storage.local import LocalStorage, MemoryStorage
+from recordio.storage.local import LocalStorage
+from recordio.storage.memory import MemoryStorage
 from tests.faults.forging import Files
 
 PLACE = "in memory"

@@ -251,6 +251,11 @@ def _private_tmpfs() -> bool:
         return False
 
 
+PREPARES = (
+    'import pathlib, sys; from tests.faults import crashing; crashing.prepare(pathlib.Path(sys.argv[1]), "append")'
+)
+
+
 @pytest.mark.skipif(not _private_tmpfs(), reason="no private mounts here; ENOSPC is injected above")
 @pytest.mark.parametrize("kbytes", [16, 128, 400])
 def test_a_full_disk_is_a_storage_error_and_the_old_dataset_stays(tmp_path: Path, kbytes: int) -> None:
@@ -259,7 +264,7 @@ def test_a_full_disk_is_a_storage_error_and_the_old_dataset_stays(tmp_path: Path
     script = f"""
 set -e
 mount -t tmpfs -o size={kbytes}k none {tmp_path}
-{sys.executable} -c 'import crashing, pathlib; crashing.prepare(pathlib.Path("{tmp_path}/it"), "append")'
+{sys.executable} -c '{PREPARES}' {tmp_path}/it
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append
 mount -o remount,size=4m {tmp_path}
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append

@@ -16,7 +16,8 @@ import tests.plain_order as plain
 from recordio import ConcatDataset, DataLoader, DatasetError, Mixture, SchemaError, ShardDataset
 from recordio.determinism import key
 from recordio.reader.combined import Combined
-from recordio.reader.order.mixing import Consecutive, Deal, Interleaved, Schedule, draw_at
+from recordio.reader.order.mixing import Consecutive, Interleaved, Schedule, draw_at
+from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions
 from tests.epochs import View, combined, numbers_of, orders, plain_blocks, plain_options, shapes, views, write_numbers
 
@@ -88,10 +89,10 @@ class TestSchedules:
 PARTS = st.lists(shapes(least=1, most=8), min_size=1, max_size=4)
 
 
-def delivered(whole: Combined, options: OrderOptions, word: int, deal: Deal) -> list[plain.Drawn]:
+def delivered(whole: Combined, options: OrderOptions, word: int, share: RankShare) -> list[plain.Drawn]:
     """The samples that a rank delivers, in order."""
-    streams, turns = whole.plan(options, word, deal)
-    places = [((step.word, place) for step in stream for place in step.index.tolist()) for stream in streams]
+    streams, turns = whole.plan(options, word, share)
+    places = [((step.epoch_key, place) for step in stream for place in step.index.tolist()) for stream in streams]
     return [(source, *next(places[source])) for labels in turns for source in labels.tolist()]
 
 
@@ -131,15 +132,15 @@ class TestPlans:
         want = plain.mixed(parts, [4000, 900, 100], word, plain_options(options))
         whole = combined(Mixture, parts, [4000, 900, 100])
         for rank in range(world):
-            deal = Deal.of(rank, world, start, 5000, 1, drop_last=False, even=True)
-            found = delivered(whole, options, word, deal)
-            assert found == [want[p % 5000] for p in range(deal.first, deal.stop, world)]
+            share = RankShare.of(rank, world, start, 5000, 1, drop_last=False, even=True)
+            found = delivered(whole, options, word, share)
+            assert found == [want[p % 5000] for p in range(share.first, share.stop, world)]
 
     def test_no_sample_comes_twice_in_a_pass(self) -> None:
         parts: list[tuple[plain.Blocks, View]] = [(plain.Blocks([[(10, 10)] * 9]), range(n)) for n in (90, 31, 4)]
         draws = [500, 310, 87]
         options = OrderOptions(True, window_bytes=300)
-        found = delivered(combined(Mixture, parts, draws), options, 9, Deal(0, 1, 0, sum(draws)))
+        found = delivered(combined(Mixture, parts, draws), options, 9, RankShare(0, 1, 0, sum(draws)))
         for source, (_, view) in enumerate(parts):
             own = [(word, place) for one, word, place in found if one == source]
             passes = [own[k : k + len(view)] for k in range(0, draws[source], len(view))]
@@ -153,7 +154,7 @@ class TestPlans:
         import tracemalloc
 
         parts: list[tuple[plain.Blocks, View]] = [(plain.Blocks([[(3, 3)]]), range(3))]
-        streams, _ = combined(Mixture, parts, [10**6]).plan(OrderOptions(True), 1, Deal(0, 1, 0, 10**6))
+        streams, _ = combined(Mixture, parts, [10**6]).plan(OrderOptions(True), 1, RankShare(0, 1, 0, 10**6))
         tracemalloc.start()
         try:
             for _, step in zip(range(3000), streams[0], strict=False):
@@ -167,9 +168,9 @@ def check_dealt(
     whole: Combined, want: Sequence[plain.Drawn], options: OrderOptions, world: int, even: bool, start: int
 ) -> None:
     for rank in range(world):
-        deal = Deal.of(rank, world, start, len(want), 1, drop_last=False, even=even)
+        share = RankShare.of(rank, world, start, len(want), 1, drop_last=False, even=even)
         positions = chain.from_iterable(plain.dealt(len(want), start, rank, world, 1, even=even))
-        assert delivered(whole, options, 11, deal) == [want[p] for p in positions]
+        assert delivered(whole, options, 11, share) == [want[p] for p in positions]
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,11 @@ import pytest
 
 from recordio import CorruptError, DatasetError, DatasetWriter, Scalar, ShardDataset, StorageError
 from recordio.format.page import Pages, pages
-from recordio.reader.open_dataset import PageCache, ReadOptions, Store, check_shards, read_manifest, refuse
-from recordio.storage.local import LocalStorage, MemoryStorage, Storage
+from recordio.reader.open_dataset import OpenDataset, PageCache, ReadOptions
+from recordio.storage.base import Storage
+from recordio.storage.dataset_files import check_shards, read_manifest, refuse
+from recordio.storage.local import LocalStorage
+from recordio.storage.memory import MemoryStorage
 
 COUNT = 60
 
@@ -75,8 +78,10 @@ def test_a_storage_is_a_folder_of_files_read_at_offsets(tmp_path: Path, kind: Ca
     file = storage.open("b")
     assert file.nbytes == 10
     assert file.read(3, 4) == b"3456"
-    assert file.read(8, 4) == b"89"
-    assert file.read(20, 4) == b""
+    assert file.read(10, 0) == b""
+    for offset, nbytes in ((8, 4), (20, 4)):
+        with pytest.raises(CorruptError, match="the file was cut"):
+            file.read(offset, nbytes)
     assert bytes(file.map()[2:5]) == b"234"
     file.close()
     with pytest.raises(FileNotFoundError):
@@ -100,9 +105,10 @@ def test_a_store_reads_from_either_storage(folder: Path, kind: Callable[[Path], 
     manifest, digest = read_manifest(storage, "here")
     refuse(check_shards(storage, manifest), "here")
     for io in ("mmap", "pread"):
-        store = Store(storage, manifest, ReadOptions(io=io), digest)  # type: ignore[arg-type]
-        assert store.take(np.array([59, 0, 31]))["number"].tolist() == [59, 0, 31]
-        assert store.sample(7)["text"] == "07" * 100
+        store = OpenDataset(storage, manifest, ReadOptions(io=io), digest)  # type: ignore[arg-type]
+        every = store.projection(None)
+        assert store.take(np.array([59, 0, 31]), every)["number"].tolist() == [59, 0, 31]
+        assert store.sampler(every)(7)["text"] == "07" * 100
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
@@ -165,7 +171,7 @@ def test_shards_are_opened_only_when_they_are_needed(folder: Path) -> None:
     ds[35]
     assert list(ds.store.shards) == [3]
     ds[20:30].column("number")
-    assert list(ds.store.shards) == [3]
+    assert list(ds.store.shards) == [3, 2]
 
 
 def test_a_positioned_read_of_a_shard_that_was_cut_is_an_error(folder: Path) -> None:

@@ -13,9 +13,9 @@ from PIL import Image as Picture
 
 import recordio
 from recordio import DataLoader, DatasetWriter, ShardDataset
-from recordio.reader.batches.maker import BatchMaker, IndexJob
+from recordio.reader.batches.maker import BatchMaker, IndexRequest
 from recordio.reader.columns import collate_as_torch
-from recordio.reader.processing import Draws, Origin
+from recordio.reader.processing import SampleOrigin, SampleRandom
 from recordio.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop, Resize
 
 TRAIN = Compose([RandomResizedCrop(9), RandomHorizontalFlip()])
@@ -24,7 +24,7 @@ N = 12
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
-    path: Path = tmp_path_factory.mktemp("finish") / "pictures"
+    path: Path = tmp_path_factory.mktemp("processing") / "pictures"
     rng = np.random.default_rng(0)
     with DatasetWriter(path, recordio.Schema({"image": recordio.Image()})) as writer:
         for _ in range(N):
@@ -34,21 +34,21 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     return ShardDataset(path)
 
 
-def origin(word: int | None, n: int = N) -> Origin:
-    return Origin(None, np.arange(n), np.arange(n), word)  # type: ignore[arg-type]
+def origin(word: int | None, n: int = N) -> SampleOrigin:
+    return SampleOrigin(None, np.arange(n), np.arange(n), word)  # type: ignore[arg-type]
 
 
 def test_a_generator_keyed_anew_gives_the_numbers_of_one_that_is_made() -> None:
     for word in (0, 1, (1 << 64) - 1):
         for k in range(N):
-            made, again = Draws(origin(word), k).rng(), Draws(origin(word), k).brief()
+            made, again = SampleRandom(origin(word), k).rng(), SampleRandom(origin(word), k).reused_generator()
             for draw in ("random", "standard_normal"):
                 assert getattr(made, draw)() == getattr(again, draw)()
             assert made.integers(0, 9, dtype=np.uint32) == again.integers(0, 9, dtype=np.uint32)  # leaves half a word
 
 
 def test_all_that_asks_for_one_draw_draws_from_one_generator() -> None:
-    draws = Draws(origin(5), 0)
+    draws = SampleRandom(origin(5), 0)
     assert draws.rng() is draws.rng()
 
 
@@ -91,6 +91,6 @@ def test_columns_put_together_of_single_values_lie_where_they_are_wanted(dataset
     for view, collate_fn in [(mapped, None), (mapped, collate_as_torch), (dataset.transform(image=TRAIN), None)]:
         made: list[Any] = []
         make = BatchMaker([view], collate_fn=collate_fn)
-        batch = make(IndexJob([3, 1, 7], 5), empty).batch
+        batch = BatchMaker([view], collate_fn=collate_fn, empty=empty)(IndexRequest([3, 1, 7], 5)).batch
         assert [id(array) for array in made] == [id(batch["image"])]
-        np.testing.assert_array_equal(batch["image"], make(IndexJob([3, 1, 7], 5)).batch["image"], strict=True)
+        np.testing.assert_array_equal(batch["image"], make(IndexRequest([3, 1, 7], 5)).batch["image"], strict=True)

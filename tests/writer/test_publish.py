@@ -16,14 +16,12 @@ from recordio import CorruptError, DatasetError, Scalar, Schema, StorageError
 from recordio.format.layout import FOOTER
 from recordio.format.manifest import Manifest, ShardEntry
 from recordio.format.shard import Footer, ShardHeader
+from recordio.storage.atomic import FolderLock, NewFile, write_file
 from recordio.writer.publish import (
     PENDING,
-    FolderLock,
-    NewFile,
     clear_remains,
     commit,
     read_manifest,
-    write_file,
 )
 from recordio.writer.shard_writer import WriteOptions, write_shard
 

@@ -17,18 +17,12 @@ from pathlib import Path
 from recordio.errors import CorruptError, DatasetError, RecordIOError, SourceError
 from recordio.format import strict_json
 from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.storage.atomic import FolderLock, write_file
+from recordio.storage.base import storage_error
 from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.plan import ConvertOptions, Plan, make_plan
 from recordio.writer.convert.units import Skip, Unit, Workplace, finished_unit
-from recordio.writer.publish import (
-    PENDING,
-    FolderLock,
-    clear_remains,
-    commit,
-    read_manifest,
-    storage_error,
-    write_file,
-)
+from recordio.writer.publish import PENDING, clear_remains, commit, read_manifest
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, open_source, splits
 from recordio.writer.sources.times import as_of, way_changed_at

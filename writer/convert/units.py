@@ -7,7 +7,6 @@ agree is done and is never done again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,16 @@ from typing import Any
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format import strict_json
-from recordio.format.layout import FOOTER
 from recordio.format.manifest import ShardEntry, shard_name
 from recordio.format.numeric import Image
 from recordio.format.schema import Sample
-from recordio.format.shard import Footer, ShardHeader
+from recordio.format.shard import ShardHeader
 from recordio.images.encode import check_image, resize_image
+from recordio.storage.atomic import write_file
+from recordio.storage.dataset_files import read_footer
+from recordio.storage.local import LocalStorage
 from recordio.writer.blocks import Packer
 from recordio.writer.convert.plan import Plan
-from recordio.writer.publish import write_file
 from recordio.writer.shard_writer import write_shard
 
 _SKIPPABLE = (SourceError, DecodeError, SchemaError)
@@ -137,15 +137,9 @@ def finished_unit(plan: Plan, unit: int, place: Workplace) -> Unit | None:
         skipped = tuple((str(key), str(reason)) for key, reason in note["skipped"])
         if (skipped and plan.options.on_error == "raise") or entry.number != place.first + unit:
             return None
-        footer = _read_footer(place.shard(unit))
+        shard = place.shard(unit)
+        footer = read_footer(LocalStorage(shard.parent).open(shard.name))
     except (OSError, RecordIOError, KeyError, TypeError, ValueError):
         return None  # not there, or not whole: it is made again
     # The digest vouches for the whole shard, header and all: dataset, number, schema.
     return Unit(unit, entry, skipped) if footer.digest == entry.digest else None
-
-
-def _read_footer(path: Path) -> Footer:
-    with open(path, "rb") as file:
-        nbytes = file.seek(0, os.SEEK_END)
-        file.seek(max(0, nbytes - FOOTER.size))
-        return Footer.decode(file.read(), nbytes)

@@ -24,7 +24,7 @@ from recordio import (
     ShardDataset,
     class_weights,
 )
-from recordio.reader.open_shard import Shard
+from recordio.reader.open_shard import OpenShard
 from recordio.reader.order.ranks import found_ranks
 from tests.epochs import NO_WORKERS, WORKERS, any_workers
 
@@ -133,13 +133,13 @@ def test_a_rank_decodes_a_block_once_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int, workers: Any
 ) -> None:
     ds, decoded = write(tmp_path, 2000, compression="zstd"), Counter[tuple[str, int, int]]()
-    content_into = Shard.content_into
+    content_into = OpenShard.content_into
 
-    def counted(shard: Shard, block: int, column: int, target: memoryview) -> None:
+    def counted(shard: OpenShard, block: int, column: int, target: memoryview) -> None:
         decoded[shard.entry.name, block, column] += 1
         content_into(shard, block, column, target)
 
-    monkeypatch.setattr(Shard, "content_into", counted)
+    monkeypatch.setattr(OpenShard, "content_into", counted)
     everywhere: Counter[tuple[str, int, int]] = Counter()
     for rank in range(world):
         decoded.clear()

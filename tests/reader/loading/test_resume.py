@@ -75,10 +75,10 @@ class Told:
         places = plain.shuffled(self.blocks, self.numbers, key(self.seed, epoch), plain_options(self.order))
         return [self.numbers[place] for place in places]
 
-    def batches(self, epoch: int, start: int, *deal: Any, **options: bool) -> list[list[int]]:
-        """The batches of a rank from a position on; `deal` is its rank, the number of ranks and the batch size."""
+    def batches(self, epoch: int, start: int, *share: Any, **options: bool) -> list[list[int]]:
+        """The batches of a rank from a position on; `share` is its rank, the number of ranks and the batch size."""
         sequence = self.epoch(epoch)
-        return [[sequence[p] for p in batch] for batch in plain.dealt(len(sequence), start, *deal, **options)]
+        return [[sequence[p] for p in batch] for batch in plain.dealt(len(sequence), start, *share, **options)]
 
 
 Run = tuple[int, int, int, dict[str, Any], int, str]

@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 import tests.plain_order as plain
 from recordio import DataLoader, DatasetError, SchemaError, ShardDataset, class_weights
 from recordio.determinism import key
-from recordio.reader.order.mixing import drawn_by_weight
+from recordio.reader.order.weights import drawn_by_weight
 from tests.epochs import numbers_of, plain_blocks, write_numbers
 
 COUNT = 230

@@ -13,20 +13,20 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 import tests.plain_order as plain
-from recordio.reader.order.mixing import Deal, steps
+from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import Blocks, Order, OrderOptions, order_of
 from tests.epochs import blocks_of, orders, shapes, views
 
 TOTALS, WORLDS, SIZES = st.integers(0, 200), st.integers(1, 12), st.integers(1, 40)
 
 
-def dealt(order: Order, deal: Deal) -> list[int]:
+def dealt(order: Order, share: RankShare) -> list[int]:
     """The places in the view that a rank delivers, in order."""
-    return [place for step in steps(order, deal) for place in step.index.tolist()]
+    return [place for step in window_plans(order, share) for place in step.index.tolist()]
 
 
 def everything(order: Order) -> list[int]:
-    return dealt(order, Deal(0, 1, 0, int(order.starts[-1])))
+    return dealt(order, RankShare(0, 1, 0, int(order.starts[-1])))
 
 
 def batches(samples: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -44,10 +44,10 @@ def test_a_rank_delivers_what_the_document_says_from_any_position_on(
     sequence = everything(order)
     start = data.draw(st.integers(0, len(view)))
     for rank in range(world):
-        deal = Deal.of(rank, world, start, len(view), size, drop_last=drop, even=even)
+        share = RankShare.of(rank, world, start, len(view), size, drop_last=drop, even=even)
         want = list(chain.from_iterable(plain.dealt(len(view), start, rank, world, size, drop_last=drop, even=even)))
-        assert dealt(order, deal) == [sequence[p] for p in want]
-        assert len(deal) == len(want)
+        assert dealt(order, share) == [sequence[p] for p in want]
+        assert len(share) == len(want)
 
 
 @settings(max_examples=300)
@@ -59,9 +59,9 @@ def test_ranks_share_out_each_position_once_and_repeat_fewer_than_there_are_rank
     counts: Counter[int] = Counter()
     lengths = []
     for rank in range(world):
-        deal = Deal.of(rank, world, start, total, size, drop_last=drop, even=even)
-        mine = np.flatnonzero(deal.mask(np.arange(total))).tolist() + list(deal.padding(total))
-        assert len(mine) == len(deal)
+        share = RankShare.of(rank, world, start, total, size, drop_last=drop, even=even)
+        mine = np.flatnonzero(share.mask(np.arange(total))).tolist() + list(share.padding(total))
+        assert len(mine) == len(share)
         counts.update(mine)
         lengths.append(len(mine))
     if drop or even:
@@ -88,7 +88,7 @@ def test_a_global_batch_is_the_same_set_for_any_number_of_ranks(
     for world in (2, 3, 4, 6, 12):
         found: list[list[int]] = [[] for _ in want]
         for rank in range(world):
-            mine = dealt(order, Deal.of(rank, world, start, n, together // world, drop_last=False, even=False))
+            mine = dealt(order, RankShare.of(rank, world, start, n, together // world, drop_last=False, even=False))
             for g, batch in enumerate(batches(mine, together // world)):
                 found[g] += batch
         assert [sorted(batch) for batch in found] == want
@@ -107,8 +107,8 @@ def test_an_epoch_that_other_ranks_go_on_with_is_exactly_once(
     position, seen = 0, []
     for world, size, count in [*runs, (3, 4, 10**6)]:
         for rank in range(world):
-            deal = Deal.of(rank, world, position, n, size, drop_last=False, even=even)
-            seen += dealt(order, deal)[: count * size]
+            share = RankShare.of(rank, world, position, n, size, drop_last=False, even=even)
+            seen += dealt(order, share)[: count * size]
         position = min(n, position + count * size * world)
         if position == n:
             break
@@ -120,8 +120,8 @@ def test_an_epoch_that_other_ranks_go_on_with_is_exactly_once(
 def loads(order: Order, world: int) -> list[list[int]]:
     """The blocks that each rank loads, one by one."""
     n = int(order.starts[-1])
-    deals = [Deal.of(rank, world, 0, n, 1, drop_last=False, even=False) for rank in range(world)]
-    return [[block for step in steps(order, deal) for block in step.blocks.tolist()] for deal in deals]
+    deals = [RankShare.of(rank, world, 0, n, 1, drop_last=False, even=False) for rank in range(world)]
+    return [[block for step in window_plans(order, share) for block in step.blocks.tolist()] for share in deals]
 
 
 @settings(max_examples=300)
@@ -131,7 +131,7 @@ def test_no_rank_loads_a_block_twice(
 ) -> None:
     view = data.draw(views(shape.samples))
     numbers = view if isinstance(view, range) else np.array(view, np.int64)
-    needed = {block for block, places in enumerate(plain.members_of(shape, view)) if places}
+    needed = {block for block, places in enumerate(plain.selection_of(shape, view)) if places}
     found = loads(order_of(blocks_of(shape), numbers, options, 3), world)
     for blocks in found:
         assert len(blocks) == len(set(blocks))
@@ -174,7 +174,7 @@ def test_the_plan_of_a_billion_samples_takes_memory_by_its_blocks(options: Order
         peak = tracemalloc.get_traced_memory()[1]
         assert peak < 1.5 * blocks.first.nbytes
         for start in (0, 123_456_789, 10**9 - 1):
-            step = next(steps(order, Deal(1, 2, start, 10**9)))
+            step = next(window_plans(order, RankShare(1, 2, start, 10**9)))
             assert int(step.position[0]) == start | 1
             assert len(step) < 10**6
         assert tracemalloc.get_traced_memory()[1] < peak + 10**6 * 100
@@ -187,6 +187,6 @@ def test_an_order_of_nothing_has_no_steps(options: OrderOptions) -> None:
     empty = Blocks(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64))
     for numbers in (range(0), np.zeros(0, np.int64)):
         for table in (empty, uniform(3, 5)):
-            deal: Any = Deal.of(0, 3, 0, 0, 4, drop_last=False, even=True)
-            assert list(steps(order_of(table, numbers, options, 1), deal)) == []
-            assert len(deal) == 0
+            share: Any = RankShare.of(0, 3, 0, 0, 4, drop_last=False, even=True)
+            assert list(window_plans(order_of(table, numbers, options, 1), share)) == []
+            assert len(share) == 0

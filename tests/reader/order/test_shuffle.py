@@ -17,9 +17,11 @@ import tests.plain_order as plain
 from recordio import SchemaError
 from recordio.determinism import key, mix, permutation
 from recordio.reader.combined import Mixture
-from recordio.reader.order.mixing import Deal, Interleaved, drawn_by_weight, steps
+from recordio.reader.order.mixing import Interleaved
+from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import Blocks, OrderOptions, order_of
-from recordio.reader.processing import Draws, Origin
+from recordio.reader.order.weights import drawn_by_weight
+from recordio.reader.processing import SampleOrigin, SampleRandom
 from tests.epochs import blocks_of, combined, orders, plain_options, shapes, views
 
 ORDER = Path(__file__).parents[3] / "docs" / "order.md"
@@ -34,7 +36,7 @@ def sequence(table: Blocks, options: OrderOptions, word: int, view: Any = None, 
     out: dict[int, int] = {}
     for rank in range(ranks):
         last = -1
-        for step in steps(order, Deal(rank, ranks, 0, len(chosen))):
+        for step in window_plans(order, RankShare(rank, ranks, 0, len(chosen))):
             positions = step.position.tolist()
             assert positions == sorted(positions)
             assert all(p % ranks == rank and p > last for p in positions)
@@ -42,7 +44,7 @@ def sequence(table: Blocks, options: OrderOptions, word: int, view: Any = None, 
             assert len(set(step.blocks.tolist())) == len(step.blocks)
             found = table.first[step.blocks[step.slot]] + step.row
             assert found.tolist() == [chosen[i] for i in step.index.tolist()]
-            assert step.word == word
+            assert step.epoch_key == word
             out |= zip(positions, step.index.tolist(), strict=True)
             last = positions[-1]
     assert sorted(out) == list(range(len(chosen)))
@@ -177,10 +179,10 @@ def large_vector(seed: int, epoch: int, start: int, **options: Any) -> list[str]
 
 def deal_vector(total: int, rank: int, world: int, batch_size: int, start: int = 0, **options: bool) -> list[str]:
     drop_last, even = options.get("drop_last", False), options.get("even_batches", True)
-    deal = Deal.of(rank, world, start, total, batch_size, drop_last=drop_last, even=even)
-    mine = [p for p in range(start, total) if deal.mask(np.array([p]))[0]] + list(deal.padding(total))
+    share = RankShare.of(rank, world, start, total, batch_size, drop_last=drop_last, even=even)
+    mine = [p for p in range(start, total) if share.mask(np.array([p]))[0]] + list(share.padding(total))
     found = [mine[k : k + batch_size] for k in range(0, len(mine), batch_size)]
-    assert len(mine) == len(deal)
+    assert len(mine) == len(share)
     want = plain.dealt(total, start, rank, world, batch_size, drop_last=drop_last, even=even)
     return ["; ".join(map(told, batches)) for batches in (found, want)]
 
@@ -197,7 +199,7 @@ def turns_vector(draws: list[int], word: int, start: int) -> list[str]:
 def mixture_vector(views: list[Any], draws: list[int], seed: int, epoch: int, **options: Any) -> list[str]:
     order, word = OrderOptions(True, **options), key(seed, epoch)
     parts = [(A, view) for view in views]
-    streams, turns = combined(Mixture, parts, draws).plan(order, word, Deal(0, 1, 0, sum(draws)))
+    streams, turns = combined(Mixture, parts, draws).plan(order, word, RankShare(0, 1, 0, sum(draws)))
     places = [(int(place) for step in stream for place in step.index) for stream in streams]
     found = [(int(source), next(places[source])) for labels in turns for source in labels]
     want = [(source, place) for source, _, place in plain.mixed(parts, draws, word, plain_options(order))]
@@ -210,8 +212,8 @@ def drawn_vector(weights: list[float], word: int) -> list[str]:
 
 def philox_vector(index: int, word: int) -> list[str]:
     """Two words of what a random transform of this sample draws from."""
-    origin = Origin(None, np.zeros(1, np.int64), np.array([index]), word)  # type: ignore[arg-type]
-    bits: Any = Draws(origin, 0).rng().bit_generator
+    origin = SampleOrigin(None, np.zeros(1, np.int64), np.array([index]), word)  # type: ignore[arg-type]
+    bits: Any = SampleRandom(origin, 0).rng().bit_generator
     return [told(f"{int(n):016x}" for n in bits.random_raw(2))]
 
 
@@ -222,7 +224,7 @@ VECTORS: dict[str, Any] = {
     "parts": lambda lanes: [told(plain.parts(lanes))],
     "shuffled": order_vector,
     "large": large_vector,
-    "deal": deal_vector,
+    "share": deal_vector,
     "draws": draws_vector,
     "turns": turns_vector,
     "mixture": mixture_vector,

@@ -356,7 +356,7 @@ def test_weights_draw(ds: recordio.ShardDataset) -> None:
 
 
 def test_batches_are_pinned_where_there_is_a_gpu(ds: recordio.ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader.torch, "pinned", lambda batch: ("pinned", type(batch)))
+    monkeypatch.setattr(reader.torch.loader, "pinned", lambda batch: ("pinned", type(batch)))
     assert isinstance(next(iter(DataLoader(ds, pin_memory=True))), dict)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert isinstance(next(iter(DataLoader(ds))), dict)

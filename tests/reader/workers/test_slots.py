@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from recordio.errors import CorruptError, StorageError, WorkerError
-from recordio.reader.workers.slots import LARGE_NBYTES, Failure, Sealed, SharedMemory, Slot, load
+from recordio.reader.workers.slots import LARGE_NBYTES, SharedMemory, Slot, load
+from recordio.reader.workers.transport import DeferredPickle, Failure
 from tests.processes_seen import left_as_found
 from tests.reader.workers import makers
 
@@ -361,13 +362,13 @@ def test_an_error_that_cannot_travel_is_told(error: Exception) -> None:
 
 def test_sealed_objects_are_themselves_until_they_travel() -> None:
     value = object()
-    assert Sealed(value).open() is value
-    again = pickle.loads(pickle.dumps(Sealed([LARGE, "x"])))
+    assert DeferredPickle(value).open() is value
+    again = pickle.loads(pickle.dumps(DeferredPickle([LARGE, "x"])))
     assert again.objects is None
     assert equal(again.open()[0], LARGE)
 
 
 def test_sealed_objects_fail_when_they_are_opened() -> None:
-    again = pickle.loads(pickle.dumps(Sealed(makers.Stillborn())))
+    again = pickle.loads(pickle.dumps(DeferredPickle(makers.Stillborn())))
     with pytest.raises(LookupError, match="not for other processes"):
         again.open()

@@ -1,0 +1,120 @@
+"""What a batch is to be made of, and what was made of it.
+
+A request says all that a batch depends on. Whoever gets it, a thread or another process, makes the same batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from recordio.errors import RecordIOError
+from recordio.format.page import Indices
+from recordio.format.schema import Columns
+from recordio.reader.order.shuffle import WindowPlan
+from recordio.reader.page_table import PageTable
+
+
+class Window(Protocol):
+    """A window that slices are read from."""
+
+    @property
+    def table(self) -> PageTable:
+        """Its pages, once they have been loaded. Raises StorageError, and the errors of memory that cannot be had."""
+
+
+@dataclass(slots=True)  # not frozen, as are BatchRequest and BatchResult: that would cost more than a small batch
+class WindowSlice:
+    """Samples begin to end - 1 of a window's plan, for one batch.
+
+    Attributes:
+        source: number of the dataset among those of the loader.
+        window: the window; its number in a message to another process.
+        plan: the plan of the window.
+        columns: the samples if they have been read already, or the reason why they could not be.
+    """
+
+    source: int
+    window: Any
+    plan: WindowPlan
+    begin: int
+    end: int
+    columns: Columns | RecordIOError | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+    def cut(self, rows: Indices | slice) -> WindowSlice:
+        """Some of the samples, by themselves."""
+        columns = self.columns
+        if isinstance(columns, dict):
+            columns = {name: _rows(column, rows) for name, column in columns.items()}
+        plan = self.plan.cut(slice(self.begin, self.end)).cut(rows)
+        return WindowSlice(self.source, self.window, plan, 0, len(plan), columns)
+
+    @property
+    def slot(self) -> Indices:
+        """int64 (n,): the slot of each sample in the window."""
+        return self.plan.slot[self.begin : self.end]
+
+    @property
+    def row(self) -> Indices:
+        """int64 (n,): the row of each sample in its block."""
+        return self.plan.row[self.begin : self.end]
+
+
+def _rows(column: Any, rows: Indices | slice) -> Any:
+    if isinstance(column, np.ndarray) or isinstance(rows, slice):
+        return column[rows]
+    return [column[k] for k in rows.tolist()]
+
+
+@dataclass(slots=True)
+class BatchRequest:
+    """A batch of the samples of slices, dataset after dataset. `sources` names the dataset of each row of the batch."""
+
+    slices: Sequence[WindowSlice]
+    sources: Indices | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.slices))
+
+    @property
+    def batch_rows(self) -> Indices:
+        """int64 (n,): the row in the batch of each sample of the slices."""
+        return np.arange(len(self)) if self.sources is None else np.argsort(self.sources, kind="stable")
+
+    def only(self, kept: Sequence[int]) -> BatchRequest:
+        """The batch of these rows, ascending."""
+        mask = np.zeros(len(self), bool)
+        mask[kept] = True
+        parts = np.split(mask[self.batch_rows], np.cumsum([len(one) for one in self.slices])[:-1])
+        cut = [one.cut(np.flatnonzero(rows)) for one, rows in zip(self.slices, parts, strict=True) if rows.any()]
+        return BatchRequest(cut, None if self.sources is None else self.sources[mask])
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRequest:
+    """A batch of the samples at these indices of the first dataset, in the epoch of this key."""
+
+    indices: Sequence[int]
+    epoch_key: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def only(self, kept: Sequence[int]) -> IndexRequest:
+        return replace(self, indices=[self.indices[k] for k in kept])
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """A batch of `samples`, None if nothing is left of it; how many were skipped, and some of the reasons."""
+
+    batch: Any
+    samples: int
+    skipped: int = 0
+    errors: Sequence[str] = ()

@@ -1,0 +1,87 @@
+"""Pages of some blocks, all of them at hand: a batch from any of the blocks is a gather or two a field.
+
+A random read makes a table of the blocks that it needs; a loader makes one for each window. A slot is the number of a
+block within its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recordio.errors import RecordIOError
+from recordio.format.fields import Field
+from recordio.format.page import Indices, Pages, pages
+from recordio.format.schema import Columns
+from recordio.reader.columns import grouped, scatter
+
+Piece = tuple[Indices, Pages, Indices]  # slots, the pages that hold them, the number of each slot's page among these
+
+
+@dataclass(frozen=True, slots=True)
+class PageColumn:
+    """One field of a table: `groups[group[slot]]` holds the slot's values, in its page number `page[slot]`.
+
+    A single group has a page for each slot.
+    """
+
+    groups: list[Pages]
+    group: Indices
+    page: Indices
+
+    @classmethod
+    def of(cls, kind: Field, slots: int, pieces: Iterable[Piece]) -> PageColumn:
+        """A column of so many slots, each of which is in one of the pieces."""
+        groups: list[Pages] = []
+        group, page = np.zeros(slots, np.int64), np.arange(slots)
+        for members, found, numbers in pieces:
+            group[members], page[members] = len(groups), numbers
+            groups.append(found)
+        if not groups:
+            nothing = np.zeros(0, np.int64)
+            return cls([pages(kind, b"", nothing, nothing)], group, page)
+        if len(groups) == 1 and not np.array_equal(page, np.arange(slots)):
+            groups = [groups[0].only(page)]
+        return cls(groups, group, page)
+
+    def take(self, slot: Indices, row: Indices) -> Any:
+        """The values at (slot, row), each int64 (n,), as Pages.take gives them."""
+        if len(self.groups) == 1:
+            return self.groups[0].take(slot, row)
+        if not len(slot):
+            return self.groups[0].take(slot, row)
+        found, order, runs = grouped(self.group[slot])
+        each = [(self.groups[g], self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
+        if self.groups[0].has_large_values:
+            return np.array(scatter([group.views(page, rows) for group, page, rows in each], order))
+        parts = [group.take(page, rows) for group, page, rows in each]
+        return parts[0] if len(parts) == 1 else scatter(parts, order)
+
+
+@dataclass(frozen=True, slots=True)
+class PageTable:
+    """The pages of some blocks, by field.
+
+    Attributes:
+        columns: the fields, in the order of the schema.
+        failed: the slots whose pages could not be read, and why.
+    """
+
+    columns: Mapping[str, PageColumn]
+    failed: Mapping[int, RecordIOError]
+
+    def take(self, slot: Indices, row: Indices) -> Columns:
+        """The samples at (slot, row), each int64 (n,), as columns; images as they are stored.
+
+        Raises the error of a slot whose pages could not be read.
+        """
+        for bad, error in self.failed.items():
+            if (slot == bad).any():
+                raise error
+        out = {}
+        for name, column in self.columns.items():
+            out[name] = column.take(slot, row)
+        return out

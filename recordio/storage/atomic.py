@@ -1,0 +1,153 @@
+"""Files that appear whole or not at all, and the right to write in a folder.
+
+Every effect that must survive a crash goes through here: write to a hidden name made with O_EXCL, fsync, rename, fsync
+the folder. A file whose fsync failed is abandoned: the kernel may have dropped its pages, and a second fsync would lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from recordio.errors import DatasetError
+from recordio.format.checksum import Buffer
+from recordio.storage.base import storage_error
+
+TEMPORARY = ".tmp"
+_IOV_MAX = 512
+
+
+class NewFile:
+    """A file under construction. `finish` makes it durable; leaving it unfinished and calling `abandon` removes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.nbytes = 0
+        self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise storage_error("create the file", path, error) from error
+        except ValueError as error:
+            raise DatasetError(f"no file can have this name: {error}").at(file=repr(os.fspath(path))) from error
+
+    def write(self, parts: Sequence[Buffer]) -> None:
+        """Appends all of the parts, however the system splits the work. Raises StorageError."""
+        rest = [memoryview(part).cast("B") for part in parts if len(part)]
+        try:
+            while rest:
+                count = os.writev(self._fd, rest[:_IOV_MAX])
+                self.nbytes += count
+                while rest and count >= len(rest[0]):
+                    count -= len(rest.pop(0))
+                if count:
+                    rest[0] = rest[0][count:]
+        except OSError as error:
+            raise storage_error("write", self.path, error) from error
+
+    def finish(self) -> None:
+        """fsync and close. Raises StorageError, and the file is gone."""
+        try:
+            os.fsync(self._fd)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+        except OSError as error:
+            self.abandon()
+            raise storage_error("make the file durable (fsync)", self.path, error) from error
+
+    def abandon(self) -> None:
+        """Closes and removes the file."""
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):
+            if fd >= 0:
+                os.close(fd)
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable. Raises StorageError."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise storage_error("make the folder durable (fsync)", folder, error) from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """A whole file, durable, appearing in one step and replacing what had its name. Raises StorageError."""
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    write_new(temporary, data)
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        remove([temporary])
+        raise storage_error("rename", path, error) from error
+    sync_folder(path.parent)
+
+
+class FolderLock:
+    """The right to write in a folder, held by one writer at a time and given back by the system if the writer dies.
+
+    The lock is on the folder itself, so no lock file is ever left behind.
+    """
+
+    _fd = -1
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise storage_error("open the folder", folder, error) from error
+        except ValueError as error:
+            raise DatasetError(f"no folder can have this name: {error}").at(file=repr(os.fspath(folder))) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            raise DatasetError("another writer is at work in this folder").at(file=os.fspath(folder)) from error
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    __del__ = release
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """A whole file under a new name, durable. Raises StorageError, and nothing is left."""
+    file = NewFile(path)
+    try:
+        file.write([data])
+        file.finish()
+    except OSError:
+        file.abandon()
+        raise
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Removes the files that are there. Raises StorageError."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error("remove", path, error) from error

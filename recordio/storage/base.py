@@ -1,0 +1,87 @@
+"""The seam between recordio and the world: a folder of named files, read at offsets or mapped.
+
+A read is exact: all the bytes that were asked for, or an error. Only this package turns errors of the system into ours.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+from recordio.errors import CorruptError, StorageError
+
+Range = tuple[int, int]  # offset and number of bytes
+_MAX_GAP = 16 << 10  # bytes between two ranges that are read along: they cost less than another read
+
+
+def storage_error(action: str, path: str | os.PathLike[str], error: OSError) -> StorageError:
+    """The operating system's error as one of ours; the file's name is its place."""
+    return StorageError(f"cannot {action}: {error.strerror or error}").at(file=os.fspath(path))
+
+
+class File(ABC):
+    """An open file of fixed length."""
+
+    name: str
+    nbytes: int
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Exactly these bytes.
+
+        Raises CorruptError if the file is shorter: it was cut. Raises StorageError for what the system refuses, and for
+        a negative offset or length.
+        """
+        if offset < 0 or nbytes < 0:  # a slice would count a negative offset from the end of the file
+            text = f"cannot read {nbytes} bytes at offset {offset}: neither may be negative"
+            raise StorageError(text).at(file=self.name)
+        data = self._read(offset, nbytes)
+        if len(data) != nbytes:
+            raise CorruptError(f"the file was cut: {len(data)} of {nbytes} bytes").at(file=self.name, byte=offset)
+        return data
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[memoryview]:
+        """The bytes of several ranges, in their order; near ones are read together. Raises what `read` does."""
+        out: list[memoryview] = [memoryview(b"")] * len(ranges)
+        for start, end, members in coalesced(ranges):
+            data = memoryview(self.read(start, end - start))
+            for k in members:
+                offset, nbytes = ranges[k]
+                out[k] = data[offset - start : offset - start + nbytes]
+        return out
+
+    @abstractmethod
+    def _read(self, offset: int, nbytes: int) -> bytes:
+        """These bytes, fewer only where the file ends. Raises StorageError."""
+
+    @abstractmethod
+    def map(self) -> mmap.mmap | bytes:
+        """The whole file as memory; a slice of it is bytes. Raises StorageError."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+def coalesced(ranges: Sequence[Range], gap: int = _MAX_GAP) -> list[tuple[int, int, list[int]]]:
+    """(start, end, members) of the reads that cover all ranges: those that lie within `gap` of each other are one."""
+    out: list[tuple[int, int, list[int]]] = []
+    for k in sorted(range(len(ranges)), key=ranges.__getitem__):
+        offset, nbytes = ranges[k]
+        if out and offset <= out[-1][1] + gap:
+            start, end, members = out[-1]
+            out[-1] = start, max(end, offset + nbytes), [*members, k]
+        else:
+            out.append((offset, offset + nbytes, [k]))
+    return out
+
+
+class Storage(Protocol):
+    """A folder."""
+
+    def open(self, name: str) -> File:
+        """Raises FileNotFoundError, DatasetError for what is no regular file, StorageError."""
+
+    def names(self) -> list[str]:
+        """The names in the folder, sorted. Raises StorageError."""

@@ -1,0 +1,175 @@
+"""The files of a dataset, read and checked: manifest, footer, header and index. For everybody who opens one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
+from recordio.format.layout import FOOTER, HEADER, MAX_MANIFEST_NBYTES
+from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
+from recordio.format.shard import Footer, Index, ShardHeader
+from recordio.storage.base import File, Storage
+
+
+def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple[Manifest, bytes] | None:
+    """The manifest and the digest of its bytes, None where there is none.
+
+    Raises CorruptError, UnsupportedError, StorageError, and DatasetError for something that is no regular file.
+    """
+    where = os.path.join(folder, name)
+    try:
+        file = storage.open(name)
+    except FileNotFoundError:
+        return None
+    except RecordIOError as error:
+        error.place = type(error.place)()
+        raise error.at(file=where)
+    try:
+        if file.nbytes > MAX_MANIFEST_NBYTES:
+            raise DatasetError(
+                f"{file.nbytes} bytes are too many for a manifest: expected {MAX_MANIFEST_NBYTES} at most"
+            )
+        data = file.read(0, file.nbytes)
+        return Manifest.decode(data), Manifest.digest(data)
+    except RecordIOError as error:
+        error.place = type(error.place)(byte=error.place.byte)
+        raise error.at(file=where)
+    finally:
+        file.close()
+
+
+def read_manifest(storage: Storage, folder: str) -> tuple[Manifest, bytes]:
+    """The manifest and the digest of its bytes. Raises what `find_manifest` does, DatasetError where there is none."""
+    found = find_manifest(storage, folder)
+    if found is None:
+        raise DatasetError(f"not a recordio dataset: {_instead(storage)}").at(file=folder)
+    return found
+
+
+def _instead(storage: Storage) -> str:
+    """What there is instead of a manifest; of the folders below, the first few that hold datasets."""
+    found = []
+    try:
+        for name in storage.names()[:32]:
+            with contextlib.suppress(FileNotFoundError, DatasetError):
+                storage.open(f"{name}/{FILE_NAME}").close()
+                found.append(name)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return "there is no such folder"
+        if isinstance(error.__cause__, NotADirectoryError):
+            return "this is no folder; `recordio convert` makes datasets of files"
+    return f"there is no {FILE_NAME}" + (f"; there is one in each of {', '.join(found)}" if found else "")
+
+
+def open_shard_file(storage: Storage, entry: ShardEntry) -> File:
+    """The file of a shard. Raises CorruptError when it is missing or no regular file, StorageError."""
+    try:
+        return storage.open(entry.name)
+    except FileNotFoundError:
+        raise CorruptError("the shard is missing").at(file=entry.name) from None
+    except DatasetError as error:
+        raise CorruptError(error.fault, error.place) from error
+
+
+def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
+    """What is wrong with the shards of a manifest, as far as their lengths and last bytes tell."""
+    problems: list[RecordIOError] = []
+    for entry in manifest.shards:
+        try:
+            file = open_shard_file(storage, entry)
+            check_footer(file, entry, manifest.dataset_id)
+            file.close()
+        except RecordIOError as error:
+            problems.append(error)
+    return problems
+
+
+def refuse(problems: Sequence[RecordIOError], place: str) -> None:
+    """Raises CorruptError naming every problem, if there is any."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise CorruptError(f"{len(problems)} shards are not what the manifest says: {lines}\n").at(file=place)
+
+
+def read_footer(file: File) -> Footer:
+    """The footer of a shard. Raises CorruptError, UnsupportedError, StorageError."""
+    if file.nbytes < FOOTER.size:
+        raise CorruptError(f"cut to {file.nbytes} bytes: a footer alone takes {FOOTER.size}").at(file=file.name)
+    offset = file.nbytes - FOOTER.size
+    try:
+        return Footer.decode(file.read(offset, FOOTER.size), file.nbytes)
+    except RecordIOError as error:
+        raise error.at(file=file.name, byte=offset)
+
+
+def check_footer(file: File, entry: ShardEntry, dataset_id: bytes) -> Footer:
+    """That a file is the shard which the manifest means, by its length and its footer. Raises CorruptError."""
+    if file.nbytes != entry.nbytes:
+        raise CorruptError(f"the shard has {file.nbytes} bytes, the manifest says {entry.nbytes}").at(file=entry.name)
+    footer = read_footer(file)
+    _require_meant(footer, entry, dataset_id)
+    return footer
+
+
+def _require_meant(footer: Footer, entry: ShardEntry, dataset_id: bytes) -> None:
+    for what, got, want in (
+        ("dataset", footer.dataset_id.hex(), dataset_id.hex()),
+        ("shard number", footer.number, entry.number),
+        ("digest", footer.digest.hex(), entry.digest.hex()),
+        ("samples", footer.samples, entry.samples),
+    ):
+        if got != want:
+            raise CorruptError(f"another shard than the manifest means: its {what} is {got}, expected {want}").at(
+                file=entry.name
+            )
+
+
+class ShardOpener:
+    """Reads and checks all of a shard but its blocks: footer, header and index, in two reads.
+
+    The headers of a dataset's shards hold the same JSON, so it is parsed once. Safe for threads.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._header_nbytes = HEADER.size
+        self._known_text: bytes | None = None
+
+    def read(self, file: File, entry: ShardEntry) -> Index:
+        """The index of a shard. Raises CorruptError, UnsupportedError, StorageError."""
+        try:
+            return self._read(file, entry)
+        except RecordIOError as error:
+            raise error.at(file=entry.name)
+
+    def _read(self, file: File, entry: ShardEntry) -> Index:
+        manifest = self._manifest
+        footer = check_footer(file, entry, manifest.dataset_id)
+        index, header = file.read_ranges(
+            [(footer.index_offset, footer.index_nbytes), (0, min(self._header_nbytes, footer.index_offset))]
+        )
+        if (nbytes := ShardHeader.nbytes(header)) > len(header):
+            header, self._header_nbytes = memoryview(file.read(0, nbytes)), nbytes
+        self._check_header(header, footer)
+        found = Index.decode(index, footer, header[:nbytes], manifest.schema)
+        if found.content_nbytes != entry.content_nbytes:
+            raise CorruptError("the shard's pages are not as large as the manifest says")
+        if not np.array_equal(found.samples, entry.block_samples()):
+            raise CorruptError("the shard's blocks are not those of the manifest")
+        return found
+
+    def _check_header(self, data: memoryview, footer: Footer) -> None:
+        dataset_id, number, text = ShardHeader.decode_fixed(data)
+        same = text == self._known_text
+        if not same:
+            same = ShardHeader.decode(data).schema == self._manifest.schema
+        if (dataset_id, number) != (footer.dataset_id, footer.number) or not same:
+            raise CorruptError("the shard's header belongs to another shard or another schema")
+        self._known_text = text

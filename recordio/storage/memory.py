@@ -1,0 +1,39 @@
+"""A folder in memory, for tests and for datasets that need no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from recordio.storage.base import File
+
+
+class MemoryFile(File):
+    """Bytes as a file."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name, self.nbytes = name, len(data)
+        self._data = data
+
+    def _read(self, offset: int, nbytes: int) -> bytes:
+        return self._data[offset : offset + nbytes]
+
+    def map(self) -> bytes:
+        return self._data
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryStorage:
+    """A dict of bytes as a folder."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = files
+
+    def open(self, name: str) -> File:
+        if name not in self.files:
+            raise FileNotFoundError(name)
+        return MemoryFile(name, self.files[name])
+
+    def names(self) -> list[str]:
+        return sorted(self.files)
