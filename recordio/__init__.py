@@ -25,7 +25,8 @@ from recordio.errors import (
 if TYPE_CHECKING:
     from recordio import transforms
     from recordio.format.fields import Bytes, Object, Text
-    from recordio.format.numeric import Array, Image, Scalar
+    from recordio.format.image_field import Image
+    from recordio.format.numeric import Array, Scalar
     from recordio.format.schema import Schema
     from recordio.reader.combined import ConcatDataset, Mixture
     from recordio.reader.dataset import ShardDataset
@@ -73,7 +74,7 @@ _HOMES = {
     "ConcatDataset": "recordio.reader.combined",
     "DataLoader": "recordio.reader.loading.loader",
     "DatasetWriter": "recordio.writer.dataset_writer",
-    "Image": "recordio.format.numeric",
+    "Image": "recordio.format.image_field",
     "Mixture": "recordio.reader.combined",
     "Object": "recordio.format.fields",
     "Scalar": "recordio.format.numeric",

@@ -23,8 +23,9 @@ from numpy import ma
 from recordio.errors import CorruptError
 from recordio.format.checksum import Buffer
 from recordio.format.fields import Bytes, Field, Text
+from recordio.format.image_field import Image
 from recordio.format.layout import padded
-from recordio.format.numeric import Image, Scalar
+from recordio.format.numeric import Scalar
 
 Indices = npt.NDArray[np.int64]
 Packed = Sequence[bytes | None]

@@ -11,9 +11,10 @@ import numpy as np
 from recordio.arguments import describe
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format.fields import Bytes, Field, Object, Text
+from recordio.format.image_field import Image
 from recordio.format.layout import MAX_FIELDS, MAX_NAME_NBYTES
 from recordio.format.masks import plain_array
-from recordio.format.numeric import Array, Image, Scalar
+from recordio.format.numeric import Array, Scalar
 from recordio.format.pil import fitting_mode
 
 Sample = Mapping[str, Any]

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import DecodeError, MissingPackageError, RecordIOError, SchemaError
-from recordio.format.numeric import image_format
+from recordio.format.image_field import image_format
 
 if TYPE_CHECKING:
     from PIL import Image

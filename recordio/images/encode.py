@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any
 
 from recordio.errors import DecodeError, SchemaError
-from recordio.format.numeric import Image, image_format
+from recordio.format.image_field import Image, image_format
 from recordio.format.pil import fitting_mode, is_picture, keeps
 from recordio.images.decode import Header, decode_image, decode_pil, read_header
 

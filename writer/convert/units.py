@@ -15,9 +15,9 @@ from typing import Any
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format import strict_json
+from recordio.format.image_field import Image
 from recordio.format.layout import FOOTER
 from recordio.format.manifest import ShardEntry, shard_name
-from recordio.format.numeric import Image
 from recordio.format.schema import Sample
 from recordio.format.shard import Footer, ShardHeader
 from recordio.images.encode import check_image, resize_image
