@@ -13,7 +13,8 @@ import numpy as np
 
 from recordio.arguments import integers
 from recordio.errors import SchemaError
-from recordio.images.decode import MAX_IMAGE_PIXELS, Pixels
+from recordio.images.decode import Pixels
+from recordio.images.header import MAX_IMAGE_PIXELS
 
 Size = tuple[int, int]
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from io import BytesIO
@@ -26,113 +25,16 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import DecodeError, MissingPackageError, RecordIOError, SchemaError
-from recordio.format.image_field import image_format
+from recordio.images.header import APP0, SOS, Data, Header, jpeg_segments, read_header
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
-Data = bytes | memoryview
 
-MAX_IMAGE_PIXELS = 1 << 28
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
 
-_SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # the segments with the size
-_SOS, _EOI, _APP0 = 0xDA, 0xD9, 0xE0
 _PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a picture says of itself. `channels` are those stored, without alpha; a palette counts as 3."""
-
-    format: str
-    height: int
-    width: int
-    channels: int = 3
-    bits: int = 8
-    lossless: bool = False
-
-
-def read_header(data: Data) -> Header:
-    """The header of a JPEG, PNG or WebP file, in microseconds and without any package.
-
-    Raises DecodeError for bytes that are no picture, and for one that is too large or too deep to be decoded.
-    """
-    view = memoryview(data)
-    name = image_format(bytes(view[:16]))
-    if name is None:
-        raise DecodeError(f"not a JPEG, PNG or WebP file: it starts with {bytes(view[:8])!r}")
-    try:
-        header = _HEADERS[name](view)
-    except (struct.error, IndexError) as error:
-        raise DecodeError(f"the {name} file is cut short in its header, at {len(view)} bytes") from error
-    if not 0 < header.height * header.width <= MAX_IMAGE_PIXELS:
-        raise DecodeError(
-            f"the {name} file says it has {header.width} x {header.height} pixels: expected 1 to {MAX_IMAGE_PIXELS}"
-        )
-    if header.bits > 8:
-        raise DecodeError(
-            f"the {name} file has {header.bits} bits a channel, which 8-bit pixels would cut: store it as an Array"
-        )
-    return header
-
-
-def _jpeg_header(view: memoryview) -> Header:
-    for marker, at in _jpeg_segments(view):
-        if marker in _SOF:
-            bits, height, width, channels = struct.unpack_from(">BHHB", view, at + 4)
-            return Header("jpeg", height, width, channels, bits)
-    raise DecodeError("the jpeg file is broken: no size before its pixels")
-
-
-def _jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
-    """Each marker of the header and the byte where it stands, the start of the first scan included."""
-    at, marker = 2, 0
-    while marker not in (_SOS, _EOI):
-        if view[at] != 0xFF:
-            raise DecodeError(f"the jpeg file is broken: no marker at byte {at}")
-        marker = view[at + 1]
-        if marker == 0xFF:  # padding before a marker
-            at += 1
-        else:
-            yield marker, at
-            at += 2 + int(struct.unpack_from(">H", view, at + 2)[0])
-
-
-def _png_header(view: memoryview) -> Header:
-    length, kind, width, height, bits, colour = struct.unpack_from(">I4sIIBB", view, 8)
-    if (length, kind) != (13, b"IHDR"):
-        raise DecodeError("the png file is broken: its first chunk is not an IHDR of 13 bytes")
-    return Header("png", height, width, 3 if colour & 2 else 1, bits, lossless=True)
-
-
-def _webp_header(view: memoryview) -> Header:
-    kind = bytes(view[12:16])
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", view, 26)
-        return Header("webp", height & 0x3FFF, width & 0x3FFF)
-    if kind == b"VP8L":
-        (packed,) = struct.unpack_from("<I", view, 21)
-        return Header("webp", (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1, lossless=True)
-    if kind != b"VP8X":
-        raise DecodeError(f"the webp file is broken: its first chunk is {kind!r}")
-    low, width_high, height_low, high = struct.unpack_from("<HBHB", view, 24)
-    return Header(
-        "webp", (height_low | high << 16) + 1, (low | width_high << 16) + 1, lossless=b"VP8L" in _chunks(view)
-    )
-
-
-def _chunks(view: memoryview) -> Iterator[bytes]:
-    """The names of a WebP file's chunks."""
-    at = 12
-    while at + 8 <= len(view):
-        name, nbytes = struct.unpack_from("<4sI", view, at)
-        yield name
-        at += 8 + nbytes + nbytes % 2
-
-
-_HEADERS: dict[str, Callable[[memoryview], Header]] = {"jpeg": _jpeg_header, "png": _png_header, "webp": _webp_header}
 
 
 def decode_image(data: Data, mode: str = "RGB") -> Pixels:
@@ -157,12 +59,6 @@ def pil_image(pixels: Pixels) -> Image.Image:
     """The PIL.Image of pixels (height, width) or (height, width, 1, 3 or 4): mode "L", "RGB" or "RGBA"."""
     picture: Image.Image = _package("PIL.Image").fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
     return picture
-
-
-def image_size(data: Data) -> tuple[int, int]:
-    """(height, width) as the header says, decoding nothing. Raises DecodeError."""
-    header = read_header(data)
-    return header.height, header.width
 
 
 def _decode(data: Data, header: Header, mode: str) -> Pixels:
@@ -191,10 +87,10 @@ def _decode_jpeg(data: Data, header: Header, mode: str) -> Pixels:
 def _repaired_jpeg(data: Data, warning: str) -> bytes:
     """Puts right what some cameras write wrongly and no decoder uses, so that every other warning still counts."""
     repaired = bytearray(data)
-    for marker, at in _jpeg_segments(memoryview(data)):
-        if marker == _APP0 and "unknown JFIF revision" in warning:
+    for marker, at in jpeg_segments(memoryview(data)):
+        if marker == APP0 and "unknown JFIF revision" in warning:
             repaired[at + 9] = 1
-        elif marker == _SOS and "Invalid SOS parameters" in warning:
+        elif marker == SOS and "Invalid SOS parameters" in warning:
             end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
             repaired[end - 3 : end] = b"\0\x3f\0"
     return bytes(repaired)

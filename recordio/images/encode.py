@@ -14,7 +14,8 @@ from typing import Any
 from recordio.errors import DecodeError, SchemaError
 from recordio.format.image_field import Image, image_format
 from recordio.format.pil import fitting_mode, is_picture, keeps
-from recordio.images.decode import Header, decode_image, decode_pil, read_header
+from recordio.images.decode import decode_image, decode_pil
+from recordio.images.header import Header, read_header
 
 DEFAULT_QUALITY = 92
 BILINEAR = 2  # PIL.Image.Resampling.BILINEAR

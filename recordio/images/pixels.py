@@ -17,7 +17,8 @@ from recordio.arguments import choice, describe
 from recordio.errors import MissingPackageError, SchemaError
 from recordio.images import decode
 from recordio.images.boxes import Box, Size, check_pixels, reduction
-from recordio.images.decode import CHANNELS, Header, Pixels, decode_image, opencv, read_header
+from recordio.images.decode import CHANNELS, Pixels, decode_image, opencv
+from recordio.images.header import Header, read_header
 
 ENCODED = (bytes, memoryview)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")

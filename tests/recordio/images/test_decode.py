@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import sys
 import warnings
-import zlib
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -17,85 +14,12 @@ from PIL import Image
 
 from recordio.errors import DecodeError, MissingPackageError, SchemaError
 from recordio.images import decode as images
-from recordio.images.decode import MAX_IMAGE_PIXELS, decode_image, decode_pil, image_size, read_header
+from recordio.images.decode import decode_image, decode_pil
+from recordio.images.header import image_size
+from tests.recordio.images.pictures import PICTURES, SMALL, H, W, png, with_png_chunk
 
-H, W = 37, 53
 MODES = {"RGB": 3, "L": 1, "RGBA": 4}
 
-
-def photo() -> Image.Image:
-    """Gradients with some noise: colours, greys and edges, the same at each call."""
-    y, x = np.mgrid[:H, :W]
-    pixels = np.stack([x * 4, y * 6, (x + y) * 2], axis=-1) + np.random.default_rng(0).integers(0, 40, (H, W, 3))
-    return Image.fromarray(pixels.clip(0, 255).astype("u1"))
-
-
-def save(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    out = BytesIO()
-    picture.save(out, kind, **options)
-    return out.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, rows: bytes, *, bits: int = 8, colour: int = 2, before: bytes = b"") -> bytes:
-    ihdr = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    chunks = chunk(b"IHDR", ihdr) + before + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def with_png_chunk(data: bytes, kind: bytes, content: bytes) -> bytes:
-    return data[:33] + chunk(kind, content) + data[33:]
-
-
-def pictures() -> Iterator[tuple[str, bytes]]:
-    rgb = photo()
-    grey, palette = rgb.convert("L"), rgb.quantize(40)
-    alpha = grey.rotate(180)
-    rgba, grey_alpha = rgb.copy(), grey.copy()
-    rgba.putalpha(alpha)
-    grey_alpha.putalpha(alpha)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    second = rgb.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    yield "jpeg", save(rgb, "JPEG")
-    yield "jpeg, no subsampling", save(rgb, "JPEG", subsampling=0)
-    yield "jpeg, 4:2:2", save(rgb, "JPEG", subsampling=1)
-    yield "jpeg, stored as RGB", save(rgb, "JPEG", keep_rgb=True)
-    yield "jpeg, progressive", save(rgb, "JPEG", progressive=True)
-    yield "jpeg, grey", save(grey, "JPEG")
-    yield "jpeg, CMYK", save(rgb.convert("CMYK"), "JPEG")
-    yield "jpeg, CMYK, progressive", save(rgb.convert("CMYK"), "JPEG", progressive=True)
-    yield "jpeg, turned by EXIF", save(rgb, "JPEG", exif=turned)
-    yield "jpeg, bytes after its end", save(rgb, "JPEG") + b"\0\1\2"
-    yield "png", save(rgb, "PNG")
-    yield "png, grey", save(grey, "PNG")
-    yield "png, grey and alpha", save(grey_alpha, "PNG")
-    yield "png, grey with a transparent value", save(grey, "PNG", transparency=grey.getpixel((3, 3)))
-    yield "png, alpha", save(rgba, "PNG")
-    yield "png, a transparent colour", save(rgb, "PNG", transparency=rgb.getpixel((3, 3)))
-    yield "png, palette", save(palette, "PNG")
-    yield "png, palette of 16", save(rgb.quantize(11), "PNG")
-    yield "png, palette with one transparent", save(palette, "PNG", transparency=3)
-    yield "png, palette with transparency", save(palette, "PNG", transparency=bytes(range(0, 200, 5)))
-    yield "png, 1 bit", save(grey.convert("1"), "PNG")
-    yield "png, turned by EXIF", save(rgb, "PNG", exif=turned)
-    yield "png, gamma", with_png_chunk(save(rgb, "PNG"), b"gAMA", struct.pack(">I", 22727))
-    yield "png, a broken profile", with_png_chunk(save(rgb, "PNG"), b"iCCP", b"a\0\0" + zlib.compress(b"x" * 200))
-    yield "png, a private chunk of 9 MB", with_png_chunk(save(rgb, "PNG"), b"zzZz", bytes(9_000_000))
-    yield "png, animated", save(rgb, "PNG", save_all=True, append_images=[second])
-    yield "webp", save(rgb, "WEBP")
-    yield "webp, lossless", save(rgb, "WEBP", lossless=True)
-    yield "webp, alpha", save(rgba, "WEBP")
-    yield "webp, lossless, alpha", save(rgba, "WEBP", lossless=True, exact=True)
-    yield "webp, turned by EXIF", save(rgb, "WEBP", exif=turned)
-    yield "webp, animated", save(rgb, "WEBP", save_all=True, append_images=[second])
-
-
-PICTURES = dict(pictures())
-SMALL = {name: data for name, data in PICTURES.items() if len(data) < 20_000}
 every_picture = pytest.mark.parametrize("name", PICTURES)
 every_small_picture = pytest.mark.parametrize("name", SMALL)
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -140,12 +64,6 @@ def test_a_memoryview_decodes_like_bytes(name: str) -> None:
     np.testing.assert_array_equal(decode_image(memoryview(SMALL[name]), "RGB"), decode_image(SMALL[name], "RGB"))
 
 
-@every_picture
-def test_the_size_stands_in_the_header(name: str) -> None:
-    assert image_size(PICTURES[name]) == (H, W)
-    assert read_header(PICTURES[name]).format == name.split(",")[0]
-
-
 @every_small_picture
 def test_a_file_cut_anywhere_is_refused_without_a_word_on_stderr(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     whole = SMALL[name].removesuffix(b"\0\1\2")
@@ -186,48 +104,6 @@ def test_every_flipped_bit_of_a_png_is_found(name: str) -> None:
 def test_garbage_after_a_magic_is_refused(magic: bytes, filler: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_image(magic + filler * 100, "RGB")
-
-
-@pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(50), b"II*\0" + bytes(50), b"RIFF\x40\0\0\0WAVE"])
-def test_other_formats_are_refused_by_their_first_bytes(data: bytes) -> None:
-    with pytest.raises(DecodeError, match="not a JPEG, PNG or WebP file"):
-        decode_image(data, "RGB")
-
-
-@pytest.mark.parametrize(("bits", "colour"), [(16, 0), (16, 2), (16, 6)])
-def test_16_bits_a_channel_are_never_reduced(bits: int, colour: int) -> None:
-    data = png(2, 2, bytes(2 * (1 + 2 * 8)), bits=bits, colour=colour)
-    with pytest.raises(DecodeError, match=r"16 bits a channel.*store it as an Array"):
-        decode_image(data, "RGB")
-
-
-@pytest.mark.parametrize("side", [50_000, (1 << 14) + 1, (1 << 31) - 1])
-def test_a_png_that_claims_too_many_pixels_is_refused_from_its_header(side: int) -> None:
-    assert side * side > MAX_IMAGE_PIXELS
-    with pytest.raises(DecodeError, match=f"{side} x {side} pixels: expected 1 to {MAX_IMAGE_PIXELS}"):
-        decode_image(png(side, side, bytes(100)), "RGB")
-
-
-def test_a_jpeg_that_claims_too_many_pixels_is_refused_from_its_header() -> None:
-    data = bytearray(PICTURES["jpeg"])
-    at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = b"\xff\xff\xff\xff"
-    with pytest.raises(DecodeError, match="65535 x 65535 pixels"):
-        decode_image(bytes(data), "RGB")
-
-
-def test_a_webp_that_claims_too_many_pixels_is_refused_from_its_header() -> None:
-    data = bytearray(PICTURES["webp, animated"])
-    assert data[12:16] == b"VP8X"
-    data[24:30] = b"\xff\xff\x00\xff\xff\x00"
-    with pytest.raises(DecodeError, match="65536 x 65536 pixels"):
-        decode_image(bytes(data), "RGB")
-
-
-@pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0)])
-def test_a_picture_without_pixels_is_refused(width: int, height: int) -> None:
-    with pytest.raises(DecodeError, match="pixels: expected 1 to"):
-        decode_image(png(width, height, bytes(100)), "RGB")
 
 
 @pytest.mark.parametrize(("mode", "colour", "channels"), [("RGB", 2, 3), ("RGBA", 2, 3), ("L", 0, 1), ("RGBA", 0, 1)])

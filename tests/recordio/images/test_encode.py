@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from recordio.errors import DecodeError, SchemaError
-from recordio.images.decode import decode_image, image_size, read_header
+from recordio.images.decode import decode_image
 from recordio.images.encode import check_image, resize_image, target_size
+from recordio.images.header import image_size, read_header
 
 H, W = 60, 90
 FORMATS = ("JPEG", "PNG", "WEBP")
