@@ -27,8 +27,6 @@ step, or `antialias=False`, decodes in full.
 
 from __future__ import annotations
 
-import inspect
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,48 +41,26 @@ from recordio.errors import SchemaError
 from recordio.images import boxes
 from recordio.images.boxes import Box, Size
 from recordio.images.decode import CHANNELS, Pixels, pil_image
-from recordio.images.pixels import BORDERS, INTERPOLATIONS, as_pixels, flip, from_pil, pad, resized, to_planes
+from recordio.images.pixels import BORDERS, as_pixels, flip, from_pil, pad, resized, to_planes
+from recordio.images.transform import Transform, check_resampling, set_arguments, takes_rng
+
+__all__ = [
+    "CenterCrop",
+    "Compose",
+    "Decode",
+    "Normalize",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "Resize",
+    "ToTensor",
+    "Transform",
+    "takes_rng",
+]
 
 Floats = npt.NDArray[np.floating[Any]]
 
 _FRACTIONS = np.arange(256, dtype=np.float32)[None] / np.float32(255)
-
-
-class Transform:
-    """The base of what is built in. A transform of one's own needs no base: any callable stands in a Compose."""
-
-    @property
-    def encoded(self) -> bool:
-        """Whether it may be given the bytes of an encoded image, so that it decodes only what it needs."""
-        return True
-
-    @property
-    def random(self) -> bool:
-        """Whether it draws."""
-        return False
-
-    @property
-    def calls(self) -> bool:
-        """Whether it calls what is not built in."""
-        return False
-
-    def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
-        """The transformed image. Raises SchemaError, DecodeError, MissingPackageError."""
-        return self.apply(image, rng)
-
-    def apply(self, image: Any, rng: np.random.Generator | None = None, mode: str = "RGB") -> Any:
-        """Like calling it; encoded bytes decode to `mode`: "RGB", "L" or "RGBA"."""
-        if rng is None:
-            rng = np.random.default_rng(random.getrandbits(64)) if self.random else None
-        elif not isinstance(rng, np.random.Generator):
-            raise SchemaError(f"rng is a numpy.random.Generator, not {type(rng).__name__}")
-        return self._run(image, rng, mode)
-
-    def _run(self, image: Any, rng: Any, mode: str) -> Any:
-        return self._change(as_pixels(image, mode), rng)
-
-    def _change(self, pixels: Pixels, rng: Any) -> Any:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -127,13 +103,13 @@ class Resize(Transform):
 
     def __post_init__(self) -> None:
         size = integers("size", self.size, (1, 2))
-        _set(self, size=size[0] if len(size) == 1 else size)
-        _check_resampling(self)
+        set_arguments(self, size=size[0] if len(size) == 1 else size)
+        check_resampling(self)
         if self.max_size is not None:
             (longest,) = integers("max_size", self.max_size, (1,))
             if len(size) == 2 or longest <= size[0]:
                 raise SchemaError(f"max_size is more than the shorter side, which size gives alone, not {longest}")
-            _set(self, max_size=longest)
+            set_arguments(self, max_size=longest)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         return resized(image, mode, self._plan, self.interpolation, self.antialias)
@@ -162,13 +138,9 @@ class RandomResizedCrop(Transform):
     random = True
 
     def __post_init__(self) -> None:
-        _set(
-            self,
-            size=boxes.crop_size(self.size),
-            scale=interval("scale", self.scale),
-            ratio=interval("ratio", self.ratio),
-        )
-        _check_resampling(self)
+        size = boxes.crop_size(self.size)
+        set_arguments(self, size=size, scale=interval("scale", self.scale), ratio=interval("ratio", self.ratio))
+        check_resampling(self)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         return resized(image, mode, partial(self._plan, rng), self.interpolation, self.antialias)
@@ -184,7 +156,7 @@ class CenterCrop(Transform):
     size: Any
 
     def __post_init__(self) -> None:
-        _set(self, size=boxes.crop_size(self.size))
+        set_arguments(self, size=boxes.crop_size(self.size))
 
     def _change(self, pixels: Pixels, rng: Any) -> Pixels:
         down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
@@ -214,12 +186,12 @@ class RandomCrop(Transform):
     random = True
 
     def __post_init__(self) -> None:
-        _set(self, size=boxes.crop_size(self.size))
+        set_arguments(self, size=boxes.crop_size(self.size))
         if self.padding is not None:
             padding = integers("padding", self.padding, (1, 2, 4), least=0)
-            _set(self, padding=padding * (4 // len(padding)))
+            set_arguments(self, padding=padding * (4 // len(padding)))
         fill = integers("fill", self.fill, (1, 2, 3, 4), least=0, most=255)
-        _set(self, fill=fill[0] if len(fill) == 1 else fill)
+        set_arguments(self, fill=fill[0] if len(fill) == 1 else fill)
         choice("padding_mode", self.padding_mode, BORDERS)
         flag("pad_if_needed", self.pad_if_needed)
 
@@ -249,7 +221,7 @@ class RandomHorizontalFlip(Transform):
         (p,) = numbers("p", [self.p])
         if not 0 <= p <= 1:
             raise SchemaError(f"p is a probability, 0 to 1, not {self.p!r}")
-        _set(self, p=p)
+        set_arguments(self, p=p)
 
     def _change(self, pixels: Pixels, rng: Any) -> Pixels:
         return flip(pixels) if rng.random() < self.p else pixels
@@ -274,7 +246,7 @@ class Normalize(Transform):
     std: Any
 
     def __post_init__(self) -> None:
-        _set(self, mean=numbers("mean", self.mean), std=numbers("std", self.std))
+        set_arguments(self, mean=numbers("mean", self.mean), std=numbers("std", self.std))
         if len(self.mean) != len(self.std):
             raise SchemaError(f"mean has {len(self.mean)} numbers, but std {len(self.std)}")
         if any(abs(x) < 1e-30 for x in self.std):
@@ -343,7 +315,7 @@ class Compose(Transform):
         for transform in self.transforms:
             if not callable(transform):
                 raise SchemaError(f"transforms has {transform!r}, which is not callable")
-        _set(self, transforms=tuple(self.transforms), _steps=_steps_of(self.transforms))
+        set_arguments(self, transforms=tuple(self.transforms), _steps=_steps_of(self.transforms))
 
     @property
     def encoded(self) -> bool:
@@ -376,26 +348,3 @@ def _steps_of(transforms: Iterable[Callable[..., Any]]) -> tuple[Transform, ...]
         else:
             steps.append(step)
     return tuple(steps)
-
-
-def takes_rng(function: Callable[..., Any]) -> bool:
-    """Whether a callable has a parameter named `rng` that `rng=` can give; not one that a partial gives already."""
-    if isinstance(function, partial) and "rng" in function.keywords:
-        return False
-    try:
-        parameter = inspect.signature(function).parameters.get("rng")
-    except (TypeError, ValueError):  # some that are written in C have no signature
-        return False
-    return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-
-
-def _set(transform: Any, **values: Any) -> None:
-    """The arguments in their plain form, so that equal transforms compare so."""
-    for name, value in values.items():
-        object.__setattr__(transform, name, value)
-
-
-def _check_resampling(transform: Any) -> None:
-    interpolation = getattr(transform.interpolation, "value", transform.interpolation)  # torchvision has an enum
-    _set(transform, interpolation=choice("interpolation", interpolation, INTERPOLATIONS))
-    flag("antialias", transform.antialias)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from recordio.errors import DecodeError, MissingPackageError, SchemaError
@@ -32,7 +31,6 @@ from recordio.transforms import (
     Resize,
     ToTensor,
     Transform,
-    takes_rng,
 )
 from tests.photos import MEAN, STD, Array, H, W, encode, photo
 
@@ -316,43 +314,6 @@ def test_a_pipeline_without_draws_leaves_pythons_random_alone() -> None:
     assert random.getstate() == state
     RandomHorizontalFlip()(PIXELS)
     assert random.getstate() != state
-
-
-class Callables:
-    def __call__(self, image: Any, rng: Any = None) -> Any:
-        return image
-
-    def method(self, image: Any, *, rng: Any) -> Any:
-        return rng
-
-    @staticmethod
-    def positional(image: Any, rng: Any, /) -> Any:
-        return rng
-
-    @staticmethod
-    def anything(image: Any, **options: Any) -> Any:
-        return options
-
-
-@pytest.mark.parametrize(
-    ("function", "takes"),
-    [
-        (Callables(), True),
-        (Callables().method, True),
-        (Callables.positional, False),
-        (Callables.anything, False),
-        (lambda image, rng: image, True),
-        (lambda image: image, False),
-        (partial(Callables().method, rng=3), False),
-        (partial(lambda size, image, rng: image, 3), True),
-        (RandomCrop(3), True),
-        (np.ascontiguousarray, False),
-        (torch.nn.Identity(), False),
-        (dict, False),
-    ],
-)
-def test_the_parameter_rng_is_found(function: Callable[..., Any], takes: bool) -> None:
-    assert takes_rng(function) is takes
 
 
 def test_a_pipeline_reads_as_it_is_written() -> None:
