@@ -1,7 +1,7 @@
 """recordio: training data in compressed, indexed, checksummed shards.
 
-The public names. All but the errors are imported when they are first asked for, so `import recordio` is light and
-nothing in this package imports the writer or the reader.
+The public names. All but the errors are imported on first use, so `import recordio` is light and nothing in this
+package imports the writer or the reader.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ _HOMES = {
     "verify": "recordio.reader.verify",
 }
 
-_MODULES = ("torch", "transforms")  # recordio.torch is no public name: `from recordio import *` needs no PyTorch
+_MODULES = ("torch", "transforms")  # recordio.torch is not public: `from recordio import *` needs no PyTorch
 
-if not TYPE_CHECKING:  # a checker that saw it would believe every name
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _MODULES:

@@ -4,25 +4,24 @@
     pixels = train(jpeg_bytes, rng)
 
 An image is the bytes of a JPEG, PNG or WebP file, uint8 pixels (H, W, C) or (H, W) with 1 to 4 channels, or a PIL
-image. A transform that is given bytes decodes them itself, as `recordio.images.decode` does. What comes back is uint8
-(H, W, C), or what ToTensor says. What is given is never written to, but an array that is as it should be already is
-handed back as it is.
+image. Given bytes, a transform decodes them itself, as `recordio.images.decode` does. The result is uint8 (H, W, C), or
+float32 after ToTensor. The input is never written to, but an array that needs no change is returned as it is.
 
-Randomness comes from `rng` alone, by calls of `rng.random()` in the order that each transform states: the result is a
-function of the image and the generator's state. Without an `rng` one is made from Python's `random`, which torch seeds
-in its workers. Transforms hold no state, compare by value, pickle, and may be called by many threads at once.
+Randomness comes from `rng` alone, by calls of `rng.random()` in the order stated by each transform: the result is a
+function of the image and the generator's state. Without an `rng`, one is seeded from Python's `random`, which torch
+seeds in its workers. Transforms are stateless, compare by value, pickle, and are thread-safe.
 
-An argument that makes no sense, or an image of a wrong type or shape, raises SchemaError; bytes that do not decode,
-DecodeError; without OpenCV, MissingPackageError, from all but ToTensor and Normalize.
+Invalid arguments and images of a wrong type or shape raise SchemaError; bytes that do not decode, DecodeError; without
+OpenCV, all but ToTensor and Normalize raise MissingPackageError.
 
-How resizing differs from Pillow, as the mean absolute difference of 0 to 255 on photographs. With `antialias` an image
-that shrinks is first smoothed as much as Pillow's wider kernel would, then interpolated: 0.1 to 0.9 for "bilinear" and
-0.3 to 1.3 for "bicubic", for reductions of 1.1 to 13 times. Enlarged: 0.2 and 0.9. "nearest" is the same.
+Difference to Pillow's resizing, as mean absolute difference on photographs, of 255. With `antialias` a shrinking image
+is smoothed as much as by Pillow's wider kernel, then interpolated: 0.1 to 0.9 for "bilinear" and 0.3 to 1.3 for
+"bicubic", for reductions of 1.1 to 13 times. Enlarging: 0.2 and 0.9. "nearest" is identical.
 
-A JPEG that shrinks to a quarter or less in both directions decodes at 1/2, 1/4 or 1/8, so that at least twice the
-result remains, in about half the time: then 0.8 to 1.5 and 1.6 to 1.9, and a box's edges move by at most a quarter of a
-pixel of the result. Only there do bytes give other values than their pixels in an array would; `Decode()` as the first
-step, or `antialias=False`, decodes in full.
+A JPEG that shrinks to a quarter or less in both directions is decoded at 1/2, 1/4 or 1/8, at least twice the result's
+size, in about half the time: then the differences are 0.8 to 1.5 and 1.6 to 1.9, and edges of a box move by at most a
+quarter of a pixel of the result. Only there do bytes give other values than an array of their pixels; `Decode()` as the
+first step, or `antialias=False`, decodes in full.
 """
 
 from __future__ import annotations
@@ -65,9 +64,9 @@ _FRACTIONS = np.arange(256, dtype=np.float32)[None] / np.float32(255)
 
 @dataclass(frozen=True)
 class Decode(Transform):
-    """Decodes in full, and gives pixels of a mode: "RGB", "L" or "RGBA".
+    """Decodes in full, to pixels of a mode: "RGB", "L" or "RGBA".
 
-    Without a mode bytes decode to the dataset's, "RGB" by default, and pixels stay as they are.
+    Without a mode, bytes decode to the dataset's, "RGB" by default, and pixels stay unchanged.
     """
 
     mode: str | None = None
@@ -87,13 +86,13 @@ class Decode(Transform):
 
 @dataclass(frozen=True)
 class Resize(Transform):
-    """The whole image in another size; how it differs from Pillow's, the module says.
+    """Resizes the whole image. The module's docstring compares it with Pillow.
 
     Args:
-        size: (height, width); an integer is the shorter side, and the other keeps the aspect.
-        interpolation: "nearest", "bilinear" or "bicubic"; torchvision's enum is understood.
-        max_size: the most that the longer side may have, when `size` is an integer.
-        antialias: whether an image that shrinks is smoothed first; "nearest" never is.
+        size: (height, width), or the length of the shorter side, keeping the aspect.
+        interpolation: "nearest", "bilinear" or "bicubic", or a member of torchvision's enum.
+        max_size: the limit on the longer side if `size` is an integer.
+        antialias: whether to smooth an image before shrinking it; "nearest" never does.
     """
 
     size: Any
@@ -123,11 +122,11 @@ class Resize(Transform):
 
 @dataclass(frozen=True)
 class RandomResizedCrop(Transform):
-    """A box at random in another size: uint8 (height, width, C).
+    """Crops a random box and resizes it: uint8 (height, width, C).
 
-    Draws, up to ten times: the box's share of the area, evenly in `scale`; its aspect (width by height), evenly in the
-    logarithm of `ratio`. The first box that fits the image is placed by two more: top, left. When none fits, it is the
-    largest in the middle with an aspect within `ratio`.
+    Draws, up to ten times: the box's share of the area, uniform in `scale`; its aspect (width / height), log-uniform in
+    `ratio`. The first box that fits the image is placed by two more draws: top, left. If none fits, it is the largest
+    centred box with an aspect within `ratio`.
     """
 
     size: Any
@@ -151,7 +150,7 @@ class RandomResizedCrop(Transform):
 
 @dataclass(frozen=True)
 class CenterCrop(Transform):
-    """The middle of the image, in this size (an integer: a square); with zeros around where the image is smaller."""
+    """Crops the middle of the image to this size (an integer: a square), padding smaller images with zeros."""
 
     size: Any
 
@@ -162,19 +161,19 @@ class CenterCrop(Transform):
         down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
         pixels = pad(pixels, (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2))
         height, width, _ = pixels.shape
-        return boxes.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep all of the image
+        return boxes.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep the whole image alive
 
 
 @dataclass(frozen=True)
 class RandomCrop(Transform):
-    """A box of this size (an integer: a square) at random. Two draws: top, left.
+    """Crops a random box of this size (an integer: a square). Two draws: top, left.
 
     Args:
         size: (height, width), or an integer.
-        padding: pixels around the image before it is cropped: all sides, (left and right, top and bottom), or
+        padding: pixels to add around the image first: on all sides, (left and right, top and bottom), or
             (left, top, right, bottom).
-        pad_if_needed: whether an image that is smaller gets what it lacks, on both sides; else it is a SchemaError.
-        fill: the value of a "constant" padding, 0 to 255, or one for each channel.
+        pad_if_needed: whether to pad smaller images, on both sides; otherwise they raise SchemaError.
+        fill: the value of a "constant" padding, 0 to 255, or one per channel.
         padding_mode: "constant", "edge", "reflect" (without the edge) or "symmetric" (with it).
     """
 
@@ -212,7 +211,7 @@ class RandomCrop(Transform):
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(Transform):
-    """The image, mirrored left to right with probability `p`. One draw."""
+    """Mirrors the image left to right with probability `p`. One draw."""
 
     p: float = 0.5
     random = True
@@ -229,7 +228,7 @@ class RandomHorizontalFlip(Transform):
 
 @dataclass(frozen=True)
 class ToTensor(Transform):
-    """float32 (C, H, W) in 0 to 1: each value divided by 255; a NumPy array, which `torch.from_numpy` takes."""
+    """Divides each value by 255: float32 (C, H, W) in 0 to 1, a NumPy array for `torch.from_numpy`."""
 
     def _change(self, pixels: Pixels, rng: Any) -> Floats:
         return to_planes(pixels, _FRACTIONS)
@@ -237,9 +236,9 @@ class ToTensor(Transform):
 
 @dataclass(frozen=True)
 class Normalize(Transform):
-    """(x - mean) / std of floats (C, H, W), in their own precision; `mean` and `std` have a number for each channel.
+    """(x - mean) / std of floats (C, H, W), in their own precision; `mean` and `std` have a number per channel.
 
-    Right after ToTensor in a Compose both are one step, to the same bits.
+    Compose fuses it with a ToTensor right before it, with bit-identical results.
     """
 
     mean: Any
@@ -267,11 +266,12 @@ class Normalize(Transform):
 
 
 class _NormalizedTensor(Transform):
-    """ToTensor and a Normalize in one."""
+    """ToTensor and Normalize, fused."""
 
     def __init__(self, normalize: Normalize) -> None:
         mean, std = (np.array(x, np.float32).reshape(-1, 1) for x in (normalize.mean, normalize.std))
-        self._normalize, self._tables = normalize, (_FRACTIONS - mean) / std
+        self._normalize = normalize
+        self._tables = (_FRACTIONS - mean) / std
 
     def _change(self, pixels: Pixels, rng: Any) -> Floats:
         self._normalize.check_channels(pixels.shape[2])
@@ -280,7 +280,7 @@ class _NormalizedTensor(Transform):
 
 @dataclass(frozen=True)
 class _Call(Transform):
-    """A callable that is not built in, as a step: it gets what the step before gave."""
+    """A step that calls a function of the user with the result of the step before."""
 
     function: Callable[..., Any]
     takes_rng: bool
@@ -300,10 +300,10 @@ class _Call(Transform):
 
 @dataclass(frozen=True)
 class Compose(Transform):
-    """The transforms one after the other: those built in, and any callables, torchvision's among them.
+    """Applies transforms in order: built-in ones and any callables, torchvision's among them.
 
-    A callable gets what the step before gave, and with `rng=` the generator if it has a parameter of this name. Where
-    the first is not built in, the image is handed to it as it is: `encoded` is false.
+    A callable gets the result of the step before, and the generator as `rng=` if it has a parameter of this name. A
+    first step that is not built in gets the image as the dataset gives it: `encoded` is false.
     """
 
     transforms: Any

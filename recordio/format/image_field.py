@@ -17,7 +17,7 @@ IMAGE_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"RIFF": 
 
 
 def image_format(data: bytes) -> str | None:
-    """The name of a picture's format by its first bytes: jpeg, png or webp; None for anything else."""
+    """The format of a picture by its magic bytes: jpeg, png or webp; None for anything else."""
     name = next((name for magic, name in IMAGE_FORMATS.items() if data.startswith(magic)), None)
     return None if name == "webp" and data[8:12] != b"WEBP" else name
 
@@ -46,7 +46,7 @@ class Image(Numeric):
 
     @property
     def encoded(self) -> bool:
-        """Whether the file's bytes are stored, rather than pixels."""
+        """Whether it stores the bytes of an image file, rather than pixels."""
         return self.shape is None
 
     @property
@@ -59,23 +59,26 @@ class Image(Numeric):
 
     def pack(self, value: Any) -> bytes:
         if not self.encoded:
-            if is_picture(value) and value.mode not in _PIXEL_MODES:
-                raise SchemaError(
-                    f"the numbers of a picture of mode {value.mode} are not grey, RGB or RGBA: convert it first, "
-                    "or give numpy.asarray(picture) to store them as they are"
-                )
-            return Numeric.pack(self, value)
+            return self._pack_pixels(value)
         if is_picture(value):
             return png(value)
         if not isinstance(value, (bytes, bytearray, memoryview)) or image_format(bytes(value[:16])) is None:
             raise self._refuse(value)
         return bytes(value)
 
+    def _pack_pixels(self, value: Any) -> bytes:
+        if is_picture(value) and value.mode not in _PIXEL_MODES:
+            raise SchemaError(
+                f"the numbers of a picture of mode {value.mode} are not grey, RGB or RGBA: convert it first, "
+                "or give numpy.asarray(picture) to store them as they are"
+            )
+        return Numeric.pack(self, value)
+
     def packer(self) -> Callable[[Any], bytes]:
         return self.pack if self.encoded else Numeric.packer(self)
 
     def unpack(self, data: bytes) -> Any:
-        """The encoded bytes as they are (the reader decodes them), or pixels."""
+        """The encoded bytes, unchanged (the reader decodes them), or pixels."""
         return data if self.encoded else Numeric.unpack(self, data)
 
     def _json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The field types that hold numbers: Scalar, Array, and the base that plain pixels share with them."""
+"""The numeric fields, Scalar and Array, and the base class they share with plain pixels."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from recordio.format.masks import has_masked, plain_array
 
 Shape = tuple[int | None, ...]
 
+_KIND_RANKS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}  # a number casts to its own rank or a higher one
+
 
 def numeric_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """The little-endian dtype; bool, integers, floats up to 64 bits and complex up to 128, nothing else."""
+    """The little-endian dtype: bool, integers, floats up to 64 bits or complex up to 128. Raises SchemaError."""
     try:
         found = np.dtype(dtype if dtype is not None else "no dtype")
     except (TypeError, ValueError) as error:
@@ -44,27 +46,27 @@ def checked_shape(shape: Iterable[int | None]) -> Shape:
 
 
 def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
-    """Bytes of one array, None when a dimension is free."""
+    """Bytes of one array; None if a dimension is free."""
     sizes = [n for n in shape if n is not None]
     nbytes = math.prod(sizes) * dtype.itemsize
-    if math.prod(max(1, n) for n in sizes) * dtype.itemsize > MAX_ROW_NBYTES:  # NumPy multiplies past a zero
+    if math.prod(max(1, n) for n in sizes) * dtype.itemsize > MAX_ROW_NBYTES:  # like NumPy, which skips zeros
         raise SchemaError(f"an array of {dtype}{list(shape)} is over the limit of {MAX_ROW_NBYTES} bytes")
     return nbytes if len(sizes) == len(shape) else None
 
 
 def check_size(field: Numeric) -> None:
-    """Arrays within the limit; optional ones not empty, since nothing could tell a missing one. Raises SchemaError."""
+    """Refuses arrays over the size limit and optional arrays without elements. Raises SchemaError."""
     if field.row_nbytes == 0 and field.optional:
         raise SchemaError(f"an array of shape {field.shape} has no elements, so it cannot be optional")
 
 
 def _clean_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Bools as bytes 0 and 1. NumPy takes any byte but 0 for true, and Pillow gives 255 for pictures of mode "1"."""
+    """Bools as bytes 0 and 1. NumPy reads any nonzero byte as true, and Pillow gives 255 for mode "1"."""
     return array.view(np.uint8) != 0 if array.dtype.kind == "b" else array
 
 
 class Numeric(Field):
-    """Pack and unpack shared by the fields that hold numbers: scalars, arrays and plain pixels."""
+    """Packing and unpacking, shared by scalars, arrays and plain pixels."""
 
     __slots__ = ()
 
@@ -94,7 +96,7 @@ class Numeric(Field):
         return array
 
     def _cast(self, value: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Plain Python numbers take the field's dtype if they fit; typed numbers must cast without loss."""
+        """Plain Python numbers take the field's dtype if they fit; typed numbers must cast safely."""
         plain = not hasattr(value, "dtype")
         if array.size == 0 and plain:
             return array.astype(self.dtype)
@@ -104,11 +106,9 @@ class Numeric(Field):
             if not np.can_cast(array.dtype, self.dtype, "safe"):
                 raise self._refuse(value)
             return array.astype(self.dtype)
-        ranks = "biufc"
-        rank = "i" if array.dtype.kind == "u" else array.dtype.kind
-        if ranks.index(rank) > ranks.index("i" if self.dtype.kind == "u" else self.dtype.kind):
+        if _KIND_RANKS[array.dtype.kind] > _KIND_RANKS[self.dtype.kind]:
             raise self._refuse(value)
-        with np.errstate(over="ignore"):  # what overflows is refused below
+        with np.errstate(over="ignore"):  # overflow is refused below
             out = array.astype(self.dtype)
         if self.dtype.kind in "biu" and not np.array_equal(out, array):
             raise self._refuse(value)
@@ -140,19 +140,19 @@ class Numeric(Field):
         return pack if self._free or dtype.kind == "b" else quick
 
     def unpack(self, data: bytes) -> Any:
-        """An array with free dimensions: one u64 for each of them, then the elements in C order."""
+        """An array with free dimensions: a u64 per free dimension, then the elements in C order."""
         start = 8 * self._free
         if len(data) < start:
             raise CorruptError(f"array too short: {len(data)} bytes, its dimensions alone take {start}")
         free = iter(struct.unpack_from(f"<{self._free}Q", data))
         shape = tuple(next(free) if want is None else want for want in self.shape)
-        room = len(data) - start
-        if math.prod(shape) * self.dtype.itemsize != room or math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES:
-            raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {room} bytes")
+        nbytes = len(data) - start
+        if math.prod(shape) * self.dtype.itemsize != nbytes or math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES:
+            raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {nbytes} bytes")
         return np.frombuffer(data, self.dtype, offset=start).reshape(shape).copy()
 
     def batch(self, values: Any) -> npt.NDArray[Any]:
-        """A whole column from an array, of shape (n, *shape), contiguous. For fixed fields. Raises SchemaError."""
+        """A whole column as a contiguous array (n, *shape). For fixed fields. Raises SchemaError."""
         array = np.asanyarray(values)
         if has_masked(array):
             raise SchemaError("a value is missing: it is masked, and the field is not optional")
@@ -180,7 +180,7 @@ class Scalar(Numeric):
         return ()
 
     def packer(self) -> Callable[[Any], bytes]:
-        """struct takes plain ints and floats ten times faster than NumPy does, and checks the range as well."""
+        """struct packs plain ints and floats ten times faster than NumPy, and checks the range."""
         letters = {"i": "_bh_i___q", "u": "_BH_I___Q", "f": "__e_f___d"}
         plain = {"i": int, "u": int, "f": float}.get(self.dtype.kind)
         if plain is None:

@@ -1,14 +1,14 @@
-"""Pictures: the bytes of a JPEG, PNG or WebP file, and their pixels.
+"""Decoding JPEG, PNG and WebP to pixels.
 
-The rule that everything here keeps: the pixels are those of Pillow's `Image.open(...).convert(mode)`, whichever
-library decodes. Palettes are expanded, grey is repeated; alpha is dropped in "RGB" and "L", and 255 where "RGBA" finds
-none. EXIF orientation and colour profiles are never applied. Of an animation the first frame is the picture.
+The invariant: the pixels equal those of Pillow's `Image.open(...).convert(mode)`, whichever library decodes. Palettes
+are expanded and grey is repeated; "RGB" and "L" drop alpha, and "RGBA" sets it to 255 if there is none. EXIF
+orientation and colour profiles are never applied. An animation decodes to its first frame.
 
-A picture decodes whole or raises DecodeError: what is cut, damaged, deeper than 8 bits a channel or larger than
-MAX_IMAGE_PIXELS is refused, the last two from the header, before anything is allocated.
+A picture decodes whole or raises DecodeError. Truncated and damaged files are refused, and from the header alone,
+before anything is allocated, files of more than 8 bits per channel or MAX_IMAGE_PIXELS pixels.
 simplejpeg decodes JPEG and OpenCV decodes PNG and WebP: both release the GIL and are strict about damage. Pillow is not
-(it fills a PNG that lacks rows with black), so it only gives the pixels that the others would give otherwise, of files
-that one of them has proved. All three are imported at the first picture that needs them.
+(it fills missing rows of a PNG with black), so it only decodes where the pixels of the others would differ, and only
+files that one of them has accepted. Each package is imported on first use.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
+COLOURSPACES = {"RGB": "RGB", "RGBA": "RGBA", "L": "GRAY"}  # simplejpeg's names
 
 _PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
@@ -40,12 +41,12 @@ _PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 def decode_image(data: Data, mode: str = "RGB") -> Pixels:
     """The pixels of a picture: uint8, C-contiguous, (height, width, 3) for "RGB", 1 for "L", 4 for "RGBA".
 
-    Raises DecodeError when the picture does not decode whole, MissingPackageError without the images extra.
+    Raises DecodeError if the picture does not decode whole, MissingPackageError without the images extra.
     """
     if mode not in CHANNELS:
         raise SchemaError(f"unknown image mode {mode!r}: expected {', '.join(map(repr, CHANNELS))}")
     header = read_header(data)
-    if mode == "L" and header.channels != 1:  # the libraries differ by up to 13 in how they mix colours into grey
+    if mode == "L" and header.channels != 1:  # the libraries' grey values differ by up to 13
         return _array(pil_image(_decode(data, header, "RGB")).convert("L"))
     return _decode(data, header, mode)
 
@@ -66,26 +67,27 @@ def _decode(data: Data, header: Header, mode: str) -> Pixels:
         return _DECODERS[header.format](data, header, mode)
     except (RecordIOError, MemoryError):
         raise
-    except Exception as error:  # each library has types of its own, and Pillow lets struct.error and others through
+    except Exception as error:  # each library has its own types, and Pillow leaks struct.error and others
         raise DecodeError(f"the {header.format} file does not decode: {error}") from error
 
 
 def _decode_jpeg(data: Data, header: Header, mode: str) -> Pixels:
-    four = header.channels == 4
+    is_cmyk = header.channels == 4
+    colourspace = "CMYK" if is_cmyk else COLOURSPACES[mode]
     try:
-        pixels: Pixels = _package("simplejpeg").decode_jpeg(data, "CMYK" if four else "GRAY" if mode == "L" else mode)
+        pixels: Pixels = _package("simplejpeg").decode_jpeg(data, colourspace)
     except ValueError as error:  # strict: the first warning is an error
-        if "extraneous bytes before marker 0xd9" in str(error):  # stuffing after the last pixel, so all are there
+        if "extraneous bytes before marker 0xd9" in str(error):  # stuffing after the last pixel: none is missing
             return _decode_by_pillow(data, header, mode)
         repaired = _repaired_jpeg(data, str(error))
         if repaired == data:
             raise
         return _decode_jpeg(repaired, header, mode)
-    return _decode_by_pillow(data, header, mode) if four else pixels  # CMYK to RGB differs by 1 between libraries
+    return _decode_by_pillow(data, header, mode) if is_cmyk else pixels  # CMYK to RGB differs by 1 between libraries
 
 
 def _repaired_jpeg(data: Data, warning: str) -> bytes:
-    """Puts right what some cameras write wrongly and no decoder uses, so that every other warning still counts."""
+    """Fixes header values that some cameras get wrong and no decoder uses, so that all other warnings stay errors."""
     repaired = bytearray(data)
     for marker, at in jpeg_segments(memoryview(data)):
         if marker == APP0 and "unknown JFIF revision" in warning:
@@ -98,7 +100,7 @@ def _repaired_jpeg(data: Data, warning: str) -> bytes:
 
 def _decode_png(data: Data, header: Header, mode: str) -> Pixels:
     picture = _png_picture(memoryview(data))
-    if mode == "RGBA" and header.channels == 1:  # OpenCV passes over a transparent grey
+    if mode == "RGBA" and header.channels == 1:  # OpenCV ignores a transparent grey value
         _decode_by_opencv(picture, "L")
         return _decode_by_pillow(picture, header, mode)
     return _decode_by_opencv(picture, mode)
@@ -119,9 +121,9 @@ _DECODERS: dict[str, Callable[[Data, Header, str], Pixels]] = {
 
 
 def _png_picture(view: memoryview) -> bytes:
-    """The file without the chunks that do not make the picture, every chunk's checksum proved.
+    """The file reduced to the chunks that define its pixels, after checking the checksum of every chunk.
 
-    libpng would write to stderr about many that are left out here: profiles, texts, private ones of megabytes.
+    libpng would warn on stderr about many of the others: profiles, texts, private chunks of megabytes.
     """
     pieces = [view[:8]]
     at, kind = 8, b""
@@ -147,7 +149,7 @@ def _png_picture(view: memoryview) -> bytes:
 
 
 def opencv() -> Any:
-    """OpenCV, with no threads of its own: the loader's threads are enough. Raises MissingPackageError."""
+    """OpenCV, with its own threads off: the loader's threads are enough. Raises MissingPackageError."""
     return _package("cv2")
 
 
@@ -167,7 +169,7 @@ def _decode_by_opencv(data: Data, mode: str) -> Pixels:
 
 
 def _decode_by_pillow(data: Data, header: Header, mode: str) -> Pixels:
-    """The plug-in is called directly: Image.open would try other formats and has a limit of its own that warns."""
+    """Calls the plug-in directly: Image.open would try other formats, and warns beyond a size limit of its own."""
     name = {"jpeg": "Jpeg", "png": "Png", "webp": "WebP"}[header.format]
     picture = getattr(_package(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")(BytesIO(data))
     return _array(picture.convert(mode))

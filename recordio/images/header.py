@@ -1,7 +1,7 @@
-"""What the header of a JPEG, PNG or WebP file says of its picture, read without any package.
+"""The headers of JPEG, PNG and WebP files, parsed without any package.
 
-Nothing here decodes or allocates: a picture deeper than 8 bits a channel or larger than MAX_IMAGE_PIXELS is refused
-from these bytes alone.
+Nothing here decodes or allocates pixels: a picture of more than 8 bits per channel or MAX_IMAGE_PIXELS pixels is
+refused by its header alone.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ MAX_IMAGE_PIXELS = 1 << 28
 
 SOS, APP0 = 0xDA, 0xE0  # JPEG markers
 _EOI = 0xD9
-_SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # the segments with the size
+_SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # segments that state the size
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture says of itself. `channels` are those stored, without alpha; a palette counts as 3."""
+    """Format and size of a picture. `channels` counts stored ones, without alpha; a palette counts as 3."""
 
     format: str
     height: int
@@ -35,9 +35,9 @@ class Header:
 
 
 def read_header(data: Data) -> Header:
-    """The header of a JPEG, PNG or WebP file, in microseconds and without any package.
+    """Parses the header of a JPEG, PNG or WebP file, in microseconds.
 
-    Raises DecodeError for bytes that are no picture, and for one that is too large or too deep to be decoded.
+    Raises DecodeError for any other bytes, and for pictures of too many pixels or more than 8 bits per channel.
     """
     view = memoryview(data)
     name = image_format(bytes(view[:16]))
@@ -59,7 +59,7 @@ def read_header(data: Data) -> Header:
 
 
 def image_size(data: Data) -> tuple[int, int]:
-    """(height, width) as the header says, decoding nothing. Raises DecodeError."""
+    """(height, width) from the header, without decoding. Raises DecodeError."""
     header = read_header(data)
     return header.height, header.width
 
@@ -68,12 +68,12 @@ def _jpeg_header(view: memoryview) -> Header:
     for marker, at in jpeg_segments(view):
         if marker in _SOF:
             bits, height, width, channels = struct.unpack_from(">BHHB", view, at + 4)
-            return Header("jpeg", height, width, channels, bits)
+            return Header("jpeg", height, width, channels=channels, bits=bits)
     raise DecodeError("the jpeg file is broken: no size before its pixels")
 
 
 def jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
-    """Each marker of the header and the byte where it stands, the start of the first scan included."""
+    """(marker, offset) of each segment, up to and including the start of the first scan."""
     at, marker = 2, 0
     while marker not in (SOS, _EOI):
         if view[at] != 0xFF:
@@ -90,7 +90,7 @@ def _png_header(view: memoryview) -> Header:
     length, kind, width, height, bits, colour = struct.unpack_from(">I4sIIBB", view, 8)
     if (length, kind) != (13, b"IHDR"):
         raise DecodeError("the png file is broken: its first chunk is not an IHDR of 13 bytes")
-    return Header("png", height, width, 3 if colour & 2 else 1, bits, lossless=True)
+    return Header("png", height, width, channels=3 if colour & 2 else 1, bits=bits, lossless=True)
 
 
 def _webp_header(view: memoryview) -> Header:
@@ -103,14 +103,13 @@ def _webp_header(view: memoryview) -> Header:
         return Header("webp", (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1, lossless=True)
     if kind != b"VP8X":
         raise DecodeError(f"the webp file is broken: its first chunk is {kind!r}")
-    low, width_high, height_low, high = struct.unpack_from("<HBHB", view, 24)
-    return Header(
-        "webp", (height_low | high << 16) + 1, (low | width_high << 16) + 1, lossless=b"VP8L" in _chunks(view)
-    )
+    width_low, width_high, height_low, height_high = struct.unpack_from("<HBHB", view, 24)
+    height, width = (height_low | height_high << 16) + 1, (width_low | width_high << 16) + 1
+    return Header("webp", height, width, lossless=b"VP8L" in _chunks(view))
 
 
 def _chunks(view: memoryview) -> Iterator[bytes]:
-    """The names of a WebP file's chunks."""
+    """The names of the chunks in a WebP file."""
     at = 12
     while at + 8 <= len(view):
         name, nbytes = struct.unpack_from("<4sI", view, at)

@@ -1,4 +1,4 @@
-"""The base of the built-in transforms: how one is called, given its generator, and checks its arguments."""
+"""The base class of the built-in transforms, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from recordio.images.pixels import INTERPOLATIONS, as_pixels
 
 
 class Transform:
-    """The base of what is built in. A transform of one's own needs no base: any callable stands in a Compose."""
+    """The base of the built-in transforms. Your own need no base class: Compose takes any callable."""
 
     @property
     def encoded(self) -> bool:
-        """Whether it may be given the bytes of an encoded image, so that it decodes only what it needs."""
+        """Whether it takes the bytes of an encoded image, so that it decodes only the part it needs."""
         return True
 
     @property
     def random(self) -> bool:
-        """Whether it draws."""
+        """Whether it draws random numbers."""
         return False
 
     @property
     def calls(self) -> bool:
-        """Whether it calls what is not built in."""
+        """Whether it calls a function that is not built in."""
         return False
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
@@ -39,7 +39,7 @@ class Transform:
         return self.apply(image, rng)
 
     def apply(self, image: Any, rng: np.random.Generator | None = None, mode: str = "RGB") -> Any:
-        """Like calling it; encoded bytes decode to `mode`: "RGB", "L" or "RGBA"."""
+        """Like calling it, but encoded bytes decode to `mode`: "RGB", "L" or "RGBA"."""
         if rng is None:
             rng = np.random.default_rng(random.getrandbits(64)) if self.random else None
         elif not isinstance(rng, np.random.Generator):
@@ -54,18 +54,18 @@ class Transform:
 
 
 def takes_rng(function: Callable[..., Any]) -> bool:
-    """Whether a callable has a parameter named `rng` that `rng=` can give; not one that a partial gives already."""
+    """Whether a callable accepts `rng=` by a parameter of this name that no partial has bound."""
     if isinstance(function, partial) and "rng" in function.keywords:
         return False
     try:
         parameter = inspect.signature(function).parameters.get("rng")
-    except (TypeError, ValueError):  # some that are written in C have no signature
+    except (TypeError, ValueError):  # some C functions have no signature
         return False
     return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
 
 
 def set_arguments(transform: Any, **values: Any) -> None:
-    """The arguments in their plain form, so that equal transforms compare so."""
+    """Stores arguments in their plain form, so that equal transforms compare equal."""
     for name, value in values.items():
         object.__setattr__(transform, name, value)
 
