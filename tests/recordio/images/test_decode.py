@@ -33,7 +33,7 @@ def by_pillow(data: bytes, mode: str) -> np.ndarray[Any, Any]:
 
 @every_mode
 @every_picture
-def test_the_pixels_are_those_of_pillow(name: str, mode: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_pixels_match_pillow(name: str, mode: str, capfd: pytest.CaptureFixture[str]) -> None:
     pixels = decode_image(PICTURES[name], mode)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (H, W, MODES[mode])
@@ -45,14 +45,14 @@ def test_the_pixels_are_those_of_pillow(name: str, mode: str, capfd: pytest.Capt
 
 @every_mode
 @every_small_picture
-def test_a_pil_image_has_the_mode_and_the_same_pixels(name: str, mode: str) -> None:
+def test_decode_pil_matches_decode_image(name: str, mode: str) -> None:
     picture = decode_pil(SMALL[name], mode)
     assert (picture.mode, picture.size) == (mode, (W, H))
     np.testing.assert_array_equal(np.array(picture).reshape(H, W, -1), decode_image(SMALL[name], mode))
 
 
 @pytest.mark.parametrize(("shape", "mode"), [((), "L"), ((1,), "L"), ((3,), "RGB"), ((4,), "RGBA")])
-def test_plain_pixels_become_a_pil_image(shape: tuple[int, ...], mode: str) -> None:
+def test_pil_image_from_pixels(shape: tuple[int, ...], mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (H, W, *shape), "u1")
     picture = images.pil_image(pixels)
     assert picture.mode == mode
@@ -60,12 +60,12 @@ def test_plain_pixels_become_a_pil_image(shape: tuple[int, ...], mode: str) -> N
 
 
 @every_small_picture
-def test_a_memoryview_decodes_like_bytes(name: str) -> None:
+def test_memoryview_decodes_like_bytes(name: str) -> None:
     np.testing.assert_array_equal(decode_image(memoryview(SMALL[name]), "RGB"), decode_image(SMALL[name], "RGB"))
 
 
 @every_small_picture
-def test_a_file_cut_anywhere_is_refused_without_a_word_on_stderr(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_truncated_file_is_refused_silently(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     whole = SMALL[name].removesuffix(b"\0\1\2")
     for nbytes in {*range(0, len(whole), 13), *range(80), *range(len(whole) - 40, len(whole))}:
         with pytest.raises(DecodeError):
@@ -74,7 +74,7 @@ def test_a_file_cut_anywhere_is_refused_without_a_word_on_stderr(name: str, capf
 
 
 @every_small_picture
-def test_a_flipped_bit_gives_a_picture_of_that_size_or_a_decode_error(name: str) -> None:
+def test_flipped_bit_gives_the_stated_size_or_a_decode_error(name: str) -> None:
     refused = 0
     for at in range(0, len(SMALL[name]), 17):
         data = bytearray(SMALL[name])
@@ -89,7 +89,7 @@ def test_a_flipped_bit_gives_a_picture_of_that_size_or_a_decode_error(name: str)
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name.startswith("png")])
-def test_every_flipped_bit_of_a_png_is_found(name: str) -> None:
+def test_every_flipped_bit_of_a_png_is_detected(name: str) -> None:
     for at in range(0, len(SMALL[name]), 7):
         data = bytearray(SMALL[name])
         data[at] ^= 1 << at % 8
@@ -107,18 +107,18 @@ def test_garbage_after_a_magic_is_refused(magic: bytes, filler: bytes) -> None:
 
 
 @pytest.mark.parametrize(("mode", "colour", "channels"), [("RGB", 2, 3), ("RGBA", 2, 3), ("L", 0, 1), ("RGBA", 0, 1)])
-def test_a_png_that_lacks_rows_is_refused_and_not_filled(mode: str, colour: int, channels: int) -> None:
+def test_png_without_all_rows_is_refused(mode: str, colour: int, channels: int) -> None:
     assert decode_image(png(10, 12, bytes(12 * (1 + channels * 10)), colour=colour), mode).shape[:2] == (12, 10)
     with pytest.raises(DecodeError):
         decode_image(png(10, 12, bytes(10 * (1 + channels * 10)), colour=colour), mode)
 
 
-def test_a_png_that_needs_an_unknown_chunk_is_refused() -> None:
+def test_png_with_an_unknown_critical_chunk_is_refused() -> None:
     with pytest.raises(DecodeError, match="unknown chunk b'ABCD'"):
         decode_image(with_png_chunk(PICTURES["png"], b"ABCD", b"x"), "RGB")
 
 
-def test_a_jpeg_that_ends_early_but_properly_is_refused_and_not_filled() -> None:
+def test_jpeg_ending_early_with_an_end_marker_is_refused() -> None:
     data = PICTURES["jpeg"]
     cut = data[: len(data) * 3 // 4] + b"\xff\xd9"
     assert (by_pillow(cut, "RGB") != by_pillow(data, "RGB")).any()
@@ -140,34 +140,32 @@ def odd_jpeg(oddity: str) -> bytes:
 
 
 @pytest.mark.parametrize("oddity", ["stuffing", "revision", "scan", "revision and scan"])
-def test_what_cameras_write_wrongly_and_nobody_uses_does_not_matter(oddity: str) -> None:
+def test_known_camera_quirks_decode(oddity: str) -> None:
     odd = odd_jpeg(oddity)
     np.testing.assert_array_equal(decode_image(odd, "RGB"), by_pillow(odd, "RGB"))
 
 
 @pytest.mark.parametrize("oddity", ["revision", "scan", "revision and scan"])
-def test_an_odd_jpeg_that_is_damaged_as_well_is_refused(oddity: str) -> None:
+def test_damaged_jpeg_with_camera_quirks_is_refused(oddity: str) -> None:
     odd = odd_jpeg(oddity)
     with pytest.raises(DecodeError):
         decode_image(odd[: len(odd) * 3 // 4] + b"\xff\xd9", "RGB")
 
 
-def test_an_unknown_mode_is_refused() -> None:
+def test_unknown_mode_is_refused() -> None:
     with pytest.raises(SchemaError, match="unknown image mode 'CMYK'"):
         decode_image(PICTURES["png"], "CMYK")
 
 
 @pytest.mark.parametrize(("package", "name"), [("simplejpeg", "jpeg"), ("cv2", "png"), ("cv2", "webp")])
-def test_a_missing_package_is_named_with_the_command_that_helps(
-    package: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_names_the_pip_install(package: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     images._package.cache_clear()
     with pytest.raises(MissingPackageError, match=rf"{package}.*pip install 'recordio\[images\]'"):
         decode_image(PICTURES[name], "RGB")
 
 
-def test_importing_the_module_imports_no_image_library() -> None:
+def test_importing_decode_loads_no_image_library() -> None:
     code = "import sys, recordio.images.decode; print(*{'cv2', 'simplejpeg', 'PIL'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []

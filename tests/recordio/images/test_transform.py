@@ -46,5 +46,5 @@ class Callables:
         (dict, False),
     ],
 )
-def test_the_parameter_rng_is_found(function: Callable[..., Any], takes: bool) -> None:
+def test_takes_rng_finds_the_parameter(function: Callable[..., Any], takes: bool) -> None:
     assert takes_rng(function) is takes
