@@ -221,7 +221,7 @@ def killed_by_strace() -> list[str]:
                 folder = Path(name) / "it"
                 prepare(folder, mode)
                 inject = f"inject={calls}:signal=KILL:when={n}"
-                code = f"import crashing; crashing.traced({str(folder)!r}, {mode!r})"
+                code = f"from tests.faults import crashing; crashing.traced({str(folder)!r}, {mode!r})"
                 tracer = ["strace", "-f", "-qq", "-o", f"{name}/trace", "-e", f"trace={calls}", "-e", inject]
                 command = [*tracer, sys.executable, "-c", code]
                 status = subprocess.run(command, capture_output=True, check=False).returncode

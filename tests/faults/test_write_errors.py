@@ -252,12 +252,13 @@ def _private_tmpfs() -> bool:
 @pytest.mark.skipif(not _private_tmpfs(), reason="no private mounts here; ENOSPC is injected above")
 @pytest.mark.parametrize("kbytes", [16, 128, 400])
 def test_full_disk_raises_storage_error_and_keeps_the_old_dataset(tmp_path: Path, kbytes: int) -> None:
-    """A file system of its own, too small; room is made afterwards and the same write comes through."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n" + FILLS
+    """Writes to a small file system of its own, then enlarges it: the same write succeeds."""
+    preparation = "import pathlib, sys; from tests.faults.crashing import prepare\n"
+    preparation += "prepare(pathlib.Path(sys.argv[1]), 'append')"
     script = f"""
 set -e
 mount -t tmpfs -o size={kbytes}k none {tmp_path}
-{sys.executable} -c 'import crashing, pathlib; crashing.prepare(pathlib.Path("{tmp_path}/it"), "append")'
+{sys.executable} -c "$PREPARE" {tmp_path}/it
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append
 mount -o remount,size=4m {tmp_path}
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append
@@ -266,7 +267,7 @@ mount -o remount,size=4m {tmp_path}
         ["unshare", "-Urm", "sh", "-c", script],
         capture_output=True,
         text=True,
-        env=environment() | {"CODE": code},
+        env=environment() | {"CODE": FILLS, "PREPARE": preparation},
         check=False,
     )
     assert done.returncode == 0, done.stderr
