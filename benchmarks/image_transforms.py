@@ -28,7 +28,7 @@ from measuring import Row, machine, say, show
 from PIL import Image
 
 from recordio.images.boxes import Box, random_box
-from recordio.images.decode import image_size
+from recordio.images.header import image_size
 from recordio.transforms import Compose, Decode, Normalize, RandomHorizontalFlip, RandomResizedCrop, Resize, ToTensor
 
 SIDE, BATCH = 224, 64

@@ -19,7 +19,7 @@ import numpy as np
 from recordio.determinism import key
 from recordio.errors import DecodeError
 from recordio.format.fields import Field
-from recordio.format.numeric import Image
+from recordio.format.image_field import Image
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.images.decode import decode_image, decode_pil, pil_image

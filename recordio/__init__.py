@@ -1,7 +1,7 @@
 """recordio: training data in compressed, indexed, checksummed shards.
 
-The public names. All but the errors are imported when they are first asked for, so `import recordio` is light and
-nothing in this package imports the writer or the reader.
+The public names. All but the errors are imported on first use, so `import recordio` is light and nothing in this
+package imports the writer or the reader.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from recordio.errors import (
 if TYPE_CHECKING:
     from recordio import transforms
     from recordio.format.fields import Bytes, Object, Text
-    from recordio.format.numeric import Array, Image, Scalar
+    from recordio.format.image_field import Image
+    from recordio.format.numeric import Array, Scalar
     from recordio.format.schema import Schema
     from recordio.reader.combined import ConcatDataset, Mixture
     from recordio.reader.dataset import ShardDataset
@@ -73,7 +74,7 @@ _HOMES = {
     "ConcatDataset": "recordio.reader.combined",
     "DataLoader": "recordio.reader.loading.loader",
     "DatasetWriter": "recordio.writer.dataset_writer",
-    "Image": "recordio.format.numeric",
+    "Image": "recordio.format.image_field",
     "Mixture": "recordio.reader.combined",
     "Object": "recordio.format.fields",
     "Scalar": "recordio.format.numeric",
@@ -85,9 +86,9 @@ _HOMES = {
     "verify": "recordio.reader.verify",
 }
 
-_MODULES = ("torch", "transforms")  # recordio.torch is no public name: `from recordio import *` needs no PyTorch
+_MODULES = ("torch", "transforms")  # recordio.torch is not public: `from recordio import *` needs no PyTorch
 
-if not TYPE_CHECKING:  # a checker that saw it would believe every name
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _MODULES:

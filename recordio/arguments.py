@@ -1,6 +1,6 @@
-"""Checks of the arguments that users give, one of each kind, and the words in which a message shows a value.
+"""Checks of user arguments, one per kind, and the short form of a value for error messages.
 
-Every check returns the value in its plain form, or raises SchemaError with the argument's name.
+Every check returns the value in its plain form, or raises SchemaError naming the argument.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REPR.maxstring = _REPR.maxother = 100
 
 
 def describe(value: Any) -> str:
-    """A value in a few words, whatever its depth and size."""
+    """A short form of any value, whatever its depth and size."""
     if value is np.ma.masked:
         return "a masked value"
     if isinstance(value, np.ndarray):
@@ -59,7 +59,7 @@ def integers(name: str, value: Any, lengths: Collection[int], *, least: int = 1,
 
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:
-    """At least one number, each of a size that float32 holds."""
+    """At least one number, each within the range of float32."""
     try:
         found = tuple(map(float, value))
     except (TypeError, ValueError):
@@ -85,7 +85,7 @@ def choice(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, and nothing that only counts as one of them."""
+    """True or False; 0, 1 and other truthy or falsy values are refused."""
     if not isinstance(value, bool):
         raise SchemaError(f"{name} is True or False, not {value!r}")
     return value

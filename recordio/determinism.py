@@ -1,6 +1,6 @@
 """The only hashing behind an order: keys from integers, and permutations from keys.
 
-docs/order.md describes both with test vectors. Nothing here relies on a library's generator staying as it is.
+docs/order.md specifies both, with test vectors. No library generator is involved, so orders never change.
 """
 
 from __future__ import annotations
@@ -48,10 +48,9 @@ def hashes(numbers: Indices, key: int) -> Hashes:
 
 
 def permutation(n: int, key: int) -> Indices:
-    """int64 (n,): the numbers 0 to n-1 in the order of their hashes.
+    """int64 (n,): the numbers 0 to n-1, sorted by hash.
 
-    The lowest bits of a hash, as many as n - 1 has, give way to the number itself: one sort of 64-bit words does it,
-    and ties cannot be.
+    The number replaces the low bits of its hash, as many as n - 1 has: one sort of 64-bit words, and no ties.
     """
     tagged = tagged_hashes(np.arange(n), n, key)
     tagged.sort()
@@ -60,20 +59,21 @@ def permutation(n: int, key: int) -> Indices:
 
 
 def low_bits(n: int) -> np.uint64:
-    """The lowest bits of a word, as many as n - 1 has."""
+    """Mask of the low bits, as many as n - 1 has."""
     return np.uint64((1 << max(1, (n - 1).bit_length())) - 1)
 
 
 def tagged_hashes(numbers: Indices, n: int, key: int, shift: int = 0) -> Hashes:
-    """The hashes of these of the numbers 0 to n-1, shifted right, with the number itself in the lowest bits.
+    """Hashes of `numbers`, each in 0 to n-1, shifted right, with the number itself in the low bits.
 
-    They take the place of the numbers in memory.
+    Computed in place: the result overwrites `numbers`.
     """
-    words, others = numbers.view(np.uint64), ~low_bits(n)
+    words = numbers.view(np.uint64)
+    high_bits = ~low_bits(n)
     for at in range(0, len(words), _CHUNK):
         chunk = words[at : at + _CHUNK]
         found = hashes(chunk.view(np.int64), key)
         found >>= np.uint64(shift)
-        found &= others
+        found &= high_bits
         chunk |= found
     return words

@@ -11,7 +11,7 @@
     +-- WorkerError             a worker of a loader has failed, died or taken too long
     +-- MissingPackageError     an optional package is not installed
 
-A message says the fault, then the place. The place is added once, by the code that knows it, with `at()`:
+A message says the fault, then the place. The code that knows the place adds it, once, with `at()`:
 `page checksum mismatch: stored 0x1a.., computed 0x99.. - shard-00003.rio, block 17, field 'image', byte 1048576`.
 """
 
@@ -23,7 +23,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a fault lies. What is not known is None."""
+    """The location of a fault; unknown parts are None."""
 
     file: str | None = None
     block: int | None = None
@@ -53,7 +53,7 @@ class RecordIOError(Exception):
         self.place = place or Place()
 
     def at(self, **where: Any) -> Self:
-        """Fills in what the place does not say yet; what it says already stays."""
+        """Fills in unknown parts of the place; known parts stay."""
         known = {f.name for f in fields(Place) if getattr(self.place, f.name) is not None}
         self.place = replace(self.place, **{k: v for k, v in where.items() if k not in known})
         return self

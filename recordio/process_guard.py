@@ -1,6 +1,6 @@
-"""Child processes that start cleanly and never outlive their parent, and clean-up that Ctrl-C cannot break off.
+"""Child processes that start cleanly and never outlive their parent, and clean-up that Ctrl-C cannot interrupt.
 
-Nothing here knows what the processes are for: the reader's workers and the processes of a conversion both use it.
+Shared by the reader's workers and the processes of a conversion; knows nothing of either.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from multiprocessing import connection, resource_tracker, spawn
 from types import FrameType
 from typing import Any
 
-_MAIN_KEYS = "init_main"  # multiprocessing.spawn tells a child of the main module under keys that begin so
-_FINALIZER_SECONDS = 0.02  # a finalizer has been left by then, and an exception counts again
+_MAIN_KEYS = "init_main"  # prefix of the keys with which multiprocessing.spawn describes the main module
+_FINALIZER_SECONDS = 0.02  # time to leave a finalizer, where exceptions are swallowed
 
 
 @contextlib.contextmanager
 def starting_children(start_method: str) -> Iterator[None]:
     """Children started in this block, by this thread, neither see Ctrl-C nor import the main module.
 
-    A child inherits the blocked signal, and decides in `begin_child` what becomes of it. The main module may import
-    much that a child does not need, and a script without `if __name__ == "__main__"` would run a second time.
+    A child inherits the blocked signal until `begin_child`. The main module may import much that a child does not
+    need, and a script without `if __name__ == "__main__"` would run a second time.
 
     Args:
         start_method: "fork", "forkserver" or "spawn".
@@ -37,12 +37,12 @@ def starting_children(start_method: str) -> Iterator[None]:
 
 
 def main_module() -> dict[str, Any]:
-    """Where the main module is, for `multiprocessing.spawn.prepare` in a child that needs it after all."""
+    """Location of the main module, for `multiprocessing.spawn.prepare` in a child that needs it after all."""
     return {key: value for key, value in spawn.get_preparation_data("").items() if key.startswith(_MAIN_KEYS)}
 
 
 def begin_child() -> None:
-    """The first call in a child: Ctrl-C is left to the parent, and the child ends as soon as the parent has ended."""
+    """First call in a child: ignores Ctrl-C, which the parent handles, and ends the child when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -54,10 +54,10 @@ def _end_with_parent() -> None:
     assert parent is not None
     ends: list[Any] = [parent.sentinel]
     try:
-        ends.append(os.pidfd_open(parent.pid or 0))  # a sentinel can be kept open by other forks of the parent
+        ends.append(os.pidfd_open(parent.pid or 0))  # other forks of the parent can keep a sentinel open
     except ProcessLookupError:
         os._exit(1)
-    except (AttributeError, OSError):  # another system, or an old or a guarded one
+    except (AttributeError, OSError):  # not Linux, an old kernel, or a seccomp filter
         pass
     connection.wait(ends)
     os._exit(1)
@@ -65,11 +65,11 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def interrupt_held(in_finalizer: bool = False) -> Iterator[None]:
-    """Ctrl-C waits until the block has been left; a second one breaks through, for a block that hangs.
+    """Delays Ctrl-C until the block ends; a second one breaks through, in case the block hangs.
 
     Args:
-        in_finalizer: the block runs while an object is dropped. Python prints and forgets an exception that is raised
-            there, so the signal is sent again a moment later.
+        in_finalizer: the block runs while an object is dropped. Python swallows exceptions there, so the signal is
+            sent again a moment later.
     """
     handler = _interrupt_handler()
     if handler is None:
@@ -100,7 +100,7 @@ def _interrupt_later() -> None:
 
 
 def _interrupt_handler() -> Callable[[int, FrameType | None], Any] | None:
-    """Python's handler of Ctrl-C, if this is the thread that it would interrupt."""
+    """Python's handler of Ctrl-C; None outside the main thread, the only one it interrupts."""
     if threading.current_thread() is not threading.main_thread():
         return None
     handler = signal.getsignal(signal.SIGINT)
@@ -111,7 +111,7 @@ def _interrupt_handler() -> Callable[[int, FrameType | None], Any] | None:
 def _blocked_interrupt() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with interrupt_held():  # the system may give the signal to another thread, and Python to this one all the same
+        with interrupt_held():  # the kernel may deliver to another thread, yet Python runs the handler in this one
             yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -119,10 +119,11 @@ def _blocked_interrupt() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _main_left_out() -> Iterator[None]:
-    prepared, thread = spawn.get_preparation_data, threading.get_ident()
+    original = spawn.get_preparation_data
+    thread = threading.get_ident()
 
     def without_main(name: str) -> dict[str, Any]:
-        data = prepared(name)
+        data = original(name)
         ours = threading.get_ident() == thread
         return {key: data[key] for key in data if not (ours and key.startswith(_MAIN_KEYS))}
 
@@ -130,4 +131,4 @@ def _main_left_out() -> Iterator[None]:
     try:
         yield
     finally:
-        spawn.get_preparation_data = prepared
+        spawn.get_preparation_data = original

@@ -4,31 +4,28 @@
     pixels = train(jpeg_bytes, rng)
 
 An image is the bytes of a JPEG, PNG or WebP file, uint8 pixels (H, W, C) or (H, W) with 1 to 4 channels, or a PIL
-image. A transform that is given bytes decodes them itself, as `recordio.images.decode` does. What comes back is uint8
-(H, W, C), or what ToTensor says. What is given is never written to, but an array that is as it should be already is
-handed back as it is.
+image. Given bytes, a transform decodes them itself, as `recordio.images.decode` does. The result is uint8 (H, W, C), or
+float32 after ToTensor. The input is never written to, but an array that needs no change is returned as it is.
 
-Randomness comes from `rng` alone, by calls of `rng.random()` in the order that each transform states: the result is a
-function of the image and the generator's state. Without an `rng` one is made from Python's `random`, which torch seeds
-in its workers. Transforms hold no state, compare by value, pickle, and may be called by many threads at once.
+Randomness comes from `rng` alone, by calls of `rng.random()` in the order stated by each transform: the result is a
+function of the image and the generator's state. Without an `rng`, one is seeded from Python's `random`, which torch
+seeds in its workers. Transforms are stateless, compare by value, pickle, and are thread-safe.
 
-An argument that makes no sense, or an image of a wrong type or shape, raises SchemaError; bytes that do not decode,
-DecodeError; without OpenCV, MissingPackageError, from all but ToTensor and Normalize.
+Invalid arguments and images of a wrong type or shape raise SchemaError; bytes that do not decode, DecodeError; without
+OpenCV, all but ToTensor and Normalize raise MissingPackageError.
 
-How resizing differs from Pillow, as the mean absolute difference of 0 to 255 on photographs. With `antialias` an image
-that shrinks is first smoothed as much as Pillow's wider kernel would, then interpolated: 0.1 to 0.9 for "bilinear" and
-0.3 to 1.3 for "bicubic", for reductions of 1.1 to 13 times. Enlarged: 0.2 and 0.9. "nearest" is the same.
+Difference to Pillow's resizing, as mean absolute difference on photographs, of 255. With `antialias` a shrinking image
+is smoothed as much as by Pillow's wider kernel, then interpolated: 0.1 to 0.9 for "bilinear" and 0.3 to 1.3 for
+"bicubic", for reductions of 1.1 to 13 times. Enlarging: 0.2 and 0.9. "nearest" is identical.
 
-A JPEG that shrinks to a quarter or less in both directions decodes at 1/2, 1/4 or 1/8, so that at least twice the
-result remains, in about half the time: then 0.8 to 1.5 and 1.6 to 1.9, and a box's edges move by at most a quarter of a
-pixel of the result. Only there do bytes give other values than their pixels in an array would; `Decode()` as the first
-step, or `antialias=False`, decodes in full.
+A JPEG that shrinks to a quarter or less in both directions is decoded at 1/2, 1/4 or 1/8, at least twice the result's
+size, in about half the time: then the differences are 0.8 to 1.5 and 1.6 to 1.9, and edges of a box move by at most a
+quarter of a pixel of the result. Only there do bytes give other values than an array of their pixels; `Decode()` as the
+first step, or `antialias=False`, decodes in full.
 """
 
 from __future__ import annotations
 
-import inspect
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,55 +40,33 @@ from recordio.errors import SchemaError
 from recordio.images import boxes
 from recordio.images.boxes import Box, Size
 from recordio.images.decode import CHANNELS, Pixels, pil_image
-from recordio.images.pixels import BORDERS, INTERPOLATIONS, as_pixels, flip, from_pil, pad, resized, to_planes
+from recordio.images.pixels import BORDERS, as_pixels, flip, from_pil, pad, resized, to_planes
+from recordio.images.transform import Transform, check_resampling, set_arguments, takes_rng
+
+__all__ = [
+    "CenterCrop",
+    "Compose",
+    "Decode",
+    "Normalize",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "Resize",
+    "ToTensor",
+    "Transform",
+    "takes_rng",
+]
 
 Floats = npt.NDArray[np.floating[Any]]
 
 _FRACTIONS = np.arange(256, dtype=np.float32)[None] / np.float32(255)
 
 
-class Transform:
-    """The base of what is built in. A transform of one's own needs no base: any callable stands in a Compose."""
-
-    @property
-    def encoded(self) -> bool:
-        """Whether it may be given the bytes of an encoded image, so that it decodes only what it needs."""
-        return True
-
-    @property
-    def random(self) -> bool:
-        """Whether it draws."""
-        return False
-
-    @property
-    def calls(self) -> bool:
-        """Whether it calls what is not built in."""
-        return False
-
-    def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
-        """The transformed image. Raises SchemaError, DecodeError, MissingPackageError."""
-        return self.apply(image, rng)
-
-    def apply(self, image: Any, rng: np.random.Generator | None = None, mode: str = "RGB") -> Any:
-        """Like calling it; encoded bytes decode to `mode`: "RGB", "L" or "RGBA"."""
-        if rng is None:
-            rng = np.random.default_rng(random.getrandbits(64)) if self.random else None
-        elif not isinstance(rng, np.random.Generator):
-            raise SchemaError(f"rng is a numpy.random.Generator, not {type(rng).__name__}")
-        return self._run(image, rng, mode)
-
-    def _run(self, image: Any, rng: Any, mode: str) -> Any:
-        return self._change(as_pixels(image, mode), rng)
-
-    def _change(self, pixels: Pixels, rng: Any) -> Any:
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
 class Decode(Transform):
-    """Decodes in full, and gives pixels of a mode: "RGB", "L" or "RGBA".
+    """Decodes in full, to pixels of a mode: "RGB", "L" or "RGBA".
 
-    Without a mode bytes decode to the dataset's, "RGB" by default, and pixels stay as they are.
+    Without a mode, bytes decode to the dataset's, "RGB" by default, and pixels stay unchanged.
     """
 
     mode: str | None = None
@@ -111,13 +86,13 @@ class Decode(Transform):
 
 @dataclass(frozen=True)
 class Resize(Transform):
-    """The whole image in another size; how it differs from Pillow's, the module says.
+    """Resizes the whole image. The module's docstring compares it with Pillow.
 
     Args:
-        size: (height, width); an integer is the shorter side, and the other keeps the aspect.
-        interpolation: "nearest", "bilinear" or "bicubic"; torchvision's enum is understood.
-        max_size: the most that the longer side may have, when `size` is an integer.
-        antialias: whether an image that shrinks is smoothed first; "nearest" never is.
+        size: (height, width), or the length of the shorter side, keeping the aspect.
+        interpolation: "nearest", "bilinear" or "bicubic", or a member of torchvision's enum.
+        max_size: the limit on the longer side if `size` is an integer.
+        antialias: whether to smooth an image before shrinking it; "nearest" never does.
     """
 
     size: Any
@@ -127,13 +102,13 @@ class Resize(Transform):
 
     def __post_init__(self) -> None:
         size = integers("size", self.size, (1, 2))
-        _set(self, size=size[0] if len(size) == 1 else size)
-        _check_resampling(self)
+        set_arguments(self, size=size[0] if len(size) == 1 else size)
+        check_resampling(self)
         if self.max_size is not None:
             (longest,) = integers("max_size", self.max_size, (1,))
             if len(size) == 2 or longest <= size[0]:
                 raise SchemaError(f"max_size is more than the shorter side, which size gives alone, not {longest}")
-            _set(self, max_size=longest)
+            set_arguments(self, max_size=longest)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         return resized(image, mode, self._plan, self.interpolation, self.antialias)
@@ -147,11 +122,11 @@ class Resize(Transform):
 
 @dataclass(frozen=True)
 class RandomResizedCrop(Transform):
-    """A box at random in another size: uint8 (height, width, C).
+    """Crops a random box and resizes it: uint8 (height, width, C).
 
-    Draws, up to ten times: the box's share of the area, evenly in `scale`; its aspect (width by height), evenly in the
-    logarithm of `ratio`. The first box that fits the image is placed by two more: top, left. When none fits, it is the
-    largest in the middle with an aspect within `ratio`.
+    Draws, up to ten times: the box's share of the area, uniform in `scale`; its aspect (width / height), log-uniform in
+    `ratio`. The first box that fits the image is placed by two more draws: top, left. If none fits, it is the largest
+    centred box with an aspect within `ratio`.
     """
 
     size: Any
@@ -162,13 +137,9 @@ class RandomResizedCrop(Transform):
     random = True
 
     def __post_init__(self) -> None:
-        _set(
-            self,
-            size=boxes.crop_size(self.size),
-            scale=interval("scale", self.scale),
-            ratio=interval("ratio", self.ratio),
-        )
-        _check_resampling(self)
+        size = boxes.crop_size(self.size)
+        set_arguments(self, size=size, scale=interval("scale", self.scale), ratio=interval("ratio", self.ratio))
+        check_resampling(self)
 
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         return resized(image, mode, partial(self._plan, rng), self.interpolation, self.antialias)
@@ -179,30 +150,30 @@ class RandomResizedCrop(Transform):
 
 @dataclass(frozen=True)
 class CenterCrop(Transform):
-    """The middle of the image, in this size (an integer: a square); with zeros around where the image is smaller."""
+    """Crops the middle of the image to this size (an integer: a square), padding smaller images with zeros."""
 
     size: Any
 
     def __post_init__(self) -> None:
-        _set(self, size=boxes.crop_size(self.size))
+        set_arguments(self, size=boxes.crop_size(self.size))
 
     def _change(self, pixels: Pixels, rng: Any) -> Pixels:
         down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
         pixels = pad(pixels, (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2))
         height, width, _ = pixels.shape
-        return boxes.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep all of the image
+        return boxes.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep the whole image alive
 
 
 @dataclass(frozen=True)
 class RandomCrop(Transform):
-    """A box of this size (an integer: a square) at random. Two draws: top, left.
+    """Crops a random box of this size (an integer: a square). Two draws: top, left.
 
     Args:
         size: (height, width), or an integer.
-        padding: pixels around the image before it is cropped: all sides, (left and right, top and bottom), or
+        padding: pixels to add around the image first: on all sides, (left and right, top and bottom), or
             (left, top, right, bottom).
-        pad_if_needed: whether an image that is smaller gets what it lacks, on both sides; else it is a SchemaError.
-        fill: the value of a "constant" padding, 0 to 255, or one for each channel.
+        pad_if_needed: whether to pad smaller images, on both sides; otherwise they raise SchemaError.
+        fill: the value of a "constant" padding, 0 to 255, or one per channel.
         padding_mode: "constant", "edge", "reflect" (without the edge) or "symmetric" (with it).
     """
 
@@ -214,12 +185,12 @@ class RandomCrop(Transform):
     random = True
 
     def __post_init__(self) -> None:
-        _set(self, size=boxes.crop_size(self.size))
+        set_arguments(self, size=boxes.crop_size(self.size))
         if self.padding is not None:
             padding = integers("padding", self.padding, (1, 2, 4), least=0)
-            _set(self, padding=padding * (4 // len(padding)))
+            set_arguments(self, padding=padding * (4 // len(padding)))
         fill = integers("fill", self.fill, (1, 2, 3, 4), least=0, most=255)
-        _set(self, fill=fill[0] if len(fill) == 1 else fill)
+        set_arguments(self, fill=fill[0] if len(fill) == 1 else fill)
         choice("padding_mode", self.padding_mode, BORDERS)
         flag("pad_if_needed", self.pad_if_needed)
 
@@ -240,7 +211,7 @@ class RandomCrop(Transform):
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(Transform):
-    """The image, mirrored left to right with probability `p`. One draw."""
+    """Mirrors the image left to right with probability `p`. One draw."""
 
     p: float = 0.5
     random = True
@@ -249,7 +220,7 @@ class RandomHorizontalFlip(Transform):
         (p,) = numbers("p", [self.p])
         if not 0 <= p <= 1:
             raise SchemaError(f"p is a probability, 0 to 1, not {self.p!r}")
-        _set(self, p=p)
+        set_arguments(self, p=p)
 
     def _change(self, pixels: Pixels, rng: Any) -> Pixels:
         return flip(pixels) if rng.random() < self.p else pixels
@@ -257,7 +228,7 @@ class RandomHorizontalFlip(Transform):
 
 @dataclass(frozen=True)
 class ToTensor(Transform):
-    """float32 (C, H, W) in 0 to 1: each value divided by 255; a NumPy array, which `torch.from_numpy` takes."""
+    """Divides each value by 255: float32 (C, H, W) in 0 to 1, a NumPy array for `torch.from_numpy`."""
 
     def _change(self, pixels: Pixels, rng: Any) -> Floats:
         return to_planes(pixels, _FRACTIONS)
@@ -265,16 +236,16 @@ class ToTensor(Transform):
 
 @dataclass(frozen=True)
 class Normalize(Transform):
-    """(x - mean) / std of floats (C, H, W), in their own precision; `mean` and `std` have a number for each channel.
+    """(x - mean) / std of floats (C, H, W), in their own precision; `mean` and `std` have a number per channel.
 
-    Right after ToTensor in a Compose both are one step, to the same bits.
+    Compose fuses it with a ToTensor right before it, with bit-identical results.
     """
 
     mean: Any
     std: Any
 
     def __post_init__(self) -> None:
-        _set(self, mean=numbers("mean", self.mean), std=numbers("std", self.std))
+        set_arguments(self, mean=numbers("mean", self.mean), std=numbers("std", self.std))
         if len(self.mean) != len(self.std):
             raise SchemaError(f"mean has {len(self.mean)} numbers, but std {len(self.std)}")
         if any(abs(x) < 1e-30 for x in self.std):
@@ -295,11 +266,12 @@ class Normalize(Transform):
 
 
 class _NormalizedTensor(Transform):
-    """ToTensor and a Normalize in one."""
+    """ToTensor and Normalize, fused."""
 
     def __init__(self, normalize: Normalize) -> None:
         mean, std = (np.array(x, np.float32).reshape(-1, 1) for x in (normalize.mean, normalize.std))
-        self._normalize, self._tables = normalize, (_FRACTIONS - mean) / std
+        self._normalize = normalize
+        self._tables = (_FRACTIONS - mean) / std
 
     def _change(self, pixels: Pixels, rng: Any) -> Floats:
         self._normalize.check_channels(pixels.shape[2])
@@ -308,7 +280,7 @@ class _NormalizedTensor(Transform):
 
 @dataclass(frozen=True)
 class _Call(Transform):
-    """A callable that is not built in, as a step: it gets what the step before gave."""
+    """A step that calls a function of the user with the result of the step before."""
 
     function: Callable[..., Any]
     takes_rng: bool
@@ -328,10 +300,10 @@ class _Call(Transform):
 
 @dataclass(frozen=True)
 class Compose(Transform):
-    """The transforms one after the other: those built in, and any callables, torchvision's among them.
+    """Applies transforms in order: built-in ones and any callables, torchvision's among them.
 
-    A callable gets what the step before gave, and with `rng=` the generator if it has a parameter of this name. Where
-    the first is not built in, the image is handed to it as it is: `encoded` is false.
+    A callable gets the result of the step before, and the generator as `rng=` if it has a parameter of this name. A
+    first step that is not built in gets the image as the dataset gives it: `encoded` is false.
     """
 
     transforms: Any
@@ -343,7 +315,7 @@ class Compose(Transform):
         for transform in self.transforms:
             if not callable(transform):
                 raise SchemaError(f"transforms has {transform!r}, which is not callable")
-        _set(self, transforms=tuple(self.transforms), _steps=_steps_of(self.transforms))
+        set_arguments(self, transforms=tuple(self.transforms), _steps=_steps_of(self.transforms))
 
     @property
     def encoded(self) -> bool:
@@ -376,26 +348,3 @@ def _steps_of(transforms: Iterable[Callable[..., Any]]) -> tuple[Transform, ...]
         else:
             steps.append(step)
     return tuple(steps)
-
-
-def takes_rng(function: Callable[..., Any]) -> bool:
-    """Whether a callable has a parameter named `rng` that `rng=` can give; not one that a partial gives already."""
-    if isinstance(function, partial) and "rng" in function.keywords:
-        return False
-    try:
-        parameter = inspect.signature(function).parameters.get("rng")
-    except (TypeError, ValueError):  # some that are written in C have no signature
-        return False
-    return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-
-
-def _set(transform: Any, **values: Any) -> None:
-    """The arguments in their plain form, so that equal transforms compare so."""
-    for name, value in values.items():
-        object.__setattr__(transform, name, value)
-
-
-def _check_resampling(transform: Any) -> None:
-    interpolation = getattr(transform.interpolation, "value", transform.interpolation)  # torchvision has an enum
-    _set(transform, interpolation=choice("interpolation", interpolation, INTERPOLATIONS))
-    flag("antialias", transform.antialias)

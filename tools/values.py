@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import DecodeError
-from recordio.format.numeric import image_format
-from recordio.images.decode import image_size
+from recordio.format.image_field import image_format
+from recordio.images.header import image_size
 from recordio.tools.output import bytes_text, cut, json_text, plain
 
 JSON_ELEMENTS = 64  # an array with more is summed up

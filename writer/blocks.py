@@ -14,8 +14,9 @@ from numpy import ma
 
 from recordio.errors import SchemaError
 from recordio.format.fields import Field
+from recordio.format.image_field import Image
 from recordio.format.masks import has_masked, is_missing
-from recordio.format.numeric import Image, Numeric
+from recordio.format.numeric import Numeric
 from recordio.format.page import Indices, Packed
 from recordio.format.schema import Sample, Schema
 from recordio.images.encode import lossless_packer

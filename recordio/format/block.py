@@ -1,11 +1,10 @@
-"""A block: a run of samples, each field's values in a page of its own.
+"""A block: a run of samples, with a page for each field.
 
     block  := header page*                 in the order of the schema
     header := fixed part, page entry*, padding, checksum       64-byte aligned, as are the pages
 
-The header repeats who the block is and where it stands, so it can be found and believed without the index: that is what
-salvages a shard whose end was torn off. A copy of it inside another file's bytes has the wrong offset, and does not
-count.
+The header repeats the identity and offset of the block, so that a scan can find and trust it without the index, to
+salvage a shard whose end was lost. A copy of a header inside the bytes of a value has the wrong offset and is ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from recordio.format.layout import (
 
 
 class PageEntry(NamedTuple):
-    """What is known of a page without reading it. `checksum` covers the stored bytes and the padding behind them."""
+    """Size, checksum and codec of a page. `checksum` covers the stored bytes and their padding."""
 
     stored_nbytes: int
     nbytes: int
@@ -39,7 +38,7 @@ class PageEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BlockHeader:
-    """Who a block is, where it stands, and what its pages are."""
+    """Identity and offset of a block, and its page entries."""
 
     dataset_id: bytes
     shard: int
@@ -55,7 +54,7 @@ class BlockHeader:
 
     @property
     def block_nbytes(self) -> int:
-        """The whole block: the header and all the pages."""
+        """Bytes of the whole block: header and pages."""
         return self.nbytes + sum(int(padded(page.stored_nbytes)) for page in self.pages)
 
     def encode(self) -> bytes:
@@ -68,7 +67,7 @@ class BlockHeader:
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
-        """From the bytes at a block's start; more may follow. Raises CorruptError."""
+        """From bytes that start with a block; more may follow. Raises CorruptError."""
         if len(data) < BLOCK_HEADER.size or bytes(data[:8]) != BLOCK_MAGIC:
             raise CorruptError("no block header here")
         _, dataset_id, shard, block, offset, first, samples, fields = BLOCK_HEADER.unpack_from(data)
@@ -84,7 +83,7 @@ class BlockHeader:
 
 
 def store_page(coder: PageCoder, content: Buffer) -> tuple[PageEntry, list[Buffer]]:
-    """Codes one page: its entry, and the buffers to write."""
+    """Codes a page; returns its entry and the buffers to write."""
     codec, stored = coder.encode(content)
     parts: list[Buffer] = [stored, padding(len(stored))]
     return PageEntry(len(stored), len(content), checksum(*parts), codec), parts

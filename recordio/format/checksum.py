@@ -1,8 +1,7 @@
-"""The checksums of the format: XXH3, 64 bits for places, 128 bits for identities.
+"""The checksums of the format: XXH3, with 64 bits for structures and pages, 128 bits for identities.
 
-XXH3 runs at the speed of memory (docs/design.md has the figures beside CRC-32C, BLAKE3 and SHA-256) and lets go of the
-GIL on large buffers. It finds accidents of every kind; it is no signature: who can write a shard can write its
-checksums.
+XXH3 runs at memory speed (docs/design.md compares CRC-32C, BLAKE3 and SHA-256) and releases the GIL on large buffers.
+It detects accidental damage of every kind; it is not a signature: whoever can write a shard can write its checksums.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 def checksum(*parts: Buffer) -> int:
-    """XXH3-64 with seed 0 of the parts, one after the other."""
+    """XXH3-64 with seed 0 of the concatenated parts."""
     if len(parts) == 1:
         return xxhash.xxh3_64_intdigest(parts[0])
     state = xxhash.xxh3_64()
@@ -27,7 +26,7 @@ def checksum(*parts: Buffer) -> int:
 
 
 def digest(parts: Iterable[Buffer]) -> bytes:
-    """XXH3-128 with seed 0 of the parts, 16 bytes, most significant first."""
+    """XXH3-128 with seed 0 of the concatenated parts: 16 bytes, big-endian."""
     state = xxhash.xxh3_128()
     for part in parts:
         state.update(part)
@@ -35,6 +34,6 @@ def digest(parts: Iterable[Buffer]) -> bytes:
 
 
 def require(what: str, stored: int, computed: int) -> None:
-    """Raises CorruptError when the two differ."""
+    """Raises CorruptError if the two differ."""
     if stored != computed:
         raise CorruptError(f"{what} checksum mismatch: stored {stored:#018x}, computed {computed:#018x}")

@@ -1,7 +1,7 @@
-"""The codecs of a page: a closed registry of numbers, and the rule that says which pages are worth coding.
+"""Page codecs: a closed registry of numbers, and the rule for which pages are worth coding.
 
-0 is plain, 1 is zstd (RFC 8878, one frame that states its content size). A decoder is told how many bytes to expect and
-allocates no more than that, whatever the frame claims.
+0 is plain, 1 is zstd (RFC 8878, one frame that states its content size). A decoder knows how many bytes to expect and
+allocates no more, whatever the frame claims.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from recordio.format.layout import MAX_CODED_PAGE_NBYTES
 
 _MIN_CODED_NBYTES = 1 << 10
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_RUN_OF_ONE_BYTE = 1  # the type of a zstd block that repeats one byte
-_MIN_WINDOW_NBYTES = 1 << 10  # a zstd window is never smaller
+_RUN_OF_ONE_BYTE = 1  # RLE block type
+_MIN_WINDOW_NBYTES = 1 << 10  # the smallest zstd window
 
 
 class Codec(IntEnum):
@@ -32,10 +32,9 @@ class Codec(IntEnum):
 class Compression:
     """How a writer codes pages.
 
-    A page that coding makes smaller by less than `saving` is stored plain, and so is one of less than 1 KiB, which is
-    padded anyway. An eighth is what ZFS asks for, for the same reason: reading a plain page costs nothing. After a few
-    pages in a row that did not pay, only one page in sixteen is tried. The rule looks at sizes alone, never at a clock:
-    same input, same bytes.
+    A page is stored plain if coding saves less than `saving` of its size, or if it is under 1 KiB, where padding eats
+    the gain. ZFS uses an eighth too, for the same reason: reading a plain page costs nothing. After a few misses in a
+    row only one page in sixteen is tried. The rule looks at sizes alone, never at a clock: same input, same bytes.
     """
 
     codec: Codec
@@ -56,7 +55,7 @@ class Compression:
 
 
 class PageCoder:
-    """Codes the pages of one field of one shard by one Compression."""
+    """Codes the pages of one field of one shard."""
 
     _PATIENCE, _EVERY = 4, 16
 
@@ -66,7 +65,7 @@ class PageCoder:
         self._misses = 0
 
     def encode(self, content: Buffer) -> tuple[Codec, Buffer]:
-        """The codec that was chosen and the bytes to store."""
+        """The chosen codec and the bytes to store."""
         nbytes = len(content)
         if self._compression.codec is Codec.PLAIN or not _MIN_CODED_NBYTES <= nbytes <= MAX_CODED_PAGE_NBYTES:
             return Codec.PLAIN, content
@@ -86,7 +85,7 @@ class PageCoder:
         return True
 
 
-_decompressors = threading.local()  # a zstd context must not be shared between threads
+_decompressors = threading.local()  # zstd contexts are not thread-safe
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
@@ -98,7 +97,7 @@ def _decompressor() -> zstandard.ZstdDecompressor:
 
 
 def _frame_nbytes(frame: Buffer, has_checksum: bool) -> int:
-    """Where a frame ends, by the headers of its blocks (RFC 8878, 3.1.1.2); past its bytes if it is cut."""
+    """Length of a frame, from its block headers (RFC 8878, 3.1.1.2); beyond its end if it is truncated."""
     at, last = zstandard.frame_header_size(frame), False
     while not last:
         head = int.from_bytes(frame[at : at + 3], "little")
@@ -110,7 +109,7 @@ def _frame_nbytes(frame: Buffer, has_checksum: bool) -> int:
 
 
 def _check_frame(frame: Buffer, nbytes: int) -> None:
-    """What the frame will ask for is what the index says, before anything is allocated."""
+    """Checks the frame's claims against the index before anything is allocated. Raises CorruptError."""
     try:
         claim = zstandard.get_frame_parameters(frame)
     except zstandard.ZstdError as error:
@@ -136,7 +135,7 @@ def decode(frame: Buffer, nbytes: int) -> bytes:
 
 
 def decode_into(frame: Buffer, target: memoryview) -> None:
-    """Fills `target` with the content of a zstd frame. Raises CorruptError; the target's bytes are then undefined."""
+    """Decodes a zstd frame into `target`, whose content is undefined after a CorruptError."""
     _check_frame(frame, len(target))
     try:
         with _decompressor().stream_reader(frame) as reader:

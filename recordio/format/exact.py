@@ -1,4 +1,4 @@
-"""Integers in float fields. A float of n binary digits holds every integer up to 2**n, and only some of those above."""
+"""Integers in float fields: a float of n binary digits holds every integer up to 2**n, but only some larger ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from recordio.errors import SchemaError
 
 
 def require_exact(integers: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
-    """Raises SchemaError for the first integer that a float or complex dtype would round. NumPy calls the cast safe."""
+    """Raises SchemaError for the first integer that a float or complex dtype would round. To NumPy the cast is safe."""
     digits = np.finfo(dtype).nmant + 1
     if not integers.size or (-(1 << digits) <= int(integers.min()) and int(integers.max()) <= 1 << digits):
         return
     wide = integers.ravel().astype(np.int64 if integers.dtype.kind == "i" else np.uint64)
-    magnitude = np.abs(wide).view(np.uint64)  # also of the lowest int64, which has no positive twin
+    magnitude = np.abs(wide).view(np.uint64)  # correct even for -2**63
     lowest_bit = magnitude & (~magnitude + np.uint64(1))
     rounded = magnitude // np.maximum(lowest_bit, np.uint64(1)) >> np.uint64(digits) != 0
     if rounded.any():
@@ -27,7 +27,7 @@ def require_exact(integers: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
 
 
 def require_exact_list(values: Any, array: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
-    """The same for a list from which NumPy made an array of floats, so that its integers are rounded there already."""
+    """Like `require_exact`, for a list that mixes integers and floats: `array`, NumPy's version, has them rounded."""
     if array.ndim and (np.abs(array) >= np.ldexp(1.0, np.finfo(dtype).nmant + 1)).any():
         for value in np.asarray(values, object).ravel():
             if isinstance(value, (int, np.integer)):

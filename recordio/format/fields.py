@@ -1,8 +1,7 @@
-"""The field types, but for numbers and pixels (recordio.format.numeric): how one value becomes bytes and back.
+"""The base of all field types, and text, bytes and objects. Numbers are in numeric.py, pictures in image_field.py.
 
-On disk a field has one of two shapes, and nothing below this file knows more about it: a *fixed* field gives every
-sample the same number of bytes (`row_nbytes`), a *variable* one gives any number. Each field packs a value (checking
-it) and unpacks it; both stand side by side in its class.
+On disk there are two kinds of field, and pages know no more than that: a *fixed* field takes `row_nbytes` bytes per
+sample, a *variable* field any number. Each class has `pack`, which checks a value and encodes it, beside `unpack`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Field:
 
     @property
     def row_nbytes(self) -> int | None:
-        """Bytes of one value when all have the same number (a fixed field), else None."""
+        """Bytes of one value for a fixed field; None for a variable one."""
         return None
 
     @property
@@ -37,11 +36,11 @@ class Field:
         raise NotImplementedError
 
     def unpack(self, data: bytes) -> Any:
-        """One value from the bytes of `pack`. Raises CorruptError. Only variable fields are unpacked one by one."""
+        """The inverse of `pack`, for variable fields; fixed ones are read as whole columns. Raises CorruptError."""
         raise NotImplementedError
 
     def packer(self) -> Callable[[Any], bytes]:
-        """The quickest callable that does what `pack` does."""
+        """The fastest equivalent of `pack`."""
         return self.pack
 
     def to_json(self) -> dict[str, Any]:
@@ -101,16 +100,16 @@ class Bytes(Field):
 
 
 def _check_object(value: Any) -> None:
-    """msgpack knows more than JSON does: timestamps and other extensions, keys of any type. Raises ValueError."""
-    rest = [value]
-    while rest:
-        found = rest.pop()
+    """Refuses msgpack beyond JSON: timestamps and other extensions, keys other than str. Raises ValueError."""
+    pending = [value]
+    while pending:
+        found = pending.pop()
         if isinstance(found, dict):
             if not all(type(key) is str for key in found):
                 raise ValueError("a key that is not a string")
-            rest.extend(found.values())
+            pending.extend(found.values())
         elif isinstance(found, list):
-            rest.extend(found)
+            pending.extend(found)
         elif isinstance(found, (msgpack.Timestamp, msgpack.ExtType)):
             raise ValueError("an extension type")
 

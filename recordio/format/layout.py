@@ -1,7 +1,7 @@
 """The numbers of the format: magics, sizes, limits, struct formats. No behaviour beyond rounding up.
 
-FORMAT.md is the specification; `tests/recordio/format/test_format.py` holds this file against its tables.
-Everything is little-endian. Everything in a shard starts at a multiple of ALIGNMENT, after zero bytes.
+FORMAT.md is the specification; `tests/recordio/format/test_format.py` checks this file against its tables.
+Everything is little-endian. Every structure in a shard starts at a multiple of ALIGNMENT; zero bytes fill the gaps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHARD_MAGIC = b"\x89RIO\r\n\x1a\n"
 BLOCK_MAGIC = b"\x89RIOBLK\n"
 FOOTER_MAGIC = b"\x89RIOEND\n"
 
-# Feature bits that this version knows. A reader passes over unknown compatible bits and refuses unknown required ones.
+# Feature bits known to this version. A reader ignores unknown compatible bits and refuses unknown required ones.
 KNOWN_REQUIRED_FEATURES = 0
 
 # magic, version, header_nbytes, compatible features, required features, dataset id, shard number, json_nbytes
@@ -42,24 +42,24 @@ MAX_ROW_NBYTES = 1 << 38  # times MAX_BLOCK_SAMPLES it still fits in 63 bits
 MAX_BLOCK_SAMPLES = 1 << 24
 MAX_HEADER_JSON_NBYTES = 1 << 26
 MAX_MANIFEST_NBYTES = 1 << 30
-MAX_CODED_PAGE_NBYTES = 1 << 28  # a page larger than this is stored plain, so no frame may ask for more memory
+MAX_CODED_PAGE_NBYTES = 1 << 28  # larger pages are stored plain, so no frame may ask for more memory
 
 
 def index_dtype(fields: int) -> np.dtype[np.void]:
-    """One row of the index: a block's samples, the checksum of its header, an entry for each page."""
+    """A row of the index: the samples of a block, the checksum of its header, an entry per page."""
     return np.dtype([("samples", "<u8"), ("checksum", "<u8"), ("pages", PAGE_DTYPE, (fields,))])
 
 
 def padded(nbytes: Any) -> Any:
-    """The next multiple of ALIGNMENT; for numbers and arrays of them."""
+    """Rounds up to a multiple of ALIGNMENT, for numbers and arrays."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 def padding(nbytes: int) -> bytes:
-    """The zero bytes that follow `nbytes` bytes."""
+    """The zero bytes that pad `nbytes` bytes."""
     return bytes(-nbytes % ALIGNMENT)
 
 
 def block_header_nbytes(fields: int) -> int:
-    """A block header: its fixed part, an entry for each page, padding, the checksum in the last 8 bytes."""
+    """Bytes of a block header: fixed part, an entry per page, padding, and the checksum in the last 8 bytes."""
     return int(padded(BLOCK_HEADER.size + PAGE_ENTRY.size * fields + CHECKSUM.size))

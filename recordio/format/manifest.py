@@ -1,7 +1,7 @@
-"""The manifest: which shards make up a dataset, in what order, and what each must be.
+"""The manifest: the shards of a dataset, in order, with the size, content and digest of each.
 
-A JSON text whose last 32 bytes are `"checksum": "<16 hex digits>"}` and a newline: XXH3-64 of all the bytes before
-them. A shard's file name follows from its number, so a manifest cannot name a path.
+A JSON text whose last 32 bytes are `"checksum": "<16 hex digits>"}` and a newline: XXH3-64 of everything before them.
+The file name of a shard follows from its number, so a manifest cannot name a path.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.rio"
 
 
-def _count(value: Any, what: str, least: int = 0) -> int:
+def _count(value: Any, name: str, least: int = 0) -> int:
     if type(value) is not int or not least <= value < _MAX_INT:
-        raise CorruptError(f"{what} is {value!r}: expected a whole number from {least}")
+        raise CorruptError(f"{name} is {value!r}: expected an integer >= {least}")
     return value
 
 
-def _hex(value: Any, what: str) -> bytes:
+def _hex(value: Any, name: str) -> bytes:
     if not isinstance(value, str) or len(value) != 32 or value != value.lower():
-        raise CorruptError(f"{what} is {value!r}: expected 32 hex digits")
+        raise CorruptError(f"{name} is {value!r}: expected 32 hex digits")
     try:
         return bytes.fromhex(value)
     except ValueError as error:
-        raise CorruptError(f"{what} is {value!r}: expected 32 hex digits") from error
+        raise CorruptError(f"{name} is {value!r}: expected 32 hex digits") from error
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """What the manifest says of a shard.
+    """The manifest's record of a shard.
 
     Attributes:
-        number: the shard's number, which is also its file name.
+        number: the shard's number, from which its file name follows.
         nbytes: the length of the file.
-        samples: how many samples it holds.
-        content_nbytes: the bytes of its pages before coding: what reading all of it takes in memory.
+        samples: the number of samples.
+        content_nbytes: the bytes of its pages before coding, or in memory when all are read.
         digest: the digest of the shard, 16 bytes.
-        runs: (samples, blocks) pairs: that many blocks in a row hold that many samples each.
+        runs: (samples, blocks) pairs: `blocks` consecutive blocks of `samples` samples each.
     """
 
     number: int
@@ -77,7 +77,7 @@ class ShardEntry:
         return sum(blocks for _, blocks in self.runs)
 
     def block_samples(self) -> Counts:
-        """int64 (blocks,): the samples of each block."""
+        """int64 (blocks,): the number of samples in each block."""
         runs = np.array(self.runs, np.int64).reshape(-1, 2)
         return np.repeat(runs[:, 0], runs[:, 1])
 
@@ -106,12 +106,12 @@ class ShardEntry:
             raise CorruptError("a shard's blocks are not pairs of samples and blocks")
         runs = tuple((_count(n, "a block's samples", 1), _count(k, "a run of blocks", 1)) for n, k in entry["blocks"])
         out = cls(
-            _count(entry.get("number"), "a shard's number"),
-            _count(entry.get("bytes"), "a shard's length", 1),
-            _count(entry.get("samples"), "a shard's samples"),
-            _count(entry.get("content_bytes"), "a shard's content"),
-            _hex(entry.get("digest"), "a shard's digest"),
-            runs,
+            number=_count(entry.get("number"), "a shard's number"),
+            nbytes=_count(entry.get("bytes"), "a shard's length", 1),
+            samples=_count(entry.get("samples"), "a shard's samples"),
+            content_nbytes=_count(entry.get("content_bytes"), "a shard's content"),
+            digest=_hex(entry.get("digest"), "a shard's digest"),
+            runs=runs,
         )
         if sum(n * k for n, k in runs) != out.samples or out.blocks * ALIGNMENT > out.nbytes:
             raise CorruptError(f"the blocks of {out.name} do not hold its {out.samples} samples")
@@ -120,7 +120,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A dataset: its identity, what a sample is, and its shards in order."""
+    """A dataset: its identity, its schema, and its shards in order."""
 
     dataset_id: bytes
     schema: Schema
@@ -132,7 +132,7 @@ class Manifest:
         return sum(shard.samples for shard in self.shards)
 
     def encode(self) -> bytes:
-        """The bytes of manifest.json. Raises SchemaError when the metadata is not JSON, or all of it too large."""
+        """The bytes of manifest.json. Raises SchemaError if the metadata is not JSON or the manifest is too large."""
         head = {
             "format": _FORMAT,
             "version": VERSION,
@@ -157,12 +157,12 @@ class Manifest:
 
     @staticmethod
     def digest(data: bytes) -> bytes:
-        """What names these very bytes of a manifest, 16 bytes."""
+        """The digest of an encoded manifest, 16 bytes."""
         return digest([data])
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Checks all of it. Raises CorruptError, UnsupportedError."""
+        """Checks everything. Raises CorruptError, UnsupportedError."""
         if len(data) > MAX_MANIFEST_NBYTES:
             raise CorruptError(f"a manifest of {len(data)} bytes is over the limit of {MAX_MANIFEST_NBYTES}")
         _check_seal(data)
@@ -177,10 +177,10 @@ class Manifest:
             raise CorruptError("the manifest has no list of shards or no metadata")
         shards = tuple(map(ShardEntry.from_json, body["shards"]))
         out = cls(
-            _hex(body.get("dataset_id"), "the dataset id"),
-            Schema.from_json(body.get("schema")),
-            body["metadata"],
-            shards,
+            dataset_id=_hex(body.get("dataset_id"), "the dataset id"),
+            schema=Schema.from_json(body.get("schema")),
+            metadata=body["metadata"],
+            shards=shards,
         )
         if len({shard.number for shard in shards}) != len(shards):
             raise CorruptError("the manifest names a shard twice")

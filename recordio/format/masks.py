@@ -1,4 +1,4 @@
-"""Masked values of `numpy.ma`. The number under a mask is left over or a fill value, so it must never be stored."""
+"""Masked values of `numpy.ma`. The number under a mask is arbitrary, so it must never be stored."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _COMMON = frozenset({int, float, bool, complex, str, bytes})
 
 
 def is_missing(value: Any) -> bool:
-    """Whether this is a masked array with every element masked: `numpy.ma.masked`, for one."""
+    """Whether this is a masked array with every element masked, such as `numpy.ma.masked`."""
     return isinstance(value, MaskedArray) and has_masked(value) and bool(ma.getmaskarray(value).all())
 
 
 def has_masked(value: Any) -> bool:
-    """Whether an element of an array is masked. Masks of records do not count: no field takes a record."""
+    """Whether any element of an array is masked. Ignores structured masks: no field takes records."""
     if not isinstance(value, MaskedArray):
         return False
     mask = ma.getmask(value)
@@ -32,21 +32,21 @@ def has_masked(value: Any) -> bool:
 
 
 def plain_array(value: Any) -> npt.NDArray[Any]:
-    """`numpy.asarray`, which drops masks, but a masked element anywhere in the value raises SchemaError."""
+    """Like `numpy.asarray`, which drops masks, but a masked element at any depth raises SchemaError."""
     if type(value) is np.ndarray:
         return value
     if not isinstance(value, _MASKLESS) and isinstance(value, Sequence) and _holds_masked(value):
         raise SchemaError(_PARTLY)
-    array = np.asanyarray(value)  # the variables of netCDF4 become masked arrays only here
+    array = np.asanyarray(value)  # netCDF4 variables turn into masked arrays here
     if has_masked(array):
         raise SchemaError(_MISSING if is_missing(array) else _PARTLY)
     return np.asarray(array)
 
 
 def _holds_masked(value: Any) -> bool:
-    """Whether an element of an array, or of an array in a list of any depth, is masked."""
+    """Whether any element is masked, in an array or in nested lists of arrays."""
     if type(value) is list or (isinstance(value, Sequence) and not isinstance(value, _MASKLESS)):
-        # A list of numbers has a few types only, which takes less time to find than to ask each number.
+        # A list of numbers has few types: collecting them is faster than checking each number.
         kinds = set(map(type, value))
         if kinds <= _COMMON or all(issubclass(kind, _MASKLESS) for kind in kinds):
             return False

@@ -1,4 +1,4 @@
-"""The field types that hold numbers: scalars, arrays, and pictures, which may be plain pixels."""
+"""The numeric fields, Scalar and Array, and the base class they share with plain pixels."""
 
 from __future__ import annotations
 
@@ -18,22 +18,14 @@ from recordio.format.exact import require_exact, require_exact_list
 from recordio.format.fields import Field
 from recordio.format.layout import MAX_ROW_NBYTES
 from recordio.format.masks import has_masked, plain_array
-from recordio.format.pil import is_picture, png
 
 Shape = tuple[int | None, ...]
 
-_PIXEL_MODES = ("L", "RGB", "RGBA")
-IMAGE_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"RIFF": "webp"}
-
-
-def image_format(data: bytes) -> str | None:
-    """The name of a picture's format by its first bytes: jpeg, png or webp; None for anything else."""
-    name = next((name for magic, name in IMAGE_FORMATS.items() if data.startswith(magic)), None)
-    return None if name == "webp" and data[8:12] != b"WEBP" else name
+_KIND_RANKS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}  # a number casts to its own rank or a higher one
 
 
 def numeric_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """The little-endian dtype; bool, integers, floats up to 64 bits and complex up to 128, nothing else."""
+    """The little-endian dtype: bool, integers, floats up to 64 bits or complex up to 128. Raises SchemaError."""
     try:
         found = np.dtype(dtype if dtype is not None else "no dtype")
     except (TypeError, ValueError) as error:
@@ -43,7 +35,7 @@ def numeric_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return found.newbyteorder("<")
 
 
-def _shape(shape: Iterable[int | None]) -> Shape:
+def checked_shape(shape: Iterable[int | None]) -> Shape:
     try:
         out = tuple(None if n is None else operator.index(n) for n in shape)
     except (TypeError, ValueError) as error:
@@ -54,27 +46,27 @@ def _shape(shape: Iterable[int | None]) -> Shape:
 
 
 def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
-    """Bytes of one array, None when a dimension is free."""
+    """Bytes of one array; None if a dimension is free."""
     sizes = [n for n in shape if n is not None]
     nbytes = math.prod(sizes) * dtype.itemsize
-    if math.prod(max(1, n) for n in sizes) * dtype.itemsize > MAX_ROW_NBYTES:  # NumPy multiplies past a zero
+    if math.prod(max(1, n) for n in sizes) * dtype.itemsize > MAX_ROW_NBYTES:  # like NumPy, which skips zeros
         raise SchemaError(f"an array of {dtype}{list(shape)} is over the limit of {MAX_ROW_NBYTES} bytes")
     return nbytes if len(sizes) == len(shape) else None
 
 
-def _check_size(field: Numeric) -> None:
-    """Arrays within the limit; optional ones not empty, since nothing could tell a missing one. Raises SchemaError."""
+def check_size(field: Numeric) -> None:
+    """Refuses arrays over the size limit and optional arrays without elements. Raises SchemaError."""
     if field.row_nbytes == 0 and field.optional:
         raise SchemaError(f"an array of shape {field.shape} has no elements, so it cannot be optional")
 
 
 def _clean_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Bools as bytes 0 and 1. NumPy takes any byte but 0 for true, and Pillow gives 255 for pictures of mode "1"."""
+    """Bools as bytes 0 and 1. NumPy reads any nonzero byte as true, and Pillow gives 255 for mode "1"."""
     return array.view(np.uint8) != 0 if array.dtype.kind == "b" else array
 
 
 class Numeric(Field):
-    """Pack and unpack shared by the fields that hold numbers: scalars, arrays and plain pixels."""
+    """Packing and unpacking, shared by scalars, arrays and plain pixels."""
 
     __slots__ = ()
 
@@ -104,7 +96,7 @@ class Numeric(Field):
         return array
 
     def _cast(self, value: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Plain Python numbers take the field's dtype if they fit; typed numbers must cast without loss."""
+        """Plain Python numbers take the field's dtype if they fit; typed numbers must cast safely."""
         plain = not hasattr(value, "dtype")
         if array.size == 0 and plain:
             return array.astype(self.dtype)
@@ -114,11 +106,9 @@ class Numeric(Field):
             if not np.can_cast(array.dtype, self.dtype, "safe"):
                 raise self._refuse(value)
             return array.astype(self.dtype)
-        ranks = "biufc"
-        rank = "i" if array.dtype.kind == "u" else array.dtype.kind
-        if ranks.index(rank) > ranks.index("i" if self.dtype.kind == "u" else self.dtype.kind):
+        if _KIND_RANKS[array.dtype.kind] > _KIND_RANKS[self.dtype.kind]:
             raise self._refuse(value)
-        with np.errstate(over="ignore"):  # what overflows is refused below
+        with np.errstate(over="ignore"):  # overflow is refused below
             out = array.astype(self.dtype)
         if self.dtype.kind in "biu" and not np.array_equal(out, array):
             raise self._refuse(value)
@@ -150,19 +140,19 @@ class Numeric(Field):
         return pack if self._free or dtype.kind == "b" else quick
 
     def unpack(self, data: bytes) -> Any:
-        """An array with free dimensions: one u64 for each of them, then the elements in C order."""
+        """An array with free dimensions: a u64 per free dimension, then the elements in C order."""
         start = 8 * self._free
         if len(data) < start:
             raise CorruptError(f"array too short: {len(data)} bytes, its dimensions alone take {start}")
         free = iter(struct.unpack_from(f"<{self._free}Q", data))
         shape = tuple(next(free) if want is None else want for want in self.shape)
-        room = len(data) - start
-        if math.prod(shape) * self.dtype.itemsize != room or math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES:
-            raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {room} bytes")
+        nbytes = len(data) - start
+        if math.prod(shape) * self.dtype.itemsize != nbytes or math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES:
+            raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {nbytes} bytes")
         return np.frombuffer(data, self.dtype, offset=start).reshape(shape).copy()
 
     def batch(self, values: Any) -> npt.NDArray[Any]:
-        """A whole column from an array, of shape (n, *shape), contiguous. For fixed fields. Raises SchemaError."""
+        """A whole column as a contiguous array (n, *shape). For fixed fields. Raises SchemaError."""
         array = np.asanyarray(values)
         if has_masked(array):
             raise SchemaError("a value is missing: it is masked, and the field is not optional")
@@ -190,7 +180,7 @@ class Scalar(Numeric):
         return ()
 
     def packer(self) -> Callable[[Any], bytes]:
-        """struct takes plain ints and floats ten times faster than NumPy does, and checks the range as well."""
+        """struct packs plain ints and floats ten times faster than NumPy, and checks the range."""
         letters = {"i": "_bh_i___q", "u": "_BH_I___Q", "f": "__e_f___d"}
         plain = {"i": int, "u": int, "f": float}.get(self.dtype.kind)
         if plain is None:
@@ -225,78 +215,13 @@ class Array(Numeric):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", numeric_dtype(self.dtype))
-        object.__setattr__(self, "shape", _shape(self.shape))
+        object.__setattr__(self, "shape", checked_shape(self.shape))
         if not self.shape:
             raise SchemaError("an array has at least one dimension; use Scalar")
-        _check_size(self)
+        check_size(self)
 
     def _json(self) -> dict[str, Any]:
         return {"dtype": self.dtype.name, "shape": list(self.shape)}
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Image(Numeric):
-    """A picture: the bytes of a JPEG, PNG or WebP file as they are, or, with `shape`, plain uint8 pixels.
-
-    `mode` is what encoded pictures decode to: "RGB" (H, W, 3), "L" (H, W, 1) or "RGBA" (H, W, 4).
-    `shape` is (H, W) or (H, W, C); a dimension of None is free.
-    """
-
-    type: ClassVar[str] = "image"
-    mode: str = "RGB"
-    shape: Any = None
-    optional: bool = False
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("RGB", "L", "RGBA"):
-            raise SchemaError(f"unknown image mode {self.mode!r}: expected 'RGB', 'L' or 'RGBA'")
-        if self.shape is not None:
-            object.__setattr__(self, "shape", _shape(self.shape))
-            if len(self.shape) not in (2, 3) or self.shape[2:] not in ((), (1,), (3,), (4,)):
-                raise SchemaError(f"pixels have shape (H, W) or (H, W, C) with 1, 3 or 4 channels, not {self.shape}")
-            _check_size(self)
-
-    @property
-    def encoded(self) -> bool:
-        """Whether the file's bytes are stored, rather than pixels."""
-        return self.shape is None
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype("u1")
-
-    @property
-    def row_nbytes(self) -> int | None:
-        return None if self.encoded else Numeric.row_nbytes.fget(self)  # type: ignore[attr-defined]
-
-    def pack(self, value: Any) -> bytes:
-        if not self.encoded:
-            if is_picture(value) and value.mode not in _PIXEL_MODES:
-                raise SchemaError(
-                    f"the numbers of a picture of mode {value.mode} are not grey, RGB or RGBA: convert it first, "
-                    "or give numpy.asarray(picture) to store them as they are"
-                )
-            return Numeric.pack(self, value)
-        if is_picture(value):
-            return png(value)
-        if not isinstance(value, (bytes, bytearray, memoryview)) or image_format(bytes(value[:16])) is None:
-            raise self._refuse(value)
-        return bytes(value)
-
-    def packer(self) -> Callable[[Any], bytes]:
-        return self.pack if self.encoded else Numeric.packer(self)
-
-    def unpack(self, data: bytes) -> Any:
-        """The encoded bytes as they are (the reader decodes them), or pixels."""
-        return data if self.encoded else Numeric.unpack(self, data)
-
-    def _json(self) -> dict[str, Any]:
-        return {"mode": self.mode} if self.encoded else {"shape": list(self.shape)}
-
-    def __str__(self) -> str:
-        if self.encoded:
-            return f"image (JPEG, PNG or WebP bytes, read as {self.mode})"
-        return f"image uint8[{', '.join('?' if n is None else str(n) for n in self.shape)}]"

@@ -1,11 +1,11 @@
 """A page: the values of one field for the samples of one block.
 
-    fixed    := validity? value*            `row_nbytes` bytes a sample, C order
+    fixed    := validity? value*            `row_nbytes` bytes per sample, C order
     variable := validity? offset* bytes     samples + 1 offsets (u64, from 0, never falling), then the values' bytes
-    validity := one bit a sample, least significant first, 1 = present; only for optional fields; padded to ALIGNMENT
+    validity := one bit per sample, least significant first, 1 = present; only for optional fields; padded to ALIGNMENT
 
-`encode_page` stands above `Pages`, which reads any number of pages of a field that lie in one buffer: a mapped shard, a
-window's arena, or one decoded page. A gather over all of them is a handful of NumPy calls, whatever their number.
+`encode_page` writes; `Pages` reads any number of pages of a field in one buffer: a mapped shard, a window's arena, or a
+single decoded page. A gather over all of them is a handful of NumPy calls, whatever their number.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from numpy import ma
 from recordio.errors import CorruptError
 from recordio.format.checksum import Buffer
 from recordio.format.fields import Bytes, Field, Text
+from recordio.format.image_field import Image
 from recordio.format.layout import padded
-from recordio.format.numeric import Image, Scalar
+from recordio.format.numeric import Scalar
 
 Indices = npt.NDArray[np.int64]
 Packed = Sequence[bytes | None]
 
-_GATHER_LIMIT = 1 << 16  # a row as large as this costs more to copy than to find
-_OFFSET = np.dtype("<i8")  # offsets are u64 on disk; checked pages hold none over 2^63
+_GATHER_LIMIT = 1 << 16  # bytes of a row; from here on, copying costs more than a lookup per row
+_OFFSET = np.dtype("<i8")  # u64 on disk; checked pages have none over 2^63
 _OFFSET_PAIR = struct.Struct("<qq").unpack_from
 
 
 def encode_page(field: Field, parts: Sequence[Packed | memoryview]) -> Buffer:
-    """The content of a page, from lists of packed values (None where one is missing) and whole runs of fixed values.
+    """The content of a page, from lists of packed values (None for a missing one) and whole runs of fixed values.
 
-    A run that is the whole page comes back as it is, without a copy.
+    A single run that makes up the page is returned without a copy.
     """
     if len(parts) == 1 and isinstance(parts[0], memoryview):
         return parts[0]
@@ -60,44 +61,45 @@ def _encode_validity(values: Sequence[object]) -> bytes:
 
 
 def validity_nbytes(samples: Any) -> Any:
-    """Bytes of the validity bitmap of that many samples, padding included; for numbers and arrays."""
+    """Bytes of the validity bitmap of `samples` samples, with padding; for numbers and arrays."""
     return padded(-(-samples // 8))
 
 
 def least_nbytes(field: Field, samples: Any) -> Any:
-    """Bytes of a page of that many samples: all of them if the field is fixed, the least possible if it is variable."""
+    """Bytes of a page of `samples` samples: exact for a fixed field, the minimum for a variable one."""
     body = samples * field.row_nbytes if field.row_nbytes is not None else 8 * (samples + 1)
     return body + (validity_nbytes(samples) if field.optional else 0)
 
 
 def check_page(field: Field, samples: int, content: Buffer) -> None:
-    """What the checksum cannot say: the offsets stay inside the page and never fall. Raises CorruptError.
+    """Checks beyond the checksum: the offsets ascend and stay inside the page. Raises CorruptError.
 
-    A fixed page has nothing left to check: the index has compared its size already.
+    A fixed page needs none: decoding the index has checked its size.
     """
     if field.row_nbytes is not None:
         return
     start = validity_nbytes(samples) if field.optional else 0
     offsets = np.frombuffer(content, _OFFSET, samples + 1, start)
-    room = len(content) - start - 8 * (samples + 1)
-    if offsets[0] != 0 or offsets[-1] != room or (offsets[1:] < offsets[:-1]).any():
-        raise CorruptError(f"page offsets are not in order from 0 to {room}")
+    nbytes = len(content) - start - 8 * (samples + 1)
+    if offsets[0] != 0 or offsets[-1] != nbytes or (offsets[1:] < offsets[:-1]).any():
+        raise CorruptError(f"page offsets are not in order from 0 to {nbytes}")
 
 
 class Pages:
-    """Pages of one field in one buffer, all checked before.
+    """Checked pages of one field in one buffer.
 
     Args:
         field: the field.
-        buffer: what holds the pages; a slice of it is `bytes`.
-        starts: int64 (pages,), where the content of each page begins in the buffer.
-        samples: int64 (pages,), the samples of each page.
+        buffer: holds the pages; slices of it are `bytes`.
+        starts: int64 (pages,), the offset of each page's content in the buffer.
+        samples: int64 (pages,), the number of samples in each page.
     """
 
     def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
         self._field = field
         self._buffer = buffer
-        self._starts, self._samples = starts, samples
+        self._starts = starts
+        self._samples = samples
         self._bodies = starts + validity_nbytes(samples) if field.optional else starts
         self._bytes = _overlapping(buffer, np.dtype(np.uint8), ())
 
@@ -107,7 +109,7 @@ class Pages:
         return len(self._buffer)
 
     def take(self, page: Indices, row: Indices) -> Any:
-        """The column of the values at (page, row), each int64 (n,): an array for a fixed field, else a list."""
+        """The values at (page, row), each int64 (n,), as a column: an array for a fixed field, else a list."""
         values = self._take(page, row)
         if not self._field.optional:
             return values
@@ -119,27 +121,27 @@ class Pages:
 
     @property
     def has_large_values(self) -> bool:
-        """Whether values are so large that copying them one by one, each to its place, costs the least."""
+        """Whether values are so large that copying them one by one, straight to their place, is fastest."""
         return False
 
     def views(self, page: Indices, row: Indices) -> list[npt.NDArray[Any]]:
-        """The values at (page, row), each int64 (n,), where they lie; for pages of large values."""
+        """Views of the values at (page, row), each int64 (n,); for pages of large values."""
         raise NotImplementedError
 
     def only(self, numbers: Indices) -> Pages:
-        """These of the pages, numbered anew."""
+        """The pages with these numbers, renumbered from 0."""
         return type(self)(self._field, self._buffer, self._starts[numbers], self._samples[numbers])
 
     def getter(self) -> Callable[[int, int], Any]:
-        """A function that gives the value at (page, row): a NumPy scalar or array, str, bytes, an object, or None.
+        """A function from (page, row) to the value: a NumPy scalar or array, str, bytes, an object, or None.
 
-        A closure over all it needs, since a sample is read one field at a time and each call counts.
+        A closure, for speed: reading a sample is a call per field.
         """
         get = self._getter()
         if not self._field.optional:
             return get
-        at, starts = self._bytes, self._starts.tolist()
-        return lambda page, row: get(page, row) if at[starts[page] + (row >> 3)] >> (row & 7) & 1 else None
+        byte_at, starts = self._bytes, self._starts.tolist()
+        return lambda page, row: get(page, row) if byte_at[starts[page] + (row >> 3)] >> (row & 7) & 1 else None
 
     def _present(self, page: Indices, row: Indices) -> npt.NDArray[np.bool_]:
         return (self._bytes[self._starts[page] + (row >> 3)] >> (row & 7).astype(np.uint8) & 1).astype(bool)
@@ -152,14 +154,14 @@ class Pages:
 
 
 def _overlapping(buffer: bytes | mmap, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """An array whose item p is the value that begins at byte p of the buffer: reading at any byte is indexing."""
+    """An array whose item p is the value at byte p of the buffer, so that indexing reads at any byte."""
     inner = np.empty(shape, dtype).strides
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     return np.ndarray((max(0, len(buffer) - nbytes + 1), *shape), dtype, buffer, strides=(1, *inner))
 
 
 class FixedPages(Pages):
-    """Values of one size: item p of the overlapping view is the value at byte p."""
+    """Values of one size, read through an overlapping view: item p is the value at byte p."""
 
     def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
         super().__init__(field, buffer, starts, samples)
@@ -172,11 +174,11 @@ class FixedPages(Pages):
         self._raw = self._at
         if self._gathers and not self._scalar:
             self._raw = _overlapping(buffer, np.dtype((np.void, self._nbytes)), ())
-        # Values that all begin at multiples of their size are rows of one table: a gather from it costs a tenth.
+        # If all values start at multiples of their size, they are rows of a table: a gather takes a tenth of the time.
         self._table: npt.NDArray[Any] | None = None
         if self._gathers and not (self._bodies % self._nbytes).any():
             table: npt.NDArray[Any] = np.ndarray((len(buffer) // self._nbytes, *self._shape), self._dtype, buffer)
-            self._table = table if table.flags.aligned else None  # else each gather would copy all of it first
+            self._table = table if table.flags.aligned else None  # a gather would copy an unaligned table first
             self._rows = self._bodies // self._nbytes
 
     def _take(self, page: Indices, row: Indices) -> npt.NDArray[Any]:
@@ -210,7 +212,7 @@ class FixedPages(Pages):
 
 
 class VariablePages(Pages):
-    """Values of any size, found through the offsets at the head of each page."""
+    """Values of any size, found by the offsets at the start of each page."""
 
     def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
         super().__init__(field, buffer, starts, samples)
@@ -254,6 +256,6 @@ class VariablePages(Pages):
 
 
 def pages(field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> Pages:
-    """The reader of that field's pages."""
+    """The reader for pages of this field."""
     kind = VariablePages if field.row_nbytes is None else FixedPages
     return kind(field, buffer, starts, samples)

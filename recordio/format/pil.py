@@ -1,4 +1,4 @@
-"""PIL pictures on their way in: how they are stored, and which mode loses nothing of them. Pillow is not imported."""
+"""Storing PIL pictures: as PNG, and in which mode without loss. Does not import Pillow."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from recordio.errors import SchemaError
 
 _PNG_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
-_RGB_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits a channel in other words
+_RGB_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits per channel, convertible to RGB
 _OPAQUE = {"L": ("1", "L"), "RGB": ("1", "L", "RGB", *_RGB_MODES)}
 
 
 def is_picture(value: Any) -> bool:
-    """Whether this is a PIL.Image.Image, or behaves as one."""
+    """Whether this is a PIL.Image.Image, by its methods."""
     return hasattr(value, "save") and hasattr(value, "convert")
 
 
 def png(picture: Any) -> bytes:
-    """A picture as a PNG file. Raises SchemaError for one of more than 8 bits a channel."""
+    """A picture as a PNG file. Raises SchemaError for more than 8 bits per channel."""
     if picture.mode in _RGB_MODES:
         picture = picture.convert("RGB")
     if picture.mode not in _PNG_MODES:
@@ -29,9 +29,10 @@ def png(picture: Any) -> bytes:
 
 
 def keeps(picture: Any, mode: str) -> bool:
-    """Whether a picture read as "L", "RGB" or "RGBA" has the colours and the transparency that it was given with.
+    """Whether reading the picture as "L", "RGB" or "RGBA" keeps its colours and transparency.
 
-    Grey pixels of an RGB picture and an alpha of 255 throughout can be left out. Pictures that `png` refuses pass.
+    An RGB picture with only grey pixels keeps them in "L", and an alpha of 255 throughout may be dropped. True for
+    pictures that `png` refuses.
     """
     if mode == "RGBA" or picture.mode not in _PNG_MODES | _RGB_MODES:
         return True
@@ -42,6 +43,6 @@ def keeps(picture: Any, mode: str) -> bool:
 
 
 def fitting_mode(picture: Any) -> str:
-    """The mode to read a picture as without a loss: its own if that can be, then RGB."""
+    """A mode that reads the picture without loss: its own, RGB or RGBA, in this order."""
     mode = picture.mode if picture.mode in ("L", "RGBA") else "RGB"
     return mode if keeps(picture, mode) else "RGBA"

@@ -1,4 +1,4 @@
-"""The schema: the named fields of a sample, given, inferred from a sample, or read from a file."""
+"""The schema: the named fields of a sample, declared, inferred from a sample, or read from a file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from recordio.arguments import describe
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format.fields import Bytes, Field, Object, Text
+from recordio.format.image_field import Image
 from recordio.format.layout import MAX_FIELDS, MAX_NAME_NBYTES
 from recordio.format.masks import plain_array
-from recordio.format.numeric import Array, Image, Scalar
+from recordio.format.numeric import Array, Scalar
 from recordio.format.pil import fitting_mode
 
 Sample = Mapping[str, Any]
@@ -24,7 +25,7 @@ TYPES: dict[str, type[Field]] = {cls.type: cls for cls in (Scalar, Array, Text, 
 
 
 def _utf8(name: str) -> bytes:
-    """The bytes of a name, none if it has no UTF-8."""
+    """The name in UTF-8; empty if it cannot be encoded."""
     try:
         return name.encode("utf-8")
     except UnicodeEncodeError:
@@ -75,7 +76,7 @@ class Schema(Mapping[str, Field]):
         return len(self.fields)
 
     def __eq__(self, other: object) -> bool:
-        """The order counts: it is that of the pages."""
+        """Order matters: pages follow it."""
         return isinstance(other, Schema) and list(self.items()) == list(other.items())
 
     def __hash__(self) -> int:
@@ -146,7 +147,7 @@ def _field_from_json(entry: dict[str, Any]) -> Field:
         ) from error
 
 
-# What a stranger's text may say: NumPy itself would take far more for a dtype or a shape.
+# The dtypes and options allowed in files; NumPy accepts far more.
 _DTYPES = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 DTYPES = ("bool", *_DTYPES, "float16", "float32", "float64", "complex64", "complex128")
 _JSON_NEEDED: dict[str, list[set[str]]] = {

@@ -2,12 +2,12 @@
 
     shard  := header block* index footer
     header := fixed part, JSON (schema and metadata), padding, checksum
-    index  := for each block its samples, its header's checksum and its page entries; padding
-    footer := 128 bytes: who the shard is, where its index is, the digest of the shard
+    index  := for each block its samples, the checksum of its header, and its page entries; padding
+    footer := 128 bytes: identity of the shard, location of its index, digest of the shard
 
-The index holds no offsets: blocks and pages follow one another without a gap, so their places are a sum, and there is
-no way to write down a hole or an overlap. The digest, of the header's checksum and the index, vouches for every byte
-before it, since the index holds the checksum of every page and block header. The manifest repeats it.
+The index holds no offsets: blocks and pages follow each other without gaps, so offsets are sums of sizes, and holes or
+overlaps cannot be expressed. The digest covers the header's checksum and the index, which has the checksums of all
+pages and block headers, so it vouches for every byte before it. The manifest repeats the digest.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def shard_digest(header: Buffer, index: Buffer) -> bytes:
-    """The digest of a shard: of its header's checksum and its index, which together vouch for every byte before it."""
+    """The digest of a shard, over its header's checksum and its index, which vouch for every byte before them."""
     return digest([header[-CHECKSUM.size :], index])
 
 
@@ -63,7 +63,7 @@ def _refuse_unknown(version: int, required: int) -> None:
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """Who a shard is, and what its samples are made of. `metadata` is anything JSON can say."""
+    """Identity, schema and metadata of a shard. `metadata` is any JSON object."""
 
     dataset_id: bytes
     number: int
@@ -85,7 +85,7 @@ class ShardHeader:
 
     @staticmethod
     def nbytes(start: Buffer) -> int:
-        """The length of the header whose first HEADER.size bytes these are. Raises CorruptError, UnsupportedError."""
+        """The length of a header, from its first HEADER.size bytes. Raises CorruptError, UnsupportedError."""
         if len(start) < HEADER.size or bytes(start[:8]) != SHARD_MAGIC:
             raise CorruptError("not a recordio shard: the magic number is missing")
         _, version, nbytes, _, required, _, _, text_nbytes = HEADER.unpack_from(start)
@@ -120,7 +120,7 @@ class ShardHeader:
 
 @dataclass(frozen=True)
 class Footer:
-    """The last bytes of a shard: what it is, how long it is, where its index is."""
+    """The last bytes of a shard: its identity, its length, the location of its index."""
 
     dataset_id: bytes
     number: int
@@ -191,7 +191,7 @@ class Index:
 
     @classmethod
     def decode(cls, data: Buffer, footer: Footer, header: Buffer, schema: Schema) -> Self:
-        """Checks all that can be checked without the pages. Raises CorruptError, UnsupportedError."""
+        """Checks everything that needs no page. Raises CorruptError, UnsupportedError."""
         computed = shard_digest(header, data)
         if computed != footer.digest:
             raise CorruptError(
@@ -218,7 +218,7 @@ def _check_counts(table: npt.NDArray[np.void], footer: Footer) -> None:
         raise CorruptError(f"the index has a block of {samples.max()} samples: expected 1 to {MAX_BLOCK_SAMPLES}")
     if int(samples.sum()) != footer.samples:
         raise CorruptError(f"the index counts {int(samples.sum())} samples, the footer {footer.samples}")
-    # Summed as floats first: no sum of sizes may overflow before it is refused.
+    # Summed as floats, which cannot overflow, before any integer sum.
     if stored.astype(np.float64).sum() > footer.file_nbytes:
         raise CorruptError("the pages of the index are larger than the shard")
 
@@ -233,7 +233,7 @@ def _check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) -
         raise CorruptError(f"the index has a coded page over the limit of {MAX_CODED_PAGE_NBYTES} bytes")
     for column, (name, kind) in enumerate(schema.items()):
         least = least_nbytes(kind, samples)
-        got = nbytes[:, column].astype(np.int64)  # a size over 2^63 turns negative, and is as wrong
+        got = nbytes[:, column].astype(np.int64)  # a size over 2^63 turns negative, and is refused like any wrong size
         wrong = got < least if kind.row_nbytes is None else got != least
         if wrong.any():
             block = int(np.argmax(wrong))

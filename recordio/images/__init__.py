@@ -1,1 +1,1 @@
-"""Pictures: headers, pixels, sizes and boxes, and encoding anew."""
+"""Pictures: headers, decoding, pixels, boxes, and re-encoding."""

@@ -1,7 +1,7 @@
-"""Sizes and boxes of image transforms: the checks of the arguments that state them, and torchvision's formulas.
+"""Sizes and boxes of image transforms: checks of size arguments, and torchvision's formulas.
 
-All of it is pure arithmetic; `recordio.images.pixels` moves the pixels. A check returns the value in its plain form, or
-raises SchemaError with the name of the argument.
+Pure arithmetic; `recordio.images.pixels` moves the pixels. A check returns the value in its plain form, or raises
+SchemaError naming the argument.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import numpy as np
 
 from recordio.arguments import integers
 from recordio.errors import SchemaError
-from recordio.images.decode import MAX_IMAGE_PIXELS, Pixels
+from recordio.images.decode import Pixels
+from recordio.images.header import MAX_IMAGE_PIXELS
 
 Size = tuple[int, int]
 
 
 class Box(NamedTuple):
-    """A part of an image, in pixels."""
+    """A rectangle in an image, in pixels."""
 
     top: int
     left: int
@@ -27,18 +28,18 @@ class Box(NamedTuple):
     width: int
 
     def of(self, pixels: Pixels) -> Pixels:
-        """A view."""
+        """A view of these pixels."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def reduced(self, factor: int) -> Box:
-        """The box in an image `factor` times smaller, when it is at least as large as that: edges go to the nearest."""
+        """The box in an image `factor` times smaller, edges rounded; both its sides must be at least `factor`."""
         top, left = round(self.top / factor), round(self.left / factor)
         bottom, right = round((self.top + self.height) / factor), round((self.left + self.width) / factor)
         return Box(top, left, bottom - top, right - left)
 
 
 def scaled_size(height: int, width: int, shorter: int, max_size: int | None) -> Size:
-    """The (height, width) whose shorter side is `shorter`, or less where the longer would pass `max_size`."""
+    """The (height, width) with a shorter side of `shorter`, or less to keep the longer within `max_size`."""
     longer = shorter * max(height, width) // min(height, width)
     if max_size is not None and longer > max_size:
         shorter, longer = max(1, max_size * shorter // longer), max_size
@@ -46,12 +47,12 @@ def scaled_size(height: int, width: int, shorter: int, max_size: int | None) -> 
 
 
 def centre_box(height: int, width: int, size: Size) -> Box:
-    """The middle of an image that is at least as large as `size`."""
+    """The middle of an image at least as large as `size`."""
     return Box(round((height - size[0]) / 2), round((width - size[1]) / 2), *size)
 
 
 def placed_box(height: int, width: int, size: Size, rng: np.random.Generator) -> Box:
-    """A box of `size` at any place in the image alike. Two draws: top, left."""
+    """A box of `size`, placed uniformly. Two draws: top, left."""
     top = int(rng.random() * (height - size[0] + 1))
     return Box(top, int(rng.random() * (width - size[1] + 1)), *size)
 
@@ -59,10 +60,10 @@ def placed_box(height: int, width: int, size: Size, rng: np.random.Generator) ->
 def random_box(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
 ) -> Box:
-    """A box of a share of the area in `scale`, of an aspect in `ratio` (width by height, even in its logarithm).
+    """A box with a share of the area in `scale` and an aspect (width / height, log-uniform) in `ratio`.
 
-    Up to ten tries of two draws each: area, aspect. The first that fits is placed with two more: top, left. When none
-    fits, the largest box in the middle whose aspect is within `ratio`, without another draw.
+    Up to ten tries of two draws each: area, aspect. The first to fit is placed with two more draws: top, left. If none
+    fits, the largest centred box with an aspect within `ratio`, without further draws.
     """
     low, high = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(10):
@@ -77,13 +78,13 @@ def random_box(
 
 
 def reduction(box: Box, size: Size) -> int:
-    """By what a JPEG may be reduced as it is decoded, 1, 2, 4 or 8, to leave twice the pixels that the result has."""
+    """The factor, 1, 2, 4 or 8, to reduce a JPEG by while decoding, keeping twice the pixels of the result."""
     times = min(box.height // size[0], box.width // size[1])
     return next(factor for factor in (8, 4, 2, 1) if factor == 1 or times >= 2 * factor)
 
 
 def crop_size(value: Any) -> Size:
-    """(height, width); an integer stands for both."""
+    """(height, width) from a pair or a single integer."""
     size: Size = integers("size", value, (1, 2)) * 2
     return check_pixels(size[0], size[1])
 

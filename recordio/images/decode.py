@@ -1,22 +1,21 @@
-"""Pictures: the bytes of a JPEG, PNG or WebP file, and their pixels.
+"""Decoding JPEG, PNG and WebP to pixels.
 
-The rule that everything here keeps: the pixels are those of Pillow's `Image.open(...).convert(mode)`, whichever
-library decodes. Palettes are expanded, grey is repeated; alpha is dropped in "RGB" and "L", and 255 where "RGBA" finds
-none. EXIF orientation and colour profiles are never applied. Of an animation the first frame is the picture.
+The invariant: the pixels equal those of Pillow's `Image.open(...).convert(mode)`, whichever library decodes. Palettes
+are expanded and grey is repeated; "RGB" and "L" drop alpha, and "RGBA" sets it to 255 if there is none. EXIF
+orientation and colour profiles are never applied. An animation decodes to its first frame.
 
-A picture decodes whole or raises DecodeError: what is cut, damaged, deeper than 8 bits a channel or larger than
-MAX_IMAGE_PIXELS is refused, the last two from the header, before anything is allocated.
+A picture decodes whole or raises DecodeError. Truncated and damaged files are refused, and from the header alone,
+before anything is allocated, files of more than 8 bits per channel or MAX_IMAGE_PIXELS pixels.
 simplejpeg decodes JPEG and OpenCV decodes PNG and WebP: both release the GIL and are strict about damage. Pillow is not
-(it fills a PNG that lacks rows with black), so it only gives the pixels that the others would give otherwise, of files
-that one of them has proved. All three are imported at the first picture that needs them.
+(it fills missing rows of a PNG with black), so it only decodes where the pixels of the others would differ, and only
+files that one of them has accepted. Each package is imported on first use.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from io import BytesIO
@@ -26,124 +25,28 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import DecodeError, MissingPackageError, RecordIOError, SchemaError
-from recordio.format.numeric import image_format
+from recordio.images.header import APP0, SOS, Data, Header, jpeg_segments, read_header
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
-Data = bytes | memoryview
 
-MAX_IMAGE_PIXELS = 1 << 28
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
+COLOURSPACES = {"RGB": "RGB", "RGBA": "RGBA", "L": "GRAY"}  # simplejpeg's names
 
-_SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # the segments with the size
-_SOS, _EOI, _APP0 = 0xDA, 0xD9, 0xE0
 _PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a picture says of itself. `channels` are those stored, without alpha; a palette counts as 3."""
-
-    format: str
-    height: int
-    width: int
-    channels: int = 3
-    bits: int = 8
-    lossless: bool = False
-
-
-def read_header(data: Data) -> Header:
-    """The header of a JPEG, PNG or WebP file, in microseconds and without any package.
-
-    Raises DecodeError for bytes that are no picture, and for one that is too large or too deep to be decoded.
-    """
-    view = memoryview(data)
-    name = image_format(bytes(view[:16]))
-    if name is None:
-        raise DecodeError(f"not a JPEG, PNG or WebP file: it starts with {bytes(view[:8])!r}")
-    try:
-        header = _HEADERS[name](view)
-    except (struct.error, IndexError) as error:
-        raise DecodeError(f"the {name} file is cut short in its header, at {len(view)} bytes") from error
-    if not 0 < header.height * header.width <= MAX_IMAGE_PIXELS:
-        raise DecodeError(
-            f"the {name} file says it has {header.width} x {header.height} pixels: expected 1 to {MAX_IMAGE_PIXELS}"
-        )
-    if header.bits > 8:
-        raise DecodeError(
-            f"the {name} file has {header.bits} bits a channel, which 8-bit pixels would cut: store it as an Array"
-        )
-    return header
-
-
-def _jpeg_header(view: memoryview) -> Header:
-    for marker, at in _jpeg_segments(view):
-        if marker in _SOF:
-            bits, height, width, channels = struct.unpack_from(">BHHB", view, at + 4)
-            return Header("jpeg", height, width, channels, bits)
-    raise DecodeError("the jpeg file is broken: no size before its pixels")
-
-
-def _jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
-    """Each marker of the header and the byte where it stands, the start of the first scan included."""
-    at, marker = 2, 0
-    while marker not in (_SOS, _EOI):
-        if view[at] != 0xFF:
-            raise DecodeError(f"the jpeg file is broken: no marker at byte {at}")
-        marker = view[at + 1]
-        if marker == 0xFF:  # padding before a marker
-            at += 1
-        else:
-            yield marker, at
-            at += 2 + int(struct.unpack_from(">H", view, at + 2)[0])
-
-
-def _png_header(view: memoryview) -> Header:
-    length, kind, width, height, bits, colour = struct.unpack_from(">I4sIIBB", view, 8)
-    if (length, kind) != (13, b"IHDR"):
-        raise DecodeError("the png file is broken: its first chunk is not an IHDR of 13 bytes")
-    return Header("png", height, width, 3 if colour & 2 else 1, bits, lossless=True)
-
-
-def _webp_header(view: memoryview) -> Header:
-    kind = bytes(view[12:16])
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", view, 26)
-        return Header("webp", height & 0x3FFF, width & 0x3FFF)
-    if kind == b"VP8L":
-        (packed,) = struct.unpack_from("<I", view, 21)
-        return Header("webp", (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1, lossless=True)
-    if kind != b"VP8X":
-        raise DecodeError(f"the webp file is broken: its first chunk is {kind!r}")
-    low, width_high, height_low, high = struct.unpack_from("<HBHB", view, 24)
-    return Header(
-        "webp", (height_low | high << 16) + 1, (low | width_high << 16) + 1, lossless=b"VP8L" in _chunks(view)
-    )
-
-
-def _chunks(view: memoryview) -> Iterator[bytes]:
-    """The names of a WebP file's chunks."""
-    at = 12
-    while at + 8 <= len(view):
-        name, nbytes = struct.unpack_from("<4sI", view, at)
-        yield name
-        at += 8 + nbytes + nbytes % 2
-
-
-_HEADERS: dict[str, Callable[[memoryview], Header]] = {"jpeg": _jpeg_header, "png": _png_header, "webp": _webp_header}
 
 
 def decode_image(data: Data, mode: str = "RGB") -> Pixels:
     """The pixels of a picture: uint8, C-contiguous, (height, width, 3) for "RGB", 1 for "L", 4 for "RGBA".
 
-    Raises DecodeError when the picture does not decode whole, MissingPackageError without the images extra.
+    Raises DecodeError if the picture does not decode whole, MissingPackageError without the images extra.
     """
     if mode not in CHANNELS:
         raise SchemaError(f"unknown image mode {mode!r}: expected {', '.join(map(repr, CHANNELS))}")
     header = read_header(data)
-    if mode == "L" and header.channels != 1:  # the libraries differ by up to 13 in how they mix colours into grey
+    if mode == "L" and header.channels != 1:  # the libraries' grey values differ by up to 13
         return _array(pil_image(_decode(data, header, "RGB")).convert("L"))
     return _decode(data, header, mode)
 
@@ -159,42 +62,37 @@ def pil_image(pixels: Pixels) -> Image.Image:
     return picture
 
 
-def image_size(data: Data) -> tuple[int, int]:
-    """(height, width) as the header says, decoding nothing. Raises DecodeError."""
-    header = read_header(data)
-    return header.height, header.width
-
-
 def _decode(data: Data, header: Header, mode: str) -> Pixels:
     try:
         return _DECODERS[header.format](data, header, mode)
     except (RecordIOError, MemoryError):
         raise
-    except Exception as error:  # each library has types of its own, and Pillow lets struct.error and others through
+    except Exception as error:  # each library has its own types, and Pillow leaks struct.error and others
         raise DecodeError(f"the {header.format} file does not decode: {error}") from error
 
 
 def _decode_jpeg(data: Data, header: Header, mode: str) -> Pixels:
-    four = header.channels == 4
+    is_cmyk = header.channels == 4
+    colourspace = "CMYK" if is_cmyk else COLOURSPACES[mode]
     try:
-        pixels: Pixels = _package("simplejpeg").decode_jpeg(data, "CMYK" if four else "GRAY" if mode == "L" else mode)
+        pixels: Pixels = _package("simplejpeg").decode_jpeg(data, colourspace)
     except ValueError as error:  # strict: the first warning is an error
-        if "extraneous bytes before marker 0xd9" in str(error):  # stuffing after the last pixel, so all are there
+        if "extraneous bytes before marker 0xd9" in str(error):  # stuffing after the last pixel: none is missing
             return _decode_by_pillow(data, header, mode)
         repaired = _repaired_jpeg(data, str(error))
         if repaired == data:
             raise
         return _decode_jpeg(repaired, header, mode)
-    return _decode_by_pillow(data, header, mode) if four else pixels  # CMYK to RGB differs by 1 between libraries
+    return _decode_by_pillow(data, header, mode) if is_cmyk else pixels  # CMYK to RGB differs by 1 between libraries
 
 
 def _repaired_jpeg(data: Data, warning: str) -> bytes:
-    """Puts right what some cameras write wrongly and no decoder uses, so that every other warning still counts."""
+    """Fixes header values that some cameras get wrong and no decoder uses, so that all other warnings stay errors."""
     repaired = bytearray(data)
-    for marker, at in _jpeg_segments(memoryview(data)):
-        if marker == _APP0 and "unknown JFIF revision" in warning:
+    for marker, at in jpeg_segments(memoryview(data)):
+        if marker == APP0 and "unknown JFIF revision" in warning:
             repaired[at + 9] = 1
-        elif marker == _SOS and "Invalid SOS parameters" in warning:
+        elif marker == SOS and "Invalid SOS parameters" in warning:
             end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
             repaired[end - 3 : end] = b"\0\x3f\0"
     return bytes(repaired)
@@ -202,7 +100,7 @@ def _repaired_jpeg(data: Data, warning: str) -> bytes:
 
 def _decode_png(data: Data, header: Header, mode: str) -> Pixels:
     picture = _png_picture(memoryview(data))
-    if mode == "RGBA" and header.channels == 1:  # OpenCV passes over a transparent grey
+    if mode == "RGBA" and header.channels == 1:  # OpenCV ignores a transparent grey value
         _decode_by_opencv(picture, "L")
         return _decode_by_pillow(picture, header, mode)
     return _decode_by_opencv(picture, mode)
@@ -223,9 +121,9 @@ _DECODERS: dict[str, Callable[[Data, Header, str], Pixels]] = {
 
 
 def _png_picture(view: memoryview) -> bytes:
-    """The file without the chunks that do not make the picture, every chunk's checksum proved.
+    """The file reduced to the chunks that define its pixels, after checking the checksum of every chunk.
 
-    libpng would write to stderr about many that are left out here: profiles, texts, private ones of megabytes.
+    libpng would warn on stderr about many of the others: profiles, texts, private chunks of megabytes.
     """
     pieces = [view[:8]]
     at, kind = 8, b""
@@ -251,7 +149,7 @@ def _png_picture(view: memoryview) -> bytes:
 
 
 def opencv() -> Any:
-    """OpenCV, with no threads of its own: the loader's threads are enough. Raises MissingPackageError."""
+    """OpenCV, with its own threads off: the loader's threads are enough. Raises MissingPackageError."""
     return _package("cv2")
 
 
@@ -271,7 +169,7 @@ def _decode_by_opencv(data: Data, mode: str) -> Pixels:
 
 
 def _decode_by_pillow(data: Data, header: Header, mode: str) -> Pixels:
-    """The plug-in is called directly: Image.open would try other formats and has a limit of its own that warns."""
+    """Calls the plug-in directly: Image.open would try other formats, and warns beyond a size limit of its own."""
     name = {"jpeg": "Jpeg", "png": "Png", "webp": "WebP"}[header.format]
     picture = getattr(_package(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")(BytesIO(data))
     return _array(picture.convert(mode))

@@ -1,8 +1,7 @@
-"""Pictures on their way in: proved to decode, made smaller when the user asks.
+"""Pictures on their way into a dataset: checked to decode, and resized on request.
 
-Pillow resizes and encodes: its bilinear filter is antialiased and gives the pixels of torchvision's `Resize`, and it
-computes in integers, so the same versions give the same bytes on any processor. The same versions of Pillow and
-simplejpeg give the same file for the same picture.
+Pillow resizes and encodes: its bilinear filter is antialiased and matches torchvision's `Resize`, and it computes in
+integers, so the same versions of Pillow and simplejpeg give the same file on any processor.
 """
 
 from __future__ import annotations
@@ -12,26 +11,27 @@ from io import BytesIO
 from typing import Any
 
 from recordio.errors import DecodeError, SchemaError
-from recordio.format.numeric import Image, image_format
+from recordio.format.image_field import Image, image_format
 from recordio.format.pil import fitting_mode, is_picture, keeps
-from recordio.images.decode import Header, decode_image, decode_pil, read_header
+from recordio.images.decode import decode_image, decode_pil
+from recordio.images.header import Header, read_header
 
 DEFAULT_QUALITY = 92
 BILINEAR = 2  # PIL.Image.Resampling.BILINEAR
 
 
 def check_image(data: bytes, mode: str) -> None:
-    """Decodes the picture whole. Raises DecodeError with the reason when that cannot be done."""
+    """Raises DecodeError, with the reason, if the picture does not decode whole."""
     decode_image(data, mode)
 
 
 def lossless_packer(name: str, field: Image, alone: bool) -> Callable[[Any], bytes]:
-    """The packer of an image field whose mode was inferred: it refuses pictures that reading in that mode would change.
+    """A packer for an image field of inferred mode: refuses pictures that this mode would change.
 
     Args:
         name: the field's name.
         field: the field; it holds encoded pictures.
-        alone: the schema has no other field.
+        alone: whether it is the only field of the schema.
     """
     pack = field.packer()
 
@@ -61,25 +61,25 @@ def _decoded(data: bytes) -> Any:
 def resize_image(
     data: bytes, resize: int | tuple[int, int] | None, quality: int | None = None, mode: str = "RGB"
 ) -> bytes:
-    """The picture in its own format, at another size or quality; byte for byte as it was where nothing is to be done.
+    """The picture in the same format, at another size or quality; the same bytes if neither changes.
 
     Args:
         resize: an int is the length of the shorter side, as in torchvision's `Resize`, but never enlarges;
             a pair is the exact (height, width); None keeps the size.
-        quality: 1 to 100, for JPEG and lossy WebP; encodes these anew even at the same size, and makes a lossless WebP
-            lossy. None is 92 for those that are resized. PNG has no quality.
-        mode: what the picture is decoded to, "RGB", "L" or "RGBA". A grey picture stays grey under "RGB".
+        quality: 1 to 100, for JPEG and WebP, which are re-encoded even at the same size; a lossless WebP becomes lossy.
+            None means 92 for resized pictures. PNG has no quality.
+        mode: the mode to decode to, "RGB", "L" or "RGBA". A grey picture stays grey under "RGB".
 
-    Pixels stay as they are stored: EXIF orientation is not applied. A picture that is encoded anew keeps no metadata,
-    so no EXIF, no colour profile, and of an animation only the first frame.
-    Every picture is decoded, also one that is returned as it was: raises DecodeError as `check_image` does.
+    EXIF orientation is not applied. Re-encoding drops all metadata (EXIF, colour profile), and all but the first frame
+    of an animation.
+    Every picture is decoded, even if it is returned unchanged: raises DecodeError as `check_image` does.
     """
     if quality is not None and not 1 <= quality <= 100:
         raise SchemaError(f"quality is 1 to 100, not {quality}")
     header = read_header(data)
     size = target_size((header.height, header.width), resize)
-    encode_anew = quality is not None and header.format != "png"
-    if size == (header.height, header.width) and not encode_anew:
+    reencode = quality is not None and header.format != "png"
+    if size == (header.height, header.width) and not reencode:
         check_image(data, mode)
         return data
     picture = decode_pil(data, "L" if header.channels == 1 and mode == "RGB" else mode)
@@ -89,7 +89,7 @@ def resize_image(
 
 
 def target_size(size: tuple[int, int], resize: int | tuple[int, int] | None) -> tuple[int, int]:
-    """The (height, width) that `resize` makes of a picture of `size` (height, width). Raises SchemaError."""
+    """The (height, width) after `resize` of a picture of `size`, (height, width) too. Raises SchemaError."""
     height, width = size
     if resize is None:
         return size

@@ -1,6 +1,6 @@
-"""The pixels of image transforms: what makes them of any image, and the OpenCV that moves them.
+"""The pixels of image transforms: getting them from any image, and moving them with OpenCV.
 
-Pixels are uint8 (H, W, C) with 1 to 4 channels. Nothing here writes to what it is given.
+Pixels are uint8 (H, W, C) with 1 to 4 channels. Nothing here modifies its arguments.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from recordio.arguments import choice, describe
 from recordio.errors import MissingPackageError, SchemaError
 from recordio.images import decode
 from recordio.images.boxes import Box, Size, check_pixels, reduction
-from recordio.images.decode import CHANNELS, Header, Pixels, decode_image, opencv, read_header
+from recordio.images.decode import CHANNELS, COLOURSPACES, Pixels, decode_image, opencv
+from recordio.images.header import Header, read_header
 
 ENCODED = (bytes, memoryview)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 BORDERS = {"constant": "CONSTANT", "edge": "REPLICATE", "reflect": "REFLECT_101", "symmetric": "REFLECT"}
 
-_COLOURSPACES = {"RGB": "RGB", "RGBA": "RGBA", "L": "GRAY"}
-_PIL_MODES = {"1", "LA", "P", "PA", "CMYK", "YCbCr", "HSV"}  # 8 bits a channel, in other words than CHANNELS
-_SMOOTHED_UP_TO = 4  # times smaller; beyond, averaging areas first costs less than a long kernel
-_AS_IT_IS = np.array([0, 1, 0], np.float32)  # [1] beside a longer kernel takes OpenCV twice as long
+_PIL_MODES = {"1", "LA", "P", "PA", "CMYK", "YCbCr", "HSV"}  # 8 bits per channel, convertible to CHANNELS
+_SMOOTHED_UP_TO = 4  # reduction factor; beyond it, averaging areas first is cheaper than a long kernel
+_IDENTITY = np.array([0, 1, 0], np.float32)  # OpenCV takes twice as long with [1] beside a longer kernel
 
 
 def as_pixels(image: Any, mode: str) -> Pixels:
-    """The pixels of an image: bytes decode to `mode`, arrays and PIL's usual modes stay as they are.
+    """The pixels of an image: bytes decode to `mode`, arrays and PIL's usual modes stay unchanged.
 
-    Raises SchemaError for what is no image, DecodeError for bytes that do not decode.
+    Raises SchemaError for a value that is not an image, DecodeError for bytes that do not decode.
     """
     if isinstance(image, ENCODED):
         return _decoded(image, read_header(image), mode, 1)[0]
@@ -59,7 +59,7 @@ def from_pil(picture: Any, mode: str) -> Pixels:
 def resized(
     image: Any, mode: str, plan: Callable[[int, int], tuple[Box, Size]], interpolation: str, antialias: bool
 ) -> Pixels:
-    """A box of an image in another size, as `plan(height, width)` says; of a JPEG in a reduction where that will do."""
+    """A box of an image, resized, both from `plan(height, width)`. Large JPEGs are decoded at reduced size."""
     if not isinstance(image, ENCODED):
         pixels = as_pixels(image, mode)
         box, size = plan(*pixels.shape[:2])
@@ -73,22 +73,23 @@ def resized(
 
 
 def _decoded(data: Any, header: Header, mode: str, factor: int) -> tuple[Pixels, int]:
-    """The pixels, and how many times smaller they are: `factor`, or 1 where it is not the JPEG decoder's to do.
+    """The pixels, and by what factor they are reduced: `factor`, or 1 where the JPEG decoder cannot reduce.
 
-    What that does not decode is for `decode_image` to repair or to refuse.
+    Files that simplejpeg refuses go to `decode_image`, which repairs or refuses them.
     """
-    if header.format == "jpeg" and header.channels in ((1,) if mode == "L" else (1, 3)) and mode in CHANNELS:
+    channels = (1,) if mode == "L" else (1, 3)
+    if header.format == "jpeg" and header.channels in channels and mode in CHANNELS:
         height, width = -(-header.height // factor), -(-header.width // factor)
         reduced = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
         try:
-            return decode._package("simplejpeg").decode_jpeg(data, _COLOURSPACES[mode], **reduced), factor
+            return decode._package("simplejpeg").decode_jpeg(data, COLOURSPACES[mode], **reduced), factor
         except ValueError:
             pass
     return decode_image(data, mode), 1
 
 
 def resize(pixels: Pixels, size: Size, interpolation: str, antialias: bool) -> Pixels:
-    """The image in another size: (H, W, C) -> (*size, C). The same size gives the same array."""
+    """Resizes (H, W, C) to (*size, C). Returns the same array if it has this size."""
     if pixels.shape[:2] == size:
         return pixels
     cv2 = opencv()
@@ -99,41 +100,41 @@ def resize(pixels: Pixels, size: Size, interpolation: str, antialias: bool) -> P
 
 
 def _scaled(pixels: Pixels, size: Size, flag: int) -> Pixels:
-    """OpenCV's resize, by Intel's IPP where there is one: faster, and here and there a value off by one.
+    """OpenCV's resize, with Intel's inexact IPP if available: faster, with a few values off by one.
 
-    Which of them it is holds for the calling thread, whose own resizing must give what it gave before.
+    The switch is per thread and is restored, so that the caller's own OpenCV calls are unaffected.
     """
     cv2 = opencv()
-    before = cv2.ipp.useIPP_NotExact()
+    previous = cv2.ipp.useIPP_NotExact()
     cv2.ipp.setUseIPP_NotExact(True)
     try:
         return _restored(cv2.resize(pixels, size[::-1], interpolation=flag), pixels)
     finally:
-        cv2.ipp.setUseIPP_NotExact(before)
+        cv2.ipp.setUseIPP_NotExact(previous)
 
 
 def _smoothed(pixels: Pixels, size: Size) -> Pixels:
-    """The image without the detail that `size` cannot show, no smaller than `size`."""
+    """Low-pass filters the image for `size`, reducing it first if it is far larger."""
     cv2 = opencv()
     height, width = (2 * m if n > _SMOOTHED_UP_TO * m else n for n, m in zip(pixels.shape[:2], size, strict=True))
     if (height, width) != pixels.shape[:2]:
         pixels = _scaled(pixels, (height, width), cv2.INTER_AREA)
     down, across = smoothing(height, size[0]), smoothing(width, size[1])
-    if down is across is _AS_IT_IS:
+    if down is across is _IDENTITY:
         return pixels
     return _restored(cv2.sepFilter2D(pixels, -1, across, down, borderType=cv2.BORDER_REPLICATE), pixels)
 
 
 @lru_cache(maxsize=4096)
 def smoothing(length: int, target: int) -> npt.NDArray[np.float32]:
-    """The kernel, float32 (odd,), to apply before interpolating `length` pixels to `target`.
+    """The kernel, float32 of odd length, to apply before interpolating `length` pixels to `target`.
 
-    An antialiasing resize (Pillow's) weighs pixels by a triangle r = length / target times as wide as the one that
-    interpolates: the variance is r^2 / 6 for 1 / 6. The difference is had from [a, 1 - 2a, a], with a variance of 2a,
-    applied n times. Weights are whole 256ths, which OpenCV's 8-bit filters need to leave the brightness as it is.
+    An antialiasing resize (Pillow's) weighs pixels by a triangle r = length / target times as wide as for plain
+    interpolation: a variance of r^2 / 6 instead of 1 / 6. Convolving [a, 1 - 2a, a], of variance 2a, n times gives the
+    difference. Weights are multiples of 1/256, so that OpenCV's 8-bit filters keep the brightness.
     """
     if length <= target:
-        return _AS_IT_IS
+        return _IDENTITY
     variance = ((length / target) ** 2 - 1) / 6
     times = math.ceil(2 * variance)
     a = variance / times / 2
@@ -143,7 +144,7 @@ def smoothing(length: int, target: int) -> npt.NDArray[np.float32]:
     weights = np.rint(kernel * 256)
     weights[times] += 256 - weights.sum()
     trimmed = np.trim_zeros(weights / 256).astype(np.float32)
-    return trimmed if len(trimmed) > 1 else _AS_IT_IS
+    return trimmed if len(trimmed) > 1 else _IDENTITY
 
 
 def flip(pixels: Pixels) -> Pixels:
@@ -152,7 +153,7 @@ def flip(pixels: Pixels) -> Pixels:
 
 
 def pad(pixels: Pixels, by: tuple[int, int, int, int], mode: str = "constant", fill: tuple[int, ...] = (0,)) -> Pixels:
-    """The image with a border of `by` (left, top, right, bottom) pixels. A `fill` of one value is for all channels."""
+    """Adds a border of `by` (left, top, right, bottom) pixels. A `fill` of one value applies to all channels."""
     left, top, right, bottom = by
     if not any(by):
         return pixels
@@ -166,7 +167,7 @@ def pad(pixels: Pixels, by: tuple[int, int, int, int], mode: str = "constant", f
 
 
 def to_planes(pixels: Pixels, tables: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Each value looked up in its channel's table: uint8 (H, W, C) by (C or 1, 256) -> float32 (C, H, W)."""
+    """Looks up each value in its channel's table: uint8 (H, W, C) and (C or 1, 256) to float32 (C, H, W)."""
     height, width, channels = pixels.shape
     planes = np.empty((channels, height, width), np.float32)
     for channel, plane in enumerate(planes):
@@ -177,12 +178,12 @@ def to_planes(pixels: Pixels, tables: npt.NDArray[np.float32]) -> npt.NDArray[np
 def _look_up(pixels: Pixels, channel: int, table: npt.NDArray[np.float32], plane: npt.NDArray[np.float32]) -> None:
     try:
         cv2 = opencv()
-    except MissingPackageError:  # arrays become tensors without the images extra; OpenCV does it in half the time
+    except MissingPackageError:  # arrays work without the images extra; OpenCV takes half the time
         np.take(table, pixels[:, :, channel], out=plane, mode="clip")
     else:
         cv2.LUT(cv2.extractChannel(pixels, channel), table, dst=plane)
 
 
 def _restored(pixels: Pixels, like: Pixels) -> Pixels:
-    """OpenCV drops the last dimension where it is 1."""
+    """Restores the last dimension, which OpenCV drops if it is 1."""
     return pixels.reshape(*pixels.shape[:2], like.shape[2])

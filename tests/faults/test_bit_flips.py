@@ -35,12 +35,12 @@ def flip_faults(files: Files, verify: str, part: int) -> list[str]:
     return out
 
 
-def test_all_pages_of_the_coded_dataset_are_coded_and_none_of_the_plain_one() -> None:
+def test_coded_dataset_has_only_coded_pages_and_the_plain_one_none() -> None:
     assert coded_pages(coded()[SHARD], 2) == 4
     assert coded_pages(every_kind(None)[SHARD], 9) == 0
 
 
-def test_a_good_dataset_reads_the_same_in_every_mode() -> None:
+def test_good_dataset_reads_the_same_in_every_mode() -> None:
     for make in DATASETS.values():
         files = make()
         found = [
@@ -54,18 +54,18 @@ def test_a_good_dataset_reads_the_same_in_every_mode() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_every_bit_of_a_shard_is_guarded(dataset: str, part: int) -> None:
+def test_flipped_bit_of_a_shard_never_gives_other_data(dataset: str, part: int) -> None:
     assert flip_faults(DATASETS[dataset](), "first", part) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_no_flipped_bit_crashes_a_reader_that_does_not_check(dataset: str, part: int) -> None:
+def test_flipped_bit_never_crashes_an_unchecked_reader(dataset: str, part: int) -> None:
     assert flip_faults(DATASETS[dataset](), "never", part) == []
 
 
-def test_every_bit_of_a_manifest_is_guarded() -> None:
+def test_flipped_bit_of_a_manifest_is_refused_at_open() -> None:
     files = every_kind(None)
     for byte, bit, forged in flipped(files, MANIFEST):
         found = read(forged)
@@ -74,7 +74,7 @@ def test_every_bit_of_a_manifest_is_guarded() -> None:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_verify_finds_a_flip_in_every_byte(dataset: str) -> None:
+def test_verify_finds_a_flipped_bit_in_every_byte(dataset: str) -> None:
     files, reports = DATASETS[dataset](), []
     for byte, bit, forged in flipped(files, SHARD):
         if bit == byte % 8:

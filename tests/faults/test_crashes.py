@@ -12,25 +12,25 @@ from tests.faults.bounded import bounded
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ["killed_before_every_call", "killed_after_every_call", "killed_in_every_write"])
-def test_a_writer_that_dies_at_any_call_leaves_the_old_dataset_or_the_new_one(attack: str) -> None:
+def test_writer_killed_at_any_call_leaves_the_old_or_new_dataset(attack: str) -> None:
     assert bounded("crashing", attack, 0) == []
 
 
 @pytest.mark.slow
-def test_a_writer_killed_200_times_at_random_leaves_the_old_dataset_or_the_new_one() -> None:
+def test_writer_killed_at_random_times_leaves_the_old_or_new_dataset() -> None:
     assert bounded("crashing", "killed_200_times", 0) == []
 
 
 @pytest.mark.slow
-def test_a_writer_that_dies_after_one_that_died_leaves_the_old_dataset_or_the_new_one() -> None:
+def test_two_killed_writers_in_a_row_leave_the_old_or_new_dataset() -> None:
     assert bounded("crashing", "killed_twice", 0) == []
 
 
-def test_the_shards_that_a_dead_overwrite_did_not_remove_go_with_the_next_writer() -> None:
+def test_next_writer_removes_the_leftovers_of_a_killed_overwrite() -> None:
     assert bounded("crashing", "left_behind", 0) == []
 
 
-def test_a_manifest_lost_after_a_crash_does_not_cost_the_shards() -> None:
+def test_losing_the_manifest_after_a_crash_keeps_the_shards() -> None:
     """The shards are all there is to make it again from."""
     assert bounded("crashing", "manifest_lost", 0) == []
 
@@ -47,5 +47,5 @@ def _can_trace() -> bool:
 @pytest.mark.skipif(
     not _can_trace(), reason="strace is missing or may not trace; the tests above inject in the process"
 )
-def test_a_writer_killed_by_the_kernel_leaves_the_old_dataset_or_the_new_one() -> None:
+def test_writer_killed_in_a_system_call_leaves_the_old_or_new_dataset() -> None:
     assert bounded("crashing", "killed_by_strace", 0) == []

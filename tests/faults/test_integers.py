@@ -117,7 +117,7 @@ def sums_that_agree() -> list[str]:
 @pytest.mark.parametrize(
     "attack", [shard_integers, page_entry_lies_told_twice, manifest_integers, sums_that_agree], ids=lambda f: f.__name__
 )
-def test_no_integer_makes_a_reader_crash_lie_or_fill_the_memory(attack: Callable[[], list[str]]) -> None:
+def test_hostile_integers_never_crash_exhaust_memory_or_give_other_data(attack: Callable[[], list[str]]) -> None:
     assert bounded("test_integers", attack.__name__) == []
 
 
@@ -131,7 +131,7 @@ def _index_row(files: Files, name: str, value: int) -> Files:
     ("region", "name"),
     [("block", "0 first"), ("block", "1 block"), ("block", "0 page 0 nbytes"), ("block", "1 samples")],
 )
-def test_verify_finds_a_block_header_that_tells_another_story_than_the_index(region: str, name: str) -> None:
+def test_verify_compares_block_headers_with_the_index(region: str, name: str) -> None:
     """Its checksum is right, and the index holds that checksum: only comparing them tells."""
     files, fields = targets()[0]
     anatomy = Anatomy(files[SHARD], fields)
@@ -141,14 +141,14 @@ def test_verify_finds_a_block_header_that_tells_another_story_than_the_index(reg
     assert report.problems[0].place.block == int(name[0])
 
 
-def test_resealing_changes_nothing_when_nothing_is_changed() -> None:
+def test_resealing_without_a_change_keeps_the_bytes() -> None:
     for files, fields in [*targets(), (every_kind(None), 9)]:
         anatomy = Anatomy(files[SHARD], fields)
         assert anatomy.sealed() == files[SHARD]
         assert read(resealed(files, anatomy), ["take"], decode=None) == read(files, ["take"], decode=None)
 
 
-def test_a_resealed_lie_is_told_by_more_than_a_checksum() -> None:
+def test_resealed_lie_is_detected_beyond_the_checksum() -> None:
     forged = _index_row(targets()[0][0], "0 samples", 1)
     for way, (kind, error) in read(forged).items():
         assert kind == "error", way

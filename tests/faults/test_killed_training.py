@@ -75,7 +75,7 @@ def no_shared_file_is_left() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["thread", "process"])
-def test_a_job_that_is_killed_again_and_again_delivers_what_an_uninterrupted_one_does(
+def test_repeatedly_killed_job_delivers_the_same_batches(
     dataset: Path, tmp_path: Path, whole: list[str], kind: str
 ) -> None:
     folder, chance = tmp_path / "killed", random.Random(kind)
@@ -101,7 +101,7 @@ def test_a_job_that_is_killed_again_and_again_delivers_what_an_uninterrupted_one
 
 
 @pytest.mark.slow
-def test_a_job_whose_worker_is_killed_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str]) -> None:
+def test_job_with_a_killed_worker_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str]) -> None:
     folder = tmp_path / "worker"
     folder.mkdir()
     (folder / "hold").touch()
@@ -118,7 +118,7 @@ def test_a_job_whose_worker_is_killed_ends_and_resumes(dataset: Path, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["thread", "process"])
-def test_a_job_that_loses_a_rank_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str], kind: str) -> None:
+def test_job_with_a_killed_rank_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str], kind: str) -> None:
     folder = tmp_path / "ranks"
     folder.mkdir()
     (folder / "hold").touch()

@@ -19,7 +19,7 @@ def refused_at_open(name: str, data: bytes) -> None:
 
 
 @BOTH
-def test_a_file_cut_anywhere_does_not_open(name: str) -> None:
+def test_truncated_file_does_not_open(name: str) -> None:
     whole = every_kind(None)[name]
     for nbytes in range(len(whole)):
         refused_at_open(name, whole[:nbytes])
@@ -27,7 +27,7 @@ def test_a_file_cut_anywhere_does_not_open(name: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("filler", [b"\0", b"\xff", b"}", b"\n", b"copy"])
-def test_a_file_with_more_bytes_does_not_open(name: str, filler: bytes) -> None:
+def test_extended_file_does_not_open(name: str, filler: bytes) -> None:
     whole = every_kind(None)[name]
     more = whole if filler == b"copy" else filler * 200
     for nbytes in range(1, len(more) + 1):
@@ -35,14 +35,14 @@ def test_a_file_with_more_bytes_does_not_open(name: str, filler: bytes) -> None:
 
 
 @BOTH
-def test_a_file_without_its_first_bytes_does_not_open(name: str) -> None:
+def test_file_without_its_first_bytes_does_not_open(name: str) -> None:
     whole = every_kind(None)[name]
     for nbytes in range(1, len(whole)):
         refused_at_open(name, whole[nbytes:])
 
 
 @pytest.mark.parametrize("nbytes", [1, 64, 448])
-def test_a_hole_or_an_overlap_of_the_same_length_is_refused(nbytes: int) -> None:
+def test_zeroed_or_shifted_bytes_are_refused(nbytes: int) -> None:
     files = every_kind(None)
     whole = files[SHARD]
     for at in range(0, len(whole) - 128 - nbytes, 64):
@@ -57,6 +57,6 @@ def test_a_hole_or_an_overlap_of_the_same_length_is_refused(nbytes: int) -> None
                 assert kinds == {"error"} or found == read(files, ["take"], decode=None)
 
 
-def test_an_empty_file_does_not_open() -> None:
+def test_empty_file_does_not_open() -> None:
     for name in (SHARD, MANIFEST):
         refused_at_open(name, b"")

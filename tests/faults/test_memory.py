@@ -31,7 +31,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("workers", ["none", "thread", "fork", "spawn"])
-def test_it_stays_within_the_window_and_100_megabytes(dataset: Path, workers: str) -> None:
+def test_epoch_stays_within_the_window_plus_100_mb(dataset: Path, workers: str) -> None:
     words = [sys.executable, str(SCRIPT), str(dataset), str(WINDOW), workers]
     done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=600)
     assert WINDOW // 2 < int(done.stdout) < WINDOW + MORE

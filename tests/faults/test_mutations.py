@@ -166,14 +166,14 @@ MUTATIONS: dict[str, tuple[Any, str, Any]] = {
 }
 
 
-def test_every_probe_is_told() -> None:
+def test_every_probe_is_detected() -> None:
     assert untold() == set()
     assert {kind for kind, _ in read(good()).values()} == {"data"}
     assert verify_files(good()).ok
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_without_this_check_something_goes_untold(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_a_check_lets_a_probe_pass(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name, replacement = MUTATIONS[mutation]
     monkeypatch.setattr(module, name, replacement)
     assert untold()
@@ -190,20 +190,20 @@ def overlapping() -> Files:
     return resealed(files, anatomy, *((spots[name], value) for name, value in sizes.items()))
 
 
-def test_without_the_sum_of_the_sizes_pages_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_the_size_sum_lets_pages_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(overlapping(), fields=["a"]) == []
     monkeypatch.setattr(recordio.format.shard, "_check_counts", nothing)
     assert told(overlapping(), fields=["a"]) != []
 
 
-def test_without_looking_at_the_shards_a_dataset_opens_that_must_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_the_shard_check_opens_a_swapped_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordio.reader.dataset, "check_shards", lambda *_: [])
     assert "open" not in read(swapped_shard(), ["take"])
     monkeypatch.undo()
     assert list(read(swapped_shard(), ["take"])) == ["open"]
 
 
-def test_without_the_comparison_with_the_manifest_another_shard_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_the_footer_check_reads_a_swapped_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     def lenient(file: Any, entry: Any, dataset_id: bytes) -> Any:
         data = file.read(file.nbytes - 128, 128)
         return recordio.format.shard.Footer.decode(data, file.nbytes)
@@ -215,7 +215,7 @@ def test_without_the_comparison_with_the_manifest_another_shard_is_read(monkeypa
     assert value != read(good(), ["take"])["take"][1]
 
 
-def test_a_writer_makes_what_the_forger_makes() -> None:
+def test_forger_and_writer_agree() -> None:
     """The forger knows the format: its good dataset and the writer's hold the same."""
     files = written(
         [{"a": 97, "t": "abc"}, {"a": 98, "t": "def"}], {"a": recordio.Scalar("uint8"), "t": recordio.Text()}

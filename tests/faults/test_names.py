@@ -66,7 +66,7 @@ def attempt(kind: str, path: Path) -> str:
 
 
 @every_stand
-def test_a_shard_that_is_no_regular_file_is_refused(tmp_path: Path, stand: str) -> None:
+def test_shard_other_than_a_regular_file_is_refused(tmp_path: Path, stand: str) -> None:
     path = some(tmp_path)
     (path / "shard-00001.rio").unlink()
     STANDS[stand](path / "shard-00001.rio")
@@ -75,7 +75,7 @@ def test_a_shard_that_is_no_regular_file_is_refused(tmp_path: Path, stand: str) 
 
 
 @every_stand
-def test_a_manifest_that_is_no_regular_file_is_refused(tmp_path: Path, stand: str) -> None:
+def test_manifest_other_than_a_regular_file_is_refused(tmp_path: Path, stand: str) -> None:
     path = some(tmp_path)
     (path / "manifest.json").unlink()
     STANDS[stand](path / "manifest.json")
@@ -85,9 +85,7 @@ def test_a_manifest_that_is_no_regular_file_is_refused(tmp_path: Path, stand: st
 @pytest.mark.parametrize("mode", ["create", "append", "overwrite"])
 @pytest.mark.parametrize("name", ["manifest.json", ".manifest.json.pending", ".shard-00003.rio.tmp", "shard-00003.rio"])
 @pytest.mark.parametrize("stand", ["a FIFO", "a link to nothing", "a link to /dev/zero"])
-def test_a_writer_neither_waits_at_nor_follows_what_stands_in_its_way(
-    tmp_path: Path, mode: str, name: str, stand: str
-) -> None:
+def test_writer_neither_blocks_on_fifos_nor_follows_links(tmp_path: Path, mode: str, name: str, stand: str) -> None:
     path = some(tmp_path / "it")
     (path / name).unlink(missing_ok=True)
     STANDS[stand](path / name)
@@ -98,7 +96,7 @@ def test_a_writer_neither_waits_at_nor_follows_what_stands_in_its_way(
         assert ShardDataset(path)[-1] == {"number": 1, "text": "x"}
 
 
-def test_a_shard_that_is_a_link_to_a_good_shard_is_refused(tmp_path: Path) -> None:
+def test_shard_behind_a_symlink_is_refused(tmp_path: Path) -> None:
     path = some(tmp_path / "it")
     os.rename(path / "shard-00001.rio", tmp_path / "elsewhere")
     (path / "shard-00001.rio").symlink_to(tmp_path / "elsewhere")
@@ -106,14 +104,14 @@ def test_a_shard_that_is_a_link_to_a_good_shard_is_refused(tmp_path: Path) -> No
         ShardDataset(path)
 
 
-def test_a_dataset_may_be_reached_through_a_link(tmp_path: Path) -> None:
+def test_dataset_opens_through_a_symlink(tmp_path: Path) -> None:
     some(tmp_path / "it")
     (tmp_path / "link").symlink_to("it")
     assert len(ShardDataset(tmp_path / "link")) == 30
 
 
 @pytest.mark.parametrize("number", ["../../etc/passwd", "/etc/passwd", -1, 1.0, "0", None, True, [0], {"a": 0}])
-def test_a_manifest_cannot_name_a_path(tmp_path: Path, number: Any) -> None:
+def test_manifest_cannot_name_a_path(tmp_path: Path, number: Any) -> None:
     path = some(tmp_path)
     value = json.loads((path / "manifest.json").read_bytes())
     value["shards"][0]["number"] = number
@@ -123,7 +121,7 @@ def test_a_manifest_cannot_name_a_path(tmp_path: Path, number: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a" * 300, "a/" * 3000, "\ud800", ""])
-def test_a_path_that_cannot_be_is_an_error_of_the_tree(tmp_path: Path, name: str) -> None:
+def test_impossible_path_raises_recordio_error(tmp_path: Path, name: str) -> None:
     path = f"{tmp_path}/{name}" if name else f"{tmp_path}/empty"
     for action in (ShardDataset, recordio.verify):
         with pytest.raises(RecordIOError):
@@ -134,7 +132,7 @@ def test_a_path_that_cannot_be_is_an_error_of_the_tree(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", "日本".encode(), b"a b", b"new\nline", b"%s{}"])
-def test_a_folder_of_any_bytes_round_trips(tmp_path: Path, name: bytes) -> None:
+def test_folder_name_may_be_any_bytes(tmp_path: Path, name: bytes) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     assert len(ShardDataset(some(path))) == 30
     assert recordio.verify(path).ok
@@ -144,7 +142,7 @@ def test_a_folder_of_any_bytes_round_trips(tmp_path: Path, name: bytes) -> None:
     assert "shard-00001.rio" in str(caught.value)
 
 
-def test_no_dataset_no_folder_no_manifest(tmp_path: Path) -> None:
+def test_missing_dataset_raises_dataset_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     for path in (tmp_path, tmp_path / "none", tmp_path / "file", some(tmp_path / "it") / "shard-00000.rio"):
         with pytest.raises(DatasetError):

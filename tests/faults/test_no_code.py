@@ -101,7 +101,7 @@ def _reads(args: tuple[Any, ...]) -> bool:
 
 
 @pytest.mark.slow
-def test_no_dataset_runs_code_imports_or_writes() -> None:
+def test_hostile_datasets_never_run_code_import_or_write() -> None:
     assert bounded("test_no_code", "audited", 0) == []
 
 
@@ -113,5 +113,5 @@ def spied() -> list[str]:
     return found
 
 
-def test_the_watch_sees_what_it_must() -> None:
+def test_audit_hook_sees_forbidden_events() -> None:
     assert {"exec", "compile", "pickle.find_class"} <= set(bounded("test_no_code", "spied", 0))

@@ -147,7 +147,7 @@ def restored(folder: Path, disk: Disk) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_no_loss_of_power_leaves_anything_between_and_the_rerun_comes_through(tmp_path: Path, mode: str) -> None:
+def test_power_loss_leaves_the_old_or_new_dataset_and_a_rerun_works(tmp_path: Path, mode: str) -> None:
     oracle = Oracle(mode, SHARDS)
     start, log = recorded(tmp_path / "it", mode)
     found = set()
@@ -160,7 +160,7 @@ def test_no_loss_of_power_leaves_anything_between_and_the_rerun_comes_through(tm
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_when_close_returns_the_new_dataset_is_durable(tmp_path: Path, mode: str) -> None:
+def test_dataset_is_durable_when_close_returns(tmp_path: Path, mode: str) -> None:
     oracle = Oracle(mode, SHARDS)
     start, log = recorded(tmp_path / "it", mode)
     model = Model(start)
@@ -171,7 +171,7 @@ def test_when_close_returns_the_new_dataset_is_durable(tmp_path: Path, mode: str
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_all_that_was_written_was_synced_before_it_got_its_name(tmp_path: Path, mode: str) -> None:
+def test_files_are_synced_before_they_are_renamed(tmp_path: Path, mode: str) -> None:
     """The rule itself, apart from the model: no file is renamed with bytes that no fsync has covered."""
     _, log = recorded(tmp_path / "it", mode)
     unsynced: set[int] = set()
@@ -193,7 +193,7 @@ def test_all_that_was_written_was_synced_before_it_got_its_name(tmp_path: Path, 
     assert "sync names" in after[: after.index("unlink") if "unlink" in after else None]
 
 
-def test_the_model_loses_what_it_must(tmp_path: Path) -> None:
+def test_power_loss_model_detects_missing_syncs(tmp_path: Path) -> None:
     """A writer that forgets a sync is found out."""
     start, log = recorded(tmp_path / "it", "create")
     oracle = Oracle("create", SHARDS)

@@ -17,13 +17,11 @@ from tests.faults.samples import some
 @pytest.mark.parametrize(
     "attack", ["eight_at_once", "reading_during_appends", "reading_during_overwrites", "locked_out"]
 )
-def test_processes_that_meet_in_one_folder(attack: str) -> None:
+def test_concurrent_processes_share_a_folder_safely(attack: str) -> None:
     assert bounded("racing", attack, 0) == []
 
 
-def test_an_overwrite_while_a_dataset_is_opened_gives_the_new_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overwrite_during_open_gives_the_new_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes between the reading of the manifest and that of the shards."""
     some(tmp_path, 30)
     real, calls = recordio.reader.dataset.read_manifest, []
@@ -39,7 +37,7 @@ def test_an_overwrite_while_a_dataset_is_opened_gives_the_new_dataset(
     assert len(ShardDataset(tmp_path)) == 50
 
 
-def test_a_shard_that_is_truly_missing_is_told_without_end(tmp_path: Path) -> None:
+def test_missing_shard_is_reported_at_every_open(tmp_path: Path) -> None:
     some(tmp_path, 30)
     (tmp_path / "shard-00001.rio").unlink()
     for _ in range(3):
@@ -47,7 +45,7 @@ def test_a_shard_that_is_truly_missing_is_told_without_end(tmp_path: Path) -> No
             ShardDataset(tmp_path)
 
 
-def test_a_dataset_that_was_opened_but_not_read_before_an_overwrite_is_told_so(tmp_path: Path) -> None:
+def test_dataset_overwritten_before_its_first_read_raises(tmp_path: Path) -> None:
     some(tmp_path, 30)
     read, unread = ShardDataset(tmp_path), ShardDataset(tmp_path)
     read.take(range(30))
@@ -57,7 +55,7 @@ def test_a_dataset_that_was_opened_but_not_read_before_an_overwrite_is_told_so(t
         unread.take(range(30))
 
 
-def test_a_dataset_that_was_opened_before_an_append_stays_what_it_was(tmp_path: Path) -> None:
+def test_open_dataset_is_unchanged_by_an_append(tmp_path: Path) -> None:
     some(tmp_path, 30)
     ds = ShardDataset(tmp_path)
     some(tmp_path, 50, mode="append")

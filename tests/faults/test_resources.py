@@ -23,11 +23,11 @@ ATTACKS = """
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_nothing_is_taken_that_is_not_given_back(attack: str) -> None:
+def test_resources_are_released(attack: str) -> None:
     assert bounded("resources", attack, 0) == []
 
 
-def test_a_dataset_travels_by_its_path_and_a_changed_one_is_told(tmp_path: Path) -> None:
+def test_dataset_pickles_by_path_and_detects_changes(tmp_path: Path) -> None:
     ds = ShardDataset(some(tmp_path), fields=["number"])
     view = ds[5:25].select([3, 1, 1])
     again = pickle.loads(pickle.dumps(view))
@@ -38,7 +38,7 @@ def test_a_dataset_travels_by_its_path_and_a_changed_one_is_told(tmp_path: Path)
         pickle.loads(data)
 
 
-def test_every_error_travels_between_processes(tmp_path: Path) -> None:
+def test_errors_pickle_with_their_place(tmp_path: Path) -> None:
     (some(tmp_path) / "shard-00001.rio").unlink()
     with pytest.raises(recordio.CorruptError) as caught:
         ShardDataset(tmp_path)
@@ -81,7 +81,7 @@ assert os.waitpid(pid, 0)[1] == 0, "the child"
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["exit", "drop", "close", "go on", "begin anew"])
-def test_an_iterator_may_not_survive_a_fork_but_nothing_waits(tmp_path: Path, kind: str, workers: int) -> None:
+def test_forked_iterator_never_hangs(tmp_path: Path, kind: str, workers: int) -> None:
     ignore = "-Wignore:This process:DeprecationWarning"  # Python 3.12 warns of every fork beside threads
     for run in range(3):
         python(ignore, "-c", FORKS, str(tmp_path / f"{run}"), kind, str(workers))
@@ -106,7 +106,7 @@ print("done")
 """
 
 
-def test_reading_writes_nothing_and_asks_for_no_right_to_write(tmp_path: Path) -> None:
+def test_reading_never_writes_or_opens_for_writing(tmp_path: Path) -> None:
     path = some(tmp_path / "it")
     before = {p: p.stat().st_mtime_ns for p in [path, *path.iterdir()]}
     for name in path.iterdir():
@@ -129,7 +129,7 @@ some(Path(sys.argv[1]) / "it")
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "027", "077"])
-def test_files_get_the_mode_that_the_umask_says(tmp_path: Path, umask: str) -> None:
+def test_files_follow_the_umask(tmp_path: Path, umask: str) -> None:
     python("-c", UMASK, str(tmp_path), umask)
     for path in (tmp_path / "it").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~int(umask, 8), path
@@ -149,7 +149,7 @@ with recordio.DatasetWriter(sys.argv[1], fields, **options) as writer:
 
 
 @pytest.mark.parametrize("compression", ["auto", "zstd:3"])
-def test_the_same_input_gives_the_same_bytes_whatever_the_surroundings(tmp_path: Path, compression: str) -> None:
+def test_bytes_do_not_depend_on_the_environment(tmp_path: Path, compression: str) -> None:
     surroundings: list[dict[str, str]] = [
         {"PYTHONHASHSEED": "0", "LC_ALL": "C", "TZ": "UTC"},
         {"PYTHONHASHSEED": "12345", "LC_ALL": "C.UTF-8", "TZ": "Asia/Kolkata"},
@@ -163,7 +163,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_surroundings(tmp_path:
     assert len(found[0]) == 6
 
 
-def test_a_transform_that_raises_stops_the_loader_with_its_own_error(tmp_path: Path) -> None:
+def test_error_in_a_map_stops_the_loader_unchanged(tmp_path: Path) -> None:
     def bad(sample: Any) -> Any:
         return {"x": 1 // (int(sample["number"]) - 17)}
 
@@ -173,7 +173,7 @@ def test_a_transform_that_raises_stops_the_loader_with_its_own_error(tmp_path: P
             list(DataLoader(ds, 4, num_workers=workers))
 
 
-def test_a_damaged_page_stops_only_the_readers_that_touch_it(tmp_path: Path) -> None:
+def test_damaged_page_affects_only_reads_that_touch_it(tmp_path: Path) -> None:
     path = some(tmp_path)
     data = bytearray((path / "shard-00001.rio").read_bytes())
     data[len(data) // 2] ^= 1

@@ -55,9 +55,7 @@ def calls_of(name: str, folder: Path, mode: str) -> int:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("call", CALLS)
-def test_an_error_at_any_call_leaves_the_old_dataset_or_the_new_one_and_no_litter(
-    tmp_path: Path, call: str, mode: str
-) -> None:
+def test_error_at_any_call_leaves_the_old_or_new_dataset_and_no_litter(tmp_path: Path, call: str, mode: str) -> None:
     oracle = Oracle(mode, SHARDS)
     prepare(tmp_path / "count", mode)
     total = calls_of(call, tmp_path / "count", mode)
@@ -79,7 +77,7 @@ def test_an_error_at_any_call_leaves_the_old_dataset_or_the_new_one_and_no_litte
         assert {k: v for k, v in contents(folder).items() if k in oracle.files} == oracle.files
 
 
-def test_a_file_whose_fsync_failed_is_never_synced_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_never_synced_again_after_a_failed_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, failed, again = os.fsync, set(), []
 
     def fsync(fd: int) -> None:
@@ -107,7 +105,7 @@ def test_a_file_whose_fsync_failed_is_never_synced_again(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("call", ["open", "writev", "fsync"])
 @pytest.mark.parametrize("way", ["write", "write_batch"])
-def test_a_writer_that_failed_publishes_nothing_however_its_caller_goes_on(tmp_path: Path, way: str, call: str) -> None:
+def test_failed_writer_publishes_nothing_even_if_its_caller_continues(tmp_path: Path, way: str, call: str) -> None:
     """A caller that passes over the error must not get a dataset without the samples that were being written."""
     folder = tmp_path / "count"
     total = calls_of(call, folder, "create")
@@ -139,7 +137,7 @@ def test_a_writer_that_failed_publishes_nothing_however_its_caller_goes_on(tmp_p
 
 
 @pytest.mark.parametrize("most", [1, 7, 100])
-def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     oracle = Oracle("create", SHARDS)
     monkeypatch.setattr(os, "writev", lambda fd, parts: os.write(fd, b"".join(parts)[:most]))
     write(tmp_path / "it", "create", SHARDS)
@@ -147,7 +145,7 @@ def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("io", ["mmap", "pread"])
-def test_short_reads_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, io: Any) -> None:
+def test_short_reads_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, io: Any) -> None:
     write(tmp_path, "create", SHARDS)
     expected = rows(tmp_path)
     real = os.pread
@@ -159,7 +157,7 @@ def test_short_reads_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 5, 8, 13])
-def test_a_read_that_fails_is_a_storage_error_with_the_files_name(tmp_path: Path, at: int) -> None:
+def test_failed_read_raises_storage_error_naming_the_file(tmp_path: Path, at: int) -> None:
     write(tmp_path, "create", SHARDS)
     with pytest.MonkeyPatch.context() as patch:
         Fails(patch, "pread", at)
@@ -169,7 +167,7 @@ def test_a_read_that_fails_is_a_storage_error_with_the_files_name(tmp_path: Path
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_signals_interrupt_nothing(tmp_path: Path) -> None:
+def test_signals_do_not_disturb_a_writer(tmp_path: Path) -> None:
     oracle = Oracle("create", SHARDS)
     alarms: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda *_: alarms.append(1))
@@ -186,7 +184,7 @@ def test_signals_interrupt_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "writev", "fsync", "rename"])
-def test_ctrl_c_at_any_call_leaves_a_folder_that_the_next_writer_puts_right(tmp_path: Path, call: str) -> None:
+def test_next_writer_repairs_the_folder_after_ctrl_c_at_any_call(tmp_path: Path, call: str) -> None:
     oracle = Oracle("create", SHARDS)
     total = calls_of(call, tmp_path / "count", "create")
     for at in range(1, total + 1):
@@ -236,7 +234,7 @@ print(json.dumps([kind, sorted(contents(folder)), len(rows(folder) or [])]))
 
 @pytest.mark.parametrize("mode", ["create", "append", "overwrite"])
 @pytest.mark.parametrize("limit", [100, 5_000, 300_000])
-def test_a_limit_on_the_size_of_files_is_a_storage_error(tmp_path: Path, mode: str, limit: int) -> None:
+def test_file_size_limit_raises_storage_error(tmp_path: Path, mode: str, limit: int) -> None:
     prepare(tmp_path, mode)
     before = sorted(contents(tmp_path))
     out = python("-c", FILLS, str(tmp_path), str(limit), mode)
@@ -251,20 +249,16 @@ def _private_tmpfs() -> bool:
         return False
 
 
-PREPARES = (
-    'import pathlib, sys; from tests.faults import crashing; crashing.prepare(pathlib.Path(sys.argv[1]), "append")'
-)
-
-
 @pytest.mark.skipif(not _private_tmpfs(), reason="no private mounts here; ENOSPC is injected above")
 @pytest.mark.parametrize("kbytes", [16, 128, 400])
-def test_a_full_disk_is_a_storage_error_and_the_old_dataset_stays(tmp_path: Path, kbytes: int) -> None:
-    """A file system of its own, too small; room is made afterwards and the same write comes through."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n" + FILLS
+def test_full_disk_raises_storage_error_and_keeps_the_old_dataset(tmp_path: Path, kbytes: int) -> None:
+    """Writes to a small file system of its own, then enlarges it: the same write succeeds."""
+    preparation = "import pathlib, sys; from tests.faults.crashing import prepare\n"
+    preparation += "prepare(pathlib.Path(sys.argv[1]), 'append')"
     script = f"""
 set -e
 mount -t tmpfs -o size={kbytes}k none {tmp_path}
-{sys.executable} -c '{PREPARES}' {tmp_path}/it
+{sys.executable} -c "$PREPARE" {tmp_path}/it
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append
 mount -o remount,size=4m {tmp_path}
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append
@@ -273,7 +267,7 @@ mount -o remount,size=4m {tmp_path}
         ["unshare", "-Urm", "sh", "-c", script],
         capture_output=True,
         text=True,
-        env=environment() | {"CODE": code},
+        env=environment() | {"CODE": FILLS, "PREPARE": preparation},
         check=False,
     )
     assert done.returncode == 0, done.stderr

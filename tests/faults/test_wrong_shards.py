@@ -34,7 +34,7 @@ def test_missing_shards_are_all_named(tmp_path: Path) -> None:
     refused(tmp_path, *shards[1:])
 
 
-def test_swapped_shards_are_both_named(tmp_path: Path) -> None:
+def test_both_swapped_shards_are_named(tmp_path: Path) -> None:
     shards = names(some(tmp_path))
     shards[0].rename(tmp_path / "x")
     shards[2].rename(shards[0])
@@ -42,19 +42,19 @@ def test_swapped_shards_are_both_named(tmp_path: Path) -> None:
     refused(tmp_path, shards[0], shards[2])
 
 
-def test_a_shard_that_stands_twice_is_named(tmp_path: Path) -> None:
+def test_duplicated_shard_is_named(tmp_path: Path) -> None:
     shards = names(some(tmp_path))
     shutil.copy(shards[0], shards[1])
     refused(tmp_path, shards[1])
 
 
-def test_a_shard_of_another_dataset_is_named(tmp_path: Path) -> None:
+def test_shard_of_another_dataset_is_named(tmp_path: Path) -> None:
     shards, others = names(some(tmp_path / "a")), names(some(tmp_path / "b", start=30))
     shutil.copy(others[1], shards[1])
     refused(tmp_path / "a", shards[1])
 
 
-def test_a_shard_of_the_same_length_from_a_dataset_with_other_values_is_named(tmp_path: Path) -> None:
+def test_shard_of_the_same_length_with_other_values_is_named(tmp_path: Path) -> None:
     schema = {"x": recordio.Array("uint8", (200,))}
     for name, value in (("a", 1), ("b", 2)):
         with recordio.DatasetWriter(tmp_path / name, schema, compression=None) as writer:
@@ -65,7 +65,7 @@ def test_a_shard_of_the_same_length_from_a_dataset_with_other_values_is_named(tm
     refused(tmp_path / "a", good)
 
 
-def test_a_shard_that_was_rewritten_under_the_manifest_is_named(tmp_path: Path) -> None:
+def test_shard_rewritten_under_the_manifest_is_named(tmp_path: Path) -> None:
     """Same dataset id and number: the id stands for the schema and the first samples alone."""
     schema = {"x": recordio.Scalar("int64")}
     for name, last in (("a", 1), ("b", 2)):
@@ -80,21 +80,21 @@ def test_a_shard_that_was_rewritten_under_the_manifest_is_named(tmp_path: Path) 
     refused(tmp_path / "a", old)
 
 
-def test_an_old_manifest_over_new_shards_names_them_all(tmp_path: Path) -> None:
+def test_stale_manifest_names_all_new_shards(tmp_path: Path) -> None:
     old = (some(tmp_path / "old") / "manifest.json").read_bytes()
     path = some(tmp_path / "new", start=7)
     (path / "manifest.json").write_bytes(old)
     refused(path, *names(path))
 
 
-def test_a_shard_too_many_is_passed_over(tmp_path: Path) -> None:
+def test_extra_shard_is_ignored(tmp_path: Path) -> None:
     """It may be what an append that died left behind."""
     path = some(tmp_path)
     shutil.copy(names(path)[0], path / "shard-00077.rio")
     assert len(ShardDataset(path)) == 30
 
 
-def test_all_kinds_of_wrong_shards_are_told_at_once(tmp_path: Path) -> None:
+def test_all_wrong_shards_are_named_at_once(tmp_path: Path) -> None:
     path, other = some(tmp_path / "a", 60), some(tmp_path / "b", 60, start=1)
     shards = names(path)
     shards[0].unlink()
@@ -104,7 +104,7 @@ def test_all_kinds_of_wrong_shards_are_told_at_once(tmp_path: Path) -> None:
     refused(path, shards[0], shards[1], shards[2], shards[4])
 
 
-def test_a_shard_that_is_exchanged_after_opening_is_told_when_it_is_read(tmp_path: Path) -> None:
+def test_shard_exchanged_after_opening_is_detected_on_read(tmp_path: Path) -> None:
     path, other = some(tmp_path / "a"), some(tmp_path / "b", start=1)
     ds = ShardDataset(path)
     shutil.copy(names(other)[1], names(path)[1])

@@ -17,7 +17,7 @@ ALL = [
 ]
 
 
-def test_every_error_is_of_the_one_tree() -> None:
+def test_errors_share_one_base_class() -> None:
     assert len(ALL) == 10
     assert all(issubclass(kind, RecordIOError) for kind in ALL)
 
@@ -26,29 +26,29 @@ def test_every_error_is_of_the_one_tree() -> None:
     ("kind", "builtin"),
     [(recordio.SchemaError, ValueError), (recordio.StorageError, OSError), (recordio.MissingPackageError, ImportError)],
 )
-def test_some_errors_are_also_what_python_calls_them(kind: type[RecordIOError], builtin: type[Exception]) -> None:
+def test_errors_derive_from_matching_builtins(kind: type[RecordIOError], builtin: type[Exception]) -> None:
     assert issubclass(kind, builtin)
 
 
-def test_a_message_says_the_fault_and_then_the_place() -> None:
+def test_error_message_is_fault_then_place() -> None:
     error = CorruptError("page checksum mismatch").at(file="shard-00003.rio", block=17, field="image", byte=1048576)
     assert str(error) == "page checksum mismatch - shard-00003.rio, block 17, field 'image', byte 1048576"
     assert str(CorruptError("cut")) == "cut"
     assert str(CorruptError("bad").at(sample=0)) == "bad - sample 0"
 
 
-def test_a_place_that_is_known_is_not_overwritten() -> None:
+def test_at_keeps_known_parts_of_a_place() -> None:
     error = CorruptError("bad").at(block=0).at(block=3, file="a").at(file="b", byte=0)
     assert error.place == Place(file="a", block=0, byte=0)
 
 
-def test_at_gives_the_same_error() -> None:
+def test_at_returns_the_same_error() -> None:
     error = CorruptError("bad")
     assert error.at(file="a") is error
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_an_error_pickles_and_copies_with_its_place(kind: type[RecordIOError]) -> None:
+def test_errors_pickle_and_copy_with_their_place(kind: type[RecordIOError]) -> None:
     error = kind("bad").at(file="a", sample=3)
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is kind

@@ -21,7 +21,7 @@ def ds(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     return write_numbers(tmp_path_factory.mktemp("guard"), range(200))
 
 
-def test_an_interrupt_is_raised_when_the_block_has_ended() -> None:
+def test_held_interrupt_is_raised_after_the_block() -> None:
     steps = []
 
     def interrupted() -> None:
@@ -36,7 +36,7 @@ def test_an_interrupt_is_raised_when_the_block_has_ended() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_interrupt_breaks_through() -> None:
+def test_second_interrupt_breaks_through() -> None:
     def interrupted() -> None:
         with interrupt_held():
             signal.raise_signal(signal.SIGINT)
@@ -47,7 +47,7 @@ def test_a_second_interrupt_breaks_through() -> None:
         interrupted()
 
 
-def test_an_interrupt_in_a_finalizer_is_raised_after_it() -> None:
+def test_interrupt_in_a_finalizer_is_raised_after_it() -> None:
     def dropped() -> Iterator[int]:
         try:
             yield 1
@@ -64,16 +64,14 @@ def test_an_interrupt_in_a_finalizer_is_raised_after_it() -> None:
         leave()
 
 
-def test_without_an_interrupt_nothing_happens() -> None:
+def test_interrupt_held_restores_the_handler() -> None:
     with interrupt_held(in_finalizer=True):
         pass
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class TestThreadWorkers:
-    def test_an_interrupt_while_a_batch_is_handed_in_leaves_nothing_to_wait_for(
-        self, ds: ShardDataset, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_interrupt_during_submit_does_not_hang(self, ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
         original, calls = Future.add_done_callback, 0
 
         def interrupted(future: Future[object], function: object) -> None:
@@ -108,7 +106,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
-def test_ctrl_c_while_a_loop_is_left_ends_the_program(ds: ShardDataset, kind: str) -> None:
+def test_ctrl_c_during_loader_cleanup_ends_the_program(ds: ShardDataset, kind: str) -> None:
     folder = str(ds.store.storage.folder)  # type: ignore[attr-defined]
     done = subprocess.run([sys.executable, "-c", TRAINING, folder, kind], capture_output=True, text=True, timeout=50)
     assert done.returncode == -signal.SIGINT

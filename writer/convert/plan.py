@@ -17,8 +17,8 @@ import xxhash
 from recordio.arguments import choice, integer
 from recordio.determinism import MASK, hashes, key
 from recordio.errors import SchemaError
+from recordio.format.image_field import Image
 from recordio.format.layout import VERSION
-from recordio.format.numeric import Image
 from recordio.writer.metadata import plain_metadata, require_room
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source

@@ -14,8 +14,8 @@ from typing import Any
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format import strict_json
+from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry, shard_name
-from recordio.format.numeric import Image
 from recordio.format.schema import Sample
 from recordio.format.shard import ShardHeader
 from recordio.images.encode import check_image, resize_image

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import SchemaError, SourceError
-from recordio.format.numeric import Image, Scalar
+from recordio.format.image_field import Image
+from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_table, names_file, open_regular, read_file
 from recordio.writer.sources.pickled import byte_array, load_pickle

@@ -7,7 +7,7 @@ import stat
 
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field
-from recordio.format.numeric import Image
+from recordio.format.image_field import Image
 from recordio.writer.sources.files import read_file
 from recordio.writer.sources.image_folder import STORABLE, encoded_image
 from recordio.writer.sources.times import changed_at, way_changed_at

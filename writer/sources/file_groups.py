@@ -17,7 +17,8 @@ import numpy.typing as npt
 from recordio.errors import SchemaError, SourceError
 from recordio.format import strict_json
 from recordio.format.fields import Bytes, Field, Object, Text
-from recordio.format.numeric import Array, Image, Scalar
+from recordio.format.image_field import Image
+from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.arrays import array_field
 from recordio.writer.sources.files import FileTable, scan_folder, shown

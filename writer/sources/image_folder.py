@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import SourceError
-from recordio.format.numeric import Image, Scalar, image_format
+from recordio.format.image_field import Image, image_format
+from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import FileTable, folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import SourceError
-from recordio.format.numeric import Image, Scalar
+from recordio.format.image_field import Image
+from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_names, file_table, names_file, open_regular
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions

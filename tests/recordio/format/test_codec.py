@@ -30,19 +30,19 @@ def into(frame: bytes, nbytes: int) -> bytes:
 
 
 @pytest.mark.parametrize("text", [None, "none", "auto", "zstd", "zstd:1", "zstd:22", "zstd:-5"])
-def test_a_compression_is_none_auto_or_zstd_with_a_level(text: str | None) -> None:
+def test_compression_is_none_auto_or_zstd_with_a_level(text: str | None) -> None:
     compression = Compression.parse(text)
     assert (compression.codec is Codec.PLAIN) == (text in (None, "none"))
 
 
 @pytest.mark.parametrize("text", ["", "zip", "zstd:23", "zstd:-51", "zstd:x", "zstd:1.5", "ZSTD", "auto:3", 3, True])
-def test_any_other_compression_is_refused(text: Any) -> None:
+def test_other_compressions_are_refused(text: Any) -> None:
     with pytest.raises(SchemaError, match="unknown compression"):
         Compression.parse(text)
 
 
 @given(st.binary(max_size=2000), st.integers(0, 50), st.sampled_from([None, "auto", "zstd", "zstd:19"]))
-def test_what_is_coded_comes_back(part: bytes, times: int, text: str | None) -> None:
+def test_coding_round_trips(part: bytes, times: int, text: str | None) -> None:
     content = part * times
     codec, stored = coder(text).encode(content)
     if codec is Codec.PLAIN:
@@ -53,26 +53,26 @@ def test_what_is_coded_comes_back(part: bytes, times: int, text: str | None) -> 
         assert into(bytes(stored), len(content)) == content
 
 
-def test_a_page_that_coding_does_not_shrink_stays_plain() -> None:
+def test_incompressible_page_stays_plain() -> None:
     for text in ("auto", "zstd"):
         assert coder(text).encode(NOISE) == (Codec.PLAIN, NOISE)
         assert coder(text).encode(TEXT)[0] is Codec.ZSTD
     assert coder(None).encode(TEXT) == (Codec.PLAIN, TEXT)
 
 
-def test_auto_asks_for_more_saving_than_zstd() -> None:
+def test_auto_requires_more_saving_than_zstd() -> None:
     mixed = NOISE + bytes(400)  # coding saves a sixth of it
     assert coder("zstd").encode(mixed)[0] is Codec.ZSTD
     assert coder("auto").encode(mixed)[0] is Codec.PLAIN
 
 
-def test_a_small_page_is_plain_since_it_is_padded_anyway() -> None:
+def test_page_under_1_kib_stays_plain() -> None:
     for content in (b"", bytes(1023)):
         assert coder("zstd").encode(content) == (Codec.PLAIN, content)
     assert coder("zstd").encode(bytes(1024))[0] is Codec.ZSTD
 
 
-def test_after_four_pages_in_vain_only_one_in_sixteen_is_tried() -> None:
+def test_after_four_misses_one_page_in_sixteen_is_tried() -> None:
     pages = coder("auto")
     for _ in range(4):
         assert pages.encode(NOISE)[0] is Codec.PLAIN
@@ -80,7 +80,7 @@ def test_after_four_pages_in_vain_only_one_in_sixteen_is_tried() -> None:
     assert tried == [False] * 15 + [True] * 5
 
 
-def test_the_same_pages_are_always_coded_alike() -> None:
+def test_coding_is_deterministic() -> None:
     pages = [TEXT, NOISE, TEXT[:100]] * 20
     first, second = coder("auto"), coder("auto")
     assert [first.encode(page) for page in pages] == [second.encode(page) for page in pages]
@@ -109,7 +109,7 @@ def frames() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", list(frames()))
-def test_a_frame_that_is_not_exactly_the_page_is_refused(name: str) -> None:
+def test_frame_that_is_not_exactly_the_page_is_refused(name: str) -> None:
     frame = frames()[name]
     with pytest.raises(CorruptError):
         decode(frame, len(TEXT))
@@ -117,7 +117,7 @@ def test_a_frame_that_is_not_exactly_the_page_is_refused(name: str) -> None:
         into(frame, len(TEXT))
 
 
-def test_a_window_larger_than_the_content_is_refused() -> None:
+def test_window_larger_than_the_content_is_refused() -> None:
     # A frame that states size and window: single segment off (RFC 8878, 3.1.1.1.2), window 2^20.
     block = zstandard.ZstdCompressor().compress(TEXT)
     header = zstandard.frame_header_size(block)
@@ -130,7 +130,7 @@ def test_a_window_larger_than_the_content_is_refused() -> None:
         into(frame, len(TEXT))
 
 
-def test_every_flipped_bit_of_a_frame_gives_an_error_or_bytes_of_the_right_length() -> None:
+def test_flipped_bit_of_a_frame_gives_an_error_or_the_right_length() -> None:
     frame = bytes(coder("zstd").encode(TEXT)[1])
     for bit in range(8 * len(frame)):
         bad = bytearray(frame)
@@ -140,14 +140,14 @@ def test_every_flipped_bit_of_a_frame_gives_an_error_or_bytes_of_the_right_lengt
                 assert len(read(bytes(bad), len(TEXT))) == len(TEXT)
 
 
-def test_threads_decode_at_once() -> None:
+def test_decoding_is_thread_safe() -> None:
     pages = [bytes([i]) * 50_000 for i in range(16)]
     frames = [bytes(coder("zstd").encode(page)[1]) for page in pages]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(decode, frames * 4, [50_000] * 64)) == pages * 4
 
 
-def test_a_page_over_the_limit_is_never_coded() -> None:
+def test_page_over_the_limit_stays_plain() -> None:
     class Huge(bytes):
         """Says that it is larger than it is: 256 MiB would take a while."""
 

@@ -40,7 +40,7 @@ ROUNDED: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), ROUNDED, ids=[f"{f}-{i}" for i, (f, _) in enumerate(ROUNDED)])
-def test_an_integer_that_a_float_would_round_is_refused(field: Any, value: Any) -> None:
+def test_integer_rounded_by_a_float_field_is_refused(field: Any, value: Any) -> None:
     for pack in (field.pack, field.packer()):
         with pytest.raises(SchemaError, match=r"would round the integer -?\d+: "):
             pack(value)
@@ -64,12 +64,12 @@ EXACT: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), EXACT, ids=[f"{f}-{i}" for i, (f, _) in enumerate(EXACT)])
-def test_what_a_float_holds_and_floats_themselves_are_taken(field: Any, value: Any) -> None:
+def test_exact_integers_and_floats_are_accepted(field: Any, value: Any) -> None:
     assert field.pack(value) == field.packer()(value) == np.asarray(value, field.dtype).tobytes()
 
 
 @given(st.integers(-(2**63), 2**64 - 1) | st.builds(lambda n, k: n << k, st.integers(0, 2**12), st.integers(0, 51)))
-def test_exact_is_what_python_calls_exact(number: int) -> None:
+def test_require_exact_agrees_with_python(number: int) -> None:
     for dtype in map(np.dtype, ("float32", "float64")):
         try:
             require_exact(np.array([1, number]) if number < 2**63 else np.array([number], np.uint64), dtype)
@@ -90,7 +90,7 @@ def test_exact_is_what_python_calls_exact(number: int) -> None:
     ],
 )
 @pytest.mark.parametrize("given_schema", [True, False])
-def test_the_writer_refuses_it_in_any_way_of_writing(
+def test_every_write_method_refuses_rounded_integers(
     tmp_path: Path, write: Callable[[DatasetWriter], None], given_schema: bool
 ) -> None:
     with DatasetWriter(tmp_path, {"id": Scalar("float64")} if given_schema else None) as writer:
@@ -102,7 +102,7 @@ def test_the_writer_refuses_it_in_any_way_of_writing(
     assert ShardDataset(tmp_path).column("id").tolist() == [0.5, 1, 2**53]
 
 
-def test_npy_files_of_integers_beside_floats_are_not_rounded(tmp_path: Path) -> None:
+def test_convert_does_not_round_integer_npy_files_beside_floats(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "1.npy", np.array([0.5]))
     np.save(tmp_path / "in" / "2.npy", np.array([7]))

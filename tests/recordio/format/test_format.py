@@ -104,23 +104,23 @@ def dataset(tmp_path: Path) -> Path:
 # the example
 
 
-def test_the_library_reads_the_example(dataset: Path) -> None:
+def test_library_reads_the_example(dataset: Path) -> None:
     read = ShardDataset(dataset)
     assert (list(read), read.metadata) == (SAMPLES, {"by": "hand"})
     assert {name: read.schema[name] for name in read.schema} == SCHEMA
     assert verify(dataset).ok
 
 
-def test_the_minimal_reader_reads_the_example(dataset: Path) -> None:
+def test_minimal_reader_reads_the_example(dataset: Path) -> None:
     metadata, samples = MINIMAL["read_dataset"](dataset)
     assert (list(samples), metadata) == (SAMPLES, {"by": "hand"})
 
 
-def test_the_example_is_said_to_hold_these_samples() -> None:
+def test_example_states_its_samples() -> None:
     assert [json.loads(text) for text in ticked(section("Example"))[:2]] == SAMPLES
 
 
-def test_the_writer_makes_the_example(tmp_path: Path) -> None:
+def test_writer_reproduces_the_example(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "new", SCHEMA, compression=None, metadata={"by": "hand"}) as writer:
         for sample in SAMPLES:
             writer.write(sample)
@@ -138,7 +138,7 @@ def refused(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("file", ["shard-00000.rio", "manifest.json"])
-def test_every_byte_is_covered_by_a_checksum(dataset: Path, file: str) -> None:
+def test_every_byte_of_the_example_is_covered_by_a_checksum(dataset: Path, file: str) -> None:
     good = (dataset / file).read_bytes()
     unseen = []
     for at in range(len(good)):
@@ -148,7 +148,7 @@ def test_every_byte_is_covered_by_a_checksum(dataset: Path, file: str) -> None:
     assert unseen == []
 
 
-def test_the_manifest_ends_in_its_checksum_of_32_bytes() -> None:
+def test_manifest_ends_in_32_bytes_of_checksum() -> None:
     body = MANIFEST[:-32]
     assert MANIFEST[-32:] == f'"checksum": "{MINIMAL["checksum_of"](body):016x}"}}\n'.encode()
 
@@ -157,7 +157,7 @@ def test_the_manifest_ends_in_its_checksum_of_32_bytes() -> None:
 
 
 @pytest.mark.parametrize("name", STRUCTS)
-def test_a_table_has_the_types_and_offsets_of_the_struct(name: str) -> None:
+def test_tables_match_struct_types_and_offsets(name: str) -> None:
     table, code = STRUCTS[name]
     letters = [LETTERS[row["type"]] for row in table]
     assert "<" + "".join(letters) == code.format
@@ -169,13 +169,13 @@ def test_a_table_has_the_types_and_offsets_of_the_struct(name: str) -> None:
 @pytest.mark.parametrize(
     ("table", "dtype"), [(PAGE_ENTRY, layout.PAGE_DTYPE), (INDEX, layout.index_dtype(1))], ids=["page entry", "index"]
 )
-def test_a_table_has_the_names_and_offsets_of_the_dtype(table: list[Row], dtype: np.dtype[Any]) -> None:
+def test_tables_match_dtype_names_and_offsets(table: list[Row], dtype: np.dtype[Any]) -> None:
     assert tuple(row["name"] for row in table) == dtype.names
     assert [int(row["offset"]) for row in table] == [dtype.fields[name][1] for name in dtype.names]  # type: ignore[index]
     assert [struct.calcsize(LETTERS[row["type"]]) for row in table] == [dtype[name].itemsize for name in dtype.names]
 
 
-def test_the_header_is_where_its_table_says() -> None:
+def test_shard_header_matches_its_table() -> None:
     found, header = by_table(HEADER, SHARD), ShardHeader.decode(SHARD)
     assert (found["dataset_id"], found["shard_number"]) == (header.dataset_id, header.number)
     assert (found["version"], found["header_nbytes"]) == (layout.VERSION, ShardHeader.nbytes(SHARD))
@@ -186,7 +186,7 @@ def test_the_header_is_where_its_table_says() -> None:
     }
 
 
-def test_the_block_header_is_where_its_table_says() -> None:
+def test_block_header_matches_its_table() -> None:
     start = by_table(HEADER, SHARD)["header_nbytes"]
     found, block = by_table(BLOCK_HEADER, SHARD[start:]), BlockHeader.decode(SHARD[start:])
     place = (block.dataset_id, block.shard, block.block, start)
@@ -196,7 +196,7 @@ def test_the_block_header_is_where_its_table_says() -> None:
         assert entry == page._asdict() | {"reserved": 0}
 
 
-def test_the_footer_is_where_its_table_says() -> None:
+def test_footer_matches_its_table() -> None:
     found, footer = by_table(FOOTER, SHARD[-128:]), Footer.decode(SHARD[-128:], len(SHARD))
     for name in ("dataset_id", "fields", "file_nbytes", "index_offset", "index_nbytes", "samples", "blocks", "digest"):
         assert found[name] == getattr(footer, name), name
@@ -208,24 +208,24 @@ def test_the_footer_is_where_its_table_says() -> None:
     [(HEADER, layout.SHARD_MAGIC), (BLOCK_HEADER, layout.BLOCK_MAGIC), (FOOTER, layout.FOOTER_MAGIC)],
     ids=["header", "block header", "footer"],
 )
-def test_the_magics_are_those_of_the_tables(table: list[Row], magic: bytes) -> None:
+def test_magics_match_the_tables(table: list[Row], magic: bytes) -> None:
     (row,) = [row for row in table if row["name"] == "magic"]
     assert bytes.fromhex(ticked(row["value"])[0]) == magic
 
 
 @pytest.mark.parametrize("fields", [1, 2, 3, 100, layout.MAX_FIELDS])
-def test_a_block_header_takes_pad_of_64_and_32_a_field_and_8(fields: int) -> None:
+def test_block_header_size_matches_the_formula(fields: int) -> None:
     assert "pad(64 + 32 \u00d7 fields + 8)" in section("Block header")
     assert layout.block_header_nbytes(fields) == layout.padded(64 + 32 * fields + 8)
     assert layout.index_dtype(fields).itemsize == 16 + 32 * fields
 
 
-def test_the_limits_are_those_of_the_code() -> None:
+def test_limits_match_the_code() -> None:
     told = {row["limit"]: int(row["value"]) for row in tables("Limits")[0]}
     assert told == {name: value for name, value in vars(layout).items() if name.startswith("MAX_")}
 
 
-def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
+def test_numbers_in_the_text_match_the_code() -> None:
     assert f"multiple of **{layout.ALIGNMENT} bytes**" in SPEC
     assert f"last {layout.FOOTER.size} bytes of the file" in section("Footer")
     assert f"1 to {layout.MAX_BLOCK_SAMPLES:,}" in section("Block header")
@@ -236,7 +236,7 @@ def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
     ]
 
 
-def test_the_members_of_the_manifest_are_those_of_the_tables() -> None:
+def test_manifest_members_match_the_tables() -> None:
     whole, shard = tables("Manifest")
     manifest = json.loads(MANIFEST)
     assert [ticked(row["member"])[0] for row in whole] == list(manifest)
@@ -257,7 +257,7 @@ KINDS: dict[str, Field] = {
 }
 
 
-def test_the_field_types_are_those_of_the_code() -> None:
+def test_field_types_match_the_code() -> None:
     table = tables("Schema")[0]
     assert [row["type"] for row in table] == list(KINDS)
     assert list(dict.fromkeys(ticked(row["type"])[0] for row in table)) == list(TYPES)
@@ -270,21 +270,21 @@ def test_the_field_types_are_those_of_the_code() -> None:
             assert (kind.row_nbytes is None) == (row["page"] == "variable"), row
 
 
-def test_a_free_dimension_makes_a_variable_field() -> None:
+def test_free_dimension_makes_a_variable_field() -> None:
     for kind in (Array("int8", (2, None)), Image(shape=(None, 2))):
         assert kind.row_nbytes is None
     for fixed in (Array("int8", (2, 3)), Image(shape=(2, 3))):
         assert fixed.row_nbytes is not None
 
 
-def test_the_modes_of_an_image_are_those_of_the_table() -> None:
+def test_image_modes_match_the_table() -> None:
     (row,) = [row for row in tables("Schema")[0] if row["type"] == "`image` with `mode`"]
     assert [Image(mode).mode for mode in ticked(row["members"])[1:]] == ["RGB", "L", "RGBA"]
     with pytest.raises(SchemaError, match="'RGB', 'L' or 'RGBA'"):
         Image("CMYK")
 
 
-def test_the_dtypes_are_those_of_the_code() -> None:
+def test_dtypes_match_the_code() -> None:
     told = ticked(section("Schema").split("`dtype` is one of")[1].partition(". ")[0])
 
     def storable(dtype: np.dtype[Any]) -> bool:

@@ -56,26 +56,26 @@ def as_twin(name: str, metadata: Any, samples: list[dict[str, Any]]) -> str:
     return str(MAKE["twin"](metadata, iter(samples), manifest_of(name).schema))
 
 
-def test_every_golden_folder_has_a_maker_and_a_twin() -> None:
+def test_every_golden_dataset_has_a_maker_and_a_json_twin() -> None:
     assert [path.name for path in sorted(HOME.iterdir()) if path.is_dir() and path.name != "__pycache__"] == NAMES
     assert [path.stem for path in sorted(HOME.glob("*.json"))] == NAMES
 
 
 @every_dataset
 @pytest.mark.parametrize("io", ["mmap", "pread"])
-def test_the_library_reads_what_the_twin_says(name: str, io: Any) -> None:
+def test_library_reads_golden_datasets(name: str, io: Any) -> None:
     dataset = ShardDataset(HOME / name, decode=None, io=io)
     assert as_twin(name, dataset.metadata, list(dataset)) == twin(name)
     assert as_twin(name, dataset.metadata, [dataset[i] for i in range(len(dataset))]) == twin(name)
 
 
 @every_dataset
-def test_the_minimal_reader_reads_what_the_twin_says(name: str) -> None:
+def test_minimal_reader_reads_golden_datasets(name: str) -> None:
     assert as_twin(name, *read_minimal(HOME / name)) == twin(name)
 
 
 @every_dataset
-def test_numbers_come_back_in_the_dtype_of_their_field(name: str) -> None:
+def test_numbers_are_read_in_the_dtype_of_their_field(name: str) -> None:
     dataset = ShardDataset(HOME / name, decode=None)
     numeric = {key: kind.dtype for key, kind in dataset.schema.items() if hasattr(kind, "dtype")}
     images = {key for key, kind in dataset.schema.items() if isinstance(kind, Image) and kind.encoded}
@@ -85,13 +85,13 @@ def test_numbers_come_back_in_the_dtype_of_their_field(name: str) -> None:
 
 
 @every_dataset
-def test_verify_finds_nothing_wrong(name: str) -> None:
+def test_verify_passes_golden_datasets(name: str) -> None:
     report = verify(HOME / name)
     assert report.ok, report
 
 
 @every_dataset
-def test_the_writer_makes_the_same_again(name: str, tmp_path: Path) -> None:
+def test_writer_reproduces_golden_datasets(name: str, tmp_path: Path) -> None:
     """The same bytes if nothing is coded, else the same samples in the same blocks."""
     MAKE["make"](name, tmp_path)
     assert (tmp_path / f"{name}.json").read_text("ascii") == twin(name)
@@ -107,13 +107,13 @@ def test_the_writer_makes_the_same_again(name: str, tmp_path: Path) -> None:
 
 
 @every_dataset
-def test_only_the_coded_datasets_are_compared_by_content(name: str) -> None:
+def test_only_coded_datasets_are_compared_by_content(name: str) -> None:
     codecs = {int(codec) for table in pages(HOME / name) for codec in table["codec"].ravel()}
     assert codecs <= {Codec.PLAIN, Codec.ZSTD}
     assert (Codec.ZSTD in codecs) == (name in CODED)
 
 
-def test_the_golden_datasets_cover_the_format() -> None:
+def test_golden_datasets_cover_the_format() -> None:
     every: list[Any] = [kind for name in NAMES for kind in manifest_of(name).schema.values()]
     assert {kind.type for kind in every} == set(TYPES)
     assert {kind.type for kind in every if kind.optional} == set(TYPES)
@@ -127,7 +127,7 @@ def test_the_golden_datasets_cover_the_format() -> None:
     assert {int(codec) for table in pages(HOME / "zstd") for codec in table["codec"].ravel()} == {0, 1}
 
 
-def test_a_twin_is_plain_json() -> None:
+def test_json_twins_hold_metadata_and_samples() -> None:
     for name in NAMES:
         body = json.loads(twin(name))
         assert body.keys() == {"metadata", "samples"}

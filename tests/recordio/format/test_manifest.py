@@ -40,7 +40,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(1, 99), st.integers(1, 9)), max_size=3), max_size=4), schemas())
-def test_a_manifest_comes_back_from_its_bytes(shards: list[list[tuple[int, int]]], schema: Schema) -> None:
+def test_manifest_round_trips(shards: list[list[tuple[int, int]]], schema: Schema) -> None:
     entries = tuple(entry(number, tuple(runs)) for number, runs in enumerate(shards))
     manifest = Manifest(ID, schema, {"a": [1, None, "ä"]}, entries)
     data = manifest.encode()
@@ -49,18 +49,18 @@ def test_a_manifest_comes_back_from_its_bytes(shards: list[list[tuple[int, int]]
     assert data.isascii()
 
 
-def test_a_shards_entry_says_the_samples_of_each_block() -> None:
+def test_shard_entry_expands_runs_to_block_samples() -> None:
     assert entry(0).blocks == 4
     assert entry(0).block_samples().tolist() == [10, 10, 10, 4]
     assert entry(0, ()).block_samples().tolist() == []
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "shard-00000.rio"), (123456, "shard-123456.rio")])
-def test_the_name_of_a_shard_follows_from_its_number(number: int, name: str) -> None:
+def test_shard_name_follows_from_its_number(number: int, name: str) -> None:
     assert shard_name(number) == name == ShardEntry.from_json(entry(1).to_json() | {"number": number}).name
 
 
-def test_every_flipped_bit_of_a_manifest_is_found() -> None:
+def test_every_flipped_bit_of_a_manifest_is_detected() -> None:
     data = MANIFEST.encode()
     for bit in range(8 * len(data)):
         bad = bytearray(data)
@@ -69,7 +69,7 @@ def test_every_flipped_bit_of_a_manifest_is_found() -> None:
             Manifest.decode(bytes(bad))
 
 
-def test_a_manifest_cut_or_extended_anywhere_is_found() -> None:
+def test_truncated_or_extended_manifest_is_corrupt() -> None:
     data = MANIFEST.encode()
     for nbytes in range(len(data)):
         with pytest.raises(CorruptError):
@@ -97,7 +97,7 @@ def test_unknown_members_are_passed_over() -> None:
     ],
     ids=["version", "version as a text", "features", "field type"],
 )
-def test_what_this_version_cannot_read_is_unsupported(change: Callable[[dict[str, Any]], object]) -> None:
+def test_newer_manifest_is_unsupported(change: Callable[[dict[str, Any]], object]) -> None:
     with pytest.raises(UnsupportedError):
         Manifest.decode(changed(change))
 
@@ -131,7 +131,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_sealed_manifest_that_cannot_be_is_corrupt(name: str) -> None:
+def test_inconsistent_manifest_with_a_right_checksum_is_corrupt(name: str) -> None:
     with pytest.raises(CorruptError):
         Manifest.decode(changed(CHANGES[name]))
 
@@ -149,12 +149,12 @@ def test_a_sealed_manifest_that_cannot_be_is_corrupt(name: str) -> None:
     ],
     ids=["nothing", "a list", "NaN", "a key twice", "depth", "digits", "no JSON"],
 )
-def test_a_sealed_text_that_is_not_json_is_corrupt(text: str) -> None:
+def test_invalid_json_with_a_right_checksum_is_corrupt(text: str) -> None:
     with pytest.raises(CorruptError):
         Manifest.decode(sealed(text))
 
 
 @pytest.mark.parametrize("metadata", [{"a": float("inf")}, {"a": object()}, {"a": b"x"}])
-def test_metadata_of_a_manifest_is_json(metadata: Any) -> None:
+def test_manifest_metadata_must_be_json(metadata: Any) -> None:
     with pytest.raises(SchemaError, match="not JSON"):
         Manifest(ID, SCHEMA, metadata, ()).encode()

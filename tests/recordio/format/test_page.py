@@ -24,22 +24,22 @@ def indices(*numbers: int) -> Any:
     return np.array(numbers, np.int64)
 
 
-def test_a_fixed_page_is_its_values_end_to_end() -> None:
+def test_fixed_page_concatenates_its_values() -> None:
     assert page_of(Scalar("int16"), [1, -2]) == struct.pack("<hh", 1, -2)
     assert page_of(Array("uint8", (2, 2)), [[[1, 2], [3, 4]]] * 2) == bytes([1, 2, 3, 4] * 2)
 
 
-def test_a_missing_value_of_a_fixed_page_is_zero_bytes_behind_a_validity_bit() -> None:
+def test_missing_value_in_a_fixed_page_is_zeros() -> None:
     content = page_of(Scalar("int16", optional=True), [7, None, 9])
     assert content == bytes([0b101]).ljust(64, b"\0") + struct.pack("<hhh", 7, 0, 9)
 
 
-def test_a_variable_page_is_offsets_and_bytes() -> None:
+def test_variable_page_is_offsets_then_bytes() -> None:
     assert page_of(Text(), ["ab", "", "c"]) == struct.pack("<QQQQ", 0, 2, 2, 3) + b"abc"
     assert page_of(Text(), []) == struct.pack("<Q", 0)
 
 
-def test_a_missing_value_of_a_variable_page_is_empty() -> None:
+def test_missing_value_in_a_variable_page_is_empty() -> None:
     content = page_of(Text(optional=True), [None, "a", ""])
     assert content == bytes([0b110]).ljust(64, b"\0") + struct.pack("<QQQQ", 0, 0, 1, 1) + b"a"
 
@@ -51,7 +51,7 @@ def test_validity_is_padded_to_the_alignment(samples: int, nbytes: int) -> None:
         assert len(page_of(Scalar("uint8", optional=True), [None] * samples)) == nbytes + samples
 
 
-def test_runs_and_single_values_make_the_same_page() -> None:
+def test_runs_and_single_values_encode_alike() -> None:
     field = Scalar("int32")
     run = memoryview(np.arange(4, dtype="<i4").view("u1"))
     one_by_one = [field.pack(i) for i in range(4)]
@@ -60,7 +60,7 @@ def test_runs_and_single_values_make_the_same_page() -> None:
 
 
 @given(st.data(), fields(), st.integers(0, 2**32), st.lists(st.integers(1, 9), min_size=1, max_size=4))
-def test_every_value_is_found_again_in_any_number_of_pages(
+def test_values_round_trip_through_any_number_of_pages(
     data: st.DataObject, field: Field, seed: int, counts: list[int]
 ) -> None:
     """The pages lie in one buffer, at any byte, with other bytes between them."""
@@ -85,7 +85,7 @@ def test_every_value_is_found_again_in_any_number_of_pages(
     assert all(alike(reader.getter()(p, r), values[p][r]) for p, r in places)
 
 
-def test_a_row_too_large_for_a_gather_is_found_as_well() -> None:
+def test_rows_over_the_gather_limit_are_read() -> None:
     field = Array("uint8", (1 << 16,))
     rows = [np.full(1 << 16, i, np.uint8) for i in range(3)]
     reader = pages(field, page_of(field, rows), indices(0), indices(3))
@@ -94,7 +94,7 @@ def test_a_row_too_large_for_a_gather_is_found_as_well() -> None:
     assert reader.getter()(0, 1)[-1] == 1
 
 
-def test_what_is_read_can_be_written_to_without_touching_the_page() -> None:
+def test_values_are_writable_copies() -> None:
     for field, one in (
         (Array("int8", (2,)), [1, 2]),
         (Array("int8", (None,)), [1, 2]),
@@ -111,13 +111,13 @@ def test_what_is_read_can_be_written_to_without_touching_the_page() -> None:
     "offsets",
     [(1, 2, 3), (0, 2, 2), (0, 4, 3), (0, 2, 2**63), (0, 2**63, 3), (0, 2**64 - 1, 3), (0, 0, 2**64 - 1)],
 )
-def test_offsets_rise_from_0_to_the_end_of_the_page_or_are_refused(offsets: tuple[int, ...]) -> None:
+def test_offsets_not_ascending_from_0_to_the_end_are_refused(offsets: tuple[int, ...]) -> None:
     check_page(Text(), 2, struct.pack("<3Q", 0, 1, 3) + b"abc")
     with pytest.raises(CorruptError, match="offsets"):
         check_page(Text(), 2, struct.pack("<3Q", *offsets) + b"abc")
 
 
-def test_bytes_that_are_not_of_the_field_are_corrupt() -> None:
+def test_text_that_is_not_utf_8_is_corrupt() -> None:
     reader = pages(Text(), struct.pack("<QQ", 0, 1) + b"\xff", indices(0), indices(1))
     with pytest.raises(CorruptError, match="UTF-8"):
         reader.getter()(0, 0)

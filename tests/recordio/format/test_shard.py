@@ -39,7 +39,7 @@ JSON = st.recursive(
 
 
 @given(st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1), schemas(), st.dictionaries(st.text(), JSON))
-def test_a_header_comes_back_from_its_bytes(dataset_id: bytes, number: int, schema: Schema, metadata: Any) -> None:
+def test_shard_header_round_trips(dataset_id: bytes, number: int, schema: Schema, metadata: Any) -> None:
     header = ShardHeader(dataset_id, number, schema, metadata)
     data = header.encode()
     assert len(data) % ALIGNMENT == 0
@@ -47,14 +47,14 @@ def test_a_header_comes_back_from_its_bytes(dataset_id: bytes, number: int, sche
     assert ShardHeader.decode(data + b"more") == header
 
 
-def test_every_flipped_bit_of_a_header_is_found() -> None:
+def test_every_flipped_bit_of_a_shard_header_is_detected() -> None:
     data = HEAD.encode()
     for bit in range(8 * len(data)):
         with pytest.raises((CorruptError, UnsupportedError)):
             ShardHeader.decode(put(data, bit // 8, bytes([data[bit // 8] ^ 1 << bit % 8])))
 
 
-def test_a_header_cut_anywhere_is_found() -> None:
+def test_truncated_shard_header_is_corrupt() -> None:
     data = HEAD.encode()
     for nbytes in range(len(data)):
         with pytest.raises(CorruptError):
@@ -72,29 +72,29 @@ def test_a_header_cut_anywhere_is_found() -> None:
         (64, b"[", CorruptError),
     ],
 )
-def test_a_header_of_the_future_or_out_of_bounds_is_refused(offset: int, new: bytes, error: type[Exception]) -> None:
+def test_newer_or_out_of_bounds_shard_header_is_refused(offset: int, new: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         ShardHeader.decode(sealed(put(HEAD.encode(), offset, new)))
 
 
-def test_unknown_compatible_features_of_a_header_are_passed_over() -> None:
+def test_unknown_compatible_features_are_ignored() -> None:
     assert ShardHeader.decode(sealed(put(HEAD.encode(), 16, b"\xff" * 8))) == HEAD
 
 
 @pytest.mark.parametrize(
     "metadata", [{"a": float("nan")}, {"a": object()}, {"a": b"x"}, {"a": "\ud800"}, {"a": {1, 2}}]
 )
-def test_metadata_of_a_header_is_json(metadata: Any) -> None:
+def test_shard_metadata_must_be_json(metadata: Any) -> None:
     with pytest.raises(SchemaError, match="not JSON"):
         replace(HEAD, metadata=metadata).encode()
 
 
-def test_metadata_of_a_header_has_a_limit() -> None:
+def test_shard_metadata_over_the_limit_is_refused() -> None:
     with pytest.raises(SchemaError, match="limit"):
         replace(HEAD, metadata={"a": "x" * MAX_HEADER_JSON_NBYTES}).encode()
 
 
-def test_a_block_header_comes_back_from_its_bytes() -> None:
+def test_block_header_round_trips() -> None:
     data = BLOCK.encode()
     assert len(data) == BLOCK.nbytes
     assert len(data) % ALIGNMENT == 0
@@ -102,14 +102,14 @@ def test_a_block_header_comes_back_from_its_bytes() -> None:
     assert BLOCK.block_nbytes == len(data) + 64 + 128
 
 
-def test_every_flipped_bit_of_a_block_header_is_found() -> None:
+def test_every_flipped_bit_of_a_block_header_is_detected() -> None:
     data = BLOCK.encode()
     for bit in range(8 * len(data)):
         with pytest.raises(CorruptError):
             BlockHeader.decode(put(data, bit // 8, bytes([data[bit // 8] ^ 1 << bit % 8])))
 
 
-def test_a_block_header_cut_anywhere_is_found() -> None:
+def test_truncated_block_header_is_corrupt() -> None:
     data = BLOCK.encode()
     for nbytes in range(len(data)):
         with pytest.raises(CorruptError):
@@ -117,12 +117,12 @@ def test_a_block_header_cut_anywhere_is_found() -> None:
 
 
 @pytest.mark.parametrize("samples", [0, (1 << 24) + 1])
-def test_a_block_has_at_least_one_sample_and_not_too_many(samples: int) -> None:
+def test_block_without_samples_or_with_too_many_is_corrupt(samples: int) -> None:
     with pytest.raises(CorruptError, match="samples"):
         BlockHeader.decode(replace(BLOCK, samples=samples).encode())
 
 
-def test_the_checksum_of_a_page_covers_its_padding() -> None:
+def test_page_checksum_covers_padding() -> None:
     entry, parts = store_page(PageCoder(Compression.parse(None)), b"abc")
     stored = b"".join(parts)
     assert stored == b"abc" + bytes(61)
@@ -141,7 +141,7 @@ def footer_and_index(blocks: int = 2) -> tuple[Footer, bytes, bytes]:
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2, 7])
-def test_a_footer_and_an_index_come_back_from_their_bytes(blocks: int) -> None:
+def test_footer_and_index_round_trip(blocks: int) -> None:
     footer, start, data = footer_and_index(blocks)
     assert Footer.decode(footer.encode(), footer.file_nbytes) == footer
     index = Index.decode(data, footer, start, SCHEMA)
@@ -155,7 +155,7 @@ def test_a_footer_and_an_index_come_back_from_their_bytes(blocks: int) -> None:
     assert (index.checksums == 77).all()
 
 
-def test_every_flipped_bit_of_a_footer_is_found() -> None:
+def test_every_flipped_bit_of_a_footer_is_detected() -> None:
     footer, _, _ = footer_and_index()
     data = footer.encode()
     for bit in range(8 * len(data)):
@@ -163,7 +163,7 @@ def test_every_flipped_bit_of_a_footer_is_found() -> None:
             Footer.decode(put(data, bit // 8, bytes([data[bit // 8] ^ 1 << bit % 8])), footer.file_nbytes)
 
 
-def test_every_flipped_bit_of_an_index_or_of_the_headers_checksum_is_found() -> None:
+def test_every_flipped_bit_under_the_shard_digest_is_detected() -> None:
     footer, start, data = footer_and_index()
     for bit in range(8 * len(data)):
         with pytest.raises(CorruptError, match="digest"):
@@ -179,7 +179,7 @@ def test_every_flipped_bit_of_an_index_or_of_the_headers_checksum_is_found() -> 
     [{"file_nbytes": 1}, {"index_offset": 1}, {"index_nbytes": 64}, {"blocks": 1}, {"fields": 0}, {"fields": 4097}],
     ids=str,
 )
-def test_a_footer_that_contradicts_itself_is_refused(change: dict[str, int]) -> None:
+def test_inconsistent_footer_is_corrupt(change: dict[str, int]) -> None:
     footer, _, _ = footer_and_index()
     changed = replace(footer, **{k: v if k == "fields" else getattr(footer, k) + v for k, v in change.items()})
     with pytest.raises(CorruptError):
@@ -200,7 +200,7 @@ def test_a_footer_that_contradicts_itself_is_refused(change: dict[str, int]) -> 
         ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(200, 200, 0, 0)))], 4),  # the blocks end elsewhere
     ],
 )
-def test_an_index_that_cannot_be_is_refused(rows: Any, samples: int) -> None:
+def test_inconsistent_index_is_corrupt(rows: Any, samples: int) -> None:
     footer, start, _ = footer_and_index(1)
     data = Index.encode(2, rows)
     footer = replace(footer, samples=samples, digest=shard_digest(start, data))
@@ -208,13 +208,13 @@ def test_an_index_that_cannot_be_is_refused(rows: Any, samples: int) -> None:
         Index.decode(data, footer, start, SCHEMA)
 
 
-def test_a_codec_of_the_future_is_unsupported() -> None:
+def test_unknown_codec_is_unsupported() -> None:
     footer, start, _ = footer_and_index(1)
     data = Index.encode(2, [(4, 0, (PageEntry(16, 16, 0, 2), PageEntry(104, 104, 0, 0)))])
     with pytest.raises(UnsupportedError, match="codec 2"):
         Index.decode(data, replace(footer, digest=shard_digest(start, data)), start, SCHEMA)
 
 
-def test_the_digest_is_of_the_headers_checksum_and_the_index() -> None:
+def test_shard_digest_covers_header_checksum_and_index() -> None:
     _, start, index = footer_and_index()
     assert shard_digest(start, index) == digest([start[-8:] + index])

@@ -32,7 +32,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 100))
-def test_the_shorter_side_gets_the_size_and_the_aspect_stays(height: int, width: int, size: int) -> None:
+def test_scaled_size_sets_the_shorter_side_and_keeps_the_aspect(height: int, width: int, size: int) -> None:
     found = scaled_size(height, width, size, None)
     assert min(found) == size
     assert max(found) == int(size * max(height, width) / min(height, width))
@@ -45,7 +45,7 @@ def test_the_shorter_side_gets_the_size_and_the_aspect_stays(height: int, width:
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 300), st.integers(1, 300), st.data())
-def test_a_reduction_leaves_twice_the_result_and_a_box_inside(h: int, w: int, th: int, tw: int, data: Any) -> None:
+def test_reduction_keeps_twice_the_result_and_the_box_inside(h: int, w: int, th: int, tw: int, data: Any) -> None:
     height, width = data.draw(st.integers(1, h)), data.draw(st.integers(1, w))
     box = Box(data.draw(st.integers(0, h - height)), data.draw(st.integers(0, w - width)), height, width)
     factor = reduction(box, (th, tw))
@@ -61,7 +61,7 @@ def test_a_reduction_leaves_twice_the_result_and_a_box_inside(h: int, w: int, th
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(0, 1 << 30))
-def test_a_random_box_is_inside_the_image_and_as_torchvision_makes_it(height: int, width: int, seed: int) -> None:
+def test_random_box_is_inside_the_image_and_matches_torchvision(height: int, width: int, seed: int) -> None:
     box = random_box(height, width, (0.08, 1.0), (3 / 4, 4 / 3), rng(seed))
     assert 0 <= box.top <= box.top + box.height <= height
     assert 0 <= box.left <= box.left + box.width <= width
@@ -83,7 +83,7 @@ def test_a_random_box_is_inside_the_image_and_as_torchvision_makes_it(height: in
     assert box == ((height - h) // 2, (width - w) // 2, h, w)
 
 
-def test_the_draws_are_area_aspect_top_left_and_none_when_nothing_fits() -> None:
+def test_random_box_draws_area_aspect_top_left() -> None:
     never = Scripted([1.0, 0.0] * 10)
     assert random_box(100, 100, (1.0, 1.0), (0.5, 2.0), never) == (0, 0, 100, 100)
     assert never.draws == []
@@ -94,7 +94,7 @@ def test_the_draws_are_area_aspect_top_left_and_none_when_nothing_fits() -> None
     assert draws.draws == []
 
 
-def test_a_random_crop_draws_top_then_left_and_reaches_every_place() -> None:
+def test_random_crop_draws_top_then_left_and_reaches_every_place() -> None:
     np.testing.assert_array_equal(RandomCrop((30, 40))(PIXELS, Scripted([0.999, 0.0])), PIXELS[60:90, :40])
     np.testing.assert_array_equal(RandomCrop((H, W))(PIXELS, Scripted([0.5, 0.5])), PIXELS)
     generator = rng()
@@ -105,7 +105,7 @@ def test_a_random_crop_draws_top_then_left_and_reaches_every_place() -> None:
 
 @pytest.mark.parametrize(("mode", "numpy_mode"), [("edge", "edge"), ("reflect", "reflect"), ("symmetric", "symmetric")])
 @pytest.mark.parametrize("padding", [5, (3, 7), (1, 2, 3, 4)])
-def test_padding_is_left_top_right_bottom_and_numpys(padding: Any, mode: str, numpy_mode: Any) -> None:
+def test_padding_is_left_top_right_bottom_and_matches_numpy(padding: Any, mode: str, numpy_mode: Any) -> None:
     each = {1: (0, 0, 0, 0), 2: (0, 1, 0, 1), 4: (0, 1, 2, 3)}[np.size(padding)]
     left, top, right, bottom = (np.ravel(padding)[k] for k in each)
     padded = np.pad(PIXELS, ((top, bottom), (left, right), (0, 0)), numpy_mode)
@@ -113,13 +113,13 @@ def test_padding_is_left_top_right_bottom_and_numpys(padding: Any, mode: str, nu
     np.testing.assert_array_equal(found, padded)
 
 
-def test_a_small_image_gets_what_it_lacks_on_both_sides_in_the_fill() -> None:
+def test_pad_if_needed_fills_both_sides() -> None:
     out = RandomCrop((100, 60), pad_if_needed=True, fill=(9, 8, 7))(PIXELS, Scripted([0.0, 0.0]))
     assert (out[:10] == (9, 8, 7)).all()
     np.testing.assert_array_equal(out[10:], PIXELS[:, :60])
 
 
-def test_a_centre_crop_is_the_middle_with_zeros_around_what_is_small() -> None:
+def test_center_crop_takes_the_middle_and_pads_with_zeros() -> None:
     np.testing.assert_array_equal(CenterCrop((41, 50))(PIXELS), PIXELS[24:65, 35:85])
     larger = CenterCrop((H + 5, W - 20))(PIXELS)
     np.testing.assert_array_equal(larger[2:-3], PIXELS[:, 10:-10])
@@ -129,14 +129,14 @@ def test_a_centre_crop_is_the_middle_with_zeros_around_what_is_small() -> None:
 
 @settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4))
-def test_flipped_twice_is_as_it_was(height: int, width: int, channels: int) -> None:
+def test_flipping_twice_restores_the_image(height: int, width: int, channels: int) -> None:
     pixels = rng().integers(0, 256, (height, width, channels), "u1")
     flip = RandomHorizontalFlip(1.0)
     np.testing.assert_array_equal(flip(pixels), pixels[:, ::-1])
     np.testing.assert_array_equal(flip(flip(pixels)), pixels)
 
 
-def test_a_flip_is_one_draw_below_p() -> None:
+def test_flip_happens_if_the_draw_is_below_p() -> None:
     for draw, flipped in ((0.49, True), (0.5, False)):
         np.testing.assert_array_equal(
             RandomHorizontalFlip()(PIXELS, Scripted([draw])), PIXELS[:, ::-1] if flipped else PIXELS

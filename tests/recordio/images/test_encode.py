@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from recordio.errors import DecodeError, SchemaError
-from recordio.images.decode import decode_image, image_size, read_header
+from recordio.images.decode import decode_image
 from recordio.images.encode import check_image, resize_image, target_size
+from recordio.images.header import image_size, read_header
 
 H, W = 60, 90
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -30,7 +31,7 @@ def save(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 @every_format
-def test_a_whole_picture_passes_and_a_cut_one_does_not(kind: str) -> None:
+def test_check_image_refuses_truncated_pictures(kind: str) -> None:
     data = save(photo(), kind)
     check_image(data, "RGB")
     for nbytes in (0, 20, len(data) // 2, len(data) - 1):
@@ -42,7 +43,7 @@ def test_a_whole_picture_passes_and_a_cut_one_does_not(kind: str) -> None:
 
 @every_format
 @pytest.mark.parametrize("resize", [None, H, H + 1, 1000, (H, W)])
-def test_a_picture_that_needs_nothing_stays_byte_for_byte(kind: str, resize: Any) -> None:
+def test_unchanged_picture_keeps_its_bytes(kind: str, resize: Any) -> None:
     data = save(photo(), kind)
     assert resize_image(data, resize) is data
 
@@ -51,7 +52,7 @@ def test_a_picture_that_needs_nothing_stays_byte_for_byte(kind: str, resize: Any
 @pytest.mark.parametrize(
     ("resize", "size"), [(30, (30, 45)), (7, (7, 10)), ((20, 10), (20, 10)), ((120, 100), (120, 100))]
 )
-def test_a_resized_picture_has_the_size_and_keeps_its_format(kind: str, resize: Any, size: tuple[int, int]) -> None:
+def test_resized_picture_has_the_size_and_keeps_its_format(kind: str, resize: Any, size: tuple[int, int]) -> None:
     data = resize_image(save(photo(), kind), resize)
     assert image_size(data) == size
     assert read_header(data).format == kind.lower()
@@ -71,17 +72,17 @@ def test_a_resized_picture_has_the_size_and_keeps_its_format(kind: str, resize: 
         ((200, 500), None, (200, 500)),
     ],
 )
-def test_an_int_is_the_shorter_side_and_never_enlarges(size: tuple[int, int], resize: Any, target: Any) -> None:
+def test_int_resize_sets_the_shorter_side_and_never_enlarges(size: tuple[int, int], resize: Any, target: Any) -> None:
     assert target_size(size, resize) == target
 
 
 @pytest.mark.parametrize("resize", [0, -1, (0, 5), (5,), (1, 2, 3), 2.5, (2.5, 3), "5"])
-def test_a_size_that_is_none_is_refused(resize: Any) -> None:
+def test_invalid_resize_is_refused(resize: Any) -> None:
     with pytest.raises(SchemaError, match="resize is a positive int or a pair"):
         resize_image(save(photo(), "PNG"), resize)
 
 
-def test_the_pixels_are_those_of_an_antialiased_bilinear_filter() -> None:
+def test_resize_is_antialiased_bilinear() -> None:
     want = photo().resize((30, 20), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(decode_image(resize_image(save(photo(), "PNG"), 20), "RGB"), np.asarray(want))
     stripes = Image.fromarray(np.tile(np.array([0, 255], "u1"), (40, 20)))
@@ -89,7 +90,7 @@ def test_the_pixels_are_those_of_an_antialiased_bilinear_filter() -> None:
     assert np.abs(grey.astype(int) - 127).max() < 40
 
 
-def test_quality_alone_encodes_jpeg_and_webp_anew_and_leaves_png() -> None:
+def test_quality_alone_reencodes_jpeg_and_webp_but_not_png() -> None:
     for kind in ("JPEG", "WEBP"):
         data = save(photo(), kind, quality=100)
         low, high = resize_image(data, None, 20), resize_image(data, None, 95)
@@ -100,17 +101,17 @@ def test_quality_alone_encodes_jpeg_and_webp_anew_and_leaves_png() -> None:
 
 
 @pytest.mark.parametrize("quality", [0, 101, -3])
-def test_a_quality_out_of_range_is_refused(quality: int) -> None:
+def test_quality_out_of_range_is_refused(quality: int) -> None:
     with pytest.raises(SchemaError, match="quality is 1 to 100"):
         resize_image(save(photo(), "JPEG"), None, quality)
 
 
-def test_the_default_quality_of_a_resized_jpeg_is_92() -> None:
+def test_default_quality_of_a_resized_jpeg_is_92() -> None:
     data = save(photo(), "JPEG")
     assert resize_image(data, 30) == resize_image(data, 30, 92) != resize_image(data, 30, 91)
 
 
-def test_a_lossless_webp_stays_lossless_unless_a_quality_is_asked() -> None:
+def test_lossless_webp_stays_lossless_without_quality() -> None:
     data = save(photo("RGBA"), "WEBP", lossless=True)
     smaller = resize_image(data, 30, mode="RGBA")
     assert read_header(smaller).lossless
@@ -120,19 +121,19 @@ def test_a_lossless_webp_stays_lossless_unless_a_quality_is_asked() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_grey_picture_stays_grey(kind: str) -> None:
+def test_grey_picture_stays_grey_in_rgb_mode(kind: str) -> None:
     assert read_header(resize_image(save(photo("L"), kind), 30, mode="RGB")).channels == 1
 
 
 @every_format
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 @pytest.mark.parametrize("stored", ["RGB", "L", "RGBA"])
-def test_every_kind_of_picture_can_be_resized_for_every_mode(kind: str, mode: str, stored: str) -> None:
+def test_every_format_resizes_in_every_mode(kind: str, mode: str, stored: str) -> None:
     data = resize_image(save(photo("RGB" if (kind, stored) == ("JPEG", "RGBA") else stored), kind), 30, mode=mode)
     assert decode_image(data, mode).shape[:2] == (30, 45)
 
 
-def test_alpha_is_kept_when_the_mode_has_it() -> None:
+def test_alpha_is_kept_in_rgba_mode() -> None:
     picture = photo("RGBA")
     picture.putalpha(photo("L"))
     data = resize_image(save(picture, "PNG"), 30, mode="RGBA")
@@ -140,7 +141,7 @@ def test_alpha_is_kept_when_the_mode_has_it() -> None:
 
 
 @every_format
-def test_orientation_is_neither_applied_nor_kept(kind: str) -> None:
+def test_exif_orientation_is_neither_applied_nor_kept(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = resize_image(save(photo(), kind, exif=exif), 30)
@@ -149,6 +150,6 @@ def test_orientation_is_neither_applied_nor_kept(kind: str) -> None:
 
 
 @every_format
-def test_the_same_picture_gives_the_same_bytes(kind: str) -> None:
+def test_resizing_is_deterministic(kind: str) -> None:
     data = save(photo(), kind)
     assert resize_image(data, 31, 80) == resize_image(bytes(bytearray(data)), 31, 80)

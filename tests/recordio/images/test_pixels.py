@@ -31,7 +31,7 @@ def difference(a: Array, b: Any) -> float:
 
 @pytest.mark.parametrize("name", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(81, 110), (60, 80), (45, 60), (40, 30), (20, 24), (9, 7), (60, 150), (150, 60)])
-def test_an_antialiased_resize_is_near_pillows_as_the_plain_one_is_not(name: str, size: tuple[int, int]) -> None:
+def test_antialiased_resize_is_close_to_pillow(name: str, size: tuple[int, int]) -> None:
     by_pillow = Image.fromarray(PIXELS).resize(size[::-1], {"bilinear": 2, "bicubic": 3}[name])
     smooth = difference(Resize(size, name)(PIXELS), by_pillow)
     assert smooth < (1.0 if name == "bilinear" else 1.6)
@@ -40,7 +40,7 @@ def test_an_antialiased_resize_is_near_pillows_as_the_plain_one_is_not(name: str
 
 
 @pytest.mark.parametrize("size", [(60, 80), (20, 24), (200, 300)])
-def test_without_antialias_it_interpolates_as_torch_and_nearest_is_pillows(size: tuple[int, int]) -> None:
+def test_plain_resize_matches_torch_and_nearest_matches_pillow(size: tuple[int, int]) -> None:
     planes = torch.from_numpy(PIXELS).permute(2, 0, 1)[None].float()
     by_torch = torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
     assert difference(Resize(size, antialias=False)(PIXELS), by_torch.numpy().round()) < 0.3
@@ -48,7 +48,7 @@ def test_without_antialias_it_interpolates_as_torch_and_nearest_is_pillows(size:
 
 
 @given(st.integers(1, 400), st.integers(1, 100))
-def test_smoothing_keeps_the_brightness_and_widens_as_stated(length: int, target: int) -> None:
+def test_smoothing_kernel_keeps_brightness_and_has_the_stated_variance(length: int, target: int) -> None:
     kernel = moves.smoothing(min(length, 4 * target), target)
     assert kernel.dtype == np.float32
     assert len(kernel) % 2 == 1
@@ -60,7 +60,7 @@ def test_smoothing_keeps_the_brightness_and_widens_as_stated(length: int, target
     assert (kernel * offsets**2).sum() == pytest.approx((ratio**2 - 1) / 6, abs=0.15)
 
 
-def test_opencv_resizes_for_its_caller_as_it_did_before() -> None:
+def test_resize_restores_the_ipp_switch() -> None:
     for exact in (True, False):
         cv2.ipp.setUseIPP_NotExact(not exact)
         Resize(20)(PIXELS)
@@ -68,7 +68,7 @@ def test_opencv_resizes_for_its_caller_as_it_did_before() -> None:
 
 
 @pytest.mark.parametrize("name", ["bilinear", "bicubic"])
-def test_where_the_pixels_lie_does_not_matter(name: str) -> None:
+def test_resize_ignores_memory_alignment(name: str) -> None:
     around = photo(150, 201)
     for left in range(8):
         view = around[20:110, left : left + W]
@@ -77,7 +77,7 @@ def test_where_the_pixels_lie_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 128, 254, 255])
 @pytest.mark.parametrize("size", [7, 20, 33, 80, 200])
-def test_an_even_image_stays_even(value: int, size: int) -> None:
+def test_uniform_image_stays_uniform(value: int, size: int) -> None:
     assert (Resize(size)(np.full((H, W, 3), value, "u1")) == value).all()
 
 
@@ -85,14 +85,14 @@ class InterpolationMode(enum.Enum):
     BICUBIC = "bicubic"
 
 
-def test_the_enum_of_torchvision_is_understood_and_the_same_size_costs_nothing() -> None:
+def test_torchvision_enum_is_accepted_and_same_size_copies_nothing() -> None:
     assert Resize(9, InterpolationMode.BICUBIC) == Resize(9, "bicubic")
     assert np.shares_memory(Resize((H, W))(PIXELS), PIXELS)
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "RGBA"), ("JPEG", "L"), ("PNG", "RGB")])
 @pytest.mark.parametrize("side", [90, 60, 44, 21])
-def test_a_large_jpeg_is_read_in_part_and_looks_the_same(kind: str, mode: str, side: int) -> None:
+def test_jpeg_decoded_at_reduced_size_looks_the_same(kind: str, mode: str, side: int) -> None:
     large = photo(371, 493)
     data = encode(large, kind, **({"quality": 95} if kind == "JPEG" else {}))
     for transform in (Resize(side), RandomResizedCrop(side // 2, scale=(0.5, 1))):
@@ -105,13 +105,13 @@ def test_a_large_jpeg_is_read_in_part_and_looks_the_same(kind: str, mode: str, s
     np.testing.assert_array_equal(exact.apply(data, None, mode), exact(decode_image(data, mode)))
 
 
-def test_a_jpeg_that_only_pillow_decodes_is_resized_in_full() -> None:
+def test_cmyk_jpeg_is_decoded_in_full_before_resizing() -> None:
     out = BytesIO()
     Image.fromarray(photo(371, 493)).convert("CMYK").save(out, "JPEG")
     np.testing.assert_array_equal(Resize(30)(out.getvalue()), Resize(30)(decode_image(out.getvalue())))
 
 
-def test_to_tensor_and_normalize_are_torchs_to_the_bit() -> None:
+def test_to_tensor_and_normalize_match_torch_bit_for_bit() -> None:
     pixels = np.arange(256, dtype="u1").repeat(3).reshape(16, 16, 3) + np.array([0, 85, 170], "u1")
     tensor = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
     found = ToTensor()(pixels)

@@ -1,0 +1,120 @@
+"""The headers of JPEG, PNG and WebP files, parsed without any package.
+
+Nothing here decodes or allocates pixels: a picture of more than 8 bits per channel or MAX_IMAGE_PIXELS pixels is
+refused by its header alone.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from recordio.errors import DecodeError
+from recordio.format.image_field import image_format
+
+Data = bytes | memoryview
+
+MAX_IMAGE_PIXELS = 1 << 28
+
+SOS, APP0 = 0xDA, 0xE0  # JPEG markers
+_EOI = 0xD9
+_SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # segments that state the size
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Format and size of a picture. `channels` counts stored ones, without alpha; a palette counts as 3."""
+
+    format: str
+    height: int
+    width: int
+    channels: int = 3
+    bits: int = 8
+    lossless: bool = False
+
+
+def read_header(data: Data) -> Header:
+    """Parses the header of a JPEG, PNG or WebP file, in microseconds.
+
+    Raises DecodeError for any other bytes, and for pictures of too many pixels or more than 8 bits per channel.
+    """
+    view = memoryview(data)
+    name = image_format(bytes(view[:16]))
+    if name is None:
+        raise DecodeError(f"not a JPEG, PNG or WebP file: it starts with {bytes(view[:8])!r}")
+    try:
+        header = _HEADERS[name](view)
+    except (struct.error, IndexError) as error:
+        raise DecodeError(f"the {name} file is cut short in its header, at {len(view)} bytes") from error
+    if not 0 < header.height * header.width <= MAX_IMAGE_PIXELS:
+        raise DecodeError(
+            f"the {name} file says it has {header.width} x {header.height} pixels: expected 1 to {MAX_IMAGE_PIXELS}"
+        )
+    if header.bits > 8:
+        raise DecodeError(
+            f"the {name} file has {header.bits} bits a channel, which 8-bit pixels would cut: store it as an Array"
+        )
+    return header
+
+
+def image_size(data: Data) -> tuple[int, int]:
+    """(height, width) from the header, without decoding. Raises DecodeError."""
+    header = read_header(data)
+    return header.height, header.width
+
+
+def _jpeg_header(view: memoryview) -> Header:
+    for marker, at in jpeg_segments(view):
+        if marker in _SOF:
+            bits, height, width, channels = struct.unpack_from(">BHHB", view, at + 4)
+            return Header("jpeg", height, width, channels=channels, bits=bits)
+    raise DecodeError("the jpeg file is broken: no size before its pixels")
+
+
+def jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
+    """(marker, offset) of each segment, up to and including the start of the first scan."""
+    at, marker = 2, 0
+    while marker not in (SOS, _EOI):
+        if view[at] != 0xFF:
+            raise DecodeError(f"the jpeg file is broken: no marker at byte {at}")
+        marker = view[at + 1]
+        if marker == 0xFF:  # padding before a marker
+            at += 1
+        else:
+            yield marker, at
+            at += 2 + int(struct.unpack_from(">H", view, at + 2)[0])
+
+
+def _png_header(view: memoryview) -> Header:
+    length, kind, width, height, bits, colour = struct.unpack_from(">I4sIIBB", view, 8)
+    if (length, kind) != (13, b"IHDR"):
+        raise DecodeError("the png file is broken: its first chunk is not an IHDR of 13 bytes")
+    return Header("png", height, width, channels=3 if colour & 2 else 1, bits=bits, lossless=True)
+
+
+def _webp_header(view: memoryview) -> Header:
+    kind = bytes(view[12:16])
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", view, 26)
+        return Header("webp", height & 0x3FFF, width & 0x3FFF)
+    if kind == b"VP8L":
+        (packed,) = struct.unpack_from("<I", view, 21)
+        return Header("webp", (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1, lossless=True)
+    if kind != b"VP8X":
+        raise DecodeError(f"the webp file is broken: its first chunk is {kind!r}")
+    width_low, width_high, height_low, height_high = struct.unpack_from("<HBHB", view, 24)
+    height, width = (height_low | height_high << 16) + 1, (width_low | width_high << 16) + 1
+    return Header("webp", height, width, lossless=b"VP8L" in _chunks(view))
+
+
+def _chunks(view: memoryview) -> Iterator[bytes]:
+    """The names of the chunks in a WebP file."""
+    at = 12
+    while at + 8 <= len(view):
+        name, nbytes = struct.unpack_from("<4sI", view, at)
+        yield name
+        at += 8 + nbytes + nbytes % 2
+
+
+_HEADERS: dict[str, Callable[[memoryview], Header]] = {"jpeg": _jpeg_header, "png": _png_header, "webp": _webp_header}
