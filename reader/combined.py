@@ -1,160 +1,262 @@
-"""Several datasets as one: one after the other, or mixed by weight."""
+"""Several datasets as one: one after the other, or mixed by weight. To a loader and a user they are a dataset."""
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from recordio.arguments import describe
+import numpy as np
+import numpy.typing as npt
+
+from recordio.arguments import choice, describe, flag
 from recordio.determinism import key
 from recordio.errors import SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
-from recordio.reader.dataset import ShardDataset
-from recordio.reader.order.mixing import Consecutive, Interleaved, Schedule, draw_at, drawn_plans, sources
+from recordio.format.schema import Columns, Schema
+from recordio.reader.columns import collate, scatter
+from recordio.reader.joining import casts_to, join_schemas, joined_classes
+from recordio.reader.order.mixing import Arranged, Consecutive, Interleaved, Schedule, drawn_plans, sources
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import Order, OrderOptions, WindowPlan, order_of
+from recordio.reader.view import DatasetView, Piece, Plans
+
+if TYPE_CHECKING:
+    from recordio.reader.dataset import ShardDataset
 
 Stop = Literal["first_exhausted", "all_exhausted"]
 
 
-class Combined(Sequence[Any]):
-    """What a loader and a user need of several datasets in one.
+class Combined(DatasetView):
+    """Several datasets in one. Their fields are joined without loss, and a label means one class.
 
     Attributes:
-        datasets: the datasets.
+        parts: the single datasets.
         draws: how many samples of each make up an epoch.
     """
 
-    def __init__(self, datasets: Iterable[Any], draws: Callable[[Sequence[ShardDataset]], Sequence[int]]) -> None:
-        self.datasets: tuple[ShardDataset, ...] = tuple(_flattened(datasets))
-        if not self.datasets:
+    draws: list[int]
+
+    def __init__(self, datasets: Iterable[Any], relabel: bool) -> None:
+        found = tuple(_flattened(datasets))
+        if not found:
             raise SchemaError("expected at least one dataset")
-        for dataset in self.datasets[1:]:
-            if list(dataset.schema) != list(self.datasets[0].schema) and not dataset.processing.maps:
-                raise SchemaError(
-                    f"the datasets differ in their fields: {', '.join(self.datasets[0].schema)}"
-                    f" and {', '.join(dataset.schema)}; choose the same with fields="
-                )
-        _require_one_meaning(self.datasets)
-        self.draws = list(draws(self.datasets))
+        flag("relabel", relabel)
+        names = [repr(part) for part in found]
+        self._classes = joined_classes([part.metadata for part in found], names, relabel)
+        self._schema = found[0].schema
+        if any(part.processing.maps for part in found):  # their samples are what the maps make of them
+            self.parts = found
+            return
+        _require_same_processing(found, names)
+        self._schema = join_schemas([part.schema for part in found], names)
+        classes = self._classes if relabel else None
+        self.parts = tuple(
+            part.as_part(casts_to(part.schema, self._schema, classes, part.metadata.get("classes"))) for part in found
+        )
 
+    @abstractmethod
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
-        """From which dataset each position of an epoch draws."""
-        raise NotImplementedError
+        """The dataset that each position of an epoch draws from."""
 
-    def plan(
-        self, options: OrderOptions, epoch_key: int, share: RankShare
-    ) -> tuple[list[Iterator[WindowPlan]], Iterator[Indices]]:
-        """What a rank delivers of each dataset in the epoch of this key, and whose turn it is at each place."""
+    @property
+    def schema(self) -> Schema:
+        """The fields that are read, joined from those of all datasets."""
+        return self._schema
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The metadata that all datasets agree on, and their `classes`."""
+        first, *rest = [part.metadata for part in self.parts]
+        agreed = {name: value for name, value in first.items() if all(one.get(name) == value for one in rest)}
+        return agreed if self._classes is None else agreed | {"classes": self._classes}
+
+    def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
         schedule = self.schedule(options.shuffle, epoch_key)
 
-        def steps(source: int) -> Iterator[WindowPlan]:
-            dataset, own = self.datasets[source], options.shared(self.draws[source], schedule.total)
+        def plans(source: int) -> Iterator[WindowPlan]:
+            part, own = self.parts[source], options.shared(self.draws[source], schedule.total)
 
             @lru_cache(2)
             def pass_of(number: int) -> Order:
-                return order_of(dataset.store.blocks, dataset.numbers, own, key(source, number, after=epoch_key))
+                return order_of(part.store.blocks, part.numbers, own, key(source, number, after=epoch_key))
 
-            return drawn_plans(pass_of, len(dataset), schedule, source, share)
+            return drawn_plans(pass_of, len(part), schedule, source, share)
 
-        found = [steps(source) if self.draws[source] else iter(()) for source in range(len(self.datasets))]
+        found = [plans(source) if self.draws[source] else iter(()) for source in range(len(self.parts))]
         return found, sources(schedule, share)
 
     def __len__(self) -> int:
         return sum(self.draws)
 
-    def __getitem__(self, index: Any) -> Any:
-        """A sample of the epoch 0 of seed 0, not shuffled."""
-        place = operator.index(index)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        source, draw = draw_at(self._unshuffled, place % len(self))
-        return self.datasets[source][draw % len(self.datasets[source])]
+    def locate(self, indices: Indices) -> tuple[Indices, Indices]:
+        """int64 (n,) both: the part of each sample, and its index there. In the order of an epoch without a shuffle."""
+        part, draw = self.schedule(False, key(0, 0)).locate(indices)
+        sizes = np.array([len(one) for one in self.parts])
+        return part, draw % sizes[part]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        return [self[index] for index in indices]
+    def pieces(self, indices: Indices) -> list[Piece]:
+        number, inside = self.locate(indices)
+        found = []
+        for k, part in enumerate(self.parts):
+            rows = np.flatnonzero(number == k)
+            if len(rows):
+                found.append(Piece(part, inside[rows], rows))
+        return found
 
-    _getitems = __getitems__
+    def _sample_at(self, index: int) -> Any:
+        (number,), (inside,) = self.locate(np.array([index]))
+        return self.parts[number][int(inside)]
 
-    @property
-    def _unshuffled(self) -> Schedule:
-        return self.schedule(False, key(0, 0))
+    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
+        found = self.checked_indices(indices)
+        if any(part.processing.maps for part in self.parts):
+            return collate(self.__getitems__(found)) if len(found) else {}  # type: ignore[arg-type]
+        return self._columns(found)
 
-    def __iter__(self) -> Iterator[Any]:
-        return (self[k] for k in range(len(self)))
+    take.__doc__ = DatasetView.take.__doc__
+
+    def _columns(self, indices: Indices) -> Columns:
+        pieces = self.pieces(indices)
+        if not pieces:
+            return self.parts[0]._columns(indices)
+        columns = [piece.dataset._columns(piece.indices) for piece in pieces]
+        rows = np.concatenate([piece.rows for piece in pieces])
+        return {name: scatter([one[name] for one in columns], rows) for name in columns[0]}
+
+    def select(self, indices: Sequence[int] | npt.ArrayLike) -> ConcatDataset:
+        number, inside = self.locate(self.checked_indices(np.array(indices)))
+        parts = [part.select(inside[number == k]) for k, part in enumerate(self.parts)]
+        return ConcatDataset._arranged(self, parts, number)
+
+    select.__doc__ = DatasetView.select.__doc__
+
+    def _slice(self, index: slice) -> ConcatDataset:
+        return self.select(range(len(self))[index])
+
+    def _only(self, names: Sequence[str]) -> Self:
+        return self._with([part._only(names) for part in self.parts], Schema({n: self._schema[n] for n in names}))
+
+    def transform(self, **functions: Callable[..., Any]) -> Self:
+        """A view in which each of these fields is what its function makes of it, as of ShardDataset."""
+        return self._with([part.transform(**functions) for part in self.parts])
+
+    def map(self, function: Callable[..., Any]) -> Self:
+        """A view whose samples are what `function` makes of each sample, as of ShardDataset."""
+        return self._with([part.map(function) for part in self.parts])
+
+    def _with(self, parts: Sequence[ShardDataset], schema: Schema | None = None) -> Self:
+        out = object.__new__(type(self))
+        out.__dict__.update(self.__dict__ | {"parts": tuple(parts)} | ({} if schema is None else {"_schema": schema}))
+        return out
+
+    def __add__(self, other: DatasetView) -> ConcatDataset:
+        """The samples of both, one dataset after the other."""
+        return ConcatDataset([self, other])
+
+    def __radd__(self, other: Any) -> Self:
+        """`sum(datasets)` begins with 0."""
+        return self if other == 0 else NotImplemented
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits that stand for the datasets and how they are combined."""
-        told = [type(self).__name__, *(f"{d.fingerprint} {n}" for d, n in zip(self.datasets, self.draws, strict=True))]
-        return digest(["\n".join(told).encode()]).hex()
+        parts = [f"{part.fingerprint} {n}" for part, n in zip(self.parts, self.draws, strict=True)]
+        return digest(["\n".join([type(self).__name__, *parts]).encode(), *self._arrangement()]).hex()
+
+    def _arrangement(self) -> list[memoryview]:
+        """The bytes, beside the parts, that the order depends on."""
+        return []
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{n} of {d!r}" for d, n in zip(self.datasets, self.draws, strict=True))
+        parts = ", ".join(f"{n} of {part!r}" for part, n in zip(self.parts, self.draws, strict=True))
         return f"{type(self).__name__}({parts})"
 
 
 class ConcatDataset(Combined):
     """The samples of several datasets, one dataset after the other; a loader shuffles all of them together.
 
-    `a + b` makes one. Each dataset keeps its own transforms. Raises SchemaError when the datasets differ in fields.
+    `a + b` makes one. Each dataset keeps its own transforms. Fields of two types are joined where that loses nothing:
+    integers to the wider integer, a missing value makes a field optional, arrays of two sizes are of free size.
 
     Args:
-        datasets: ShardDatasets, or other ConcatDatasets.
+        datasets: ShardDatasets, or other combined datasets.
+        relabel: maps the labels of each dataset to the classes of all, as their `metadata["classes"]` name them.
+
+    Raises SchemaError when fields cannot be joined without loss, or a label means two classes.
     """
 
-    def __init__(self, datasets: Iterable[Any]) -> None:
-        super().__init__(datasets, lambda found: [len(dataset) for dataset in found])
+    def __init__(self, datasets: Iterable[Any], *, relabel: bool = False) -> None:
+        views = [one[:] if isinstance(one, Mixture) else one for one in datasets]
+        super().__init__(views, relabel)
+        self.draws = [len(part) for part in self.parts]
+        self._sources = _joined_sources(views)  # of each sample, unless they stand one dataset after the other
+
+    @classmethod
+    def _arranged(cls, whole: Combined, parts: Sequence[ShardDataset], order: Indices) -> ConcatDataset:
+        """Samples of a combined dataset in any order: the k-th is the next one of part order[k]."""
+        out = object.__new__(cls)
+        out._classes, out._schema = whole._classes, whole._schema
+        out.parts, out.draws = tuple(parts), [len(part) for part in parts]
+        out._sources = order if (np.diff(order) < 0).any() else None
+        return out
 
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
-        return Interleaved(self.draws, epoch_key) if shuffle else Consecutive(self.draws)
+        if shuffle:
+            return Interleaved(self.draws, epoch_key)
+        return Consecutive(self.draws) if self._sources is None else Arranged(self._sources, self.draws)
 
-    def __add__(self, other: Any) -> ConcatDataset:
-        return ConcatDataset([self, other])
+    def _slice(self, index: slice) -> ConcatDataset:
+        wanted = range(len(self))[index]
+        if self._sources is not None or wanted.step != 1:
+            return self.select(wanted)
+        ends = np.cumsum([0, *self.draws]).tolist()
+        parts = [
+            part[max(0, wanted.start - a) : max(0, wanted.stop - a)] for part, a in zip(self.parts, ends, strict=False)
+        ]
+        return self._arranged(self, parts, np.zeros(0, np.int64))
+
+    def _arrangement(self) -> list[memoryview]:
+        return [] if self._sources is None else [np.ascontiguousarray(self._sources).data]
 
 
 class Mixture(Combined):
     """Datasets mixed by weight: of every thousand samples or so, each gives the share that its weight asks.
 
     Which dataset gives a sample is a pure function of its position, so a mixed epoch resumes as exactly as any other.
-    Each dataset goes through its own samples in passes, shuffled anew for each, no sample twice in a pass.
+    Each dataset goes through its own samples in passes, shuffled anew for each, no sample twice in a pass. By index,
+    and in views, the samples stand as in the epoch 0 of seed 0, not shuffled.
 
     Args:
-        parts: (dataset, weight) pairs; weights are relative.
+        parts: (dataset, weight) pairs; weights are relative. The datasets of a combined one share its weight by their
+            samples.
         stopping_strategy: "first_exhausted": an epoch ends when a dataset has given all its samples; "all_exhausted":
             when every dataset has, the smaller ones beginning again.
+        relabel: as of ConcatDataset.
+
+    Raises SchemaError as ConcatDataset does, and for weights that are not positive numbers.
     """
 
     def __init__(
-        self, parts: Iterable[tuple[ShardDataset, float]], stopping_strategy: Stop = "first_exhausted"
+        self, parts: Iterable[tuple[Any, float]], stopping_strategy: Stop = "first_exhausted", *, relabel: bool = False
     ) -> None:
-        given = [_part(pair) for pair in parts]
+        choice("stopping_strategy", stopping_strategy, ("first_exhausted", "all_exhausted"))
+        given = [one for pair in parts for one in _shared_weight(*_pair(pair))]
         self.weights = [weight for _, weight in given]
         if any(not 0 < weight < math.inf for weight in self.weights):
             raise SchemaError(f"weights {self.weights} are not positive numbers")
-        if stopping_strategy not in ("first_exhausted", "all_exhausted"):
-            raise SchemaError(
-                f"unknown stopping_strategy {stopping_strategy!r}: expected 'first_exhausted' or 'all_exhausted'"
-            )
-        if any(not isinstance(dataset, ShardDataset) or not len(dataset) for dataset, _ in given):
-            raise SchemaError("the parts of a mixture are ShardDatasets with samples")
+        super().__init__([dataset for dataset, _ in given], relabel)
         pick = min if stopping_strategy == "first_exhausted" else max
-
-        def draws(datasets: Sequence[ShardDataset]) -> list[int]:
-            scale = pick(len(dataset) / weight for dataset, weight in zip(datasets, self.weights, strict=True))
-            return [max(1, round(scale * weight)) for weight in self.weights]
-
-        super().__init__([dataset for dataset, _ in given], draws)
+        scale = pick(len(part) / weight for part, weight in zip(self.parts, self.weights, strict=True))
+        self.draws = [max(1, round(scale * weight)) for weight in self.weights]
 
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
         return Interleaved(self.draws, epoch_key)
 
 
-def _part(pair: Any) -> tuple[Any, float]:
+def _pair(pair: Any) -> tuple[Any, float]:
     try:
         dataset, weight = pair
         return dataset, float(weight)
@@ -162,31 +264,48 @@ def _part(pair: Any) -> tuple[Any, float]:
         raise SchemaError(f"the parts of a mixture are (dataset, weight) pairs, not {describe(pair)}") from None
 
 
-def _require_one_meaning(datasets: Sequence[ShardDataset]) -> None:
-    """A label must name the same class in every dataset. Raises SchemaError."""
-    named = [dataset for dataset in datasets if isinstance(dataset.metadata.get("classes"), list)]
-    for dataset in named[1:]:
-        first, other = named[0].metadata["classes"], dataset.metadata["classes"]
-        if first != other:
-            at = next(
-                (k for k, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(map(len, (first, other)))
-            )
-            raise SchemaError(
-                f"label {at} is {_class(first, at)} in {named[0]!r} and {_class(other, at)} in {dataset!r}: "
-                "convert both with the same class folders, or map the labels of one to those of the other and drop "
-                "its metadata['classes']"
-            )
-
-
-def _class(classes: Sequence[Any], label: int) -> str:
-    return repr(classes[label]) if label < len(classes) else "no class"
+def _shared_weight(dataset: Any, weight: float) -> list[tuple[ShardDataset, float]]:
+    """The single datasets of a part, with the weight of each. A weight that is no positive number is kept as it is."""
+    if not isinstance(dataset, DatasetView) or not len(dataset):
+        raise SchemaError("the parts of a mixture are datasets with samples")
+    filled = [part for part in (dataset[:] if isinstance(dataset, Mixture) else dataset).parts if len(part)]
+    if len(filled) == 1:
+        return [(filled[0], weight)]
+    return [(part, weight * len(part) / len(dataset)) for part in filled]
 
 
 def _flattened(datasets: Iterable[Any]) -> Iterator[ShardDataset]:
     for dataset in datasets:
-        if isinstance(dataset, ConcatDataset):
-            yield from dataset.datasets
-        elif isinstance(dataset, ShardDataset):
-            yield dataset
-        else:
-            raise SchemaError(f"expected ShardDatasets, got {type(dataset).__name__}")
+        if not isinstance(dataset, DatasetView):
+            raise SchemaError(f"expected datasets of recordio, got {type(dataset).__name__}")
+        yield from dataset.parts
+
+
+def _joined_sources(datasets: Sequence[DatasetView]) -> Indices | None:
+    """The part of each sample, None if the parts stand one after the other."""
+    if not any(isinstance(one, ConcatDataset) and one._sources is not None for one in datasets):
+        return None
+    found, first = [], 0
+    for one in datasets:
+        own = one._sources if isinstance(one, ConcatDataset) else None
+        if own is None:
+            own = np.repeat(np.arange(len(one.parts)), [len(part) for part in one.parts])
+        found.append(first + own)
+        first += len(one.parts)
+    return np.concatenate(found)
+
+
+def _require_same_processing(datasets: Sequence[ShardDataset], names: Sequence[str]) -> None:
+    """A field that is transformed in some datasets only would be an array in one batch, a list in the next."""
+    first = datasets[0]
+    for dataset, name in zip(datasets[1:], names[1:], strict=True):
+        for field in dataset.schema:
+            if (field in first.processing.transformed) != (field in dataset.processing.transformed):
+                raise SchemaError(
+                    f"the field is transformed in one of {names[0]} and {name}, and not in the other; "
+                    "transform both, or the combined dataset"
+                ).at(field=field)
+            if (field in first.processing.fields) != (field in dataset.processing.fields):
+                raise SchemaError(f"{names[0]} and {name} decode the field differently; open both alike").at(
+                    field=field
+                )

@@ -1,44 +1,40 @@
 """`ShardDataset`: a dataset as a sequence of samples, and views of it.
 
-A view is the same store with other sample numbers, or with functions applied on the way out. Nothing is copied.
+A view is the same open dataset with other sample numbers, or with functions applied on the way out. Nothing is copied.
 """
 
 from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ma
 
-from recordio.arguments import integer
-from recordio.determinism import key, permutation
-from recordio.errors import CorruptError, SchemaError
+from recordio.arguments import choice
+from recordio.errors import CorruptError, RecordIOError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
-from recordio.reader.columns import concatenate
+from recordio.reader.combined import ConcatDataset
+from recordio.reader.joining import Cast
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
 from recordio.reader.open_shard import Projection, Verify
+from recordio.reader.order.ranks import RankShare, window_plans
+from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.processing import Decode, Processing, SampleOrigin
+from recordio.reader.view import DatasetView, Piece, Plans
 from recordio.storage.dataset_files import check_shards, read_manifest, refuse
 from recordio.storage.local import LocalStorage
 
-if TYPE_CHECKING:
-    from recordio.reader.combined import ConcatDataset
-
 MapFunction = Callable[..., Any]
 
-_SCAN_SAMPLES = 1 << 16
 _MAX_REPLACED = 10
-_REALS: Any = (int, float, np.integer, np.floating, np.bool_)
 
 
-class ShardDataset(Sequence[Any]):
+class ShardDataset(DatasetView):
     """The samples of a dataset.
 
     `ds[i]` is a dict of every field: numbers are NumPy scalars, arrays fresh NumPy arrays, text `str`, bytes `bytes`,
@@ -74,14 +70,15 @@ class ShardDataset(Sequence[Any]):
         cache_bytes: int = 128 << 20,
         max_open_shards: int | None = None,
     ) -> None:
-        if decode not in ("numpy", "pil", None):
-            raise SchemaError(f"unknown decode {decode!r}: expected 'numpy', 'pil' or None")
+        choice("decode", decode, ("numpy", "pil", None))
         names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
         self._path = os.path.abspath(os.fsdecode(path))
         self._options = ReadOptions(verify=verify, io=io, cache_bytes=cache_bytes, max_open_shards=max_open_shards)
         self._decode: Decode | None = decode
         self._transforms: tuple[tuple[str, Callable[..., Any]], ...] = ()
         self._maps: tuple[MapFunction, ...] = ()
+        self._casts: Mapping[str, Cast] = {}
+        self.name_in_errors: str | None = None  # a combined dataset names its parts
         self.store = self._open_checked()
         self.fields: Projection = self.store.projection(names)
         self.numbers: range | Indices = range(self.store.samples)
@@ -103,7 +100,7 @@ class ShardDataset(Sequence[Any]):
         return OpenDataset(storage, manifest, self._options, digest)
 
     def _update_processing(self) -> None:
-        self.processing = Processing.of(self.schema, self._decode, self._transforms, self._maps)
+        self.processing = Processing.of(self.schema, self._decode, self._transforms, self._maps, self._casts)
         self._sample = self.store.sampler(self.fields)
         self._is_plain = self.processing.is_plain
 
@@ -120,120 +117,99 @@ class ShardDataset(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def parts(self) -> tuple[ShardDataset, ...]:  # type: ignore[override]
+        """This dataset alone."""
+        return (self,)
+
     @overload
     def __getitem__(self, index: int) -> Any: ...
     @overload
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> Any:
-        """A sample, or a view for a slice. Raises IndexError."""
         if isinstance(index, slice):
-            return self._view(self.numbers[index])
+            return self._slice(index)
         try:
             number = self.numbers[operator.index(index)]
-        except IndexError:
-            raise IndexError(f"sample {index} of a dataset of {len(self)}") from None
-        except TypeError:
-            raise TypeError(
-                f"an index is a whole number or a slice, not {type(index).__name__}: "
-                "column(name) gives a field of all samples, take(indices) and select(indices) give several samples"
-            ) from None
-        sample = self._sample(number if type(number) is int else int(number))
-        return sample if self._is_plain else self.processing.sample(sample, self._origin(np.array([number])))
+        except (IndexError, TypeError):
+            return super().__getitem__(index)  # raises the error
+        return self._sample_of(number if type(number) is int else int(number))
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
-        numbers = self.resolve(indices)
-        return self.processing.samples(self.store.take(numbers, self.fields), self._origin(numbers))
+    __getitem__.__doc__ = DatasetView.__getitem__.__doc__
 
-    _getitems = __getitems__  # Grain's name for it
+    def _slice(self, index: slice) -> Self:
+        return self._view(self.numbers[index])
 
-    def _origin(self, numbers: Indices) -> SampleOrigin:
-        return SampleOrigin(self.store, numbers, numbers)
+    def _sample_at(self, index: int) -> Any:
+        return self._sample_of(int(self.numbers[index]))
 
-    def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self), 256):
-            yield from self.__getitems__(range(start, min(start + 256, len(self))))
+    def _sample_of(self, number: int) -> Any:
+        try:
+            sample = self._sample(number)
+        except CorruptError as error:
+            raise error.at(dataset=self.name_in_errors) from None
+        if self._is_plain:
+            return sample
+        numbers = np.array([number])
+        return self.processing.sample(sample, self.origin(numbers, numbers))
+
+    def samples_at(self, indices: Indices) -> list[Any]:
+        """The samples at these indices, none of which is negative."""
+        numbers = self.numbers_of(indices)
+        return self.processing.samples(self.read(numbers), self.origin(numbers, numbers))
+
+    def origin(self, numbers: Indices, index: Indices, epoch_key: int | None = None) -> SampleOrigin:
+        """Where the samples of these numbers come from, for the functions of the view and for errors."""
+        return SampleOrigin(self.store, numbers, index, epoch_key, self.name_in_errors)
+
+    def read(self, numbers: Indices) -> Columns:
+        """The samples of these numbers of the dataset, as they are stored. Raises CorruptError, StorageError."""
+        try:
+            return self.store.take(numbers, self.fields)
+        except RecordIOError as error:
+            raise error.at(dataset=self.name_in_errors) from None
+
+    def located(self, error: RecordIOError, numbers: Indices) -> RecordIOError:
+        """The error of a batch of these numbers, with the place of the first sample that is damaged."""
+        if isinstance(error, CorruptError):
+            error = self.store.located(error, numbers, self.fields)
+        return error.at(dataset=self.name_in_errors)
 
     def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
-        """The samples at these indices, in their order, as a dict of columns.
-
-        Fixed-shape fields are arrays (n, *shape), masked arrays if the field is optional; all others are lists of n
-        values. Negative indices count from the end. Raises IndexError.
-        """
         numbers = self.resolve(indices)
-        return self.processing.batch(self.store.take(numbers, self.fields), self._origin(numbers))
+        return self.processing.batch(self.read(numbers), self.origin(numbers, numbers))
 
-    def _scan(self) -> Iterator[Columns]:
-        """All the samples in order as columns, many at a time, images decoded; at least once."""
-        for start in range(0, max(1, len(self)), _SCAN_SAMPLES):
-            numbers = self.resolve(range(start, min(start + _SCAN_SAMPLES, len(self))))
-            yield self.processing.columns(self.store.take(numbers, self.fields), self._origin(numbers))
+    take.__doc__ = DatasetView.take.__doc__
+
+    def _columns(self, indices: Indices) -> Columns:
+        numbers = self.numbers_of(indices)
+        return self.processing.columns(self.read(numbers), self.origin(numbers, numbers))
 
     def resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
-        """The store's numbers of this view's indices."""
-        asked = np.asarray(indices)
-        if asked.ndim != 1 or (asked.dtype.kind not in "iu" and asked.size):
-            raise SchemaError(
-                f"indices are a one-dimensional sequence of whole numbers, not {asked.dtype}{list(asked.shape)}"
-            )
-        n = len(self)
-        low, high = (int(asked.min()), int(asked.max())) if asked.size else (0, -1)
-        if low < -n or high >= n:
-            raise IndexError(f"sample {low if low < -n else high} of a dataset of {n}")
-        asked = asked.astype(np.int64, copy=False)
-        if low < 0:
-            asked = np.where(asked < 0, asked + n, asked)
+        """The dataset's numbers of this view's indices. Raises SchemaError, IndexError."""
+        return self.numbers_of(self.checked_indices(indices))
+
+    def numbers_of(self, indices: Indices) -> Indices:
+        """The dataset's numbers of these indices, none of which is negative."""
         if isinstance(self.numbers, range):
             whole = self.numbers.start == 0 and self.numbers.step == 1
-            return asked if whole else np.asarray(self.numbers.start + asked * self.numbers.step)
-        chosen: Indices = self.numbers[asked]
+            return indices if whole else np.asarray(self.numbers.start + indices * self.numbers.step)
+        chosen: Indices = self.numbers[indices]
         return chosen
 
-    def column(self, name: str) -> Any:
-        """One field of every sample: an array (n, *shape), masked if optional, or a list. Maps are not applied."""
-        parts = [columns[name] for columns in self._only([name])._scan()]
-        return concatenate(parts)
+    def pieces(self, indices: Indices) -> list[Piece]:
+        return [Piece(self, indices, np.arange(len(indices)))]
+
+    def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
+        return [window_plans(order_of(self.store.blocks, self.numbers, options, epoch_key), share)], None
 
     def _only(self, names: Sequence[str]) -> Self:
-        """The same samples with other fields, without transforms and maps."""
         return self._with(fields=self.store.projection(names), _transforms=(), _maps=())
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
-        """A view of the samples at these indices, in their order; an index may stand several times."""
         return self._view(self.resolve(np.array(indices)))  # a copy: whoever gave them may change them
 
-    def filter(
-        self,
-        predicate: Callable[[Columns], npt.ArrayLike] | None = None,
-        *,
-        fields: Sequence[str] | None = None,
-        **equal: Any,
-    ) -> Self:
-        """A view of the samples that match, in order.
-
-            ds.filter(label=3)      ds.filter(label=[1, 2])      ds.filter(lambda c: c["score"] > 0.5, fields=["score"])
-
-        Args:
-            predicate: takes a dict of columns, gives a boolean array (n,); called for 65,536 samples at a time.
-            fields: the fields that the predicate needs; all that the dataset reads if None.
-            equal: a field's name with the value, or the list of values, that a sample must have.
-        """
-        asked = [fields] if isinstance(fields, str) else fields or (list(self.schema) if predicate else [])
-        needed = [*dict.fromkeys([*asked, *equal])]
-        if not needed:
-            return self._view(self.numbers)
-        wanted = {name: _values(value) for name, value in equal.items()}
-        kept, start = [np.zeros(0, np.int64)], 0
-        for columns in self._only(needed)._scan():
-            n = len(columns[needed[0]])
-            mask = np.ones(n, bool)
-            for name, values in wanted.items():
-                mask &= _equals(columns[name], values, name)
-            if predicate is not None:
-                mask &= _mask(predicate(columns), n)
-            kept.append(start + np.flatnonzero(mask))
-            start += n
-        return self._view(self.resolve(np.concatenate(kept)))
+    select.__doc__ = DatasetView.select.__doc__
 
     def transform(self, **functions: Callable[..., Any]) -> Self:
         """A view in which each of these fields is what its function makes of it.
@@ -258,24 +234,17 @@ class ShardDataset(Sequence[Any]):
         _check_function(function)
         return self._with(_maps=(*self._maps, function))
 
-    def split(self, fractions: Sequence[float], seed: int = 0) -> list[Self]:
-        """Views that share the samples out at random, in these proportions: `train, test = ds.split([0.9, 0.1])`.
+    def as_part(self, casts: Mapping[str, Cast]) -> Self:
+        """The same samples for a combined dataset: with its types and labels, and named in errors."""
+        return self._with(_casts=casts, name_in_errors=self._path)
 
-        Every sample is in one of them if the fractions add up to 1; each view keeps the order of the dataset.
-        """
-        parts = list(fractions) if isinstance(fractions, Iterable) else []
-        ends = np.cumsum([0.0, *parts])
-        if not parts or min(parts) < 0 or not ends[-1] <= 1 + 1e-9:
-            raise SchemaError(f"fractions are a list from 0 to 1 with a sum of 1 at most, not {fractions!r}")
-        order = permutation(len(self), key(integer("seed", seed, 0)))
-        cuts = np.round(ends * len(self)).astype(np.int64).tolist()
-        return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]
-
-    def __add__(self, other: ShardDataset) -> ConcatDataset:
+    def __add__(self, other: DatasetView) -> ConcatDataset:
         """The samples of both, one dataset after the other."""
-        from recordio.reader.combined import ConcatDataset
-
         return ConcatDataset([self, other])
+
+    def __radd__(self, other: Any) -> Self:
+        """`sum(datasets)` begins with 0."""
+        return self if other == 0 else NotImplemented
 
     @property
     def fingerprint(self) -> str:
@@ -319,39 +288,3 @@ class ShardDataset(Sequence[Any]):
 def _check_function(function: Any, field: str | None = None) -> None:
     if not callable(function):
         raise SchemaError(f"expected a function, got {type(function).__name__}").at(field=field)
-
-
-def _values(wanted: Any) -> list[Any]:
-    """The values that a filter asks for: those of a list, a set, a range, an array or a tensor, or the one."""
-    if not isinstance(wanted, Iterable) or isinstance(wanted, (str, bytes, bytearray, Mapping)):
-        return [wanted]
-    return np.asarray(wanted).ravel().tolist() if hasattr(wanted, "ndim") else list(wanted)
-
-
-def _equals(column: Any, values: list[Any], name: str) -> npt.NDArray[np.bool_]:
-    listed = not isinstance(column, np.ndarray)
-    if any(isinstance(value, np.ndarray) for value in column) if listed else column.ndim > 1:
-        raise SchemaError("a field of arrays is no value to compare; filter by a function").at(field=name)
-    if listed:
-        return np.fromiter((value in values for value in column), bool, len(column))
-    there = [value for value in values if value is not None]
-    if text := [value for value in there if isinstance(value, (str, bytes))]:
-        raise SchemaError(f"the field holds {column.dtype}, which is never {text[0]!r}").at(field=name)
-    missing: npt.NDArray[np.bool_] = ma.getmaskarray(column)
-    return np.isin(ma.getdata(column), _held(there, column.dtype)) & ~missing | missing & (len(there) < len(values))
-
-
-def _held(values: list[Any], dtype: np.dtype[Any]) -> Any:
-    """Those of the values that whole numbers of this dtype can equal, in it: NumPy compares unlike ones as doubles."""
-    if dtype.kind not in "iu":
-        return values
-    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-    reals = [value for value in values if isinstance(value, _REALS) and least <= value <= most]
-    return np.array([int(value) for value in reals if value == int(value)], dtype)
-
-
-def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:
-    mask: npt.NDArray[Any] = ma.filled(ma.asarray(answer), False)
-    if mask.shape != (n,) or mask.dtype != bool:
-        raise SchemaError(f"a filter's function gives a boolean array ({n},), not {mask.dtype}{list(mask.shape)}")
-    return mask

@@ -24,6 +24,7 @@ from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.images.decode import decode_image, decode_pil, pil_image
 from recordio.reader.columns import ColumnBuilder, Empty, collate, uncollate, values_of
+from recordio.reader.joining import Cast
 from recordio.reader.open_dataset import OpenDataset
 from recordio.transforms import Transform, takes_rng
 
@@ -40,12 +41,14 @@ class SampleOrigin:
         numbers: int64 (n,), their numbers in it.
         index: int64 (n,), their places in the view.
         epoch_key: the key of the epoch; None outside of one: then random transforms draw from Python's `random`.
+        dataset: the name of the dataset in errors, if it is one of several.
     """
 
     store: OpenDataset
     numbers: Indices
     index: Indices
     epoch_key: int | None = None
+    dataset: str | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -56,7 +59,8 @@ class SampleOrigin:
 
     def location(self, k: int) -> dict[str, Any]:
         """Where sample k is, for an error's place."""
-        return self.store.location(int(self.numbers[k]))
+        named = {} if self.dataset is None else {"dataset": self.dataset}
+        return named | self.store.location(int(self.numbers[k]))
 
     def only(self, rows: Sequence[int]) -> SampleOrigin:
         return replace(self, numbers=self.numbers[rows], index=self.index[rows])
@@ -101,11 +105,12 @@ class SampleRandom:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """What a view does to its samples: for some fields a function of (value, draws), then maps of whole samples."""
+    """What a view does to its samples, in this order: casts, a function of (value, random) for some fields, maps."""
 
     fields: Mapping[str, Draw]
     maps: Sequence[Draw]
     transformed: frozenset[str]
+    casts: Mapping[str, Cast]
 
     @classmethod
     def of(
@@ -114,22 +119,27 @@ class Processing:
         decode: Decode | None,
         transforms: Sequence[tuple[str, Callable[..., Any]]],
         maps: Sequence[Callable[..., Any]],
+        casts: Mapping[str, Cast],
     ) -> Processing:
-        """The finish of a view. `transforms` are (field, function) pairs, applied in order."""
+        """The processing of a view. `transforms` are (field, function) pairs, applied in order."""
         fields = {}
         for name, kind in schema.items():
             chain = [function for field, function in transforms if field == name]
             if steps := _steps(kind, decode, chain):
                 fields[name] = steps[0] if len(steps) == 1 else partial(_chained, steps)
-        return cls(fields, [_drawing(function) for function in maps], frozenset(name for name, _ in transforms))
+        transformed = frozenset(name for name, _ in transforms)
+        used = {name: cast for name, cast in casts.items() if name in schema.fields}
+        return cls(fields, [_drawing(function) for function in maps], transformed, used)
 
     @property
     def is_plain(self) -> bool:
         """Whether samples are handed out as they are stored."""
-        return not (self.fields or self.maps)
+        return not (self.fields or self.maps or self.casts)
 
     def columns(self, columns: Columns, origin: SampleOrigin, empty: Empty = np.empty) -> Columns:
         """Columns of the store, with the functions of their fields applied. Arrays of one shape are stacked."""
+        for name, cast in self.casts.items():
+            columns[name] = cast.column(columns[name])
         for name, function in self.fields.items():
             if name not in self.transformed:
                 columns[name] = [
@@ -158,6 +168,8 @@ class Processing:
 
     def sample(self, sample: dict[str, Any], origin: SampleOrigin) -> Any:
         """One sample of the store."""
+        for name, cast in self.casts.items():
+            sample[name] = cast.value(sample[name])
         for name, function in self.fields.items():
             sample[name] = self._field(name, function, sample[name], origin, 0)
         return self._mapped(sample, origin, 0)

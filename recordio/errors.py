@@ -25,6 +25,7 @@ from typing import Any, Self
 class Place:
     """The location of a fault; unknown parts are None."""
 
+    dataset: str | None = None
     file: str | None = None
     block: int | None = None
     field: str | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tests.plain_order as plain
-from recordio import DatasetWriter, ShardDataset
+from recordio import ConcatDataset, DatasetWriter, ShardDataset
 from recordio.reader.combined import Combined
 from recordio.reader.order.shuffle import Blocks, OrderOptions
 
@@ -97,7 +97,9 @@ def combined(
 ) -> Combined:
     """A mixture or concatenation of datasets that have no files."""
     out = object.__new__(kind)
-    out.datasets = tuple(Listed(shape, view) for shape, view in parts)  # type: ignore[misc]
+    out.parts = tuple(Listed(shape, view) for shape, view in parts)  # type: ignore[misc]
+    if isinstance(out, ConcatDataset):
+        out._sources = None
     out.draws = [len(view) for _, view in parts] if draws is None else list(draws)
     return out
 

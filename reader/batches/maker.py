@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from recordio.errors import CorruptError, RecordIOError
+from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
 from recordio.reader.batches.requests import BatchRequest, BatchResult, IndexRequest, WindowSlice
 from recordio.reader.columns import Empty, collate, collate_as_torch, concatenate, scatter, values_of
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.processing import SampleOrigin
+from recordio.reader.view import DatasetView
 
 _MAX_ERRORS = 10
 
@@ -72,7 +73,7 @@ class BatchMaker:
 
     def _processed(self, request: BatchRequest | IndexRequest) -> Any:
         if isinstance(request, IndexRequest):
-            return self._collated(list(self._indexed(request)), None)
+            return self._collated(*self._indexed(request))
         return self._collated(list(self._gathered(request)), None if request.sources is None else request.batch_rows)
 
     def _collated(self, found: Sequence[tuple[ShardDataset, Columns, SampleOrigin]], batch_rows: Indices | None) -> Any:
@@ -92,12 +93,18 @@ class BatchMaker:
             return (self.collate_fn or collate)(samples, self.empty)
         return self.collate_fn(samples)
 
-    def _indexed(self, request: IndexRequest) -> Iterator[tuple[ShardDataset, Columns, SampleOrigin]]:
-        dataset: ShardDataset = self.datasets[0]
-        numbers = dataset.resolve(request.indices)
-        index = np.asarray(request.indices, np.int64)
-        origin = SampleOrigin(dataset.store, numbers, index, request.epoch_key)
-        yield dataset, dataset.store.take(numbers, dataset.fields), origin
+    def _indexed(
+        self, request: IndexRequest
+    ) -> tuple[list[tuple[ShardDataset, Columns, SampleOrigin]], Indices | None]:
+        """The samples of each part of the dataset, and their rows in the batch if there are several."""
+        dataset: DatasetView = self.datasets[0]
+        asked, found, rows = np.asarray(request.indices, np.int64), [], []
+        for piece in dataset.pieces(dataset.checked_indices(request.indices)):
+            part, numbers = piece.dataset, piece.dataset.numbers_of(piece.indices)
+            origin = part.origin(numbers, asked[piece.rows], request.epoch_key)
+            found.append((part, part.read(numbers), origin))
+            rows.append(piece.rows)
+        return found, None if len(found) == 1 else np.concatenate(rows)
 
     def _gathered(self, request: BatchRequest) -> Iterator[tuple[ShardDataset, Columns, SampleOrigin]]:
         """The samples of each dataset, one dataset after the other."""
@@ -105,7 +112,7 @@ class BatchMaker:
             dataset, slices = self.datasets[source], list(group)
             index = _joined([one.plan.index[one.begin : one.end] for one in slices])
             numbers = _joined([self._numbers(one) for one in slices])
-            yield dataset, self._columns(slices), SampleOrigin(dataset.store, numbers, index, epoch_key)
+            yield dataset, self._columns(slices), dataset.origin(numbers, index, epoch_key)
 
     def _columns(self, slices: Sequence[WindowSlice]) -> Columns:
         """The samples as they are stored. Raises CorruptError, which names the first that is damaged."""
@@ -116,9 +123,8 @@ class BatchMaker:
                 continue
             try:
                 taken.append(one.window.table.take(one.slot, one.row))
-            except CorruptError as error:
-                dataset = self.datasets[one.source]
-                raise dataset.store.located(error, self._numbers(one), dataset.fields) from None
+            except RecordIOError as error:
+                raise self.datasets[one.source].located(error, self._numbers(one)) from None
         if len(taken) == 1:
             return taken[0]
         return {name: concatenate([columns[name] for columns in taken]) for name in taken[0]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
@@ -14,18 +14,18 @@ from recordio.arguments import integer
 from recordio.determinism import key
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.checksum import digest
-from recordio.format.page import Indices
 from recordio.process_guard import interrupt_held
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchResult
-from recordio.reader.combined import Combined
+from recordio.reader.combined import Mixture
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
 from recordio.reader.loading.sampler import SampledBatches
-from recordio.reader.order.ranks import RankShare, window_plans
-from recordio.reader.order.shuffle import OrderOptions, WindowPlan, order_of
+from recordio.reader.order.ranks import RankShare
+from recordio.reader.order.shuffle import OrderOptions
 from recordio.reader.order.weights import checked_weights, drawn_by_weight
+from recordio.reader.view import DatasetView, Plans
 
 _STATE_VERSION = 1
 _UNBATCHED = 256  # samples made at a time for batch_size=None
@@ -107,12 +107,12 @@ class DataLoader:
     @spelled_out(LoaderArguments)
     def __init__(
         self,
-        dataset: ShardDataset | Combined,
+        dataset: DatasetView,
         batch_size: int | None = DEFAULTS["batch_size"],
         shuffle: bool = DEFAULTS["shuffle"],
         **options: Unpack[LoaderArguments],
     ) -> None:
-        if not isinstance(dataset, (ShardDataset, Combined)):
+        if not isinstance(dataset, DatasetView):
             raise SchemaError(f"expected a ShardDataset, a ConcatDataset or a Mixture, got {type(dataset).__name__}")
         self.dataset = dataset
         self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
@@ -121,7 +121,7 @@ class DataLoader:
         self._sampler = _one_sampler(self)
         self._cursor = Cursor()
         # Idle run kept by persistent_workers, and the dataset it was built for.
-        self._idle: tuple[EpochRun, ShardDataset | Combined] | None = None
+        self._idle: tuple[EpochRun, DatasetView] | None = None
 
     @property
     def order(self) -> OrderOptions:
@@ -315,7 +315,7 @@ class DataLoader:
             idle[0].close()
         return self._new_run(epoch_key)
 
-    def _leave(self, run: EpochRun, dataset: ShardDataset | Combined, reusable: bool) -> None:
+    def _leave(self, run: EpochRun, dataset: DatasetView, reusable: bool) -> None:
         if reusable and self.options.persistent_workers and self._idle is None and run.rest():
             self._idle = run, dataset
         else:
@@ -323,25 +323,20 @@ class DataLoader:
 
     def _new_run(self, epoch_key: int) -> EpochRun:
         options, by_index = self.options, self._sampler is not None
-        found = self.dataset.datasets if isinstance(self.dataset, Combined) else (self.dataset,)
         make = BatchMaker(
-            found if by_index else [dataset[:0] for dataset in found],  # requests name the samples: less to send
+            [self.dataset] if by_index else [part[:0] for part in self.dataset.parts],  # slices name the samples
             collate_fn=options.collate_fn,
             unbatched=options.batch_size is None and not by_index,
             skip=options.on_error == "skip",
         )
         return EpochRun(make, options, epoch_key)
 
-    def _plan(
-        self, epoch_key: int, share: RankShare
-    ) -> tuple[Sequence[Iterator[WindowPlan]], Iterator[Indices] | None]:
-        """The steps of each dataset, and whose turn it is at each place."""
-        if isinstance(self.dataset, Combined):
-            return self.dataset.plan(self.order, epoch_key, share)
-        numbers = self.dataset.numbers
+    def _plan(self, epoch_key: int, share: RankShare) -> Plans:
+        """The windows of each part, and the part of each sample if there are several."""
+        dataset = self.dataset
         if self._weights is not None:
-            numbers = self.dataset.resolve(drawn_by_weight(self._weights, epoch_key))
-        return [window_plans(order_of(self.dataset.store.blocks, numbers, self.order, epoch_key), share)], None
+            dataset = dataset.select(drawn_by_weight(self._weights, epoch_key))
+        return dataset.plan(self.order, epoch_key, share)
 
 
 def _out_of_step(made: BatchResult, rank: int) -> DatasetError:
@@ -361,8 +356,8 @@ def _checked_weights(loader: DataLoader) -> npt.NDArray[np.float64] | None:
     weights = loader.options.weights
     if weights is None:
         return None
-    if not isinstance(loader.dataset, ShardDataset) or not loader.order.shuffle:
-        raise SchemaError("weights need a ShardDataset and shuffle=True")
+    if isinstance(loader.dataset, Mixture) or not loader.order.shuffle:
+        raise SchemaError("weights need shuffle=True, and a dataset that has no weights of its own")
     return checked_weights(weights, len(loader.dataset))
 
 
@@ -373,8 +368,6 @@ def _one_sampler(loader: DataLoader) -> SampledBatches | None:
         return None
     if options.sampler is not None and options.batch_sampler is not None:
         raise SchemaError("give a sampler or a batch_sampler, not both")
-    if isinstance(loader.dataset, Combined):
-        raise SchemaError("a sampler needs a ShardDataset")
     if loader.order.shuffle or loader._weights is not None or loader.world_size > 1:
         raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
     return SampledBatches(options.sampler, options.batch_sampler, options.batch_size or 1, options.drop_last)

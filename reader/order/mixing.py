@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +36,9 @@ class Schedule(Protocol):
     def positions(self, source: int, begin: int, end: int) -> Indices:
         """int64 (end - begin,): where the draws number begin to end - 1 from a dataset stand."""
 
+    def locate(self, positions: Indices) -> tuple[Indices, Indices]:
+        """int64 (n,) both: the dataset of each position below `total`, and the number of its draw."""
+
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
         """Runs of positions, from `start` or a little before it: the first position, and the dataset at each."""
 
@@ -56,11 +60,55 @@ class Consecutive:
     def positions(self, source: int, begin: int, end: int) -> Indices:
         return np.arange(begin, end) + sum(self.draws[:source])
 
+    def locate(self, positions: Indices) -> tuple[Indices, Indices]:
+        ends = np.cumsum(self.draws)
+        source = np.searchsorted(ends, positions, side="right")
+        before: Indices = ends - np.array(self.draws, np.int64)
+        return source, positions - before[source]
+
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
         ends = np.cumsum(self.draws)
         for begin in range(start, self.total, _CHUNK):
             positions = np.arange(begin, min(begin + _CHUNK, self.total))
             yield begin, np.searchsorted(ends, positions, side="right")
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """Any order: position p draws the next sample of dataset order[p].
+
+    Attributes:
+        order: int64 (total,).
+    """
+
+    order: Indices
+    draws: Sequence[int]
+
+    @property
+    def total(self) -> int:
+        return len(self.order)
+
+    @cached_property
+    def _by_source(self) -> list[Indices]:
+        """The positions of each dataset, ascending."""
+        return [np.flatnonzero(self.order == source) for source in range(len(self.draws))]
+
+    def drawn(self, position: int) -> list[int]:
+        return [int(np.searchsorted(positions, position)) for positions in self._by_source]
+
+    def positions(self, source: int, begin: int, end: int) -> Indices:
+        return self._by_source[source][begin:end]
+
+    def locate(self, positions: Indices) -> tuple[Indices, Indices]:
+        source, draw = self.order[positions], np.empty(len(positions), np.int64)
+        for number, own in enumerate(self._by_source):
+            rows = source == number
+            draw[rows] = np.searchsorted(own, positions[rows])
+        return source, draw
+
+    def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
+        for begin in range(start, self.total, _CHUNK):
+            yield begin, self.order[begin : begin + _CHUNK]
 
 
 @dataclass(frozen=True)
@@ -109,6 +157,24 @@ class Interleaved:
         found = np.concatenate(parts)
         return found[len(found) - (first - begin) :][: end - begin]
 
+    def locate(self, positions: Indices) -> tuple[Indices, Indices]:
+        source, draw = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
+        order = np.argsort(positions, kind="stable")
+        ascending, done = positions[order], 0
+        while done < len(order):
+            chunk = self._chunk_of(int(ascending[done]))
+            before, labels = self._before(chunk), self._chunk(chunk)
+            start = sum(before)
+            end = int(np.searchsorted(ascending, start + len(labels)))
+            inside, rows = ascending[done:end] - start, order[done:end]
+            ranks = np.empty(len(labels), np.int64)
+            for number, count in enumerate(before):
+                own = np.flatnonzero(labels == number)
+                ranks[own] = count + np.arange(len(own))
+            source[rows], draw[rows] = labels[inside], ranks[inside]
+            done = end
+        return source, draw
+
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
         for chunk in range(self._chunk_of(start), self._chunks):
             yield sum(self._before(chunk)), self._chunk(chunk)
@@ -116,13 +182,10 @@ class Interleaved:
 
 def draw_at(schedule: Schedule, position: int) -> tuple[int, int]:
     """The dataset of a position, and the number of its draw."""
-    drawn = np.array(schedule.drawn(position))
-    for start, labels in schedule.sources(position):
-        if position < start + len(labels):
-            source = int(labels[position - start])
-            return source, int(drawn[source] + (labels[: position - start] == source).sum())
-        drawn += np.bincount(labels, minlength=len(drawn))
-    raise IndexError(f"position {position} of {schedule.total}")
+    if not 0 <= position < schedule.total:
+        raise IndexError(f"position {position} of {schedule.total}")
+    source, draw = schedule.locate(np.array([position]))
+    return int(source[0]), int(draw[0])
 
 
 def sources(schedule: Schedule, share: RankShare) -> Iterator[Indices]:

@@ -11,10 +11,9 @@ from torch.utils import data
 
 from recordio.arguments import integer
 from recordio.errors import SchemaError
-from recordio.reader.combined import Combined
-from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading import loader
 from recordio.reader.loading.options import DEFAULTS, EpochArguments, spelled_out
+from recordio.reader.view import DatasetView
 
 
 class IterableShards(data.IterableDataset[Any]):
@@ -37,7 +36,7 @@ class IterableShards(data.IterableDataset[Any]):
     @spelled_out(EpochArguments)
     def __init__(
         self,
-        dataset: ShardDataset | Combined,
+        dataset: DatasetView,
         shuffle: bool = DEFAULTS["shuffle"],
         **options: Unpack[EpochArguments],
     ) -> None:

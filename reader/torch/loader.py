@@ -21,11 +21,10 @@ from typing_extensions import TypeVar  # torch brings it
 
 from recordio.errors import SchemaError
 from recordio.reader.columns import collate_as_torch
-from recordio.reader.combined import Combined
-from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading import loader
 from recordio.reader.loading.loader import LoaderStats
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
+from recordio.reader.view import DatasetView
 
 Batch = TypeVar("Batch", covariant=True, default=Any)
 _DTYPES = frozenset(map(np.dtype, "? b h i l q B H I L Q e f d F D".split()))
@@ -135,12 +134,12 @@ class DataLoader(data.DataLoader[Batch]):
             "in_order": in_order,
         }
         super().__init__(dataset, **{name: value for name, value in torchs.items() if name in _TORCHS})
-        if isinstance(dataset, (ShardDataset, Combined)):
+        if isinstance(dataset, DatasetView):
             self._take_over(dataset, torchs, dict(options))
         elif refused := [name for name, value in options.items() if value is not DEFAULTS[name]]:
             raise SchemaError(f"{', '.join(refused)}: only for the datasets of recordio, not {type(dataset).__name__}")
 
-    def _take_over(self, dataset: ShardDataset | Combined, torchs: dict[str, Any], own: dict[str, Any]) -> None:
+    def _take_over(self, dataset: DatasetView, torchs: dict[str, Any], own: dict[str, Any]) -> None:
         """Puts the loader of our datasets behind this one."""
         given = {name: value for name, value in (torchs | own).items() if name in DEFAULTS}
         given["shuffle"] = bool(given["shuffle"])
@@ -205,8 +204,8 @@ class LoaderOrder(data.Sampler[Any]):
         return len(self._inner) if self._batched else len(self._inner.dataset)
 
 
-def _has_maps(dataset: ShardDataset | Combined) -> bool:
-    return any(one.processing.maps for one in (dataset.datasets if isinstance(dataset, Combined) else [dataset]))
+def _has_maps(dataset: DatasetView) -> bool:
+    return any(part.processing.maps for part in dataset.parts)
 
 
 def _only(collate_fn: Callable[[Any], Any], samples: list[Any]) -> Any:

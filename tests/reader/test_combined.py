@@ -238,13 +238,13 @@ class TestLoaders:
     def numbers_by_position(self, whole: Any, options: dict[str, Any], kind: str) -> list[int]:
         order = OrderOptions(**{name: value for name, value in options.items() if name != "seed"})
         told = plain.mixed(
-            [(plain_blocks(part), part.numbers) for part in whole.datasets],
+            [(plain_blocks(part), part.numbers) for part in whole.parts],
             whole.draws,
             key(options["seed"], 0),
             plain_options(order) if order.shuffle else None,
             one_after_the_other=kind == "concat" and not order.shuffle,
         )
-        return [1000 * [0, 1, 2][d] + int(whole.datasets[d].numbers[place]) for d, _, place in told]
+        return [1000 * [0, 1, 2][d] + int(whole.parts[d].numbers[place]) for d, _, place in told]
 
     def test_a_sample_of_an_epoch_that_is_not_shuffled_can_be_asked_for(self, parts: list[ShardDataset]) -> None:
         both = parts[0] + parts[1] + parts[2]
@@ -297,13 +297,13 @@ class TestLoaders:
         for wrong, reason in (
             (lambda: Mixture([]), "at least one"),
             (lambda: ConcatDataset([]), "at least one"),
-            (lambda: ConcatDataset([parts[0], [1, 2]]), "ShardDatasets"),
+            (lambda: ConcatDataset([parts[0], [1, 2]]), "expected datasets of recordio, got list"),
             (lambda: Mixture([(parts[0], 0)]), "positive"),
             (lambda: Mixture([(parts[0], -1.0)]), "positive"),
             (lambda: Mixture([(parts[0], float("nan"))]), "positive"),
             (lambda: Mixture([(parts[0], float("inf"))]), "positive"),
             (lambda: Mixture([(parts[0][:0], 1)]), "with samples"),
-            (lambda: Mixture([(parts[0] + parts[1], 1)]), "ShardDatasets"),  # type: ignore[list-item]
+            (lambda: Mixture([([1, 2], 1)]), "datasets with samples"),
             (lambda: Mixture([(parts[0], 1)], "never"), "stopping_strategy"),  # type: ignore[arg-type]
             (lambda: Mixture(parts), r"\(dataset, weight\) pairs"),  # type: ignore[arg-type]
         ):

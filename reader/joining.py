@@ -1,0 +1,166 @@
+"""Fields and classes of several datasets as one: joined without loss, or refused when the datasets are combined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy import ma
+
+from recordio.errors import SchemaError
+from recordio.format.fields import Field
+from recordio.format.numeric import Array, Numeric, Scalar
+from recordio.format.schema import Schema
+
+LABEL = "label"  # the field whose values are numbers of metadata["classes"]
+
+
+def joined_field(a: Field, b: Field) -> Field | None:
+    """The field that holds the values of both without loss, None if there is none."""
+    optional = a.optional or b.optional
+    same: list[Any] = [replace(one, optional=optional) for one in (a, b)]  # type: ignore[call-arg]
+    if same[0] == same[1]:
+        return same[0]  # type: ignore[no-any-return]
+    if type(a) is not type(b) or not isinstance(a, (Scalar, Array)) or not isinstance(b, (Scalar, Array)):
+        return None
+    dtype = np.result_type(a.dtype, b.dtype)
+    if {a.dtype.kind, b.dtype.kind} - {"i", "u"} and a.dtype.kind != b.dtype.kind:
+        return None  # a float would round integers
+    if dtype.kind == "f" and a.dtype.kind != "f":
+        return None  # of int64 and uint64
+    if isinstance(a, Scalar):
+        return Scalar(dtype, optional=optional)
+    if len(a.shape) != len(b.shape):
+        return None
+    shape = tuple(n if n == m else None for n, m in zip(a.shape, b.shape, strict=True))
+    return Array(dtype, shape, optional=optional)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Turns the values of a field, as its dataset stores them, into those of a combined dataset.
+
+    Attributes:
+        stored: the field of the dataset.
+        joined: the field of the combined dataset.
+        labels: int64 (classes,), the combined label of each label; None to keep them.
+    """
+
+    stored: Field
+    joined: Field
+    labels: npt.NDArray[np.int64] | None = None
+
+    def column(self, column: Any) -> Any:
+        """A column of the combined field."""
+        if not isinstance(column, np.ndarray):
+            same = self.labels is None and getattr(self.stored, "dtype", None) == getattr(self.joined, "dtype", None)
+            return column if same else [self.value(value) for value in column]
+        column = self._values(column)
+        assert isinstance(self.joined, Numeric)
+        if self.joined.row_nbytes is None:
+            mask: Any = ma.getmaskarray(column)
+            missing: list[bool] = mask.reshape(len(column), -1).any(axis=1).tolist()
+            return [None if gone else value for value, gone in zip(ma.getdata(column), missing, strict=True)]
+        if self.joined.optional and not isinstance(column, ma.MaskedArray):
+            return ma.MaskedArray(column, np.zeros(column.shape, bool))
+        return column
+
+    def value(self, value: Any) -> Any:
+        """A single value of the combined field."""
+        return None if value is None else self._values(np.asarray(value))[()]
+
+    def _values(self, values: Any) -> Any:
+        if self.labels is not None:
+            return self._relabelled(values)
+        assert isinstance(self.joined, Numeric)
+        return values.astype(self.joined.dtype, copy=False)
+
+    def _relabelled(self, values: Any) -> Any:
+        assert self.labels is not None
+        known = ma.filled(values, 0) if isinstance(values, ma.MaskedArray) else values
+        if known.size and not 0 <= int(known.min()) <= int(known.max()) < len(self.labels):
+            raise SchemaError(f"a label is not one of the {len(self.labels)} classes").at(field=LABEL)
+        found = self.labels[known]
+        return ma.MaskedArray(found, ma.getmaskarray(values)) if isinstance(values, ma.MaskedArray) else found
+
+
+def join_schemas(schemas: Sequence[Schema], names: Sequence[str]) -> Schema:
+    """The schema that holds the samples of all. Raises SchemaError, which names the datasets by `names`."""
+    first = schemas[0]
+    for schema, name in zip(schemas[1:], names[1:], strict=True):
+        if list(schema) != list(first):
+            raise SchemaError(
+                f"the datasets differ in their fields: {', '.join(first)} in {names[0]}, "
+                f"{', '.join(schema)} in {name}"
+                "; choose the same with fields="
+            )
+    joined: dict[str, Field] = dict(first.items())
+    for schema, name in zip(schemas[1:], names[1:], strict=True):
+        for field, kind in schema.items():
+            found = joined_field(joined[field], kind)
+            if found is None:
+                raise SchemaError(
+                    f"{first[field]} in {names[0]} and {kind} in {name} cannot be joined without loss; "
+                    "map both to one type, or choose other fields with fields="
+                ).at(field=field)
+            joined[field] = found
+    return Schema(joined)
+
+
+def joined_classes(metadata: Sequence[Mapping[str, Any]], names: Sequence[str], relabel: bool) -> list[Any] | None:
+    """The classes that all datasets have, or with `relabel` the classes of all. None if a dataset names none.
+
+    Raises SchemaError when a label means two classes.
+    """
+    found = [one.get("classes") for one in metadata]
+    named = [(classes, name) for classes, name in zip(found, names, strict=True) if isinstance(classes, list)]
+    if not named:
+        return None
+    first, first_name = named[0]
+    if relabel:
+        if len(named) < len(found):
+            raise SchemaError("relabel=True needs metadata['classes'] in every dataset")
+        return list(dict.fromkeys(one for classes, _ in named for one in classes))
+    for classes, name in named[1:]:
+        if classes != first:
+            label = next((k for k, (a, b) in enumerate(zip(first, classes, strict=False)) if a != b), None)
+            label = min(len(first), len(classes)) if label is None else label
+            raise SchemaError(
+                f"label {label} is {_class(first, label)} in {first_name} and {_class(classes, label)} in {name}: "
+                "relabel=True of ConcatDataset and Mixture maps the labels to the classes of all"
+            )
+    return first if len(named) == len(found) else None
+
+
+def _class(classes: Sequence[Any], label: int) -> str:
+    return repr(classes[label]) if label < len(classes) else "no class"
+
+
+def casts_to(schema: Schema, joined: Schema, classes: Sequence[Any] | None, own_classes: Any) -> dict[str, Cast]:
+    """The casts of a dataset's fields to those of the combined dataset; none where nothing changes.
+
+    Args:
+        schema: of the dataset.
+        joined: of the combined dataset.
+        classes: the classes of the combined dataset, if labels are mapped to them.
+        own_classes: the classes of the dataset.
+    """
+    casts = {name: Cast(kind, joined[name]) for name, kind in schema.items() if _differ(kind, joined[name])}
+    if classes is not None and own_classes != list(classes) and LABEL in schema.fields:
+        kind = schema[LABEL]
+        if not isinstance(kind, Scalar) or kind.dtype.kind not in "iu":
+            raise SchemaError(f"relabel=True needs labels that are integers, not {kind}").at(field=LABEL)
+        numbers = {name: number for number, name in enumerate(classes)}
+        labels = np.array([numbers[name] for name in own_classes], np.int64)
+        casts[LABEL] = Cast(schema[LABEL], joined[LABEL], labels)
+    return casts
+
+
+def _differ(stored: Field, joined: Field) -> bool:
+    """Whether values of the two look differently; a missing value of variable size is None in any column."""
+    if stored == joined or not isinstance(stored, Numeric) or not isinstance(joined, Numeric):
+        return False
+    return stored.row_nbytes is not None or stored.dtype != joined.dtype

@@ -1,0 +1,249 @@
+"""What every dataset has, be it a single one, a view of it, or several combined."""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+import numpy.typing as npt
+from numpy import ma
+
+from recordio.arguments import integer
+from recordio.determinism import key, permutation
+from recordio.errors import SchemaError
+from recordio.format.page import Indices
+from recordio.format.schema import Columns, Schema
+from recordio.reader.columns import concatenate
+from recordio.reader.order.ranks import RankShare
+from recordio.reader.order.shuffle import OrderOptions, WindowPlan
+
+if TYPE_CHECKING:
+    from recordio.reader.dataset import ShardDataset
+
+_SCAN_SAMPLES = 1 << 16
+_REALS: Any = (int, float, np.integer, np.floating, np.bool_)
+
+Plans = tuple[Sequence[Iterator[WindowPlan]], Iterator[Indices] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The samples of one dataset among those asked for.
+
+    Attributes:
+        dataset: the dataset.
+        indices: int64 (n,), their indices in it.
+        rows: int64 (n,), which of those asked for they are.
+    """
+
+    dataset: ShardDataset
+    indices: Indices
+    rows: Indices
+
+
+class DatasetView(Sequence[Any]):
+    """A sequence of samples that a loader takes.
+
+    Attributes:
+        parts: the single datasets that the samples come from.
+    """
+
+    parts: tuple[ShardDataset, ...]
+
+    @property
+    @abstractmethod
+    def schema(self) -> Schema:
+        """The fields that are read, as they are stored."""
+
+    @property
+    @abstractmethod
+    def metadata(self) -> Mapping[str, Any]:
+        """The writer's metadata, such as `classes`."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """32 hex digits that stand for the samples and their order: the state of a loader names its dataset so."""
+
+    @abstractmethod
+    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
+        """The samples at these indices, in their order, as a dict of columns.
+
+        Fixed-shape fields are arrays (n, *shape), masked arrays if the field is optional; all others are lists of n
+        values. Negative indices count from the end. Raises IndexError.
+        """
+
+    @abstractmethod
+    def select(self, indices: Sequence[int] | npt.ArrayLike) -> DatasetView:
+        """A view of the samples at these indices, in their order; an index may stand several times."""
+
+    @abstractmethod
+    def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
+        """A rank's windows of each part in the epoch of this key, and the part of each sample if there are several."""
+
+    @abstractmethod
+    def pieces(self, indices: Indices) -> list[Piece]:
+        """The samples at these indices, not negative, by part."""
+
+    @abstractmethod
+    def _only(self, names: Sequence[str]) -> Self:
+        """The same samples with other fields, without transforms and maps."""
+
+    @abstractmethod
+    def _columns(self, indices: Indices) -> Columns:
+        """The samples at these indices as columns, without maps."""
+
+    @abstractmethod
+    def _sample_at(self, index: int) -> Any:
+        """A sample; 0 <= index < len(self)."""
+
+    @abstractmethod
+    def _slice(self, index: slice) -> Any:
+        """A view of these samples."""
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Any: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """A sample, or a view for a slice. Raises IndexError."""
+        if isinstance(index, slice):
+            return self._slice(index)
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"an index is an integer or a slice, not {type(index).__name__}: "
+                "column(name) gives a field of all samples, take(indices) and select(indices) give several samples"
+            ) from None
+        n = len(self)
+        if not -n <= number < n:
+            raise IndexError(f"sample {index} of a dataset of {n}")
+        return self._sample_at(number + n if number < 0 else number)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
+        found = self.pieces(self.checked_indices(indices))
+        samples: list[Any] = [None] * sum(len(piece.rows) for piece in found)
+        for piece in found:
+            for row, sample in zip(piece.rows.tolist(), piece.dataset.samples_at(piece.indices), strict=True):
+                samples[row] = sample
+        return samples
+
+    def _getitems(self, indices: Sequence[int]) -> list[Any]:
+        """Grain's name for it."""
+        return self.__getitems__(indices)
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), 256):
+            yield from self.__getitems__(range(start, min(start + 256, len(self))))
+
+    def checked_indices(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
+        """int64 (n,), none negative. Raises SchemaError, IndexError."""
+        asked = np.asarray(indices)
+        if asked.ndim != 1 or (asked.dtype.kind not in "iu" and asked.size):
+            raise SchemaError(
+                f"indices are a one-dimensional sequence of integers, not {asked.dtype}{list(asked.shape)}"
+            )
+        n = len(self)
+        low, high = (int(asked.min()), int(asked.max())) if asked.size else (0, -1)
+        if low < -n or high >= n:
+            raise IndexError(f"sample {low if low < -n else high} of a dataset of {n}")
+        asked = asked.astype(np.int64, copy=False)
+        return np.where(asked < 0, asked + n, asked) if low < 0 else asked
+
+    def _scan(self) -> Iterator[Columns]:
+        """All the samples in order as columns, many at a time; at least once."""
+        for start in range(0, max(1, len(self)), _SCAN_SAMPLES):
+            yield self._columns(np.arange(start, min(start + _SCAN_SAMPLES, len(self))))
+
+    def column(self, name: str) -> Any:
+        """One field of every sample: an array (n, *shape), masked if optional, or a list. Maps are not applied."""
+        return concatenate([columns[name] for columns in self._only([name])._scan()])
+
+    def filter(
+        self,
+        predicate: Callable[[Columns], npt.ArrayLike] | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+        **equal: Any,
+    ) -> Self:
+        """A view of the samples that match, in order.
+
+            ds.filter(label=3)      ds.filter(label=[1, 2])      ds.filter(lambda c: c["score"] > 0.5, fields=["score"])
+
+        Args:
+            predicate: takes a dict of columns, gives a boolean array (n,); called for 65,536 samples at a time.
+            fields: the fields that the predicate needs; all that the dataset reads if None.
+            equal: a field's name with the value, or the list of values, that a sample must have.
+        """
+        asked = [fields] if isinstance(fields, str) else fields or (list(self.schema) if predicate else [])
+        needed = [*dict.fromkeys([*asked, *equal])]
+        if not needed:
+            return self[:]  # type: ignore[no-any-return]
+        wanted = {name: _values(value) for name, value in equal.items()}
+        kept, start = [np.zeros(0, np.int64)], 0
+        for columns in self._only(needed)._scan():
+            n = len(columns[needed[0]])
+            mask = np.ones(n, bool)
+            for name, values in wanted.items():
+                mask &= _equals(columns[name], values, name)
+            if predicate is not None:
+                mask &= _mask(predicate(columns), n)
+            kept.append(start + np.flatnonzero(mask))
+            start += n
+        return self.select(np.concatenate(kept))  # type: ignore[return-value]
+
+    def split(self, fractions: Sequence[float], seed: int = 0) -> list[Self]:
+        """Views that share the samples out at random, in these proportions: `train, test = ds.split([0.9, 0.1])`.
+
+        Every sample is in one of them if the fractions add up to 1; each view keeps the order of the dataset.
+        """
+        parts = list(fractions) if isinstance(fractions, Iterable) else []
+        ends = np.cumsum([0.0, *parts])
+        if not parts or min(parts) < 0 or not ends[-1] <= 1 + 1e-9:
+            raise SchemaError(f"fractions are a list from 0 to 1 with a sum of 1 at most, not {fractions!r}")
+        order = permutation(len(self), key(integer("seed", seed, 0)))
+        cuts = np.round(ends * len(self)).astype(np.int64).tolist()
+        return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]  # type: ignore[misc]
+
+
+def _values(wanted: Any) -> list[Any]:
+    """The values that a filter asks for: those of a list, a set, a range, an array or a tensor, or the one."""
+    if not isinstance(wanted, Iterable) or isinstance(wanted, (str, bytes, bytearray, Mapping)):
+        return [wanted]
+    return np.asarray(wanted).ravel().tolist() if hasattr(wanted, "ndim") else list(wanted)
+
+
+def _equals(column: Any, values: list[Any], name: str) -> npt.NDArray[np.bool_]:
+    listed = not isinstance(column, np.ndarray)
+    if any(isinstance(value, np.ndarray) for value in column) if listed else column.ndim > 1:
+        raise SchemaError("a field of arrays is no value to compare; filter by a function").at(field=name)
+    if listed:
+        return np.fromiter((value in values for value in column), bool, len(column))
+    present = [value for value in values if value is not None]
+    if text := [value for value in present if isinstance(value, (str, bytes))]:
+        raise SchemaError(f"the field holds {column.dtype}, which is never {text[0]!r}").at(field=name)
+    missing: npt.NDArray[np.bool_] = ma.getmaskarray(column)
+    return np.isin(ma.getdata(column), _held(present, column.dtype)) & ~missing | missing & (len(present) < len(values))
+
+
+def _held(values: list[Any], dtype: np.dtype[Any]) -> Any:
+    """The values that integers of this dtype can equal, in it: NumPy compares unlike ones as doubles."""
+    if dtype.kind not in "iu":
+        return values
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    reals = [value for value in values if isinstance(value, _REALS) and least <= value <= most]
+    return np.array([int(value) for value in reals if value == int(value)], dtype)
+
+
+def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[Any] = ma.filled(ma.asarray(answer), False)
+    if mask.shape != (n,) or mask.dtype != bool:
+        raise SchemaError(f"a filter's function gives a boolean array ({n},), not {mask.dtype}{list(mask.shape)}")
+    return mask
