@@ -1,11 +1,11 @@
-"""What it costs to check every page at its first touch, and how fast the checksums are that one could choose.
+"""The cost of checking every page at its first touch, and the speed of candidate checksums.
 
     python benchmarks/checking.py [--rounds 5] [--workloads tabular text] [--json]
 
-An epoch with verify="first" and one with verify="never", each the first epoch of a fresh process on a warm page cache,
-taking turns; the table shows medians. The files are plain: coded ones take longer to decode, and to check the same.
+Compares verify="first" with verify="never", each in the first epoch of a fresh process on a warm page cache, taking
+turns; the table shows medians. Files are plain: coded pages take longer to decode, and the same time to check.
 
-Of the checksums, sha256 lets go of the GIL for certain: its gain of two threads is what the machine has to give.
+Of the checksums, sha256 certainly releases the GIL: its gain from two threads is the most that the machine can give.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SIZES = {"4 KiB": 1 << 12, "64 KiB": 1 << 16, "256 KiB": 1 << 18, "1 MiB": 1 << 
 
 
 def epoch(request: dict[str, Any]) -> Row:
-    """The first epoch of this process, the page cache and the code being warm."""
-    list(recordio.DataLoader(recordio.ShardDataset(request["warm"]), 256, request["shuffle"]))
+    """The first epoch of a process, with warm page cache and code."""
+    list(recordio.DataLoader(recordio.ShardDataset(request["warm"]), 256, shuffle=request["shuffle"]))
     data = Path(request["folder"], "shard-00000.rio").read_bytes()
     del data
     loader = recordio.DataLoader(
-        recordio.ShardDataset(request["folder"], verify=request["verify"]), 256, request["shuffle"]
+        recordio.ShardDataset(request["folder"], verify=request["verify"]), 256, shuffle=request["shuffle"]
     )
     timing = timed(lambda: [None for _ in loader])
     return {"wall": timing.wall, "cpu": timing.cpu}
@@ -58,17 +58,20 @@ def cost(workload: str, options: argparse.Namespace) -> list[Row]:
                 for verify in ("first", "never") if number % 2 else ("never", "first"):
                     took[verify].append(succeeded(in_process(__file__, request | {"verify": verify})))
             walls = {verify: statistics.median(row["wall"] for row in found) for verify, found in took.items()}
-            rows.append({
-                "workload": workload, "order": "shuffled" if shuffle else "sequential",
-                "first ms": walls["first"] * 1e3, "never ms": walls["never"] * 1e3,
+            row = {
+                "workload": workload,
+                "order": "shuffled" if shuffle else "sequential",
+                "first ms": walls["first"] * 1e3,
+                "never ms": walls["never"] * 1e3,
                 "cost %": (walls["first"] / walls["never"] - 1) * 100,
                 "rounds": {verify: [row["wall"] for row in found] for verify, found in took.items()},
-            })  # fmt: skip
+            }
+            rows.append(row)
     return rows
 
 
 def candidates() -> dict[str, Callable[[bytes], Any] | None]:
-    """The functions by name; None for what is not installed."""
+    """The functions by name; None if not installed."""
     found: dict[str, Callable[[bytes], Any] | None] = {
         "xxh3_64": xxhash.xxh3_64_intdigest,
         "xxh3_128": xxhash.xxh3_128_intdigest,
@@ -85,11 +88,11 @@ def candidates() -> dict[str, Callable[[bytes], Any] | None]:
 
 
 def speed(function: Callable[[bytes], Any] | None, nbytes: int) -> Row:
-    """GB/s of one thread over 64 MiB, and the gain of two: 1 where a function keeps the GIL."""
+    """GB/s of one thread over 64 MiB, and the gain from two: 1 if a function keeps the GIL."""
     if function is None:
         return {"GB/s": None, "gain of 2 threads": None, "note": "not installed"}
     data = np.random.default_rng(0).bytes(64 << 20)
-    parts = [data[at : at + nbytes] for at in range(0, len(data), nbytes)]  # google_crc32c takes nothing but bytes
+    parts = [data[at : at + nbytes] for at in range(0, len(data), nbytes)]  # google_crc32c takes only bytes
 
     def work(which: list[bytes]) -> None:
         for part in which:
@@ -118,8 +121,11 @@ def main() -> None:
         answer(epoch(options.one))
     if not options.json:
         print(f"{machine()}; {options.rounds} rounds")
-    rows = [{"checksum": name, "at": size} | speed(function, nbytes)
-            for name, function in candidates().items() for size, nbytes in SIZES.items()]  # fmt: skip
+    rows = [
+        {"checksum": name, "at": size} | speed(function, nbytes)
+        for name, function in candidates().items()
+        for size, nbytes in SIZES.items()
+    ]
     show(rows, options.json, "checksums")
     costs = []
     for workload in options.workloads:

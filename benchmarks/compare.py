@@ -2,18 +2,17 @@
 
     python benchmarks/compare.py [--rounds 5] [--workloads tabular text] [--contenders recordio_plain bagz] [--json]
 
-Each contender runs in a process of its own in every round, and the rounds start with another contender each, so that a
-slow moment of the machine meets them all. Batches of 256 as NumPy columns, no worker processes, a warm page cache.
-Within a process a measure is the best of some passes; the tables show the median over the rounds.
+Each contender runs in a process of its own in every round, and each round starts with another contender, so that a slow
+moment of the machine affects all. Batches of 256 as NumPy columns, no worker processes, a warm page cache.
+Within a process a measure is the best of several passes; the tables show the median over the rounds.
 
-What took a contender longer than --patience seconds is measured in the first round only, and the slowest contenders
+Measures that take a contender more than --patience seconds run in the first round only, and the slowest contenders
 (grain, webdataset, mds) get one round with a quarter of the samples; all figures are rates, so they still compare.
-Writing is sample by sample, with whatever the contender does by itself: recordio makes its files durable, the others do
-not. The rows "recordio_plain (no fsync)" and "bagz + fsync" show what that costs.
+Writing is sample by sample, with the contender's defaults: recordio makes its files durable, the others do not. The
+rows "recordio_plain (no fsync)" and "bagz + fsync" show the cost of that.
 
-The second table of a workload holds ours against the best peer of each measure, above 1 where ours is ahead: plain and
-auto against every peer, zstd against the peers that compress: those that say so, and those whose files are below 95 %
-of the data.
+The second table of a workload compares ours with the best peer of each measure; above 1, ours is ahead. Plain and auto
+compete with every peer, zstd with compressing peers: by declaration, or with files below 95 % of the data.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from workloads import MissingDataError, add_arguments, make, raw_nbytes, store
 
 TRIAL = str(Path(__file__).with_name("trial.py"))
 COMPRESSES = 0.95
-# What the tables call each measure, and whether more is better.
+# The label of each measure in the tables, and whether more is better.
 MEASURES = {
     "write": ("write/s", True),
     "sequential": ("sequential/s", True),
@@ -44,14 +43,14 @@ MEASURES = {
 
 @dataclass
 class Standing:
-    """A contender on a workload, over the rounds."""
+    """The results of a contender on a workload, over the rounds."""
 
     name: str
     rounds: list[Row] = field(default_factory=list)
     note: str = ""
 
     def wanted(self, patience: float) -> list[str]:
-        """What the next round is to measure."""
+        """The measures for the next round."""
         kind = ALL[self.name]
         if self.note or (self.rounds and kind.slow):
             return []
@@ -69,7 +68,7 @@ class Standing:
 
     @property
     def stored(self) -> float | None:
-        """Bytes on disk for each byte of the data."""
+        """Bytes on disk per byte of data."""
         return self.value("stored")
 
     @property
@@ -78,7 +77,7 @@ class Standing:
 
 
 def measured(names: list[str], request: Row, out: Path, options: argparse.Namespace) -> Iterator[Standing]:
-    """Every contender with its rounds behind it. Their files stay until all are done: they read them in each round."""
+    """Runs all rounds of all contenders. Files stay until the end, since every round reads them."""
     standings = [Standing(name, note="" if ALL[name].installed() else "not installed") for name in names]
     for number in range(options.rounds):
         shift = number * max(1, len(standings) // options.rounds)
@@ -101,7 +100,7 @@ class Workload:
 
 
 def figures(workload: Workload, standing: Standing) -> Row:
-    """A contender's row: rates, microseconds, and what an epoch of all the samples takes."""
+    """A contender's row: rates, microseconds, and the time of a whole epoch."""
 
     def scaled(name: str, factor: float) -> float | None:
         value = standing.value(name)
@@ -118,7 +117,7 @@ def figures(workload: Workload, standing: Standing) -> Row:
 
 
 def ratios(workload: Workload, standings: list[Standing]) -> Iterator[Row]:
-    """Ours against the best peer of its class, for each measure that both have."""
+    """Ours against the best peer of its class, for each measure of both."""
     table = {standing.name: figures(workload, standing) for standing in standings}
     peers = [standing for standing in standings if ALL[standing.name].role == "peer"]
     limit = next((name for name in table if ALL[name].role == "limit"), None)
@@ -132,9 +131,19 @@ def ratios(workload: Workload, standings: list[Standing]) -> Iterator[Row]:
             best = (max if more else min)(there, key=lambda name: table[name][label])
             ahead = value / table[best][label] if more else table[best][label] / value
             bound: Any = table[limit][label] if limit else None
-            share = None if bound is None else value / bound if more else bound / value
-            yield {"workload": workload.name, "ours": ours, "measure": label, "value": value, "best peer": best,
-                   "its value": table[best][label], "ratio": ahead, "of np.memmap": share}  # fmt: skip
+            share = None
+            if bound is not None:
+                share = value / bound if more else bound / value
+            yield {
+                "workload": workload.name,
+                "ours": ours,
+                "measure": label,
+                "value": value,
+                "best peer": best,
+                "its value": table[best][label],
+                "ratio": ahead,
+                "of np.memmap": share,
+            }
 
 
 def arguments() -> argparse.Namespace:
@@ -143,7 +152,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--contenders", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--patience", type=float, default=2.0, help="seconds; see above")
-    parser.add_argument("--out", type=Path, help="where the contenders write; a temporary folder if not given")
+    parser.add_argument("--out", type=Path, help="the folder to write to; default: a temporary one")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""What a contender is: a way to store the samples of a workload and to give them back.
+"""The interface of a contender: a way to store and read back the samples of a workload.
 
-`write` takes the samples; the four ways of reading give NumPy batches, columns by name, and return how many samples
-they gave, so that none can be skipped.
+`write` takes the samples; the four ways of reading produce NumPy batches, columns by name, and return the number of
+samples, so that none can be skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EPOCH_SEED = 0
 
 
 class CannotHoldError(Exception):
-    """A contender has no place for a workload."""
+    """A contender cannot store a workload."""
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -43,12 +43,12 @@ def cut(indices: Indices, size: int) -> list[Indices]:
 
 
 class Contender:
-    """One way to store samples. Measures that it does not offer are left out of `measures`."""
+    """A way to store samples. `measures` lists the supported ones."""
 
     role: ClassVar[Literal["ours", "limit", "peer"]] = "peer"
-    packages: ClassVar[tuple[str, ...]] = ()  # as pip calls them
+    packages: ClassVar[tuple[str, ...]] = ()  # names on PyPI
     modules: ClassVar[tuple[str, ...]] = ()
-    compressed: ClassVar[bool] = False  # by its own statement; others count as compressed where their files show it
+    compressed: ClassVar[bool] = False  # by declaration; others count as compressed if their files are small
     measures: ClassVar[tuple[str, ...]] = ("write", "sequential", "shuffled", "random", "one")
     slow: ClassVar[bool] = False  # gets a quarter of the samples, and one round
 
@@ -70,11 +70,11 @@ class Contender:
         raise NotImplementedError
 
     def shuffled(self, size: int) -> int:
-        """A shuffled epoch. Contenders that have no shuffling get a permutation, as indices."""
+        """A shuffled epoch; by a permutation of indices for contenders without shuffling."""
         return self.batches(cut(np.random.default_rng(EPOCH_SEED).permutation(self.samples), size))
 
     def batches(self, indices: Iterable[Indices]) -> int:
-        """A batch of the samples at each of the arrays of indices."""
+        """A batch for each array of indices."""
         raise NotImplementedError
 
     def one(self, index: int) -> Sample:

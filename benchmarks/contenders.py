@@ -1,4 +1,4 @@
-"""All the contenders: this library, the limit, and the peers, each used in the way its own documents recommend.
+"""All contenders: this library, the limit, and the peers, each used as its documentation recommends.
 
 python benchmarks/contenders.py [--json]        which of them are installed here
 """
@@ -64,14 +64,14 @@ class RecordioZstd(Recordio):
 
 
 class RecordioAuto(Recordio):
-    """This library as it comes: pages coded where that pays."""
+    """This library with its defaults: pages coded where that pays."""
 
     compression = "auto"
 
 
 @contextlib.contextmanager
 def without_fsync() -> Iterator[None]:
-    """No file is made durable: what durability costs is the difference."""
+    """Disables fsync, to measure the cost of durability."""
     kept = os.fsync
     os.fsync = lambda fd: None
     try:
@@ -81,7 +81,7 @@ def without_fsync() -> Iterator[None]:
 
 
 class RecordioNoFsync(Recordio):
-    """Plain pages, with os.fsync patched out: its writing beside contenders that never call it."""
+    """Plain pages without fsync, to compare with contenders that never call it."""
 
     measures = ("write",)
 
@@ -91,7 +91,7 @@ class RecordioNoFsync(Recordio):
 
 
 class Memmap(Contender):
-    """The limit of fields of a fixed size: one .npy file each, indexing on the map. No checksums, no variable sizes."""
+    """The limit for fixed-size fields: a memory-mapped .npy file per field. No checksums, no variable sizes."""
 
     role = "limit"
     packages = ("numpy",)
@@ -147,7 +147,7 @@ def installed_versions(contender: type[Contender]) -> str:
     for name in contender.packages:
         try:
             found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:  # it is on the path without having been installed
+        except PackageNotFoundError:  # importable, but not installed by pip
             found.append(name)
     return ", ".join(found)
 

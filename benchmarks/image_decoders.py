@@ -1,11 +1,11 @@
-"""How fast each library decodes pictures, and whether two threads help: the figures behind `recordio/images/decode.py`.
+"""Decoding speed of each library, with one and two threads: the figures behind `recordio/images/decode.py`.
 
     python benchmarks/image_decoders.py FOLDER [--limit 400] [--rounds 5]
 
 FOLDER holds JPEGs, at any depth. PNG and WebP copies of some of them are made in memory. Each figure is the median of
-the rounds; the contenders take turns within a round, so that a slow moment of the machine meets them all. The pictures
-of a batch are kept until its end. The first row hashes the files, which releases the GIL for certain: its gain is what
-the machine has to give. Where it shows none, no other row can.
+the rounds; the contenders take turns within a round, so that a slow moment of the machine affects all. The pictures of
+a batch are kept until its end. The first row hashes the files, which certainly releases the GIL: its gain is the most
+that the machine can give.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def by_pillow(data: bytes) -> Any:
 
 
 def by_turbojpeg() -> list[Contender]:
-    """PyTurboJPEG, when it and libturbojpeg are there; the environment's TURBOJPEG names the library's file."""
+    """PyTurboJPEG, if it and libturbojpeg are installed; the variable TURBOJPEG may name the library's file."""
     try:
         import turbojpeg  # type: ignore[import-untyped,unused-ignore]
 
@@ -119,7 +119,7 @@ def one_pass(contender: Contender, pictures: Sequence[bytes], threads: int) -> N
 
 
 def longest_wait(contender: Contender, large: bytes) -> float:
-    """The longest gap in a thread that wants to run each half millisecond, as a share of one call in another thread."""
+    """The longest gap between runs of a thread that wakes every 0.5 ms, as a share of a call in another thread."""
     gaps = []
     with ThreadPoolExecutor(1) as pool:
         pool.submit(contender.decode, large).result()

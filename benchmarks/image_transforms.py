@@ -1,11 +1,11 @@
-"""How fast images are transformed, from JPEG bytes in memory: the figures behind `recordio/transforms.py`.
+"""Speed of image transforms on JPEG bytes in memory: the figures behind `recordio/transforms.py`.
 
     python benchmarks/image_transforms.py [FOLDER] [--limit 300] [--rounds 7]
 
-FOLDER holds JPEGs, at any depth; without it those of $BENCH_DATA/imgs, or pictures made up of noise at several scales.
-The limits are simplejpeg and OpenCV alone, into memory used again, the same boxes known beforehand. The contenders take
-turns within a round, so that a slow moment of the machine meets them all, and each figure is the median of the rounds.
-Every result is copied into its place in a batch, as a loader does. A second table is of pictures of 12 million pixels.
+FOLDER holds JPEGs, at any depth; default: $BENCH_DATA/imgs, or else synthetic pictures of noise at several scales.
+The limits are simplejpeg and OpenCV alone, with reused memory and precomputed boxes. The contenders take turns within a
+round, so that a slow moment of the machine affects all, and each figure is the median of the rounds. Every result is
+copied into a batch, as a loader does. A second table is for pictures of 12 million pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Contenders = dict[str, Callable[[], Transform]]
 
 
 class Bare:
-    """Decoding, a crop, a resize and a flip with nothing around them. One for each thread."""
+    """Bare decoding, crop, resize and flip. One per thread."""
 
     def __init__(self, boxes: dict[bytes, Box], resize: int | None) -> None:
         self.boxes, self.resize = boxes, resize
@@ -61,7 +61,7 @@ class Bare:
 
 
 def by_pillow(data: bytes, rng: np.random.Generator) -> Pixels:
-    """What torchvision does on PIL images."""
+    """Like torchvision on PIL images."""
     picture = Image.open(BytesIO(data)).convert("RGB")
     top, left, height, width = random_box(picture.height, picture.width, SCALE, RATIO, rng)
     picture = picture.crop((left, top, left + width, top + height)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)

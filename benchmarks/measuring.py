@@ -1,4 +1,4 @@
-"""How the benchmarks measure and report: passes by two clocks, processes of their own, tables."""
+"""Measuring and reporting: passes by wall and CPU time, fresh processes, tables."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def timed(run: Callable[[], Any]) -> Timing:
 
 
 def best(run: Callable[[], Any], enough: float = 0.25, most: int = 9) -> Timing:
-    """The quickest pass, by the clock, of at least two and as many as fit `enough` seconds.
+    """The fastest pass by wall time, of at least two and as many as fit into `enough` seconds.
 
-    A single pass that takes longer than two seconds stands alone.
+    A pass of more than two seconds is not repeated.
     """
     passes = [timed(run)]
     while passes[0].wall <= 2 and len(passes) < most and (len(passes) < 2 or sum(p.wall for p in passes) < enough):
@@ -48,14 +48,14 @@ def best(run: Callable[[], Any], enough: float = 0.25, most: int = 9) -> Timing:
 
 
 def median(values: Iterable[float | None]) -> float | None:
-    """Of the values that there are; None if there are none."""
+    """The median of all values but None; None if there are none."""
     there = [value for value in values if value is not None]
     return statistics.median(there) if there else None
 
 
 def in_process(script: str, request: Mapping[str, Any], timeout: float = 300) -> Row:
-    """What `script --one REQUEST` prints as its last line, in a fresh process; {"failed": why} if it does not."""
-    os.sync()  # what the process before left to write is not this one's affair
+    """The last line of `script --one REQUEST`, run in a fresh process; {"failed": reason} if it fails."""
+    os.sync()  # do not charge this process for earlier writes
     command = [sys.executable, script, "--one", json.dumps(request)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
@@ -68,20 +68,20 @@ def in_process(script: str, request: Mapping[str, Any], timeout: float = 300) ->
 
 
 def succeeded(row: Row) -> Row:
-    """What `in_process` gave, when a failure is no finding. Raises RuntimeError."""
+    """The result of `in_process`; raises RuntimeError if it failed."""
     if "failed" in row:
         raise RuntimeError(row["failed"])
     return row
 
 
 def answer(row: Row) -> None:
-    """Ends a process that `in_process` started, whatever threads and children a contender has left in it."""
+    """Prints the result and ends a process of `in_process`, whatever threads and children a contender has left."""
     print(json.dumps(row), flush=True)
     os._exit(0)
 
 
 def say(line: str) -> None:
-    """How far it is: on stderr, so that the table can go to a file."""
+    """Prints progress to stderr, so that the table can go to a file."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -91,7 +91,7 @@ def folder_nbytes(folder: Path) -> int:
 
 @contextmanager
 def scratch(out: Path | None) -> Iterator[Path]:
-    """The folder for what is written: this one, or one that goes when all is done."""
+    """The output folder: `out`, or a temporary one."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         yield out
@@ -101,7 +101,7 @@ def scratch(out: Path | None) -> Iterator[Path]:
 
 
 def machine(packages: Sequence[str] = ("numpy", "zstandard", "xxhash")) -> str:
-    """One line on where the figures come from."""
+    """The machine and package versions, in one line."""
     found = []
     for name in packages:
         try:
@@ -114,7 +114,7 @@ def machine(packages: Sequence[str] = ("numpy", "zstandard", "xxhash")) -> str:
 
 
 def cell(value: Any) -> str:
-    """A number with three digits that count, thousands apart."""
+    """A number with three significant digits and thousands separators."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -128,7 +128,7 @@ def cell(value: Any) -> str:
 def show(rows: Sequence[Row], as_json: bool, title: str = "") -> None:
     """The rows as a markdown table under a title, or each as one line of JSON. All rows have the first one's keys.
 
-    A value that is a dict is for JSON alone.
+    Values that are dicts appear in JSON only.
     """
     if as_json:
         for row in rows:

@@ -1,9 +1,8 @@
-"""The orders in which other loaders deliver an epoch, simulated from what their sources and documents say.
+"""The orders in which other loaders deliver an epoch, simulated from their sources and documentation.
 
-Each function gives the samples of an epoch as their numbers, in the order of one stream (a node, and one worker where
-workers have streams of their own), with the peer's defaults where it has any. What a peer leaves to its user is said in
-the text, with where the number comes from. `holds` is how many bytes must be at hand at a time, in memory or in a cache
-on disk. No peer is imported.
+Each function returns the sample numbers of an epoch, in the order of one stream (a node, and one worker where workers
+have streams of their own), with the peer's defaults. Docstrings state choices that a peer leaves to its user, and their
+source. `holds` is the number of bytes held at a time, in memory or in a disk cache. No peer is imported.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ class Peer:
 
 
 def shards(data: Data, nbytes: float, most: int | None = None) -> Indices:
-    """Where files of so many bytes, and of no more than so many samples, begin; and the end."""
+    """The first sample of each file of `nbytes` bytes and at most `most` samples; and the end."""
     size = min(max(1, int(nbytes) // data.nbytes), most or data.samples)
     return np.append(np.arange(0, data.samples, size), data.samples)
 
 
 def concatenated(cuts: Indices, order: Indices) -> Indices:
-    """The samples of these files, one file after the other."""
+    """The samples of the files, in this order."""
     return np.concatenate([np.arange(cuts[k], cuts[k + 1]) for k in order.tolist()])
 
 

@@ -1,10 +1,10 @@
-"""What the plan of an epoch costs: 10^9 samples in 10^5 shards, of a manifest that no files stand behind.
+"""The cost of planning an epoch: 10^9 samples in 10^5 shards, from a manifest without files.
 
     python benchmarks/plan.py [--shards 100000] [--samples 10000] [--blocks 20] [--unit-bytes 1]
 
-Prints one JSON line: milliseconds for the table of blocks (once a dataset), for the order of an epoch with its first
-window, and for going on from any position (median of 20); MB at most for all this, beside the manifest, and for the
-plan alone, beside the table too.
+Prints one JSON line: milliseconds for the table of blocks (once per dataset), for the order of an epoch with its first
+window, and for resuming at a random position (median of 20); peak MB of all this beyond the manifest, and of the plan
+alone beyond the table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def resident() -> int:
 
 
 class Peak:
-    """The most memory that is in use beyond what was at the start, looked at every millisecond."""
+    """Peak memory beyond the start, sampled every millisecond."""
 
     def __enter__(self) -> Peak:
         self._start, self.nbytes, self._stop = resident(), 0, threading.Event()

@@ -2,10 +2,10 @@
 
     python benchmarks/process_workers.py [--rounds 5] [--samples 40000] [--json]
 
-torch's loader reads the same recordio dataset, or arrays that np.memmap has opened. Every figure is the median over
-fresh processes, on a warm page cache; the contenders take turns. Epochs are timed after a first one, by workers that
-persist; the first batch is that of a loader just made, in a process that has imported torch. CPU is that of all
-processes; "map" is what the map alone takes, in one.
+torch's loader reads the same recordio dataset, or memory-mapped arrays. Every figure is the median over fresh
+processes, on a warm page cache; the contenders take turns. Epochs are timed after a first one, with persistent workers;
+the first batch comes from a new loader, in a process that has imported torch. CPU is the sum over all processes; "map"
+is the time of the map alone, in one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIDE = 224
 
 
 class Arrays:
-    """A dataset as many write it."""
+    """A typical hand-written dataset."""
 
     def __init__(self, folder: Path, function: Callable[[Any], Any]) -> None:
         self.columns = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
@@ -52,7 +52,7 @@ class Arrays:
 
 
 def write(folder: Path, data: str, samples: int) -> None:
-    """The data twice: as a dataset, and as a .npy file a field."""
+    """Writes the data twice: as a dataset, and as a .npy file per field."""
     rng = np.random.default_rng(1)
     if data == "tabular":
         ids = np.array([f"user-{n:011d}" for n in range(samples)])
@@ -76,13 +76,13 @@ def loader(request: Row) -> Any:
     folder, function = Path(request["folder"], kind), getattr(python_maps, name)
     options = {"num_workers": WORKERS, "multiprocessing_context": request["start"], "persistent_workers": True}
     if request["contender"] == MEMMAP:
-        return data.DataLoader(Arrays(folder, function), size, True, **options)
+        return data.DataLoader(Arrays(folder, function), size, shuffle=True, **options)
     make = recordio.torch.DataLoader if request["contender"] == RECORDIO else data.DataLoader
-    return make(recordio.ShardDataset(folder).map(function), size, True, **options)
+    return make(recordio.ShardDataset(folder).map(function), size, shuffle=True, **options)
 
 
 def measure(request: Row) -> Row:
-    """Seconds to the first batch; of an epoch: samples/s, the CPU seconds of a sample, what the map alone takes."""
+    """Seconds to the first batch; for epochs samples/s, CPU seconds per sample, and seconds of the map alone."""
     batches = loader(request)
     begin, cpu = time.perf_counter(), cpu_seconds()
     epoch = iter(batches)
@@ -98,14 +98,14 @@ def measure(request: Row) -> Row:
             epochs += 1
         samples = len(batches.dataset)
         row["rate"] = epochs * samples / (time.perf_counter() - begin)
-        del epoch, _, batches  # ends the workers, so that their time is known
+        del epoch, _, batches  # ends the workers, which adds their time to ours
         row["cpu"] = (cpu_seconds() - cpu) / samples / (epochs + 1)
         row["map"] = map_seconds(request)
     return row
 
 
 def cpu_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """CPU seconds of this process and its finished children."""
     mine, theirs = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
 
@@ -117,7 +117,7 @@ def map_seconds(request: Row) -> float:
 
 
 def table(requests: dict[Any, Row], rounds: int, title: str) -> dict[Any, dict[str, float]]:
-    """The medians of what each of these processes finds, taking turns."""
+    """The median results of these processes, taking turns."""
     found: dict[Any, list[Row]] = {key: [] for key in requests}
     for number in range(rounds):
         say(f"{title}, round {number + 1} of {rounds}")
@@ -127,13 +127,12 @@ def table(requests: dict[Any, Row], rounds: int, title: str) -> dict[Any, dict[s
 
 
 def epochs(folder: Path, rounds: int) -> list[Row]:
+    common = {"folder": str(folder), "start": "fork", "epoch": True}
     requests = {
-        (workload, contender): {
-            "folder": str(folder), "workload": workload, "contender": contender, "start": "fork", "epoch": True
-        }
+        (workload, contender): common | {"workload": workload, "contender": contender}
         for workload in WORKLOADS
         for contender in CONTENDERS
-    }  # fmt: skip
+    }
     took = table(requests, rounds, "epochs")
     return [
         {"workload": workload, "map µs": took[workload, RECORDIO]["map"] * 1e6}
@@ -147,13 +146,12 @@ def epochs(folder: Path, rounds: int) -> list[Row]:
 
 def first_batches(folder: Path, rounds: int) -> list[Row]:
     starts = ("fork", "forkserver", "spawn")
+    common = {"folder": str(folder), "workload": "tabular", "epoch": False}
     requests = {
-        (start, contender): {
-            "folder": str(folder), "workload": "tabular", "contender": contender, "start": start, "epoch": False
-        }
+        (start, contender): common | {"contender": contender, "start": start}
         for start in starts
         for contender in CONTENDERS
-    }  # fmt: skip
+    }
     took = table(requests, rounds, "first batches")
     return [
         {"start": start}

@@ -11,7 +11,7 @@ Sample = dict[str, Any]
 
 
 def shifted(sample: Sample) -> Sample:
-    """Hardly anything: 32 numbers shifted, the length of the id."""
+    """A trivial map: 32 numbers shifted, the length of the id."""
     return {"x": sample["x"] * 2 - 1, "y": sample["y"], "length": len(sample["id"])}
 
 
@@ -22,13 +22,13 @@ def scaled(sample: Sample) -> Sample:
 
 
 def flipped(sample: Sample) -> Sample:
-    """Half of the pictures flipped; torch's own loader takes no arrays that run backwards."""
+    """Half of the pictures flipped; contiguous, since torch's loader refuses negative strides."""
     pixels = sample["pixels"]
     return {**sample, "pixels": np.ascontiguousarray(pixels[:, ::-1]) if random.random() < 0.5 else pixels}
 
 
 def flipped_slowly(sample: Sample) -> Sample:
-    """The same, and a loop in Python."""
+    """Like `flipped`, plus a loop in Python."""
     noise = 0
     for k in range(20_000):
         noise = (noise * 31 + k) & 0xFFFF

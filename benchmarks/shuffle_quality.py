@@ -1,16 +1,16 @@
-"""How well an epoch is mixed, of datasets that are sorted by class as class folders give them.
+"""How well an epoch mixes a dataset sorted by class, as converted class folders are.
 
     python benchmarks/shuffle_quality.py [--batch 256] [--epochs 2] [--json]
 
 Ours are the orders that recordio.reader.order.shuffle makes of shards without files; the others are simulated in
 peer_orders.py. Every row is the mean of whole epochs. The columns:
 
-    holds       what must be at hand at a time, in memory (Streaming: in its cache on disk)
-    classes     different ones in a batch
-    chi2        of a batch's classes against equal shares, by degrees of freedom: 1 is chance, more is clumped
-    near        other samples of the batch that lie within 128 places of a sample in the dataset
-    moved       mean of |position - place in the dataset| by the number of samples: 1/3 is chance
-    correlation of the position and the place in the dataset, without its sign
+    holds       bytes held at a time, in memory (Streaming: in its disk cache)
+    classes     distinct classes in a batch
+    chi2        of a batch's classes against equal shares, per degree of freedom: 1 is random, more is clumped
+    near        other samples of the batch within 128 indices of a sample
+    moved       mean of |position - index in the dataset|, divided by the number of samples: 1/3 is random
+    correlation of position and index in the dataset, absolute value
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def our_order(blocks: Blocks, data: Data, options: OrderOptions, epoch: int) -> 
 
 
 def quality(data: Data, order: Indices, batch: int) -> dict[str, float]:
-    """The figures of an epoch; those of batches over 2,000 of them, from the first to the last whole one."""
+    """The figures of an epoch; those of batches over 2,000 evenly spaced ones."""
     n = data.samples
     far = (order - np.arange(n)).astype(np.float64)
     numbers = np.linspace(0, n // batch - 1, min(BATCHES, n // batch)).astype(np.int64)

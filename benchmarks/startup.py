@@ -1,4 +1,4 @@
-"""How long it takes until the first batch is there: the import, opening a dataset, the first batch; and the memory.
+"""Time to the first batch (import, opening a dataset, first batch), and memory.
 
     python benchmarks/startup.py [--rounds 20] [--json]
 
@@ -28,7 +28,7 @@ DATASETS: dict[str, dict[str, Any]] = {
 
 
 def start(request: dict[str, Any]) -> Row:
-    """The steps of a program that trains, by the clock. This file imports no NumPy, so that recordio's import does."""
+    """Times the steps of a training program. This file does not import NumPy, so that importing recordio does."""
     begin = time.perf_counter()
     import recordio
 
@@ -51,7 +51,7 @@ def start(request: dict[str, Any]) -> Row:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held. Not ru_maxrss, which begins with what the parent held."""
+    """Peak memory of this process. Not ru_maxrss, which starts from the parent's."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")
@@ -67,7 +67,7 @@ def epoch_mb(request: dict[str, Any]) -> float:
 
 
 def again(request: dict[str, Any]) -> float:
-    """Opening and a first batch when the modules are there already."""
+    """Seconds to open a dataset and read a first batch, with modules loaded."""
     import recordio
 
     begin = time.perf_counter()
@@ -86,7 +86,7 @@ def write(folder: Path, options: dict[str, Any]) -> None:
 
 
 def processes_ms(codes: Sequence[str], rounds: int) -> dict[str, float]:
-    """Whole processes, each of which runs one of these codes, taking turns."""
+    """Median time of whole processes, one per code, taking turns."""
     found: dict[str, list[float]] = {code: [] for code in codes}
     for _ in range(rounds):
         for code, times in found.items():

@@ -1,7 +1,7 @@
 """One contender on one workload, in a process of its own: compare.py starts it, `--one REQUEST`.
 
-The contender first writes a few samples elsewhere, so that importing it is not part of its writing. Reading comes after
-the page cache is warm with what was written. Every epoch's samples are counted, and some single ones compared.
+The contender first writes a few samples elsewhere, so that its import is not timed. Reading follows writing, with a
+warm page cache. The samples of every epoch are counted, and a few single ones compared.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_measured(contender: Contender, samples: Sequence[Sample]) -> Timing:
 
 
 def check(contender: Contender, samples: Sequence[Sample]) -> None:
-    """Single samples are what was written."""
+    """Compares single samples with the originals."""
     for index in {0, 1, len(samples) // 2, len(samples) - 1}:
         found = contender.one(index)
         for name, value in samples[index].items():
@@ -52,7 +52,7 @@ def epoch(read: Callable[[int], int], n: int) -> Timing:
 
 
 def random_rate(contender: Contender, n: int, seconds: float = 0.3) -> float:
-    """Samples a second of random batches: the best of some passes, each of as many batches as there is time for."""
+    """Samples per second in random batches: the best of several passes."""
     batches = [batch for batch in cut(np.random.default_rng(5).permutation(n), BATCH)[:RANDOM_BATCHES] if len(batch)]
     rates, end = [], time.perf_counter() + seconds
     while len(rates) < 2 or time.perf_counter() < end:
@@ -80,7 +80,7 @@ def single_us(contender: Contender, n: int, seconds: float = 0.15) -> float:
 
 
 def measure(contender: Contender, n: int, wanted: Sequence[str]) -> Row:
-    """The figures of reading, and how many seconds it took to get each."""
+    """The figures of reading, and the seconds spent on each."""
     figures: Row = {}
     took: dict[str, float] = {}
     for name in [name for name in wanted if name != "write"]:

@@ -1,4 +1,4 @@
-"""The data that every contender is measured on: lists of samples, made the same way each time.
+"""The workloads of the benchmarks: lists of samples, the same in every run.
 
     python benchmarks/workloads.py [--samples 2000] [--data FOLDER] [--json]
 
@@ -32,12 +32,12 @@ MAX_TEXT = 8000
 
 
 class MissingDataError(Exception):
-    """The data of a workload is not on this machine; the message says what to install."""
+    """The data of a workload is missing; the message says what to install."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a field of a workload holds; dtype and shape are those of arrays."""
+    """The kind of a field of a workload; dtype and shape are set for arrays."""
 
     name: Literal["array", "int", "str", "bytes"]
     dtype: str = ""
@@ -47,7 +47,8 @@ class Kind:
     def of(cls, value: Any) -> Kind:
         if isinstance(value, np.ndarray):
             return cls("array", value.dtype.str, value.shape)
-        return cls("int" if isinstance(value, int) else "str" if isinstance(value, str) else "bytes")
+        names: dict[type, Literal["int", "str", "bytes"]] = {int: "int", str: "str", bytes: "bytes"}
+        return cls(names[type(value)])
 
 
 Kinds = Mapping[str, Kind]
@@ -58,10 +59,12 @@ def kinds_of(sample: Sample) -> dict[str, Kind]:
 
 
 def value_nbytes(value: Any) -> int:
-    """The bytes that a value cannot do without; a whole number counts as 8."""
+    """The size of a value in bytes; an integer counts as 8."""
     if isinstance(value, np.ndarray):
         return value.nbytes
-    return 8 if isinstance(value, int) else len(value.encode()) if isinstance(value, str) else len(value)
+    if isinstance(value, int):
+        return 8
+    return len(value.encode() if isinstance(value, str) else value)
 
 
 def raw_nbytes(samples: Sequence[Sample]) -> int:
@@ -140,7 +143,7 @@ SAMPLES = {"tabular": 40_000, "fashion": 20_000, "tokens": 10_000, "text": 20_00
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every benchmark over the workloads can be told."""
+    """The options of every benchmark over the workloads."""
     parser.add_argument("--workloads", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=" ".join(ALL))
     parser.add_argument("--samples", type=int, help=f"of each workload; by default {SAMPLES}")
     folder = os.environ.get("BENCH_DATA")
@@ -153,12 +156,12 @@ def make(name: str, options: argparse.Namespace) -> list[Sample]:
 
 
 def store(samples: list[Sample], path: Path) -> None:
-    """Keeps the samples for the processes that will write them."""
+    """Pickles the samples for the processes that write them."""
     path.write_bytes(pickle.dumps(samples, protocol=5))
 
 
 def load(path: Path) -> list[Sample]:
-    """What `store` kept: a file of this program's own, from a moment ago."""
+    """Loads the samples of `store`; unpickling is safe, since the file is our own."""
     loaded: list[Sample] = pickle.loads(path.read_bytes())
     return loaded
 

@@ -3,9 +3,9 @@
     python benchmarks/write.py [--rounds 5] [--workloads tabular text] [--json]
 
 The writers take turns in one process; the table shows medians over the rounds. Bagz has no way to write columns, so it
-writes the same samples record by record, as msgpack that it makes itself or that was made before. recordio makes its
-files durable (fsync), which the others do not do; the rows without it, and Bagz with it, show what that costs. The
-limit is one call that writes as many bytes as the data has.
+writes the same samples record by record, as msgpack encoded during or before the write. recordio makes its files
+durable (fsync), unlike the others; rows without fsync, and Bagz with it, show the cost. The limit is a single call that
+writes as many bytes as the data has.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ReadyBagz(Bagz):
 
 
 def writers(samples: list[Sample]) -> dict[str, Writer | None]:
-    """What is measured, by name; each writes the samples into a new folder. None where it is not installed."""
+    """The writers by name; each writes the samples into a new folder. None if not installed."""
     kinds = kinds_of(samples[0])
     rows = list(map(RowCoder(kinds).encode, samples))
     data = bytes(raw_nbytes(samples))
@@ -87,7 +87,7 @@ def writers(samples: list[Sample]) -> dict[str, Writer | None]:
 
 
 def rates(samples: list[Sample], folder: Path, rounds: int) -> dict[str, float | None]:
-    """Samples a second of each writer, the median over the rounds. The first round imports, and does not count."""
+    """Median samples per second of each writer. The first round imports, and does not count."""
     running = writers(samples)
     found: dict[str, list[float]] = {name: [] for name in running}
     for _ in range(rounds + 1):
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="where they write; a temporary folder if not given")
+    parser.add_argument("--out", type=Path, help="the folder to write to; default: a temporary one")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     options = parser.parse_args()
     if not options.json:

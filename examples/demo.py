@@ -1,9 +1,9 @@
-"""The whole story on real data: pictures in folders become shards, shards become batches, and every byte is proved.
+"""The whole story on real data: folders of pictures become shards, shards become batches, and every byte is checked.
 
     python examples/demo.py [FOLDER]
 
-Works in FOLDER, which must not exist yet and stays afterwards, or in a temporary one. Every step checks its result;
-the first that fails ends the demo with exit code 1. Needs `pip install recordio[demo]`.
+Works in FOLDER, which must not exist and is kept, or in a temporary folder. Every step checks its result; the first
+failure ends the demo with exit code 1. Needs `pip install recordio[demo]`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def heading(text: str) -> None:
 
 
 def check(condition: bool, text: str) -> None:
-    """Prints what holds; ends the demo when it does not."""
+    """Prints the statement if it holds, else ends the demo."""
     if not condition:
         sys.exit(f"\nFAILED: {text}")
     print(f"[ok] {text}", flush=True)
 
 
 def run(line: str, expect: int = 0) -> str:
-    """Runs a command line of recordio as a user would type it; its output, printed and returned."""
+    """Runs a recordio command line as a user would type it; prints and returns its output."""
     print(f"$ {line}", flush=True)
     done = subprocess.run([COMMAND or "recordio", *shlex.split(line)[1:]], capture_output=True, text=True)
     print(done.stdout + done.stderr, end="", flush=True)
@@ -55,20 +55,20 @@ def run(line: str, expect: int = 0) -> str:
 
 
 def write_pictures(folder: Path) -> dict[str, int]:
-    """The digits as folder/SPLIT/CLASS/NUMBER.png, every fifth held out for the test; the number in each split."""
+    """Writes the digits as folder/SPLIT/CLASS/NUMBER.png, every fifth for the test; returns the number per split."""
     digits = load_digits()
     counts = {"train": 0, "test": 0}
     for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         split = "train" if number % 5 else "test"
         path = folder / split / str(label) / f"{number:04}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((pixels * 15).astype(np.uint8)).save(path)  # the digits are drawn in 0..16
+        Image.fromarray((pixels * 15).astype(np.uint8)).save(path)  # the digits range over 0..16
         counts[split] += 1
     return counts
 
 
 class Classifier:
-    """A network of one hidden layer, trained by gradient descent with momentum: x is float32 (n, 64), y int (n,)."""
+    """A network with one hidden layer, trained by gradient descent with momentum: x is float32 (n, 64), y int (n,)."""
 
     def __init__(self, seed: int = 0) -> None:
         draw = np.random.default_rng(seed)
@@ -106,7 +106,7 @@ def features(images: Any) -> Floats:
 
 
 def train() -> float:
-    """Trains over the shuffled loader; the accuracy on the held-out split after the last epoch."""
+    """Trains over the shuffled loader; returns the held-out accuracy after the last epoch."""
     dataset = recordio.ShardDataset("digits.rio/train")
     loader = recordio.DataLoader(dataset, batch_size=32, shuffle=True, seed=0)
     held_out = recordio.ShardDataset("digits.rio/test").take(range(COUNTS["test"]))
@@ -126,7 +126,7 @@ def train() -> float:
 
 
 def check_against_pictures(pictures: Path) -> None:
-    """Every sample of the dataset beside the picture that it came from, whatever the order."""
+    """Compares every sample with its source picture, whatever the order."""
     for split in ("train", "test"):
         dataset = recordio.ShardDataset(f"digits.rio/{split}", decode=None)
         columns = dataset.take(range(len(dataset)))
@@ -136,7 +136,7 @@ def check_against_pictures(pictures: Path) -> None:
 
 
 def flip_a_byte(shard: Path) -> int:
-    """Flips one bit in the middle of the file, where the pictures are; the byte's offset."""
+    """Flips a bit in the middle of the file, where the pictures are; returns the byte's offset."""
     data = bytearray(shard.read_bytes())
     offset = len(data) // 2
     data[offset] ^= 0x10

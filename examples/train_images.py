@@ -40,9 +40,15 @@ class Network(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.LazyConv2d(16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.LazyConv2d(32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(classes)
-        )  # fmt: skip
+            nn.LazyConv2d(16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.LazyConv2d(32, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.LazyLinear(classes),
+        )
 
     def forward(self, images: torch.Tensor) -> Any:
         return self.layers(images)
@@ -62,7 +68,7 @@ def work(asked: argparse.Namespace) -> None:
         train, test = whole.split([0.8, 0.2])
         torch.manual_seed(0)
         network = Network(int(train.column("label").max()) + 1)
-        network(next(iter(DataLoader(train, 2)))["image"])  # the lazy layers learn their shapes
+        network(next(iter(DataLoader(train, 2)))["image"])  # initialises the lazy layers
         run = Run(train, network, loss, asked)
         for epoch in run.epochs():
             *_, last = run.steps()

@@ -4,8 +4,8 @@
     python examples/train_tokens.py tokens.rio --text FOLDER --suffix .md
     torchrun --nproc-per-node 2 examples/train_tokens.py tokens.rio --checkpoint FILE
 
-A token is a byte. Every tenth file is held out. A model that knows only how often each byte occurs reaches the unigram
-entropy; what is below that has been learned from the order of the bytes.
+A token is a byte. Every tenth file is held out. A model of byte frequencies alone reaches the unigram entropy; a lower
+loss is learned from the order of the bytes.
 The steps of an epoch and the checkpoint are in training.py. Needs `pip install recordio[test]`.
 """
 
@@ -32,7 +32,7 @@ GLOBAL_BATCH = 16
 
 
 def write_tokens(folder: Path, texts: Iterable[Path]) -> None:
-    """The texts as one stream of bytes, in windows that overlap by one token: each has a next one to be predicted."""
+    """The texts as one stream of bytes, in windows that overlap by one token, so that every token is predicted once."""
     tokens = np.frombuffer(b"\0".join(path.read_bytes() for path in texts), np.uint8)
     windows = np.lib.stride_tricks.sliding_window_view(tokens, CONTEXT + 1)[::CONTEXT]
     with recordio.DatasetWriter(folder, block_bytes=1 << 16) as writer:
@@ -40,7 +40,7 @@ def write_tokens(folder: Path, texts: Iterable[Path]) -> None:
 
 
 def convert(folder: Path, source: Path, suffix: str) -> None:
-    """Once, by one process: a dataset to train on, and one of whole files that are held out."""
+    """Writes a training and a held-out dataset, once, in the process of rank 0."""
     texts = sorted(path for path in source.iterdir() if path.suffix == suffix)
     for name, part in (("train", [path for k, path in enumerate(texts) if k % 10]), ("held-out", texts[::10])):
         if rank() == 0 and not (folder / name / "manifest.json").exists():
@@ -55,7 +55,7 @@ class Network(nn.Module):
     def __init__(self, width: int = 64, layers: int = 2) -> None:
         super().__init__()
         self.token = nn.Embedding(VOCABULARY, width)
-        self.place = nn.Embedding(CONTEXT, width)
+        self.position = nn.Embedding(CONTEXT, width)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
             for _ in range(layers)
@@ -64,26 +64,26 @@ class Network(nn.Module):
         self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(CONTEXT), persistent=False)
 
     def forward(self, tokens: torch.Tensor) -> Any:
-        x = self.token(tokens.int()) + self.place.weight
+        x = self.token(tokens.int()) + self.position.weight
         for layer in self.layers:
             x = layer(x, self.mask, is_causal=True)
         return self.out(x)
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Nats a token."""
+    """Nats per token."""
     tokens = batch["tokens"]
     return nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten().long())
 
 
 def unigram_entropy(dataset: recordio.ShardDataset) -> float:
-    """Nats a token."""
+    """Nats per token."""
     share = np.bincount(dataset.column("tokens")[:, 1:].ravel(), minlength=VOCABULARY) / (len(dataset) * CONTEXT)
     return -float((share * np.log(share, where=share > 0, out=np.zeros(VOCABULARY))).sum())
 
 
 def train(run: Run, report: int) -> None:
-    """What is left of an epoch, with a line after every so many batches."""
+    """Trains on the rest of an epoch, with a line of output every `report` batches."""
     losses: list[float] = []
     began = time.perf_counter()
     for value in run.steps():
@@ -100,7 +100,7 @@ def work(asked: argparse.Namespace) -> None:
     say(f"{len(tokens) * CONTEXT:,} tokens, unigram entropy {unigram_entropy(tokens):.4f} nats")
     torch.manual_seed(0)
     network = Network()
-    run = Run(tokens, network, loss, asked, GLOBAL_BATCH, 0.003)
+    run = Run(tokens, network, loss, asked, global_batch=GLOBAL_BATCH, learning_rate=0.003)
     for epoch in run.epochs():
         train(run, asked.report)
         value = mean(held_out, lambda batch: loss(network, batch) * len(batch["tokens"]))

@@ -1,7 +1,7 @@
-"""What the training examples share: ranks, the steps of an epoch, checkpoints, traces.
+"""Shared by the training examples: ranks, the steps of an epoch, checkpoints, traces.
 
-With --checkpoint the model, the optimizer and the loader's state are saved after every few batches, and a run that
-finds the file goes on from there. --trace writes a line a batch, from which two runs can be compared.
+With --checkpoint the model, the optimizer and the loader's state are saved every few batches, and a run resumes from
+the file if it exists. --trace writes a line per batch, to compare runs.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--stop-after", type=int, help="die after so many batches, to try what comes then")
-    parser.add_argument("--trace", type=Path, help="a file for a line a batch; rank r adds .r to its name")
+    parser.add_argument("--stop-after", type=int, help="exit abruptly after this many batches, to try resuming")
+    parser.add_argument("--trace", type=Path, help="a file for a line per batch; rank r adds .r to its name")
     return parser
 
 
 def on_all_ranks(work: Callable[[argparse.Namespace], None], asked: argparse.Namespace) -> None:
-    """Does the work; under torchrun, on all of its processes."""
+    """Runs `work`; under torchrun, in each of its processes."""
     torch.set_num_threads(1)
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo")
     work(asked)
     if distributed.is_initialized():
-        gc.collect()  # a model that still holds the group would keep its threads until they meet the interpreter's end
+        gc.collect()  # a model that holds the group would keep its threads alive at interpreter exit
         distributed.destroy_process_group()
 
 
@@ -60,13 +60,13 @@ def say(text: str) -> None:
 
 
 def digests(batch: Batch) -> list[int]:
-    """A number for each sample, of the bytes of all its fields."""
+    """A checksum per sample, over the bytes of all its fields."""
     rows = zip(*batch.values(), strict=True)
     return [zlib.crc32(b"".join(value.numpy().tobytes() for value in row)) for row in rows]
 
 
 def mean(dataset: recordio.ShardDataset, total: Callable[[Batch], torch.Tensor]) -> float:
-    """The total of all samples, none twice, divided by their number."""
+    """The mean over all samples, each counted once; `total` sums over a batch."""
     out = torch.zeros((), dtype=torch.float64)
     with torch.no_grad():
         for batch in DataLoader(dataset, 256, ranks="auto", even_batches=False):
@@ -77,9 +77,9 @@ def mean(dataset: recordio.ShardDataset, total: Callable[[Batch], torch.Tensor])
 
 
 class Run:
-    """The model, the optimizer and the loader of one rank; what a checkpoint holds.
+    """Model, optimizer and loader of one rank: the content of a checkpoint.
 
-    `loss` takes the model and a batch; `asked` holds what `options` asks for.
+    `loss` takes the model and a batch; `asked` holds the parsed `options`.
     """
 
     def __init__(
@@ -91,8 +91,12 @@ class Run:
         global_batch: int = 64,
         learning_rate: float = 0.01,
     ) -> None:
-        self.loader = DataLoader(dataset, global_batch // world(), True, num_workers=1, drop_last=True, ranks="auto")
-        self.network, self._loss, self._asked = network, loss, asked
+        self.loader = DataLoader(
+            dataset, global_batch // world(), shuffle=True, num_workers=1, drop_last=True, ranks="auto"
+        )
+        self.network = network
+        self._loss = loss
+        self._asked = asked
         self._model = DistributedDataParallel(network) if world() > 1 else network
         self._optimizer = torch.optim.Adam(self._model.parameters(), learning_rate)
         self._done = 0
@@ -105,11 +109,11 @@ class Run:
         return {"network": self.network, "optimizer": self._optimizer, "loader": self.loader}
 
     def epochs(self) -> range:
-        """Those that are left."""
+        """The remaining epochs."""
         return range(self.loader.state_dict()["epoch"], self._asked.epochs)
 
     def steps(self) -> Iterator[float]:
-        """Trains on what is left of an epoch, or dies as if killed; the loss of each batch."""
+        """Trains on the rest of an epoch, yielding the loss of each batch; exits abruptly with --stop-after."""
         for batch in self.loader:
             loss = self._loss(self._model, batch)
             self._optimizer.zero_grad()
@@ -130,7 +134,7 @@ class Run:
                 print(*digests(batch), f"{loss:.6f}", file=file)
 
     def _save(self) -> None:
-        """One rank's state of the loader is everybody's."""
+        """Saves on rank 0; the loader's state is the same on all ranks."""
         path = self._asked.checkpoint
         if path is not None and rank() == 0:
             torch.save({name: part.state_dict() for name, part in self._parts().items()}, f"{path}.new")

@@ -17,13 +17,13 @@ TOP = Path(__file__).parents[2]
 
 
 def environment() -> dict[str, str]:
-    """For a process that must find what this one found. Other libraries' threads would count as memory."""
+    """The environment of a child that imports the same modules. Limits threads of libraries, which count as memory."""
     paths = os.pathsep.join([str(TOP), *filter(None, sys.path), os.getcwd()])
     return os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def python(*words: str, seconds: int = 240, **more: str) -> str:
-    """What a Python process printed. A crash or a hang fails."""
+    """Output of a Python process. A crash or a hang fails."""
     command, env = [sys.executable, "-W", "error", *words], environment() | more
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env, check=False)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
@@ -31,7 +31,7 @@ def python(*words: str, seconds: int = 240, **more: str) -> str:
 
 
 def bounded(module: str, function: str, nbytes: int = 3 << 29, seconds: int = 240) -> Any:
-    """What the function returns, having had `nbytes` of address space. A crash or a hang fails."""
+    """Result of a function, run with `nbytes` of address space. A crash or a hang fails."""
     out = python("-m", "tests.faults.bounded", module, function, str(nbytes), seconds=seconds)
     return json.loads(out.splitlines()[-1])
 

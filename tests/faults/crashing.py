@@ -1,4 +1,4 @@
-"""Writers that die, in children of this process: at any moment, or at any single call of the operating system."""
+"""Writers that die, as child processes: at a random moment, or at each single system call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recordio import DatasetError, RecordIOError, ShardDataset
 CALLS = "open writev write fsync fdatasync rename replace link unlink remove mkdir rmdir ftruncate close".split()
 MODES = ("create", "append", "overwrite")
 SHARDS = 3
-# A killed process loses nothing that it wrote, on a disk or in memory: so take the quicker one.
+# A killed process loses no written data, on disk or in memory, so use the faster.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 Contents = dict[str, bytes]
@@ -43,7 +43,7 @@ def write(folder: Path, mode: Any, shards: int = SHARDS) -> None:
 
 
 def rows(folder: Path) -> list[tuple[int, str]] | None:
-    """Every sample, None when there is no dataset. Any other error is a fault."""
+    """Every sample; None without a dataset. Any other error is a fault."""
     try:
         ds = ShardDataset(folder, verify="always")
     except DatasetError:
@@ -53,11 +53,11 @@ def rows(folder: Path) -> list[tuple[int, str]] | None:
 
 
 class Oracle:
-    """What a folder holds before and after an undisturbed write."""
+    """The samples and files of a folder before and after an undisturbed write."""
 
     def __init__(self, mode: str, shards: int = SHARDS) -> None:
         self.mode, self.shards = mode, shards
-        self.left: list[str] = []  # shards of a replaced dataset that even the next writer did not remove
+        self.left: list[str] = []  # old shards that even the next writer did not remove
         with TemporaryDirectory(dir=MEMORY) as name:
             folder = Path(name) / "it"
             prepare(folder, mode)
@@ -68,7 +68,7 @@ class Oracle:
             self.after, self.files = rows(folder), contents(folder)
 
     def faults(self, folder: Path) -> tuple[str, list[str]]:
-        """Which dataset a dead writer left, and what is wrong with it; the folder is then written again."""
+        """Which dataset a dead writer left, and its faults; an old dataset is then written again."""
         try:
             found = rows(folder)
         except Exception as error:  # noqa: BLE001 any of them is a fault
@@ -84,7 +84,7 @@ class Oracle:
         return "old", [] if contents(folder) == self.files else [f"the rerun gives {sorted(contents(folder))}"]
 
     def _faults_after_the_commit(self, folder: Path) -> list[str]:
-        """The dataset is the new one to the last byte. What else there is should go with the next writer."""
+        """The dataset must be the new one, byte for byte. The next writer should remove other files."""
         here = contents(folder)
         with recordio.DatasetWriter(folder, mode="append"):
             pass
@@ -106,7 +106,7 @@ def child(action: Callable[[], None]) -> int:
 
 
 def killed_at_random(runs: int) -> list[str]:
-    """SIGKILL after a random part of the time that a write takes."""
+    """SIGKILL at a random moment of a write."""
     out: list[str] = []
     seen: set[str] = set()
     for mode in MODES:
@@ -128,7 +128,7 @@ def killed_at_random(runs: int) -> list[str]:
 
 
 class Dies:
-    """Replaces a call of `os` by one that ends the process at the N-th call of any of them."""
+    """Replaces functions of `os`: the N-th call of any of them ends the process."""
 
     def __init__(self, at: int, how: str) -> None:
         self.left, self.how = at, how
@@ -156,7 +156,7 @@ class Dies:
 
 
 def killed_at_every_call(oracle: Oracle, how: str) -> list[str]:
-    """Before the N-th call, after it, or in the middle of a write, for every N until a write comes through."""
+    """Before the N-th call, after it, or in the middle of a write, for every N until a write completes."""
     out: list[str] = []
     states, status, n, mode = set(), 9, 0, oracle.mode
     while status != 0:
@@ -181,7 +181,7 @@ def killed_at_every_call(oracle: Oracle, how: str) -> list[str]:
 
 
 def killed_twice() -> list[str]:
-    """The writer dies, and so does the one that comes after it, at every call."""
+    """Two writers in a row die, each at every seventh call."""
     out: list[str] = []
     for mode in MODES:
         oracle = Oracle(mode, 2)
@@ -204,12 +204,12 @@ def killed_twice() -> list[str]:
 
 
 def traced(folder: str, mode: str) -> None:
-    """What runs under strace."""
+    """The program that runs under strace."""
     write(Path(folder), mode, 2)
 
 
 def killed_by_strace() -> list[str]:
-    """The same from outside: a signal at the N-th call of the kernel."""
+    """Killed from outside: strace sends the signal at the N-th system call."""
     import subprocess
 
     out: list[str] = []

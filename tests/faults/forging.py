@@ -1,6 +1,6 @@
-"""Forges datasets: any bytes whatever, with every checksum right.
+"""Forges datasets: arbitrary bytes with correct checksums.
 
-Stands on FORMAT.md alone, not on the library's encoders: a check that both sides forgot would otherwise not be missed.
+Written from FORMAT.md alone, without the library's encoders, so that a check missing on both sides is noticed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def seal(data: bytes) -> bytes:
 
 
 class Page(NamedTuple):
-    """What is stored, how long it claims to be when decoded, and its codec."""
+    """Stored bytes, claimed decoded length, and codec."""
 
     stored: bytes
     nbytes: int
@@ -64,14 +64,14 @@ def header(text: bytes, number: int = 0) -> bytes:
 
 
 def shard(text: bytes, fields: int, blocks: Sequence[Block], number: int = 0) -> tuple[bytes, dict[str, Any]]:
-    """A shard file whose header holds `text`, and what a manifest says of it."""
+    """A shard file whose header holds `text`, and its manifest entry."""
     head = header(text, number)
     out, rows, first = bytearray(head), b"", 0
-    for place, (samples, pages) in enumerate(blocks):
+    for position, (samples, pages) in enumerate(blocks):
         entries = b"".join(
             ENTRY.pack(len(p.stored), p.nbytes, xxhash.xxh3_64_intdigest(pad(p.stored)), p.codec, 0) for p in pages
         )
-        block = BLOCK.pack(b"\x89RIOBLK\n", ID, number, place, len(out), first, samples, fields)
+        block = BLOCK.pack(b"\x89RIOBLK\n", ID, number, position, len(out), first, samples, fields)
         block = pad(block + entries + bytes(8))[:-8]
         out += block + seal(block) + b"".join(pad(p.stored) for p in pages)
         rows += struct.pack("<Q", samples) + seal(block) + entries
@@ -118,20 +118,20 @@ def manifest_value(schema: Any, *entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def forge(schema: Any, blocks: Sequence[Block], /, **entry: Any) -> Files:
-    """A dataset of one shard; `entry` overrules what the manifest says of it."""
+    """A dataset of one shard; `entry` overrides members of its manifest entry."""
     text = json.dumps({"metadata": {}, "schema": schema}).encode()
     data, honest = shard(text, len(schema), blocks)
     return {MANIFEST: manifest(manifest_value(schema, honest | entry)), SHARD: data}
 
 
 def one_value(field: Mapping[str, Any], value: bytes) -> Files:
-    """A dataset of a single sample, a single variable field and any bytes as its value."""
+    """A dataset of one sample with one variable field, whose value is any bytes."""
     return forge([{"name": "x", **field}], [Block(1, [variable(value)])])
 
 
 @dataclass(frozen=True)
 class Spot:
-    """An integer in a shard: its region, what it is called, where it lies, its struct letter."""
+    """An integer in a shard: its region, name, offset and struct letter."""
 
     region: str
     name: str
@@ -145,7 +145,7 @@ class Spot:
 
 
 class Anatomy:
-    """Where the parts of a good shard lie, so that they can be changed and sealed again."""
+    """The layout of a good shard, to change integers in it and recompute the checksums."""
 
     def __init__(self, data: bytes, fields: int) -> None:
         self.data, self.fields = data, fields
@@ -188,12 +188,12 @@ class Anatomy:
         return out
 
     def page_spots(self) -> list[tuple[str, Spot, Spot]]:
-        """Each integer of a page entry, in the block header and in the index: a lie that is told twice."""
+        """Each integer of a page entry, with its two copies: in the block header and in the index."""
         spots = {(spot.region, spot.name): spot for spot in self.spots()}
         return [(n, spots["block", n], s) for (r, n), s in spots.items() if r == "index" and "page" in n]
 
     def sealed(self, *patches: tuple[Spot, int]) -> bytes:
-        """The shard with these integers changed, and every checksum and digest made right again around them."""
+        """The shard with these integers changed and all checksums and digests recomputed."""
         data = bytearray(self.data)
 
         def stage() -> None:
@@ -217,7 +217,7 @@ class Anatomy:
 
 
 def resealed(files: Files, anatomy: Anatomy, *patches: tuple[Spot, int]) -> Files:
-    """The dataset with that shard, the manifest agreeing with its new digest."""
+    """The dataset with the patched shard, and its new digest in the manifest."""
     data = anatomy.sealed(*patches)
     value = json.loads(files[MANIFEST])
     value["shards"][0]["digest"] = data[-32:-16].hex()

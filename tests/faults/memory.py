@@ -1,6 +1,6 @@
-"""How much memory an epoch takes, as the system counts it: `python memory.py DATASET WINDOW_BYTES WORKERS`.
+"""Peak memory of an epoch: `python memory.py DATASET WINDOW_BYTES WORKERS`.
 
-Prints the most by which the proportional set sizes of this process and its workers together grow.
+Prints the peak growth of the proportional set size (PSS) of this process and its workers together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def family(pid: int) -> list[int]:
 
 
 def taken() -> int:
-    """Bytes."""
+    """PSS in bytes."""
     rolls = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in family(os.getpid()))
     return sum(int(size) for roll in rolls for size in re.findall(r"^Pss:\s+(\d+) kB", roll, re.M)) << 10
 

@@ -1,4 +1,4 @@
-"""Writers against writers and readers against writers, in processes of their own."""
+"""Writers against writers and readers against writers, in separate processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRITERS = 8
 
 
 def write_as(folder: Path, who: int, mode: Any, meet: Any) -> int:
-    """0: published; 3: refused. Nobody publishes before all have tried to begin."""
+    """Exit code 0: published; 3: refused. No writer publishes before all have tried to begin."""
     try:
         with recordio.DatasetWriter(folder, mode=mode, shard_samples=4) as writer:
             for i in range(10):
@@ -30,7 +30,7 @@ def write_as(folder: Path, who: int, mode: Any, meet: Any) -> int:
 
 
 class Meeting:
-    """Lets processes go on when all of them have come. Pipes, so that it needs no memory of its own."""
+    """A barrier between processes, made of pipes."""
 
     def __init__(self, count: int) -> None:
         self.come, self.came = os.pipe()
@@ -100,7 +100,7 @@ def _wrong(found: list[tuple[int, str]], mode: str) -> bool:
 
 
 def reading_while(mode: str, count: int = 60) -> tuple[list[str], Counter[str]]:
-    """Opens and reads all the time; the datasets seen, and what was wrong."""
+    """Opens and reads during writes; the faults, and the datasets seen."""
     out: list[str] = []
     seen: Counter[str] = Counter()
     with TemporaryDirectory(dir=MEMORY) as name:
@@ -109,7 +109,7 @@ def reading_while(mode: str, count: int = 60) -> tuple[list[str], Counter[str]]:
             for i in range(10):
                 writer.write({"number": i, "text": "0"})
         held = ShardDataset(folder)
-        kept = held.take(range(10))["text"]  # its shards are open from now on
+        kept = held.take(range(10))["text"]  # opens its shards
         pid = child(lambda: _generations(folder, mode, count))
         done = False
         while not done:
@@ -138,14 +138,14 @@ def reading_during_appends() -> list[str]:
 
 
 def reading_during_overwrites() -> list[str]:
-    """A reader may be told that the dataset changed under it, but a good dataset is not called corrupt."""
+    """A reader may raise because the dataset changed, but never calls a good dataset corrupt."""
     out, seen = reading_while("overwrite")
     out += [error for error in seen if "Corrupt" in error]
     return out if len(seen) > 2 else [*out, f"saw only {seen}"]
 
 
 def locked_out() -> list[str]:
-    """The lock goes when its holder is killed, at once."""
+    """Killing the holder releases the lock at once."""
     with TemporaryDirectory(dir=MEMORY) as name:
         folder, meeting = Path(name) / "it", Meeting(1)
 

@@ -1,4 +1,4 @@
-"""Reads a dataset in every way there is, and says what came of it: the data, or the error of the tree."""
+"""Reads a dataset in every way, and returns the outcomes: data, a RecordIOError, or a crash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACE = "in memory"
 
 @contextmanager
 def in_memory(files: Files) -> Iterator[str]:
-    """Within it, the dataset at PLACE is this one."""
+    """Makes the files the dataset at PLACE."""
     modules = (recordio.reader.dataset, recordio.reader.verify)
     for module in modules:
         module.LocalStorage = lambda _: MemoryStorage(files)
@@ -44,22 +44,22 @@ def verify_files(files: Files) -> VerifyReport:
 
 
 def frozen(value: Any) -> list[Any]:
-    """Equal only if the values are the same, types and bytes and all. Not recursive: data may be deep."""
+    """A form that compares equal only for the same types and bytes. Not recursive: data may be deep."""
     out: list[Any] = []
-    rest = [value]
-    while rest:
-        value = rest.pop()
+    pending = [value]
+    while pending:
+        value = pending.pop()
         if isinstance(value, np.ma.MaskedArray):
             out.append("masked")
-            rest += [np.ma.getmaskarray(value), value.filled(0)]
+            pending += [np.ma.getmaskarray(value), value.filled(0)]
         elif isinstance(value, (np.ndarray, np.generic)):
             out.append((value.dtype.str, value.shape, value.tobytes()))
         elif isinstance(value, dict):
             out.append(("dict", *value))
-            rest += value.values()
+            pending += value.values()
         elif isinstance(value, (list, tuple)):
             out.append(("list", len(value)))
-            rest += value
+            pending += value
         else:
             out.append((type(value).__name__, value))
     return out
@@ -104,12 +104,12 @@ def outcome(action: Callable[[], Any]) -> tuple[str, Any]:
         return "data", frozen(action())
     except recordio.RecordIOError as error:
         return "error", error
-    except Exception as error:  # noqa: BLE001 the very thing that is looked for
+    except Exception as error:  # noqa: BLE001 crashes are the findings
         return "crash", error
 
 
 def read(files: Files, ways: Any = WAYS, **options: Any) -> dict[str, tuple[str, Any]]:
-    """The outcome of each way of reading; {"open": ...} when it does not open."""
+    """The outcome of each way of reading; {"open": ...} if it does not open."""
     found: list[recordio.ShardDataset] = []
     opened = outcome(lambda: found.append(open_files(files, **options)))
     if opened[0] != "data":
@@ -119,7 +119,7 @@ def read(files: Files, ways: Any = WAYS, **options: Any) -> dict[str, tuple[str,
 
 
 def wrong(files: Files, expected: dict[str, Any] | None, ways: Any = WAYS, **options: Any) -> list[str]:
-    """What is not as it must be: any crash, and any data but the expected. With None, any data will do."""
+    """The faults: crashes, and data other than expected. None accepts any data."""
     out = []
     for way, (kind, value) in read(files, ways, **options).items():
         if kind == "crash":
@@ -130,6 +130,6 @@ def wrong(files: Files, expected: dict[str, Any] | None, ways: Any = WAYS, **opt
 
 
 def told(files: Files, ways: Any = WAYS, **options: Any) -> list[str]:
-    """The ways of reading that do not end in an error of the tree, though they must."""
+    """The faults of a dataset that must not read: ways that do not end in a RecordIOError."""
     found = read(files, ways, **options).items()
     return [f"{way}: {kind} {str(value)[:160]}" for way, (kind, value) in found if kind != "error"]

@@ -1,4 +1,4 @@
-"""What a reader takes from the system, and gives back. Each function runs in a process of its own."""
+"""System resources held by readers, and their release. Each function runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults.samples import WIDE, some
 
 
 def taken() -> tuple[int, int, int, int]:
-    """Descriptors, maps of shards, threads, maps of shared memory: those of this process, for others make theirs."""
+    """Descriptors, maps of shards, threads, maps of shared memory, of this process."""
     gc.collect()
     with open("/proc/self/maps") as maps:
         lines = maps.readlines()
@@ -32,7 +32,7 @@ def compare(what: str, before: Any, after: Any) -> list[str]:
 
 
 def many_shards() -> list[str]:
-    """300 shards where 64 files may be open: every way of reading works."""
+    """Every way of reading 300 shards works with a limit of 64 open files."""
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         folder = some(Path(name) / "it", 300, shard_samples=1)
@@ -63,7 +63,7 @@ def many_shards() -> list[str]:
 
 
 def broken_off() -> list[str]:
-    """1,000 loaders that are left early, in every manner."""
+    """1,000 loaders abandoned early, in every way."""
     with TemporaryDirectory(dir=MEMORY) as name:
         ds = ShardDataset(some(Path(name) / "it", 60))
         ds.take(range(60))
@@ -91,7 +91,7 @@ def broken_off() -> list[str]:
 
 
 def failing_loaders() -> list[str]:
-    """Loaders that end in an error, in the reader or in the caller's function, leave nothing either."""
+    """Loaders that fail, in the reader or in a mapped function, leak nothing."""
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         folder = some(Path(name) / "it", 60)
@@ -145,7 +145,7 @@ def opened_and_dropped_without_collector() -> list[str]:
 
 
 def refused() -> list[str]:
-    """Datasets that do not open leave nothing open."""
+    """Datasets that do not open leak nothing."""
     with TemporaryDirectory(dir=MEMORY) as name:
         folder = some(Path(name) / "it", 60)
         os.truncate(folder / "shard-00002.rio", 200)
@@ -162,7 +162,7 @@ def refused() -> list[str]:
 
 
 def abandoned_writers() -> list[str]:
-    """Writers that are aborted, or fail, give back their descriptors and their lock."""
+    """Aborted and failed writers release their descriptors and their lock."""
     with TemporaryDirectory(dir=MEMORY) as name:
         folder, before = Path(name) / "it", taken()
         for run in range(100):
@@ -178,7 +178,7 @@ def abandoned_writers() -> list[str]:
 
 
 def forked() -> list[str]:
-    """A dataset and a loader that were open before a fork work on both sides, threads or not, and share no state."""
+    """A dataset and a loader opened before a fork work on both sides, with and without threads, and share no state."""
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         folder = some(Path(name) / "it", 60)
@@ -206,7 +206,7 @@ def forked() -> list[str]:
 
 
 def forked_while_reading() -> list[str]:
-    """Forks at moments when threads hold the store's locks: no child may wait for a thread that it does not have."""
+    """Forks while threads hold locks: no child may wait for a thread that exists only in its parent."""
     if sys.version_info >= (3, 12):
         import warnings
 
@@ -228,9 +228,7 @@ def forked_while_reading() -> list[str]:
             def read() -> None:
                 import faulthandler
 
-                faulthandler.dump_traceback_later(
-                    20, exit=True
-                )  # a child that waits for ever would make this test do so
+                faulthandler.dump_traceback_later(20, exit=True)  # a deadlocked child would hang this test
                 assert ds.take(range(200))["number"].tolist() == list(range(200))
 
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child(read), 0)[1]))
@@ -241,7 +239,7 @@ def forked_while_reading() -> list[str]:
 
 
 def threads_on_one_dataset() -> list[str]:
-    """Ten threads, few open shards, a cache that is always full: all get the right data."""
+    """Ten threads read correct data with few open shards and a cache that is always full."""
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         some(Path(name) / "it", 200, compression="zstd", wide=WIDE)
@@ -269,7 +267,7 @@ def threads_on_one_dataset() -> list[str]:
 
 
 def cut_while_read() -> list[str]:
-    """With io="pread" a file that is cut under the reader is an error that names it; nothing dies."""
+    """With io="pread", truncating a file under its reader raises an error that names it, and never crashes."""
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         for compression in (None, "zstd"):

@@ -66,13 +66,13 @@ def written(samples: Any, schema: Any = None, **options: Any) -> Files:
 
 @cache
 def every_kind(compression: str | None, count: int = 3) -> Files:
-    """One shard, one block, a page of each kind."""
+    """One shard of one block, with a page of each kind."""
     return written([sample(i) for i in range(count)], SCHEMA, compression=compression, metadata={"m": 1})
 
 
 @cache
 def coded(count: int = 40) -> Files:
-    """One shard of two fields in two blocks, all pages coded: forged, for a writer leaves small pages as they are."""
+    """One shard of two fields in two blocks, all pages coded; forged, since a writer leaves small pages plain."""
     numbers = [struct.pack("<q", i // 8) for i in range(count)]
     blocks = []
     for part in (numbers[: count // 2], numbers[count // 2 :]):
@@ -82,17 +82,17 @@ def coded(count: int = 40) -> Files:
     return forge(schema, blocks)
 
 
-WIDE = 300  # letters that make a text worth coding
+WIDE = 300  # text length worth coding
 
 
 def coded_pages(data: bytes, fields: int) -> int:
-    """How many pages of a shard are coded: an attack on coded pages must not meet plain ones."""
+    """The number of coded pages, to make sure that an attack on coded pages meets no plain ones."""
     anatomy = Anatomy(data, fields)
     return sum(anatomy.entry(b, f)[3] for b in range(anatomy.blocks) for f in range(fields))
 
 
 def some(folder: Path | str, count: int = 30, start: int = 0, wide: int = 0, **options: Any) -> Path:
-    """A dataset of `number` and `text` on the disk, ten samples a shard; the text has at least `wide` letters."""
+    """A dataset of `number` and `text` on disk, ten samples per shard, texts of at least `wide` characters."""
     with recordio.DatasetWriter(folder, **{"shard_samples": 10, **options}) as writer:
         for i in range(start, start + count):
             writer.write({"number": i, "text": f"value {i}".ljust(wide)})

@@ -1,4 +1,4 @@
-"""Any flipped bit: the same data or a typed error, never other data. With checking off: never a crash."""
+"""Any flipped bit gives the same data or a RecordIOError, never other data. With checking off, never a crash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.faults.forging import MANIFEST, SHARD, Files
 from tests.faults.reading import WAYS, outcome, read, verify_files, wrong
 from tests.faults.samples import coded, coded_pages, every_kind
 
-NAMES = [way for way in WAYS if way != "column"]  # one take of each field, at several times the cost
+NAMES = [way for way in WAYS if way != "column"]  # the same as a take per field, several times slower
 DATASETS = {"plain": lambda: every_kind(None), "coded": coded}
 
 
@@ -24,7 +24,7 @@ def flipped(files: Files, name: str) -> Iterator[tuple[int, int, Files]]:
 
 
 def flip_faults(files: Files, verify: str, part: int) -> list[str]:
-    """Each bit of the shard is read in one way; the bits of a byte go through all the ways."""
+    """Reads with each bit flipped, in one way per bit; the bits of a byte go through all ways."""
     expected = read(files, decode=None) if verify != "never" else None
     out = []
     for byte, bit, forged in flipped(files, SHARD):

@@ -1,4 +1,4 @@
-"""A writer that dies at any moment leaves the old dataset or the new one, and a rerun finishes with the same bytes."""
+"""A writer that dies at any moment leaves the old or the new dataset, and a rerun gives the same bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_next_writer_removes_the_leftovers_of_a_killed_overwrite() -> None:
 
 
 def test_losing_the_manifest_after_a_crash_keeps_the_shards() -> None:
-    """The shards are all there is to make it again from."""
+    """The manifest can only be rebuilt from the shards."""
     assert bounded("crashing", "manifest_lost", 0) == []
 
 

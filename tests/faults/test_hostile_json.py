@@ -1,10 +1,10 @@
-"""JSON from a stranger, in a manifest or a shard's header, sealed again: an error of the tree or the same data."""
+"""Hostile JSON in a manifest or shard header, checksums recomputed: a RecordIOError or the same data."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ BLOCKS = [
     Block(1, [plain(b"ab"), plain(b"abcd"), plain(b"wxyz"), plain(b"\x01" + bytes(71) + b"\x02" + bytes(7) + b"hi")])
 ]
 WAYS_HERE = ["take", "DataLoader"]
-# Raw JSON texts, so that what Python's encoder would never write can be written.
+# Raw JSON texts, many of which Python's encoder cannot produce.
 TEXTS = [
     "null",
     "true",
@@ -104,12 +104,19 @@ RAW = {
 MARK = "@@"
 
 
+def children(node: Any) -> Iterable[tuple[Any, Any]]:
+    """(key or index, item) of a JSON object or list; nothing for any other value."""
+    if isinstance(node, dict):
+        return node.items()
+    return enumerate(node) if isinstance(node, list) else ()
+
+
 def positions(value: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Every node of a JSON value: the text with a mark in its place, and where that is."""
+    """For every node of a JSON value: the text with a mark in its place, and its path."""
 
     def walk(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         yield path
-        for key, item in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        for key, item in children(node):
             yield from walk(item, (*path, key))
 
     for path in list(walk(value, ())):
@@ -123,7 +130,7 @@ def positions(value: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def built(header: bytes | None = None, body: str | bytes | None = None, fields: Any = FIELDS) -> Files:
-    """The dataset, its shard's header holding these bytes, or its manifest this text (without checksum)."""
+    """The dataset, with these bytes as the header's JSON or this text as its manifest (without checksum)."""
     data, entry = shard(json.dumps(HEADER).encode() if header is None else header, len(FIELDS), BLOCKS)
     if body is None:
         body = json.dumps(manifest_value(fields, entry))
@@ -141,7 +148,7 @@ def replaced(text: str, value: str) -> str:
 
 
 def check(name: str, files: Files, expected: Any, must_be_told: bool) -> list[str]:
-    """An error, or the same data; with `must_be_told` an error. `verify` must not crash either."""
+    """The faults: anything but an error or the same data; with `must_be_told`, but an error. Verify must not crash."""
     out = told(files, WAYS_HERE) if must_be_told else wrong(files, expected, WAYS_HERE)
     kind, report = outcome(lambda: verify_files(files))
     if kind == "crash":
@@ -165,7 +172,7 @@ def wrong_types() -> list[str]:
 
 
 def both_schemas() -> list[str]:
-    """The manifest and the header tell the same lie about a field. Its data may be another; nothing may crash."""
+    """Manifest and header agree on a wrong field. Its data may differ, but nothing may crash."""
     out = []
     for text, path in positions(FIELDS):
         for value in TEXTS:
@@ -234,7 +241,7 @@ DTYPES = ">i4 int i4 ? l longlong <i4 float float128 O S3 U3 V8 M8[s] m8 a3 i4,i
 
 @pytest.mark.parametrize("dtype", [*DTYPES, "f8, (2,3)i4", "", "int16 "])
 def test_dtype_outside_the_format_is_refused(dtype: str) -> None:
-    """NumPy would take many more, and evaluate some of them."""
+    """NumPy accepts many more, and evaluates some."""
     schema = [{"name": "s", "type": "scalar", "dtype": dtype}, *FIELDS[1:]]
     header = json.dumps({"metadata": {}, "schema": schema}).encode()
     assert told(built(header, fields=schema)) == []

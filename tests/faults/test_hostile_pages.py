@@ -1,4 +1,4 @@
-"""Pages that were made to hurt, every checksum right: an error before anything large is allocated, never a crash."""
+"""Hostile pages with correct checksums: an error before anything large is allocated, never a crash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def skippable(data: bytes) -> bytes:
 
 
 def frame(content_size: int, window: int | None = None, blocks: bytes = b"") -> bytes:
-    """A zstd frame that claims any size (8 bytes wide), with any window descriptor."""
+    """A zstd frame with any claimed content size (8 bytes wide) and any window descriptor."""
     single = window is None
     return (
         ZSTD_MAGIC
@@ -41,7 +41,7 @@ def frame(content_size: int, window: int | None = None, blocks: bytes = b"") -> 
 
 
 def coded(stored: bytes, nbytes: int = 4) -> Files:
-    """Four one-byte samples in a coded page of these stored bytes."""
+    """Four one-byte samples in a coded page with these stored bytes."""
     return forge(NUMBERS, [Block(4, [Page(stored, nbytes, 1)])])
 
 
@@ -95,7 +95,7 @@ def test_dishonest_frames_are_refused_however_read(name: str, verify: str) -> No
 
 
 def bombs() -> list[str]:
-    """Under a limit of memory. The last ones are honest about their size: they end in an error or in data."""
+    """Decompression bombs, read under a memory limit."""
     zeros = zstd(bytes(LIMIT))
     row = [{"name": "x", "type": "array", "dtype": "uint8", "shape": [LIMIT]}]
     big = [{"name": "x", "type": "array", "dtype": "uint8", "shape": [1 << 30]}]
@@ -112,7 +112,7 @@ def bombs() -> list[str]:
 
 
 def crowds() -> list[str]:
-    """Samples that take no bytes or one: what mixing them costs must count."""
+    """Huge numbers of samples of 0 or 1 bytes: shuffling them must count its own memory."""
     empty = [{"name": "x", "type": "array", "dtype": "uint8", "shape": [0]}]
     ones = zstd(bytes(1 << 24))
     out = [f"empty {fault}" for fault in wrong(forge(empty, [Block(1 << 24, [plain(b"")])] * 60), None, WINDOWS)]
@@ -184,7 +184,7 @@ def test_deep_objects_never_crash(depth: int, head: bytes, inner: bytes) -> None
 
 
 def objects() -> list[str]:
-    """Lists that claim as many items as there are bytes, in each other: each costs eight times the whole."""
+    """Nested lists that each claim as many items as there are bytes, and would take eight times the bytes each."""
     nested = b"".join(b"\xdd" + struct.pack(">I", 1 << 20) for _ in range(1000)) + bytes(1 << 20)
     out = [f"nested {fault}" for fault in told(one_value({"type": "object"}, nested))]
     return out + [
@@ -296,7 +296,7 @@ def test_optional_page_shorter_than_its_validity_is_refused() -> None:
 
 
 def big_png(height: int, width: int) -> bytes:
-    """A header that claims any size over the rows of a small picture."""
+    """A small picture with any size in its header."""
     small = png(2, 2)
     head = small[12:16] + struct.pack(">II", width, height) + small[24:29]
     return small[:12] + head + struct.pack(">I", zlib.crc32(head)) + small[33:]

@@ -1,4 +1,4 @@
-"""Every integer set to what breaks arithmetic, checksums sealed again: an error or the same data, in little memory."""
+"""Every integer set to extreme values, checksums recomputed: an error or the same data, in little memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from tests.faults.bounded import bounded
 from tests.faults.forging import MANIFEST, SHARD, Anatomy, Block, Files, Spot, forge, manifest, plain, resealed
 from tests.faults.reading import in_memory, outcome, read, told, verify_files, wrong
 from tests.faults.samples import coded, every_kind
+from tests.faults.test_hostile_json import children
 
 VALUES = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1]
 VALUES += [2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
-NEAR = [1, -1, 64, -64]  # added to what stands there
+NEAR = [1, -1, 64, -64]  # added to the stored value
 WAYS_HERE = ["take", "[i]", "DataLoader"]
 
 
@@ -57,7 +58,7 @@ def shard_integers() -> list[str]:
 
 
 def page_entry_lies_told_twice() -> list[str]:
-    """The block header and the index agree. Unchecked pages may hold other data, but nothing may crash."""
+    """Block header and index agree on a wrong value. Unchecked pages may hold other data, but nothing may crash."""
     out = []
     for files, fields in targets():
         anatomy = Anatomy(files[SHARD], fields)
@@ -72,7 +73,7 @@ def page_entry_lies_told_twice() -> list[str]:
 def _integers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if type(value) is int:
         yield path
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, item in children(value):
         yield from _integers(item, (*path, key))
 
 
@@ -97,7 +98,7 @@ def manifest_integers() -> list[str]:
 
 
 def sums_that_agree() -> list[str]:
-    """The manifest's counts and runs changed together, so that its own sums hold."""
+    """The counts and runs of a manifest changed together, so that its sums still agree."""
     out = []
     files, _ = targets()[0]
     value = json.loads(files[MANIFEST])
@@ -132,7 +133,7 @@ def _index_row(files: Files, name: str, value: int) -> Files:
     [("block", "0 first"), ("block", "1 block"), ("block", "0 page 0 nbytes"), ("block", "1 samples")],
 )
 def test_verify_compares_block_headers_with_the_index(region: str, name: str) -> None:
-    """Its checksum is right, and the index holds that checksum: only comparing them tells."""
+    """The checksum is right and in the index, so only a comparison reveals the difference."""
     files, fields = targets()[0]
     anatomy = Anatomy(files[SHARD], fields)
     spot = next(spot for spot in anatomy.spots() if (spot.region, spot.name) == (region, name))

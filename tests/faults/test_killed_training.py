@@ -1,4 +1,4 @@
-"""A training job that is killed, or loses a worker or a rank: it ends, leaves nothing behind, and resumes exactly."""
+"""A training job that is killed or loses a worker or a rank ends, leaves nothing behind, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def ended(job: subprocess.Popen[bytes]) -> int:
 
 
 def lines(folder: Path, rank: int = 0) -> list[str]:
-    """What a rank has written; a line that was cut when it was killed does not count."""
+    """The complete lines in a rank's log; a kill may have cut the last."""
     log = folder / f"log.{rank}"
     return [line for line in log.read_text().splitlines(True) if line.endswith("\n")] if log.exists() else []
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a job waits because of the file `hold`."""
+    """Whether the job is waiting for the file `hold` to go."""
     return any(line.startswith(f"{EPOCHS - 1} {COUNT // 2} ") for line in lines(folder)[-1:])
 
 
 def descendants(pid: int) -> set[int]:
-    """All processes below one."""
+    """All descendants of a process."""
     return children(pid).union(*map(descendants, children(pid)))
 
 
@@ -58,7 +58,7 @@ def shared_files() -> set[str]:
 
 @pytest.fixture
 def whole(dataset: Path, tmp_path: Path) -> list[str]:
-    """What an uninterrupted job of one process delivers."""
+    """The log of an uninterrupted job of one process."""
     assert ended(start(dataset, tmp_path / "whole", "thread")) == 0
     found = lines(tmp_path / "whole")
     assert sorted(int(n) for line in found for n in line.split()[2:]) == sorted([*range(COUNT)] * EPOCHS)
@@ -95,7 +95,7 @@ def test_repeatedly_killed_job_delivers_the_same_batches(
     (folder / "hold").unlink()
     assert ended(start(dataset, folder, kind)) == 0
     found = lines(folder)
-    assert set(found) == set(whole)  # batches since the last save came again, and nothing else
+    assert set(found) == set(whole)  # batches after the last save repeat, nothing else
     last = [line for k, line in enumerate(found) if line not in found[k + 1 :]]
     assert last == whole
 

@@ -1,4 +1,4 @@
-"""Bytes cut off, put on or put in, at every place: an error when the dataset is opened."""
+"""Bytes removed, appended or inserted anywhere: an error when the dataset is opened."""
 
 from __future__ import annotations
 

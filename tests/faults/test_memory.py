@@ -1,4 +1,4 @@
-"""An epoch over a dataset of ten windows takes the memory of the window and 100 MB, all processes together."""
+"""An epoch over ten windows takes the memory of one window plus 100 MB, all processes together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks are checked: without any one of them, something that must be told goes untold."""
+"""Tests of the checks: with any one removed, some probe goes undetected."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _page_at(files: Files) -> int:
 
 
 def flipped_index_digest() -> Files:
-    """The index says another checksum of the page, and no one but the digest knows better."""
+    """A changed page whose checksum in the index is right: only the digest can tell."""
     files = good()
     data = bytearray(files[SHARD])
     at = _page_at(files)
@@ -78,7 +78,7 @@ def flipped_index_digest() -> Files:
 
 
 def swapped_shard() -> Files:
-    """A good shard of the same length, id and number, but other values and so another digest."""
+    """A good shard with the same length, id and number, but other values and so another digest."""
     return good() | {SHARD: forge(SCHEMA, [Block(2, [plain(b"xy"), TEXT])])[SHARD]}
 
 
@@ -126,7 +126,7 @@ PROBES: dict[str, Callable[[], Files]] = {
 
 
 def untold() -> set[str]:
-    """The probes that some way of reading does not tell of as it must."""
+    """The probes that some way of reading does not detect."""
     out = set()
     for name, make in PROBES.items():
         files = make()
@@ -136,7 +136,7 @@ def untold() -> set[str]:
 
 
 class _Equal:
-    """Equal to everything, as a comparison that was left out."""
+    """Equal to everything: a comparison with it always passes."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -180,7 +180,7 @@ def test_removing_a_check_lets_a_probe_pass(mutation: str, monkeypatch: pytest.M
 
 
 def overlapping() -> Files:
-    """Three coded pages; the size of the second one wraps around 2^64, so that all of them still fill the shard."""
+    """Three coded pages; the second's size wraps around 2^64, so that together they still fill the shard."""
     frames = [recordio.format.codec.zstandard.compress(data) for data in (b"a", b"b", b"c")]
     schema = [{"name": name, "type": "scalar", "dtype": "uint8"} for name in "abc"]
     files = forge(schema, [Block(1, [Page(frame, 1, 1) for frame in frames])])
@@ -216,7 +216,7 @@ def test_removing_the_footer_check_reads_a_swapped_shard(monkeypatch: pytest.Mon
 
 
 def test_forger_and_writer_agree() -> None:
-    """The forger knows the format: its good dataset and the writer's hold the same."""
+    """The same samples, forged and written, read alike."""
     files = written(
         [{"a": 97, "t": "abc"}, {"a": 98, "t": "def"}], {"a": recordio.Scalar("uint8"), "t": recordio.Text()}
     )

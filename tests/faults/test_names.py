@@ -1,4 +1,4 @@
-"""What stands in place of a file, and names that escape: refused, and nothing waits."""
+"""Special files in place of regular ones, and names that escape the folder: refused, and nothing blocks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _socket(path: Path) -> None:
     before = os.getcwd()
     with socket.socket(socket.AF_UNIX) as sock:
         try:
-            os.chdir(path.parent)  # the name of a socket is short
+            os.chdir(path.parent)  # socket paths are limited to about 100 bytes
             sock.bind(path.name)
         finally:
             os.chdir(before)
@@ -61,7 +61,7 @@ else:
 
 
 def attempt(kind: str, path: Path) -> str:
-    """In a process of its own: one that waits for ever is stopped, and one that reads for ever as well."""
+    """Runs in a process of its own, with a time limit in case it blocks or reads endlessly."""
     return python("-c", ATTEMPT, kind, str(path), seconds=60).strip()
 
 

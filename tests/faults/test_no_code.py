@@ -1,4 +1,4 @@
-"""A dataset from a stranger runs nothing, imports nothing, writes nothing, whatever is in it."""
+"""A hostile dataset runs no code, imports nothing and writes nothing, whatever its content."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def corpus() -> list[Files]:
 
 
 def audited() -> list[str]:
-    """What was done while the corpus was read that reading has no need of."""
+    """Forbidden actions while reading the corpus."""
     found: list[str] = []
     watching = False
 
@@ -81,7 +81,7 @@ def audited() -> list[str]:
             found.append(f"open {args}")
 
     datasets = corpus()
-    for files in (every_kind(None), coded_dataset()):  # everything that reading imports is imported now
+    for files in (every_kind(None), coded_dataset()):  # load all modules that reading imports
         for decode in ("numpy", "pil", None):
             assert {kind for kind, _ in read(files, decode=decode).values()} == {"data"}
         read(one_value({"type": "image", "mode": "RGB"}, b"\xff\xd8\xff"))

@@ -1,8 +1,7 @@
-"""The power goes, and what was not synced is gone: whatever is left holds the old dataset or the new one.
+"""Power loss: unsynced data is gone, and the rest holds the old dataset or the new one.
 
-The model: bytes count from the fsync of their file on, names from the fsync of their folder on. Of the changes of names
-that no fsync has covered yet, any may have reached the disk and any may not, as long as a file keeps some order in what
-happened to it.
+The model: bytes are durable after fsync of their file, names after fsync of their folder. Any subset of the changes of
+names since the last fsync may have reached the disk, applied in order.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Disk = dict[str, bytes]
 
 @dataclass
 class Recorder:
-    """Records what a writer does, as (what, ...) in order."""
+    """Records the operations of a writer, in order, as tuples."""
 
     folder: Path
     log: list[tuple[Any, ...]] = field(default_factory=list)
@@ -74,26 +73,26 @@ class Recorder:
 
 
 class Model:
-    """The disk: durable bytes of each inode, durable names, and the changes of names that are still in the air."""
+    """The disk: durable bytes per inode, durable names, and pending changes of names."""
 
     def __init__(self, start: Disk) -> None:
         self.cached = {-k: data for k, data in enumerate(start.values(), 1)}
         self.durable = dict(self.cached)
         self.names = {name: -k for k, name in enumerate(start, 1)}
-        self.air: list[tuple[Any, ...]] = []
+        self.pending: list[tuple[Any, ...]] = []
 
     def do(self, what: str, *args: Any) -> None:
         if what == "create":
             self.cached[args[1]], self.durable[args[1]] = b"", b""
-            self.air.append(("create", *args))
+            self.pending.append(("create", *args))
         elif what == "write":
             self.cached[args[0]] += args[1]
         elif what == "sync":
             self.durable[args[0]] = self.cached[args[0]]
         elif what == "sync names":
-            self.names, self.air = self._applied(self.air), []
+            self.names, self.pending = self._applied(self.pending), []
         else:
-            self.air.append((what, *args))
+            self.pending.append((what, *args))
 
     def _applied(self, changes: Any) -> dict[str, int]:
         names = dict(self.names)
@@ -107,13 +106,13 @@ class Model:
         return names
 
     def states(self) -> Iterator[Disk]:
-        """Every disk that may be found after the power went now."""
-        kept = range(len(self.air))
-        sizes = kept if len(self.air) <= 6 else [0, 1, len(self.air) - 1]
-        subsets = [s for n in (*sizes, len(self.air)) for s in combinations(kept, n)]
+        """Every possible disk after a power loss now."""
+        kept = range(len(self.pending))
+        sizes = kept if len(self.pending) <= 6 else [0, 1, len(self.pending) - 1]
+        subsets = [s for n in (*sizes, len(self.pending)) for s in combinations(kept, n)]
         subsets += [tuple(range(n)) for n in kept]
         for subset in dict.fromkeys(subsets):
-            names = self._applied([self.air[k] for k in subset])
+            names = self._applied([self.pending[k] for k in subset])
             yield {name: self.durable[inode] for name, inode in names.items()}
 
 
@@ -172,7 +171,7 @@ def test_dataset_is_durable_when_close_returns(tmp_path: Path, mode: str) -> Non
 
 @pytest.mark.parametrize("mode", MODES)
 def test_files_are_synced_before_they_are_renamed(tmp_path: Path, mode: str) -> None:
-    """The rule itself, apart from the model: no file is renamed with bytes that no fsync has covered."""
+    """The rule itself, without the model: no file is renamed with unsynced bytes."""
     _, log = recorded(tmp_path / "it", mode)
     unsynced: set[int] = set()
     inodes: dict[str, int] = {}
@@ -194,7 +193,7 @@ def test_files_are_synced_before_they_are_renamed(tmp_path: Path, mode: str) -> 
 
 
 def test_power_loss_model_detects_missing_syncs(tmp_path: Path) -> None:
-    """A writer that forgets a sync is found out."""
+    """The model catches a writer that omits a sync."""
     start, log = recorded(tmp_path / "it", "create")
     oracle = Oracle("create", SHARDS)
     for forgotten in ("sync", "sync names"):

@@ -1,4 +1,4 @@
-"""Two writers, one folder: exactly one commits. A reader sees the old dataset or the new one, never between."""
+"""Of several writers in a folder exactly one commits. A reader sees the old dataset or the new one, no mixture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_concurrent_processes_share_a_folder_safely(attack: str) -> None:
 
 
 def test_overwrite_during_open_gives_the_new_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes between the reading of the manifest and that of the shards."""
+    """The overwrite happens after the manifest is read and before the shards are."""
     some(tmp_path, 30)
     real, calls = recordio.reader.dataset.read_manifest, []
 

@@ -1,4 +1,4 @@
-"""Descriptors, maps, threads, memory, processes: bounded while a dataset is read, and given back."""
+"""Descriptors, maps, threads, memory, processes: bounded while reading, and released afterwards."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_damaged_page_affects_only_reads_that_touch_it(tmp_path: Path) -> None:
     (path / "shard-00001.rio").write_bytes(data)
     ds = ShardDataset(path)
     assert ds.take([0, 9, 20, 29])["number"].tolist() == [0, 9, 20, 29]
-    for _ in range(2):  # the second time it is as bad as the first
+    for _ in range(2):  # the error repeats on a second read
         with pytest.raises(recordio.CorruptError) as caught:
             ds.take(range(30))
         assert caught.value.place.file == "shard-00001.rio"

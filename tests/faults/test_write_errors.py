@@ -1,4 +1,4 @@
-"""The system refuses or shortens a call of a writer: a StorageError, nothing left over, the old dataset as it was."""
+"""Failed and short system calls in a writer: a StorageError, no leftovers, the old dataset unchanged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def descriptors() -> int:
 
 
 class Fails:
-    """Makes the N-th call of one function of `os` raise, once; counts the calls."""
+    """Makes the N-th call of a function of `os` raise, once, and counts the calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, at: int, code: int = errno.EIO) -> None:
         self.calls, self.at, self.code, self.real = 0, at, code, getattr(os, name)
@@ -106,7 +106,7 @@ def test_file_is_never_synced_again_after_a_failed_fsync(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("call", ["open", "writev", "fsync"])
 @pytest.mark.parametrize("way", ["write", "write_batch"])
 def test_failed_writer_publishes_nothing_even_if_its_caller_continues(tmp_path: Path, way: str, call: str) -> None:
-    """A caller that passes over the error must not get a dataset without the samples that were being written."""
+    """A caller that ignores the error must not get a dataset that lacks the samples of the failed write."""
     folder = tmp_path / "count"
     total = calls_of(call, folder, "create")
     for at in range(1, total + 1):
@@ -132,7 +132,7 @@ def test_failed_writer_publishes_nothing_even_if_its_caller_continues(tmp_path: 
         assert errors == (failing.calls >= at) or errors > 1
         if errors and rows(folder) is None:
             assert not contents(folder), f"{call} {at}"
-        else:  # all was well, or the last call of all failed, after the commit
+        else:  # no error, or only in the last call, after the commit
             assert ShardDataset(folder).column("number").tolist() == list(range(4 * SHARDS)), f"{call} {at}"
 
 
@@ -199,7 +199,7 @@ def test_next_writer_repairs_the_folder_after_ctrl_c_at_any_call(tmp_path: Path,
 
 
 def _interrupted(real: Callable[..., Any], at: int) -> Callable[..., Any]:
-    """The call is done, and then Ctrl-C comes, at the N-th."""
+    """Raises KeyboardInterrupt after the N-th call."""
     calls = count(1)
 
     def call(*args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Shards swapped, duplicated, missing, alien or stale: told by name, all of them, when the dataset is opened."""
+"""Shards swapped, duplicated, missing, foreign or stale: all are named when the dataset is opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def names(path: Path) -> list[Path]:
 
 
 def refused(path: Path, *shards: Path) -> None:
-    """The dataset does not open, the error names these shards and no other, and verify reports the same."""
+    """The dataset does not open, the error names exactly these shards, and verify reports the same."""
     with pytest.raises(CorruptError) as caught:
         ShardDataset(path)
     told = {shard.name for shard in names(path) if shard.name in str(caught.value)}
@@ -66,7 +66,7 @@ def test_shard_of_the_same_length_with_other_values_is_named(tmp_path: Path) -> 
 
 
 def test_shard_rewritten_under_the_manifest_is_named(tmp_path: Path) -> None:
-    """Same dataset id and number: the id stands for the schema and the first samples alone."""
+    """Same dataset id and number: the id depends only on the schema and the first samples."""
     schema = {"x": recordio.Scalar("int64")}
     for name, last in (("a", 1), ("b", 2)):
         with recordio.DatasetWriter(
@@ -88,7 +88,7 @@ def test_stale_manifest_names_all_new_shards(tmp_path: Path) -> None:
 
 
 def test_extra_shard_is_ignored(tmp_path: Path) -> None:
-    """It may be what an append that died left behind."""
+    """It may be the leftover of a killed append."""
     path = some(tmp_path)
     shutil.copy(names(path)[0], path / "shard-00077.rio")
     assert len(ShardDataset(path)) == 30

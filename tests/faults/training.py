@@ -1,8 +1,8 @@
-"""A training job to be killed: `python training.py DATASET FOLDER EPOCHS WORKER_TYPE`, or the same under torchrun.
+"""A training job to kill: `python training.py DATASET FOLDER EPOCHS WORKER_TYPE`, or the same under torchrun.
 
-Each rank appends a line a batch to FOLDER/log.RANK: the epoch, the position after it, the samples. Rank 0 saves the
-loader's state after every third batch; a job that finds one goes on from there. FOLDER/pids.RANK names the workers.
-While there is a FOLDER/hold it waits in the middle of the last epoch, so that it cannot end before it is killed.
+Each rank appends a line per batch to FOLDER/log.RANK: the epoch, the position after the batch, the samples. Rank 0
+saves the loader's state after every third batch; a job resumes from it if it exists. FOLDER/pids.RANK lists workers.
+While FOLDER/hold exists, the job waits in the middle of the last epoch, so that it cannot end before it is killed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,15 @@ def main() -> None:
 
         distributed.init_process_group("gloo")
     loader = DataLoader(
-        ShardDataset(dataset).map(with_pid), GLOBAL_BATCH // world, True, num_workers=2, ranks="auto",
-        worker_type=kind, window_bytes=3000, persistent_workers=True,  # type: ignore[arg-type]
-    )  # fmt: skip
+        ShardDataset(dataset).map(with_pid),
+        GLOBAL_BATCH // world,
+        shuffle=True,
+        num_workers=2,
+        ranks="auto",
+        worker_type=kind,  # type: ignore[arg-type]
+        window_bytes=3000,
+        persistent_workers=True,
+    )
     state, pids = folder / "state.json", set()
     if state.exists():
         loader.load_state_dict(json.loads(state.read_text()))

@@ -1,4 +1,4 @@
-"""Errors: a message says the fault, then the place, and survives a trip to another process."""
+"""Errors: a message states the fault, then the place, and both survive pickling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C during clean-up waits for its end, and is never lost."""
+"""Ctrl-C during clean-up is delayed until its end, and never lost."""
 
 from __future__ import annotations
 

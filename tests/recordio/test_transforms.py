@@ -1,4 +1,4 @@
-"""Transforms: the same key gives the same pixels whatever the image came as and in any thread; wrong use says why."""
+"""Transforms: same seed, same pixels, for every kind of image and in any thread; misuse raises with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codecs: what is worth coding, and what a decoder refuses before it allocates."""
+"""Codecs: which pages are worth coding, and which frames are refused before allocation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_incompressible_page_stays_plain() -> None:
 
 
 def test_auto_requires_more_saving_than_zstd() -> None:
-    mixed = NOISE + bytes(400)  # coding saves a sixth of it
+    mixed = NOISE + bytes(400)  # coding saves a sixth
     assert coder("zstd").encode(mixed)[0] is Codec.ZSTD
     assert coder("auto").encode(mixed)[0] is Codec.PLAIN
 
@@ -87,7 +87,7 @@ def test_coding_is_deterministic() -> None:
 
 
 def frames() -> dict[str, bytes]:
-    """Frames that a decoder of 1,280 bytes of TEXT must refuse."""
+    """Frames to refuse for a page of len(TEXT) bytes."""
     plain = zstandard.ZstdCompressor(level=3)
     frame = plain.compress(TEXT)
     no_size = zstandard.ZstdCompressor(write_content_size=False).compress(TEXT)
@@ -149,7 +149,7 @@ def test_decoding_is_thread_safe() -> None:
 
 def test_page_over_the_limit_stays_plain() -> None:
     class Huge(bytes):
-        """Says that it is larger than it is: 256 MiB would take a while."""
+        """Claims to be over the limit, since 256 MiB would be slow."""
 
         def __len__(self) -> int:
             return MAX_CODED_PAGE_NBYTES + 1

@@ -1,4 +1,4 @@
-"""FORMAT.md is executable: its tables are those of the code, and its example is what is read and what is written."""
+"""FORMAT.md is executable: its tables match the code, and its example is read and reproduced."""
 
 from __future__ import annotations
 
@@ -76,9 +76,8 @@ def example(language: str) -> str:
 
 SHARD = hex_bytes(example("hex"))
 MANIFEST = example("json").encode()
-HEADER, (BLOCK_HEADER, PAGE_ENTRY), INDEX, FOOTER = (
-    tables("Header")[0], tables("Block header"), tables("Index")[0], tables("Footer")[0],
-)  # fmt: skip
+(HEADER,), (INDEX,), (FOOTER,) = map(tables, ("Header", "Index", "Footer"))
+BLOCK_HEADER, PAGE_ENTRY = tables("Block header")
 STRUCTS = {
     "header": (HEADER, layout.HEADER),
     "block header": (BLOCK_HEADER, layout.BLOCK_HEADER),
@@ -88,7 +87,7 @@ STRUCTS = {
 
 
 def by_table(table: list[Row], data: bytes) -> dict[str, Any]:
-    """The values that the table finds in the bytes."""
+    """Unpacks the bytes by the table."""
     return {row["name"]: struct.unpack_from("<" + LETTERS[row["type"]], data, int(row["offset"]))[0] for row in table}
 
 

@@ -1,4 +1,4 @@
-"""Golden datasets: both readers give what the JSON beside them says, and the writer still makes the same bytes."""
+"""Golden datasets: both readers match the JSON beside them, and the writer still produces the same bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOME = TESTS / "golden"
 MAKE = runpy.run_path(str(HOME / "make.py"))
 MINIMAL = runpy.run_path(str(TESTS.parent / "docs" / "minimal_reader.py"))
 NAMES: list[str] = sorted(MAKE["GOLDEN"])
-CODED = {"zstd"}  # another version of zstd may code to other bytes
+CODED = {"zstd"}  # other versions of zstd may give other bytes
 
 every_dataset = pytest.mark.parametrize("name", NAMES)
 
@@ -92,7 +92,7 @@ def test_verify_passes_golden_datasets(name: str) -> None:
 
 @every_dataset
 def test_writer_reproduces_golden_datasets(name: str, tmp_path: Path) -> None:
-    """The same bytes if nothing is coded, else the same samples in the same blocks."""
+    """The same bytes for plain datasets, the same samples in the same blocks for coded ones."""
     MAKE["make"](name, tmp_path)
     assert (tmp_path / f"{name}.json").read_text("ascii") == twin(name)
     if name in CODED:

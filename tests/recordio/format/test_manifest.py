@@ -1,4 +1,4 @@
-"""The manifest: it comes back from its bytes, and a stranger's text is taken for nothing else."""
+"""The manifest: it round-trips, and any other text is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANIFEST = Manifest(ID, SCHEMA, {"classes": ["ä", "b"]}, (entry(0), entry(7)))
 
 
 def sealed(body: dict[str, Any] | str) -> bytes:
-    """A manifest of that JSON, with the checksum that belongs to it."""
+    """A manifest of this JSON with the right checksum."""
     text = (json.dumps(body)[:-1] + ",\n") if isinstance(body, dict) else body
     data = text.encode()
     return data + f'"checksum": "{checksum(data):016x}"}}\n'.encode()

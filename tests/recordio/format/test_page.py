@@ -1,4 +1,4 @@
-"""Pages: the bytes that FORMAT.md says, and values found in them again."""
+"""Pages: their bytes match FORMAT.md, and values are read back."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_runs_and_single_values_encode_alike() -> None:
 def test_values_round_trip_through_any_number_of_pages(
     data: st.DataObject, field: Field, seed: int, counts: list[int]
 ) -> None:
-    """The pages lie in one buffer, at any byte, with other bytes between them."""
+    """The pages are in one buffer, at any offset, with other bytes between them."""
     random = Random(seed)
     values = [[value(field, random) for _ in range(count)] for count in counts]
     buffer, starts = b"", []

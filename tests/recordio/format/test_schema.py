@@ -1,4 +1,4 @@
-"""The schema: what is inferred, what a field takes, and what it says of a value that it does not take."""
+"""The schema: inference, the values accepted by each field, and errors for all others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Words(str):
 
 
 def back(field: Field, packed: bytes) -> Any:
-    """What reading makes of the bytes of a fixed or a variable field."""
+    """Reads back the bytes of a fixed or a variable field."""
     if field.row_nbytes is None:
         return field.unpack(packed)
     assert isinstance(field, (Scalar, Array, Image))

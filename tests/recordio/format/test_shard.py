@@ -1,4 +1,4 @@
-"""The structures of a shard: each comes back from its bytes, and nothing else is taken for it."""
+"""The structures of a shard: each round-trips, and any other bytes are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCK = BlockHeader(ID, 3, 1, 64 * 9, 10, 2, (PageEntry(8, 8, 5, 0), PageEntry(7
 
 
 def sealed(data: bytes) -> bytes:
-    """The bytes with their last 8 made a checksum of the others again."""
+    """The bytes with the checksum in their last 8 recomputed."""
     return data[:-8] + CHECKSUM.pack(checksum(data[:-8]))
 
 
@@ -190,14 +190,14 @@ def test_inconsistent_footer_is_corrupt(change: dict[str, int]) -> None:
     ("rows", "samples"),
     [
         ([(0, 0, (PageEntry(0, 0, 0, 0), PageEntry(72, 72, 0, 0)))], 0),  # a block of no samples
-        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(104, 104, 0, 0)))], 5),  # another sum
+        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(104, 104, 0, 0)))], 5),  # a wrong sum
         ([(4, 0, (PageEntry(15, 15, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # a fixed page too small
-        ([(4, 0, (PageEntry(17, 17, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # or too large
+        ([(4, 0, (PageEntry(17, 17, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # a fixed page too large
         ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(103, 103, 0, 0)))], 4),  # a variable page too small
         ([(4, 0, (PageEntry(16, 17, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # plain, with two sizes
         ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(104, (1 << 28) + 1, 0, 1)))], 4),  # coded, too large
         ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(2**63, 2**63, 0, 0)))], 4),  # past any file
-        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(200, 200, 0, 0)))], 4),  # the blocks end elsewhere
+        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(200, 200, 0, 0)))], 4),  # the blocks do not end at the index
     ],
 )
 def test_inconsistent_index_is_corrupt(rows: Any, samples: int) -> None:

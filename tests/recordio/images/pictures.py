@@ -1,4 +1,4 @@
-"""Small pictures of every kind that the three formats know, and PNG files put together by hand."""
+"""Small pictures of every kind in the three formats, and hand-made PNG files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes and sizes are torchvision's and lie inside the image; draws come in the stated order, from `random()` alone."""
+"""Boxes and sizes match torchvision and stay inside the image; draws are in the stated order, by `random()` alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (H, W, 3), "u1")
 
 
 class Scripted(np.random.Generator):
-    """Gives the draws of a list, in order, and nothing else."""
+    """Returns the draws of a list, in order."""
 
     def __init__(self, draws: list[float]) -> None:
         super().__init__(np.random.PCG64(0))

@@ -1,4 +1,4 @@
-"""Pictures: whatever decodes them, the pixels are Pillow's; what is not whole, too deep or too large is refused."""
+"""Decoding: the pixels match Pillow's, whichever library decodes; damaged files are refused."""
 
 from __future__ import annotations
 

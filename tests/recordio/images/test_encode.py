@@ -1,4 +1,4 @@
-"""Pictures on their way in: only whole ones, smaller when asked, and otherwise byte for byte the same."""
+"""Pictures on their way into a dataset: whole, resized on request, otherwise unchanged."""
 
 from __future__ import annotations
 

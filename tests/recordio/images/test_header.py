@@ -1,4 +1,4 @@
-"""Headers: the size stands in them, and pictures too deep or too large are refused from them alone."""
+"""Headers: they give format and size, and pictures too deep or too large are refused by them alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resizing is near Pillow's, a JPEG is read in part where that will do, tensors are torch's to the bit."""
+"""Resizing is close to Pillow's, large JPEGs decode at reduced size, tensors match torch bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calling transforms: a callable gets the generator if it has a parameter for it."""
+"""Which callables get the generator: those with a parameter named rng."""
 
 from __future__ import annotations
 
