@@ -181,6 +181,13 @@ class FullBlock:
     samples: int
     fields: list[list[Column]]
 
+    def content(self) -> bytes:
+        """All values end to end, field by field."""
+        parts = [part for field in self.fields for part in field]
+        return b"".join(
+            bytes(part) if isinstance(part, memoryview) else b"".join(value or b"" for value in part) for part in parts
+        )
+
 
 class BlockBuilder:
     """Collects samples and hands them on in blocks.

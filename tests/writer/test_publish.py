@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 from recordio import CorruptError, DatasetError, Scalar, Schema, StorageError
-from recordio.format.layout import FOOTER
 from recordio.format.manifest import Manifest, ShardEntry
-from recordio.format.shard import Footer, ShardHeader
 from recordio.writer.publish import (
     PENDING,
     FolderLock,
@@ -25,7 +23,6 @@ from recordio.writer.publish import (
     read_manifest,
     write_file,
 )
-from recordio.writer.shard_writer import WriteOptions, write_shard
 
 ID = bytes(range(16))
 SCHEMA = Schema({"number": Scalar("int64")})
@@ -226,42 +223,3 @@ def test_reading_a_manifest_tells_none_from_a_damaged_one(tmp_path: Path) -> Non
     with pytest.raises(CorruptError) as caught:
         read_manifest(tmp_path)
     assert caught.value.place.file == str(tmp_path / "manifest.json")
-
-
-def test_a_whole_shard_is_written_in_one_step(tmp_path: Path) -> None:
-    header = ShardHeader(ID, 5, SCHEMA, {"a": 1})
-    path = tmp_path / "shard-00005.rio"
-
-    def numbers() -> Any:
-        for i in range(1000):
-            assert not path.exists()
-            yield {"number": i}
-
-    entry = write_shard(path, header, numbers(), WriteOptions(block_bytes=800))
-    data = path.read_bytes()
-    footer = Footer.decode(data[-FOOTER.size :], len(data))
-    assert ShardHeader.decode(data) == header
-    assert entry == ShardEntry.of(footer, 8000, [100] * 10)
-    assert names(tmp_path) == {path.name}
-
-
-def test_a_shard_whose_samples_fail_is_not_there(tmp_path: Path) -> None:
-    def numbers() -> Any:
-        yield {"number": 1}
-        raise ValueError("the source broke")
-
-    path = tmp_path / "shard-00000.rio"
-    with pytest.raises(ValueError, match="the source broke"):
-        write_shard(path, ShardHeader(ID, 0, SCHEMA, {}), numbers(), WriteOptions(block_bytes=1))
-    assert names(tmp_path) == set()
-
-
-@pytest.mark.parametrize("call", ["writev", "fsync", "replace"])
-def test_a_shard_that_the_system_refuses_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    failing(monkeypatch, call)
-    header = ShardHeader(ID, 0, SCHEMA, {})
-    with pytest.raises(StorageError):
-        write_shard(tmp_path / "shard-00000.rio", header, [{"number": 1}], WriteOptions())
-    assert names(tmp_path) == set()

@@ -29,6 +29,7 @@ from recordio.writer.publish import (
     storage_error,
     write_file,
 )
+from recordio.writer.shard_sink import shard_numbers
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, open_source, splits
 from recordio.writer.sources.times import as_of, way_changed_at
@@ -250,7 +251,7 @@ class _Job:
     def _workplace(self) -> tuple[Workplace, tuple[str, ...]]:
         """Where the shards wait: as an earlier run of the same plan left it, or new."""
         folder = self._target / WAITING
-        numbers = _shard_numbers(self._target)
+        numbers = shard_numbers(self._target)
         if not self.plan.options.overwrite and numbers:
             text = (
                 f"there are shards here but no {FILE_NAME}; move them away, or use overwrite=True to leave them aside"
@@ -341,8 +342,3 @@ def _take_back(target: Path, plan: Plan) -> None:
                 os.replace(target / shard.name, target / WAITING / shard.name)
             except OSError as error:
                 raise storage_error("rename", target / shard.name, error) from error
-
-
-def _shard_numbers(folder: Path) -> list[int]:
-    texts = [path.name.removeprefix("shard-").removesuffix(".rio") for path in folder.glob("shard-*.rio")]
-    return [int(text) for text in texts if text.isdecimal()]

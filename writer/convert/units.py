@@ -24,7 +24,7 @@ from recordio.images.encode import check_image, resize_image
 from recordio.writer.blocks import Packer
 from recordio.writer.convert.plan import Plan
 from recordio.writer.publish import write_file
-from recordio.writer.shard_writer import write_shard
+from recordio.writer.shard_sink import write_shard
 
 _SKIPPABLE = (SourceError, DecodeError, SchemaError)
 Skip = tuple[str, str]
@@ -120,7 +120,7 @@ def make_unit(plan: Plan, unit: int, place: Workplace, report: Callable[[int], N
 def _write(plan: Plan, unit: int, place: Workplace, samples: _Prepared) -> Unit:
     header = ShardHeader(plan.dataset_id, place.first + unit, plan.source.schema, plan.source.metadata)
     try:
-        entry = write_shard(place.shard(unit), header, samples, plan.options.write)
+        entry = write_shard(place.folder, header, samples, plan.options.write)
     except SchemaError as error:
         error.at(file=samples.key)
         raise
