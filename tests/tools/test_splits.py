@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recordio.tools.splits import find_splits
-from recordio.writer.convert.convert import WAITING
+from recordio.writer.convert.staging import WAITING
 
 
 def put(root: Path, *names: str) -> str:

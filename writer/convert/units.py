@@ -16,18 +16,20 @@ from typing import Any
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format import strict_json
 from recordio.format.layout import FOOTER
-from recordio.format.manifest import ShardEntry, shard_name
+from recordio.format.manifest import ShardEntry
 from recordio.format.numeric import Image
 from recordio.format.schema import Sample
 from recordio.format.shard import Footer, ShardHeader
 from recordio.images.encode import check_image, resize_image
 from recordio.writer.blocks import Packer
 from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.staging import Staging
 from recordio.writer.publish import write_file
 from recordio.writer.shard_sink import write_shard
 
 _SKIPPABLE = (SourceError, DecodeError, SchemaError)
-Skip = tuple[str, str]
+Skip = tuple[str, str]  # name, reason
+Report = Callable[[int], None]  # called with the samples done so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +41,10 @@ class Unit:
     skipped: tuple[Skip, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where finished shards wait, and the number of the first."""
-
-    folder: Path
-    first: int = 0
-
-    def shard(self, unit: int) -> Path:
-        return self.folder / shard_name(self.first + unit)
-
-    def note(self, unit: int) -> Path:
-        return self.shard(unit).with_suffix(".json")
-
-
 class _Prepared:
     """The samples of a unit, ready to be written; those that cannot be are raised or put on the list."""
 
-    def __init__(self, plan: Plan, unit: int, report: Callable[[int], None], strict: bool) -> None:
+    def __init__(self, plan: Plan, unit: int, report: Report, strict: bool) -> None:
         self._plan, self._unit, self._report = plan, unit, report
         schema, self._options = plan.source.schema, plan.options
         self._pictures = [(name, f.mode) for name, f in schema.items() if isinstance(f, Image) and f.encoded]
@@ -103,41 +91,41 @@ class _Prepared:
         return out
 
 
-def make_unit(plan: Plan, unit: int, place: Workplace, report: Callable[[int], None]) -> Unit:
+def make_unit(plan: Plan, unit: int, staging: Staging, report: Report) -> Unit:
     """Writes the shard of a unit. After each sample `report` is told how many are done; it may raise to stop.
 
     Raises SourceError, DecodeError and SchemaError for a sample, StorageError; nothing half-done is left.
     """
     try:
-        return _write(plan, unit, place, _Prepared(plan, unit, report, strict=False))
+        return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=False))
     except SchemaError:
         if plan.options.on_error == "raise":
             raise
     # Sources promise samples that fit. Where one breaks it, each sample is tried before it is handed to the writer.
-    return _write(plan, unit, place, _Prepared(plan, unit, report, strict=True))
+    return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=True))
 
 
-def _write(plan: Plan, unit: int, place: Workplace, samples: _Prepared) -> Unit:
-    header = ShardHeader(plan.dataset_id, place.first + unit, plan.source.schema, plan.source.metadata)
+def _write(plan: Plan, unit: int, staging: Staging, samples: _Prepared) -> Unit:
+    header = ShardHeader(plan.dataset_id, staging.number(unit), plan.source.schema, plan.source.metadata)
     try:
-        entry = write_shard(place.folder, header, samples, plan.options.write)
+        entry = write_shard(staging.folder, header, samples, plan.options.write)
     except SchemaError as error:
         error.at(file=samples.key)
         raise
     note = {"entry": entry.to_json(), "skipped": samples.skipped}
-    write_file(place.note(unit), json.dumps(note).encode())
+    write_file(staging.note(unit), json.dumps(note).encode())
     return Unit(unit, entry, tuple(samples.skipped))
 
 
-def finished_unit(plan: Plan, unit: int, place: Workplace) -> Unit | None:
+def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
     """A unit that an earlier run finished and that this one can take as it is, else None."""
     try:
-        note = strict_json.loads(place.note(unit).read_bytes(), "note of a shard")
+        note = strict_json.loads(staging.note(unit).read_bytes(), "note of a shard")
         entry = ShardEntry.from_json(note["entry"])
         skipped = tuple((str(key), str(reason)) for key, reason in note["skipped"])
-        if (skipped and plan.options.on_error == "raise") or entry.number != place.first + unit:
+        if (skipped and plan.options.on_error == "raise") or entry.number != staging.number(unit):
             return None
-        footer = _read_footer(place.shard(unit))
+        footer = _read_footer(staging.shard(unit))
     except (OSError, RecordIOError, KeyError, TypeError, ValueError):
         return None  # not there, or not whole: it is made again
     # The digest vouches for the whole shard, header and all: dataset, number, schema.

@@ -14,12 +14,7 @@ from recordio.writer.sources.cifar import ARCHIVES, find_version, parts
 from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file, shown, walk
 from recordio.writer.sources.image_folder import class_names, is_picture
 from recordio.writer.sources.mnist import image_files, is_images_file
-from recordio.writer.sources.source import Fingerprint, Item, Source, SourceOptions, SourceSpec
-
-__all__ = [
-    "KINDS", "SPLITS", "Fingerprint", "Item", "Source", "SourceOptions", "SourceSpec",
-    "detect", "open_source", "splits",
-]  # fmt: skip
+from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
 
 _CLASSES = {
     "image_folder": ("image_folder", "ImageFolder"),
