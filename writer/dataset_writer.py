@@ -1,4 +1,4 @@
-"""`DatasetWriter`: samples in, a published dataset out, or nothing at all."""
+"""`DatasetWriter`: publishes a complete dataset or nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recordio.errors import DatasetError, SchemaError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.schema import Sample, Schema
 from recordio.writer.blocks import BlockBuilder, first_row
-from recordio.writer.metadata import plain_metadata, require_room
+from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.publish import FolderLock, clear_remains, commit, read_manifest
 from recordio.writer.shard_sink import ShardSink, shard_numbers
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
@@ -70,7 +70,7 @@ class DatasetWriter:
         self._folder = Path(os.path.abspath(os.fsdecode(path)))
         given = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = plain_metadata(metadata) if metadata is not None else {}
-        require_room(given, self._metadata)
+        require_fit(given, self._metadata)
         self._dataset_id: bytes | None = None
         self._sink: ShardSink | None = None
         self._inferred = False
@@ -94,9 +94,11 @@ class DatasetWriter:
                 raise DatasetError("there is no dataset here to append to").at(file=os.fspath(self._folder))
             if schema is not None and schema != old.schema:
                 raise SchemaError(f"the dataset has {old.schema}, not {schema}")
-            schema, self._dataset_id, self._kept = old.schema, old.dataset_id, list(old.shards)
+            schema = old.schema
+            self._dataset_id = old.dataset_id
+            self._kept = list(old.shards)
             self._metadata = self._metadata if new_metadata else dict(old.metadata)
-            require_room(schema, self._metadata, self._kept)
+            require_fit(schema, self._metadata, self._kept)
         self._first = 1 + max(shard_numbers(self._folder), default=-1)
         if schema is not None:
             self._sink = self._new_sink(BlockBuilder(schema, self._options.block_bytes))
@@ -135,7 +137,7 @@ class DatasetWriter:
         try:
             full = sink.add(sample)
         except SchemaError as error:
-            raise self._misfit(error, self._written)
+            raise self._located(error, self._written)
         self._sink = sink
         self._written += 1
         if full:
@@ -150,9 +152,9 @@ class DatasetWriter:
         try:
             added = sink.add_columns(columns)
         except SchemaError as error:
-            inside = error.place.sample
+            row = error.place.sample if isinstance(error.place.sample, int) else 0
             error.place = type(error.place)(field=error.place.field)
-            raise self._misfit(error, self._written + (inside if isinstance(inside, int) else 0))
+            raise self._located(error, self._written + row)
         self._sink = sink
         self._written += added
         self._write_full_blocks(sink)
@@ -187,14 +189,16 @@ class DatasetWriter:
             self.abort()
 
     def _begin(self, sample: Sample) -> ShardSink:
+        """A sink for the schema inferred from the first sample."""
         if self._state != "open":
             raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
         schema = Schema.infer(sample)
-        require_room(schema, self._metadata, self._kept)
+        require_fit(schema, self._metadata, self._kept)
         self._inferred = True
         return self._new_sink(BlockBuilder(schema, self._options.block_bytes, inferred=True))
 
-    def _misfit(self, error: SchemaError, number: int) -> SchemaError:
+    def _located(self, error: SchemaError, number: int) -> SchemaError:
+        """Adds the sample's number, and advice when the schema was inferred."""
         if self._inferred and number and "give schema=" not in error.fault:
             error.fault += f"; the schema is that of the first sample: give one if others differ, {_EXAMPLE}"
         return error.at(sample=number)
@@ -203,7 +207,7 @@ class DatasetWriter:
         try:
             sink.write_full_blocks()
         except BaseException:
-            self._leave()  # samples are lost: nothing may be published any more
+            self._leave()  # samples are lost: never publish
             raise
 
     def _publish(self) -> None:

@@ -1,7 +1,7 @@
-"""`recordio.convert`: what people have becomes a dataset.
+"""`recordio.convert`: makes a dataset of files.
 
-Planned before it runs, worked off in units, committed once. Finished shards wait in DST/.convert, so a conversion that
-was stopped goes on where it was; the manifest comes last, so nobody takes half of one for a dataset.
+Planned first, made in units, committed once. Finished shards wait in DST/.convert, so a stopped conversion resumes; the
+manifest comes last, so a partial conversion is never taken for a dataset.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class _Total:
         self._before = 0
 
     def report(self) -> Callable[[int], None] | None:
-        """What the job at work reports to, None if nobody asked."""
+        """The progress function of the current job, None if nobody asked."""
         return None if self._progress is None else self._tell
 
     def finish(self, job: ConvertJob) -> None:

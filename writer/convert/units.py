@@ -1,7 +1,7 @@
-"""One unit of a conversion: some samples of the source become one finished shard, in a folder where shards wait.
+"""One unit of a conversion: a range of the source's samples becomes one finished shard in the staging folder.
 
-Beside each shard stands a note of what the manifest will say of it and what was skipped; a unit whose shard and note
-agree is done and is never done again.
+A note beside each shard holds its manifest entry and the skipped samples. A unit whose shard and note agree is done,
+and later runs reuse it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Report = Callable[[int], None]  # called with the samples done so far
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A finished unit: `entry` is its shard's, `skipped` names the samples that it lacks and says why."""
+    """A finished unit: the manifest entry of its shard, and the skipped samples."""
 
     number: int
     entry: ShardEntry
@@ -42,18 +42,22 @@ class Unit:
 
 
 class _Prepared:
-    """The samples of a unit, ready to be written; those that cannot be are raised or put on the list."""
+    """Iterates over the samples of a unit, ready to be written. Raises or lists the bad ones, as `on_error` says."""
 
     def __init__(self, plan: Plan, unit: int, report: Report, strict: bool) -> None:
-        self._plan, self._unit, self._report = plan, unit, report
-        schema, self._options = plan.source.schema, plan.options
+        self._plan = plan
+        self._unit = unit
+        self._report = report
+        self._options = plan.options
+        schema = plan.source.schema
         self._pictures = [(name, f.mode) for name, f in schema.items() if isinstance(f, Image) and f.encoded]
         self._pack: Callable[[Sample], Any] | None = Packer(schema).pack if strict else None
         self.key = ""
         self.skipped: list[Skip] = []
 
     def __iter__(self) -> Iterator[Sample]:
-        for done, (key, item) in enumerate(self._plan.source.read(self._plan.indices(self._unit).tolist()), 1):
+        indices = self._plan.indices(self._unit).tolist()
+        for done, (key, item) in enumerate(self._plan.source.read(indices), 1):
             self.key = key
             try:
                 sample = self._prepare(item)
@@ -92,16 +96,16 @@ class _Prepared:
 
 
 def make_unit(plan: Plan, unit: int, staging: Staging, report: Report) -> Unit:
-    """Writes the shard of a unit. After each sample `report` is told how many are done; it may raise to stop.
+    """Writes the shard of a unit. `report` is called after each sample with the number done; it may raise to stop.
 
-    Raises SourceError, DecodeError and SchemaError for a sample, StorageError; nothing half-done is left.
+    Raises SourceError, DecodeError and SchemaError for a sample, StorageError. On an error no file is left.
     """
     try:
         return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=False))
     except SchemaError:
         if plan.options.on_error == "raise":
             raise
-    # Sources promise samples that fit. Where one breaks it, each sample is tried before it is handed to the writer.
+    # Sources promise samples that fit the schema. One did not: start again, packing each sample before it is written.
     return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=True))
 
 
@@ -118,7 +122,7 @@ def _write(plan: Plan, unit: int, staging: Staging, samples: _Prepared) -> Unit:
 
 
 def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
-    """A unit that an earlier run finished and that this one can take as it is, else None."""
+    """The unit as an earlier run finished it, None if it has to be made."""
     try:
         note = strict_json.loads(staging.note(unit).read_bytes(), "note of a shard")
         entry = ShardEntry.from_json(note["entry"])
@@ -127,8 +131,8 @@ def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
             return None
         footer = _read_footer(staging.shard(unit))
     except (OSError, RecordIOError, KeyError, TypeError, ValueError):
-        return None  # not there, or not whole: it is made again
-    # The digest vouches for the whole shard, header and all: dataset, number, schema.
+        return None  # missing or incomplete
+    # The digest covers the header too: dataset, number, schema.
     return Unit(unit, entry, skipped) if footer.digest == entry.digest else None
 
 

@@ -1,6 +1,6 @@
-"""What a path holds: which kind of source it is, which splits it has, and the source itself.
+"""Recognises the kind of source at a path, finds its splits, and opens it.
 
-A kind is recognised by names, not by contents. All functions raise SourceError for what is no source.
+Kinds are recognised by file names, not by contents. All functions raise SourceError when a path is no source.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FOLDER_KINDS = ("image_folder", "file_groups")
 TABLE_KINDS = ("csv", "tsv", "jsonl")
 SPLITS = ("train", "val", "valid", "validation", "test")
 _EXTENSIONS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".npy": "npy", ".npz": "npz"}
-_ENOUGH_FILES = 20_000
+_MAX_SEEN_FILES = 20_000
 
 
 def open_source(path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None) -> Source:
@@ -74,7 +74,7 @@ def _extension_kind(name: str) -> str | None:
 
 
 def detect(path: str | os.PathLike[str]) -> str:
-    """The kind of the source at a path, one of KINDS; of a folder of splits, that of the first."""
+    """The kind of the source at a path, one of KINDS. A folder of splits has the kind of its first split."""
     where = _existing(path)
     kind = _detect_folder(where) if os.path.isdir(where) else _detect_file(where)
     if kind is None:
@@ -105,8 +105,8 @@ def _detect_folder(path: str) -> str:
 
 
 def _kind_of_files(path: str) -> str:
-    """image_folder when the images stand in folders and no other file shares a name with one of them."""
-    names = [name for name, _ in islice(walk(os.fsencode(path)), _ENOUGH_FILES)]
+    """image_folder if all images lie in subfolders and no other file shares a stem with one of them."""
+    names = [name for name, _ in islice(walk(os.fsencode(path)), _MAX_SEEN_FILES)]
     if not names:
         raise SourceError("the folder is empty").at(file=path)
     if all(_extension_kind(os.fsdecode(name)) in TABLE_KINDS for name in names):
@@ -118,7 +118,7 @@ def _kind_of_files(path: str) -> str:
 
 
 def splits(path: str | os.PathLike[str], kind: str | None = None, embed: tuple[str, ...] = ()) -> dict[str, SourceSpec]:
-    """The splits at a path by name, empty when it has none; each is of the kind detected, or of `kind`."""
+    """The splits at a path by name, empty without splits. `kind` replaces the detected kind of each."""
     where, kind = _existing(path), _known(kind)
     if kind in (None, "mnist") and os.path.isdir(where) and (images := image_files(where)):
         return {part: SourceSpec(where, "mnist", SourceOptions(part, embed=embed)) for part in images}
@@ -133,27 +133,31 @@ def _split_specs(path: str, kind: str | None, embed: tuple[str, ...]) -> dict[st
     found = _split_paths(path)
     kinds = {name: kind or detect(inside) for name, inside in found.items()}
     labelled = [os.fsencode(found[name]) for name in found if kinds[name] == "image_folder"]
-    # A label must mean the same class in every split, also where one split lacks a class.
+    # A label must mean the same class in every split, even if a split lacks a class.
     classes = tuple(sorted({name for root in labelled for name in class_names(root)}))
-    taken = {os.path.basename(inside) for inside in found.values()}
-    rest = [shown(entry.name) for entry in entries(os.fsencode(path)) if os.fsdecode(entry.name) not in taken]
-    more = ", ..." if rest[5:] else ""
-    notes = (f"{', '.join(map(repr, rest[:5]))}{more}: left out, beside the splits",) if rest else ()
-    return {
-        name: SourceSpec(
-            inside, kinds[name], SourceOptions(None, classes if kinds[name] == "image_folder" else None, embed), notes
-        )
-        for name, inside in found.items()
-    }  # fmt: skip
+    notes = _left_out(path, list(found.values()))
+    specs = {}
+    for name, inside in found.items():
+        options = SourceOptions(classes=classes if kinds[name] == "image_folder" else None, embed=embed)
+        specs[name] = SourceSpec(inside, kinds[name], options, notes)
+    return specs
+
+
+def _left_out(path: str, splits: list[str]) -> tuple[str, ...]:
+    """A note that names the entries of a folder that belong to no split."""
+    used = {os.path.basename(split) for split in splits}
+    others = [shown(entry.name) for entry in entries(os.fsencode(path)) if os.fsdecode(entry.name) not in used]
+    more = ", ..." if others[5:] else ""
+    return (f"{', '.join(map(repr, others[:5]))}{more}: left out, beside the splits",) if others else ()
 
 
 def _split_paths(path: str) -> dict[str, str]:
-    """The folders, else the tables and arrays, that are named as splits.
+    """The folders named as splits, or else the tables and arrays.
 
-    Among folders of other names one such name may well be a class; two of them are splits.
+    A single split name among other folders may well be a class; two are splits.
     """
     inside = {name: os.path.join(path, name) for name in SPLITS}
-    # A split whose link leads nowhere is one that cannot be opened, not one less.
+    # A dangling link named as a split counts: opening it fails instead of dropping the split.
     named = [name for name in SPLITS if os.path.isdir(inside[name]) or leads_nowhere(inside[name])]
     if len(named) > 1 or (named and len(folders(os.fsencode(path))) == 1):
         return {name: os.path.join(path, name) for name in named}
@@ -162,8 +166,6 @@ def _split_paths(path: str) -> dict[str, str]:
     if named or not found:
         return {}
     others = [name for name in file_names(path) if _extension_kind(name) or os.path.isdir(os.path.join(path, name))]
-    return (
-        {name: os.path.join(path, file) for name, file in found}
-        if len(others) == len(found) == len(dict(found))
-        else {}
-    )
+    if not len(others) == len(found) == len(dict(found)):
+        return {}
+    return {name: os.path.join(path, file) for name, file in found}
