@@ -25,7 +25,7 @@ def facts(capsys: pytest.CaptureFixture[str], path: Path) -> dict[str, Any]:
     return only
 
 
-def test_a_dataset_is_described(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_describes_a_dataset(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = told(capsys, dataset)
     nbytes = sum(path.stat().st_size for path in dataset.glob("*.rio"))
     for words in (f"{dataset}\n", "20 in 1 shard, ", f"({nbytes:,} bytes)", "2: cat, dog", "version 1, dataset id "):
@@ -48,14 +48,14 @@ def test_json_has_the_figures(dataset: Path, capsys: pytest.CaptureFixture[str])
     assert vector["content_nbytes"] == 20 * 4 * 4
 
 
-def test_the_fields_sizes_add_up_to_the_contents(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_field_sizes_add_up_to_the_content(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = facts(capsys, dataset)
     assert sum(field["content_nbytes"] for field in found["schema"]) == found["content_nbytes"]
     assert sum(field["stored_nbytes"] for field in found["schema"]) <= found["nbytes"]
 
 
 @pytest.mark.parametrize(("compression", "codecs", "words"), [(None, ["plain"], "none"), ("zstd", ["zstd"], "zstd, ")])
-def test_compression_is_what_the_pages_say(
+def test_compression_is_read_from_the_pages(
     compression: str | None, codecs: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with recordio.DatasetWriter(tmp_path / "x", compression=compression) as writer:
@@ -64,14 +64,14 @@ def test_compression_is_what_the_pages_say(
     assert f"  compression   {words}" in told(capsys, tmp_path / "x")
 
 
-def test_splits_come_in_their_order(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_lists_splits_in_order(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     datasets = json.loads(told(capsys, split_dataset, "--json"))["datasets"]
     assert [(one["split"], one["samples"]) for one in datasets] == [("train", 20), ("test", 6)]
     out = told(capsys, split_dataset)
     assert out.index(str(split_dataset / "train")) < out.index(str(split_dataset / "test"))
 
 
-def test_the_sizes_of_many_shards_are_those_of_some(
+def test_sizes_of_many_shards_are_sampled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(info, "MEASURED_SHARDS", 2)
@@ -83,7 +83,7 @@ def test_the_sizes_of_many_shards_are_those_of_some(
     assert (field["content_nbytes"], field["codecs"]) == (2 * 1000 * 8, ["plain", "zstd"])
 
 
-def test_long_metadata_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_metadata_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metadata = {"classes": [f"n{i}" for i in range(1000)], "note": "x" * 999} | {f"key{i}": i for i in range(50)}
     with recordio.DatasetWriter(tmp_path / "x", recordio.Schema({"a": recordio.Text()}), metadata=metadata):
         pass
@@ -94,7 +94,7 @@ def test_long_metadata_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
-def test_what_would_steer_the_terminal_is_escaped(
+def test_control_characters_from_data_are_escaped(
     json_option: list[str], hostile_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = told(capsys, hostile_dataset, *json_option)
@@ -102,13 +102,13 @@ def test_what_would_steer_the_terminal_is_escaped(
     assert all(line.isprintable() for line in out.split("\n"))
 
 
-def test_a_shard_that_is_missing_is_damage(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_shard_is_damage(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shard,) = dataset.glob("*.rio")
     shard.unlink()
     assert main(["info", str(dataset)]) == 1
     assert capsys.readouterr().err == "recordio: error: the shard is missing - shard-00000.rio\n"
 
 
-def test_what_is_no_dataset_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_without_a_dataset_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.startswith("recordio: error: not a recordio dataset")

@@ -53,26 +53,26 @@ def cut(sizes: list[int], aim: int, most: int | None = None) -> list[int]:
     return found
 
 
-def test_a_block_ends_with_the_sample_that_reaches_the_aim() -> None:
+def test_block_ends_with_the_sample_that_reaches_the_target() -> None:
     assert cut([10] * 25, 100) == [10, 10, 5]
     assert cut([9] * 13, 100) == [12, 1]
 
 
-def test_later_blocks_keep_the_number_of_samples_of_the_first() -> None:
+def test_later_blocks_keep_the_rows_of_the_first() -> None:
     assert cut([10] * 10 + [6] * 20, 100) == [10, 10, 10]
     assert cut([10] * 10 + [19] * 20, 100) == [10, 10, 10]
 
 
-def test_a_later_block_smaller_than_half_the_aim_grows() -> None:
+def test_later_block_under_half_the_target_grows() -> None:
     assert cut([10] * 10 + [1] * 120, 100) == [10, 50, 50, 20]
 
 
-def test_a_block_never_grows_over_twice_the_aim_but_for_a_single_sample() -> None:
+def test_only_a_single_sample_exceeds_twice_the_target() -> None:
     assert cut([10] * 10 + [30] * 12, 100) == [10, 6, 6]
     assert cut([10, 500, 10, 500, 500], 100) == [1, 1, 1, 1, 1]
 
 
-def test_a_block_of_tiny_samples_has_a_limit_of_its_own() -> None:
+def test_block_rows_are_limited() -> None:
     builder = BlockBuilder(TEXT, 1 << 30)
     builder.add_columns({"text": [""] * (2 * MAX_BLOCK_ROWS + 5)})
     found = []
@@ -84,7 +84,7 @@ def test_a_block_of_tiny_samples_has_a_limit_of_its_own() -> None:
     assert last.samples == 5
 
 
-def test_rows_and_columns_that_wait_together_keep_to_that_limit() -> None:
+def test_block_rows_are_limited_for_mixed_rows_and_columns() -> None:
     builder = BlockBuilder(TEXT, 1 << 30)
     builder.add_columns({"text": [""] * (MAX_BLOCK_ROWS - 1)})
     assert builder.add({"text": ""})
@@ -93,17 +93,17 @@ def test_rows_and_columns_that_wait_together_keep_to_that_limit() -> None:
     assert block.samples == MAX_BLOCK_ROWS
 
 
-def test_a_block_never_has_more_than_the_samples_asked_for() -> None:
+def test_take_returns_at_most_the_limit() -> None:
     assert cut([10] * 25, 100, most=7) == [7, 7, 7, 4]
     assert cut([10] * 25, 100, most=12) == [10, 2, 10, 2, 1]
 
 
-def test_a_new_shard_finds_the_number_of_samples_anew() -> None:
+def test_restart_recomputes_the_rows_per_block() -> None:
     assert cut([10] * 12 + [50] * 12, 100, most=12) == [10, 2, *[2] * 6]
 
 
 @given(schemas(3), st.lists(st.integers(0, 12), max_size=6), st.integers(1, 400), st.data(), st.integers(0, 2**32))
-def test_samples_come_out_in_order_whatever_way_they_went_in(
+def test_blocks_keep_the_order_of_rows_and_columns(
     schema: Schema, parts: list[int], aim: int, data: st.DataObject, seed: int
 ) -> None:
     rows = samples(schema, sum(parts), Random(seed))
@@ -132,7 +132,7 @@ def test_samples_come_out_in_order_whatever_way_they_went_in(
             assert [v for block in found for v in block[number]] == (want[number] if want else [])
 
 
-def test_a_failed_sample_leaves_nothing_behind() -> None:
+def test_refused_sample_leaves_the_builder_empty() -> None:
     builder = BlockBuilder(Schema({"a": Scalar("int8"), "b": Text()}), 100)
     for bad in ({"a": 1, "b": 2}, {"a": 300, "b": ""}, {"a": 1}):
         with pytest.raises(SchemaError):
