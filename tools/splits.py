@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-WAITING = ".convert"  # staging folder of an unfinished conversion
+STAGING = ".convert"  # staging folder of an unfinished conversion
 ORDER = ("train", "val", "valid", "validation", "test")
 
 
@@ -37,4 +37,4 @@ def _holds_dataset(folder: str, manifest: str) -> bool:
     if not os.path.isdir(folder):
         return False
     with os.scandir(folder) as entries:
-        return any(entry.name in (manifest, WAITING) or entry.name.endswith(".rio") for entry in entries)
+        return any(entry.name in (manifest, STAGING) or entry.name.endswith(".rio") for entry in entries)

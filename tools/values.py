@@ -67,9 +67,11 @@ def _number(value: Any) -> str:
 
 def _bytes_text(data: bytes) -> str:
     kind = image_format(data[:16])
+    if not data:
+        return "0 B"
     if kind is None:
-        start = data[:HEX_BYTES].hex(" ")
-        return f"{bytes_text(len(data))}: {start}{' ...' if len(data) > HEX_BYTES else ''}" if data else "0 B"
+        more = " ..." if len(data) > HEX_BYTES else ""
+        return f"{bytes_text(len(data))}: {data[:HEX_BYTES].hex(' ')}{more}"
     return f"{kind} {_size_text(data)}, {bytes_text(len(data))}"
 
 

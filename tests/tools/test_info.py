@@ -14,19 +14,19 @@ from recordio.tools import info
 from recordio.tools.main import main
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert main(["info", *map(str, words)]) == 0
     return capsys.readouterr().out
 
 
 def facts(capsys: pytest.CaptureFixture[str], path: Path) -> dict[str, Any]:
-    (only,) = json.loads(told(capsys, path, "--json"))["datasets"]
+    (only,) = json.loads(output_of(capsys, path, "--json"))["datasets"]
     assert isinstance(only, dict)
     return only
 
 
 def test_info_describes_a_dataset(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = told(capsys, dataset)
+    out = output_of(capsys, dataset)
     nbytes = sum(path.stat().st_size for path in dataset.glob("*.rio"))
     for words in (f"{dataset}\n", "20 in 1 shard, ", f"({nbytes:,} bytes)", "2: cat, dog", "version 1, dataset id "):
         assert words in out
@@ -61,13 +61,13 @@ def test_compression_is_read_from_the_pages(
     with recordio.DatasetWriter(tmp_path / "x", compression=compression) as writer:
         writer.write_batch({"zeros": np.zeros((1000, 8))})
     assert facts(capsys, tmp_path / "x")["schema"][0]["codecs"] == codecs
-    assert f"  compression   {words}" in told(capsys, tmp_path / "x")
+    assert f"  compression   {words}" in output_of(capsys, tmp_path / "x")
 
 
 def test_info_lists_splits_in_order(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    datasets = json.loads(told(capsys, split_dataset, "--json"))["datasets"]
+    datasets = json.loads(output_of(capsys, split_dataset, "--json"))["datasets"]
     assert [(one["split"], one["samples"]) for one in datasets] == [("train", 20), ("test", 6)]
-    out = told(capsys, split_dataset)
+    out = output_of(capsys, split_dataset)
     assert out.index(str(split_dataset / "train")) < out.index(str(split_dataset / "test"))
 
 
@@ -78,7 +78,7 @@ def test_sizes_of_many_shards_are_sampled(
     with recordio.DatasetWriter(tmp_path / "x", shard_samples=1000, block_bytes=8000) as writer:
         for shard in range(5):  # only the middle one is worth coding
             writer.write_batch({"noise": np.random.default_rng(shard).random(1000) * (shard != 2)})
-    assert "(the sizes are those of 2 of the 5 shards)" in told(capsys, tmp_path / "x")
+    assert "(the sizes are those of 2 of the 5 shards)" in output_of(capsys, tmp_path / "x")
     (field,) = facts(capsys, tmp_path / "x")["schema"]
     assert (field["content_nbytes"], field["codecs"]) == (2 * 1000 * 8, ["plain", "zstd"])
 
@@ -87,7 +87,7 @@ def test_long_metadata_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixtur
     metadata = {"classes": [f"n{i}" for i in range(1000)], "note": "x" * 999} | {f"key{i}": i for i in range(50)}
     with recordio.DatasetWriter(tmp_path / "x", recordio.Schema({"a": recordio.Text()}), metadata=metadata):
         pass
-    out = told(capsys, tmp_path / "x")
+    out = output_of(capsys, tmp_path / "x")
     assert "1,000: n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, ...\n" in out
     assert "32 more in the metadata" in out
     assert max(map(len, out.splitlines()[1:])) <= 80
@@ -97,7 +97,7 @@ def test_long_metadata_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_control_characters_from_data_are_escaped(
     json_option: list[str], hostile_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = told(capsys, hostile_dataset, *json_option)
+    out = output_of(capsys, hostile_dataset, *json_option)
     assert "pwned" in out
     assert all(line.isprintable() for line in out.split("\n"))
 

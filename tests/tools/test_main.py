@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, errors in one line, Ctrl-C, closed pipes, quick help."""
+"""Common to all commands: exit codes, one-line errors, Ctrl-C, closed pipes, fast help."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYTHON = [sys.executable, "-W", "error", "-m", "recordio"]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, outcome: Any) -> None:
-    """Puts a command `fake` in, that raises or returns `outcome`."""
+    """Adds a command `fake` that raises or returns `outcome`."""
 
     def run(options: Any) -> Any:
         if isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""What is printed is safe, fits, and reads well."""
+"""Output is safe, fits the terminal, and is readable."""
 
 from __future__ import annotations
 

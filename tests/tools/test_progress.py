@@ -1,4 +1,4 @@
-"""The reporter: a bar on a terminal, lines in a pipe, never too often, and gone at the end."""
+"""Progress: a bar on a terminal, lines in a pipe, rate-limited, erased at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 
 
 def screen(text: str) -> str:
-    """What the last line of a terminal shows after this text."""
+    """The last line on a terminal after this text."""
     cells: list[str] = []
     at = 0
     for character in text.replace(ERASE_LINE, "\0"):

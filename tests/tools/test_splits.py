@@ -1,11 +1,11 @@
-"""What a path on the command line means."""
+"""Finding the datasets at a path on the command line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from recordio.tools.splits import find_splits
-from recordio.writer.convert.staging import WAITING
+from recordio.writer.convert.staging import STAGING
 
 
 def put(root: Path, *names: str) -> str:
@@ -41,7 +41,7 @@ def test_split_without_a_manifest_is_listed(tmp_path: Path) -> None:
 
 
 def test_unfinished_split_is_listed(tmp_path: Path) -> None:
-    assert names(put(tmp_path, "train/manifest.json", f"test/{WAITING}/plan.json")) == ["train", "test"]
+    assert names(put(tmp_path, "train/manifest.json", f"test/{STAGING}/plan.json")) == ["train", "test"]
 
 
 def test_other_and_hidden_folders_are_not_splits(tmp_path: Path) -> None:

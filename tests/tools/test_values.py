@@ -1,4 +1,4 @@
-"""One value, as a person reads it and as JSON."""
+"""One value as text and as JSON."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_flipped_bit_is_located_to_its_page(dataset: Path, capsys: pytest.Captur
 
 
 def cut(dataset: Path, nbytes: int, known: bool) -> None:
-    """Leaves `nbytes` of the only shard; with `known`, the manifest says that it never had more."""
+    """Truncates the only shard to `nbytes`; with `known`, the manifest agrees."""
     (shard,) = dataset.glob("*.rio")
     os.truncate(shard, nbytes)
     if known:
@@ -172,7 +172,7 @@ def test_ctrl_c_message_says_nothing_is_proved(
 
 
 def on_a_terminal(*words: object) -> tuple[int, str]:
-    """The exit code, and all that the command sent to its terminal of 100 columns."""
+    """The exit code and the output on a terminal of 100 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = [sys.executable, "-m", "recordio", *map(str, words)]
@@ -185,7 +185,7 @@ def on_a_terminal(*words: object) -> tuple[int, str]:
     try:
         while part := os.read(ours, 4096):
             sent += part
-    except OSError:  # Linux says so that the other end is closed
+    except OSError:  # how Linux reports that the other end is closed
         pass
     os.close(ours)
     return process.wait(), sent.decode()

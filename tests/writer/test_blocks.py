@@ -1,4 +1,4 @@
-"""Blocks: where they are cut, and that samples go in and out of them whole."""
+"""Blocks: where they are cut, and that samples pass through unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = Schema({"text": Text()})
 
 
 def values(block: FullBlock, row_nbytes: list[int | None]) -> list[list[bytes | None]]:
-    """The packed values of a block, one list a field."""
+    """The packed values of a block, one list per field."""
     out: list[list[bytes | None]] = []
     for parts, nbytes in zip(block.fields, row_nbytes, strict=True):
         found: list[bytes | None] = []
@@ -31,21 +31,23 @@ def values(block: FullBlock, row_nbytes: list[int | None]) -> list[list[bytes | 
     return out
 
 
-def cut(sizes: list[int], aim: int, most: int | None = None) -> list[int]:
-    """The samples of each block of texts of these sizes."""
-    builder, found, room = BlockBuilder(TEXT, aim), [], most
+def cut(sizes: list[int], target: int, limit: int | None = None) -> list[int]:
+    """The number of samples in each block, for texts of these sizes."""
+    builder = BlockBuilder(TEXT, target)
+    found = []
+    free_rows = limit
 
     def drain() -> None:
-        nonlocal room
-        while block := builder.take(room):
+        nonlocal free_rows
+        while block := builder.take(free_rows):
             found.append(block.samples)
-            if most is not None and room is not None:
-                room = room - block.samples or most
-                if room == most:
+            if limit is not None and free_rows is not None:
+                free_rows = free_rows - block.samples or limit
+                if free_rows == limit:
                     builder.restart()
 
     for size in sizes:
-        if builder.add({"text": "x" * size}) or most is not None:
+        if builder.add({"text": "x" * size}) or limit is not None:
             drain()
     drain()
     if block := builder.flush():
@@ -94,12 +96,12 @@ def test_block_rows_are_limited_for_mixed_rows_and_columns() -> None:
 
 
 def test_take_returns_at_most_the_limit() -> None:
-    assert cut([10] * 25, 100, most=7) == [7, 7, 7, 4]
-    assert cut([10] * 25, 100, most=12) == [10, 2, 10, 2, 1]
+    assert cut([10] * 25, 100, limit=7) == [7, 7, 7, 4]
+    assert cut([10] * 25, 100, limit=12) == [10, 2, 10, 2, 1]
 
 
 def test_restart_recomputes_the_rows_per_block() -> None:
-    assert cut([10] * 12 + [50] * 12, 100, most=12) == [10, 2, *[2] * 6]
+    assert cut([10] * 12 + [50] * 12, 100, limit=12) == [10, 2, *[2] * 6]
 
 
 @given(schemas(3), st.lists(st.integers(0, 12), max_size=6), st.integers(1, 400), st.data(), st.integers(0, 2**32))
@@ -128,7 +130,7 @@ def test_blocks_keep_the_order_of_rows_and_columns(
     want = [list(column) for column in zip(*[packer.pack(row) for row in rows], strict=True)]
     found = [values(block, row_nbytes) for block in blocks]
     for number, nbytes in enumerate(row_nbytes):
-        if nbytes != 0:  # values without bytes cannot be told apart
+        if nbytes != 0:  # zero-byte values are indistinguishable
             assert [v for block in found for v in block[number]] == (want[number] if want else [])
 
 

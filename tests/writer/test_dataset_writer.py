@@ -1,4 +1,4 @@
-"""`DatasetWriter`: what it takes, where it cuts, and that it publishes everything or nothing."""
+"""`DatasetWriter`: accepted samples, cuts, and publishing everything or nothing."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ OPTIONS = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def tiny_pages_are_coded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The datasets of these tests are small, and so are their pages, which a writer leaves plain otherwise."""
+    """Compresses the small pages of these tests too, which a writer otherwise leaves plain."""
     monkeypatch.setattr(codec, "_MIN_CODED_NBYTES", 1)
 
 
-# One by one, or in columns
+# Rows and columns
 
 
 @settings(max_examples=150)
@@ -104,7 +104,7 @@ def test_write_and_write_batch_give_the_same_bytes(
 
 
 def test_full_blocks_of_tiny_rows_are_cut_alike_by_write_and_write_batch(tmp_path: Path) -> None:
-    # A block has 65,536 rows at most; neither half is as much.
+    # A block has at most 65,536 rows; each half has fewer.
     half = 40_000
     with DatasetWriter(tmp_path / "a", {"text": Text()}) as writer:
         for _ in range(2 * half):
@@ -233,7 +233,7 @@ def test_zero_byte_values_are_samples(tmp_path: Path) -> None:
     assert ds[7]["c"].shape == (0,)
 
 
-# Samples that do not fit
+# Refused samples
 
 
 BAD: list[tuple[Any, str | None]] = [
@@ -367,7 +367,7 @@ def test_any_mapping_is_a_sample(tmp_path: Path) -> None:
     assert ShardDataset(tmp_path).column("b") == ["x", "y"]
 
 
-# What was written belongs to the writer
+# The writer owns its bytes
 
 
 def test_buffers_may_change_after_write(tmp_path: Path) -> None:
@@ -756,12 +756,12 @@ def test_append_refuses_foreign_metadata_that_cannot_be_rewritten(tmp_path: Path
         DatasetWriter(tmp_path, mode="append")
 
 
-# What the system refuses
+# System errors
 
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The system calls that fail, by name."""
+    """Names of the system calls that fail."""
     failing: list[str] = []
 
     def breakable(name: str) -> None:

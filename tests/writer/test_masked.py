@@ -1,4 +1,4 @@
-"""Masked arrays of NumPy on their way in: a masked value is missing or refused, and its number is never stored."""
+"""NumPy masked arrays: a masked value is missing or refused, and the number under it is never stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIRST_MASKED = np.ma.MaskedArray([9.5, 1.5], [True, False])
 
 
 class Variable:
-    """An array that is masked only once it is read, as a variable of netCDF4 is."""
+    """Turns into a masked array when read, as a netCDF4 variable does."""
 
     def __repr__(self) -> str:
         return "Variable"

@@ -1,4 +1,4 @@
-"""The mode inferred from the first picture: later ones that lose colours or transparency in it are refused."""
+"""The mode inferred from the first image: later images that would lose colour or transparency are refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def palette(transparency: Any = None, colour: tuple[int, ...] = RED) -> PIL.Imag
 
 
 def keyed(mode: str, colour: Any) -> PIL.Image:
-    """A picture in which one colour counts as transparent, as PNG can say it."""
+    """An image with one transparent colour, as PNG allows."""
     picture = PIL.new(mode, (4, 4), colour)
     picture.info["transparency"] = colour
     return picture

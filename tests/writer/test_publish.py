@@ -1,4 +1,4 @@
-"""Publishing: a file is there whole or not at all, and a dataset changes in one step."""
+"""Publishing: files appear complete or not at all, and a dataset changes in one step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def manifest(*shards: int) -> Manifest:
 
 
 def staged(folder: Path, *numbers: int) -> dict[Path, str]:
-    """Finished files of shards under hidden names."""
+    """Finished shard files under temporary names."""
     found = {}
     for number in numbers:
         path = folder / f".shard-{number:05d}.rio.tmp"

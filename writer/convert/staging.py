@@ -19,7 +19,7 @@ from recordio.writer.convert.plan import Plan
 from recordio.writer.publish import PENDING, read_manifest, storage_error, write_file
 from recordio.writer.shard_sink import shard_numbers
 
-WAITING = ".convert"
+STAGING = ".convert"
 _PLAN = "plan.json"
 
 
@@ -46,7 +46,7 @@ def open_staging(target: Path, plan: Plan) -> tuple[Staging, tuple[str, ...]]:
 
     Raises DatasetError when shards without a manifest are in the way, StorageError.
     """
-    folder = target / WAITING
+    folder = target / STAGING
     numbers = shard_numbers(target)
     if numbers and not plan.options.overwrite:
         text = f"there are shards here but no {FILE_NAME}; move them away, or use overwrite=True to leave them aside"
@@ -67,7 +67,7 @@ def open_staging(target: Path, plan: Plan) -> tuple[Staging, tuple[str, ...]]:
 
 def remove_staging(target: Path) -> None:
     """Removes the staging folder once the dataset is published."""
-    shutil.rmtree(target / WAITING, ignore_errors=True)
+    shutil.rmtree(target / STAGING, ignore_errors=True)
 
 
 def _first_number(folder: Path, digest: bytes) -> int | None:
@@ -86,14 +86,14 @@ def restage(target: Path, plan: Plan) -> None:
     To be called before `clear_remains`, which removes shards that no manifest lists.
     """
     pending = _manifest(target, PENDING)
-    if pending is None or pending.dataset_id != plan.dataset_id or not (target / WAITING / _PLAN).exists():
+    if pending is None or pending.dataset_id != plan.dataset_id or not (target / STAGING / _PLAN).exists():
         return
     published = _manifest(target, FILE_NAME)
     kept = {shard.name for shard in published.shards} if published else set()
     for shard in pending.shards:
         if shard.name not in kept and (target / shard.name).exists():
             try:
-                os.replace(target / shard.name, target / WAITING / shard.name)
+                os.replace(target / shard.name, target / STAGING / shard.name)
             except OSError as error:
                 raise storage_error("rename", target / shard.name, error) from error
 

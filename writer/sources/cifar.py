@@ -144,7 +144,7 @@ def parts(path: str) -> list[str]:
 def _from_binary(data: bytes, labels: int) -> Part:
     record = labels + _PIXELS
     if len(data) % record:
-        raise SourceError(f"{len(data)} bytes are no whole number of records of {record} bytes")
+        raise SourceError(f"{len(data)} bytes are not a whole number of records of {record} bytes")
     rows = np.frombuffer(data, np.uint8).reshape(-1, record)
     return rows[:, labels:], rows[:, :labels][:, ::-1].astype(np.int64)  # the coarse label comes first
 
@@ -157,7 +157,7 @@ def _from_pickle(data: bytes, labels: int) -> Part:
         raise SourceError(f"the pickle lacks {' and '.join(missing)}")
     columns = [found[name] for name in names]
     if not all(isinstance(column, list) and set(map(type, column)) <= {int} for column in columns):
-        raise SourceError("the pickled labels are not whole numbers")
+        raise SourceError("the pickled labels are not integers")
     pixels = byte_array(found[b"data"])
     if pixels.ndim != 2 or pixels.shape[1] != _PIXELS or any(len(column) != len(pixels) for column in columns):
         raise SourceError(f"the pickled pixels have shape {pixels.shape} for {len(columns[0])} labels")

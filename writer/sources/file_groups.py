@@ -49,7 +49,7 @@ def _label(data: bytes) -> int:
         value = int(_text(data[:64]).strip())
         Scalar("int64").pack(value)
     except ValueError as error:
-        raise SourceError(f"a .cls file holds one whole number, not {data[:40]!r}") from error
+        raise SourceError(f"a .cls file holds one integer, not {data[:40]!r}") from error
     return value
 
 

@@ -127,7 +127,9 @@ def _list_type(value: list[Any], depth: int = 1) -> tuple[str | None, tuple[int,
 
 def _join_kinds(kinds: set[str | None]) -> str | None:
     kinds = kinds - {None}
-    return kinds.pop() if len(kinds) == 1 else ("object" if kinds else None)
+    if len(kinds) > 1:
+        return "object"
+    return kinds.pop() if kinds else None
 
 
 class JsonColumn:

@@ -1,4 +1,4 @@
-"""`convert` run again when the source looks the same: a no-op if it was left alone, and never if it was replaced."""
+"""Repeated `convert`: a no-op for an unchanged source, an error for a replaced one that looks the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def made(*args: Any, **options: Any) -> ConvertReport:
 
 
 def tick() -> None:
-    """File times are of the system's last tick: what happens within one cannot be told apart."""
+    """Waits for the next tick of the clock behind file times: changes within one tick have equal times."""
     time.sleep(0.03)
 
 
@@ -45,7 +45,7 @@ def array(path: Path, value: int) -> Path:
     return path
 
 
-# Each makes a source and gives its path, the options and what replaces a part of it by another of the same size.
+# Each makes a source and returns its path, the options, and a function that replaces a part by one of equal size.
 Case = tuple[Path, dict[str, Any], Callable[[], Any]]
 
 
@@ -198,7 +198,7 @@ def test_finished_shards_of_a_replaced_file_are_not_reused(tmp_path: Path) -> No
 
 def test_unchanged_source_stays_done_despite_changes_nearby(tmp_path: Path) -> None:
     text(tmp_path / "in/a/1.txt", "1")
-    os.utime(tmp_path / "in/a/1.txt", (4_000_000_000, 4_000_000_000))  # a clock that was wrong
+    os.utime(tmp_path / "in/a/1.txt", (4_000_000_000, 4_000_000_000))  # set by a wrong clock
     made(tmp_path / "in", tmp_path / "out")
     tick()
     text(tmp_path / "in/.DS_Store", "x"), text(tmp_path / "in/a/.hidden", "x"), text(tmp_path / "beside.txt", "x")

@@ -1,4 +1,4 @@
-"""`recordio.convert`: the samples that went in come out, the same bytes whoever makes them, and every skip is told."""
+"""`recordio.convert`: samples are kept, bytes do not depend on workers, and every skip is reported."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def table(path: Path, rows: int = 100) -> Path:
 
 
 def made(*args: Any, **options: Any) -> ConvertReport:
-    """The report of a conversion that makes one dataset."""
+    """The report of a conversion into a single dataset."""
     report = convert(*args, **options)
     assert isinstance(report, ConvertReport)
     return report
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
+    """Contents of every file below a folder, hidden ones included."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -63,7 +63,7 @@ def column(folder: Path, name: str) -> list[Any]:
     return [sample[name] for sample in ShardDataset(folder, decode=None)]
 
 
-class TestWhatComesOut:
+class TestSamples:
     def test_converted_samples_equal_the_source(self, tmp_path: Path) -> None:
         source = photos(tmp_path / "in")
         report = made(source, tmp_path / "out", shard_bytes=4000)
@@ -112,7 +112,7 @@ class TestWhatComesOut:
         assert len(calls) > 5
 
 
-class TestTheSameBytes:
+class TestByteIdentity:
     def test_bytes_do_not_depend_on_workers(self, tmp_path: Path) -> None:
         source = photos(tmp_path / "in")
         for workers in (0, 1, 2, 3):
@@ -267,7 +267,7 @@ class TestBadSamples:
             convert(path, tmp_path / "out", shard_bytes=300, workers=2)
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize(("resize", "size"), [(8, (8, 12)), ((5, 7), (5, 7))])
     def test_resize_shrinks_images_and_keeps_their_format(
         self, tmp_path: Path, resize: Any, size: tuple[int, int]

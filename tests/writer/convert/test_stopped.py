@@ -1,4 +1,4 @@
-"""A conversion that stops: nobody takes the remains for a dataset, and the next run makes the same bytes of them."""
+"""Interrupted conversions: the remains are no dataset, and the next run completes them to the same bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def made(*args: Any, **options: Any) -> ConvertReport:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
+    """Contents of every file below a folder, hidden ones included."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -49,13 +49,13 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def whole(tmp_path: Path, source: Path) -> dict[str, bytes]:
-    """What a conversion makes that nothing stopped."""
+    """The files of an uninterrupted conversion."""
     made(source, tmp_path / "whole")
     return contents(tmp_path / "whole")
 
 
 class _Stop(Exception):
-    """Raised where a test stops a conversion."""
+    """Interrupts a conversion."""
 
 
 def stop_after(calls: int) -> Callable[[int, int], None]:
@@ -74,7 +74,7 @@ def waiting(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob(".convert/shard-*.rio"))
 
 
-class TestGoingOn:
+class TestResume:
     def test_finished_shards_are_reused(self, tmp_path: Path, source: Path, whole: dict[str, bytes]) -> None:
         out = tmp_path / "out"
         with pytest.raises(_Stop):
@@ -218,7 +218,7 @@ class TestDoneBefore:
         assert len(ShardDataset(tmp_path / "out")) == ROWS
 
 
-class TestTheSystemRefuses:
+class TestSystemErrors:
     def test_full_disk_is_one_error_and_the_conversion_resumes(
         self, tmp_path: Path, source: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -274,7 +274,7 @@ class TestTheSystemRefuses:
 
 
 def children(pid: int) -> set[int]:
-    """The processes below a process."""
+    """The descendants of a process."""
     out: set[int] = set()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -287,7 +287,7 @@ def children(pid: int) -> set[int]:
 
 
 def start(source: Path, out: Path, workers: int) -> subprocess.Popen[str]:
-    """A script of a user, without any guard, in a process group of its own as a shell would start it."""
+    """Runs a user's script without a main guard, in its own process group, as a shell would."""
     code = (
         "import recordio\n"
         "def tell(done, total):\n"
@@ -307,7 +307,7 @@ def start(source: Path, out: Path, workers: int) -> subprocess.Popen[str]:
 
 
 def ended(pids: set[int]) -> bool:
-    """Whether the processes end; they have ten seconds."""
+    """Whether the processes end within ten seconds."""
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() and "Z" not in state(pid) for pid in pids):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""NumPy files and idx files: rows equal to the arrays, and headers that lie are refused."""
+"""NumPy and idx files: rows equal the arrays, and false headers are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CIFAR in its four forms, and pickles that want more than they may have."""
+"""CIFAR in its four versions, and hostile pickles."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _array2(array: npt.NDArray[np.uint8]) -> bytes:
 
 
 def pickle2(**values: Any) -> bytes:
-    """A dict as cPickle of Python 2 wrote it, protocol 2: the form of the files that everybody has."""
+    """A dict as Python 2's cPickle wrote it, protocol 2, as in the published files."""
     out = b"\x80\x02}("
     for name, value in values.items():
         out += _str2(name.encode())
@@ -132,13 +132,13 @@ def test_cifar_subfolder_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("data_batch_1.bin", bytes(3072), "no whole number of records of 3073 bytes"),
+        ("data_batch_1.bin", bytes(3072), "not a whole number of records of 3073 bytes"),
         ("data_batch_1.bin", b"", "no images"),
         ("data_batch_1", pickle2(labels=[1]), "lacks data"),
         ("data_batch_1", pickle2(labels=[1, 2], data=np.zeros((1, 3072), "u1")), "for 2 labels"),
         ("data_batch_1", pickle2(labels=[1], data=np.zeros((1, 100), "u1")), "shape"),
         ("data_batch_1", pickle2(labels=[1], data=b"x"), "no array"),
-        ("data_batch_1", pickle2(labels=["a"], data=np.zeros((1, 3072), "u1")), "not whole numbers"),
+        ("data_batch_1", pickle2(labels=["a"], data=np.zeros((1, 3072), "u1")), "not integers"),
         ("data_batch_1", b"", "cannot be read"),
         ("data_batch_1", b"\x80\x02]." + b"", "a list, not a dict"),
     ],

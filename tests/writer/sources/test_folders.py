@@ -1,4 +1,4 @@
-"""Folders of files: which samples they make, in which order, and what is refused."""
+"""Folders of files: their samples, their order, and refused input."""
 
 from __future__ import annotations
 
@@ -200,8 +200,8 @@ class TestFileGroups:
             ("b.json", '{"a": 1, "a": 2}', "the key 'a' stands twice"),
             ("b.json", "[" * 9999 + "]" * 9999, "nested deeper than 512"),
             ("b.json", "[" * 513 + "]" * 513, "nested deeper than 512"),
-            ("b.cls", "cat", "one whole number"),
-            ("b.cls", "9" * 30, "one whole number"),
+            ("b.cls", "cat", "one integer"),
+            ("b.cls", "9" * 30, "one integer"),
             ("b.txt", b"\xff", "not UTF-8"),
             ("b.jpg", b"GIF89a", "not a JPEG, PNG or WebP"),
             ("b.png", b"\x89PNG", "not a JPEG, PNG or WebP"),

@@ -127,7 +127,7 @@ def test_whole_file_decides_tsv_quoting(tmp_path: Path, text: str, expected: lis
 
 
 def test_quote_swallows_no_tsv_rows(tmp_path: Path) -> None:
-    """A bad row makes the quoted reading the only even one; a tab in a cell of several lines gives it away."""
+    """A bad row leaves only the quoted reading even; a tab in a multi-line cell rules that out too."""
     first, bad, third, fourth = rows(table(tmp_path, 'id\ttext\n1\t"hello\nbad\n3\tbye"\n4\tx\n', "t.tsv"))
     assert (first["text"], third["text"], fourth["text"]) == ('"hello', 'bye"', "x")
     assert "the row has 1 cells" in str(bad)
