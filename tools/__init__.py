@@ -1,1 +1,1 @@
-"""The command line: parse, call the library, print. Nothing here knows the format."""
+"""The command line: parse, call the library, print. Knows nothing of the format."""

@@ -1,4 +1,4 @@
-"""`recordio convert`: a folder, a table or an archive becomes a dataset."""
+"""`recordio convert`: makes a dataset from a folder, a table or an archive."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNITS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What is not given is left to the library, where the defaults stand."""
+    """Options left out are not passed on: the defaults are the library's."""
     add = parser.add_argument
     parser.argument_default = argparse.SUPPRESS
     add("source", metavar="SRC", help="the input: a folder or a file")
@@ -117,11 +117,10 @@ def _json(split: str | None, report: ConvertReport) -> dict[str, Any]:
 
 
 def _lines(report: ConvertReport) -> Iterator[str]:
-    size = (
-        f"{count_text(report.samples, 'sample')} in {count_text(report.shards, 'shard')}, {bytes_text(report.nbytes)}"
-    )
-    there = ", was there already" if report.done_before else ""
-    yield f"{clean(report.destination)}: {size}, from {clean(report.source)} ({report.kind}){there}"
+    samples, shards = count_text(report.samples, "sample"), count_text(report.shards, "shard")
+    size = f"{samples} in {shards}, {bytes_text(report.nbytes)}"
+    before = ", was there already" if report.done_before else ""
+    yield f"{clean(report.destination)}: {size}, from {clean(report.source)} ({report.kind}){before}"
     if report.reused:
         yield f"  {count_text(report.reused, 'shard')} finished by an earlier run"
     yield from (f"  note: {clean(note)}" for note in report.notes)

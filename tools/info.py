@@ -1,4 +1,4 @@
-"""`recordio info`: what a dataset is made of. No page is read, only the manifest and the shards' indexes."""
+"""`recordio info`: describes a dataset. Reads the manifest and shard indexes, but no pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ examples:
   recordio info digits           fields, sizes, compression, metadata
   recordio info digits --json    one line: {"datasets": [...]}
 """
-MEASURED_SHARDS = 256  # indexes of more shards than this would take long to read; these are spread evenly
+MEASURED_SHARDS = 256  # larger datasets are sampled evenly: reading every index would take long
 CLASSES_SHOWN = 10
 METADATA_SHOWN = 20
 NAME_COLUMNS = 32
@@ -73,7 +73,7 @@ def _facts(split: Split, dataset: ShardDataset) -> dict[str, Any]:
 
 
 def _measure(dataset: ShardDataset) -> tuple[int, list[dict[str, Any]]]:
-    """How many shards were looked at, and for each field what its pages in them take. Raises CorruptError."""
+    """The number of shards measured, and the size of each field's pages in them. Raises CorruptError."""
     from recordio.format.codec import Codec
 
     shards, fields = len(dataset.store.manifest.shards), len(dataset.schema)

@@ -1,7 +1,7 @@
-"""`recordio`: the commands, and what every one of them shares: exit codes, errors in one line, Ctrl-C, closed pipes.
+"""`recordio`: runs a command. Exit codes, one-line errors, Ctrl-C and closed pipes are handled here.
 
-Exit codes: 0 good, 1 damage found, 2 wrong use or any other error of the user or the system, 130 stopped by Ctrl-C,
-141 the reader of our output went away (what a shell shows for SIGPIPE).
+Exit codes: 0 success, 1 damage found, 2 wrong use or any other error, 130 stopped by Ctrl-C, 141 output pipe closed
+(the shell's code for SIGPIPE).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from recordio.errors import CorruptError, RecordIOError
 from recordio.tools import convert, info, show, verify
 from recordio.tools.output import OutputClosed, clean, write
 
-GOOD, DAMAGED, WRONG, STOPPED, UNHEARD = 0, 1, 2, 130, 141
+GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
-# Each has SUMMARY, EXAMPLES, STOPPED (what to say after Ctrl-C), add_options(parser) and run(options) -> exit code.
+# Each has SUMMARY, EXAMPLES, STOPPED (printed after Ctrl-C), add_options(parser) and run(options) -> exit code.
 COMMANDS: dict[str, ModuleType] = {"convert": convert, "verify": verify, "info": info, "show": show}
 
 
@@ -28,14 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the process's arguments when `argv` is None. Returns the exit code."""
     try:
         options = _parser().parse_args(argv)
-    except SystemExit as stop:  # argparse has printed the help, the version or what is wrong
+    except SystemExit as stop:  # argparse has printed help, version or error
         return int(stop.code or 0)
     command = COMMANDS[options.command]
     try:
         code: int = command.run(options)
         write(sys.stdout, "", flush=True)
     except OutputClosed:
-        code = UNHEARD
+        code = PIPE_CLOSED
     except KeyboardInterrupt:
         code = _complain(STOPPED, command.STOPPED)
     except CorruptError as error:
@@ -48,15 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(code: int, words: str) -> int:
-    """One line; an error that lists several faults has one line more for each."""
+    """Prints one line, and one more for each fault that the error lists."""
     lines = "\n  ".join(clean(line.strip()) for line in words.split("\n") if line.strip())
-    with suppress(OutputClosed, OSError):  # nobody is left to tell
+    with suppress(OutputClosed, OSError):  # nobody is reading
         write(sys.stderr, f"recordio: {lines}\n", flush=True)
     return code
 
 
 def _release(stream: TextIO) -> None:
-    """Sends what cannot be written any more nowhere: Python would complain about it when the process ends."""
+    """Redirects unwritable output to os.devnull: Python would complain about it at exit."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -65,7 +65,7 @@ def _release(stream: TextIO) -> None:
 
 
 class _Version(argparse.Action):
-    """Looks the version up when it is asked for, not at each start."""
+    """Looks the version up only when asked."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         import recordio

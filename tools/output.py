@@ -1,7 +1,7 @@
-"""What the commands print, and how: one line at a time, safe to show whatever a stranger's dataset holds.
+"""Output of the commands: line by line, and safe on a terminal whatever a stranger's dataset holds.
 
-Contract: text that came from data passes through `clean` before it is printed; everything printed passes through
-`say`, so that a closed pipe is told from any other fault.
+Contract: text from data passes through `clean`; all output passes through `say`, which tells a closed pipe from other
+errors.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 TAIL = "..."
-MAX_DEPTH = 200  # deeper objects, which nobody reads, would only exhaust the stack
+MAX_DEPTH = 200  # deeper objects would exhaust the stack
 
 
 class OutputClosed(Exception):
-    """Whoever read our output has gone, as `| head` does: nothing is left to say."""
+    """The reader of our output has exited, such as `| head`."""
 
 
 def say(line: str = "", stream: TextIO | None = None) -> None:
@@ -24,7 +24,7 @@ def say(line: str = "", stream: TextIO | None = None) -> None:
 
 
 def write(stream: TextIO, text: str, flush: bool = False) -> None:
-    """Writes text that may hold anything, whatever the encoding of the stream. Raises OutputClosed."""
+    """Writes any text, escaping characters that the stream cannot encode. Raises OutputClosed."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -35,7 +35,7 @@ def write(stream: TextIO, text: str, flush: bool = False) -> None:
 
 
 def clean(text: str) -> str:
-    """The text with every character that could steer a terminal, or hide or turn the text around it, as an escape."""
+    """Escapes control characters, and format characters that hide or reorder text."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\N{IDEOGRAPHIC SPACE}" else _escape(c) for c in text)
@@ -46,7 +46,7 @@ def _escape(character: str) -> str:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal clean text takes: an East Asian wide character takes two."""
+    """Terminal columns of clean text: East Asian wide characters take two."""
     if text.isascii():
         return len(text)
     from unicodedata import east_asian_width
@@ -55,7 +55,7 @@ def columns_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Clean text of at most `width` columns; what is left out is marked by three points."""
+    """Clean text of at most `width` columns, ending in three dots if cut."""
     text = clean(text[: width + 1])
     if columns_of(text) <= width:
         return text
@@ -75,7 +75,8 @@ def bytes_text(nbytes: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+    digits = (value < 9.995) + (value < 99.95)
+    return f"{value:.{digits}f}"
 
 
 def seconds_text(seconds: float) -> str:
@@ -95,7 +96,7 @@ def count_text(number: int, noun: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """The lines of a table; the columns numbered in `right` are set to the right. Cells are clean already."""
+    """The lines of a table. `right`: numbers of the right-aligned columns. Cells are clean already."""
     rows, right = [head, *rows], set(right)
     widths = [max(map(columns_of, cells)) for cells in zip(*rows, strict=True)]
     return ["  ".join(_pad(row[i], widths[i], i in right) for i in range(len(head))).rstrip() for row in rows]
@@ -107,21 +108,21 @@ def _pad(cell: str, width: int, right: bool) -> str:
 
 
 def json_line(value: Any) -> str:
-    """The value as JSON on one line, in plain ASCII: nothing in it can steer a terminal."""
+    """The value as one line of printable ASCII JSON, safe on a terminal."""
     import json
 
     return json.dumps(plain(value), allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def json_text(value: Any) -> str:
-    """The value as JSON for a person, as it stands in the data: to be cleaned before it is printed."""
+    """The value as readable JSON. Not clean yet."""
     import json
 
     return json.dumps(plain(value), ensure_ascii=False)
 
 
 def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """The value as JSON can say it: bytes as their number, NaN and the infinities as text, the unknown as text."""
+    """A JSON-compatible form: bytes become their length; NaN, infinities and unknown types become text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -140,4 +141,6 @@ def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 
 def _odd_float(value: float) -> str:
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if value != value:
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

@@ -1,7 +1,7 @@
-"""How far a long command is, on standard error: a bar on a terminal, a plain line every few seconds elsewhere.
+"""Progress on standard error: a bar on a terminal, otherwise a line every few seconds.
 
-Contract: `progress(done, total)` as often as the library likes. A terminal is redrawn at most ten times a second; the
-bar's line is gone after the `with` block. No clock is read but the one given, so that tests need not wait.
+Contract: the library calls `progress(done, total)` as often as it likes. A terminal is redrawn at most ten times a
+second, and cleared after the `with` block. The clock is an argument, so that tests need not wait.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from recordio.tools.output import OutputClosed, bytes_text, columns_of, cut, sec
 REDRAW_SECONDS = 0.1
 LINE_SECONDS = 5.0
 BAR_COLUMNS = 30
-ERASE_LINE = "\x1b[K"  # to its end, where the terminal itself may have written ^C; ECMA-48 8.3.41
-LEAST_BAR_COLUMNS = 5
+ERASE_LINE = "\x1b[K"  # to the end of the line, where the terminal may have echoed ^C; ECMA-48 8.3.41
+MIN_BAR_COLUMNS = 5
 
 
 class Progress:
     """A reporter to hand to the library, as a context manager.
 
-    `unit` is "bytes" or the plural of what is counted. With `quiet` nothing is printed.
+    `unit` is "bytes" or a plural noun. With `quiet` nothing is printed.
     """
 
     def __init__(
@@ -39,7 +39,9 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.label, self.unit, self.quiet = label, unit, quiet
+        self.label = label
+        self.unit = unit
+        self.quiet = quiet
         self.stream = stream or sys.stderr
         self.clock = clock
         self.started = clock()
@@ -55,7 +57,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OutputClosed):  # the command's own fault, if there is one, is the one to tell
+        with suppress(OutputClosed):  # must not hide the command's own error
             self.clear()
 
     @property
@@ -66,7 +68,7 @@ class Progress:
     def __call__(self, done: int, total: int) -> None:
         now = self.clock()
         if self._first is None or done < self.done or total != self._first[2]:
-            self._first = (now, done, total)  # the library went on to the next part of the work
+            self._first = (now, done, total)  # the next part of the work has begun
         self.done = done
         every = REDRAW_SECONDS if self.terminal else LINE_SECONDS
         if self.quiet or now - self._printed < every:
@@ -79,12 +81,12 @@ class Progress:
             write(self.stream, f"{self.label}  {words}\n", flush=True)
 
     def clear(self) -> None:
-        """Takes the bar off the terminal."""
+        """Erases the bar."""
         if self._drawn:
             write(self.stream, f"\r{ERASE_LINE}", flush=True)
 
     def _draw(self, line: str) -> None:
-        """One column stays free: a terminal that is full to the last one wraps."""
+        """Leaves the last column free: filling it would wrap the line."""
         line = cut(line, _columns(self.stream) - 1)
         now = columns_of(line)
         write(self.stream, "\r" + line + " " * (self._drawn - now), flush=True)
@@ -100,12 +102,12 @@ class Progress:
         return "  ".join(parts)
 
     def _bar(self, done: int, total: int, words: str) -> str:
-        """The label and a bar as long as the words leave room for; a narrow terminal does without."""
-        room = min(_columns(self.stream) - len(f"{self.label}  []  {words}") - 1, BAR_COLUMNS)
-        if total <= 0 or room < LEAST_BAR_COLUMNS:
+        """The label and a bar in the columns that are left; no bar on a narrow terminal."""
+        width = min(_columns(self.stream) - len(f"{self.label}  []  {words}") - 1, BAR_COLUMNS)
+        if total <= 0 or width < MIN_BAR_COLUMNS:
             return f"{self.label}  "
-        full = int(min(done / total, 1.0) * room)
-        return f"{self.label}  [{'=' * full}{' ' * (room - full)}]  "
+        full = int(min(done / total, 1.0) * width)
+        return f"{self.label}  [{'=' * full}{' ' * (width - full)}]  "
 
     def _amount(self, done: int, total: int) -> str:
         if self.unit == "bytes":
@@ -113,7 +115,7 @@ class Progress:
         return f"{done:,} of {total:,} {self.unit}" if total > 0 else f"{done:,} {self.unit}"
 
     def _rate(self, now: float, done: int) -> float:
-        """Since the first call: what an earlier run has finished is not counted as this run's speed."""
+        """Units per second since the first call, so that work of an earlier run does not count."""
         when, before, _ = self._first or (now, done, 0)
         return (done - before) / (now - when) if now > when else 0.0
 
@@ -126,7 +128,7 @@ def rate_text(rate: float, unit: str) -> str:
 
 
 def _columns(stream: TextIO) -> int:
-    """The columns of this stream's terminal; standard output may be another one, or a pipe."""
+    """Columns of this stream's terminal; standard output may be another terminal or a pipe."""
     with suppress(OSError, ValueError):
         return os.get_terminal_size(stream.fileno()).columns or shutil.get_terminal_size().columns
     return shutil.get_terminal_size().columns

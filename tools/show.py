@@ -1,4 +1,4 @@
-"""`recordio show`: samples, as a person reads them, or as JSON."""
+"""`recordio show`: prints samples, readable or as JSON."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ COUNT = 3
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--index", type=int, metavar="I", help="this sample; -1 is the last one")
-    which.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--index", type=int, metavar="I", help="this sample; -1 is the last one")
+    choice.add_argument(
         "--count", type=_count, default=COUNT, metavar="N", help="the first N samples (default %(default)s)"
     )
     parser.add_argument("--fields", type=lambda text: text.split(","), metavar="A,B", help="these fields only")
@@ -65,7 +65,7 @@ def _open(split: Split, options: argparse.Namespace) -> ShardDataset:
 
 
 def _indices(split: Split, dataset: Sequence[Any], options: argparse.Namespace) -> Sequence[int]:
-    """Raises SchemaError for an index that is not there."""
+    """Raises SchemaError for an index out of range."""
     size = len(dataset)
     if options.index is None:
         return range(min(options.count, size))

@@ -1,16 +1,16 @@
-"""Where the datasets are that a path on the command line means: the one that is there, or one for each split."""
+"""Finds the datasets at a path on the command line: a single one, or one for each split."""
 
 from __future__ import annotations
 
 import os
 from typing import NamedTuple
 
-WAITING = ".convert"  # where a conversion that is not finished keeps its shards
+STAGING = ".convert"  # staging folder of an unfinished conversion
 ORDER = ("train", "val", "valid", "validation", "test")
 
 
 class Split(NamedTuple):
-    """A dataset, and its name where it is one of several."""
+    """A dataset; `name` is None for a single one."""
 
     name: str | None
     path: str
@@ -19,8 +19,8 @@ class Split(NamedTuple):
 def find_splits(path: str) -> list[Split]:
     """The datasets at `path`: train, val, valid, validation, test, then any others by name; or `path` itself.
 
-    A folder that holds shards and no manifest counts too, and so does one whose conversion is not finished: the library
-    says what is wrong with it, and no split is passed over. A path with none is left to the library to refuse.
+    Folders with shards but no manifest count too, and so do unfinished conversions: the library reports them, so no
+    split is silently missed. A path without datasets is returned as it is, for the library to refuse.
     """
     from recordio.format.manifest import FILE_NAME
 
@@ -37,4 +37,4 @@ def _holds_dataset(folder: str, manifest: str) -> bool:
     if not os.path.isdir(folder):
         return False
     with os.scandir(folder) as entries:
-        return any(entry.name in (manifest, WAITING) or entry.name.endswith(".rio") for entry in entries)
+        return any(entry.name in (manifest, STAGING) or entry.name.endswith(".rio") for entry in entries)

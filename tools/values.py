@@ -1,6 +1,6 @@
-"""One value of a sample as a person reads it, in one line, and as JSON.
+"""One value of a sample as a line of text, and as JSON.
 
-Contract: any value that a dataset can hold, whatever is in it; the text is clean and fits the width.
+Contract: takes any value that a dataset can hold; the text is clean and fits the width.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from recordio.format.image_field import image_format
 from recordio.images.header import image_size
 from recordio.tools.output import bytes_text, cut, json_text, plain
 
-JSON_ELEMENTS = 64  # an array with more is summed up
+JSON_ELEMENTS = 64  # larger arrays are summarised
 FIRST = 8
 HEX_BYTES = 16
 
 
 def value_text(value: Any, width: int, classes: Any = None) -> str:
-    """At most `width` columns of clean text. `classes` are the names of a label's numbers, if there are any."""
+    """At most `width` columns of clean text. `classes`: class names by label, if any."""
     name = _class_name(value, classes)
     return cut(f"{_text(value, width)} ({name})" if name is not None else _text(value, width), width)
 
 
 def json_value(value: Any) -> Any:
-    """Numbers, text and small arrays as they are; bytes as their number; large arrays as dtype, shape, min and max."""
+    """Numbers, text and small arrays unchanged; bytes as their length; large arrays as dtype, shape, min and max."""
     if isinstance(value, np.generic):
         return plain(value.item())
     if not isinstance(value, np.ndarray):
@@ -39,7 +39,7 @@ def json_value(value: Any) -> Any:
 
 
 def _class_name(value: Any, classes: Any) -> str | None:
-    """Metadata may hold anything: only a list of names that has one for this number counts."""
+    """The name of a label, None unless `classes` is a list with an item for it: metadata may hold anything."""
     if not isinstance(classes, list) or not isinstance(value, (int, np.integer)) or not 0 <= value < len(classes):
         return None
     return str(classes[value])
@@ -67,9 +67,11 @@ def _number(value: Any) -> str:
 
 def _bytes_text(data: bytes) -> str:
     kind = image_format(data[:16])
+    if not data:
+        return "0 B"
     if kind is None:
-        start = data[:HEX_BYTES].hex(" ")
-        return f"{bytes_text(len(data))}: {start}{' ...' if len(data) > HEX_BYTES else ''}" if data else "0 B"
+        more = " ..." if len(data) > HEX_BYTES else ""
+        return f"{bytes_text(len(data))}: {data[:HEX_BYTES].hex(' ')}{more}"
     return f"{kind} {_size_text(data)}, {bytes_text(len(data))}"
 
 
@@ -92,7 +94,7 @@ def _array_text(array: npt.NDArray[Any]) -> str:
 
 
 def _extremes(array: npt.NDArray[Any]) -> tuple[Any, Any]:
-    """The least and the greatest number that is not NaN; complex numbers have neither."""
+    """Minimum and maximum, ignoring NaN; None for complex or empty arrays."""
     if array.dtype.kind == "c" or not array.size:
         return None, None
     return np.fmin.reduce(array, axis=None).item(), np.fmax.reduce(array, axis=None).item()

@@ -1,4 +1,4 @@
-"""`recordio verify`: every byte of a dataset, or of its splits, is what was written; or where it is not."""
+"""`recordio verify`: checks every byte of a dataset, or of its splits, and locates damage."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         say(json_line({"ok": good, "datasets": [_json(split, report) for split, report in reports]}))
     damaged = any(isinstance(problem, CorruptError) for _, report in reports for problem in report.problems)
-    return 0 if good else 1 if damaged else 2
+    if good:
+        return 0
+    return 1 if damaged else 2
 
 
 def _verify(split: Split, level: Literal["quick", "full"], quiet: bool) -> tuple[VerifyReport, float]:
-    """The report of one dataset, and the seconds that it took. A split that is no dataset does not hide the others."""
+    """The report of one dataset, and its seconds. A broken split does not stop the others from being checked."""
     from recordio.reader.verify import VerifyReport, verify
 
     label = f"verify {clean(split.name)}" if split.name else "verify"
@@ -63,13 +65,13 @@ def _json(split: Split, report: VerifyReport) -> dict[str, Any]:
 
 
 def _print(split: Split, report: VerifyReport, seconds: float) -> None:
-    place = clean(split.path)
+    path = clean(split.path)
     for problem in report.problems:
         say(f"{clean(split.name)}: {clean(str(problem))}" if split.name else clean(str(problem)))
     if not report.ok:
-        say(f"FAILED  {place}: {count_text(len(report.problems), 'problem')}")
+        say(f"FAILED  {path}: {count_text(len(report.problems), 'problem')}")
         return
     counts = ((report.shards, "shard"), (report.blocks, "block"), (report.samples, "sample"))
     speed = f" in {seconds_text(seconds)}" + (f", {rate_text(report.nbytes / seconds, 'bytes')}" if seconds > 0 else "")
     quick = " (quick: pages were not read)" if report.level == "quick" else ""
-    say(f"OK  {place}: {', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}{speed}{quick}")
+    say(f"OK  {path}: {', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}{speed}{quick}")

@@ -1,1 +1,1 @@
-"""The way in: a source becomes samples, samples become blocks, blocks become shards, and the manifest comes last."""
+"""The way in: sources are read as samples, packed into blocks, written to shards; the manifest comes last."""

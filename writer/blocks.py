@@ -1,6 +1,6 @@
-"""Samples become blocks: values are packed and checked, collected, and cut where a block is full.
+"""Packs and checks samples, and cuts them into blocks.
 
-Where a block is cut depends on the samples alone, not on whether they came one by one or in columns.
+The cuts depend on the samples alone, not on whether they arrive one by one or in columns.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Column = Packed | memoryview  # packed values, or the values of a fixed field en
 
 
 class Packer:
-    """Turns samples and columns into packed bytes. A sample that does not fit changes nothing and is named.
+    """Turns samples and columns into packed bytes. A SchemaError names the sample and changes nothing.
 
-    A schema that was `inferred` asks for no conversion: pictures that its mode would change do not fit.
+    With an `inferred` schema images are never converted: one that its mode would change does not fit.
     """
 
     def __init__(self, schema: Schema, inferred: bool = False) -> None:
@@ -63,15 +63,15 @@ class Packer:
         missing = [n for n, field in self._schema.items() if n not in sample and not field.optional]
         extra = [name for name in sample if name not in self._schema.fields]
         if missing or extra:
-            words = [
-                f"{what} {', '.join(map(repr, names))}"
-                for what, names in (("missing", missing), ("unknown", extra))
+            faults = [
+                f"{fault} {', '.join(map(repr, names))}"
+                for fault, names in (("missing", missing), ("unknown", extra))
                 if names
             ]
-            raise SchemaError(f"the sample's fields do not match the schema: {'; '.join(words)}")
+            raise SchemaError(f"the sample's fields do not match the schema: {'; '.join(faults)}")
 
     def _explain(self, sample: Sample, error: Exception) -> NoReturn:
-        """Finds the field at fault; only ever called for a sample that failed."""
+        """Raises the error of the field at fault. Only called after packing failed."""
         if not isinstance(sample, Mapping):
             raise SchemaError(f"a sample is a dict, not {type(sample).__name__}") from error
         self._refuse_names(sample)
@@ -83,7 +83,7 @@ class Packer:
         raise error
 
     def pack_columns(self, columns: Mapping[str, Any]) -> tuple[int, list[Column]]:
-        """Whole columns: the number of samples, and one packed column a field. Raises SchemaError."""
+        """A batch: the number of samples, and one packed column per field. Raises SchemaError."""
         samples = _column_length(columns)
         self._refuse_names(columns)
         missing = [None] * samples
@@ -95,7 +95,7 @@ class Packer:
 
 
 def _column_length(columns: Mapping[str, Any]) -> int:
-    """How many values each column has. Raises SchemaError when these are no columns of one length."""
+    """The common length of the columns. Raises SchemaError."""
     if not isinstance(columns, Mapping):
         raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
     lengths = {}
@@ -113,7 +113,7 @@ def _column_length(columns: Mapping[str, Any]) -> int:
 
 
 def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The first sample of a batch. Raises SchemaError when there is none."""
+    """The first sample of a batch. Raises SchemaError for an empty batch."""
     if not _column_length(columns):
         raise SchemaError("no schema can be inferred from an empty batch; give one")
     return {name: column[0] for name, column in columns.items()}
@@ -142,7 +142,7 @@ def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
 
 
 def _unmasked(column: Any) -> Any:
-    """The values of a column, masked where a masked array lacks one. Raises SchemaError for half an array."""
+    """The values of a column; missing ones are `ma.masked`. Raises SchemaError for a partly masked row."""
     if not isinstance(column, ma.MaskedArray):
         return column
     if not has_masked(column):
@@ -155,48 +155,57 @@ def _unmasked(column: Any) -> Any:
 
 @dataclass(slots=True)
 class Segment:
-    """Packed samples: one column a field, and int64 (n,) the bytes of each sample."""
+    """Packed samples: one column per field; `sizes`, int64 (n,), is the bytes of each sample."""
 
     columns: list[Column]
     sizes: Indices
 
     def split(self, rows: int, row_nbytes: Sequence[int | None]) -> tuple[Segment, Segment]:
-        """The first `rows` samples and the others; nothing is copied."""
-        at = [
-            rows * (n or 0) if isinstance(c, memoryview) else rows
-            for c, n in zip(self.columns, row_nbytes, strict=True)
+        """Splits off the first `rows` samples without copying."""
+        ends = [
+            rows * (nbytes or 0) if isinstance(column, memoryview) else rows
+            for column, nbytes in zip(self.columns, row_nbytes, strict=True)
         ]
-        head = Segment([c[:k] for c, k in zip(self.columns, at, strict=True)], self.sizes[:rows])
-        return head, Segment([c[k:] for c, k in zip(self.columns, at, strict=True)], self.sizes[rows:])
+        pairs = list(zip(self.columns, ends, strict=True))
+        head = Segment([column[:end] for column, end in pairs], self.sizes[:rows])
+        tail = Segment([column[end:] for column, end in pairs], self.sizes[rows:])
+        return head, tail
 
     def keep(self) -> Segment:
-        """The same samples, owning their bytes: the caller's arrays may change after this."""
+        """Copies borrowed bytes, so that the caller may change its arrays."""
         columns = [memoryview(bytes(c)) if isinstance(c, memoryview) else c for c in self.columns]
         return Segment(columns, self.sizes)
 
 
 @dataclass(frozen=True, slots=True)
 class FullBlock:
-    """The packed values of one block: for each field, the parts that make its page."""
+    """The packed values of one block. `fields`: the parts of each field's page."""
 
     samples: int
     fields: list[list[Column]]
 
+    def content(self) -> bytes:
+        """All values end to end, field by field."""
+        parts = [part for field in self.fields for part in field]
+        return b"".join(
+            bytes(part) if isinstance(part, memoryview) else b"".join(value or b"" for value in part) for part in parts
+        )
+
 
 class BlockBuilder:
-    """Collects samples and hands them on in blocks.
+    """Collects samples and cuts blocks from them.
 
-    A block aims at `block_bytes`. The first one of a shard sets how many samples a block holds; the next ones keep that
-    number while their bytes stay between half and twice the aim, so the blocks of most shards are one run of equals.
-    A sample that would take a block over twice the aim begins the next one.
+    The target size is `block_bytes`. The first block of a shard sets the rows per block; later blocks keep that number
+    while their size stays between half and twice the target, so most shards are one run of equal blocks. A sample that
+    would take a block over twice the target starts the next block.
     """
 
     def __init__(self, schema: Schema, block_bytes: int, inferred: bool = False) -> None:
         self.schema = schema
-        self.waiting = 0  # samples that are in no block yet
+        self.waiting = 0  # samples not yet in a block
         self._packer = Packer(schema, inferred)
         self._row_nbytes = [field.row_nbytes for field in schema.values()]
-        self._aim = block_bytes
+        self._target = block_bytes
         self._segments: list[Segment] = []
         self._rows: list[list[bytes | None]] = []
         self._sizes: list[int] = []
@@ -204,21 +213,21 @@ class BlockBuilder:
         self.restart()
 
     def restart(self) -> None:
-        """A new shard begins: the number of samples a block is found anew."""
+        """Starts a new shard: its first block sets the rows per block again."""
         self._block_rows: int | None = None
 
     def add(self, sample: Sample) -> bool:
-        """Takes one sample; True when a block may be full. Raises SchemaError, and nothing was taken."""
+        """Takes one sample; True when a block may be full. On SchemaError nothing was taken."""
         packed = self._packer.pack(sample)
         size = sum([len(value) for value in packed if value is not None])
         self._rows.append(packed)
         self._sizes.append(size)
         self._waiting_nbytes += size
         self.waiting += 1
-        return self._waiting_nbytes >= self._aim // 2 or self.waiting >= MAX_BLOCK_ROWS
+        return self._waiting_nbytes >= self._target // 2 or self.waiting >= MAX_BLOCK_ROWS
 
     def add_columns(self, columns: Mapping[str, Any]) -> None:
-        """Takes whole columns; `keep` must follow before the caller's arrays change. Raises SchemaError."""
+        """Takes a batch. Call `keep` before the caller's arrays change. On SchemaError nothing was taken."""
         samples, packed = self._packer.pack_columns(columns)
         if samples:
             self._gather_rows()
@@ -226,35 +235,36 @@ class BlockBuilder:
             self._waiting_nbytes += int(self._segments[-1].sizes.sum())
             self.waiting += samples
 
-    def take(self, most: int | None = None) -> FullBlock | None:
-        """The next full block, None while there is none. With `most`, that many samples are full as well."""
-        rows = self._cut(most)
+    def take(self, limit: int | None = None) -> FullBlock | None:
+        """The next full block, or None. `limit` samples are a full block too."""
+        rows = self._rows_of_next(limit)
         return None if rows is None else self._take(rows)
 
     def flush(self) -> FullBlock | None:
-        """What is left, as a last block; `take` has been called until it gave None."""
+        """The remaining samples as the last block. Call `take` until it returns None first."""
         return self._take(self.waiting) if self.waiting else None
 
     def keep(self) -> None:
-        """Owns all the bytes that wait."""
+        """Copies the bytes borrowed by `add_columns`."""
         self._segments = [segment.keep() for segment in self._segments]
 
-    def _cut(self, most: int | None) -> int | None:
+    def _rows_of_next(self, limit: int | None) -> int | None:
+        """Rows of the next block, None while no block is full."""
         rows = self._block_rows or 1
-        least = self._aim // 2 if self._block_rows else self._aim
+        least = self._target // 2 if self._block_rows else self._target
         waiting = self.waiting
         if (
-            (most is None or waiting < most)
+            (limit is None or waiting < limit)
             and waiting < MAX_BLOCK_ROWS
-            and (self._waiting_nbytes < least or (waiting < rows and self._waiting_nbytes <= 2 * self._aim))
+            and (self._waiting_nbytes < least or (waiting < rows and self._waiting_nbytes <= 2 * self._target))
         ):
             return None
         self._gather_rows()
         ends = np.cumsum(np.concatenate([segment.sizes for segment in self._segments]))
         full = max(rows, int(np.searchsorted(ends, least)) + 1)
-        over = max(1, int(np.searchsorted(ends, 2 * self._aim, side="right")))
-        found = [n for n in (full, MAX_BLOCK_ROWS, most or full) if n <= waiting] + ([over] if over < waiting else [])
-        if found and min(found) != most:
+        over = max(1, int(np.searchsorted(ends, 2 * self._target, side="right")))
+        found = [n for n in (full, MAX_BLOCK_ROWS, limit or full) if n <= waiting] + ([over] if over < waiting else [])
+        if found and min(found) != limit:
             self._block_rows = min(found)
         return min(found, default=None)
 

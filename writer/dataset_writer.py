@@ -1,8 +1,7 @@
-"""`DatasetWriter`: samples in, a published dataset out, or nothing at all."""
+"""`DatasetWriter`: publishes a complete dataset or nothing."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +9,14 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from recordio.errors import DatasetError, SchemaError
-from recordio.format.checksum import digest
-from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
+from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.schema import Sample, Schema
-from recordio.format.shard import ShardHeader
-from recordio.storage.atomic import TEMPORARY, FolderLock
-from recordio.writer.blocks import BlockBuilder, FullBlock, first_row
-from recordio.writer.metadata import plain_metadata, require_room
+from recordio.storage.atomic import FolderLock
+from recordio.writer.blocks import BlockBuilder, first_row
+from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.publish import clear_remains, commit, read_manifest
-from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, ShardWriter, WriteOptions
+from recordio.writer.shard_sink import ShardSink, shard_numbers
+from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
 
 Mode = Literal["create", "append", "overwrite"]
 _EXAMPLE = "such as {'tokens': Array('int32', (None,)), 'source': Text(optional=True)}"
@@ -67,17 +65,17 @@ class DatasetWriter:
     ) -> None:
         if mode not in ("create", "append", "overwrite"):
             raise SchemaError(f"unknown mode {mode!r}: expected 'create', 'append' or 'overwrite'")
-        self._options = WriteOptions(compression, shard_bytes, shard_samples, block_bytes)
+        self._options = WriteOptions(
+            compression=compression, shard_bytes=shard_bytes, shard_samples=shard_samples, block_bytes=block_bytes
+        )
         self._folder = Path(os.path.abspath(os.fsdecode(path)))
         given = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = plain_metadata(metadata) if metadata is not None else {}
-        require_room(given, self._metadata)
+        require_fit(given, self._metadata)
         self._dataset_id: bytes | None = None
-        self._shard: ShardWriter | None = None
-        self._builder: BlockBuilder | None = None
+        self._sink: ShardSink | None = None
         self._inferred = False
         self._kept: list[ShardEntry] = []
-        self._finished: dict[Path, ShardEntry] = {}
         self._written = 0
         self._lock = FolderLock(self._folder)
         self._state = "open"
@@ -97,21 +95,33 @@ class DatasetWriter:
                 raise DatasetError("there is no dataset here to append to").at(file=os.fspath(self._folder))
             if schema is not None and schema != old.schema:
                 raise SchemaError(f"the dataset has {old.schema}, not {schema}")
-            schema, self._dataset_id, self._kept = old.schema, old.dataset_id, list(old.shards)
+            schema = old.schema
+            self._dataset_id = old.dataset_id
+            self._kept = list(old.shards)
             self._metadata = self._metadata if new_metadata else dict(old.metadata)
-            require_room(schema, self._metadata, self._kept)
-        self._number = 1 + max(_numbers(self._folder), default=-1)
+            require_fit(schema, self._metadata, self._kept)
+        self._first = 1 + max(shard_numbers(self._folder), default=-1)
         if schema is not None:
-            self._builder = BlockBuilder(schema, self._options.block_bytes)
+            self._sink = self._new_sink(BlockBuilder(schema, self._options.block_bytes))
+
+    def _new_sink(self, builder: BlockBuilder) -> ShardSink:
+        return ShardSink(
+            self._folder,
+            builder,
+            self._options,
+            metadata=self._metadata,
+            dataset_id=self._dataset_id,
+            first=self._first,
+        )
 
     def _require_free(self, old: Manifest | None) -> None:
-        place = os.fspath(self._folder)
+        path = os.fspath(self._folder)
         if old is not None:
-            raise DatasetError("there is a dataset here already; use mode='append' or mode='overwrite'").at(file=place)
-        if _numbers(self._folder):
+            raise DatasetError("there is a dataset here already; use mode='append' or mode='overwrite'").at(file=path)
+        if shard_numbers(self._folder):
             raise DatasetError(
                 f"there are shards here but no {FILE_NAME}; move them away, or use mode='overwrite' to leave them aside"
-            ).at(file=place)
+            ).at(file=path)
 
     @property
     def samples(self) -> int:
@@ -124,33 +134,32 @@ class DatasetWriter:
         Raises:
             SchemaError: the sample does not fit: the message names the field, the sample, what was expected and got.
         """
-        builder = self._builder or self._begin(sample)
+        sink = self._sink or self._begin(sample)
         try:
-            full = builder.add(sample)
+            full = sink.add(sample)
         except SchemaError as error:
-            raise self._misfit(error, self._written)
-        self._builder = builder
+            raise self._located(error, self._written)
+        self._sink = sink
         self._written += 1
-        if full or self._options.shard_samples is not None:
-            self._write_blocks(builder)
+        if full:
+            self._write_full_blocks(sink)
 
     def write_batch(self, columns: Mapping[str, Any]) -> None:
         """Takes many samples as columns: arrays (n, *shape) for fixed fields, sequences of n values for any field.
 
         Far faster than `write` for arrays. Raises SchemaError as `write` does; then nothing of the batch was taken.
         """
-        builder = self._builder or self._begin(first_row(columns))
-        before = builder.waiting
+        sink = self._sink or self._begin(first_row(columns))
         try:
-            builder.add_columns(columns)
+            added = sink.add_columns(columns)
         except SchemaError as error:
-            inside = error.place.sample
+            row = error.place.sample if isinstance(error.place.sample, int) else 0
             error.place = type(error.place)(field=error.place.field)
-            raise self._misfit(error, self._written + (inside if isinstance(inside, int) else 0))
-        self._builder = builder
-        self._written += builder.waiting - before
-        self._write_blocks(builder)
-        builder.keep()
+            raise self._located(error, self._written + row)
+        self._sink = sink
+        self._written += added
+        self._write_full_blocks(sink)
+        sink.keep()
 
     def close(self) -> None:
         """Publishes. After this the dataset can be read. A second call does nothing."""
@@ -159,12 +168,7 @@ class DatasetWriter:
         if self._state != "open":
             return
         try:
-            self._finish_all()
-            manifest = Manifest(
-                self._identity(b""), self._require_schema(), self._metadata, [*self._kept, *self._finished.values()]
-            )
-            commit(self._folder, manifest, {path: entry.name for path, entry in self._finished.items()})
-            self._finished = {}
+            self._publish()
         except BaseException:
             self._leave()
             raise
@@ -185,83 +189,41 @@ class DatasetWriter:
         else:
             self.abort()
 
-    def _begin(self, sample: Sample) -> BlockBuilder:
+    def _begin(self, sample: Sample) -> ShardSink:
+        """A sink for the schema inferred from the first sample."""
         if self._state != "open":
             raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
         schema = Schema.infer(sample)
-        require_room(schema, self._metadata, self._kept)
+        require_fit(schema, self._metadata, self._kept)
         self._inferred = True
-        return BlockBuilder(schema, self._options.block_bytes, inferred=True)
+        return self._new_sink(BlockBuilder(schema, self._options.block_bytes, inferred=True))
 
-    def _misfit(self, error: SchemaError, number: int) -> SchemaError:
+    def _located(self, error: SchemaError, number: int) -> SchemaError:
+        """Adds the sample's number, and advice when the schema was inferred."""
         if self._inferred and number and "give schema=" not in error.fault:
             error.fault += f"; the schema is that of the first sample: give one if others differ, {_EXAMPLE}"
         return error.at(sample=number)
 
-    def _require_schema(self) -> Schema:
-        if self._builder is None:
-            raise SchemaError("no sample was written and no schema given: an empty dataset needs one")
-        return self._builder.schema
-
-    def _identity(self, first: bytes) -> bytes:
-        """The dataset's id: 16 bytes from its schema and first samples, so that the same input gives the same bytes."""
-        if self._dataset_id is None:
-            schema = json.dumps(self._require_schema().to_json()).encode()
-            self._dataset_id = digest([schema, first])
-        return self._dataset_id
-
-    def _write_blocks(self, builder: BlockBuilder) -> None:
+    def _write_full_blocks(self, sink: ShardSink) -> None:
         try:
-            while block := builder.take(self._room()):
-                self._write_block(block, builder)
+            sink.write_full_blocks()
         except BaseException:
-            self._leave()  # samples are lost: nothing may be published any more
+            self._leave()  # samples are lost: never publish
             raise
 
-    def _room(self) -> int | None:
-        """Samples that still fit the shard; None for any number."""
-        most = self._options.shard_samples
-        return None if most is None else most - (self._shard.samples if self._shard else 0)
-
-    def _write_block(self, block: FullBlock, builder: BlockBuilder) -> None:
-        if self._shard is None:
-            first = b"".join(
-                bytes(c) if isinstance(c, memoryview) else b"".join(v or b"" for v in c)
-                for f in block.fields
-                for c in f
-            )
-            header = ShardHeader(self._identity(first), self._number, self._require_schema(), self._metadata)
-            path = self._folder / f".{shard_name(self._number)}{TEMPORARY}"
-            self._shard = ShardWriter(path, header, self._options)
-            self._number += 1
-        self._shard.write_block(block)
-        if self._shard.nbytes >= self._options.shard_bytes or self._room() == 0:
-            self._finish_shard()
-            builder.restart()
-
-    def _finish_shard(self) -> None:
-        if self._shard is not None:
-            shard, self._shard = self._shard, None
-            self._finished[shard.path] = shard.finish()
-
-    def _finish_all(self) -> None:
-        if self._builder is not None and (block := self._builder.flush()):
-            self._write_block(block, self._builder)
-        self._finish_shard()
+    def _publish(self) -> None:
+        sink = self._sink
+        if sink is None:
+            raise SchemaError("no sample was written and no schema given: an empty dataset needs one")
+        sink.finish()
+        shards = [*self._kept, *sink.finished.values()]
+        manifest = Manifest(sink.identify(), sink.schema, self._metadata, shards)
+        commit(self._folder, manifest, {path: entry.name for path, entry in sink.finished.items()})
 
     def _leave(self, state: str = "failed") -> None:
-        """Gives everything back; what is not published goes."""
-        self._state, self._builder = state, None
-        if self._shard is not None:
-            self._shard.abandon()
-            self._shard = None
-        for path in self._finished:
-            path.unlink(missing_ok=True)
-        self._finished = {}
+        """Removes the shards that were not published, and releases the folder."""
+        self._state = state
+        if self._sink is not None:
+            self._sink.discard()
+            self._sink = None
         self._lock.release()
-
-
-def _numbers(folder: Path) -> list[int]:
-    """The numbers of all the shard files in a folder, published or not."""
-    texts = [path.name[len("shard-") : -len(".rio")] for path in folder.glob("shard-*.rio")]
-    return [int(text) for text in texts if text.isdecimal()]

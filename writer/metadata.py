@@ -1,4 +1,4 @@
-"""A dataset's metadata: refused before a sample is written, unless every reader will give it back as it is."""
+"""Checks a dataset's metadata before any sample is written: every reader must return it unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMALLEST = Schema({"a": Bytes()})
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata as it will be read: tuples become lists. Raises SchemaError for anything that JSON cannot keep."""
+    """The metadata as a reader returns it: tuples become lists. Raises SchemaError for anything JSON cannot keep."""
     try:
         given = dict(metadata)
         _require_text_keys(given)
@@ -29,14 +29,14 @@ def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_text_keys(metadata: dict[Any, Any]) -> None:
-    """json.dumps turns 1 into "1" and True into "true" without a word, and makes one key of 1 and "1"."""
+    """json.dumps silently turns 1 into "1" and True into "true", and merges the keys 1 and "1"."""
     rest: list[Any] = [metadata]
     seen: set[int] = set()
     while rest:
         value = rest.pop()
         if not isinstance(value, (dict, list, tuple)) or id(value) in seen:
             continue
-        seen.add(id(value))  # a value that holds itself is refused by json.dumps
+        seen.add(id(value))  # json.dumps refuses cycles
         if isinstance(value, dict):
             for key in value:
                 if not isinstance(key, str):
@@ -44,10 +44,10 @@ def _require_text_keys(metadata: dict[Any, Any]) -> None:
         rest.extend(value.values() if isinstance(value, dict) else value)
 
 
-def require_room(schema: Schema | None, metadata: Mapping[str, Any], shards: Sequence[ShardEntry] = ()) -> None:
-    """Raises SchemaError when a shard header or a manifest with all this is larger than a reader accepts.
+def require_fit(schema: Schema | None, metadata: Mapping[str, Any], shards: Sequence[ShardEntry] = ()) -> None:
+    """Raises SchemaError when a shard header or a manifest would be larger than a reader accepts.
 
-    A schema that is not known yet, None, counts as the smallest.
+    None stands for a schema that is not known yet, and counts as the smallest.
     """
     ShardHeader(_ID, 0, schema or _SMALLEST, metadata).encode()
     Manifest(_ID, schema or _SMALLEST, metadata, shards).encode()

@@ -1,9 +1,7 @@
-"""One shard, from its header to its footer, into a file that nobody sees before it is whole."""
+"""One shard file, written from header to footer under a temporary name."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +12,9 @@ from recordio.format.codec import Compression, PageCoder
 from recordio.format.layout import CHECKSUM, FOOTER
 from recordio.format.manifest import ShardEntry
 from recordio.format.page import encode_page
-from recordio.format.schema import Sample
 from recordio.format.shard import Footer, Index, ShardHeader, shard_digest
-from recordio.storage.atomic import TEMPORARY, NewFile, sync_folder
-from recordio.storage.base import storage_error
-from recordio.writer.blocks import BlockBuilder, FullBlock
+from recordio.storage.atomic import NewFile
+from recordio.writer.blocks import FullBlock
 
 DEFAULT_SHARD_BYTES = 256 << 20
 DEFAULT_BLOCK_BYTES = 256 << 10
@@ -47,7 +43,7 @@ class WriteOptions:
 
 
 class ShardWriter:
-    """Writes the blocks of one shard in order. Errors of the system are StorageError; the file is then abandoned."""
+    """Writes the blocks of one shard in order. On a StorageError the file is removed."""
 
     def __init__(self, path: Path, header: ShardHeader, options: WriteOptions) -> None:
         self.header = header
@@ -70,7 +66,7 @@ class ShardWriter:
         return self._file.nbytes
 
     def write_block(self, block: FullBlock) -> None:
-        """Codes the pages and writes the block."""
+        """Compresses the pages and writes the block. Raises StorageError."""
         entries: list[PageEntry] = []
         buffers: list[Buffer] = []
         for field, coder, parts in zip(self._fields, self._coders, block.fields, strict=True):
@@ -78,21 +74,33 @@ class ShardWriter:
             entries.append(entry)
             buffers += stored
         header = BlockHeader(
-            self.header.dataset_id, self.header.number, len(self._rows), self.nbytes, self.samples, block.samples,
-            tuple(entries)
-        ).encode()  # fmt: skip
+            dataset_id=self.header.dataset_id,
+            shard=self.header.number,
+            block=len(self._rows),
+            offset=self.nbytes,
+            first=self.samples,
+            samples=block.samples,
+            pages=tuple(entries),
+        ).encode()
         self._write([header, *buffers])
         self._rows.append((block.samples, CHECKSUM.unpack(header[-CHECKSUM.size :])[0], tuple(entries)))
         self.samples += block.samples
 
     def finish(self) -> ShardEntry:
-        """Index, footer, fsync. What the manifest has to say of the shard."""
-        data, offset = Index.encode(len(self._fields), self._rows), self.nbytes
+        """Writes index and footer, syncs the file, and returns its entry for the manifest."""
+        index = Index.encode(len(self._fields), self._rows)
         footer = Footer(
-            self.header.dataset_id, self.header.number, len(self._fields), offset + len(data) + FOOTER.size, offset,
-            len(data), self.samples, len(self._rows), shard_digest(self._start, data),
-        )  # fmt: skip
-        self._write([data, footer.encode()])
+            dataset_id=self.header.dataset_id,
+            number=self.header.number,
+            fields=len(self._fields),
+            file_nbytes=self.nbytes + len(index) + FOOTER.size,
+            index_offset=self.nbytes,
+            index_nbytes=len(index),
+            samples=self.samples,
+            blocks=len(self._rows),
+            digest=shard_digest(self._start, index),
+        )
+        self._write([index, footer.encode()])
         self._file.finish()
         content_nbytes = sum(page.nbytes for _, _, pages in self._rows for page in pages)
         return ShardEntry.of(footer, content_nbytes, [samples for samples, _, _ in self._rows])
@@ -107,30 +115,3 @@ class ShardWriter:
         except OSError:
             self._file.abandon()
             raise
-
-
-def write_shard(path: Path, header: ShardHeader, samples: Iterable[Sample], options: WriteOptions) -> ShardEntry:
-    """A whole shard of all the samples at `path`, appearing there in one step and durable.
-
-    Whatever goes wrong, nothing is left; an error that a sample raises passes through.
-    """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
-    temporary.unlink(missing_ok=True)
-    writer = ShardWriter(temporary, header, options)
-    try:
-        builder = BlockBuilder(header.schema, options.block_bytes)
-        for sample in samples:
-            if builder.add(sample):
-                while block := builder.take():
-                    writer.write_block(block)
-        if block := builder.flush():
-            writer.write_block(block)
-        entry = writer.finish()
-        os.replace(temporary, path)
-    except BaseException as error:
-        writer.abandon()
-        if type(error) is OSError:
-            raise storage_error("rename", path, error) from error
-        raise
-    sync_folder(path.parent)
-    return entry

@@ -1,4 +1,4 @@
-"""Small datasets to look at."""
+"""Small datasets for the command line tests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def split_dataset(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hostile_dataset(tmp_path: Path) -> Path:
-    """A dataset whose every name and value tries to steer the terminal."""
+    """A dataset with control characters in every name and value."""
     attack = "\x1b]0;pwned\x07\x1b[2J\r\n\x9b31m\u202e"
     schema = recordio.Schema(
         {f"words{attack}": recordio.Text(), "label": recordio.Scalar("int64"), f"tree{attack}": recordio.Object()}

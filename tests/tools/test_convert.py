@@ -35,7 +35,7 @@ def converted(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0)
     return captured.out if code == 0 else captured.err
 
 
-def test_a_table_becomes_a_dataset(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_makes_a_dataset_of_a_table(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, last = converted(capsys, table, tmp_path / "out").splitlines()
     dataset = recordio.ShardDataset(tmp_path / "out")
     assert dataset.column("number").tolist() == list(range(100))
@@ -44,7 +44,7 @@ def test_a_table_becomes_a_dataset(table: Path, tmp_path: Path, capsys: pytest.C
     assert last.startswith("100 samples in ")
 
 
-def test_json_is_the_report(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_is_the_report(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (report,) = json.loads(converted(capsys, table, tmp_path / "out", "--json"))["datasets"]
     size = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.rio"))
     assert report == {
@@ -117,23 +117,23 @@ def test_help_names_every_kind(capsys: pytest.CaptureFixture[str], monkeypatch: 
         ("7B", 7),
     ],
 )
-def test_sizes_have_units(text: str, size: int) -> None:
+def test_sizes_accept_units(text: str, size: int) -> None:
     assert nbytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "x", "1XB", "1e9", "MiB", "0.1", "9" * 30, "9" * 400, "٣"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="not a size"):
         nbytes(text)
 
 
-def test_a_pictures_size_is_a_side_or_height_and_width() -> None:
+def test_resize_takes_a_side_or_height_and_width() -> None:
     assert picture_size("256") == 256
     assert picture_size("240x320") == (240, 320)
 
 
 @pytest.mark.parametrize("text", ["", "x", "240x", "x320", "1x2x3", "-5", "2.5", "9999999"])
-def test_what_is_no_pictures_size_is_refused(text: str) -> None:
+def test_invalid_resize_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="not a picture's size"):
         picture_size(text)
 
@@ -155,7 +155,7 @@ def test_what_is_no_pictures_size_is_refused(text: str) -> None:
         ["--embed", "nothing"],
     ],
 )
-def test_a_wrong_option_is_wrong_use_in_words(
+def test_invalid_option_exits_2_with_a_message(
     words: list[str], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     err = converted(capsys, table, tmp_path / "out", *words, code=2)
@@ -163,18 +163,20 @@ def test_a_wrong_option_is_wrong_use_in_words(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_a_source_that_is_not_there_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_source_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     err = converted(capsys, tmp_path / "nothing", tmp_path / "out", code=2)
     assert err == f"recordio: error: there is no such file or folder - {tmp_path / 'nothing'}\n"
 
 
-def test_what_is_there_already_is_said(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeated_conversion_reports_the_existing_dataset(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     converted(capsys, table, tmp_path / "out")
     (line,) = converted(capsys, table, tmp_path / "out").splitlines()
     assert line.endswith(", was there already")
 
 
-def test_another_dataset_at_the_destination_is_kept_unless_told(
+def test_other_dataset_is_kept_without_overwrite(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     converted(capsys, table, tmp_path / "out")
@@ -184,7 +186,7 @@ def test_another_dataset_at_the_destination_is_kept_unless_told(
     assert len(recordio.ShardDataset(tmp_path / "out")) == 5
 
 
-def test_splits_are_reported_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_reports_each_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split, count in (("train", 3), ("test", 2)):
         for number in range(count):
             path = tmp_path / "notes" / split / f"{number}.txt"
@@ -210,7 +212,7 @@ def test_every_skip_is_listed_and_escaped(tmp_path: Path, capsys: pytest.Capture
     assert set(skip) == {"name", "reason"}
 
 
-def test_what_would_steer_the_terminal_is_escaped(
+def test_control_characters_from_data_are_escaped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = "\x1b[2J"
@@ -221,13 +223,13 @@ def test_what_would_steer_the_terminal_is_escaped(
         assert all(line.isprintable() for line in out.split("\n"))
 
 
-def test_an_input_that_cannot_be_read_stops_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_input_stops_the_conversion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"file": "gone.bin"}\n')
     assert "gone.bin" in converted(capsys, path, tmp_path / "out", "--embed", "file", code=2)
 
 
-def test_after_ctrl_c_the_same_command_goes_on(
+def test_same_command_resumes_after_ctrl_c(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.save(tmp_path / "rows.npy", np.arange(40_000).reshape(10_000, 4))

@@ -14,19 +14,19 @@ from recordio.tools import info
 from recordio.tools.main import main
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert main(["info", *map(str, words)]) == 0
     return capsys.readouterr().out
 
 
 def facts(capsys: pytest.CaptureFixture[str], path: Path) -> dict[str, Any]:
-    (only,) = json.loads(told(capsys, path, "--json"))["datasets"]
+    (only,) = json.loads(output_of(capsys, path, "--json"))["datasets"]
     assert isinstance(only, dict)
     return only
 
 
-def test_a_dataset_is_described(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = told(capsys, dataset)
+def test_info_describes_a_dataset(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = output_of(capsys, dataset)
     nbytes = sum(path.stat().st_size for path in dataset.glob("*.rio"))
     for words in (f"{dataset}\n", "20 in 1 shard, ", f"({nbytes:,} bytes)", "2: cat, dog", "version 1, dataset id "):
         assert words in out
@@ -48,67 +48,67 @@ def test_json_has_the_figures(dataset: Path, capsys: pytest.CaptureFixture[str])
     assert vector["content_nbytes"] == 20 * 4 * 4
 
 
-def test_the_fields_sizes_add_up_to_the_contents(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_field_sizes_add_up_to_the_content(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = facts(capsys, dataset)
     assert sum(field["content_nbytes"] for field in found["schema"]) == found["content_nbytes"]
     assert sum(field["stored_nbytes"] for field in found["schema"]) <= found["nbytes"]
 
 
 @pytest.mark.parametrize(("compression", "codecs", "words"), [(None, ["plain"], "none"), ("zstd", ["zstd"], "zstd, ")])
-def test_compression_is_what_the_pages_say(
+def test_compression_is_read_from_the_pages(
     compression: str | None, codecs: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with recordio.DatasetWriter(tmp_path / "x", compression=compression) as writer:
         writer.write_batch({"zeros": np.zeros((1000, 8))})
     assert facts(capsys, tmp_path / "x")["schema"][0]["codecs"] == codecs
-    assert f"  compression   {words}" in told(capsys, tmp_path / "x")
+    assert f"  compression   {words}" in output_of(capsys, tmp_path / "x")
 
 
-def test_splits_come_in_their_order(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    datasets = json.loads(told(capsys, split_dataset, "--json"))["datasets"]
+def test_info_lists_splits_in_order(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    datasets = json.loads(output_of(capsys, split_dataset, "--json"))["datasets"]
     assert [(one["split"], one["samples"]) for one in datasets] == [("train", 20), ("test", 6)]
-    out = told(capsys, split_dataset)
+    out = output_of(capsys, split_dataset)
     assert out.index(str(split_dataset / "train")) < out.index(str(split_dataset / "test"))
 
 
-def test_the_sizes_of_many_shards_are_those_of_some(
+def test_sizes_of_many_shards_are_sampled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(info, "MEASURED_SHARDS", 2)
     with recordio.DatasetWriter(tmp_path / "x", shard_samples=1000, block_bytes=8000) as writer:
         for shard in range(5):  # only the middle one is worth coding
             writer.write_batch({"noise": np.random.default_rng(shard).random(1000) * (shard != 2)})
-    assert "(the sizes are those of 2 of the 5 shards)" in told(capsys, tmp_path / "x")
+    assert "(the sizes are those of 2 of the 5 shards)" in output_of(capsys, tmp_path / "x")
     (field,) = facts(capsys, tmp_path / "x")["schema"]
     assert (field["content_nbytes"], field["codecs"]) == (2 * 1000 * 8, ["plain", "zstd"])
 
 
-def test_long_metadata_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_metadata_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metadata = {"classes": [f"n{i}" for i in range(1000)], "note": "x" * 999} | {f"key{i}": i for i in range(50)}
     with recordio.DatasetWriter(tmp_path / "x", recordio.Schema({"a": recordio.Text()}), metadata=metadata):
         pass
-    out = told(capsys, tmp_path / "x")
+    out = output_of(capsys, tmp_path / "x")
     assert "1,000: n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, ...\n" in out
     assert "32 more in the metadata" in out
     assert max(map(len, out.splitlines()[1:])) <= 80
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
-def test_what_would_steer_the_terminal_is_escaped(
+def test_control_characters_from_data_are_escaped(
     json_option: list[str], hostile_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = told(capsys, hostile_dataset, *json_option)
+    out = output_of(capsys, hostile_dataset, *json_option)
     assert "pwned" in out
     assert all(line.isprintable() for line in out.split("\n"))
 
 
-def test_a_shard_that_is_missing_is_damage(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_shard_is_damage(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shard,) = dataset.glob("*.rio")
     shard.unlink()
     assert main(["info", str(dataset)]) == 1
     assert capsys.readouterr().err == "recordio: error: the shard is missing - shard-00000.rio\n"
 
 
-def test_what_is_no_dataset_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_without_a_dataset_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.startswith("recordio: error: not a recordio dataset")

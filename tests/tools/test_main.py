@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, errors in one line, Ctrl-C, closed pipes, quick help."""
+"""Common to all commands: exit codes, one-line errors, Ctrl-C, closed pipes, fast help."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYTHON = [sys.executable, "-W", "error", "-m", "recordio"]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, outcome: Any) -> None:
-    """Puts a command `fake` in, that raises or returns `outcome`."""
+    """Adds a command `fake` that raises or returns `outcome`."""
 
     def run(options: Any) -> Any:
         if isinstance(outcome, BaseException):
@@ -33,7 +33,7 @@ def command(monkeypatch: pytest.MonkeyPatch, outcome: Any) -> None:
     monkeypatch.setitem(main_module.COMMANDS, "fake", fake)
 
 
-def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_command_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "usage: recordio" in capsys.readouterr().err
 
@@ -49,12 +49,12 @@ def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
         ["verify", "a", "--qui"],
     ],
 )
-def test_wrong_use_is_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_exits_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert "error: " in capsys.readouterr().err
 
 
-def test_help_lists_the_commands_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"\n    {name} " in out for name in ("convert", "verify", "info", "show"))
@@ -68,7 +68,7 @@ def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureF
     assert f"  recordio {name} " in capsys.readouterr().out
 
 
-def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_option_prints_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"recordio {recordio.__version__}\n"
 
@@ -85,7 +85,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
         PermissionError(13, "Permission denied", "x"),
     ],
 )
-def test_an_error_of_the_user_or_the_system_is_2_and_one_line(
+def test_user_or_system_error_exits_2_with_one_line(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(monkeypatch, error)
@@ -93,13 +93,13 @@ def test_an_error_of_the_user_or_the_system_is_2_and_one_line(
     assert capsys.readouterr() == ("", f"recordio: error: {error}\n")
 
 
-def test_damage_is_1_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_exits_1_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     command(monkeypatch, recordio.CorruptError("page checksum mismatch").at(file="shard-00003.rio", block=17))
     assert main(["fake"]) == 1
     assert capsys.readouterr().err == "recordio: error: page checksum mismatch - shard-00003.rio, block 17\n"
 
 
-def test_an_error_that_lists_faults_has_a_line_for_each(
+def test_error_with_several_faults_has_a_line_for_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(monkeypatch, recordio.CorruptError("2 shards are wrong:\n  a\x1b\n  b\n").at(file="there"))
@@ -107,13 +107,13 @@ def test_an_error_that_lists_faults_has_a_line_for_each(
     assert capsys.readouterr().err == "recordio: error: 2 shards are wrong:\n  a\\x1b\n  b\n  - there\n"
 
 
-def test_ctrl_c_is_130_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_exits_130_with_advice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     command(monkeypatch, KeyboardInterrupt())
     assert main(["fake"]) == 130
     assert capsys.readouterr().err == "recordio: stopped: go on\n"
 
 
-def test_a_fault_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     command(monkeypatch, ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
         main(["fake"])
@@ -128,7 +128,7 @@ def test_control_characters_in_an_error_are_escaped(
     assert err.rstrip("\n").isprintable()
 
 
-def test_the_commands_output_is_not_printed_to_a_pipe_that_closed(dataset: Path) -> None:
+def test_closed_pipe_stops_the_output(dataset: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -138,14 +138,14 @@ def test_the_commands_output_is_not_printed_to_a_pipe_that_closed(dataset: Path)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_head_ends_a_long_show_in_silence(dataset: Path) -> None:
+def test_head_ends_a_long_show_silently(dataset: Path) -> None:
     line = f"{' '.join(PYTHON)} show --json --count 20 '{dataset}' | head -n 1"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, env=BUFFERED)
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_output_to_a_full_disk_is_an_error_in_one_line(dataset: Path) -> None:
+def test_output_to_a_full_disk_is_a_one_line_error(dataset: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*PYTHON, "info", str(dataset)], stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=BUFFERED
@@ -154,7 +154,7 @@ def test_output_to_a_full_disk_is_an_error_in_one_line(dataset: Path) -> None:
     assert done.stderr == "recordio: error: [Errno 28] No space left on device\n"
 
 
-def test_output_that_cannot_be_encoded_is_escaped(tmp_path: Path) -> None:
+def test_unencodable_output_is_escaped(tmp_path: Path) -> None:
     done = subprocess.run(
         [*PYTHON, "info", str(tmp_path / "naïve")],
         capture_output=True,
@@ -166,7 +166,7 @@ def test_output_that_cannot_be_encoded_is_escaped(tmp_path: Path) -> None:
     assert b"na\\xefve" in done.stderr
 
 
-def test_a_path_that_is_not_utf8_is_no_crash(tmp_path: Path) -> None:
+def test_non_utf8_path_does_not_crash(tmp_path: Path) -> None:
     done = subprocess.run([*PYTHON, "info", os.fsencode(tmp_path) + b"/\xff"], capture_output=True, check=False)
     assert done.returncode == 2
     assert b"\\udcff" in done.stderr

@@ -1,4 +1,4 @@
-"""What is printed is safe, fits, and reads well."""
+"""Output is safe, fits the terminal, and is readable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from recordio.tools.output import (
         ("line \u2028 separator", "line \\u2028 separator"),
     ],
 )
-def test_characters_that_steer_a_terminal_are_escaped(text: str, shown: str) -> None:
+def test_terminal_control_characters_are_escaped(text: str, shown: str) -> None:
     assert clean(text) == shown
 
 
@@ -47,7 +47,7 @@ def test_every_control_and_format_character_is_escaped() -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 10, 11, 12])
 @pytest.mark.parametrize("text", ["hello world", "日本語日本語", "\x1b" * 9, "a\x1b" * 50, ""])
-def test_cut_text_never_passes_the_width(text: str, width: int) -> None:
+def test_cut_text_never_exceeds_the_width(text: str, width: int) -> None:
     assert columns_of(cut(text, width)) <= width
 
 
@@ -70,7 +70,7 @@ def test_text_that_fits_is_not_cut() -> None:
         (2**62, "4,612 PB"),
     ],
 )
-def test_bytes_read_in_three_digits(nbytes: float, words: str) -> None:
+def test_byte_sizes_have_three_digits(nbytes: float, words: str) -> None:
     assert bytes_text(nbytes) == words
 
 
@@ -86,15 +86,15 @@ def test_bytes_read_in_three_digits(nbytes: float, words: str) -> None:
         (90000, "25:00:00"),
     ],
 )
-def test_seconds_read_as_a_clock_from_a_minute_on(seconds: float, words: str) -> None:
+def test_seconds_from_a_minute_on_read_as_a_clock(seconds: float, words: str) -> None:
     assert seconds_text(seconds) == words
 
 
-def test_one_is_not_a_plural() -> None:
+def test_count_of_one_is_singular() -> None:
     assert [count_text(n, "shard") for n in (0, 1, 1234)] == ["0 shards", "1 shard", "1,234 shards"]
 
 
-def test_a_table_lines_up_by_columns_of_the_terminal() -> None:
+def test_table_aligns_wide_characters() -> None:
     lines = table(("field", "bytes"), [("日本", "7"), ("label", "1,234")], right=[1])
     assert lines == ["field  bytes", "日本       7", "label  1,234"]
 
@@ -109,7 +109,7 @@ def test_a_table_lines_up_by_columns_of_the_terminal() -> None:
         ({"a": (1, None, True)}, {"a": [1, None, True]}),
     ],
 )
-def test_what_json_cannot_say_is_said_another_way(value: Any, shown: Any) -> None:
+def test_non_json_values_get_a_json_form(value: Any, shown: Any) -> None:
     assert json.loads(json_line(value)) == shown
 
 
@@ -120,21 +120,21 @@ def test_json_is_one_line_of_printable_ascii() -> None:
     assert json.loads(line) == {"\x1b[2J": "a\nb\x7f\x9b\u2028é"}
 
 
-def test_an_object_deeper_than_the_stack_is_cut_not_a_crash() -> None:
+def test_object_deeper_than_the_stack_is_cut() -> None:
     value: Any = 0
     for _ in range(5000):
         value = [value]
     assert '"..."' in json_line(value)
 
 
-def test_what_the_stream_cannot_encode_is_escaped() -> None:
+def test_characters_outside_the_stream_encoding_are_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, "latin-1", write_through=True)
     say("naïve 日本", stream)
     assert raw.getvalue() == b"na\xefve \\u65e5\\u672c\n"
 
 
-def test_a_closed_pipe_is_told_from_other_faults() -> None:
+def test_closed_pipe_is_told_from_other_errors() -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError

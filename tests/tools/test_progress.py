@@ -1,4 +1,4 @@
-"""The reporter: a bar on a terminal, lines in a pipe, never too often, and gone at the end."""
+"""Progress: a bar on a terminal, lines in a pipe, rate-limited, erased at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 
 
 def screen(text: str) -> str:
-    """What the last line of a terminal shows after this text."""
+    """The last line on a terminal after this text."""
     cells: list[str] = []
     at = 0
     for character in text.replace(ERASE_LINE, "\0"):
@@ -47,7 +47,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
-def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     clock, terminal = Clock(), Terminal()
     with Progress("verify", "bytes", stream=terminal, clock=clock) as progress:
@@ -57,7 +57,7 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue() == "verify   50 %  1 B of 2 B  0 B/s  ETA 5.0 s\n"
 
 
-def test_a_bar_has_percent_rate_and_time_left() -> None:
+def test_bar_shows_percent_rate_and_time_left() -> None:
     clock, terminal = Clock(), Terminal()
     progress = Progress("verify", "bytes", stream=terminal, clock=clock)
     progress(0, 400_000_000)
@@ -76,7 +76,7 @@ def test_samples_are_counted_as_samples() -> None:
     assert "5,000 of 10,000 samples" in screen(terminal.getvalue())
 
 
-def test_a_terminal_is_redrawn_at_most_ten_times_a_second() -> None:
+def test_terminal_is_redrawn_at_most_ten_times_a_second() -> None:
     clock, terminal = Clock(), Terminal()
     progress = Progress("verify", "bytes", stream=terminal, clock=clock)
     for step in range(1000):  # one second
@@ -85,7 +85,7 @@ def test_a_terminal_is_redrawn_at_most_ten_times_a_second() -> None:
     assert 5 <= terminal.getvalue().count("\r") <= 10
 
 
-def test_the_line_is_gone_at_the_end() -> None:
+def test_bar_is_erased_at_the_end() -> None:
     terminal = Terminal()
     with Progress("verify", "bytes", stream=terminal, clock=Clock()) as progress:
         progress(1, 2)
@@ -93,7 +93,7 @@ def test_the_line_is_gone_at_the_end() -> None:
     assert screen(terminal.getvalue()) == ""
 
 
-def test_the_line_is_gone_when_the_work_fails() -> None:
+def test_bar_is_erased_on_an_error() -> None:
     terminal = Terminal()
 
     def work() -> None:
@@ -107,7 +107,7 @@ def test_the_line_is_gone_when_the_work_fails() -> None:
     assert screen(terminal.getvalue()) == ""
 
 
-def test_a_shorter_line_leaves_nothing_of_a_longer_one() -> None:
+def test_shorter_line_erases_a_longer_one() -> None:
     clock, terminal = Clock(), Terminal()
     progress = Progress("verify", "bytes", stream=terminal, clock=clock)
     progress(123_456, 10_000_000)
@@ -116,7 +116,7 @@ def test_a_shorter_line_leaves_nothing_of_a_longer_one() -> None:
     assert screen(terminal.getvalue()).endswith("of 10.0 GB")
 
 
-def test_a_pipe_gets_one_plain_line_every_five_seconds() -> None:
+def test_pipe_gets_a_line_every_five_seconds() -> None:
     clock, pipe = Clock(), io.StringIO()
     with Progress("verify", "bytes", stream=pipe, clock=clock) as progress:
         for second in range(20):
@@ -144,7 +144,7 @@ def test_quiet_prints_nothing() -> None:
     assert terminal.getvalue() == ""
 
 
-def test_what_an_earlier_run_finished_is_not_speed() -> None:
+def test_work_of_an_earlier_run_does_not_count_as_speed() -> None:
     clock, terminal = Clock(), Terminal()
     progress = Progress("convert", "samples", stream=terminal, clock=clock)
     progress(900, 1000)
@@ -167,7 +167,7 @@ def test_the_next_part_starts_its_own_count() -> None:
 
 
 @pytest.mark.parametrize(("done", "total"), [(0, 0), (5, 0), (7, 5)])
-def test_odd_totals_are_no_fault(done: int, total: int) -> None:
+def test_zero_or_exceeded_totals_are_accepted(done: int, total: int) -> None:
     clock, terminal = Clock(), Terminal()
     progress = Progress("convert", "samples", stream=terminal, clock=clock)
     progress(0, total)
@@ -176,7 +176,7 @@ def test_odd_totals_are_no_fault(done: int, total: int) -> None:
     assert "ETA" not in screen(terminal.getvalue())
 
 
-def test_a_real_terminal_is_not_wrapped() -> None:
+def test_bar_does_not_wrap_a_real_terminal() -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     label = "a label that is long"

@@ -17,7 +17,7 @@ def shown(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> 
     return captured.out if code == 0 else captured.err
 
 
-def test_a_sample_reads_field_by_field(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_a_line_per_field(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = len(next(iter(recordio.ShardDataset(dataset, decode=None)))["image"])
     assert shown(capsys, dataset, "--index", 1).splitlines() == [
         f"{dataset}: 20 samples",
@@ -30,7 +30,7 @@ def test_a_sample_reads_field_by_field(dataset: Path, capsys: pytest.CaptureFixt
     ]
 
 
-def test_the_first_samples_come_unless_told_otherwise(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_the_first_samples_by_default(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, dataset)
     assert [line for line in out.splitlines() if line.startswith("sample")] == ["sample 0", "sample 1", "sample 2"]
 
@@ -40,14 +40,14 @@ def test_count_stops_at_the_end(dataset: Path, capsys: pytest.CaptureFixture[str
     assert shown(capsys, dataset, "--count", 0, "--json") == ""
 
 
-def test_a_negative_index_counts_from_the_end(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_negative_index_counts_from_the_end(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, dataset, "--index", -1)
     assert "sample 19\n" in out
     assert "words   none" in out
 
 
 @pytest.mark.parametrize("index", [20, -21, 10**30])
-def test_an_index_that_is_not_there_is_wrong_use(index: int, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_index_out_of_range_exits_2(index: int, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"no sample {index}" in shown(capsys, dataset, "--index", index, code=2)
 
 
@@ -60,11 +60,11 @@ def test_fields_are_shown_in_the_order_asked_for(dataset: Path, capsys: pytest.C
     assert lines[3:] == ['  words  "sample 0"', "  label  0 (cat)"]
 
 
-def test_an_unknown_field_is_wrong_use(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_field_exits_2(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, dataset, "--fields", "nothing", code=2).startswith("recordio: error: no field named 'nothing'")
 
 
-def test_json_is_an_object_a_line(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_json_prints_an_object_per_line(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, *rest = shown(capsys, dataset, "--json").splitlines()
     assert len(rest) == 2
     size = len(recordio.ShardDataset(dataset, decode=None)[0]["image"])
@@ -72,7 +72,7 @@ def test_json_is_an_object_a_line(dataset: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(first) == {"split": None, "index": 0, "sample": sample}
 
 
-def test_splits_are_shown_one_after_the_other(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_each_split(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.loads(line) for line in shown(capsys, split_dataset, "--json", "--count", 2).splitlines()]
     assert [(line["split"], line["index"]) for line in lines] == [("train", 0), ("train", 1), ("test", 0), ("test", 1)]
     assert shown(capsys, split_dataset / "test").startswith(f"{split_dataset / 'test'}: 6 samples")
@@ -86,7 +86,7 @@ def test_no_line_is_wider_than_the_terminal(
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
-def test_what_would_steer_the_terminal_is_escaped(
+def test_control_characters_from_data_are_escaped(
     json_option: list[str], hostile_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = shown(capsys, hostile_dataset, *json_option)
@@ -94,17 +94,17 @@ def test_what_would_steer_the_terminal_is_escaped(
     assert all(line.isprintable() for line in out.split("\n"))
 
 
-def test_an_empty_dataset_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_accepts_an_empty_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with recordio.DatasetWriter(tmp_path / "empty", recordio.Schema({"a": recordio.Text()})):
         pass
     assert shown(capsys, tmp_path / "empty") == f"{tmp_path / 'empty'}: 0 samples\n"
 
 
-def test_what_is_no_dataset_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_without_a_dataset_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, tmp_path, code=2).startswith("recordio: error: not a recordio dataset")
 
 
-def test_a_damaged_sample_is_damage(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_sample_exits_1(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shard,) = dataset.glob("*.rio")
     data = bytearray(shard.read_bytes())
     data[data.index(b"\x89PNG")] ^= 1

@@ -1,11 +1,11 @@
-"""What a path on the command line means."""
+"""Finding the datasets at a path on the command line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from recordio.tools.splits import find_splits
-from recordio.writer.convert.convert import WAITING
+from recordio.writer.convert.staging import STAGING
 
 
 def put(root: Path, *names: str) -> str:
@@ -26,28 +26,28 @@ def test_splits_come_in_the_order_of_use_then_by_name(tmp_path: Path) -> None:
     assert names(str(tmp_path)) == ["train", "val", "valid", "validation", "test", "a", "b"]
 
 
-def test_a_dataset_is_itself_even_with_datasets_inside(tmp_path: Path) -> None:
+def test_dataset_hides_datasets_inside_it(tmp_path: Path) -> None:
     path = put(tmp_path, "manifest.json", "train/manifest.json")
     assert find_splits(path) == [(None, path)]
 
 
-def test_one_split_alone_is_a_dataset(tmp_path: Path) -> None:
+def test_single_split_is_found(tmp_path: Path) -> None:
     put(tmp_path, "train/manifest.json")
     assert find_splits(str(tmp_path / "train")) == [(None, str(tmp_path / "train"))]
 
 
-def test_a_split_that_lost_its_manifest_is_not_passed_over(tmp_path: Path) -> None:
+def test_split_without_a_manifest_is_listed(tmp_path: Path) -> None:
     assert names(put(tmp_path, "train/shard-00000.rio", "test/manifest.json")) == ["train", "test"]
 
 
-def test_a_split_whose_conversion_is_not_finished_is_not_passed_over(tmp_path: Path) -> None:
-    assert names(put(tmp_path, "train/manifest.json", f"test/{WAITING}/plan.json")) == ["train", "test"]
+def test_unfinished_split_is_listed(tmp_path: Path) -> None:
+    assert names(put(tmp_path, "train/manifest.json", f"test/{STAGING}/plan.json")) == ["train", "test"]
 
 
-def test_other_folders_and_hidden_ones_are_no_splits(tmp_path: Path) -> None:
+def test_other_and_hidden_folders_are_not_splits(tmp_path: Path) -> None:
     assert names(put(tmp_path, "train/manifest.json", "notes/a.txt", ".old/manifest.json", "b.txt")) == ["train"]
 
 
-def test_what_is_no_dataset_is_left_to_the_library(tmp_path: Path) -> None:
+def test_path_without_a_dataset_is_returned_as_it_is(tmp_path: Path) -> None:
     for path in (str(tmp_path), str(tmp_path / "missing"), put(tmp_path / "x", "file.txt") + "/file.txt"):
         assert find_splits(path) == [(None, path)]

@@ -1,4 +1,4 @@
-"""One value, as a person reads it and as JSON."""
+"""One value as text and as JSON."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x08\x08\0"
         ({"a": [1, b"xy", None]}, '{"a": [1, {"bytes": 2}, null]}'),
     ],
 )
-def test_a_value_reads_in_one_short_line(value: Any, shown: str) -> None:
+def test_value_text_is_one_short_line(value: Any, shown: str) -> None:
     assert value_text(value, 78) == shown
 
 
-def test_a_label_has_the_name_of_its_class() -> None:
+def test_label_shows_its_class_name() -> None:
     assert value_text(np.int64(1), 40, ["cat", "dog"]) == "1 (dog)"
     assert value_text(1, 40, ["cat", "\x1b[31m"]) == "1 (\\x1b[31m)"
 
 
 @pytest.mark.parametrize("classes", [None, [], ["cat"], "cats", {"1": "dog"}, 5])
-def test_classes_that_do_not_fit_are_left_out(classes: Any) -> None:
+def test_unusable_classes_are_ignored(classes: Any) -> None:
     assert value_text(1, 40, classes) == "1"
     assert value_text(-1, 40, classes) == "-1"
 
@@ -60,11 +60,11 @@ def test_classes_that_do_not_fit_are_left_out(classes: Any) -> None:
 @pytest.mark.parametrize(
     "value", ["x" * 999, "日" * 99, "\x1b" * 99, {"k" * 99: "\x1b" * 99}, np.arange(99), bytes(99)]
 )
-def test_a_line_fits_the_terminal(value: Any) -> None:
+def test_value_text_fits_the_width(value: Any) -> None:
     assert columns_of(value_text(value, 30)) <= 30
 
 
-def test_small_arrays_are_lists_and_large_ones_are_summed_up() -> None:
+def test_large_arrays_are_summarised_in_json() -> None:
     assert json_value(np.arange(3)) == [0, 1, 2]
     assert json_value(np.array([[np.nan, 1.5]])) == [["NaN", 1.5]]
     assert json_value(np.arange(100, dtype="u1").reshape(10, 10)) == {

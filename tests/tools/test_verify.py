@@ -38,18 +38,18 @@ def flip(dataset: Path) -> None:
     shard.write_bytes(data)
 
 
-def test_a_good_dataset_is_ok_with_counts(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_prints_ok_with_counts(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = verified(capsys, dataset).splitlines()
     blocks = sum(shard.blocks for shard in recordio.ShardDataset(dataset).store.manifest.shards)
     assert line.startswith(f"OK  {dataset}: 1 shard, {blocks} blocks, 20 samples, ")
     assert re.search(r", \d[\d.]* k?B in [\d.]+ m?s, \d[\d.]* [kMG]?B/s$", line)
 
 
-def test_quick_says_that_it_was_quick(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_verify_says_so(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verified(capsys, dataset, "--quick").endswith(" (quick: pages were not read)\n")
 
 
-def test_a_flipped_bit_is_named_down_to_its_page(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flipped_bit_is_located_to_its_page(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(dataset)
     (problem,) = recordio.verify(dataset).problems
     line, last = verified(capsys, dataset, code=1).splitlines()
@@ -59,7 +59,7 @@ def test_a_flipped_bit_is_named_down_to_its_page(dataset: Path, capsys: pytest.C
 
 
 def cut(dataset: Path, nbytes: int, known: bool) -> None:
-    """Leaves `nbytes` of the only shard; with `known`, the manifest says that it never had more."""
+    """Truncates the only shard to `nbytes`; with `known`, the manifest agrees."""
     (shard,) = dataset.glob("*.rio")
     os.truncate(shard, nbytes)
     if known:
@@ -70,7 +70,7 @@ def cut(dataset: Path, nbytes: int, known: bool) -> None:
 
 @pytest.mark.parametrize("known", [False, True], ids=["the manifest knows more", "the manifest agrees"])
 @pytest.mark.parametrize("nbytes", [0, 1, 100, 127, 128, 200])
-def test_a_shard_cut_short_is_damage_to_every_command(
+def test_truncated_shard_is_damage_to_every_command(
     dataset: Path, capsys: pytest.CaptureFixture[str], nbytes: int, known: bool
 ) -> None:
     cut(dataset, nbytes, known)
@@ -89,7 +89,7 @@ def test_a_shard_cut_short_is_damage_to_every_command(
         recordio.ShardDataset(dataset)
 
 
-def test_quick_does_not_read_the_pages(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_verify_does_not_read_pages(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(dataset)
     verified(capsys, dataset, "--quick", code=0)
 
@@ -105,7 +105,7 @@ def test_every_problem_is_listed(dataset: Path, capsys: pytest.CaptureFixture[st
     assert lines[-1].endswith(": 2 problems")
 
 
-def test_json_has_one_form_for_one_and_for_many(
+def test_verify_json_has_one_form_for_one_and_many(
     dataset: Path, split_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = json.loads(verified(capsys, dataset, "--json"))
@@ -117,7 +117,7 @@ def test_json_has_one_form_for_one_and_for_many(
     assert many["datasets"][1]["problems"][0]["field"] == "image"
 
 
-def test_each_split_is_reported(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_reports_each_split(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(split_dataset / "train")
     problem, train, test = verified(capsys, split_dataset, code=1).splitlines()
     assert problem.startswith("train: ")
@@ -126,16 +126,14 @@ def test_each_split_is_reported(split_dataset: Path, capsys: pytest.CaptureFixtu
     verified(capsys, split_dataset / "test", code=0)
 
 
-def test_a_damaged_manifest_is_damage(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_manifest_exits_1(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = (dataset / "manifest.json").read_bytes()
     (dataset / "manifest.json").write_bytes(data[:-1])
     assert "manifest" in verified(capsys, dataset, code=1)
     assert json.loads(verified(capsys, dataset, "--json", code=1))["ok"] is False
 
 
-def test_a_split_that_lost_its_manifest_fails_and_the_others_are_checked(
-    split_dataset: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_split_does_not_stop_verify(split_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (split_dataset / "train" / "manifest.json").unlink()
     problem, train, test = verified(capsys, split_dataset, code=2).splitlines()
     assert problem.startswith("train: not a recordio dataset")
@@ -143,12 +141,12 @@ def test_a_split_that_lost_its_manifest_fails_and_the_others_are_checked(
     assert test.startswith("OK")
 
 
-def test_what_is_no_dataset_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_without_a_dataset_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.startswith("recordio: error: not a recordio dataset")
 
 
-def test_the_names_of_a_hostile_dataset_are_escaped(hostile_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_dataset_names_are_escaped(hostile_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = verified(capsys, hostile_dataset)
     (shard,) = hostile_dataset.glob("*.rio")
     data = bytearray(shard.read_bytes())
@@ -159,7 +157,7 @@ def test_the_names_of_a_hostile_dataset_are_escaped(hostile_dataset: Path, capsy
     assert all(line.isprintable() for line in out.split("\n"))
 
 
-def test_ctrl_c_says_that_nothing_is_proved(
+def test_ctrl_c_message_says_nothing_is_proved(
     dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(progress: Progress, done: int, total: int) -> None:
@@ -174,7 +172,7 @@ def test_ctrl_c_says_that_nothing_is_proved(
 
 
 def on_a_terminal(*words: object) -> tuple[int, str]:
-    """The exit code, and all that the command sent to its terminal of 100 columns."""
+    """The exit code and the output on a terminal of 100 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = [sys.executable, "-m", "recordio", *map(str, words)]
@@ -187,13 +185,13 @@ def on_a_terminal(*words: object) -> tuple[int, str]:
     try:
         while part := os.read(ours, 4096):
             sent += part
-    except OSError:  # Linux says so that the other end is closed
+    except OSError:  # how Linux reports that the other end is closed
         pass
     os.close(ours)
     return process.wait(), sent.decode()
 
 
-def test_a_terminal_sees_a_bar_that_goes_away(dataset: Path) -> None:
+def test_verify_shows_and_erases_a_bar(dataset: Path) -> None:
     code, sent = on_a_terminal("verify", dataset)
     assert code == 0
     assert re.search(r"\rverify  \[=* *\] +\d+ %", sent)
@@ -202,12 +200,12 @@ def test_a_terminal_sees_a_bar_that_goes_away(dataset: Path) -> None:
     assert end == ""
 
 
-def test_with_json_a_terminal_sees_no_bar(dataset: Path) -> None:
+def test_verify_json_shows_no_bar(dataset: Path) -> None:
     _, sent = on_a_terminal("verify", dataset, "--json")
     assert json.loads(sent)["ok"] is True
 
 
-def test_a_real_ctrl_c_ends_in_one_line(dataset: Path) -> None:
+def test_real_ctrl_c_ends_with_one_line(dataset: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "import recordio.tools.verify as command\n"

@@ -1,4 +1,4 @@
-"""Blocks: where they are cut, and that samples go in and out of them whole."""
+"""Blocks: where they are cut, and that samples pass through unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = Schema({"text": Text()})
 
 
 def values(block: FullBlock, row_nbytes: list[int | None]) -> list[list[bytes | None]]:
-    """The packed values of a block, one list a field."""
+    """The packed values of a block, one list per field."""
     out: list[list[bytes | None]] = []
     for parts, nbytes in zip(block.fields, row_nbytes, strict=True):
         found: list[bytes | None] = []
@@ -31,21 +31,23 @@ def values(block: FullBlock, row_nbytes: list[int | None]) -> list[list[bytes | 
     return out
 
 
-def cut(sizes: list[int], aim: int, most: int | None = None) -> list[int]:
-    """The samples of each block of texts of these sizes."""
-    builder, found, room = BlockBuilder(TEXT, aim), [], most
+def cut(sizes: list[int], target: int, limit: int | None = None) -> list[int]:
+    """The number of samples in each block, for texts of these sizes."""
+    builder = BlockBuilder(TEXT, target)
+    found = []
+    free_rows = limit
 
     def drain() -> None:
-        nonlocal room
-        while block := builder.take(room):
+        nonlocal free_rows
+        while block := builder.take(free_rows):
             found.append(block.samples)
-            if most is not None and room is not None:
-                room = room - block.samples or most
-                if room == most:
+            if limit is not None and free_rows is not None:
+                free_rows = free_rows - block.samples or limit
+                if free_rows == limit:
                     builder.restart()
 
     for size in sizes:
-        if builder.add({"text": "x" * size}) or most is not None:
+        if builder.add({"text": "x" * size}) or limit is not None:
             drain()
     drain()
     if block := builder.flush():
@@ -53,26 +55,26 @@ def cut(sizes: list[int], aim: int, most: int | None = None) -> list[int]:
     return found
 
 
-def test_a_block_ends_with_the_sample_that_reaches_the_aim() -> None:
+def test_block_ends_with_the_sample_that_reaches_the_target() -> None:
     assert cut([10] * 25, 100) == [10, 10, 5]
     assert cut([9] * 13, 100) == [12, 1]
 
 
-def test_later_blocks_keep_the_number_of_samples_of_the_first() -> None:
+def test_later_blocks_keep_the_rows_of_the_first() -> None:
     assert cut([10] * 10 + [6] * 20, 100) == [10, 10, 10]
     assert cut([10] * 10 + [19] * 20, 100) == [10, 10, 10]
 
 
-def test_a_later_block_smaller_than_half_the_aim_grows() -> None:
+def test_later_block_under_half_the_target_grows() -> None:
     assert cut([10] * 10 + [1] * 120, 100) == [10, 50, 50, 20]
 
 
-def test_a_block_never_grows_over_twice_the_aim_but_for_a_single_sample() -> None:
+def test_only_a_single_sample_exceeds_twice_the_target() -> None:
     assert cut([10] * 10 + [30] * 12, 100) == [10, 6, 6]
     assert cut([10, 500, 10, 500, 500], 100) == [1, 1, 1, 1, 1]
 
 
-def test_a_block_of_tiny_samples_has_a_limit_of_its_own() -> None:
+def test_block_rows_are_limited() -> None:
     builder = BlockBuilder(TEXT, 1 << 30)
     builder.add_columns({"text": [""] * (2 * MAX_BLOCK_ROWS + 5)})
     found = []
@@ -84,7 +86,7 @@ def test_a_block_of_tiny_samples_has_a_limit_of_its_own() -> None:
     assert last.samples == 5
 
 
-def test_rows_and_columns_that_wait_together_keep_to_that_limit() -> None:
+def test_block_rows_are_limited_for_mixed_rows_and_columns() -> None:
     builder = BlockBuilder(TEXT, 1 << 30)
     builder.add_columns({"text": [""] * (MAX_BLOCK_ROWS - 1)})
     assert builder.add({"text": ""})
@@ -93,17 +95,17 @@ def test_rows_and_columns_that_wait_together_keep_to_that_limit() -> None:
     assert block.samples == MAX_BLOCK_ROWS
 
 
-def test_a_block_never_has_more_than_the_samples_asked_for() -> None:
-    assert cut([10] * 25, 100, most=7) == [7, 7, 7, 4]
-    assert cut([10] * 25, 100, most=12) == [10, 2, 10, 2, 1]
+def test_take_returns_at_most_the_limit() -> None:
+    assert cut([10] * 25, 100, limit=7) == [7, 7, 7, 4]
+    assert cut([10] * 25, 100, limit=12) == [10, 2, 10, 2, 1]
 
 
-def test_a_new_shard_finds_the_number_of_samples_anew() -> None:
-    assert cut([10] * 12 + [50] * 12, 100, most=12) == [10, 2, *[2] * 6]
+def test_restart_recomputes_the_rows_per_block() -> None:
+    assert cut([10] * 12 + [50] * 12, 100, limit=12) == [10, 2, *[2] * 6]
 
 
 @given(schemas(3), st.lists(st.integers(0, 12), max_size=6), st.integers(1, 400), st.data(), st.integers(0, 2**32))
-def test_samples_come_out_in_order_whatever_way_they_went_in(
+def test_blocks_keep_the_order_of_rows_and_columns(
     schema: Schema, parts: list[int], aim: int, data: st.DataObject, seed: int
 ) -> None:
     rows = samples(schema, sum(parts), Random(seed))
@@ -128,11 +130,11 @@ def test_samples_come_out_in_order_whatever_way_they_went_in(
     want = [list(column) for column in zip(*[packer.pack(row) for row in rows], strict=True)]
     found = [values(block, row_nbytes) for block in blocks]
     for number, nbytes in enumerate(row_nbytes):
-        if nbytes != 0:  # values without bytes cannot be told apart
+        if nbytes != 0:  # zero-byte values are indistinguishable
             assert [v for block in found for v in block[number]] == (want[number] if want else [])
 
 
-def test_a_failed_sample_leaves_nothing_behind() -> None:
+def test_refused_sample_leaves_the_builder_empty() -> None:
     builder = BlockBuilder(Schema({"a": Scalar("int8"), "b": Text()}), 100)
     for bad in ({"a": 1, "b": 2}, {"a": 300, "b": ""}, {"a": 1}):
         with pytest.raises(SchemaError):

@@ -1,4 +1,4 @@
-"""`DatasetWriter`: what it takes, where it cuts, and that it publishes everything or nothing."""
+"""`DatasetWriter`: accepted samples, cuts, and publishing everything or nothing."""
 
 from __future__ import annotations
 
@@ -73,16 +73,16 @@ OPTIONS = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def tiny_pages_are_coded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The datasets of these tests are small, and so are their pages, which a writer leaves plain otherwise."""
+    """Compresses the small pages of these tests too, which a writer otherwise leaves plain."""
     monkeypatch.setattr(codec, "_MIN_CODED_NBYTES", 1)
 
 
-# One by one, or in columns
+# Rows and columns
 
 
 @settings(max_examples=150)
 @given(schemas(3), st.lists(st.integers(0, 9), max_size=8), st.data(), OPTIONS, st.integers(0, 2**32))
-def test_samples_and_columns_in_any_mixture_give_the_same_bytes(
+def test_write_and_write_batch_give_the_same_bytes(
     schema: Schema, parts: list[int], data: st.DataObject, options: dict[str, Any], seed: int
 ) -> None:
     rows = samples(schema, sum(parts), Random(seed))
@@ -103,8 +103,8 @@ def test_samples_and_columns_in_any_mixture_give_the_same_bytes(
     assert mixed == written(rows, schema, **options)
 
 
-def test_blocks_of_small_rows_are_cut_alike_whether_rows_come_one_by_one_or_in_columns(tmp_path: Path) -> None:
-    # A block has 65,536 rows at most; neither half is as much.
+def test_full_blocks_of_tiny_rows_are_cut_alike_by_write_and_write_batch(tmp_path: Path) -> None:
+    # A block has at most 65,536 rows; each half has fewer.
     half = 40_000
     with DatasetWriter(tmp_path / "a", {"text": Text()}) as writer:
         for _ in range(2 * half):
@@ -125,7 +125,7 @@ def test_the_same_input_gives_the_same_bytes_twice() -> None:
     assert written(rows, schema, **options) == written(rows, schema, **options)
 
 
-def test_what_take_gives_can_be_written_as_a_batch(tmp_path: Path) -> None:
+def test_write_batch_accepts_the_result_of_take(tmp_path: Path) -> None:
     schema = Schema(
         {"a": Scalar("int8", optional=True), "b": Array("f4", (2,), optional=True), "c": Text(optional=True)}
     )
@@ -137,7 +137,7 @@ def test_what_take_gives_can_be_written_as_a_batch(tmp_path: Path) -> None:
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_a_mask_without_an_optional_field_is_refused(tmp_path: Path) -> None:
+def test_masked_value_of_a_required_field_is_refused(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, NUMBER) as writer:
         with pytest.raises(SchemaError):
             writer.write_batch({"number": np.ma.MaskedArray([1, 2], [False, True])})
@@ -145,7 +145,7 @@ def test_a_mask_without_an_optional_field_is_refused(tmp_path: Path) -> None:
     assert numbers(tmp_path) == [1, 2]
 
 
-def test_an_array_that_is_masked_in_part_is_refused(tmp_path: Path) -> None:
+def test_partly_masked_array_is_refused(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, {"a": Array("int8", (2,), optional=True)}) as writer:
         whole = np.ma.MaskedArray(np.zeros((2, 2), "i1"), [[True, True], [False, False]])
         writer.write_batch({"a": whole})
@@ -159,7 +159,7 @@ def test_an_array_that_is_masked_in_part_is_refused(tmp_path: Path) -> None:
     [{"number": [], "maybe": []}, {"number": np.zeros(0, "i8"), "maybe": np.ma.MaskedArray([], [])}, {"number": []}],
     ids=["lists", "arrays", "the optional left out"],
 )
-def test_a_batch_of_no_samples_adds_none(tmp_path: Path, empty: Any) -> None:
+def test_empty_batch_adds_no_samples(tmp_path: Path, empty: Any) -> None:
     with DatasetWriter(tmp_path, NUMBER | {"maybe": Scalar("float64", optional=True)}) as writer:
         writer.write_batch(empty)
         writer.write({"number": 3})
@@ -172,7 +172,7 @@ def test_a_batch_of_no_samples_adds_none(tmp_path: Path, empty: Any) -> None:
 
 @pytest.mark.parametrize("by_batch", [False, True])
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (9, [9]), (10, [10]), (11, [10, 1]), (30, [10, 10, 10])])
-def test_a_shard_ends_at_exactly_the_count(tmp_path: Path, count: int, sizes: list[int], by_batch: bool) -> None:
+def test_shard_ends_at_exactly_shard_samples(tmp_path: Path, count: int, sizes: list[int], by_batch: bool) -> None:
     with DatasetWriter(tmp_path, NUMBER, shard_samples=10) as writer:
         if by_batch:
             writer.write_batch({"number": np.arange(count)})
@@ -185,7 +185,7 @@ def test_a_shard_ends_at_exactly_the_count(tmp_path: Path, count: int, sizes: li
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
-def test_a_shard_ends_with_the_block_that_reaches_the_size(tmp_path: Path, compression: str | None) -> None:
+def test_shard_ends_with_the_block_that_reaches_shard_bytes(tmp_path: Path, compression: str | None) -> None:
     rng = np.random.default_rng(0)
     with DatasetWriter(tmp_path, shard_bytes=5000, block_bytes=700, compression=compression) as writer:
         for i in range(500):
@@ -200,7 +200,7 @@ def test_a_shard_ends_with_the_block_that_reaches_the_size(tmp_path: Path, compr
         assert entry.nbytes > end
 
 
-def test_a_sample_larger_than_a_block_has_one_to_itself(tmp_path: Path) -> None:
+def test_oversized_sample_has_its_own_block(tmp_path: Path) -> None:
     sizes = [10, 10, 5000, 10, 10, 10, 9000, 9000, 10]
     with DatasetWriter(tmp_path, block_bytes=100, compression=None) as writer:
         for size in sizes:
@@ -221,7 +221,7 @@ def test_the_blocks_of_a_shard_hold_equally_many_samples(tmp_path: Path) -> None
     assert entry.runs == ((125, 8), (3, 1))
 
 
-def test_values_without_bytes_are_samples_too(tmp_path: Path) -> None:
+def test_zero_byte_values_are_samples(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, {"a": Array("float32", (0,)), "b": Text(), "c": Array("int8", (None,))}) as writer:
         for _ in range(5):
             writer.write({"a": [], "b": "", "c": []})
@@ -233,7 +233,7 @@ def test_values_without_bytes_are_samples_too(tmp_path: Path) -> None:
     assert ds[7]["c"].shape == (0,)
 
 
-# Samples that do not fit
+# Refused samples
 
 
 BAD: list[tuple[Any, str | None]] = [
@@ -253,7 +253,7 @@ BAD: list[tuple[Any, str | None]] = [
 
 
 @pytest.mark.parametrize(("bad", "field"), BAD, ids=str)
-def test_a_sample_that_does_not_fit_changes_nothing_and_is_named(tmp_path: Path, bad: Any, field: str | None) -> None:
+def test_refused_sample_is_named_and_changes_nothing(tmp_path: Path, bad: Any, field: str | None) -> None:
     schema = {"a": Scalar("int64"), "b": Text(), "c": Scalar("float32", optional=True)}
     good = [{"a": i, "b": str(i)} for i in range(6)]
     with DatasetWriter(tmp_path, schema, shard_samples=4) as writer:
@@ -270,7 +270,7 @@ def test_a_sample_that_does_not_fit_changes_nothing_and_is_named(tmp_path: Path,
 
 
 @pytest.mark.parametrize("field", [Scalar("int64"), Text(), Array("int8", (None,)), Scalar("int64", optional=True)])
-def test_a_value_of_a_batch_that_does_not_fit_is_named(tmp_path: Path, field: Any) -> None:
+def test_refused_value_of_a_batch_is_named(tmp_path: Path, field: Any) -> None:
     one = "a" if isinstance(field, Text) else [1] if isinstance(field, Array) else 1
     with DatasetWriter(tmp_path, {"a": field}) as writer:
         writer.write_batch({"a": [one] * 10})
@@ -298,7 +298,7 @@ def test_a_value_of_a_batch_that_does_not_fit_is_named(tmp_path: Path, field: An
     ids=["lengths", "missing", "unknown", "shape", "dtype", "a number", "another number", "a list", "None"],
 )
 @pytest.mark.parametrize("known", [True, False], ids=["with a schema", "without one"])
-def test_a_batch_that_does_not_fit_changes_nothing(tmp_path: Path, bad: Any, known: bool) -> None:
+def test_refused_batch_changes_nothing(tmp_path: Path, bad: Any, known: bool) -> None:
     schema = {"a": Scalar("int64"), "b": Text()}
     with DatasetWriter(tmp_path, schema) as writer:
         if known:
@@ -315,7 +315,7 @@ def test_a_batch_that_does_not_fit_changes_nothing(tmp_path: Path, bad: Any, kno
     [{"a": []}, {"a": np.zeros((0, 2))}, {"a": 5}, {"a": [1, 2], "b": [1]}, {"a": {}}, {}, None, [1]],
     ids=str,
 )
-def test_no_schema_is_inferred_from_a_batch_that_does_not_fit(tmp_path: Path, bad: Any) -> None:
+def test_no_schema_is_inferred_from_a_refused_batch(tmp_path: Path, bad: Any) -> None:
     with DatasetWriter(tmp_path) as writer:
         with pytest.raises(SchemaError):
             writer.write_batch(bad)
@@ -323,7 +323,7 @@ def test_no_schema_is_inferred_from_a_batch_that_does_not_fit(tmp_path: Path, ba
     assert ShardDataset(tmp_path)[0] == {"text": "x"}
 
 
-def test_no_schema_is_inferred_from_a_sample_that_was_not_taken(tmp_path: Path) -> None:
+def test_no_schema_is_inferred_from_a_refused_sample(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path) as writer:
         with pytest.raises(SchemaError):
             writer.write({"number": 2**63})
@@ -332,7 +332,7 @@ def test_no_schema_is_inferred_from_a_sample_that_was_not_taken(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("batch", [False, True])
-def test_a_sample_unlike_the_first_is_told_of_the_schema_it_lacks(tmp_path: Path, batch: bool) -> None:
+def test_error_for_a_sample_unlike_the_first_suggests_a_schema(tmp_path: Path, batch: bool) -> None:
     rows = [np.zeros(3, np.int32), np.zeros(5, np.int32)]
     with DatasetWriter(tmp_path) as writer:
         with pytest.raises(SchemaError, match=r"got int32\[5\]; the schema is that of the first .* sample 1"):
@@ -367,10 +367,10 @@ def test_any_mapping_is_a_sample(tmp_path: Path) -> None:
     assert ShardDataset(tmp_path).column("b") == ["x", "y"]
 
 
-# What was written belongs to the writer
+# The writer owns its bytes
 
 
-def test_buffers_may_change_once_they_were_written(tmp_path: Path) -> None:
+def test_buffers_may_change_after_write(tmp_path: Path) -> None:
     array, raw, deep = np.arange(4), bytearray(b"abc"), {"a": [1]}
     with DatasetWriter(tmp_path) as writer:
         writer.write({"array": array, "raw": raw, "deep": deep})
@@ -382,7 +382,7 @@ def test_buffers_may_change_once_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"block_bytes": 64}, {"shard_samples": 3}], ids=str)
-def test_columns_may_change_once_they_were_written(tmp_path: Path, options: Any) -> None:
+def test_columns_may_change_after_write_batch(tmp_path: Path, options: Any) -> None:
     fixed, listed, texts = np.arange(10), [np.arange(2), np.arange(2)] * 5, ["a"] * 10
     with DatasetWriter(tmp_path, {"a": Scalar("i8"), "b": Array("i8", (2,)), "c": Text()}, **options) as writer:
         for _ in range(2):
@@ -411,12 +411,12 @@ def test_columns_may_be_strided_big_endian_or_read_only(tmp_path: Path) -> None:
 # The folder
 
 
-def test_the_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+def test_folder_is_created_with_its_parents(tmp_path: Path) -> None:
     write_numbers(tmp_path / "a" / "b", 1)
     assert numbers(tmp_path / "a" / "b") == [1]
 
 
-def test_a_relative_path_means_where_the_writer_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_resolved_when_the_writer_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -438,7 +438,7 @@ def test_nothing_is_visible_before_close(tmp_path: Path) -> None:
     assert set(files(tmp_path)) == {"manifest.json", "shard-00000.rio"}
 
 
-def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
+def test_second_close_does_nothing(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path, NUMBER)
     writer.close()
     before = files(tmp_path)
@@ -447,7 +447,7 @@ def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-def test_a_writer_that_has_ended_takes_nothing(tmp_path: Path, end: str) -> None:
+def test_ended_writer_refuses_samples(tmp_path: Path, end: str) -> None:
     writer = DatasetWriter(tmp_path, NUMBER)
     getattr(writer, end)()
     with pytest.raises(DatasetError, match="closed"):
@@ -457,9 +457,7 @@ def test_a_writer_that_has_ended_takes_nothing(tmp_path: Path, end: str) -> None
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_leaving_by_an_exception_publishes_nothing_and_leaves_no_file(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_exception_in_the_with_block_leaves_no_file(tmp_path: Path, error: type[BaseException]) -> None:
     def fail() -> None:
         with DatasetWriter(tmp_path, NUMBER, shard_samples=2) as writer:
             writer.write_batch({"number": np.arange(5)})
@@ -471,7 +469,7 @@ def test_leaving_by_an_exception_publishes_nothing_and_leaves_no_file(
     write_numbers(tmp_path, 1)
 
 
-def test_abort_leaves_what_was_there_before(tmp_path: Path) -> None:
+def test_abort_keeps_the_old_dataset(tmp_path: Path) -> None:
     write_numbers(tmp_path, 1, 2)
     before = files(tmp_path)
     for mode in ("append", "overwrite"):
@@ -512,7 +510,7 @@ def test_create_refuses_a_folder_that_holds_shards_and_no_manifest(tmp_path: Pat
     assert set(files(tmp_path)) == {"shard-00000.rio"}
 
 
-def test_create_leaves_strangers_in_the_folder_alone(tmp_path: Path) -> None:
+def test_create_leaves_other_files_alone(tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("mine")
     (tmp_path / "shard-x.rio").write_text("mine too")
     write_numbers(tmp_path, 1)
@@ -520,7 +518,7 @@ def test_create_leaves_strangers_in_the_folder_alone(tmp_path: Path) -> None:
     assert files(tmp_path)["shard-x.rio"] == b"mine too"
 
 
-def test_a_file_is_no_folder_to_write_in(tmp_path: Path) -> None:
+def test_file_as_destination_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises((DatasetError, StorageError)) as caught:
         DatasetWriter(tmp_path / "file", NUMBER)
@@ -528,7 +526,7 @@ def test_a_file_is_no_folder_to_write_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["create", "append", "overwrite"])
-def test_a_second_writer_is_told_so(tmp_path: Path, mode: Any) -> None:
+def test_second_writer_is_refused(tmp_path: Path, mode: Any) -> None:
     write_numbers(tmp_path, 1)
     with DatasetWriter(tmp_path, mode="append") as first:
         with pytest.raises(DatasetError, match="another writer"):
@@ -538,7 +536,7 @@ def test_a_second_writer_is_told_so(tmp_path: Path, mode: Any) -> None:
     write_numbers(tmp_path, 3, mode="append")
 
 
-def test_a_dropped_writer_lets_the_next_one_in(tmp_path: Path) -> None:
+def test_dropped_writer_releases_the_folder(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path, NUMBER, shard_samples=1)
     writer.write({"number": 1})
     del writer
@@ -560,7 +558,7 @@ def test_a_dropped_writer_lets_the_next_one_in(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_option_is_refused_before_anything_is_made(tmp_path: Path, keyword: Any) -> None:
+def test_invalid_option_is_refused_before_the_folder_is_created(tmp_path: Path, keyword: Any) -> None:
     with pytest.raises(SchemaError):
         DatasetWriter(tmp_path / "new", NUMBER, **keyword)
     assert not (tmp_path / "new").exists()
@@ -569,7 +567,7 @@ def test_a_wrong_option_is_refused_before_anything_is_made(tmp_path: Path, keywo
 # Append and overwrite
 
 
-def test_append_adds_behind_what_is_there(tmp_path: Path) -> None:
+def test_append_adds_after_the_old_samples(tmp_path: Path) -> None:
     write_numbers(tmp_path, 0, 1, 2, shard_samples=2)
     old = files(tmp_path)
     write_numbers(tmp_path, 3, 4, 5, mode="append", shard_samples=2)
@@ -579,7 +577,7 @@ def test_append_adds_behind_what_is_there(tmp_path: Path) -> None:
     }
 
 
-def test_append_takes_the_schema_of_the_dataset(tmp_path: Path) -> None:
+def test_append_uses_the_schema_of_the_dataset(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, {"a": Scalar("int8"), "b": Text(optional=True)}) as writer:
         writer.write({"a": 1})
     with DatasetWriter(tmp_path, mode="append") as writer:
@@ -638,7 +636,7 @@ def test_append_of_nothing_changes_nothing(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
-def test_overwrite_replaces_all_of_it(tmp_path: Path) -> None:
+def test_overwrite_replaces_the_whole_dataset(tmp_path: Path) -> None:
     write_numbers(tmp_path, 1, 2, 3, shard_samples=1, metadata={"a": 1})
     with DatasetWriter(tmp_path, {"text": Text()}, mode="overwrite") as writer:
         writer.write({"text": "x"})
@@ -647,7 +645,7 @@ def test_overwrite_replaces_all_of_it(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 2
 
 
-def test_overwrite_makes_a_dataset_where_there_is_none(tmp_path: Path) -> None:
+def test_overwrite_works_without_a_dataset(tmp_path: Path) -> None:
     write_numbers(tmp_path / "new", 1, mode="overwrite")
     assert numbers(tmp_path / "new") == [1]
 
@@ -661,7 +659,7 @@ def test_overwrite_replaces_a_dataset_whose_manifest_is_damaged(tmp_path: Path) 
     assert numbers(tmp_path) == [2]
 
 
-def test_a_reader_that_was_there_before_goes_on_reading(tmp_path: Path) -> None:
+def test_open_reader_survives_append_and_overwrite(tmp_path: Path) -> None:
     write_numbers(tmp_path, 1, 2)
     ds = ShardDataset(tmp_path)
     assert ds[0]["number"] == 1
@@ -674,7 +672,7 @@ def test_a_reader_that_was_there_before_goes_on_reading(tmp_path: Path) -> None:
 # Metadata
 
 
-def test_metadata_comes_back_as_json_says_it(tmp_path: Path) -> None:
+def test_metadata_round_trips_as_json(tmp_path: Path) -> None:
     given_metadata = {"classes": ("ä", "b"), "n": 2**60, "f": 0.1, "none": None, "deep": {"a": [1, [True]]}, "": ""}
     with DatasetWriter(tmp_path, NUMBER, metadata=given_metadata):
         given_metadata["n"] = 0
@@ -705,13 +703,13 @@ def test_metadata_comes_back_as_json_says_it(tmp_path: Path) -> None:
     ],
     ids=lambda v: ascii(v)[:20],
 )
-def test_metadata_that_is_not_json_is_refused_before_anything_is_made(tmp_path: Path, metadata: Any) -> None:
+def test_non_json_metadata_is_refused_before_the_folder_is_created(tmp_path: Path, metadata: Any) -> None:
     with pytest.raises(SchemaError, match="metadata"):
         DatasetWriter(tmp_path / "new", NUMBER, metadata=metadata)
     assert not (tmp_path / "new").exists()
 
 
-def test_metadata_without_an_end_is_refused(tmp_path: Path) -> None:
+def test_deep_or_cyclic_metadata_is_refused(tmp_path: Path) -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -723,13 +721,13 @@ def test_metadata_without_an_end_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_metadata_over_the_limit_of_a_header_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_metadata_over_the_header_limit_is_refused_before_the_folder_is_created(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"schema and metadata take \d+ bytes, over the limit of 67108864"):
         DatasetWriter(tmp_path / "new", metadata={"a": "x" * (1 << 26)})
     assert not (tmp_path / "new").exists()
 
 
-def test_a_schema_that_does_not_fit_beside_the_metadata_is_refused_with_the_first_sample(tmp_path: Path) -> None:
+def test_inferred_schema_that_exceeds_the_header_limit_is_refused(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, metadata={"a": "x" * ((1 << 26) - 150)}) as writer:
         with pytest.raises(SchemaError, match="schema and metadata take"):
             writer.write({"n" * 200: 1})
@@ -738,9 +736,7 @@ def test_a_schema_that_does_not_fit_beside_the_metadata_is_refused_with_the_firs
 
 
 @pytest.mark.parametrize("mode", ["append", "overwrite"])
-def test_a_manifest_that_no_reader_would_take_is_never_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
-) -> None:
+def test_oversized_manifest_is_never_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any) -> None:
     write_numbers(tmp_path, 1, 2)
     before = files(tmp_path)
     monkeypatch.setattr("recordio.format.manifest.MAX_MANIFEST_NBYTES", len(before["manifest.json"]) + 10)
@@ -752,7 +748,7 @@ def test_a_manifest_that_no_reader_would_take_is_never_published(
     assert files(tmp_path) == before
 
 
-def test_metadata_that_only_a_stranger_could_have_written_stops_an_append_at_once(tmp_path: Path) -> None:
+def test_append_refuses_foreign_metadata_that_cannot_be_rewritten(tmp_path: Path) -> None:
     write_numbers(tmp_path, 1, metadata={"a": 12345678})
     body = (tmp_path / "manifest.json").read_bytes()[:-32].replace(b"12345678", b"1e400")
     (tmp_path / "manifest.json").write_bytes(body + b'"checksum": "%016x"}\n' % checksum(body))
@@ -760,12 +756,12 @@ def test_metadata_that_only_a_stranger_could_have_written_stops_an_append_at_onc
         DatasetWriter(tmp_path, mode="append")
 
 
-# What the system refuses
+# System errors
 
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The system calls that fail, by name."""
+    """Names of the system calls that fail."""
     failing: list[str] = []
 
     def breakable(name: str) -> None:
@@ -786,7 +782,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("call", ["writev", "fsync"])
 @pytest.mark.parametrize("by_batch", [False, True])
-def test_after_a_storage_error_nothing_can_be_published(
+def test_nothing_is_published_after_a_storage_error(
     tmp_path: Path, broken: list[str], call: str, by_batch: bool
 ) -> None:
     writer = DatasetWriter(tmp_path, NUMBER, shard_samples=2)
@@ -804,7 +800,7 @@ def test_after_a_storage_error_nothing_can_be_published(
 
 
 @pytest.mark.parametrize("call", ["writev", "fsync", "rename"])
-def test_a_close_that_failed_is_no_close(tmp_path: Path, broken: list[str], call: str) -> None:
+def test_failed_close_publishes_nothing(tmp_path: Path, broken: list[str], call: str) -> None:
     writer = DatasetWriter(tmp_path, NUMBER)
     writer.write({"number": 1})
     broken.append(call)
@@ -816,7 +812,7 @@ def test_a_close_that_failed_is_no_close(tmp_path: Path, broken: list[str], call
         writer.close()
 
 
-def test_surviving_a_storage_error_inside_the_with_block_does_not_publish(tmp_path: Path, broken: list[str]) -> None:
+def test_caught_storage_error_still_prevents_publishing(tmp_path: Path, broken: list[str]) -> None:
     def survive() -> None:
         with DatasetWriter(tmp_path, NUMBER, shard_samples=1) as writer:
             writer.write({"number": 1})
@@ -831,7 +827,7 @@ def test_surviving_a_storage_error_inside_the_with_block_does_not_publish(tmp_pa
 
 
 @pytest.mark.parametrize("value", [Image(), Bytes(), Text(), Object()], ids=str)
-def test_a_field_of_any_type_writes_its_samples(tmp_path: Path, value: Any) -> None:
+def test_every_variable_size_type_round_trips(tmp_path: Path, value: Any) -> None:
     schema = Schema({"a": value})
     rows = samples(schema, 7, Random(3))
     with DatasetWriter(tmp_path, schema, metadata={"type": str(value)}) as writer:

@@ -1,4 +1,4 @@
-"""Masked arrays of NumPy on their way in: a masked value is missing or refused, and its number is never stored."""
+"""NumPy masked arrays: a masked value is missing or refused, and the number under it is never stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIRST_MASKED = np.ma.MaskedArray([9.5, 1.5], [True, False])
 
 
 class Variable:
-    """An array that is masked only once it is read, as a variable of netCDF4 is."""
+    """Turns into a masked array when read, as a netCDF4 variable does."""
 
     def __repr__(self) -> str:
         return "Variable"
@@ -69,7 +69,7 @@ MASKED: list[tuple[Field, Any]] = [
 
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize(("field", "value"), MASKED, ids=[f"{f}-{i}" for i, (f, _) in enumerate(MASKED)])
-def test_a_number_under_a_mask_is_never_stored(tmp_path: Path, field: Field, value: Any, batch: bool) -> None:
+def test_masked_number_is_never_stored(tmp_path: Path, field: Field, value: Any, batch: bool) -> None:
     with DatasetWriter(tmp_path, {"a": field}) as writer:
         with pytest.raises(SchemaError) as caught:
             writer.write_batch({"a": [value]}) if batch else writer.write({"a": value})
@@ -82,7 +82,7 @@ def test_a_number_under_a_mask_is_never_stored(tmp_path: Path, field: Field, val
     ids=["array", "variable", "list", "list of arrays"],
 )
 @pytest.mark.parametrize("field", [partial(Scalar, "f8"), Object])
-def test_a_masked_value_of_a_column_is_refused_or_missing(tmp_path: Path, column: Any, field: Any) -> None:
+def test_masked_column_value_is_refused_or_missing(tmp_path: Path, column: Any, field: Any) -> None:
     with pytest.raises(SchemaError), DatasetWriter(tmp_path / "plain", {"a": field()}) as writer:
         writer.write_batch({"a": column})
     optional = {"a": field(optional=True)}
@@ -103,7 +103,7 @@ def test_a_masked_value_of_a_column_is_refused_or_missing(tmp_path: Path, column
     ],
     ids=str,
 )
-def test_an_optional_value_that_is_masked_whole_is_missing(field: Field, value: Any) -> None:
+def test_fully_masked_optional_value_is_missing(field: Field, value: Any) -> None:
     assert written([{"a": value}], {"a": field}) == written([{"a": None}], {"a": field})
 
 
@@ -116,7 +116,7 @@ def test_no_schema_is_inferred_from_a_masked_value(tmp_path: Path, value: Any, b
         writer.write({"text": "x"})
 
 
-def test_a_masked_array_with_nothing_masked_is_an_array() -> None:
+def test_masked_array_without_masked_values_is_an_array() -> None:
     plain = np.array([1.5, 2.5])
     for mask in (np.ma.nomask, [False, False]):
         value = np.ma.MaskedArray(plain, mask)
@@ -129,7 +129,7 @@ def test_a_masked_array_with_nothing_masked_is_an_array() -> None:
     assert written([{"a": empty}], {"a": optional}) == written([{"a": []}], {"a": optional})
 
 
-def test_masked_records_are_refused_as_records_are(tmp_path: Path) -> None:
+def test_masked_records_are_refused_like_records(tmp_path: Path) -> None:
     records = np.ma.MaskedArray([(1, 2)], [(True, False)], [("x", "i4"), ("y", "i4")])
     with DatasetWriter(tmp_path, {"a": Scalar("i4", optional=True)}) as writer:
         for write in (lambda: writer.write({"a": records[0]}), lambda: writer.write_batch({"a": records})):

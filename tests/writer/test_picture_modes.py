@@ -1,4 +1,4 @@
-"""The mode inferred from the first picture: later ones that lose colours or transparency in it are refused."""
+"""The mode inferred from the first image: later images that would lose colour or transparency are refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def palette(transparency: Any = None, colour: tuple[int, ...] = RED) -> PIL.Imag
 
 
 def keyed(mode: str, colour: Any) -> PIL.Image:
-    """A picture in which one colour counts as transparent, as PNG can say it."""
+    """An image with one transparent colour, as PNG allows."""
     picture = PIL.new(mode, (4, 4), colour)
     picture.info["transparency"] = colour
     return picture
@@ -76,7 +76,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_picture_that_the_inferred_mode_changes_is_refused(tmp_path: Path, case: str, batch: bool) -> None:
+def test_image_that_the_inferred_mode_would_change_is_refused(tmp_path: Path, case: str, batch: bool) -> None:
     first, second, fitting = REFUSED[case]
     with DatasetWriter(tmp_path / "a") as writer:
         with pytest.raises(SchemaError, match="inferred from the first picture") as caught:
@@ -107,7 +107,7 @@ LOSSLESS: dict[str, tuple[PIL.Image, Any]] = {
 
 
 @pytest.mark.parametrize("case", LOSSLESS)
-def test_a_picture_that_loses_nothing_is_taken_in_the_same_bytes(tmp_path: Path, case: str) -> None:
+def test_lossless_image_is_stored_unchanged(tmp_path: Path, case: str) -> None:
     first, second = LOSSLESS[case]
     for name, schema, batch in (("a", None, False), ("b", None, True), ("c", {"image": Image(first.mode)}, False)):
         with DatasetWriter(tmp_path / name, schema) as writer:
@@ -115,14 +115,14 @@ def test_a_picture_that_loses_nothing_is_taken_in_the_same_bytes(tmp_path: Path,
     assert files(tmp_path / "a") == files(tmp_path / "b") == files(tmp_path / "c")
 
 
-def test_the_advice_names_the_other_fields_too(tmp_path: Path) -> None:
+def test_mode_advice_names_the_other_fields(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path) as writer:
         writer.write({"image": grey(), "label": 0})
         with pytest.raises(SchemaError, match=r"schema=\{'image': Image\('RGB'\)\} and the other fields"):
             writer.write({"image": COLOUR, "label": 1})
 
 
-def test_a_damaged_file_after_a_grey_picture_is_refused(tmp_path: Path) -> None:
+def test_damaged_image_after_a_grey_one_is_refused(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path) as writer:
         writer.write({"image": grey()})
         with pytest.raises(SchemaError, match="cut short"):
@@ -130,7 +130,7 @@ def test_a_damaged_file_after_a_grey_picture_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_mode_that_was_given_is_a_conversion(tmp_path: Path, mode: str) -> None:
+def test_explicit_mode_permits_conversion(tmp_path: Path, mode: str) -> None:
     with DatasetWriter(tmp_path, {"image": Image(mode)}) as writer:
         for picture in (grey(), COLOUR, PIL.new("RGBA", (4, 4), CLEAR), palette(1), encoded(COLOUR)):
             writer.write({"image": picture})
@@ -154,7 +154,7 @@ def test_a_mode_that_was_given_is_a_conversion(tmp_path: Path, mode: str) -> Non
     ],
     ids=lambda v: v if isinstance(v, str) else v.mode,
 )
-def test_the_inferred_mode_loses_nothing_of_the_first_picture(tmp_path: Path, picture: PIL.Image, mode: str) -> None:
+def test_inferred_mode_keeps_the_first_image_lossless(tmp_path: Path, picture: PIL.Image, mode: str) -> None:
     assert Schema.infer({"image": picture}) == Schema({"image": Image(mode)})
     with DatasetWriter(tmp_path) as writer:
         writer.write({"image": picture})
@@ -164,7 +164,7 @@ def test_the_inferred_mode_loses_nothing_of_the_first_picture(tmp_path: Path, pi
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "CMYK", "YCbCr", "HSV"])
-def test_pixels_are_taken_from_pictures_in_grey_rgb_and_rgba_only(mode: str) -> None:
+def test_pixels_are_taken_from_grey_rgb_and_rgba_images_only(mode: str) -> None:
     picture = COLOUR.convert(mode)
     numbers = np.asarray(picture)
     with pytest.raises(SchemaError, match=f"mode {mode} .*numpy.asarray"):
@@ -173,13 +173,13 @@ def test_pixels_are_taken_from_pictures_in_grey_rgb_and_rgba_only(mode: str) -> 
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_pixels_of_a_picture_are_its_array(mode: str) -> None:
+def test_pil_image_pixels_equal_its_array(mode: str) -> None:
     picture = COLOUR.convert(mode)
     field = Image(shape=np.asarray(picture).shape)
     assert field.packer()(picture) == np.asarray(picture).tobytes()
 
 
-def test_a_label_beside_a_picture_is_packed_as_before(tmp_path: Path) -> None:
+def test_label_beside_an_image_is_packed_unchanged(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "a") as writer:
         writer.write({"image": grey(), "label": 3})
     with DatasetWriter(tmp_path / "b", {"image": Image("L"), "label": Scalar("int64")}) as writer:

@@ -1,4 +1,4 @@
-"""Publishing: a file is there whole or not at all, and a dataset changes in one step."""
+"""Publishing: files appear complete or not at all, and a dataset changes in one step."""
 
 from __future__ import annotations
 
@@ -13,17 +13,9 @@ from typing import Any
 import pytest
 
 from recordio import CorruptError, DatasetError, Scalar, Schema, StorageError
-from recordio.format.layout import FOOTER
 from recordio.format.manifest import Manifest, ShardEntry
-from recordio.format.shard import Footer, ShardHeader
 from recordio.storage.atomic import FolderLock, NewFile, write_file
-from recordio.writer.publish import (
-    PENDING,
-    clear_remains,
-    commit,
-    read_manifest,
-)
-from recordio.writer.shard_writer import WriteOptions, write_shard
+from recordio.writer.publish import PENDING, clear_remains, commit, read_manifest
 
 ID = bytes(range(16))
 SCHEMA = Schema({"number": Scalar("int64")})
@@ -38,7 +30,7 @@ def manifest(*shards: int) -> Manifest:
 
 
 def staged(folder: Path, *numbers: int) -> dict[Path, str]:
-    """Finished files of shards under hidden names."""
+    """Finished shard files under temporary names."""
     found = {}
     for number in numbers:
         path = folder / f".shard-{number:05d}.rio.tmp"
@@ -64,9 +56,7 @@ def open_files() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
-def test_a_new_file_has_all_of_its_parts_however_they_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_file_survives_short_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.writev
     monkeypatch.setattr(os, "writev", lambda fd, parts: real(fd, [memoryview(parts[0])[:3]]))  # a few bytes at a time
     parts = [bytes([i % 256]) * (i % 7) for i in range(1500)]
@@ -78,14 +68,14 @@ def test_a_new_file_has_all_of_its_parts_however_they_are_written(
     assert file.nbytes == sum(map(len, parts))
 
 
-def test_a_new_file_takes_over_a_thousand_parts_at_once(tmp_path: Path) -> None:
+def test_new_file_writes_over_a_thousand_parts_at_once(tmp_path: Path) -> None:
     file = NewFile(tmp_path / "a")
     file.write([b"x"] * 5000)
     file.finish()
     assert (tmp_path / "a").stat().st_size == 5000
 
 
-def test_a_new_file_takes_no_name_that_is_taken(tmp_path: Path) -> None:
+def test_new_file_refuses_an_existing_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     (tmp_path / "nowhere").symlink_to(tmp_path / "elsewhere")
@@ -96,7 +86,7 @@ def test_a_new_file_takes_no_name_that_is_taken(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_new_file_has_the_mode_that_the_umask_says(tmp_path: Path) -> None:
+def test_new_file_mode_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         NewFile(tmp_path / "a").finish()
@@ -106,7 +96,7 @@ def test_a_new_file_has_the_mode_that_the_umask_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "writev"])
-def test_a_file_that_the_system_refuses_is_gone_with_its_descriptor(
+def test_failed_new_file_leaves_no_file_and_no_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     before = open_files()
@@ -122,7 +112,7 @@ def test_a_file_that_the_system_refuses_is_gone_with_its_descriptor(
     assert open_files() == before
 
 
-def test_a_written_file_replaces_what_had_its_name(tmp_path: Path) -> None:
+def test_write_file_replaces_the_old_file(tmp_path: Path) -> None:
     write_file(tmp_path / "a", b"one")
     write_file(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"two"
@@ -130,9 +120,7 @@ def test_a_written_file_replaces_what_had_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["writev", "fsync", "replace"])
-def test_a_written_file_that_fails_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_failed_write_file_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     write_file(tmp_path / "a", b"one")
     failing(monkeypatch, call)
     with pytest.raises(StorageError):
@@ -141,7 +129,7 @@ def test_a_written_file_that_fails_leaves_the_old_one(
     assert names(tmp_path) == {"a"}
 
 
-def test_a_folder_has_one_lock_and_no_lock_file(tmp_path: Path) -> None:
+def test_folder_lock_is_exclusive_and_leaves_no_file(tmp_path: Path) -> None:
     with FolderLock(tmp_path / "new"):
         with pytest.raises(DatasetError, match="another writer"):
             FolderLock(tmp_path / "new")
@@ -149,26 +137,26 @@ def test_a_folder_has_one_lock_and_no_lock_file(tmp_path: Path) -> None:
     FolderLock(tmp_path / "new").release()
 
 
-def test_a_lock_is_given_back_when_it_is_dropped(tmp_path: Path) -> None:
+def test_dropped_folder_lock_is_released(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path)
     del lock
     FolderLock(tmp_path)
 
 
-def test_a_committed_dataset_is_the_manifest_and_its_shards(tmp_path: Path) -> None:
+def test_commit_leaves_the_manifest_and_its_shards(tmp_path: Path) -> None:
     commit(tmp_path, manifest(0, 1), staged(tmp_path, 0, 1))
     assert names(tmp_path) == {"manifest.json", "shard-00000.rio", "shard-00001.rio"}
     assert read_manifest(tmp_path) == manifest(0, 1)
 
 
-def test_shards_of_the_old_manifest_alone_are_removed(tmp_path: Path) -> None:
+def test_commit_removes_shards_of_the_old_manifest_only(tmp_path: Path) -> None:
     commit(tmp_path, manifest(0, 1), staged(tmp_path, 0, 1))
     (tmp_path / "shard-00009.rio").write_bytes(b"a stranger")
     commit(tmp_path, manifest(1, 2), staged(tmp_path, 2))
     assert names(tmp_path) == {"manifest.json", "shard-00001.rio", "shard-00002.rio", "shard-00009.rio"}
 
 
-def test_the_manifest_takes_its_name_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_renames_the_manifest_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     renamed: list[str] = []
     for call in ("rename", "replace"):
         real = getattr(os, call)
@@ -184,9 +172,7 @@ def test_the_manifest_takes_its_name_last(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("target", ["shard-00002.rio", "shard-00003.rio", "manifest.json"])
-def test_a_commit_that_fails_leaves_the_old_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
-) -> None:
+def test_failed_commit_keeps_the_old_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
     commit(tmp_path, manifest(0, 1), staged(tmp_path, 0, 1))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     new = staged(tmp_path, 2, 3)
@@ -199,7 +185,7 @@ def test_a_commit_that_fails_leaves_the_old_dataset(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_remains_of_a_writer_that_died_before_its_manifest_go(tmp_path: Path) -> None:
+def test_remains_of_an_interrupted_commit_are_removed(tmp_path: Path) -> None:
     commit(tmp_path, manifest(0), staged(tmp_path, 0))
     before = names(tmp_path)
     staged(tmp_path, 3)
@@ -210,7 +196,7 @@ def test_remains_of_a_writer_that_died_before_its_manifest_go(tmp_path: Path) ->
     assert read_manifest(tmp_path) == manifest(0)
 
 
-def test_a_torn_pending_manifest_says_nothing(tmp_path: Path) -> None:
+def test_torn_pending_manifest_is_ignored(tmp_path: Path) -> None:
     commit(tmp_path, manifest(0), staged(tmp_path, 0))
     before = names(tmp_path)
     (tmp_path / PENDING).write_bytes(manifest(0, 1).encode()[:-9])
@@ -218,48 +204,9 @@ def test_a_torn_pending_manifest_says_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == before
 
 
-def test_reading_a_manifest_tells_none_from_a_damaged_one(tmp_path: Path) -> None:
+def test_read_manifest_tells_missing_from_damaged(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(CorruptError) as caught:
         read_manifest(tmp_path)
     assert caught.value.place.file == str(tmp_path / "manifest.json")
-
-
-def test_a_whole_shard_is_written_in_one_step(tmp_path: Path) -> None:
-    header = ShardHeader(ID, 5, SCHEMA, {"a": 1})
-    path = tmp_path / "shard-00005.rio"
-
-    def numbers() -> Any:
-        for i in range(1000):
-            assert not path.exists()
-            yield {"number": i}
-
-    entry = write_shard(path, header, numbers(), WriteOptions(block_bytes=800))
-    data = path.read_bytes()
-    footer = Footer.decode(data[-FOOTER.size :], len(data))
-    assert ShardHeader.decode(data) == header
-    assert entry == ShardEntry.of(footer, 8000, [100] * 10)
-    assert names(tmp_path) == {path.name}
-
-
-def test_a_shard_whose_samples_fail_is_not_there(tmp_path: Path) -> None:
-    def numbers() -> Any:
-        yield {"number": 1}
-        raise ValueError("the source broke")
-
-    path = tmp_path / "shard-00000.rio"
-    with pytest.raises(ValueError, match="the source broke"):
-        write_shard(path, ShardHeader(ID, 0, SCHEMA, {}), numbers(), WriteOptions(block_bytes=1))
-    assert names(tmp_path) == set()
-
-
-@pytest.mark.parametrize("call", ["writev", "fsync", "replace"])
-def test_a_shard_that_the_system_refuses_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    failing(monkeypatch, call)
-    header = ShardHeader(ID, 0, SCHEMA, {})
-    with pytest.raises(StorageError):
-        write_shard(tmp_path / "shard-00000.rio", header, [{"number": 1}], WriteOptions())
-    assert names(tmp_path) == set()

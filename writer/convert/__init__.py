@@ -1,1 +1,1 @@
-"""Conversion: planned before it runs, worked off in units, committed once."""
+"""Conversion: planned first, made in units, committed once."""

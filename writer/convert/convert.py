@@ -1,34 +1,24 @@
-"""`recordio.convert`: what people have becomes a dataset.
+"""`recordio.convert`: makes a dataset of files.
 
-Planned before it runs, worked off in units, committed once. Finished shards wait in DST/.convert, so a conversion that
-was stopped goes on where it was; the manifest comes last, so nobody takes half of one for a dataset.
+Planned first, made in units, committed once. Finished shards wait in DST/.convert, so a stopped conversion resumes; the
+manifest comes last, so a partial conversion is never taken for a dataset.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from recordio.errors import CorruptError, DatasetError, RecordIOError, SourceError
-from recordio.format import strict_json
-from recordio.format.manifest import FILE_NAME, Manifest
-from recordio.storage.atomic import FolderLock, write_file
-from recordio.storage.base import storage_error
-from recordio.writer.convert.engines import run_units
-from recordio.writer.convert.plan import ConvertOptions, Plan, make_plan
-from recordio.writer.convert.units import Skip, Unit, Workplace, finished_unit
-from recordio.writer.publish import PENDING, clear_remains, commit, read_manifest
+from recordio.errors import DatasetError, SourceError
+from recordio.format.manifest import FILE_NAME
+from recordio.writer.convert.job import ConvertJob, Outcome
+from recordio.writer.convert.plan import ConvertOptions
+from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
-from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, open_source, splits
-from recordio.writer.sources.times import as_of, way_changed_at
+from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, splits
 
-WAITING = ".convert"
-_PLAN = "plan.json"
 ProgressSink = Callable[[int, int], None]
 
 
@@ -120,15 +110,26 @@ def convert(
         SchemaError: an argument does not fit.
         StorageError: the system refused; finished shards are kept, and the next run goes on.
     """
-    write = WriteOptions(compression, shard_bytes, None, block_bytes)
-    options = ConvertOptions(write, resize, quality, shuffle, limit, on_error, workers, overwrite, check)
-    columns = (embed,) if isinstance(embed, str) else tuple(embed)
-    specs = _specs(source, kind, split, columns)
+    options = ConvertOptions(
+        write=WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes),
+        resize=resize,
+        quality=quality,
+        shuffle=shuffle,
+        limit=limit,
+        on_error=on_error,
+        workers=workers,
+        overwrite=overwrite,
+        check=check,
+    )
+    specs = _specs(source, kind, split, embed=(embed,) if isinstance(embed, str) else tuple(embed))
     target = Path(destination)
     _refuse_target(target, list(specs))
-    jobs = {name: _Job(spec, target / name if name else target, options) for name, spec in specs.items()}
-    sink = _Total(progress, [len(job.plan.order) for job in jobs.values()]) if progress else None
-    reports = {name: job.run(sink) for name, job in jobs.items()}
+    jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
+    total = _Total(progress, sum(len(job.plan.order) for job in jobs.values()))
+    reports = {}
+    for name, job in jobs.items():
+        reports[name] = _report(job, job.run(total.report()))
+        total.finish(job)
     return reports.get("", reports)
 
 
@@ -159,184 +160,36 @@ def _refuse_target(target: Path, names: list[str]) -> None:
 
 
 class _Total:
-    """One count of samples over all the splits."""
+    """Counts the samples of one job after another for the user's progress function."""
 
-    def __init__(self, progress: ProgressSink, samples: list[int]) -> None:
-        self._progress, self._total, self._before = progress, sum(samples), 0
+    def __init__(self, progress: ProgressSink | None, samples: int) -> None:
+        self._progress = progress
+        self._samples = samples
+        self._before = 0
 
-    def at(self, done: int) -> None:
-        self._progress(self._before + done, self._total)
+    def report(self) -> Callable[[int], None] | None:
+        """The progress function of the current job, None if nobody asked."""
+        return None if self._progress is None else self._tell
 
-    def finish(self, samples: int) -> None:
-        self._before += samples
-        self._progress(self._before, self._total)
+    def finish(self, job: ConvertJob) -> None:
+        self._before += len(job.plan.order)
+        self._tell(0)
 
-
-class _Job:
-    """One source on its way to one dataset. Making it opens the source and plans the work; nothing is written yet."""
-
-    def __init__(self, spec: SourceSpec, target: Path, options: ConvertOptions) -> None:
-        self._target = target
-        self._refuse_nesting(spec.path)
-        listed = time.time_ns()
-        source = open_source(spec.path, spec.kind or None, spec.options)
-        self._path, self._notes = spec.path, (*spec.notes, *source.notes)
-        self.plan = make_plan(source, options)
-        # What leads to the dataset as well as to the source may be renamed with both in it.
-        self._changed = max(source.fingerprint().newest, way_changed_at(spec.path, os.fspath(target)))
-        self._as_of = as_of(listed, self._changed)
-
-    def _refuse_nesting(self, source: str) -> None:
-        inside = os.path.realpath(self._target)
-        if os.path.isdir(source) and os.path.commonpath([os.path.realpath(source), inside]) == os.path.realpath(source):
-            raise DatasetError("the destination lies in the source").at(file=str(self._target))
-
-    def run(self, progress: _Total | None) -> ConvertReport:
-        """Makes the dataset, as far as it is not there yet."""
-        with FolderLock(self._target):
-            if self.plan.options.overwrite:
-                _clear_corrupt_manifest(self._target)
-            _take_back(self._target, self.plan)
-            clear_remains(self._target)
-            report = self._done_before() or self._make(progress)
-            shutil.rmtree(self._target / WAITING, ignore_errors=True)
-        if progress:
-            progress.finish(len(self.plan.order))
-        return report
-
-    def _done_before(self) -> ConvertReport | None:
-        """The report of a dataset that is there already, None when it is to be made. Raises DatasetError."""
-        manifest = read_manifest(self._target)
-        if manifest is None:
-            return None
-        objection = self._objection(manifest)
-        if objection is None:
-            return self._report(manifest, [], done_before=True)
-        if not self.plan.options.overwrite:
-            raise DatasetError(f"{objection}; overwrite=True (--overwrite) makes it anew").at(file=str(self._target))
-        return None
-
-    def _objection(self, manifest: Manifest) -> str | None:
-        """Why the dataset at the destination is not what this conversion would make, None if it is."""
-        if manifest.dataset_id != self.plan.dataset_id:
-            return "there is another dataset here, from another source or with other options"
-        if manifest.samples > len(self.plan.order):
-            return "samples were added to the dataset here after it was made from this source"
-        if self._changed > (self._target / FILE_NAME).stat().st_mtime_ns:
-            return "the source was changed, moved or replaced after this dataset was made from it"
-        for shard in manifest.shards:
-            path = self._target / shard.name
-            if not path.is_file() or path.stat().st_size != shard.nbytes:
-                return f"the dataset here is damaged: {shard.name} is missing or of the wrong length"
-        return None
-
-    def _make(self, progress: _Total | None) -> ConvertReport:
-        place, notes = self._workplace()
-        kept = [unit for k in range(self.plan.units) if (unit := finished_unit(self.plan, k, place))]
-        before = sum(len(self.plan.indices(unit.number)) for unit in kept)
-        rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
-        report = None if progress is None else lambda done: progress.at(before + done)
-        made = run_units(self.plan, rest, place, report)
-        units = sorted(kept + made, key=lambda unit: unit.number)
-        manifest = self._commit(units, place)
-        return self._report(manifest, units, reused=len(kept), notes=notes)
-
-    def _workplace(self) -> tuple[Workplace, tuple[str, ...]]:
-        """Where the shards wait: as an earlier run of the same plan left it, or new."""
-        folder = self._target / WAITING
-        numbers = _shard_numbers(self._target)
-        if not self.plan.options.overwrite and numbers:
-            text = (
-                f"there are shards here but no {FILE_NAME}; move them away, or use overwrite=True to leave them aside"
-            )
-            raise DatasetError(text).at(file=str(self._target))
-        first = _waiting_since(folder, self.plan.digest)
-        if first is not None and first > max(numbers, default=-1):
-            return Workplace(folder, first), ()
-        notes = ("an unfinished conversion of something else was dropped",) if folder.exists() else ()
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-        except OSError as error:
-            raise storage_error("make the folder", folder, error) from error
-        first = 1 + max(numbers, default=-1)
-        write_file(folder / _PLAN, b'{"digest": "%b", "first": %d}\n' % (self.plan.digest.hex().encode(), first))
-        return Workplace(folder, first), notes
-
-    def _commit(self, units: list[Unit], place: Workplace) -> Manifest:
-        full = [unit for unit in units if unit.entry.samples]
-        if not full:
-            name, reason = units[0].skipped[0]
-            count = len(self.plan.order)
-            raise SourceError(f"none of the {count} samples can be read; the first: {reason}").at(file=name)
-        plan = self.plan
-        manifest = Manifest(plan.dataset_id, plan.source.schema, plan.source.metadata, [unit.entry for unit in full])
-        commit(self._target, manifest, {place.shard(unit.number): unit.entry.name for unit in full}, self._as_of)
-        return manifest
-
-    def _report(
-        self,
-        manifest: Manifest,
-        units: list[Unit],
-        *,
-        reused: int = 0,
-        done_before: bool = False,
-        notes: tuple[str, ...] = (),
-    ) -> ConvertReport:
-        missing = len(self.plan.order) - manifest.samples
-        if done_before and missing:
-            notes = (f"{missing} samples were skipped when it was made",)
-        return ConvertReport(
-            source=self._path,
-            destination=str(self._target),
-            kind=self.plan.source.kind,
-            samples=manifest.samples,
-            shards=len(manifest.shards),
-            nbytes=sum(shard.nbytes for shard in manifest.shards),
-            skipped=tuple(skip for unit in units for skip in unit.skipped),
-            reused=reused,
-            done_before=done_before,
-            notes=(*self._notes, *notes),
-        )
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(self._before + done, self._samples)
 
 
-def _clear_corrupt_manifest(folder: Path) -> None:
-    """A manifest that no reader takes would stand in the way of the new one; all that it said is in the shards."""
-    try:
-        read_manifest(folder)
-    except CorruptError:
-        (folder / FILE_NAME).unlink()
-
-
-def _waiting_since(folder: Path, digest: bytes) -> int | None:
-    """The number of the first shard that an earlier run of the plan was making, None if there was none."""
-    try:
-        plan = strict_json.loads((folder / _PLAN).read_bytes(), "plan")
-    except (OSError, CorruptError):
-        return None
-    same = isinstance(plan, dict) and plan.get("digest") == digest.hex() and isinstance(plan.get("first"), int)
-    return plan["first"] if same else None
-
-
-def _take_back(target: Path, plan: Plan) -> None:
-    """Shards that were on their way into the dataset when the committer died wait again, instead of being lost."""
-    pending = None
-    with suppress(RecordIOError):
-        pending = read_manifest(target, PENDING)
-    if pending is None or pending.dataset_id != plan.dataset_id or not (target / WAITING / _PLAN).exists():
-        return
-    published = None
-    with suppress(RecordIOError):
-        published = read_manifest(target)
-    kept = {shard.name for shard in published.shards} if published else set()
-    for shard in pending.shards:
-        if shard.name not in kept and (target / shard.name).exists():
-            try:
-                os.replace(target / shard.name, target / WAITING / shard.name)
-            except OSError as error:
-                raise storage_error("rename", target / shard.name, error) from error
-
-
-def _shard_numbers(folder: Path) -> list[int]:
-    texts = [path.name.removeprefix("shard-").removesuffix(".rio") for path in folder.glob("shard-*.rio")]
-    return [int(text) for text in texts if text.isdecimal()]
+def _report(job: ConvertJob, outcome: Outcome) -> ConvertReport:
+    return ConvertReport(
+        source=job.source_path,
+        destination=str(job.target),
+        kind=job.plan.source.kind,
+        samples=outcome.manifest.samples,
+        shards=len(outcome.manifest.shards),
+        nbytes=sum(shard.nbytes for shard in outcome.manifest.shards),
+        skipped=outcome.skipped,
+        reused=outcome.reused,
+        done_before=outcome.done_before,
+        notes=outcome.notes,
+    )

@@ -1,8 +1,7 @@
-"""What a conversion will do, decided before any of it is done.
+"""Plans a conversion before anything is written.
 
-A plan is a pure function of the source and the options: the order of the samples, where it is cut into units, and the
-identity of the dataset. Unit k makes shard k. Nothing here looks at the number of workers, so the shards do not depend
-on it either.
+A plan is a pure function of the source and the options: the order of the samples, the cuts into units, and the identity
+of the dataset. Unit k makes shard k. The number of workers plays no part, so the shards do not depend on it.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from recordio.determinism import MASK, hashes, key
 from recordio.errors import SchemaError
 from recordio.format.image_field import Image
 from recordio.format.layout import VERSION
-from recordio.writer.metadata import plain_metadata, require_room
+from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
 
 Indices = npt.NDArray[np.int64]
-_RULE = 1  # of ordering and cutting; another number makes another dataset of the same input
+_RULE = 1  # version of the ordering and cutting; part of the dataset's identity
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """What the caller of `recordio.convert` asks for; see there. Raises SchemaError for what makes no sense."""
+    """The options of `recordio.convert`, which documents them. Raises SchemaError."""
 
     write: WriteOptions = field(default_factory=WriteOptions)
     resize: int | tuple[int, int] | None = None
@@ -60,12 +59,12 @@ class ConvertOptions:
 
 
 def shuffled(samples: int, seed: int) -> Indices:
-    """A permutation of `samples` numbers, int64, that depends on nothing but the two arguments."""
+    """A permutation of `samples` numbers, int64. A pure function of the arguments."""
     return np.argsort(hashes(np.arange(samples), key(seed)), kind="stable")
 
 
 def cut(nbytes: Indices, unit_nbytes: int) -> Indices:
-    """Where units begin, and the end of the last: a unit ends with the sample that fills it. int64 (units + 1,)."""
+    """The start of each unit and the end of the last, int64 (units + 1,). A unit ends with the sample that fills it."""
     ends = np.cumsum(np.maximum(nbytes, 1))
     cuts = [0]
     while cuts[-1] < len(ends):
@@ -80,9 +79,9 @@ class Plan:
 
     Attributes:
         order: the source's samples in the order of the dataset, int64.
-        cuts: where in `order` each unit begins, and the end.
-        dataset_id: the same for the same names and sizes of input, and the same options that shape the bytes.
-        digest: differs as well when a file of the input was touched: finished shards are kept only when it is the same.
+        cuts: start of each unit in `order`, and the end of the last.
+        dataset_id: depends on the names and sizes of the input, and on the options that shape the bytes.
+        digest: depends on the times of the input files as well. Finished shards are reused only if it is equal.
     """
 
     source: Source
@@ -97,13 +96,13 @@ class Plan:
         return len(self.cuts) - 1
 
     def indices(self, unit: int) -> Indices:
-        """The source's samples that make up a unit, in order."""
+        """The source's samples in a unit, in order."""
         return self.order[self.cuts[unit] : self.cuts[unit + 1]]
 
 
 def make_plan(source: Source, options: ConvertOptions) -> Plan:
-    """Raises SchemaError when the options do not fit the source, or its metadata no dataset."""
-    require_room(source.schema, plain_metadata(source.metadata))
+    """Raises SchemaError when the options do not fit the source, or the metadata is too large."""
+    require_fit(source.schema, plain_metadata(source.metadata))
     pictures = any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
     if options.reencodes and not pictures:
         raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")

@@ -1,7 +1,7 @@
-"""One unit of a conversion: some samples of the source become one finished shard, in a folder where shards wait.
+"""One unit of a conversion: a range of the source's samples becomes one finished shard in the staging folder.
 
-Beside each shard stands a note of what the manifest will say of it and what was skipped; a unit whose shard and note
-agree is done and is never done again.
+A note beside each shard holds its manifest entry and the skipped samples. A unit whose shard and note agree is done,
+and later runs reuse it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format import strict_json
 from recordio.format.image_field import Image
-from recordio.format.manifest import ShardEntry, shard_name
+from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Sample
 from recordio.format.shard import ShardHeader
 from recordio.images.encode import check_image, resize_image
@@ -24,48 +23,40 @@ from recordio.storage.dataset_files import read_footer
 from recordio.storage.local import LocalStorage
 from recordio.writer.blocks import Packer
 from recordio.writer.convert.plan import Plan
-from recordio.writer.shard_writer import write_shard
+from recordio.writer.convert.staging import Staging
+from recordio.writer.shard_sink import write_shard
 
 _SKIPPABLE = (SourceError, DecodeError, SchemaError)
-Skip = tuple[str, str]
+Skip = tuple[str, str]  # name, reason
+Report = Callable[[int], None]  # called with the samples done so far
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A finished unit: `entry` is its shard's, `skipped` names the samples that it lacks and says why."""
+    """A finished unit: the manifest entry of its shard, and the skipped samples."""
 
     number: int
     entry: ShardEntry
     skipped: tuple[Skip, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where finished shards wait, and the number of the first."""
-
-    folder: Path
-    first: int = 0
-
-    def shard(self, unit: int) -> Path:
-        return self.folder / shard_name(self.first + unit)
-
-    def note(self, unit: int) -> Path:
-        return self.shard(unit).with_suffix(".json")
-
-
 class _Prepared:
-    """The samples of a unit, ready to be written; those that cannot be are raised or put on the list."""
+    """Iterates over the samples of a unit, ready to be written. Raises or lists the bad ones, as `on_error` says."""
 
-    def __init__(self, plan: Plan, unit: int, report: Callable[[int], None], strict: bool) -> None:
-        self._plan, self._unit, self._report = plan, unit, report
-        schema, self._options = plan.source.schema, plan.options
+    def __init__(self, plan: Plan, unit: int, report: Report, strict: bool) -> None:
+        self._plan = plan
+        self._unit = unit
+        self._report = report
+        self._options = plan.options
+        schema = plan.source.schema
         self._pictures = [(name, f.mode) for name, f in schema.items() if isinstance(f, Image) and f.encoded]
         self._pack: Callable[[Sample], Any] | None = Packer(schema).pack if strict else None
         self.key = ""
         self.skipped: list[Skip] = []
 
     def __iter__(self) -> Iterator[Sample]:
-        for done, (key, item) in enumerate(self._plan.source.read(self._plan.indices(self._unit).tolist()), 1):
+        indices = self._plan.indices(self._unit).tolist()
+        for done, (key, item) in enumerate(self._plan.source.read(indices), 1):
             self.key = key
             try:
                 sample = self._prepare(item)
@@ -103,43 +94,43 @@ class _Prepared:
         return out
 
 
-def make_unit(plan: Plan, unit: int, place: Workplace, report: Callable[[int], None]) -> Unit:
-    """Writes the shard of a unit. After each sample `report` is told how many are done; it may raise to stop.
+def make_unit(plan: Plan, unit: int, staging: Staging, report: Report) -> Unit:
+    """Writes the shard of a unit. `report` is called after each sample with the number done; it may raise to stop.
 
-    Raises SourceError, DecodeError and SchemaError for a sample, StorageError; nothing half-done is left.
+    Raises SourceError, DecodeError and SchemaError for a sample, StorageError. On an error no file is left.
     """
     try:
-        return _write(plan, unit, place, _Prepared(plan, unit, report, strict=False))
+        return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=False))
     except SchemaError:
         if plan.options.on_error == "raise":
             raise
-    # Sources promise samples that fit. Where one breaks it, each sample is tried before it is handed to the writer.
-    return _write(plan, unit, place, _Prepared(plan, unit, report, strict=True))
+    # Sources promise samples that fit the schema. One did not: start again, packing each sample before it is written.
+    return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=True))
 
 
-def _write(plan: Plan, unit: int, place: Workplace, samples: _Prepared) -> Unit:
-    header = ShardHeader(plan.dataset_id, place.first + unit, plan.source.schema, plan.source.metadata)
+def _write(plan: Plan, unit: int, staging: Staging, samples: _Prepared) -> Unit:
+    header = ShardHeader(plan.dataset_id, staging.number(unit), plan.source.schema, plan.source.metadata)
     try:
-        entry = write_shard(place.shard(unit), header, samples, plan.options.write)
+        entry = write_shard(staging.folder, header, samples, plan.options.write)
     except SchemaError as error:
         error.at(file=samples.key)
         raise
     note = {"entry": entry.to_json(), "skipped": samples.skipped}
-    write_file(place.note(unit), json.dumps(note).encode())
+    write_file(staging.note(unit), json.dumps(note).encode())
     return Unit(unit, entry, tuple(samples.skipped))
 
 
-def finished_unit(plan: Plan, unit: int, place: Workplace) -> Unit | None:
-    """A unit that an earlier run finished and that this one can take as it is, else None."""
+def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
+    """The unit as an earlier run finished it, None if it has to be made."""
     try:
-        note = strict_json.loads(place.note(unit).read_bytes(), "note of a shard")
+        note = strict_json.loads(staging.note(unit).read_bytes(), "note of a shard")
         entry = ShardEntry.from_json(note["entry"])
         skipped = tuple((str(key), str(reason)) for key, reason in note["skipped"])
-        if (skipped and plan.options.on_error == "raise") or entry.number != place.first + unit:
+        if (skipped and plan.options.on_error == "raise") or entry.number != staging.number(unit):
             return None
-        shard = place.shard(unit)
-        footer = read_footer(LocalStorage(shard.parent).open(shard.name))
+        path = staging.shard(unit)
+        footer = read_footer(LocalStorage(path.parent).open(path.name))
     except (OSError, RecordIOError, KeyError, TypeError, ValueError):
-        return None  # not there, or not whole: it is made again
-    # The digest vouches for the whole shard, header and all: dataset, number, schema.
+        return None  # missing or incomplete
+    # The digest covers the header too: dataset, number, schema.
     return Unit(unit, entry, skipped) if footer.digest == entry.digest else None

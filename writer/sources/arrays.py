@@ -1,4 +1,4 @@
-"""NumPy files: a `.npy` holds the rows of one field, `data`; a `.npz` holds a field for each of its arrays.
+"""NumPy files: the rows of a `.npy` are one field, `data`; each array of a `.npz` is a field.
 
 Pickled objects are never read. A `.npy` file is memory-mapped; the arrays of a `.npz` are held in memory.
 """
@@ -50,7 +50,7 @@ def _row_field(name: str, array: npt.NDArray[Any]) -> Field:
 
 
 class _Rows(Source):
-    """Arrays with one row a sample. They are loaded when they are first needed, in each process anew."""
+    """Arrays with one row per sample, loaded on first use in each process."""
 
     def __init__(self, path: str, options: SourceOptions) -> None:
         self._path = path
@@ -109,12 +109,12 @@ class _Rows(Source):
 
     @staticmethod
     def _value(value: Any) -> Any:
-        """Text and bytes as Python's own, which is what their fields take."""
+        """Text and bytes as Python objects, as their fields require."""
         return value.item() if value.dtype.kind in "US" else value
 
 
 class NpyFile(_Rows):
-    """A `.npy` file: `data`, one sample a row."""
+    """A `.npy` file: `data`, one row per sample."""
 
     kind = "npy"
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the binary version or the pickled one, a folder or the .tar.gz as it was downloaded.
+"""CIFAR-10 and CIFAR-100: binary or pickled, an unpacked folder or the downloaded .tar.gz.
 
 `image` is Image(shape=(32, 32, 3)), uint8, HWC. CIFAR-10 has `label`; CIFAR-100 has `fine_label` and `coarse_label`.
 """
@@ -31,7 +31,7 @@ Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One of the four ways in which CIFAR is handed out, and the names of its files."""
+    """One of the four distributions of CIFAR, and its file names."""
 
     kind: str
     pickled: bool
@@ -44,31 +44,55 @@ class Version:
         return (*self.train, self.test, *self.names)
 
     def has(self, folder: str, name: str) -> bool:
-        """Whether a file is one of these. Names such as "train" mean nothing outside their folder."""
+        """Whether a file belongs to this version. Names such as "train" only count inside its folder."""
         return name in self.files() and (folder == self.folder or self.kind == "cifar10")
 
     def part_of(self, name: str) -> str | None:
-        return "train" if name in self.train else "test" if name == self.test else None
+        if name in self.train:
+            return "train"
+        return "test" if name == self.test else None
 
 
 _BATCHES = tuple(f"data_batch_{n}" for n in range(1, 6))
 VERSIONS = (
     Version(
-        "cifar10", False, "cifar-10-batches-bin", tuple(f"{name}.bin" for name in _BATCHES), "test_batch.bin",
-        ("batches.meta.txt",),
+        kind="cifar10",
+        pickled=False,
+        folder="cifar-10-batches-bin",
+        train=tuple(f"{name}.bin" for name in _BATCHES),
+        test="test_batch.bin",
+        names=("batches.meta.txt",),
     ),
-    Version("cifar10", True, "cifar-10-batches-py", _BATCHES, "test_batch", ("batches.meta",)),
     Version(
-        "cifar100", False, "cifar-100-binary", ("train.bin",), "test.bin",
-        ("fine_label_names.txt", "coarse_label_names.txt"),
+        kind="cifar10",
+        pickled=True,
+        folder="cifar-10-batches-py",
+        train=_BATCHES,
+        test="test_batch",
+        names=("batches.meta",),
     ),
-    Version("cifar100", True, "cifar-100-python", ("train",), "test", ("meta",)),
-)  # fmt: skip
+    Version(
+        kind="cifar100",
+        pickled=False,
+        folder="cifar-100-binary",
+        train=("train.bin",),
+        test="test.bin",
+        names=("fine_label_names.txt", "coarse_label_names.txt"),
+    ),
+    Version(
+        kind="cifar100",
+        pickled=True,
+        folder="cifar-100-python",
+        train=("train",),
+        test="test",
+        names=("meta",),
+    ),
+)
 LABELS = {"cifar10": ("label",), "cifar100": ("fine_label", "coarse_label")}
 
 
 def _archive_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    """(folder, name, reader) of the regular files of a tar archive, in its order. Nothing is written to disk."""
+    """(folder, name, reader) of each regular file of a tar archive, in archive order. Writes nothing to disk."""
     try:
         with open(open_regular(path), "rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
             for member in archive:
@@ -90,7 +114,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _folder_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    """(folder, name, reader) of the files of CIFAR in a folder, or in a folder of CIFAR in it."""
+    """(folder, name, reader) of each CIFAR file in a folder, or in its CIFAR subfolder."""
     for version in VERSIONS:
         for inside in (os.path.abspath(path), os.path.join(path, version.folder)):
             for name in version.files():
@@ -104,13 +128,13 @@ def _members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
 
 
 def find_version(path: str) -> Version | None:
-    """The version of CIFAR that is at a path, None when it is none of them. Raises SourceError."""
+    """The version of CIFAR at a path, None without one. Raises SourceError."""
     found = (version for folder, name, _ in _members(path) for version in VERSIONS if version.has(folder, name))
     return next(found, None)
 
 
 def parts(path: str) -> list[str]:
-    """ "train" and "test", as far as they are there. Raises SourceError."""
+    """The parts at a path, of "train" and "test". Raises SourceError."""
     version = find_version(path)
     found = (
         {version.part_of(name) for folder, name, _ in _members(path) if version.has(folder, name)} if version else ()
@@ -121,7 +145,7 @@ def parts(path: str) -> list[str]:
 def _from_binary(data: bytes, labels: int) -> Part:
     record = labels + _PIXELS
     if len(data) % record:
-        raise SourceError(f"{len(data)} bytes are no whole number of records of {record} bytes")
+        raise SourceError(f"{len(data)} bytes are not a whole number of records of {record} bytes")
     rows = np.frombuffer(data, np.uint8).reshape(-1, record)
     return rows[:, labels:], rows[:, :labels][:, ::-1].astype(np.int64)  # the coarse label comes first
 
@@ -134,7 +158,7 @@ def _from_pickle(data: bytes, labels: int) -> Part:
         raise SourceError(f"the pickle lacks {' and '.join(missing)}")
     columns = [found[name] for name in names]
     if not all(isinstance(column, list) and set(map(type, column)) <= {int} for column in columns):
-        raise SourceError("the pickled labels are not whole numbers")
+        raise SourceError("the pickled labels are not integers")
     pixels = byte_array(found[b"data"])
     if pixels.ndim != 2 or pixels.shape[1] != _PIXELS or any(len(column) != len(pixels) for column in columns):
         raise SourceError(f"the pickled pixels have shape {pixels.shape} for {len(columns[0])} labels")
@@ -161,13 +185,14 @@ def _names_from_text(name: str, data: bytes) -> dict[str, list[str]]:
 
 
 class Cifar(Source):
-    """One part, "train" or "test", of CIFAR; all of it is held in memory, and loaded in each process anew."""
+    """One part, "train" or "test", of CIFAR, loaded into memory in each process."""
 
     def __init__(self, path: str, options: SourceOptions) -> None:
         version = find_version(path)
         if version is None:
             raise SourceError("no CIFAR files are here").at(file=path)
-        self._path, self._version = path, version
+        self._path = path
+        self._version = version
         self.kind = version.kind
         self._part = options.part or self._only_part(path)
         self.metadata = {}

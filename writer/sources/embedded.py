@@ -1,4 +1,4 @@
-"""The files that a table names: found below the table's folder, and nowhere else."""
+"""Files named by a table. Only files below the table's folder are read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from recordio.writer.sources.times import changed_at, way_changed_at
 
 
 class EmbeddedFiles:
-    """The files of one column. `see` each name first; then `field` says what they are and `read` gives their bytes."""
+    """The files of one column. After `see` was called for every name, `field` is their type and `read` their bytes."""
 
     def __init__(self, folder: str) -> None:
         self._root = os.path.realpath(folder)
         self._pictures = True
         self._any = self._any_empty = False
-        self._folders: dict[str, int] = {}  # when the way to each was last changed
+        self._folders: dict[str, int] = {}  # when a folder or link on the path to each was last changed
 
     def path(self, name: str) -> str:
-        """The path of a named file. Raises SourceError for a name that leads out of the folder, also by a link."""
+        """The path of a named file. Raises SourceError for one outside the folder, links resolved."""
         if "\0" in name or os.path.isabs(name) or os.pardir in name.replace(os.sep, "/").split("/"):
             raise SourceError(f"the name {name[:80]!r} leads out of the table's folder")
         found = os.path.realpath(os.path.join(self._root, name))
@@ -32,7 +32,7 @@ class EmbeddedFiles:
         return found
 
     def see(self, name: str | None) -> tuple[int, int]:
-        """Size and time of the last change of a named file; zeros where there is none, reading it says why."""
+        """Size and time of last change of a named file. Zeros if it cannot be read: `read` raises the reason."""
         if not name:
             self._any_empty = True
             return 0, 0

@@ -1,4 +1,4 @@
-"""Any folder of files: those that differ only in their extension are one sample.
+"""Any folder of files: files that differ only in their extension are one sample.
 
 `a.jpg`, `a.json` and `a.cls` become {"key": "a", "image": ..., "json": ..., "label": ...}. A field that some samples
 lack is optional.
@@ -50,7 +50,7 @@ def _label(data: bytes) -> int:
         value = int(_text(data[:64]).strip())
         Scalar("int64").pack(value)
     except ValueError as error:
-        raise SourceError(f"a .cls file holds one whole number, not {data[:40]!r}") from error
+        raise SourceError(f"a .cls file holds one integer, not {data[:40]!r}") from error
     return value
 
 
@@ -60,12 +60,16 @@ def _array(data: bytes) -> npt.NDArray[Any]:
 
 
 _PARSE: dict[str, Callable[[bytes], Any]] = {
-    "image": encoded_image, "text": _text, "json": _json, "label": _label, "npy": _array,
-}  # fmt: skip
+    "image": encoded_image,
+    "text": _text,
+    "json": _json,
+    "label": _label,
+    "npy": _array,
+}
 
 
 def _split(name: bytes) -> tuple[bytes, str]:
-    """The path without its extension, and the field that the extension stands for."""
+    """The path without its extension, and the field for the extension."""
     stem, extension = os.path.splitext(name)
     try:
         found = extension[1:].lower().decode("utf-8")
@@ -147,7 +151,7 @@ class FileGroups(Source):
         return values
 
     def _fit(self, values: dict[str, Any]) -> None:
-        """An array must fit the others; a file that could not be looked into at the start may not."""
+        """Raises SourceError for an array unlike the others: its header may have been unreadable before."""
         kind = self.schema.fields.get("npy")
         if isinstance(kind, Array) and "npy" in values:
             try:
@@ -158,16 +162,16 @@ class FileGroups(Source):
 
 
 def npy_field(files: FileTable, members: list[int], optional: bool) -> Field:
-    """The field that holds the arrays of all these files. Raises SourceError when there is none."""
+    """The field for the arrays of these files. Raises SourceError."""
     found = []
     for member in members:
         if files.sizes[member] < 0:
-            continue  # no regular file; reading the sample says so
+            continue  # not a regular file: reading the sample raises
         try:
             header = peek_header(os.path.join(files.root, files.name(member)))
             found.append((checked_dtype(header.dtype), header.shape))
         except SourceError:
-            continue  # reading the sample raises it again, where the caller's policy applies
+            continue  # reading the sample raises it again, subject to on_error
     if not found:
         raise SourceError("none of the .npy files can be read").at(file=shown(files.name(members[0])))
     ranks = {len(shape) for _, shape in found}

@@ -1,7 +1,7 @@
-"""Files of the input: listed in one order everywhere, read whole, and never anything but regular files.
+"""Input files: listed in a fixed order, read whole; only regular files are opened.
 
-A million files cost their names and 24 bytes each. FIFOs, sockets, devices and links that lead nowhere are listed, so
-that a sample is not lost with them in silence, but they are never opened: reading one raises an error.
+A million files take their names and 24 bytes each. FIFOs, sockets, devices and dangling links are listed, so that no
+sample is lost silently, but never opened: reading one raises an error.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from recordio.errors import SourceError
 from recordio.writer.sources.source import Fingerprint
 from recordio.writer.sources.times import arrived_at, changed_at, way_changed_at
 
-# Opening a FIFO for reading waits for a writer, unless it is opened so.
+# O_NONBLOCK: opening a FIFO must not wait for a writer.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def shown(name: bytes) -> str:
-    """A file's name for a person; bytes that are not UTF-8 are escaped."""
+    """A file name for display; bytes that are not UTF-8 are escaped."""
     return name.decode("utf-8", "backslashreplace")
 
 
@@ -34,24 +34,24 @@ def refused(error: OSError) -> SourceError:
 
 
 def names_file(path: str) -> bool:
-    """Whether a file is at a path, or something where one should be: a link that leads nowhere, a FIFO."""
+    """Whether a path exists and is not a folder. Dangling links and FIFOs count: a file should be there."""
     return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def leads_nowhere(path: bytes | str) -> bool:
-    """Whether a path is a symbolic link whose target is not there."""
+    """Whether a path is a dangling symbolic link."""
     return os.path.islink(path) and not os.path.exists(path)
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or into a folder that may not be searched
+    except OSError:  # a link loop, or no permission to search the target
         return False
 
 
 def open_regular(path: bytes | str) -> int:
-    """A descriptor of a regular file. Raises SourceError for anything else."""
+    """Opens a regular file, returns its descriptor. Raises SourceError for anything else."""
     try:
         fd = os.open(path, _OPEN_FLAGS)
     except OSError as error:
@@ -63,7 +63,7 @@ def open_regular(path: bytes | str) -> int:
 
 
 def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises SourceError, also when there are not `nbytes` of them."""
+    """The bytes of a regular file. Raises SourceError, also for a length other than `nbytes`."""
     with open(open_regular(path), "rb", buffering=0) as file:
         try:
             data: bytes = file.readall()
@@ -76,10 +76,15 @@ def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FileTable:
-    """Files below a folder. `names` holds their paths from there, one after another; `ends` says where each ends.
+    """Files below a folder.
 
-    The size of an entry that is no regular file is -1. `changed` is when each was last changed, its link included;
-    `moved` is the same for the folders on the way to them.
+    Attributes:
+        root: the folder.
+        names: the paths below it, end to end.
+        ends: the end of each path in `names`.
+        sizes: bytes, -1 for anything but a regular file.
+        changed: when each file or its link was last changed, in nanoseconds since the epoch.
+        moved: when a folder on the way to them was last renamed.
     """
 
     root: bytes
@@ -102,7 +107,7 @@ class FileTable:
             start = end
 
     def read(self, index: int) -> bytes:
-        """The bytes of one file. Raises SourceError, also when its size is not what it was."""
+        """The bytes of one file. Raises SourceError, also when its size has changed."""
         path = os.path.join(self.root, self.name(index))
         if self.sizes[index] < 0:
             raise _irregular(path)
@@ -133,9 +138,9 @@ def _irregular(path: bytes) -> SourceError:
 
 
 def file_table(paths: list[bytes], below: bytes | None = None) -> FileTable:
-    """A table of some files, named by the last part of their paths. Raises SourceError.
+    """A table of the files, named by their base names. Raises SourceError.
 
-    Folders on the way from the folder `below`, which is that of each file if None, count for when they were changed.
+    `moved` covers the folders between `below` and each file; None leaves all folders out.
     """
     names = [os.path.basename(path) for path in paths]
     stats = []
@@ -155,18 +160,18 @@ def file_table(paths: list[bytes], below: bytes | None = None) -> FileTable:
 
 
 def entries(folder: bytes) -> list[os.DirEntry[bytes]]:
-    """What is in a folder, without hidden names, in the order of the bytes of their paths. Raises SourceError."""
+    """The entries of a folder without hidden ones, sorted as their paths would be. Raises SourceError."""
     try:
         with os.scandir(folder) as found:
             seen = [entry for entry in found if not entry.name.startswith(b".")]
     except OSError as error:
         raise refused(error).at(file=shown(folder)) from error
-    # With its slash a folder takes the place that the paths of its files have among the others.
+    # Folders sort with a slash: the order is that of the bytes of all paths below.
     return sorted(seen, key=lambda entry: entry.name + b"/" if _is_folder(entry) else entry.name)
 
 
 def file_names(folder: str) -> list[str]:
-    """The names of all that is in a folder, in no order, in a tenth of the time of `entries`. Raises SourceError."""
+    """All names in a folder, unordered. Ten times faster than `entries`. Raises SourceError."""
     try:
         return os.listdir(folder)
     except OSError as error:
@@ -181,9 +186,9 @@ def folders(folder: bytes) -> list[bytes]:
 def walk(
     root: bytes, on_folder: Callable[[os.DirEntry[bytes]], None] | None = None
 ) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
-    """Path from `root` and entry of all that is no folder; `on_folder` is called with each that is one.
+    """Path below `root` and entry of everything but folders; `on_folder` is called with each folder.
 
-    Links to folders are followed, but not in circles.
+    Links to folders are followed, except in a loop.
     """
     top = os.stat(root)
     stack: list[tuple[bytes, os.DirEntry[bytes], tuple[tuple[int, int], ...]]]
@@ -203,9 +208,9 @@ def walk(
 
 
 def scan_folder(root: bytes) -> FileTable:
-    """All that is no folder below a folder, sorted by the bytes of the paths; hidden names are left out.
+    """Everything but folders below a folder, sorted by the bytes of the paths, hidden names left out.
 
-    Raises SourceError for a folder that cannot be listed.
+    Raises SourceError when a folder cannot be listed.
     """
     names, ends, sizes, changed = bytearray(), array("q"), array("q"), array("q")
     moved = [0]
@@ -223,7 +228,7 @@ def scan_folder(root: bytes) -> FileTable:
 
 
 def _entry_time(entry: os.DirEntry[bytes], follow: bool = True) -> int:
-    """When an entry came to be what it is, as a link and as what the link leads to."""
+    """When an entry last came to name its file: the later of the link's and the target's times."""
     time = arrived_at(entry.stat(follow_symlinks=follow))
     return max(time, arrived_at(entry.stat(follow_symlinks=False))) if entry.is_symlink() else time
 
@@ -236,4 +241,4 @@ def _is_regular(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _int64(values: array[int]) -> npt.NDArray[np.int64]:
-    return np.array(values, np.int64)  # of an array.array this is one copy, without objects
+    return np.array(values, np.int64)  # one copy, no Python objects

@@ -1,4 +1,4 @@
-"""A folder of class folders of images, as torchvision's ImageFolder reads it: `image` and `label`."""
+"""A folder for each class, as in torchvision's ImageFolder: `image` and `label`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import FileTable, folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
-# What can be stored as it is, and what looks like an image to a person: that must not be left out in silence.
+# STORABLE is stored unchanged. Other PICTURES raise an error: a user would expect them in the dataset.
 STORABLE = (b".jpg", b".jpeg", b".png", b".webp")
 PICTURES = (*STORABLE, b".bmp", b".gif", b".tif", b".tiff", b".ppm", b".pgm")
 
@@ -42,7 +42,7 @@ def class_names(root: bytes) -> list[str]:
 
 
 class ImageFolder(Source):
-    """ROOT/<class>/**/*.jpg: `label` is the class's place in the sorted names, which are `metadata["classes"]`."""
+    """ROOT/<class>/**/*.jpg. `label` is the index in the sorted class names, `metadata["classes"]`."""
 
     kind = "image_folder"
 
@@ -64,19 +64,19 @@ class ImageFolder(Source):
 
     @staticmethod
     def _others(files: FileTable, others: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-        what = {
+        masks = {
             "entries that are no regular files were passed over": others & (files.sizes < 0),
             "files are no images of a class folder": others & (files.sizes >= 0),
         }
         return tuple(
-            f"{int(found.sum())} {text}, the first is {shown(files.name(int(found.argmax())))!r}"
-            for text, found in what.items()
-            if found.any()
+            f"{int(mask.sum())} {text}, the first is {shown(files.name(int(mask.argmax())))!r}"
+            for text, mask in masks.items()
+            if mask.any()
         )
 
     @staticmethod
     def _refuse_lost_class(files: FileTable) -> None:
-        """A link to a class folder that is gone would leave out all of the class, and number the others anew."""
+        """A dangling link to a class folder would drop the class and renumber the others."""
         for index in np.flatnonzero(files.sizes < 0).tolist():
             name = files.name(index)
             path = os.path.join(files.root, name)

@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line, UTF-8."""
+"""JSON Lines: one object per line, UTF-8."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recordio.writer.sources.tables import BOM, Table, row_text
 
 
 class JsonLines(Table):
-    """JSON Lines: an object a line; blank lines are passed over. A key that some rows lack is optional."""
+    """One object per line; blank lines are skipped. A key missing from some rows is optional."""
 
     kind = "jsonl"
 
@@ -32,7 +32,7 @@ class JsonLines(Table):
     def _see(self, line: bytes) -> None:
         try:
             row = self._object(line)
-        except SourceError:  # reading the row raises it again, where the caller's policy applies
+        except SourceError:  # reading the row raises it again, subject to on_error
             self._see_files({})
             return
         self._good += 1

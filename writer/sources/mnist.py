@@ -1,6 +1,6 @@
-"""The idx files of MNIST and its kin, plain or .gz: `image`, plain pixels, and `label`.
+"""The idx files of MNIST and similar datasets, plain or .gz: `image`, raw pixels, and `label`.
 
-idx is: two zero bytes, a type code, the number of dimensions, each dimension as a big-endian u32, the elements.
+The idx format: two zero bytes, a type code, the number of dimensions, each as a big-endian u32, the elements.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ PARTS = {"train": "train", "t10k": "test", "test": "test"}
 
 
 def is_images_file(name: str) -> bool:
-    """Whether a file is one of idx images by its name."""
+    """Whether a file name is that of idx images."""
     return _IMAGES.fullmatch(name) is not None
 
 
 def image_files(folder: str) -> dict[str, str]:
-    """The idx image files of a folder by split, a plain one before its .gz. Raises SourceError for two sets of one."""
+    """The idx image files of a folder by split; a plain file wins over its .gz. Raises SourceError for two sets."""
     found: dict[str, dict[str, str]] = {}
     for name in sorted(name for name in file_names(folder) if "-images" in name):
         match, path = _IMAGES.fullmatch(name), os.path.join(folder, name)
@@ -45,12 +45,12 @@ def image_files(folder: str) -> dict[str, str]:
         if len(paths) > 1:
             names = " and ".join(sorted(paths))
             raise SourceError(f"several sets of {part} images: {names}; give one of the files").at(file=folder)
-    # Names are in order, so a plain file came before its .gz and kept its place.
+    # Names are sorted: a plain file comes before its .gz.
     return {part: next(iter(paths.values())) for part, paths in sorted(found.items(), reverse=True)}
 
 
 def labels_file(images: str) -> str | None:
-    """The path of the labels that belong to an images file, plain or .gz, None when there is none."""
+    """The labels file of an images file, plain or .gz, None without one."""
     folder, name = os.path.split(images)
     plain = name.removesuffix(".gz").replace("-images", "-labels").replace("idx3", "idx1")
     candidates = [os.path.join(folder, plain), os.path.join(folder, plain + ".gz")]
@@ -81,18 +81,18 @@ def _shape(header: bytes, ndim: int) -> tuple[int, ...]:
 
 
 def _exactly(file: Any, nbytes: int) -> bytearray:
-    """All the rest, in pieces: what the header claims must not be allocated before it is seen to be there."""
+    """Reads the rest in chunks: never allocates by the header's claim."""
     data = bytearray()
     while len(data) <= nbytes and (piece := file.read(_CHUNK)):
         data += piece
     if len(data) != nbytes:
-        more = "more" if len(data) > nbytes else f"{len(data)}"
+        more = "more" if len(data) > nbytes else str(len(data))
         raise SourceError(f"the idx header promises {nbytes} bytes of elements, there are {more}")
     return data
 
 
 class Mnist(Source):
-    """`image` is Image(shape=(rows, columns)); `label` is there when a labels file stands beside the images."""
+    """`image` is Image(shape=(rows, columns)); `label` exists if there is a labels file beside the images."""
 
     kind = "mnist"
 

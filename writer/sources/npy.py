@@ -1,6 +1,6 @@
-"""The `.npy` format: a header that NumPy parses, and elements that are only touched when the header tells the truth.
+"""The `.npy` format. NumPy parses the header; it is checked against the file's length before elements are read.
 
-Pickled objects are never read, and nothing is allocated for elements that are not there.
+Pickled objects are never read, and no memory is allocated for missing elements.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_EMPTY_ROWS = 1 << 24
 
 
 def checked_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype as it is stored. Raises SourceError for one that cannot be."""
+    """The dtype as stored. Raises SourceError for a dtype that cannot be stored."""
     try:
         return numeric_dtype(dtype)
     except SchemaError as error:
@@ -32,7 +32,7 @@ def checked_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 @dataclass(frozen=True, slots=True)
 class NpyHeader:
-    """What stands before the elements, which begin at byte `offset`."""
+    """The header; the elements begin at byte `offset`."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -41,10 +41,10 @@ class NpyHeader:
 
     @classmethod
     def read(cls, file: IO[bytes], nbytes: int) -> NpyHeader:
-        """From the start of a file of `nbytes`. Raises SourceError, also when the elements are not all there."""
+        """Reads it from the start of a file of `nbytes`. Raises SourceError, also for missing elements."""
         try:
             shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
-        except Exception as error:  # NumPy reads the header as Python source: syntax and token errors come out as well
+        except Exception as error:  # NumPy parses the header as Python: SyntaxError and TokenError are possible
             raise SourceError(f"not a NumPy array: {error or type(error).__name__}") from error
         if dtype.hasobject:
             raise SourceError("the array holds pickled objects, which are not read")

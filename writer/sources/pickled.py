@@ -1,8 +1,8 @@
-"""Reads the pickles of CIFAR without the powers of pickle: plain containers and NumPy arrays of bytes, nothing else.
+"""Reads the pickles of CIFAR safely: plain containers and NumPy arrays of bytes, nothing else.
 
-Two walls. The opcodes are looked over first: only those that build plain values may occur, and no memo number that
-would make the unpickler allocate. Then the few names that NumPy's arrays need are answered by stand-ins of this file,
-so that not one object of any library is made, called or changed by the pickle.
+Two defences. Opcodes are checked first: only plain values may be built, and memo numbers are limited, because the
+unpickler allocates for them. Then the few globals that NumPy arrays need resolve to stand-ins in this file, so a pickle
+never creates, calls or changes an object of any library.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Dtype:
         self.code = code.decode("latin-1") if isinstance(code, bytes) else code
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and the like say nothing about single bytes."""
+        """Ignored: byte order is meaningless for single bytes."""
 
 
 class _Array:
@@ -57,7 +57,7 @@ class _Reconstruct:
 
 
 class _Encode:
-    """Stands in for _codecs.encode, by which Python 3 writes bytes in protocol 2."""
+    """Stands in for _codecs.encode; Python 3 pickles bytes with it in protocol 2."""
 
     def __new__(cls, text: Any = "", *ignored: Any) -> Any:
         return text.encode("latin-1")
@@ -85,7 +85,7 @@ class _Unpickler(pickle.Unpickler):
         raise SourceError("the pickle refers to something outside it")
 
 
-def _look_over(data: bytes) -> None:
+def _check_opcodes(data: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name not in _ALLOWED:
             raise SourceError(f"the pickle holds the opcode {opcode.name}, which is not allowed")
@@ -94,9 +94,9 @@ def _look_over(data: bytes) -> None:
 
 
 def load_pickle(data: bytes) -> dict[bytes, Any]:
-    """The dict in a pickle of CIFAR; its keys are bytes, its arrays stand-ins for `byte_array`. Raises SourceError."""
+    """The dict in a CIFAR pickle. Keys are bytes, arrays are stand-ins to pass to `byte_array`. Raises SourceError."""
     try:
-        _look_over(data)
+        _check_opcodes(data)
         value = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(value, dict):
             raise SourceError(f"the pickle holds a {type(value).__name__}, not a dict")
@@ -108,7 +108,7 @@ def load_pickle(data: bytes) -> dict[bytes, Any]:
 
 
 def byte_array(value: Any) -> npt.NDArray[np.uint8]:
-    """The uint8 array that a stand-in remembers, read-only. Raises SourceError."""
+    """The uint8 array of a stand-in, read-only. Raises SourceError."""
     try:
         _, shape, dtype, fortran, data = value.state
         code = dtype.code

@@ -1,8 +1,8 @@
-"""What a source is: an ordered list of samples that can be read by number, and what opens one.
+"""The interface of a source: an ordered list of samples, read by number.
 
-Contract: a source lists its samples when it is made, in an order that depends on the input alone, and never again;
-it pickles small, and reads any sample in any process afterwards. A sample that cannot be read is handed on as an
-error in its place, so that the caller decides whether to stop or to skip.
+Contract: a source lists its samples once, when it is made, in an order that depends on the input alone. It pickles
+small, and reads any sample in any process. For an unreadable sample it yields the error, so that the caller decides
+whether to stop or to skip.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Item = tuple[str, Sample | RecordIOError]
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What the kinds of source may be told.
+    """Options of a source; each kind uses its own.
 
     Attributes:
         part: "train" or "test", where one folder or archive holds both (MNIST, CIFAR).
-        classes: the names of the class folders, in the order of their labels; None takes those that are there.
-        embed: the columns of a table that name files whose contents take the name's place.
+        classes: names of the class folders in the order of their labels; None uses the folders found.
+        embed: columns of a table that name files; the contents replace the names.
     """
 
     part: str | None = None
@@ -38,7 +38,7 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A source that is not open yet; `notes` say what of the input is in no split."""
+    """A source that is not open yet. `notes` name input that is in no split."""
 
     path: str
     kind: str
@@ -48,14 +48,13 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells whether two sources are the same input.
+    """Tells whether two sources are the same input.
 
     Attributes:
         content: digest of the names and sizes; a copy of the input elsewhere has the same one.
         times: digest of the times of the last change of each file.
-        newest: the latest of them, in nanoseconds since the epoch. It also counts when links and folders on the way to
-            the files came to be there. Not the modification time, which moved and unpacked files bring with them: see
-            `recordio.writer.sources.times`.
+        newest: the latest of them, in nanoseconds since the epoch, links and folders on the way to the files included.
+            Not a modification time, which moving and unpacking keep: see `recordio.writer.sources.times`.
     """
 
     content: bytes
@@ -91,14 +90,14 @@ class Source(ABC):
 
     @abstractmethod
     def key(self, index: int) -> str:
-        """The name of a sample for a person: a file's path, or "data.csv line 17"."""
+        """The name of a sample for display: a file's path, or "data.csv line 17"."""
 
     @abstractmethod
     def sample(self, index: int) -> Sample:
         """One sample. Raises SourceError."""
 
     def read(self, indices: Iterable[int]) -> Iterator[Item]:
-        """The key of each sample, and the sample, or the error that stands in its way."""
+        """The key of each sample, with the sample or the error from reading it."""
         for index in indices:
             key = self.key(index)
             result: Sample | RecordIOError

@@ -1,6 +1,6 @@
-"""Which field holds a column of a table. Every cell of the file is looked at, so no row is a surprise later.
+"""Infers the field of each column of a table. Every cell is inspected, so no row fails later.
 
-A type is only chosen when it keeps what the cells say: `007` and numbers too long for 64 bits stay text.
+A type must keep every cell exactly: `007` and integers beyond 64 bits stay text.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from recordio.format.numeric import Array, Scalar
 
 INT64 = range(-(1 << 63), 1 << 63)
 _EXACT_IN_FLOAT = 1 << 53
-_MAX_DIMENSIONS = 32  # of an array; deeper lists are objects, and no recursion follows them to their end
+_MAX_DIMENSIONS = 32  # of an array; deeper lists are objects, which bounds the recursion
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-# Each finds the start of a cell that is not of its type, in cells that stand one to a line.
+# Each matches at a cell that is not of its type, in cells joined by newlines.
 _NO_INT = re.compile(r"^(?!-?(?:0|[1-9][0-9]{0,18})$)", re.MULTILINE)
 _NO_FLOAT = re.compile(
     r"^(?![+-]?(?:(?:0|[1-9][0-9]{0,14})|(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+|(?:0|[1-9][0-9]*)(?=e))(?:e[+-]?[0-9]+)?"
@@ -32,7 +32,7 @@ _NO_FLOAT = re.compile(
 
 @contextmanager
 def long_cells() -> Iterator[None]:
-    """The csv module refuses cells over 128 KiB unless its limit, which is the whole process's, is raised."""
+    """Lifts the csv module's limit of 128 KiB per cell, which is global to the process."""
     before = csv.field_size_limit(sys.maxsize)
     try:
         yield
@@ -67,7 +67,7 @@ _CELLS: dict[str, tuple[Callable[[Iterable[str], str], bool], Callable[[str], An
 
 
 class CellColumn:
-    """A column of text cells: the narrowest of bool, int64, float64 and text that all of them fit.
+    """A column of text cells: the narrowest of bool, int64, float64 and text that fits all of them.
 
     An empty cell makes a column of numbers optional; in a column of text it is an empty text.
     """
@@ -77,7 +77,7 @@ class CellColumn:
         self._any_empty = self._any_full = False
 
     def see(self, cells: Sequence[str]) -> None:
-        """Takes the next cells of the column into account."""
+        """Inspects the next cells of the column."""
         distinct = set(cells)
         self._any_empty |= "" in distinct
         distinct.discard("")
@@ -97,7 +97,7 @@ class CellColumn:
         return Scalar(dtype, optional=self._any_empty) if dtype else Text()
 
     def parse(self) -> Callable[[str], Any]:
-        """What makes a value of a cell."""
+        """The function that parses a cell."""
         dtype = self._dtype()
         if dtype is None:
             return str
@@ -106,7 +106,7 @@ class CellColumn:
 
 
 def _list_type(value: list[Any], depth: int = 1) -> tuple[str | None, tuple[int, ...]] | None:
-    """(kind, shape) of nested lists of numbers with one shape, None for other lists. The kind of no numbers is None."""
+    """(kind, shape) of a regular nested list of numbers, None for other lists. Without numbers the kind is None."""
     if depth > _MAX_DIMENSIONS:
         return None
     types = set(map(type, value))
@@ -127,11 +127,13 @@ def _list_type(value: list[Any], depth: int = 1) -> tuple[str | None, tuple[int,
 
 def _join_kinds(kinds: set[str | None]) -> str | None:
     kinds = kinds - {None}
-    return kinds.pop() if len(kinds) == 1 else ("object" if kinds else None)
+    if len(kinds) > 1:
+        return "object"
+    return kinds.pop() if kinds else None
 
 
 class JsonColumn:
-    """The values of one key: numbers, text, arrays of one dtype and rank, and Object for all else."""
+    """The values of one key: numbers, text, arrays of one dtype and rank; anything else is an Object."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -140,7 +142,7 @@ class JsonColumn:
         self._arrays: set[tuple[str | None, tuple[int, ...]]] | None = set()
 
     def see(self, value: Any) -> None:
-        """Takes the value of one more row into account."""
+        """Inspects the value in one more row."""
         if value is None:
             return
         self.seen += 1

@@ -1,7 +1,7 @@
-"""Tables of text, UTF-8: CSV and TSV with a line of column names. JSON Lines is `json_lines.py`.
+"""Text tables, UTF-8: CSV and TSV with a header line. JSON Lines is `json_lines.py`.
 
-One scan finds where each row begins (a quoted newline begins none) and what type each column has. After it, any row
-is one read and one parse.
+One scan finds the start of each row (quoted newlines start none) and the type of each column. After it, any row is one
+read and one parse.
 """
 
 from __future__ import annotations
@@ -24,29 +24,31 @@ from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 from recordio.writer.sources.table_types import CellColumn, long_cells
 from recordio.writer.sources.tsv_quotes import find_quoting
 
-_AHEAD = 1 << 18
+_READ_AHEAD = 1 << 18
 _CHUNK_ROWS = 4096
 _LONG_ROW = 100_000
 BOM = b"\xef\xbb\xbf"
 
 
 class _RowFile:
-    """A file read at any place; rows that follow one another are read together."""
+    """Random access to a file; consecutive rows are read together."""
 
     def __init__(self, path: str) -> None:
         self._fd = open_regular(path)
-        self._window, self._start = b"", 0
+        self._buffer = b""
+        self._start = 0  # offset of the buffer in the file
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes from `start` to `end`. Raises SourceError."""
-        if not self._start <= start <= end <= self._start + len(self._window):
-            follows = start == self._start + len(self._window) or self._start <= start < self._start + len(self._window)
+        buffered = self._start + len(self._buffer)
+        if not self._start <= start <= end <= buffered:
+            follows = self._start <= start <= buffered
             try:
-                self._window = os.pread(self._fd, max(end - start, _AHEAD if follows else 0), start)
+                self._buffer = os.pread(self._fd, max(end - start, _READ_AHEAD if follows else 0), start)
             except OSError as error:
                 raise refused(error) from error
             self._start = start
-        row = self._window[start - self._start : end - self._start]
+        row = self._buffer[start - self._start : end - self._start]
         if len(row) != end - start:
             raise SourceError("changed while it was converted: it is shorter now")
         return row
@@ -60,7 +62,8 @@ class Table(Source):
     """Rows of a text file. A subclass scans the file once and parses a row from its bytes."""
 
     def __init__(self, path: str, options: SourceOptions) -> None:
-        self._path, self._name = path, os.path.basename(path)
+        self._path = path
+        self._name = os.path.basename(path)
         self._table = file_table([os.fsencode(path)])
         self._embed = {name: EmbeddedFiles(os.path.dirname(path) or ".") for name in options.embed}
         self._embed_stats = array("q")
@@ -77,13 +80,13 @@ class Table(Source):
         self._starts = np.append(np.frombuffer(starts, np.int64), self._end)
         self._first_line = lines[0]
         numbers = np.frombuffer(lines, np.int64)
-        # Where every row is one line, the numbers of the lines need not be kept.
+        # If every row is one line, line numbers follow from the first.
         regular = numbers[-1] - numbers[0] == len(numbers) - 1
         self._lines = None if regular else numbers
         self.schema = self._embedded_schema(self._find_schema(len(starts)))
 
     def _scan(self, file: Any) -> Iterator[tuple[int, int]]:
-        """Byte and line where each row begins; looks at the types on its way and leaves the last byte in `_end`."""
+        """Byte offset and line number of each row. Also inspects the types; `_end` is the end of the last row."""
         raise NotImplementedError
 
     def _find_schema(self, rows: int) -> Schema:
@@ -153,7 +156,7 @@ def row_text(row: bytes) -> str:
 
 
 class _Lines:
-    """The lines of a file as text for the csv module, with the place where the next one begins."""
+    """The lines of a file as text for the csv module; `offset` is the start of the next line."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -172,7 +175,7 @@ class _Lines:
 
 
 class DelimitedTable(Table):
-    """CSV or TSV: the first line names the columns."""
+    """CSV or TSV with a header line."""
 
     delimiter = ","
     quoted = True
@@ -182,7 +185,7 @@ class DelimitedTable(Table):
         head = file.readline().decode("utf-8", "replace")
         file.seek(lines.offset)
         if self.delimiter == "," and "," not in head and ";" in head:
-            self.delimiter = ";"  # what spreadsheets write where the comma is the decimal point
+            self.delimiter = ";"  # spreadsheets write it in locales with a decimal comma
         with long_cells():
             reader = self._reader(lines)
             self._columns = self._header(reader)
@@ -207,8 +210,8 @@ class DelimitedTable(Table):
             raise SourceError("the file is empty").at(file=self._path)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or "" in names:
-            what = f"the column name {twice[0]!r} stands twice" if twice else "a column has no name"
-            raise SourceError(f"{what}; the first line must name the columns").at(file=f"{self._name} line 1")
+            fault = f"the column name {twice[0]!r} stands twice" if twice else "a column has no name"
+            raise SourceError(f"{fault}; the first line must name the columns").at(file=f"{self._name} line 1")
         return names
 
     def _scan_rows(self, reader: Any, lines: _Lines) -> Iterator[tuple[int, int]]:
@@ -232,13 +235,13 @@ class DelimitedTable(Table):
         self._see(chunk)
 
     def _next_row(self, reader: Any, line: int) -> list[str] | None:
-        """The next row, [] for a blank line, None at the end, [""] for one that cannot be parsed: `_parse` says why."""
+        """The next row; [] for a blank line, None at the end, [""] for a bad row: `_parse` raises the reason."""
         try:
             return next(reader, None)
         except csv.Error as error:
-            if reader.line_num > line:  # a quote that is never closed takes the rows after it
-                place = f"{self._name} line {line}"
-                raise SourceError(f"a quote is not closed where it should be: {error}").at(file=place) from error
+            if reader.line_num > line:  # an unclosed quote swallows the rows after it
+                location = f"{self._name} line {line}"
+                raise SourceError(f"a quote is not closed where it should be: {error}").at(file=location) from error
             return [""]
 
     def _see(self, chunk: list[list[str]]) -> None:
@@ -282,13 +285,13 @@ class DelimitedTable(Table):
 
 
 class CsvTable(DelimitedTable):
-    """Comma-separated; semicolons are taken when the first line has them and no comma."""
+    """Comma-separated, or semicolon-separated if the first line has semicolons and no comma."""
 
     kind = "csv"
 
 
 class TsvTable(DelimitedTable):
-    """Tab-separated. Quotes are characters, unless the whole file shows that they quote; see `tsv_quotes`."""
+    """Tab-separated. `tsv_quotes` decides whether quotes are quoting or plain characters."""
 
     kind = "tsv"
     delimiter = "\t"

@@ -1,9 +1,12 @@
-"""Whether the quotes of a TSV file quote, as in CSV, or are characters, as corpora have them.
+"""Decides whether quotes in a TSV file are quoting, as in CSV, or plain characters, as in text corpora.
 
-TSV has no rule for it, so the whole file decides. It is quoted when every quote belongs to a cell that is quoted from
-its first character to its last on one line, with quotes inside doubled. Else quotes are characters if each line then
-has as many cells as the first. Else cells in quotes may span lines, if that gives each row as many cells as the first
-and no such cell holds a tab: a cell with both looks like rows that a stray quote has swallowed.
+TSV has no rule for it, so the whole file decides:
+1. Quoting, if every quote belongs to a cell that is quoted from first to last character on one line, inner quotes
+   doubled.
+2. Otherwise characters, if every line then has as many cells as the first.
+3. Otherwise quoting across lines, if every row then has as many cells as the first and no such cell holds a tab: a cell
+   with both looks like rows swallowed by a stray quote.
+4. Otherwise characters.
 """
 
 from __future__ import annotations
@@ -26,14 +29,14 @@ _OPENING_QUOTE = re.compile(rb'(?:^|\t)"')
 
 @dataclass(slots=True)
 class _Lines:
-    """What the lines of a file say. Each is the number of the first such line, 0 if there is none.
+    """Evidence found in a file: the number of the first line of each sort, 0 for none.
 
     Attributes:
-        quoted: a line with a quote.
-        unquoted: one whose quotes cannot be quoting, unless a cell spans lines.
-        needed: one that would be read wrongly without quoting: it has a quoted tab or a doubled quote.
-        opening: one with a cell that begins with a quote, where other readers begin a quoted cell.
-        uneven: one that without quoting has more or fewer cells than the first line.
+        quoted: has a quote.
+        unquoted: has quotes that cannot be quoting unless a cell spans lines.
+        needed: would be misread without quoting: has a quoted tab or a doubled quote.
+        opening: has a cell that begins with a quote; other readers would start a quoted cell.
+        uneven: without quoting, has more or fewer cells than the first line.
     """
 
     quoted: int = 0
@@ -44,12 +47,12 @@ class _Lines:
 
 
 def find_quoting(file: IO[bytes]) -> tuple[bool, tuple[str, ...]]:
-    """Whether quotes quote, and a note where another reader may well choose otherwise.
+    """Whether quotes are quoting, and a note if another reader may well decide otherwise.
 
-    Reads the file from where it stands, to its end.
+    Reads the file from its current position to the end.
     """
     start = file.tell()
-    seen = _look(file)
+    seen = _inspect(file)
     if not seen.quoted:
         return False, ()
     if not seen.unquoted:
@@ -63,7 +66,7 @@ def find_quoting(file: IO[bytes]) -> tuple[bool, tuple[str, ...]]:
     return False, (note,) if seen.opening else ()
 
 
-def _look(lines: Iterable[bytes]) -> _Lines:
+def _inspect(lines: Iterable[bytes]) -> _Lines:
     seen, tabs = _Lines(), -1
     for number, line in enumerate(lines, 1):
         plain = quoting = line.count(b"\t")
@@ -72,7 +75,7 @@ def _look(lines: Iterable[bytes]) -> _Lines:
             whole = _QUOTED_LINE.fullmatch(line) is not None
             quoting = _QUOTED_CELL.sub(b"", line).count(b"\t") if whole else plain
         if tabs < 0 and line.strip(b"\r\n"):
-            tabs = quoting  # of the column names
+            tabs = quoting  # the header line
         if plain != tabs and line.strip(b"\r\n"):
             seen.uneven = seen.uneven or number
         if b'"' in line:
@@ -87,7 +90,7 @@ def _look(lines: Iterable[bytes]) -> _Lines:
 
 
 def _spans_lines(lines: Iterable[bytes]) -> bool:
-    """Whether the file is whole as CSV, each row with as many cells as the first."""
+    """Whether the file parses as CSV with as many cells in each row as in the first."""
     rows = iter(_Rows(lines))
     with long_cells():
         try:
@@ -102,10 +105,11 @@ def _plausible(row: list[str], cells: int) -> bool:
 
 
 class _Rows:
-    """The rows of a file as CSV. A quote that is open for too many lines is an error before it has taken all memory."""
+    """The rows of a file as CSV. Raises csv.Error for a quote open over too many lines, before memory runs out."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines, self._taken = lines, 0
+        self._lines = lines
+        self._taken = 0
 
     def __iter__(self) -> Iterator[list[str]]:
         for row in csv.reader(self._texts(), delimiter="\t", strict=True):

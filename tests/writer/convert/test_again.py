@@ -1,4 +1,4 @@
-"""`convert` run again when the source looks the same: a no-op if it was left alone, and never if it was replaced."""
+"""Repeated `convert`: a no-op for an unchanged source, an error for a replaced one that looks the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def made(*args: Any, **options: Any) -> ConvertReport:
 
 
 def tick() -> None:
-    """File times are of the system's last tick: what happens within one cannot be told apart."""
+    """Waits for the next tick of the clock behind file times: changes within one tick have equal times."""
     time.sleep(0.03)
 
 
@@ -45,7 +45,7 @@ def array(path: Path, value: int) -> Path:
     return path
 
 
-# Each makes a source and gives its path, the options and what replaces a part of it by another of the same size.
+# Each makes a source and returns its path, the options, and a function that replaces a part by one of equal size.
 Case = tuple[Path, dict[str, Any], Callable[[], Any]]
 
 
@@ -149,7 +149,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_part_replaced_by_an_older_one_of_the_same_size_is_told(tmp_path: Path, case: Callable[[Path], Case]) -> None:
+def test_replacing_a_file_by_an_older_one_of_its_size_is_noticed(tmp_path: Path, case: Callable[[Path], Case]) -> None:
     source, options, replace = case(tmp_path / "sources")
     out = tmp_path / "out"
     tick()
@@ -165,7 +165,7 @@ def test_a_part_replaced_by_an_older_one_of_the_same_size_is_told(tmp_path: Path
     assert made(source, out, **options).done_before
 
 
-def test_a_replacement_in_the_course_of_a_conversion_is_told_by_the_next(tmp_path: Path) -> None:
+def test_replacement_during_a_conversion_is_noticed_by_the_next_run(tmp_path: Path) -> None:
     source, _, replace = csv_file(tmp_path)
     tick()
 
@@ -180,7 +180,7 @@ def test_a_replacement_in_the_course_of_a_conversion_is_told_by_the_next(tmp_pat
         made(source, tmp_path / "out")
 
 
-def test_finished_shards_of_a_part_that_was_replaced_are_not_taken(tmp_path: Path) -> None:
+def test_finished_shards_of_a_replaced_file_are_not_reused(tmp_path: Path) -> None:
     source = text(tmp_path / "t.csv", "x\n" + "1\n" * 1000)
     other = text(tmp_path / "old.csv", "x\n" + "2\n" * 1000)
 
@@ -196,9 +196,9 @@ def test_finished_shards_of_a_part_that_was_replaced_are_not_taken(tmp_path: Pat
     assert set(ShardDataset(tmp_path / "out").column("x").tolist()) == {2}
 
 
-def test_a_source_that_was_left_alone_is_done_whatever_happens_beside_it(tmp_path: Path) -> None:
+def test_unchanged_source_stays_done_despite_changes_nearby(tmp_path: Path) -> None:
     text(tmp_path / "in/a/1.txt", "1")
-    os.utime(tmp_path / "in/a/1.txt", (4_000_000_000, 4_000_000_000))  # a clock that was wrong
+    os.utime(tmp_path / "in/a/1.txt", (4_000_000_000, 4_000_000_000))  # set by a wrong clock
     made(tmp_path / "in", tmp_path / "out")
     tick()
     text(tmp_path / "in/.DS_Store", "x"), text(tmp_path / "in/a/.hidden", "x"), text(tmp_path / "beside.txt", "x")
@@ -206,7 +206,7 @@ def test_a_source_that_was_left_alone_is_done_whatever_happens_beside_it(tmp_pat
     assert made(tmp_path / "in", tmp_path / "out").done_before
 
 
-def test_a_folder_renamed_with_both_source_and_dataset_in_it_changes_nothing(tmp_path: Path) -> None:
+def test_renaming_a_folder_above_source_and_dataset_changes_nothing(tmp_path: Path) -> None:
     text(tmp_path / "project/t.csv", "x\n1\n")
     made(tmp_path / "project/t.csv", tmp_path / "project/out")
     tick()
@@ -214,7 +214,7 @@ def test_a_folder_renamed_with_both_source_and_dataset_in_it_changes_nothing(tmp
     assert made(tmp_path / "renamed/t.csv", tmp_path / "renamed/out").done_before
 
 
-def test_samples_added_since_are_told(tmp_path: Path) -> None:
+def test_samples_added_to_the_dataset_are_noticed(tmp_path: Path) -> None:
     made(text(tmp_path / "t.csv", "x\n1\n"), tmp_path / "out")
     with DatasetWriter(tmp_path / "out", mode="append") as writer:
         writer.write({"x": 2})
@@ -223,7 +223,7 @@ def test_samples_added_since_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [10**9, 2 * 10**9])
-def test_a_file_system_of_whole_seconds_does_not_make_the_source_look_newer(
+def test_coarse_file_times_do_not_make_the_source_look_newer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     utime = os.utime
@@ -239,7 +239,7 @@ def test_a_file_system_of_whole_seconds_does_not_make_the_source_look_newer(
     assert made(source, tmp_path / "out").done_before
 
 
-def test_a_file_system_that_sets_no_times_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_works_without_utime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = text(tmp_path / "t.csv", "x\n1\n")
 
     def refuse(*args: Any, **options: Any) -> None:

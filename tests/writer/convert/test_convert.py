@@ -1,4 +1,4 @@
-"""`recordio.convert`: the samples that went in come out, the same bytes whoever makes them, and every skip is told."""
+"""`recordio.convert`: samples are kept, bytes do not depend on workers, and every skip is reported."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def table(path: Path, rows: int = 100) -> Path:
 
 
 def made(*args: Any, **options: Any) -> ConvertReport:
-    """The report of a conversion that makes one dataset."""
+    """The report of a conversion into a single dataset."""
     report = convert(*args, **options)
     assert isinstance(report, ConvertReport)
     return report
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
+    """Contents of every file below a folder, hidden ones included."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -63,8 +63,8 @@ def column(folder: Path, name: str) -> list[Any]:
     return [sample[name] for sample in ShardDataset(folder, decode=None)]
 
 
-class TestWhatComesOut:
-    def test_equals_the_source_sample_by_sample(self, tmp_path: Path) -> None:
+class TestSamples:
+    def test_converted_samples_equal_the_source(self, tmp_path: Path) -> None:
         source = photos(tmp_path / "in")
         report = made(source, tmp_path / "out", shard_bytes=4000)
         dataset = ShardDataset(tmp_path / "out", decode=None)
@@ -77,33 +77,33 @@ class TestWhatComesOut:
             str(source), str(tmp_path / "out"), "image_folder", 12, len(shards), sum(p.stat().st_size for p in shards)
         )
 
-    def test_nothing_but_the_dataset_is_left(self, tmp_path: Path) -> None:
+    def test_convert_leaves_only_the_dataset(self, tmp_path: Path) -> None:
         made(photos(tmp_path / "in"), tmp_path / "out", shard_bytes=4000)
         assert all(name == "manifest.json" or name.startswith("shard-") for name in os.listdir(tmp_path / "out"))
 
     @pytest.mark.parametrize("compression", [None, "auto", "zstd", "zstd:9"])
-    def test_any_compression(self, tmp_path: Path, compression: str | None) -> None:
+    def test_every_compression_round_trips(self, tmp_path: Path, compression: str | None) -> None:
         made(table(tmp_path / "t.csv"), tmp_path / "out", compression=compression)
         assert column(tmp_path / "out", "text") == [f"row {n}" for n in range(100)]
 
-    def test_arrays_and_idx_files(self, tmp_path: Path) -> None:
+    def test_arrays_and_idx_files_convert(self, tmp_path: Path) -> None:
         rows = np.arange(30.0).reshape(10, 3)
         np.save(tmp_path / "a.npy", rows)
         assert made(tmp_path / "a.npy", tmp_path / "out").kind == "npy"
         assert (ShardDataset(tmp_path / "out").column("data") == rows).all()
 
-    def test_the_kind_can_be_forced(self, tmp_path: Path) -> None:
+    def test_kind_overrides_detection(self, tmp_path: Path) -> None:
         source = photos(tmp_path / "in")
         assert made(source, tmp_path / "out", kind="file_groups").kind == "file_groups"
         assert column(tmp_path / "out", "key")[0] == "class_0/000"
 
-    def test_a_column_that_names_files_takes_them_in(self, tmp_path: Path) -> None:
+    def test_embed_replaces_file_names_by_contents(self, tmp_path: Path) -> None:
         photos(tmp_path / "in", 2)
         (tmp_path / "in/t.csv").write_text("f,n\nclass_1/001.jpg,1\nclass_0/000.jpg,0\n")
         made(tmp_path / "in/t.csv", tmp_path / "out", embed="f")
         assert column(tmp_path / "out", "f") == [picture(1), picture(0)]
 
-    def test_progress_goes_up_to_all_samples(self, tmp_path: Path) -> None:
+    def test_progress_rises_to_the_number_of_samples(self, tmp_path: Path) -> None:
         calls: list[tuple[int, int]] = []
         source = table(tmp_path / "t.csv", 500)
         made(source, tmp_path / "out", shard_bytes=1000, progress=lambda *call: calls.append(call))
@@ -112,8 +112,8 @@ class TestWhatComesOut:
         assert len(calls) > 5
 
 
-class TestTheSameBytes:
-    def test_for_any_number_of_workers(self, tmp_path: Path) -> None:
+class TestByteIdentity:
+    def test_bytes_do_not_depend_on_workers(self, tmp_path: Path) -> None:
         source = photos(tmp_path / "in")
         for workers in (0, 1, 2, 3):
             made(source, tmp_path / str(workers), shard_bytes=4000, shuffle=5, workers=workers)
@@ -121,7 +121,7 @@ class TestTheSameBytes:
         assert len(expected) > 3
         assert all(contents(tmp_path / str(workers)) == expected for workers in (1, 2, 3))
 
-    def test_for_a_copy_of_the_source_elsewhere_and_at_another_time(self, tmp_path: Path) -> None:
+    def test_bytes_do_not_depend_on_path_and_times_of_the_source(self, tmp_path: Path) -> None:
         source = photos(tmp_path / "in")
         shutil.copytree(source, tmp_path / "copy")
         for path in (tmp_path / "copy").rglob("*.jpg"):
@@ -133,7 +133,7 @@ class TestTheSameBytes:
     @pytest.mark.parametrize(
         "options", [{"shuffle": 1}, {"block_bytes": 100}, {"shard_bytes": 300}, {"compression": "zstd"}, {"limit": 99}]
     )
-    def test_another_identity_for_other_options(self, tmp_path: Path, options: dict[str, Any]) -> None:
+    def test_options_change_the_dataset_id(self, tmp_path: Path, options: dict[str, Any]) -> None:
         made(table(tmp_path / "t.csv"), tmp_path / "a")
         made(tmp_path / "t.csv", tmp_path / "b", **options)
         ids = [json.loads((tmp_path / name / "manifest.json").read_text())["dataset_id"] for name in "ab"]
@@ -141,23 +141,23 @@ class TestTheSameBytes:
 
 
 class TestOrder:
-    def test_a_seed_mixes_all_samples_and_always_the_same_way(self, tmp_path: Path) -> None:
+    def test_shuffle_is_a_deterministic_permutation(self, tmp_path: Path) -> None:
         made(table(tmp_path / "t.csv"), tmp_path / "out", shuffle=3, shard_bytes=300)
         assert column(tmp_path / "out", "n") == shuffled(100, 3).tolist()
 
-    def test_the_permutation_never_changes(self) -> None:
+    def test_permutation_matches_its_test_vector(self) -> None:
         assert shuffled(10, 0).tolist() == [5, 7, 8, 2, 9, 0, 3, 1, 6, 4]
         assert shuffled(10, 2**64 - 1).tolist() == [8, 5, 0, 2, 4, 7, 1, 6, 9, 3]
         assert shuffled(0, 1).tolist() == []
 
     @pytest.mark.parametrize("seed", [0, 1, 2, 12345, 2**64 - 1])
-    def test_it_is_a_permutation_that_looks_like_chance(self, seed: int) -> None:
+    def test_permutation_looks_random(self, seed: int) -> None:
         order = shuffled(10_000, seed)
         assert sorted(order.tolist()) == list(range(10_000))
         assert abs(np.corrcoef(order, np.arange(10_000))[0, 1]) < 0.04
         assert (np.diff(order) == 1).sum() < 10
 
-    def test_a_limit_takes_the_first_after_mixing(self, tmp_path: Path) -> None:
+    def test_limit_applies_after_shuffling(self, tmp_path: Path) -> None:
         assert made(table(tmp_path / "t.csv"), tmp_path / "out", shuffle=3, limit=7).samples == 7
         assert column(tmp_path / "out", "n") == shuffled(100, 3)[:7].tolist()
 
@@ -172,7 +172,7 @@ class TestOrder:
             ([0] * 45, [0, 20, 40, 45]),
         ],
     )
-    def test_a_unit_ends_with_the_sample_that_fills_it(self, sizes: list[int], cuts: list[int]) -> None:
+    def test_unit_ends_with_the_sample_that_fills_it(self, sizes: list[int], cuts: list[int]) -> None:
         assert cut(np.array(sizes), 20).tolist() == cuts
 
 
@@ -191,23 +191,23 @@ class TestSplits:
         assert [len(ShardDataset(tmp_path / "out" / name)) for name in reports] == [6, 3]
         assert calls[-1] == (9, 9)
 
-    def test_one_split_becomes_the_dataset(self, tmp_path: Path, source: Path) -> None:
+    def test_chosen_split_becomes_the_dataset(self, tmp_path: Path, source: Path) -> None:
         assert made(source, tmp_path / "out", split="test").samples == 3
         assert len(ShardDataset(tmp_path / "out")) == 3
 
-    def test_a_split_that_is_not_there_is_refused(self, tmp_path: Path, source: Path) -> None:
+    def test_unknown_split_is_refused(self, tmp_path: Path, source: Path) -> None:
         with pytest.raises(SourceError, match="no split 'val': there are train, test"):
             convert(source, tmp_path / "out", split="val")
         with pytest.raises(SourceError, match="it has no splits"):
             convert(source / "train", tmp_path / "out", split="train")
         assert not (tmp_path / "out").exists()
 
-    def test_a_dataset_does_not_become_a_folder_of_datasets(self, tmp_path: Path, source: Path) -> None:
+    def test_splits_are_refused_inside_a_dataset(self, tmp_path: Path, source: Path) -> None:
         convert(source, tmp_path / "out", split="test")
         with pytest.raises(DatasetError, match="its splits train, test cannot be"):
             convert(source, tmp_path / "out")
 
-    def test_a_folder_of_datasets_does_not_become_a_dataset(self, tmp_path: Path, source: Path) -> None:
+    def test_dataset_is_refused_in_a_folder_of_splits(self, tmp_path: Path, source: Path) -> None:
         convert(source, tmp_path / "out")
         with pytest.raises(DatasetError, match=r"there are datasets in this folder \(train, test\)"):
             convert(source, tmp_path / "out", split="test")
@@ -222,37 +222,37 @@ class TestBadSamples:
         (tmp_path / "in/class_2/png.png").write_bytes(picture(51, form="PNG")[:-100])
         return tmp_path / "in"
 
-    def test_the_first_one_stops_the_conversion_and_is_named(self, tmp_path: Path, source: Path) -> None:
+    def test_first_bad_sample_stops_the_conversion_and_is_named(self, tmp_path: Path, source: Path) -> None:
         with pytest.raises(DecodeError, match=r"class_0/cut\.jpg"):
             convert(source, tmp_path / "out")
         assert not (tmp_path / "out/manifest.json").exists()
 
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_all_are_skipped_and_told_when_asked(self, tmp_path: Path, source: Path, workers: int) -> None:
+    def test_on_error_skip_lists_every_bad_sample(self, tmp_path: Path, source: Path, workers: int) -> None:
         report = made(source, tmp_path / "out", on_error="skip", shard_bytes=4000, workers=workers)
         assert [name for name, _ in report.skipped] == ["class_0/cut.jpg", "class_1/none.png", "class_2/png.png"]
         assert "not a JPEG, PNG or WebP image" in report.skipped[1][1]
         assert report.samples == len(ShardDataset(tmp_path / "out")) == 12
 
-    def test_without_the_check_only_the_first_bytes_count(self, tmp_path: Path, source: Path) -> None:
+    def test_check_false_looks_at_the_first_bytes_only(self, tmp_path: Path, source: Path) -> None:
         report = made(source, tmp_path / "out", on_error="skip", check=False)
         assert [name for name, _ in report.skipped] == ["class_1/none.png"]
 
-    def test_a_shard_of_which_nothing_is_left_is_not_there(self, tmp_path: Path) -> None:
+    def test_shard_with_every_sample_skipped_is_left_out(self, tmp_path: Path) -> None:
         (tmp_path / "t.jsonl").write_text('{"n": 1}\n' + "bad\n" * 50 + '{"n": 2}\n')
         report = made(tmp_path / "t.jsonl", tmp_path / "out", on_error="skip", shard_bytes=40)
         assert (report.samples, len(report.skipped), report.shards) == (2, 50, 2)
         assert column(tmp_path / "out", "n") == [1, 2]
         assert not (tmp_path / "out/.convert").exists()
 
-    def test_when_nothing_at_all_is_left_it_is_an_error(self, tmp_path: Path) -> None:
+    def test_skipping_every_sample_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "in/a").mkdir(parents=True)
         (tmp_path / "in/a/x.jpg").write_bytes(b"x")
         with pytest.raises(SourceError, match=r"none of the 1 samples can be read; the first: not a JPEG.* a/x\.jpg"):
             convert(tmp_path / "in", tmp_path / "out", on_error="skip")
         assert not (tmp_path / "out/manifest.json").exists()
 
-    def test_a_value_that_no_field_takes_is_named_by_its_line(self, tmp_path: Path) -> None:
+    def test_value_that_fits_no_field_is_named_by_its_line(self, tmp_path: Path) -> None:
         (tmp_path / "t.jsonl").write_text('{"s": "a"}\n{"s": "\\ud800"}\n{"s": "b"}\n')
         with pytest.raises(SchemaError, match=r"t\.jsonl line 2"):
             convert(tmp_path / "t.jsonl", tmp_path / "out")
@@ -260,16 +260,18 @@ class TestBadSamples:
         assert [name for name, _ in report.skipped] == ["t.jsonl line 2"]
         assert column(tmp_path / "out", "s") == ["a", "b"]
 
-    def test_a_worker_names_it_as_well(self, tmp_path: Path) -> None:
+    def test_worker_process_names_the_bad_sample(self, tmp_path: Path) -> None:
         path = table(tmp_path / "t.csv")
         path.write_text(path.read_text() + "1,2,3\n")
         with pytest.raises(SourceError, match=r"the row has 3 cells.* t\.csv line 102"):
             convert(path, tmp_path / "out", shard_bytes=300, workers=2)
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize(("resize", "size"), [(8, (8, 12)), ((5, 7), (5, 7))])
-    def test_are_made_smaller_and_keep_their_format(self, tmp_path: Path, resize: Any, size: tuple[int, int]) -> None:
+    def test_resize_shrinks_images_and_keeps_their_format(
+        self, tmp_path: Path, resize: Any, size: tuple[int, int]
+    ) -> None:
         (tmp_path / "in/a").mkdir(parents=True)
         (tmp_path / "in/a/x.jpg").write_bytes(picture(1))
         (tmp_path / "in/a/y.png").write_bytes(picture(2, form="PNG"))
@@ -277,11 +279,11 @@ class TestPictures:
         assert [sample["image"].shape for sample in ShardDataset(tmp_path / "out")] == [(*size, 3)] * 2
         assert [Pillow.open(BytesIO(data)).format for data in column(tmp_path / "out", "image")] == ["JPEG", "PNG"]
 
-    def test_quality_encodes_anew(self, tmp_path: Path) -> None:
+    def test_quality_reencodes_images(self, tmp_path: Path) -> None:
         made(photos(tmp_path / "in", 1), tmp_path / "out", quality=10)
         assert len(column(tmp_path / "out", "image")[0]) < len(picture(0))
 
-    def test_resize_without_pictures_is_refused(self, tmp_path: Path) -> None:
+    def test_resize_without_images_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match="resize and quality are for encoded images, and a 'csv' source has none"):
             convert(table(tmp_path / "t.csv"), tmp_path / "out", resize=8)
 
@@ -294,15 +296,13 @@ class TestPictures:
         {"kind": "nonsense"}, {"embed": "n"}, {"limit": True}, {"resize": 1.5},
     ],
 )  # fmt: skip
-def test_an_argument_that_makes_no_sense_is_refused_before_anything_is_made(
-    tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_invalid_argument_is_refused_before_anything_is_written(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(SchemaError):
         convert(photos(tmp_path / "in", 1), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_source_is_opened_before_the_destination_is_made(tmp_path: Path) -> None:
+def test_source_is_opened_before_the_destination_is_created(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for source in (tmp_path / "no", tmp_path / "empty"):
         with pytest.raises(SourceError):
@@ -310,7 +310,7 @@ def test_a_source_is_opened_before_the_destination_is_made(tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_class_names_over_the_limit_of_a_header_are_refused_before_the_destination_is_made(
+def test_class_names_over_the_header_limit_are_refused_before_the_destination_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recordio.format.shard.MAX_HEADER_JSON_NBYTES", 100)
@@ -319,13 +319,13 @@ def test_class_names_over_the_limit_of_a_header_are_refused_before_the_destinati
     assert not (tmp_path / "out").exists()
 
 
-def test_a_destination_in_the_source_is_refused(tmp_path: Path) -> None:
+def test_destination_inside_the_source_is_refused(tmp_path: Path) -> None:
     source = photos(tmp_path / "in", 2)
     for target in (source, source / "out"):
         with pytest.raises(DatasetError, match="lies in the source"):
             convert(source, target)
 
 
-def test_the_schema_is_that_of_the_source(tmp_path: Path) -> None:
+def test_converted_schema_equals_the_source_schema(tmp_path: Path) -> None:
     made(table(tmp_path / "t.csv"), tmp_path / "out")
     assert ShardDataset(tmp_path / "out").schema == Schema.infer({"n": 1, "text": ""})

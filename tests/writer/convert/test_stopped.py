@@ -1,4 +1,4 @@
-"""A conversion that stops: nobody takes the remains for a dataset, and the next run makes the same bytes of them."""
+"""Interrupted conversions: the remains are no dataset, and the next run completes them to the same bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def made(*args: Any, **options: Any) -> ConvertReport:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
+    """Contents of every file below a folder, hidden ones included."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -49,13 +49,13 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def whole(tmp_path: Path, source: Path) -> dict[str, bytes]:
-    """What a conversion makes that nothing stopped."""
+    """The files of an uninterrupted conversion."""
     made(source, tmp_path / "whole")
     return contents(tmp_path / "whole")
 
 
 class _Stop(Exception):
-    """Raised where a test stops a conversion."""
+    """Interrupts a conversion."""
 
 
 def stop_after(calls: int) -> Callable[[int, int], None]:
@@ -74,8 +74,8 @@ def waiting(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob(".convert/shard-*.rio"))
 
 
-class TestGoingOn:
-    def test_finished_shards_wait_and_are_taken(self, tmp_path: Path, source: Path, whole: dict[str, bytes]) -> None:
+class TestResume:
+    def test_finished_shards_are_reused(self, tmp_path: Path, source: Path, whole: dict[str, bytes]) -> None:
         out = tmp_path / "out"
         with pytest.raises(_Stop):
             made(source, out, progress=stop_after(3))
@@ -89,7 +89,7 @@ class TestGoingOn:
         assert all((out / path.name).stat().st_mtime_ns == mtime for path, mtime in kept.items())
         assert contents(out) == whole
 
-    def test_an_error_loses_no_finished_shard(self, tmp_path: Path, source: Path) -> None:
+    def test_error_loses_no_finished_shard(self, tmp_path: Path, source: Path) -> None:
         source.write_text(source.read_text() + "too,many,cells\n")
         with pytest.raises(SourceError):
             made(source, tmp_path / "out")
@@ -97,7 +97,7 @@ class TestGoingOn:
         assert report.reused == report.shards - 1
         assert len(report.skipped) == 1
 
-    def test_what_was_skipped_then_is_told_now(self, tmp_path: Path, source: Path) -> None:
+    def test_reused_shards_report_their_skipped_samples(self, tmp_path: Path, source: Path) -> None:
         lines = source.read_text().splitlines(keepends=True)
         source.write_text("".join([*lines[:5], "1,2,3\n", *lines[5:]]))
         with pytest.raises(_Stop):
@@ -106,14 +106,14 @@ class TestGoingOn:
         assert report.reused >= 3
         assert [name for name, _ in report.skipped] == ["t.csv line 6"]
 
-    def test_a_shard_with_skips_is_not_taken_by_a_run_that_allows_none(self, tmp_path: Path, source: Path) -> None:
+    def test_shard_with_skips_is_remade_under_on_error_raise(self, tmp_path: Path, source: Path) -> None:
         source.write_text(source.read_text().replace("3,row 3\n", "3\n", 1))
         with pytest.raises(_Stop):
             made(source, tmp_path / "out", on_error="skip", progress=stop_after(3))
         with pytest.raises(SourceError, match="line 5"):
             made(source, tmp_path / "out")
 
-    def test_shards_of_a_source_that_was_touched_are_not_taken(self, tmp_path: Path, source: Path) -> None:
+    def test_shards_of_a_touched_source_are_not_reused(self, tmp_path: Path, source: Path) -> None:
         with pytest.raises(_Stop):
             made(source, tmp_path / "out", progress=stop_after(3))
         os.utime(source)
@@ -122,7 +122,7 @@ class TestGoingOn:
         assert report.notes == ("an unfinished conversion of something else was dropped",)
 
     @pytest.mark.parametrize("damage", ["cut", "empty", "other", "note", "gone"])
-    def test_a_waiting_shard_that_is_not_whole_is_made_again(
+    def test_incomplete_staged_shard_is_remade(
         self, tmp_path: Path, source: Path, whole: dict[str, bytes], damage: str
     ) -> None:
         out = tmp_path / "out"
@@ -144,7 +144,7 @@ class TestGoingOn:
 
 
 class TestDoneBefore:
-    def test_nothing_is_done_twice(self, tmp_path: Path, source: Path) -> None:
+    def test_finished_conversion_is_not_repeated(self, tmp_path: Path, source: Path) -> None:
         first = made(source, tmp_path / "out")
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
         calls: list[tuple[int, int]] = []
@@ -155,15 +155,13 @@ class TestDoneBefore:
         assert calls == [(ROWS, ROWS)]
         assert made(source, tmp_path / "out", overwrite=True).done_before
 
-    def test_what_was_skipped_is_remembered_as_a_number(self, tmp_path: Path, source: Path) -> None:
+    def test_finished_conversion_reports_the_number_of_skipped_samples(self, tmp_path: Path, source: Path) -> None:
         source.write_text(source.read_text() + "1\n")
         made(source, tmp_path / "out", on_error="skip")
         assert made(source, tmp_path / "out").notes == ("1 samples were skipped when it was made",)
 
     @pytest.mark.parametrize("change", ["options", "source", "times", "length", "shard"])
-    def test_a_dataset_that_differs_is_only_replaced_when_asked(
-        self, tmp_path: Path, source: Path, change: str
-    ) -> None:
+    def test_different_dataset_is_replaced_only_with_overwrite(self, tmp_path: Path, source: Path, change: str) -> None:
         out = tmp_path / "out"
         made(source, out)
         options: dict[str, Any] = {}
@@ -189,7 +187,7 @@ class TestDoneBefore:
         assert ShardDataset(out).column("n").tolist() == expected
         assert verify(out).ok
 
-    def test_the_old_dataset_stands_until_the_new_one_does(self, tmp_path: Path, source: Path) -> None:
+    def test_old_dataset_stays_until_the_new_one_is_complete(self, tmp_path: Path, source: Path) -> None:
         out = tmp_path / "out"
         made(source, out)
         table(source, 200)
@@ -201,14 +199,14 @@ class TestDoneBefore:
         assert report.reused >= 1
         assert len(ShardDataset(out)) == 200
 
-    def test_a_broken_manifest_is_only_replaced_when_asked(self, tmp_path: Path, source: Path) -> None:
+    def test_corrupt_manifest_is_replaced_only_with_overwrite(self, tmp_path: Path, source: Path) -> None:
         made(source, tmp_path / "out")
         (tmp_path / "out/manifest.json").write_text("{}")
         with pytest.raises(RecordIOError):
             made(source, tmp_path / "out")
         assert made(source, tmp_path / "out", overwrite=True).samples == len(ShardDataset(tmp_path / "out")) == ROWS
 
-    def test_shards_without_a_manifest_are_not_trodden_on(self, tmp_path: Path, source: Path) -> None:
+    def test_shards_without_a_manifest_are_not_overwritten(self, tmp_path: Path, source: Path) -> None:
         made(source, tmp_path / "out")
         (tmp_path / "out/manifest.json").unlink()
         before = contents(tmp_path / "out")
@@ -220,8 +218,8 @@ class TestDoneBefore:
         assert len(ShardDataset(tmp_path / "out")) == ROWS
 
 
-class TestTheSystemRefuses:
-    def test_a_full_disk_is_one_clear_error_and_the_rest_goes_on_later(
+class TestSystemErrors:
+    def test_full_disk_is_one_error_and_the_conversion_resumes(
         self, tmp_path: Path, source: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         left = [8_000]
@@ -241,18 +239,18 @@ class TestTheSystemRefuses:
         assert made(source, tmp_path / "out").reused > 0
         assert contents(tmp_path / "out") == whole
 
-    def test_a_destination_that_is_a_file_is_refused(self, tmp_path: Path, source: Path) -> None:
+    def test_destination_that_is_a_file_is_refused(self, tmp_path: Path, source: Path) -> None:
         (tmp_path / "out").write_text("mine")
         with pytest.raises(DatasetError, match="the destination is not a folder"):
             made(source, tmp_path / "out")
         assert (tmp_path / "out").read_text() == "mine"
 
-    def test_only_one_converts_into_a_folder(self, tmp_path: Path, source: Path) -> None:
+    def test_second_conversion_into_a_folder_is_refused(self, tmp_path: Path, source: Path) -> None:
         with publish.FolderLock(tmp_path / "out"), pytest.raises(DatasetError, match="another writer"):
             made(source, tmp_path / "out")
 
     @pytest.mark.parametrize("renames", range(0, 8, 2))
-    def test_dying_while_the_shards_move_in_loses_nothing(
+    def test_dying_during_the_commit_loses_nothing(
         self, tmp_path: Path, source: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, renames: int
     ) -> None:
         left = [renames]
@@ -276,7 +274,7 @@ class TestTheSystemRefuses:
 
 
 def children(pid: int) -> set[int]:
-    """The processes below a process."""
+    """The descendants of a process."""
     out: set[int] = set()
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -289,7 +287,7 @@ def children(pid: int) -> set[int]:
 
 
 def start(source: Path, out: Path, workers: int) -> subprocess.Popen[str]:
-    """A script of a user, without any guard, in a process group of its own as a shell would start it."""
+    """Runs a user's script without a main guard, in its own process group, as a shell would."""
     code = (
         "import recordio\n"
         "def tell(done, total):\n"
@@ -309,7 +307,7 @@ def start(source: Path, out: Path, workers: int) -> subprocess.Popen[str]:
 
 
 def ended(pids: set[int]) -> bool:
-    """Whether the processes end; they have ten seconds."""
+    """Whether the processes end within ten seconds."""
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() and "Z" not in state(pid) for pid in pids):
         if time.monotonic() > deadline:
@@ -331,14 +329,16 @@ def long_source(tmp_path: Path) -> Path:
 
 
 class TestProcesses:
-    def test_a_script_without_a_guard_may_convert_with_workers(self, tmp_path: Path, source: Path) -> None:
+    def test_script_without_main_guard_may_use_workers(self, tmp_path: Path, source: Path) -> None:
         process = start(source, tmp_path / "out", 2)
         _, errors = process.communicate()
         assert (process.returncode, errors) == (0, "")
         assert len(ShardDataset(tmp_path / "out")) == ROWS
 
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_ctrl_c_stops_all_and_the_next_run_goes_on(self, tmp_path: Path, long_source: Path, workers: int) -> None:
+    def test_ctrl_c_stops_all_processes_and_the_next_run_resumes(
+        self, tmp_path: Path, long_source: Path, workers: int
+    ) -> None:
         out = tmp_path / "out"
         process = start(long_source, out, workers)
         assert process.stdout is not None
@@ -359,7 +359,9 @@ class TestProcesses:
         assert report.samples == 10_000
 
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_kill_9_at_any_moment_leaves_what_can_go_on(self, tmp_path: Path, long_source: Path, workers: int) -> None:
+    def test_conversion_resumes_after_kill_9_at_any_moment(
+        self, tmp_path: Path, long_source: Path, workers: int
+    ) -> None:
         convert(long_source, tmp_path / "whole", shard_bytes=2000, workers=1)
         whole = contents(tmp_path / "whole")
         chance = random.Random(workers)
@@ -378,7 +380,7 @@ class TestProcesses:
             convert(long_source, out, shard_bytes=2000, workers=1)
             assert contents(out) == whole
 
-    def test_ctrl_c_never_reaches_a_worker_not_even_while_it_starts(self, tmp_path: Path, long_source: Path) -> None:
+    def test_ctrl_c_never_reaches_a_starting_worker(self, tmp_path: Path, long_source: Path) -> None:
         out_of_reach: list[bool] = []
 
         def look(done: int, total: int) -> None:
@@ -394,7 +396,7 @@ class TestProcesses:
         assert all(out_of_reach)
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
-    def test_a_worker_that_dies_is_an_error_and_not_a_hang(self, tmp_path: Path, long_source: Path) -> None:
+    def test_dead_worker_is_an_error_not_a_hang(self, tmp_path: Path, long_source: Path) -> None:
         def kill_one(done: int, total: int) -> None:
             some = list((tmp_path / "out").glob(".convert/shard-*.json"))
             for child in multiprocessing.active_children()[: bool(some)]:

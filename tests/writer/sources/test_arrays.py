@@ -1,4 +1,4 @@
-"""NumPy files and idx files: rows equal to the arrays, and headers that lie are refused."""
+"""NumPy and idx files: rows equal the arrays, and false headers are refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestNumPy:
             (np.array([b"a", b"bcd"]), Bytes()),
         ],
     )
-    def test_a_row_is_a_sample(self, tmp_path: Path, array: npt.NDArray[Any], field: Any) -> None:
+    def test_npy_rows_are_samples(self, tmp_path: Path, array: npt.NDArray[Any], field: Any) -> None:
         np.save(tmp_path / "a.npy", array)
         source = pickle.loads(pickle.dumps(open_source(tmp_path / "a.npy")))
         assert dict(source.schema) == {"data": field}
@@ -49,7 +49,7 @@ class TestNumPy:
         assert source.schema["data"].pack(rows(source)[0]["data"]) is not None
         assert source.key(0) == "a.npy row 0"
 
-    def test_each_array_of_an_archive_is_a_field(self, tmp_path: Path) -> None:
+    def test_npz_arrays_are_fields(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", x=PIXELS, y=LABELS)
         source = pickle.loads(pickle.dumps(open_source(tmp_path / "a.npz")))
         assert dict(source.schema) == {"x": Array("uint8", (4, 5)), "y": Scalar("uint8")}
@@ -68,7 +68,7 @@ class TestNumPy:
             (np.zeros(2, "M8[s]"), "not storable"),
         ],
     )
-    def test_what_has_no_rows_of_numbers_is_refused(self, tmp_path: Path, array: Any, message: str) -> None:
+    def test_arrays_without_rows_of_numbers_are_refused(self, tmp_path: Path, array: Any, message: str) -> None:
         np.save(tmp_path / "a.npy", array, allow_pickle=True)
         np.savez(tmp_path / "a.npz", array)
         for name in ("a.npy", "a.npz"):
@@ -81,12 +81,12 @@ class TestNumPy:
         [b"", b"junk" * 50, b"\x93NUMPY\x01\x00v\x00{", b"PK\x03\x04" + bytes(40)],
         ids=["empty", "junk", "npy", "zip"],
     )
-    def test_a_file_that_is_no_array_is_refused(self, tmp_path: Path, name: str, data: bytes) -> None:
+    def test_invalid_npy_file_is_refused(self, tmp_path: Path, name: str, data: bytes) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(SourceError):
             open_source(tmp_path / name)
 
-    def test_arrays_of_different_lengths_are_refused(self, tmp_path: Path) -> None:
+    def test_npz_arrays_of_different_lengths_are_refused(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", x=np.zeros(2), y=np.zeros(3))
         with pytest.raises(SourceError, match=r"different lengths: \{'x': 2, 'y': 3\}"):
             open_source(tmp_path / "a.npz")
@@ -101,24 +101,24 @@ class TestMnist:
             (tmp_path / f"{part}-labels-idx1-ubyte{request.param}").write_bytes(pack(idx(LABELS[:count])))
         return tmp_path
 
-    def test_a_folder_has_the_splits_train_and_test(self, folder: Path) -> None:
+    def test_mnist_folder_has_train_and_test_splits(self, folder: Path) -> None:
         found = splits(folder)
         sources = {name: open_source(spec.path, spec.kind, spec.options) for name, spec in found.items()}
         assert {name: len(source) for name, source in sources.items()} == {"train": 3, "test": 2}
         assert list(sources) == ["train", "test"]
 
-    def test_samples_are_the_pixels_and_the_labels(self, folder: Path) -> None:
+    def test_mnist_samples_are_pixels_and_labels(self, folder: Path) -> None:
         source = pickle.loads(pickle.dumps(open_source(folder, "mnist", SourceOptions(part="train"))))
         assert dict(source.schema) == {"image": Image(shape=(4, 5)), "label": Scalar("int64")}
         assert np.array_equal([row["image"] for row in rows(source)], PIXELS)
         assert [row["label"] for row in rows(source)] == [7, 0, 255]
 
-    def test_one_file_brings_its_labels(self, folder: Path) -> None:
+    def test_images_file_finds_its_labels(self, folder: Path) -> None:
         (path,) = folder.glob("t10k-images*")
         assert splits(path) == {}
         assert [row["label"] for row in rows(open_source(path))] == [7, 0]
 
-    def test_one_file_without_labels_is_images_alone_and_says_so(self, folder: Path) -> None:
+    def test_images_file_without_labels_adds_a_note(self, folder: Path) -> None:
         (path,) = folder.glob("t10k-images*")
         next(folder.glob("t10k-labels*")).unlink()
         source = open_source(path)
@@ -139,7 +139,7 @@ class TestMnist:
             with pytest.raises(SourceError, match=f"No such file or directory - .*-{what}-"):
                 open_source(spec.path, spec.kind, spec.options)
 
-    def test_which_part_must_be_said(self, folder: Path) -> None:
+    def test_ambiguous_part_is_refused(self, folder: Path) -> None:
         with pytest.raises(SourceError, match="train and test"):
             open_source(folder)
 
@@ -158,20 +158,20 @@ class TestMnist:
             (idx(PIXELS[:2]), "3 labels for 2 images"),
         ],
     )
-    def test_a_file_that_is_not_what_its_header_says_is_refused(self, folder: Path, data: bytes, message: str) -> None:
+    def test_idx_header_that_contradicts_the_file_is_refused(self, folder: Path, data: bytes, message: str) -> None:
         (path,) = folder.glob("train-images*")
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
         with pytest.raises(SourceError, match=message) as caught:
             open_source(folder, "mnist", SourceOptions(part="train"))
         assert str(folder) in str(caught.value)
 
-    def test_no_images_are_refused(self, tmp_path: Path) -> None:
+    def test_idx_file_without_images_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(PIXELS[:0]))
         (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(LABELS[:0]))
         with pytest.raises(SourceError, match="no images"):
             open_source(tmp_path)
 
-    def test_a_torn_gz_is_refused(self, folder: Path) -> None:
+    def test_truncated_gz_is_refused(self, folder: Path) -> None:
         data = gzip.compress(idx(PIXELS))
         (folder / "train-images-idx3-ubyte").unlink(missing_ok=True)
         for torn in (data[:20], data[:-4], data[:-8] + bytes(8), b"junk"):
@@ -179,7 +179,7 @@ class TestMnist:
             with pytest.raises(SourceError, match="train-images"):
                 open_source(folder, "mnist", SourceOptions(part="train"))
 
-    def test_two_sets_in_one_folder_are_refused(self, folder: Path) -> None:
+    def test_two_mnist_sets_in_one_folder_are_refused(self, folder: Path) -> None:
         (folder / "emnist-train-images-idx3-ubyte").write_bytes(idx(PIXELS))
         with pytest.raises(SourceError, match="several sets of train images"):
             open_source(folder)

@@ -1,4 +1,4 @@
-"""CIFAR in its four forms, and pickles that want more than they may have."""
+"""CIFAR in its four versions, and hostile pickles."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _array2(array: npt.NDArray[np.uint8]) -> bytes:
 
 
 def pickle2(**values: Any) -> bytes:
-    """A dict as cPickle of Python 2 wrote it, protocol 2: the form of the files that everybody has."""
+    """A dict as Python 2's cPickle wrote it, protocol 2, as in the published files."""
     out = b"\x80\x02}("
     for name, value in values.items():
         out += _str2(name.encode())
@@ -94,7 +94,7 @@ FORMS: dict[str, tuple[Any, bool, dict[str, bytes]]] = {
 
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_pixels_and_labels(tmp_path: Path, form: str, packed: bool) -> None:
+def test_every_cifar_version_gives_the_same_samples(tmp_path: Path, form: str, packed: bool) -> None:
     make, python, names = FORMS[form]
     files = make(python)
     (tmp_path / form).mkdir()
@@ -122,7 +122,7 @@ def test_every_form_gives_the_same_pixels_and_labels(tmp_path: Path, form: str, 
     assert source.metadata == classes
 
 
-def test_a_folder_that_holds_the_folder_is_found_too(tmp_path: Path) -> None:
+def test_cifar_subfolder_is_found(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-bin").mkdir()
     (tmp_path / "cifar-10-batches-bin/test_batch.bin").write_bytes(bytes(3073))
     assert list(splits(tmp_path)) == ["test"]
@@ -132,18 +132,18 @@ def test_a_folder_that_holds_the_folder_is_found_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("data_batch_1.bin", bytes(3072), "no whole number of records of 3073 bytes"),
+        ("data_batch_1.bin", bytes(3072), "not a whole number of records of 3073 bytes"),
         ("data_batch_1.bin", b"", "no images"),
         ("data_batch_1", pickle2(labels=[1]), "lacks data"),
         ("data_batch_1", pickle2(labels=[1, 2], data=np.zeros((1, 3072), "u1")), "for 2 labels"),
         ("data_batch_1", pickle2(labels=[1], data=np.zeros((1, 100), "u1")), "shape"),
         ("data_batch_1", pickle2(labels=[1], data=b"x"), "no array"),
-        ("data_batch_1", pickle2(labels=["a"], data=np.zeros((1, 3072), "u1")), "not whole numbers"),
+        ("data_batch_1", pickle2(labels=["a"], data=np.zeros((1, 3072), "u1")), "not integers"),
         ("data_batch_1", b"", "cannot be read"),
         ("data_batch_1", b"\x80\x02]." + b"", "a list, not a dict"),
     ],
 )
-def test_a_batch_that_is_none_is_refused_by_name(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+def test_invalid_cifar_batch_is_refused_by_name(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(SourceError, match=message):
         open_source(tmp_path, "cifar10", SourceOptions(part="train"))
@@ -159,7 +159,7 @@ def test_a_file_whose_link_leads_nowhere_is_an_error(tmp_path: Path, name: str) 
         open_source(tmp_path, "cifar10", SourceOptions("train"))
 
 
-def test_a_torn_archive_is_refused(tmp_path: Path) -> None:
+def test_truncated_archive_is_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
@@ -192,7 +192,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_pickle_is_refused_and_nothing_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_pickle_is_refused_without_running_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     watched = ("os.system", "subprocess.Popen", "exec", "compile", "import", "open")
     active = True
@@ -217,12 +217,12 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(name: str, monkeypatch: py
         ("a memo that fills memory", "numbers its values up to 2147483647"),
     ],
 )
-def test_what_a_hostile_pickle_asked_for_is_said(name: str, message: str) -> None:
+def test_error_names_the_global_of_a_hostile_pickle(name: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         load_pickle(HOSTILE[name])
 
 
-def test_an_honest_pickle_of_any_protocol_is_read() -> None:
+def test_honest_pickle_of_any_protocol_is_read() -> None:
     array = np.arange(12, dtype=np.uint8).reshape(3, 4)
     for protocol in (2, 3, 4):
         for value in (array, np.asfortranarray(array)):
@@ -232,6 +232,6 @@ def test_an_honest_pickle_of_any_protocol_is_read() -> None:
 
 
 @pytest.mark.parametrize("array", [np.arange(3), np.zeros(2, ">u2"), np.array([print], object)])
-def test_an_array_of_anything_but_bytes_is_refused(array: npt.NDArray[Any]) -> None:
+def test_pickled_array_of_other_dtypes_is_refused(array: npt.NDArray[Any]) -> None:
     with pytest.raises(SourceError):
         byte_array(load_pickle(pickle.dumps({"x": array}, 2))[b"x"])

@@ -55,7 +55,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_damage_gives_samples_or_our_error(tmp_path: Path, name: str) -> None:
+def test_damaged_file_gives_samples_or_our_error(tmp_path: Path, name: str) -> None:
     chance = random.Random(name)
     read = refused = 0
     for _ in range(200):
@@ -74,9 +74,7 @@ def test_damage_gives_samples_or_our_error(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 @pytest.mark.parametrize("shape", [(2**40,), (2**62, 4), (-1,), (2**40, 0), (4,)])
-def test_a_header_that_promises_more_than_there_is_allocates_nothing(
-    tmp_path: Path, name: str, shape: tuple[int, ...]
-) -> None:
+def test_oversized_header_claim_allocates_nothing(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
     out = io.BytesIO()
     np.lib.format.write_array_header_1_0(out, {"descr": "<f8", "fortran_order": False, "shape": shape})
     data = out.getvalue() + bytes(24)
@@ -89,7 +87,7 @@ def test_a_header_that_promises_more_than_there_is_allocates_nothing(
         open_source(tmp_path / name)
 
 
-def test_elements_after_the_array_are_not_passed_over(tmp_path: Path) -> None:
+def test_trailing_elements_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(npy() * 2)
     with pytest.raises(SourceError, match="promises"):
         open_source(tmp_path / "a.npy")

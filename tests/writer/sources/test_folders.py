@@ -1,4 +1,4 @@
-"""Folders of files: which samples they make, in which order, and what is refused."""
+"""Folders of files: their samples, their order, and refused input."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def classes_of(root: Path) -> str:
 
 
 class TestImageFolder:
-    def test_labels_are_places_in_the_sorted_class_names(self, tmp_path: Path) -> None:
+    def test_labels_index_the_sorted_class_names(self, tmp_path: Path) -> None:
         source = open_source(classes_of(tmp_path))
         assert source.kind == "image_folder"
         assert source.metadata == {"classes": ["cat", "dog"]}
@@ -57,42 +57,42 @@ class TestImageFolder:
             {"image": picture(1, "PNG"), "label": 1},
         ]
 
-    def test_order_is_that_of_the_bytes_of_the_paths(self, tmp_path: Path) -> None:
+    def test_samples_are_sorted_by_path_bytes(self, tmp_path: Path) -> None:
         names = ["a/b.jpg", "a/b/c.jpg", "a/b-c.jpg", "a/B.jpg", "a/é.jpg", "a/z.jpg", "a-a/x.jpg"]
         source = open_source(fill(tmp_path, dict.fromkeys(names, picture())), "image_folder")
         assert keys(source) == sorted(names, key=os.fsencode)
 
-    def test_a_sample_is_read_by_number_after_pickling(self, tmp_path: Path) -> None:
+    def test_pickled_source_reads_samples_by_number(self, tmp_path: Path) -> None:
         source = pickle.loads(pickle.dumps(open_source(classes_of(tmp_path))))
         ((key, sample),) = source.read([2])
         assert (key, sample["label"]) == ("dog/b.png", 1)
 
-    def test_sizes_are_estimated(self, tmp_path: Path) -> None:
+    def test_nbytes_estimates_sample_sizes(self, tmp_path: Path) -> None:
         source = open_source(classes_of(tmp_path))
         assert source.nbytes().tolist() == [len(picture(3)) + 8, len(picture(2)) + 8, len(picture(1, "PNG")) + 8]
 
-    def test_what_is_no_image_is_said(self, tmp_path: Path) -> None:
+    def test_other_files_in_an_image_folder_add_a_note(self, tmp_path: Path) -> None:
         fill(tmp_path, {"cat/readme.txt": "x", "notes.md": "y", "cat/.hidden.jpg": "z"})
         source = open_source(classes_of(tmp_path), "image_folder")
         assert len(source) == 3
         assert source.notes == ("2 files are no images of a class folder, the first is 'cat/readme.txt'",)
 
-    def test_images_that_cannot_be_stored_are_errors_not_left_out(self, tmp_path: Path) -> None:
+    def test_unsupported_image_formats_are_errors(self, tmp_path: Path) -> None:
         fill(tmp_path, {"cat/scan.tiff": b"II*\0", "cat/none.jpg": b""})
         found = dict(open_source(classes_of(tmp_path)).read(range(5)))
         assert isinstance(found["cat/scan.tiff"], SourceError)
         assert str(found["cat/none.jpg"]) == "the file is empty - cat/none.jpg"
 
-    def test_an_empty_class_folder_is_refused_by_name(self, tmp_path: Path) -> None:
+    def test_empty_class_folder_is_refused_by_name(self, tmp_path: Path) -> None:
         (tmp_path / "emu").mkdir()
         with pytest.raises(SourceError, match=r"1 class folders have no images \('emu'\)"):
             open_source(classes_of(tmp_path), "image_folder")
 
-    def test_a_folder_without_images_is_refused(self, tmp_path: Path) -> None:
+    def test_folder_without_images_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="no images"):
             open_source(fill(tmp_path, {"a/x.txt": "x"}), "image_folder")
 
-    def test_a_file_that_vanished_or_grew_is_an_error_of_its_sample(self, tmp_path: Path) -> None:
+    def test_vanished_or_grown_file_fails_its_sample(self, tmp_path: Path) -> None:
         source = open_source(classes_of(tmp_path))
         (tmp_path / "cat/x.jpeg").unlink()
         (tmp_path / "dog/a.jpg").write_bytes(picture() * 2)
@@ -102,7 +102,7 @@ class TestImageFolder:
         assert "changed while it was converted" in str(second)
         assert third["label"] == 1
 
-    def test_a_picture_that_is_no_regular_file_is_an_error_of_its_sample(self, tmp_path: Path) -> None:
+    def test_irregular_image_file_fails_its_sample(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path)
         os.mkfifo(tmp_path / "cat/pipe.jpg")
         (tmp_path / "cat/gone.jpg").symlink_to("/annex/x.jpg")
@@ -113,7 +113,7 @@ class TestImageFolder:
         assert isinstance(found["cat/circle.jpg"], SourceError)
         assert found["cat/x.jpeg"] == {"image": picture(3), "label": 0}
 
-    def test_other_entries_that_are_no_regular_files_are_said(self, tmp_path: Path) -> None:
+    def test_other_irregular_entries_add_a_note(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path)
         os.mkfifo(tmp_path / "cat/pipe")
         (tmp_path / "notes.md").symlink_to("gone.md")
@@ -123,13 +123,13 @@ class TestImageFolder:
             "1 files are no images of a class folder, the first is 'dog/readme.txt'",
         )
 
-    def test_a_link_to_a_class_folder_that_is_gone_is_refused(self, tmp_path: Path) -> None:
+    def test_dangling_link_to_a_class_folder_is_refused(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path)
         (tmp_path / "bird").symlink_to("/mnt/birds")
         with pytest.raises(SourceError, match=r"leads nowhere, and may stand for a class; .*/bird"):
             open_source(root)
 
-    def test_links_are_followed_but_not_in_circles(self, tmp_path: Path) -> None:
+    def test_links_are_followed_without_loops(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path / "in")
         fill(tmp_path / "out", {"y.jpg": picture(9)})
         (tmp_path / "in/cat/link.jpg").symlink_to(tmp_path / "out/y.jpg")
@@ -137,12 +137,12 @@ class TestImageFolder:
         (tmp_path / "in/cat/more").symlink_to(tmp_path / "out")
         assert keys(open_source(root))[:3] == ["cat/link.jpg", "cat/more/y.jpg", "cat/x.jpeg"]
 
-    def test_names_that_are_not_utf8_are_shown_escaped(self, tmp_path: Path) -> None:
+    def test_non_utf8_names_are_escaped(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path)
         (Path(os.fsdecode(os.fsencode(tmp_path) + b"/cat/\xff.jpg"))).write_bytes(picture())
         assert "cat/\\xff.jpg" in keys(open_source(root))
 
-    def test_a_class_name_that_is_not_utf8_is_refused(self, tmp_path: Path) -> None:
+    def test_non_utf8_class_name_is_refused(self, tmp_path: Path) -> None:
         root = classes_of(tmp_path)
         os.mkdir(os.fsencode(tmp_path) + b"/\xff")
         with pytest.raises(SourceError, match="not UTF-8"):
@@ -170,23 +170,23 @@ class TestFileGroups:
             "mp3": b"\0\1",
         }  # fmt: skip
 
-    def test_a_field_that_some_lack_is_optional(self, tmp_path: Path) -> None:
+    def test_field_missing_from_some_groups_is_optional(self, tmp_path: Path) -> None:
         source = open_source(fill(tmp_path, {"a.jpg": picture(), "b.jpg": picture(), "b.txt": "x"}))
         assert source.schema["text"] == Text(optional=True)
         assert [sorted(sample) for sample in samples(source)] == [["image", "key"], ["image", "key", "text"]]
 
-    def test_a_dot_in_a_stem_makes_no_other_group(self, tmp_path: Path) -> None:
+    def test_dot_in_a_stem_does_not_split_the_group(self, tmp_path: Path) -> None:
         source = open_source(fill(tmp_path, {"a.1.txt": "x", "a.txt": "y", "a.cls": "1", "a.1.cls": "2"}))
         assert [(s["key"], s["text"], s["label"]) for s in samples(source)] == [("a", "y", 1), ("a.1", "x", 2)]
 
-    def test_the_arrays_give_one_dtype_and_free_dimensions_where_they_differ(self, tmp_path: Path) -> None:
+    def test_npy_field_unifies_dtypes_and_frees_differing_dimensions(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", np.zeros((2, 3), "f4"))
         np.save(tmp_path / "b.npy", np.zeros((2, 5), "f8"))
         source = open_source(str(tmp_path))
         assert source.schema["npy"] == Array("float64", (2, None))
         assert {sample["npy"].dtype for sample in samples(source)} == {np.dtype("f8")}
 
-    def test_arrays_of_different_ranks_are_refused(self, tmp_path: Path) -> None:
+    def test_npy_files_of_different_ranks_are_refused(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", np.zeros(2))
         np.save(tmp_path / "b.npy", np.zeros((2, 5)))
         with pytest.raises(SourceError, match="1 and 2 dimensions"):
@@ -200,30 +200,28 @@ class TestFileGroups:
             ("b.json", '{"a": 1, "a": 2}', "the key 'a' stands twice"),
             ("b.json", "[" * 9999 + "]" * 9999, "nested deeper than 512"),
             ("b.json", "[" * 513 + "]" * 513, "nested deeper than 512"),
-            ("b.cls", "cat", "one whole number"),
-            ("b.cls", "9" * 30, "one whole number"),
+            ("b.cls", "cat", "one integer"),
+            ("b.cls", "9" * 30, "one integer"),
             ("b.txt", b"\xff", "not UTF-8"),
             ("b.jpg", b"GIF89a", "not a JPEG, PNG or WebP"),
             ("b.png", b"\x89PNG", "not a JPEG, PNG or WebP"),
             ("b.npy", b"junk", "not a NumPy array"),
         ],
     )
-    def test_a_bad_file_is_an_error_that_names_it(
-        self, tmp_path: Path, name: str, data: bytes | str, message: str
-    ) -> None:
+    def test_bad_file_in_a_group_is_named(self, tmp_path: Path, name: str, data: bytes | str, message: str) -> None:
         np.save(tmp_path / "a.npy", np.zeros(2))
         good, bad = samples(open_source(fill(tmp_path, {"a.txt": "x", name: data})))
         assert good["key"] == "a"
         assert message in bad.fault
         assert bad.place.file == name
 
-    def test_two_files_for_one_field_are_an_error_of_their_sample(self, tmp_path: Path) -> None:
+    def test_two_files_for_one_field_fail_their_sample(self, tmp_path: Path) -> None:
         files = {"a.jpg": picture(), "a.png": picture(0, "PNG"), "b.jpg": picture()}
         bad, good = samples(open_source(fill(tmp_path, files)))
         assert "two files for the field 'image'" in str(bad)
         assert good["key"] == "b"
 
-    def test_a_file_that_is_no_regular_file_is_an_error_of_its_sample(self, tmp_path: Path) -> None:
+    def test_irregular_file_fails_its_sample(self, tmp_path: Path) -> None:
         root = fill(tmp_path, dict.fromkeys(["a.txt", "a.mp3", "b.txt", "c.txt"], "x"))
         np.save(tmp_path / "a.npy", np.zeros(2))
         (tmp_path / "b.mp3").symlink_to("/annex/b.mp3")
@@ -238,12 +236,12 @@ class TestFileGroups:
             "b.mp3": "b.mp3", "c.npy": "c.npy", "d.txt": "d.txt",
         }  # fmt: skip
 
-    def test_a_folder_of_links_that_lead_nowhere_is_not_empty(self, tmp_path: Path) -> None:
+    def test_folder_of_dangling_links_is_not_empty(self, tmp_path: Path) -> None:
         for n in range(2):
             (tmp_path / f"{n}.jpg").symlink_to(f"/annex/{n}.jpg")
         assert all(isinstance(found, SourceError) for found in samples(open_source(tmp_path)))
 
-    def test_an_array_of_objects_is_never_unpickled(self, tmp_path: Path) -> None:
+    def test_object_array_is_never_unpickled(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", np.array([print], object), allow_pickle=True)
         with pytest.raises(SourceError):
             open_source(str(tmp_path))
@@ -263,7 +261,7 @@ class TestDetection:
             (["cifar-100-python/train"], "cifar100"),
         ],
     )
-    def test_a_folder_is_known_by_its_names(self, tmp_path: Path, files: list[str], kind: str) -> None:
+    def test_folder_kind_is_detected_by_names(self, tmp_path: Path, files: list[str], kind: str) -> None:
         assert detect(fill(tmp_path, dict.fromkeys(files, "x"))) == kind
 
     @pytest.mark.parametrize(
@@ -271,11 +269,11 @@ class TestDetection:
         [("a.csv", "csv"), ("a.TSV", "tsv"), ("a.jsonl", "jsonl"), ("a.ndjson", "jsonl"), ("a.npy", "npy"),
          ("a.npz", "npz"), ("t10k-images-idx3-ubyte.gz", "mnist"), ("train-images.idx3-ubyte", "mnist")],
     )  # fmt: skip
-    def test_a_file_is_known_by_its_name(self, tmp_path: Path, name: str, kind: str) -> None:
+    def test_file_kind_is_detected_by_name(self, tmp_path: Path, name: str, kind: str) -> None:
         fill(tmp_path, {name: "x"})
         assert detect(tmp_path / name) == kind
 
-    def test_what_is_not_there_or_empty_or_unknown_is_refused(self, tmp_path: Path) -> None:
+    def test_missing_empty_or_unknown_path_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         for path, message in [
             (tmp_path / "no", "no such file"),
@@ -286,12 +284,12 @@ class TestDetection:
             with pytest.raises(SourceError, match=message):
                 detect(path)
 
-    def test_a_pipe_is_refused_without_opening_it(self, tmp_path: Path) -> None:
+    def test_pipe_is_refused_without_opening_it(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.csv")
         with pytest.raises(SourceError, match="regular file"):
             open_source(tmp_path / "a.csv")
 
-    def test_a_forced_kind_must_fit(self, tmp_path: Path) -> None:
+    def test_given_kind_must_fit_the_path(self, tmp_path: Path) -> None:
         fill(tmp_path, {"a.csv": "x\n1\n"})
         with pytest.raises(ValueError, match="unknown kind 'cvs'"):
             open_source(tmp_path / "a.csv", "cvs")
@@ -304,14 +302,14 @@ class TestDetection:
 
 
 class TestSplits:
-    def test_top_folders_named_as_splits_are_splits(self, tmp_path: Path) -> None:
+    def test_folders_named_as_splits_are_splits(self, tmp_path: Path) -> None:
         root = fill(tmp_path, dict.fromkeys(["test/a/x.jpg", "train/a/y.jpg", "val/a/z.jpg", "readme.md"], picture()))
         found = splits(root)
         assert list(found) == ["train", "val", "test"]
         assert {spec.kind for spec in found.values()} == {"image_folder"}
         assert "readme.md" in found["train"].notes[0]
 
-    def test_labels_mean_the_same_in_every_split(self, tmp_path: Path) -> None:
+    def test_labels_agree_across_splits(self, tmp_path: Path) -> None:
         names = ["train/a/x.jpg", "train/c/x.jpg", "val/b/y.jpg", "val/c/y.jpg"]
         root = fill(tmp_path, dict.fromkeys(names, picture()))
         spec = splits(root)["val"]
@@ -319,18 +317,18 @@ class TestSplits:
         assert source.metadata["classes"] == ["a", "b", "c"]
         assert [sample["label"] for sample in samples(source)] == [1, 2]
 
-    def test_one_class_with_the_name_of_a_split_is_a_class(self, tmp_path: Path) -> None:
+    def test_single_class_named_as_a_split_is_a_class(self, tmp_path: Path) -> None:
         root = fill(tmp_path, dict.fromkeys(["bus/x.jpg", "train/x.jpg"], picture()))
         assert splits(root) == {}
         assert open_source(root).metadata == {"classes": ["bus", "train"]}
 
-    def test_each_split_is_of_its_own_kind(self, tmp_path: Path) -> None:
+    def test_each_split_has_its_own_kind(self, tmp_path: Path) -> None:
         root = fill(tmp_path, dict.fromkeys(["train/a/x.jpg", "test/1.jpg"], picture()))
         kinds = {name: spec.kind for name, spec in splits(root).items()}
         assert kinds == {"train": "image_folder", "test": "file_groups"}
 
     @pytest.mark.parametrize("gone", ["val", "train.csv"])
-    def test_a_split_whose_link_leads_nowhere_is_an_error(self, tmp_path: Path, gone: str) -> None:
+    def test_dangling_link_to_a_split_is_an_error(self, tmp_path: Path, gone: str) -> None:
         kept = "train/a/x.jpg" if gone == "val" else "test.csv"
         root = fill(tmp_path, {kept: picture() if gone == "val" else "x\n1\n"})
         (tmp_path / gone).symlink_to("/mnt/gone")

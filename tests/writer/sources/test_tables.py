@@ -51,7 +51,7 @@ def rows(source: Source) -> list[Any]:
         (['"a ""b"" c"'], Text(), ['a "b" c']),
     ],
 )
-def test_a_column_has_the_narrowest_type_that_keeps_every_cell(
+def test_column_has_the_narrowest_type_that_keeps_every_cell(
     tmp_path: Path, cells: list[str], field: Field, values: list[Any]
 ) -> None:
     source = table(tmp_path, "x,k\n" + "".join(f"{cell},k\n" for cell in cells))
@@ -59,18 +59,18 @@ def test_a_column_has_the_narrowest_type_that_keeps_every_cell(
     assert [row["x"] for row in rows(source)] == values
 
 
-def test_the_type_is_that_of_the_whole_file(tmp_path: Path) -> None:
+def test_column_type_considers_the_whole_file(tmp_path: Path) -> None:
     source = table(tmp_path, "x\n" + "1\n" * 9000 + "a\n")
     assert dict(source.schema) == {"x": Text()}
 
 
-def test_a_number_too_large_for_a_float_is_an_error_not_infinity(tmp_path: Path) -> None:
+def test_number_too_large_for_a_float_is_an_error(tmp_path: Path) -> None:
     good, bad = rows(table(tmp_path, "x\n1.5\n1.0e999\n"))
     assert good == {"x": 1.5}
     assert str(bad) == "'1.0e999' is too large for a float64 - t.csv line 3"
 
 
-def test_rows_are_read_in_any_order_across_quoted_newlines_and_blank_lines(tmp_path: Path) -> None:
+def test_random_rows_survive_quoted_newlines_and_blank_lines(tmp_path: Path) -> None:
     source = table(tmp_path, '\ufeffn,s\r\n1,"a\r\n\r\nb"\r\n\r\n2,"c,\nd"\n\n\n3,e')
     found = dict(pickle.loads(pickle.dumps(source)).read([2, 0, 1, 2]))
     assert found == {
@@ -80,7 +80,7 @@ def test_rows_are_read_in_any_order_across_quoted_newlines_and_blank_lines(tmp_p
     }
 
 
-def test_many_rows_equal_what_the_csv_module_reads(tmp_path: Path) -> None:
+def test_rows_equal_those_of_the_csv_module(tmp_path: Path) -> None:
     text = "a,b\n" + "".join(f'{n},"{"x" * (n % 50)}\n{n}"\n' for n in range(20_000))
     source = table(tmp_path, text)
     expected = list(csv.DictReader(text.splitlines(keepends=True)))
@@ -88,14 +88,14 @@ def test_many_rows_equal_what_the_csv_module_reads(tmp_path: Path) -> None:
     assert source.nbytes().sum() == len(text) - len("a,b\n")
 
 
-def test_a_cell_may_be_longer_than_the_limit_of_the_csv_module(tmp_path: Path) -> None:
+def test_cell_may_exceed_the_limit_of_the_csv_module(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     source = table(tmp_path, "s,n\n" + "x" * 300_000 + ",1\n")
     assert len(rows(source)[0]["s"]) == 300_000
     assert csv.field_size_limit() == before
 
 
-def test_tabs_and_semicolons_separate_too(tmp_path: Path) -> None:
+def test_tabs_and_semicolons_separate_cells(tmp_path: Path) -> None:
     assert rows(table(tmp_path, "a\tb\n1\tx,y\n", "t.tsv")) == [{"a": 1, "b": "x,y"}]
     assert rows(table(tmp_path, 'a;b\n"1,5";2\n')) == [{"a": "1,5", "b": 2}]
 
@@ -118,9 +118,7 @@ KEPT, QUOTING, SPANS = "kept as characters", "the quotes around cells are taken 
         ("1\ta\n\n2\tb", ["a", "b"], None),
     ],
 )
-def test_the_whole_file_says_whether_the_quotes_of_tsv_quote(
-    tmp_path: Path, text: str, expected: list[str], note: str | None
-) -> None:
+def test_whole_file_decides_tsv_quoting(tmp_path: Path, text: str, expected: list[str], note: str | None) -> None:
     for bom in ("", "\ufeff"):
         source = pickle.loads(pickle.dumps(table(tmp_path, f"{bom}id\ttext\n" + text, "t.tsv")))
         assert [row["text"] for row in rows(source)] == expected
@@ -128,14 +126,14 @@ def test_the_whole_file_says_whether_the_quotes_of_tsv_quote(
         assert all(note in found for found in source.notes if note)
 
 
-def test_no_row_of_tsv_is_swallowed_by_a_quote(tmp_path: Path) -> None:
-    """A bad row makes the quoted reading the only even one; a tab in a cell of several lines gives it away."""
+def test_quote_swallows_no_tsv_rows(tmp_path: Path) -> None:
+    """A bad row leaves only the quoted reading even; a tab in a multi-line cell rules that out too."""
     first, bad, third, fourth = rows(table(tmp_path, 'id\ttext\n1\t"hello\nbad\n3\tbye"\n4\tx\n', "t.tsv"))
     assert (first["text"], third["text"], fourth["text"]) == ('"hello', 'bye"', "x")
     assert "the row has 1 cells" in str(bad)
 
 
-def test_a_stray_quote_of_tsv_is_not_followed_to_the_end_of_the_file(tmp_path: Path) -> None:
+def test_stray_tsv_quote_is_not_followed_to_the_end(tmp_path: Path) -> None:
     source = table(tmp_path, 'id\ttext\n1\t"a\nbad\n' + "2\tx\n" * 20_000 + '3\tb"\n', "t.tsv")
     assert len(source) == 20_003
 
@@ -149,7 +147,7 @@ def test_a_stray_quote_of_tsv_is_not_followed_to_the_end_of_the_file(tmp_path: P
         (b"\xff,2", "the row is not UTF-8"),
     ],
 )
-def test_a_bad_row_is_an_error_in_its_place(tmp_path: Path, row: bytes, message: str) -> None:
+def test_bad_csv_row_fails_its_sample(tmp_path: Path, row: bytes, message: str) -> None:
     good, bad, last = rows(table(tmp_path, b"a,b\n1,2\n" + row + b"\n3,4\n"))
     assert (good, last) == ({"a": 1, "b": 2}, {"a": 3, "b": 4})
     assert message in bad.fault
@@ -167,12 +165,12 @@ def test_a_bad_row_is_an_error_in_its_place(tmp_path: Path, row: bytes, message:
         ('a\n1\n"2\n3\n4\n', "a quote is not closed .* t.csv line 3"),
     ],
 )
-def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         table(tmp_path, text)
 
 
-def test_a_table_that_got_shorter_is_an_error(tmp_path: Path) -> None:
+def test_truncated_table_is_an_error(tmp_path: Path) -> None:
     source = table(tmp_path, "a\n1\n2\n")
     (tmp_path / "t.csv").write_text("a\n1\n")
     assert "changed" in str(rows(source)[1])
@@ -201,20 +199,20 @@ def test_a_table_that_got_shorter_is_an_error(tmp_path: Path) -> None:
         (["null"], Object(optional=True)),
     ],
 )
-def test_the_type_of_a_key_keeps_every_value(tmp_path: Path, values: list[str], field: Field) -> None:
+def test_json_type_keeps_every_value(tmp_path: Path, values: list[str], field: Field) -> None:
     source = table(tmp_path, "".join(f'{{"x": {value}, "k": 1}}\n' for value in values), "t.jsonl")
     assert dict(source.schema) == {"x": field, "k": Scalar("int64")}
     assert len(rows(source)) == len(values)
 
 
-def test_a_key_that_some_rows_lack_is_optional(tmp_path: Path) -> None:
+def test_key_missing_from_some_rows_is_optional(tmp_path: Path) -> None:
     source = table(tmp_path, '\ufeff{"a": 1}\n\n{"b": "x"}\n', "t.jsonl")
     assert dict(source.schema) == {"a": Scalar("int64", optional=True), "b": Text(optional=True)}
     assert list(source.read([1, 0])) == [("t.jsonl line 3", {"b": "x"}), ("t.jsonl line 1", {"a": 1})]
 
 
 @pytest.mark.parametrize("line", [b'{"a": ', b"[1]", b'{"a": "\xff"}', b"[" * 100_000])
-def test_a_bad_line_is_an_error_in_its_place(tmp_path: Path, line: bytes) -> None:
+def test_bad_json_line_fails_its_sample(tmp_path: Path, line: bytes) -> None:
     good, bad = rows(table(tmp_path, b'{"a": 1}\n' + line + b"\n", "t.jsonl"))
     assert good == {"a": 1}
     assert isinstance(bad, SourceError)
@@ -234,7 +232,7 @@ def test_a_bad_line_is_an_error_in_its_place(tmp_path: Path, line: bytes) -> Non
         ('{"a": ' + "[" * 512 + "]" * 512 + "}", "nested deeper than 512 levels"),
     ],
 )
-def test_a_value_that_could_not_be_kept_is_an_error_of_its_line(tmp_path: Path, line: str, message: str) -> None:
+def test_lossy_json_value_fails_its_line(tmp_path: Path, line: str, message: str) -> None:
     good, bad = rows(table(tmp_path, '{"a": 1}\n' + line + "\n", "t.jsonl"))
     assert good == {"a": 1}
     assert isinstance(bad, SourceError)
@@ -242,13 +240,13 @@ def test_a_value_that_could_not_be_kept_is_an_error_of_its_line(tmp_path: Path, 
     assert bad.place.file == "t.jsonl line 2"
 
 
-def test_large_numbers_that_fit_are_kept(tmp_path: Path) -> None:
+def test_large_json_numbers_that_fit_are_kept(tmp_path: Path) -> None:
     values = [1e300, 1.7976931348623157e308, 1e-400, 12345.678e100]
     source = table(tmp_path, "".join(f'{{"a": {value!r}}}\n' for value in values), "t.jsonl")
     assert [row["a"] for row in rows(source)] == values
 
 
-def test_nan_and_infinity_are_kept_as_python_writes_them(tmp_path: Path) -> None:
+def test_json_nan_and_infinity_are_kept(tmp_path: Path) -> None:
     source = table(tmp_path, '{"a": NaN, "o": [null, NaN]}\n{"a": -Infinity, "o": 1}\n', "t.jsonl")
     assert source.schema["a"] == Scalar("float64")
     first, second = rows(source)
@@ -279,13 +277,13 @@ class TestEmbedding:
         (tmp_path / "secret.png").write_bytes(PNG)
         return tmp_path / "in"
 
-    def test_a_named_image_takes_the_place_of_its_name(self, folder: Path) -> None:
+    def test_embedded_image_replaces_its_name(self, folder: Path) -> None:
         source = table(folder, "f,n\na.png,1\nsub/b.png,2\n", embed=("f",))
         assert dict(source.schema) == {"f": Image(), "n": Scalar("int64")}
         assert rows(source) == [{"f": PNG, "n": 1}, {"f": PNG + b"!", "n": 2}]
         assert source.nbytes().tolist() == [len("a.png,1\n") + len(PNG), len("sub/b.png,2\n") + len(PNG) + 1]
 
-    def test_other_files_are_bytes_and_no_name_is_no_value(self, folder: Path) -> None:
+    def test_embedded_files_are_bytes_and_empty_names_are_missing(self, folder: Path) -> None:
         source = table(folder, '{"f": "c.bin"}\n{"f": "a.png"}\n{"n": 1}\n', "t.jsonl", embed=("f",))
         assert source.schema["f"] == Bytes(optional=True)
         assert [row.get("f") for row in rows(source)] == [b"c", PNG, None]
@@ -293,7 +291,7 @@ class TestEmbedding:
     @pytest.mark.parametrize(
         "name", ["../secret.png", "sub/../a.png", "sub/../../secret.png", "/etc/hostname", "link.png", "out/secret.png"]
     )
-    def test_a_name_that_leads_out_is_refused(self, folder: Path, name: str) -> None:
+    def test_embedded_name_outside_the_folder_is_refused(self, folder: Path, name: str) -> None:
         (folder / "link.png").symlink_to(folder.parent / "secret.png")
         (folder / "out").symlink_to(folder.parent)
         good, bad = rows(table(folder, f"f\na.png\n{name}\n", embed=("f",)))
@@ -301,18 +299,18 @@ class TestEmbedding:
         assert "leads out of the table's folder" in bad.fault
         assert (bad.place.file, bad.place.field) == ("t.csv line 3", "f")
 
-    def test_a_missing_file_a_folder_and_a_pipe_are_errors_of_their_rows(self, folder: Path) -> None:
+    def test_irregular_embedded_files_fail_their_rows(self, folder: Path) -> None:
         os.mkfifo(folder / "pipe")
         (folder / "gone").symlink_to("nothing")
         found = rows(table(folder, "f\nc.bin\nno\nsub\npipe\ngone\n", embed=("f",)))
         assert found[0] == {"f": b"c"}
         assert all(isinstance(row, SourceError) for row in found[1:])
 
-    def test_a_column_that_is_not_there_is_refused(self, folder: Path) -> None:
+    def test_unknown_embed_column_is_refused(self, folder: Path) -> None:
         with pytest.raises(SourceError, match="no column named 'g' to embed; there are f"):
             table(folder, "f\na.png\n", embed=("g",))
 
-    def test_a_touched_file_changes_the_fingerprint(self, folder: Path) -> None:
+    def test_touched_embedded_file_changes_the_fingerprint(self, folder: Path) -> None:
         before = table(folder, "f\na.png\n", embed=("f",)).fingerprint()
         (folder / "a.png").write_bytes(PNG + b"more")
         assert table(folder, "f\na.png\n", embed=("f",)).fingerprint().content != before.content

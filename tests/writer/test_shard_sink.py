@@ -1,0 +1,160 @@
+"""ShardSink: when it starts a shard, and that DatasetWriter and write_shard give the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recordio import DatasetWriter, Scalar, Schema, SchemaError, StorageError
+from recordio.format.layout import FOOTER
+from recordio.format.manifest import ShardEntry
+from recordio.format.shard import Footer, ShardHeader
+from recordio.writer.blocks import BlockBuilder
+from recordio.writer.shard_sink import ShardSink, shard_numbers, write_shard
+from recordio.writer.shard_writer import WriteOptions
+
+ID = bytes(range(16))
+SCHEMA = Schema({"number": Scalar("int64")})
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def disk_full(*_: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def new_sink(folder: Path, dataset_id: bytes | None = ID, **options: Any) -> ShardSink:
+    written = WriteOptions(**options)
+    builder = BlockBuilder(SCHEMA, written.block_bytes)
+    return ShardSink(folder, builder, written, metadata={}, dataset_id=dataset_id, first=3)
+
+
+def fill(sink: ShardSink, count: int) -> None:
+    for number in range(count):
+        if sink.add({"number": number}):
+            sink.write_full_blocks()
+
+
+def test_shards_are_numbered_from_the_first_and_keep_temporary_names(tmp_path: Path) -> None:
+    sink = new_sink(tmp_path, shard_samples=4)
+    fill(sink, 10)
+    sink.finish()
+    assert [(entry.number, entry.samples) for entry in sink.finished.values()] == [(3, 4), (4, 4), (5, 2)]
+    assert names(tmp_path) == {f".shard-0000{n}.rio.tmp" for n in (3, 4, 5)}
+
+
+def test_no_samples_make_no_shard(tmp_path: Path) -> None:
+    sink = new_sink(tmp_path)
+    sink.finish()
+    assert sink.finished == {}
+    assert names(tmp_path) == set()
+
+
+def test_an_opened_shard_may_stay_empty(tmp_path: Path) -> None:
+    sink = new_sink(tmp_path)
+    sink.open_shard()
+    sink.finish()
+    assert [entry.samples for entry in sink.finished.values()] == [0]
+
+
+def test_discard_removes_finished_and_open_shards_but_not_renamed_ones(tmp_path: Path) -> None:
+    sink = new_sink(tmp_path, shard_samples=4, block_bytes=8)
+    fill(sink, 11)
+    first = next(iter(sink.finished))
+    first.rename(tmp_path / "shard-00003.rio")
+    sink.discard()
+    assert names(tmp_path) == {"shard-00003.rio"}
+
+
+def test_a_refused_sample_leaves_the_sink_usable(tmp_path: Path) -> None:
+    sink = new_sink(tmp_path)
+    with pytest.raises(SchemaError):
+        sink.add({"number": "x"})
+    fill(sink, 2)
+    sink.finish()
+    assert [entry.samples for entry in sink.finished.values()] == [2]
+
+
+def test_the_derived_id_depends_on_the_first_block_alone(tmp_path: Path) -> None:
+    found = set()
+    for count in (8, 20):
+        sink = new_sink(tmp_path, None, block_bytes=64)
+        fill(sink, count)
+        sink.finish()
+        found.add(sink.identify())
+        sink.discard()
+    assert len(found) == 1
+    assert found != {new_sink(tmp_path, None).identify()}
+
+
+def test_write_shard_and_dataset_writer_give_the_same_bytes(tmp_path: Path) -> None:
+    rows = [{"number": number} for number in range(1000)]
+    with DatasetWriter(tmp_path / "a", SCHEMA, block_bytes=800) as writer:
+        for row in rows:
+            writer.write(row)
+    header = ShardHeader.decode((tmp_path / "a" / "shard-00000.rio").read_bytes())
+    (tmp_path / "b").mkdir()
+    write_shard(tmp_path / "b", header, rows, WriteOptions(block_bytes=800))
+    assert (tmp_path / "b" / "shard-00000.rio").read_bytes() == (tmp_path / "a" / "shard-00000.rio").read_bytes()
+
+
+def test_write_shard_ignores_the_limits_of_a_shard(tmp_path: Path) -> None:
+    rows = [{"number": number} for number in range(1000)]
+    options = WriteOptions(shard_bytes=1, shard_samples=1, block_bytes=8)
+    assert write_shard(tmp_path, ShardHeader(ID, 0, SCHEMA), rows, options).samples == 1000
+
+
+def test_write_shard_replaces_a_temporary_file_of_a_killed_run(tmp_path: Path) -> None:
+    (tmp_path / ".shard-00000.rio.tmp").write_bytes(b"x")
+    write_shard(tmp_path, ShardHeader(ID, 0, SCHEMA), [{"number": 1}], WriteOptions())
+    assert names(tmp_path) == {"shard-00000.rio"}
+
+
+def test_shard_numbers_skip_other_names(tmp_path: Path) -> None:
+    for name in ("shard-00002.rio", "shard-100000.rio", "shard-x.rio", ".shard-00009.rio.tmp", "shard-1.txt"):
+        (tmp_path / name).touch()
+    assert sorted(shard_numbers(tmp_path)) == [2, 100000]
+
+
+def test_write_shard_appears_in_one_step(tmp_path: Path) -> None:
+    header = ShardHeader(ID, 5, SCHEMA, {"a": 1})
+    path = tmp_path / "shard-00005.rio"
+
+    def numbers() -> Any:
+        for i in range(1000):
+            assert not path.exists()
+            yield {"number": i}
+
+    entry = write_shard(tmp_path, header, numbers(), WriteOptions(block_bytes=800))
+    data = path.read_bytes()
+    footer = Footer.decode(data[-FOOTER.size :], len(data))
+    assert ShardHeader.decode(data) == header
+    assert entry == ShardEntry.of(footer, 8000, [100] * 10)
+    assert names(tmp_path) == {path.name}
+
+
+def test_write_shard_leaves_nothing_when_samples_raise(tmp_path: Path) -> None:
+    def numbers() -> Any:
+        yield {"number": 1}
+        raise ValueError("the source broke")
+
+    with pytest.raises(ValueError, match="the source broke"):
+        write_shard(tmp_path, ShardHeader(ID, 0, SCHEMA, {}), numbers(), WriteOptions(block_bytes=1))
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("call", ["writev", "fsync", "replace"])
+def test_write_shard_leaves_nothing_on_a_system_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(os, call, disk_full)
+    header = ShardHeader(ID, 0, SCHEMA, {})
+    with pytest.raises(StorageError):
+        write_shard(tmp_path, header, [{"number": 1}], WriteOptions())
+    assert names(tmp_path) == set()

@@ -1,0 +1,37 @@
+"""Makes units in this process, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.staging import Staging
+from recordio.writer.convert.units import Report, Unit, make_unit
+
+_REPORT_SAMPLES = 64
+
+
+def run_inline(plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
+    """Makes the units in order. Raises the error of the first that fails."""
+    made: list[Unit] = []
+    before = 0
+    for unit in units:
+        made.append(make_unit(plan, unit, staging, _offset(progress, before) if progress else _ignore))
+        before += len(plan.indices(unit))
+        if progress:
+            progress(before)
+    return made
+
+
+def _ignore(samples: int) -> None:
+    """Nobody asked for progress."""
+
+
+def _offset(progress: Report, before: int) -> Report:
+    """Reports every 64th sample of a unit, counted from the first unit on."""
+
+    def report(samples: int) -> None:
+        if samples % _REPORT_SAMPLES == 0:
+            progress(before + samples)
+
+    return report

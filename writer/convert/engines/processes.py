@@ -1,0 +1,96 @@
+"""Makes units in a pool of processes.
+
+The processes are started fresh ("spawn"), so the caller's threads cannot harm them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recordio.errors import RecordIOError
+from recordio.process_guard import begin_child, starting_children
+from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.staging import Staging
+from recordio.writer.convert.units import Report, Unit, make_unit
+
+_REFRESH_SECONDS = 0.25
+
+
+class _Stopped(Exception):
+    """Raised inside a unit when the conversion stops."""
+
+
+class _Shared(NamedTuple):
+    """What a worker process is given when it starts. `stop` and `counts` lie in shared memory."""
+
+    plan: Plan
+    staging: Staging
+    stop: Any
+    counts: Any  # samples done, one for each unit
+
+
+_shared: _Shared | None = None  # set in worker processes only
+
+
+def _begin(shared: _Shared) -> None:
+    """Initializer of a worker process."""
+    global _shared
+    begin_child()  # the parent handles Ctrl-C, and says when to stop
+    _shared = shared
+
+
+def _make(slot: int, unit: int) -> Unit:
+    assert _shared is not None
+    plan, staging, stop, counts = _shared
+
+    def report(samples: int) -> None:
+        counts[slot] = samples
+        if stop.value:
+            raise _Stopped
+
+    return make_unit(plan, unit, staging, report)
+
+
+def run_processes(
+    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, workers: int
+) -> list[Unit]:
+    """Makes the units in any order. Raises the error of the first that fails, RecordIOError for a process that died."""
+    context = multiprocessing.get_context("spawn")
+    shared = _Shared(plan, staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
+    pool = ProcessPoolExecutor(workers, context, _begin, (shared,))
+    try:
+        with starting_children("spawn"):
+            futures = [pool.submit(_make, slot, unit) for slot, unit in enumerate(units)]
+        return list(_results(futures, shared.counts, progress))
+    except BrokenProcessPool as error:
+        raise RecordIOError(
+            "a process of the conversion died (killed, or out of memory); finished shards are kept, run it again"
+        ) from error
+    finally:
+        shared.stop.value = 1
+        pool.shutdown(cancel_futures=True)
+
+
+def _results(futures: list[Future[Unit]], counts: Any, progress: Report | None) -> Iterator[Unit]:
+    """The units as they are finished, reporting progress meanwhile."""
+    finished: queue.SimpleQueue[Future[Unit]] = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(finished.put)
+    left = len(futures)
+    while left:
+        try:
+            future = finished.get(timeout=_REFRESH_SECONDS if progress else None)
+        except queue.Empty:
+            pass
+        else:
+            left -= 1
+            yield future.result()
+        if progress:
+            progress(int(np.frombuffer(counts, np.int64).sum()))

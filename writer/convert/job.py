@@ -1,0 +1,120 @@
+"""One source on its way to one dataset: planned, made in units, committed once."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from recordio.errors import CorruptError, DatasetError, SourceError
+from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.storage.atomic import FolderLock
+from recordio.writer.convert.engines import run_units
+from recordio.writer.convert.plan import ConvertOptions, make_plan
+from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
+from recordio.writer.convert.units import Report, Skip, Unit, finished_unit
+from recordio.writer.publish import clear_remains, commit, read_manifest
+from recordio.writer.sources import SourceSpec, open_source
+from recordio.writer.sources.times import as_of, way_changed_at
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job did; see ConvertReport for the fields of the same name."""
+
+    manifest: Manifest
+    skipped: tuple[Skip, ...] = ()
+    reused: int = 0
+    done_before: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class ConvertJob:
+    """Opens the source and plans the work when it is made. Nothing is written before `run`."""
+
+    def __init__(self, spec: SourceSpec, target: Path, options: ConvertOptions) -> None:
+        self.source_path = spec.path
+        self.target = target
+        self._refuse_nesting()
+        listed = time.time_ns()
+        source = open_source(spec.path, spec.kind or None, spec.options)
+        self.plan = make_plan(source, options)
+        self._notes = (*spec.notes, *source.notes)
+        # Folders above both source and dataset do not count: they may be renamed with both inside.
+        self._changed = max(source.fingerprint().newest, way_changed_at(spec.path, os.fspath(target)))
+        self._as_of = as_of(listed, self._changed)
+
+    def _refuse_nesting(self) -> None:
+        source, target = os.path.realpath(self.source_path), os.path.realpath(self.target)
+        if os.path.isdir(source) and os.path.commonpath([source, target]) == source:
+            raise DatasetError("the destination lies in the source").at(file=str(self.target))
+
+    def run(self, progress: Report | None) -> Outcome:
+        """Makes the dataset, as far as it is not there yet. `progress` is told how many samples are done."""
+        with FolderLock(self.target):
+            if self.plan.options.overwrite:
+                _clear_corrupt_manifest(self.target)
+            restage(self.target, self.plan)
+            clear_remains(self.target)
+            outcome = self._done_before() or self._make(progress)
+            remove_staging(self.target)
+        return outcome
+
+    def _done_before(self) -> Outcome | None:
+        """The outcome when the dataset is there already, None when it is to be made. Raises DatasetError."""
+        manifest = read_manifest(self.target)
+        if manifest is None:
+            return None
+        objection = self._objection(manifest)
+        if objection is None:
+            missing = len(self.plan.order) - manifest.samples
+            skipped = (f"{missing} samples were skipped when it was made",) if missing else ()
+            return Outcome(manifest, done_before=True, notes=(*self._notes, *skipped))
+        if not self.plan.options.overwrite:
+            raise DatasetError(f"{objection}; overwrite=True (--overwrite) makes it anew").at(file=str(self.target))
+        return None
+
+    def _objection(self, manifest: Manifest) -> str | None:
+        """Why the dataset at the destination is not the one that this job would make, None if it is."""
+        if manifest.dataset_id != self.plan.dataset_id:
+            return "there is another dataset here, from another source or with other options"
+        if manifest.samples > len(self.plan.order):
+            return "samples were added to the dataset here after it was made from this source"
+        if self._changed > (self.target / FILE_NAME).stat().st_mtime_ns:
+            return "the source was changed, moved or replaced after this dataset was made from it"
+        for shard in manifest.shards:
+            path = self.target / shard.name
+            if not path.is_file() or path.stat().st_size != shard.nbytes:
+                return f"the dataset here is damaged: {shard.name} is missing or of the wrong length"
+        return None
+
+    def _make(self, progress: Report | None) -> Outcome:
+        staging, notes = open_staging(self.target, self.plan)
+        kept = [unit for k in range(self.plan.units) if (unit := finished_unit(self.plan, k, staging))]
+        before = sum(len(self.plan.indices(unit.number)) for unit in kept)
+        rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
+        report = None if progress is None else lambda done: progress(before + done)
+        made = run_units(self.plan, rest, staging, report)
+        units = sorted(kept + made, key=lambda unit: unit.number)
+        skipped = tuple(skip for unit in units for skip in unit.skipped)
+        return Outcome(self._commit(units, staging), skipped, reused=len(kept), notes=(*self._notes, *notes))
+
+    def _commit(self, units: list[Unit], staging: Staging) -> Manifest:
+        full = [unit for unit in units if unit.entry.samples]
+        if not full:
+            name, reason = units[0].skipped[0]
+            count = len(self.plan.order)
+            raise SourceError(f"none of the {count} samples can be read; the first: {reason}").at(file=name)
+        source = self.plan.source
+        manifest = Manifest(self.plan.dataset_id, source.schema, source.metadata, [unit.entry for unit in full])
+        commit(self.target, manifest, {staging.shard(unit.number): unit.entry.name for unit in full}, self._as_of)
+        return manifest
+
+
+def _clear_corrupt_manifest(folder: Path) -> None:
+    """A corrupt manifest would refuse the overwrite. Nothing is lost: shards repeat all that it said."""
+    try:
+        read_manifest(folder)
+    except CorruptError:
+        (folder / FILE_NAME).unlink()

@@ -1,0 +1,171 @@
+"""Samples into shards: one loop for `DatasetWriter` and for the units of a conversion."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recordio.format.checksum import digest
+from recordio.format.manifest import ShardEntry, shard_name
+from recordio.format.schema import Sample
+from recordio.format.shard import ShardHeader
+from recordio.storage.atomic import TEMPORARY, sync_folder
+from recordio.storage.base import storage_error
+from recordio.writer.blocks import BlockBuilder, FullBlock
+from recordio.writer.shard_writer import ShardWriter, WriteOptions
+
+_UNLIMITED = 1 << 63
+
+
+class ShardSink:
+    """Collects samples into blocks, writes the blocks, and starts the next shard when one is full.
+
+    Contract: a shard keeps its temporary name until the caller renames it. Packing errors leave the sink as it was.
+    Write errors lose samples: the caller must `discard`.
+
+    Attributes:
+        schema: the schema of the samples.
+        finished: temporary path and manifest entry of each shard that is complete and synced.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        builder: BlockBuilder,
+        options: WriteOptions,
+        *,
+        metadata: Mapping[str, Any],
+        dataset_id: bytes | None,
+        first: int,
+    ) -> None:
+        """
+        Args:
+            folder: where the shards are written.
+            builder: packs the samples and cuts the blocks.
+            options: when a shard is full, and how pages are compressed.
+            metadata: goes into the header of every shard.
+            dataset_id: 16 bytes; None derives them from the schema and the first block.
+            first: number of the first shard.
+        """
+        self.schema = builder.schema
+        self._dataset_id = dataset_id
+        self.finished: dict[Path, ShardEntry] = {}
+        self._folder = folder
+        self._builder = builder
+        self._options = options
+        self._metadata = metadata
+        self._next = first
+        self._shard: ShardWriter | None = None
+
+    def add(self, sample: Sample) -> bool:
+        """Takes one sample. True when `write_full_blocks` is due. Raises SchemaError."""
+        return self._builder.add(sample) or self._options.shard_samples is not None
+
+    def add_columns(self, columns: Mapping[str, Any]) -> int:
+        """Takes a batch and returns its length. The sink borrows the arrays until `keep`. Raises SchemaError."""
+        before = self._builder.waiting
+        self._builder.add_columns(columns)
+        return self._builder.waiting - before
+
+    def keep(self) -> None:
+        """Copies what is still borrowed from the caller's arrays."""
+        self._builder.keep()
+
+    def write_full_blocks(self) -> None:
+        """Raises StorageError."""
+        while block := self._builder.take(self._free_rows()):
+            self._write_block(block)
+
+    def open_shard(self, first: FullBlock | None = None) -> ShardWriter:
+        """Starts a shard with its first block in view. Only an empty shard needs to be started by the caller."""
+        header = ShardHeader(self.identify(first), self._next, self.schema, self._metadata)
+        path = self._folder / f".{shard_name(self._next)}{TEMPORARY}"
+        self._shard = ShardWriter(path, header, self._options)
+        self._next += 1
+        return self._shard
+
+    def identify(self, first: FullBlock | None = None) -> bytes:
+        """The dataset's id. Derived once, from the schema and the first block: equal input gives equal bytes."""
+        if self._dataset_id is None:
+            schema = json.dumps(self.schema.to_json()).encode()
+            self._dataset_id = digest([schema, first.content() if first else b""])
+        return self._dataset_id
+
+    def finish(self) -> None:
+        """Writes the samples that are left and finishes the last shard. Raises StorageError."""
+        if block := self._builder.flush():
+            self._write_block(block)
+        self._finish_shard()
+
+    def discard(self) -> None:
+        """Removes every shard that still has its temporary name."""
+        if self._shard is not None:
+            self._shard.abandon()
+            self._shard = None
+        for path in self.finished:
+            path.unlink(missing_ok=True)
+        self.finished = {}
+
+    def _free_rows(self) -> int | None:
+        """Samples that still fit the shard; None without a limit."""
+        limit = self._options.shard_samples
+        if limit is None:
+            return None
+        return limit - (self._shard.samples if self._shard else 0)
+
+    def _write_block(self, block: FullBlock) -> None:
+        shard = self._shard or self.open_shard(block)
+        shard.write_block(block)
+        if shard.nbytes >= self._options.shard_bytes or self._free_rows() == 0:
+            self._finish_shard()
+            self._builder.restart()
+
+    def _finish_shard(self) -> None:
+        if self._shard is not None:
+            self.finished[self._shard.path] = self._shard.finish()
+            self._shard = None
+
+
+def write_shard(folder: Path, header: ShardHeader, samples: Iterable[Sample], options: WriteOptions) -> ShardEntry:
+    """Writes all the samples to one shard, which appears in `folder` in one step and is durable.
+
+    The shard's limits in `options` do not apply, and no samples make an empty shard. On any error, one raised by
+    `samples` included, no file is left.
+    """
+    path = folder / shard_name(header.number)
+    path.with_name(f".{path.name}{TEMPORARY}").unlink(missing_ok=True)
+    unlimited = replace(options, shard_bytes=_UNLIMITED, shard_samples=None)
+    builder = BlockBuilder(header.schema, options.block_bytes)
+    sink = ShardSink(
+        folder, builder, unlimited, metadata=header.metadata, dataset_id=header.dataset_id, first=header.number
+    )
+    try:
+        sink.open_shard()
+        for sample in samples:
+            if sink.add(sample):
+                sink.write_full_blocks()
+        sink.finish()
+        ((temporary, entry),) = sink.finished.items()
+        _rename(temporary, path)
+    except BaseException:
+        sink.discard()
+        raise
+    sync_folder(folder)
+    return entry
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise storage_error("rename", path, error) from error
+
+
+def shard_numbers(folder: Path) -> list[int]:
+    """The numbers of all shard files in a folder, published or not."""
+    texts = [path.name.removeprefix("shard-").removesuffix(".rio") for path in folder.glob("shard-*.rio")]
+    return [int(text) for text in texts if text.isdecimal()]
