@@ -26,7 +26,7 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-quick: PYTEST_ARGS += -m "not slow"
+test-quick: override PYTEST_ARGS += -m "not slow"
 test-quick: test
 
 test-long: export RECORDIO_TEST_LONG = 1
