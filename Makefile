@@ -1,6 +1,8 @@
-# make demo     the whole story on real data, in well under two minutes
-# make test     every test
-# make check    lint, format, types
+# make demo         the whole story on real data, in well under two minutes
+# make test         every test
+# make test-quick   the tests that take no more than a few seconds each
+# make test-long    every test, with ten times the examples and every bit flipped
+# make check        lint, format, types
 #
 # Each makes .venv from the package registry alone; a second call is quick. PYTHON is any Python from 3.11 on.
 
@@ -11,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test check format dist clean
+.PHONY: help demo test test-quick test-long check format dist clean
 .NOTPARALLEL:
 
 help:
@@ -23,6 +25,12 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-quick: override PYTEST_ARGS += -m "not slow"
+test-quick: test
+
+test-long: export RECORDIO_TEST_LONG = 1
+test-long: test
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

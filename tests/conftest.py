@@ -1,10 +1,57 @@
-"""Property tests find the same examples every time."""
+"""How hard property tests try, and which tests are left out where PyTorch is not installed."""
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+import ast
+import os
+from importlib.util import find_spec
+from pathlib import Path
 
-settings.register_profile(
-    "recordio", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("recordio")
+import pytest
+
+from tests.effort import FACTOR, LONG, load_profile
+
+HERE = Path(__file__).parent
+WITHOUT_TORCH = os.environ.get("RECORDIO_TEST_WITHOUT_TORCH", "0") == "1"
+
+load_profile()
+
+
+def _imports_torch(path: Path) -> bool:
+    """Whether a module imports PyTorch at its top."""
+    names: list[str] = []
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return any(f"{name}.".startswith(("torch.", "recordio.torch.", "recordio.reader.torch.")) for name in names)
+
+
+left_out = [str(path.relative_to(HERE)) for path in sorted(HERE.rglob("test_*.py")) if _imports_torch(path)]
+collect_ignore = left_out if WITHOUT_TORCH else []
+
+
+def pytest_configure() -> None:
+    if not WITHOUT_TORCH and find_spec("torch") is None:
+        raise pytest.UsageError(
+            "PyTorch is not installed; RECORDIO_TEST_WITHOUT_TORCH=1 leaves out the tests that need it"
+        )
+
+
+def pytest_report_header() -> list[str]:
+    effort = f"effort: long, {FACTOR} times the examples" if LONG else "effort: ordinary"
+    if not WITHOUT_TORCH:
+        return [effort, "torch: required"]
+    return [effort, f"torch: NOT TESTED; left out are the tests marked `torch` and {', '.join(left_out)}"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if WITHOUT_TORCH:
+        need_it = [item for item in items if item.get_closest_marker("torch")]
+        items[:] = [item for item in items if item not in need_it]
+        config.hook.pytest_deselected(items=need_it)
+    for item in items if LONG else ():
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0] if marker else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(seconds * FACTOR), append=False)

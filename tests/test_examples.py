@@ -13,6 +13,8 @@ import pytest
 
 from tests.processes_seen import python_on
 
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.timeout(300)]
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

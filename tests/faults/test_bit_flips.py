@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.effort import LONG
 from tests.faults.forging import MANIFEST, SHARD, Files
 from tests.faults.reading import WAYS, outcome, read, verify_files, wrong
 from tests.faults.samples import coded, coded_pages, every_kind
@@ -28,7 +29,7 @@ def flip_faults(files: Files, verify: str, part: int) -> list[str]:
     expected = read(files, decode=None) if verify != "never" else None
     out = []
     for byte, bit, forged in flipped(files, SHARD):
-        if byte % 2 == part:
+        if byte % 2 == part and (LONG or bit % 4 == byte // 4 % 4):
             decode = "numpy" if verify == "never" else None
             found = wrong(forged, expected, [NAMES[(byte + bit) % len(NAMES)]], verify=verify, decode=decode)
             out += [f"byte {byte} bit {bit}: {fault}" for fault in found]
@@ -52,6 +53,7 @@ def test_good_dataset_reads_the_same_in_every_mode() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_flipped_bit_of_a_shard_never_gives_other_data(dataset: str, part: int) -> None:
@@ -59,6 +61,7 @@ def test_flipped_bit_of_a_shard_never_gives_other_data(dataset: str, part: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_flipped_bit_never_crashes_an_unchecked_reader(dataset: str, part: int) -> None:

@@ -225,6 +225,7 @@ def whole_texts() -> list[str]:
     return out
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ["wrong_types", "both_schemas", "broken", "whole_texts"])
 def test_hostile_json_never_crashes_or_gives_other_data(attack: str) -> None:

@@ -122,11 +122,13 @@ def crowds() -> list[str]:
     ]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_zstd_bombs_are_refused_before_allocation() -> None:
     assert bounded("test_hostile_pages", "bombs") == []
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_samples_without_bytes_do_not_exhaust_memory() -> None:
     assert bounded("test_hostile_pages", "crowds", 5 << 29) == []
@@ -192,6 +194,7 @@ def objects() -> list[str]:
     ]
 
 
+@pytest.mark.timeout(300)
 def test_objects_do_not_exhaust_memory() -> None:
     assert bounded("test_hostile_pages", "objects") == []
 
@@ -330,6 +333,7 @@ def pictures() -> list[str]:
     return out
 
 
+@pytest.mark.timeout(300)
 def test_picture_with_a_false_size_is_refused() -> None:
     assert bounded("test_hostile_pages", "pictures", 5 << 29) == []
 

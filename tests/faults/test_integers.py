@@ -114,6 +114,7 @@ def sums_that_agree() -> list[str]:
     return out + told(files | {MANIFEST: manifest(value | {"shards": huge, "samples": 2**64})})
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "attack", [shard_integers, page_entry_lies_told_twice, manifest_integers, sums_that_agree], ids=lambda f: f.__name__

@@ -14,6 +14,8 @@ import pytest
 from tests.epochs import write_numbers
 from tests.processes_seen import SECONDS, children, is_gone, python_on, soon
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 SCRIPT = Path(__file__).with_name("training.py")
 COUNT, EPOCHS = 240, 3
 
@@ -73,7 +75,6 @@ def no_shared_file_is_left() -> Iterator[None]:
     assert not left
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_repeatedly_killed_job_delivers_the_same_batches(
     dataset: Path, tmp_path: Path, whole: list[str], kind: str
@@ -100,7 +101,6 @@ def test_repeatedly_killed_job_delivers_the_same_batches(
     assert last == whole
 
 
-@pytest.mark.slow
 def test_job_with_a_killed_worker_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str]) -> None:
     folder = tmp_path / "worker"
     folder.mkdir()
@@ -116,7 +116,7 @@ def test_job_with_a_killed_worker_ends_and_resumes(dataset: Path, tmp_path: Path
     assert set(lines(folder)) == set(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_job_with_a_killed_rank_ends_and_resumes(dataset: Path, tmp_path: Path, whole: list[str], kind: str) -> None:
     folder = tmp_path / "ranks"

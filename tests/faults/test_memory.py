@@ -17,6 +17,7 @@ MORE = 100_000_000
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's account of memory"),
 ]
 
@@ -33,5 +34,5 @@ def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("workers", ["none", "thread", "fork", "spawn"])
 def test_epoch_stays_within_the_window_plus_100_mb(dataset: Path, workers: str) -> None:
     words = [sys.executable, str(SCRIPT), str(dataset), str(WINDOW), workers]
-    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=240)
     assert WINDOW // 2 < int(done.stdout) < WINDOW + MORE

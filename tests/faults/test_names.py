@@ -65,6 +65,7 @@ def attempt(kind: str, path: Path) -> str:
     return python("-c", ATTEMPT, kind, str(path), seconds=60).strip()
 
 
+@pytest.mark.timeout(120)
 @every_stand
 def test_shard_other_than_a_regular_file_is_refused(tmp_path: Path, stand: str) -> None:
     path = some(tmp_path)
@@ -74,6 +75,7 @@ def test_shard_other_than_a_regular_file_is_refused(tmp_path: Path, stand: str) 
     assert attempt("verify", path).startswith(("problems 1", "refused StorageError"))
 
 
+@pytest.mark.timeout(120)
 @every_stand
 def test_manifest_other_than_a_regular_file_is_refused(tmp_path: Path, stand: str) -> None:
     path = some(tmp_path)
@@ -82,6 +84,7 @@ def test_manifest_other_than_a_regular_file_is_refused(tmp_path: Path, stand: st
     assert attempt("read", path).startswith("refused")
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("mode", ["create", "append", "overwrite"])
 @pytest.mark.parametrize("name", ["manifest.json", ".manifest.json.pending", ".shard-00003.rio.tmp", "shard-00003.rio"])
 @pytest.mark.parametrize("stand", ["a FIFO", "a link to nothing", "a link to /dev/zero"])

@@ -100,6 +100,7 @@ def _reads(args: tuple[Any, ...]) -> bool:
     return (mode is None or not set(str(mode)) & set("wax+")) and not int(flags or 0) & 0b11
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_hostile_datasets_never_run_code_import_or_write() -> None:
     assert bounded("test_no_code", "audited", 0) == []
@@ -113,5 +114,6 @@ def spied() -> list[str]:
     return found
 
 
+@pytest.mark.timeout(300)
 def test_audit_hook_sees_forbidden_events() -> None:
     assert {"exec", "compile", "pickle.find_class"} <= set(bounded("test_no_code", "spied", 0))

@@ -14,6 +14,7 @@ from tests.faults.bounded import bounded
 from tests.faults.samples import some
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "attack", ["eight_at_once", "reading_during_appends", "reading_during_overwrites", "locked_out"]
 )

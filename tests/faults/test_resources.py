@@ -22,6 +22,7 @@ ATTACKS = """
 """.split()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_resources_are_released(attack: str) -> None:
     assert bounded("resources", attack, 0) == []
@@ -79,6 +80,7 @@ assert os.waitpid(pid, 0)[1] == 0, "the child"
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["exit", "drop", "close", "go on", "begin anew"])
 def test_forked_iterator_never_hangs(tmp_path: Path, kind: str, workers: int) -> None:
@@ -106,6 +108,7 @@ print("done")
 """
 
 
+@pytest.mark.timeout(300)
 def test_reading_never_writes_or_opens_for_writing(tmp_path: Path) -> None:
     path = some(tmp_path / "it")
     before = {p: p.stat().st_mtime_ns for p in [path, *path.iterdir()]}
@@ -128,6 +131,7 @@ some(Path(sys.argv[1]) / "it")
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("umask", ["000", "022", "027", "077"])
 def test_files_follow_the_umask(tmp_path: Path, umask: str) -> None:
     python("-c", UMASK, str(tmp_path), umask)
@@ -148,6 +152,7 @@ with recordio.DatasetWriter(sys.argv[1], fields, **options) as writer:
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("compression", ["auto", "zstd:3"])
 def test_bytes_do_not_depend_on_the_environment(tmp_path: Path, compression: str) -> None:
     surroundings: list[dict[str, str]] = [

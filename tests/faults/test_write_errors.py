@@ -232,6 +232,7 @@ print(json.dumps([kind, sorted(contents(folder)), len(rows(folder) or [])]))
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", ["create", "append", "overwrite"])
 @pytest.mark.parametrize("limit", [100, 5_000, 300_000])
 def test_file_size_limit_raises_storage_error(tmp_path: Path, mode: str, limit: int) -> None:

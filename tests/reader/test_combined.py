@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
 from recordio import ConcatDataset, DataLoader, DatasetError, Mixture, SchemaError, ShardDataset
@@ -19,6 +19,7 @@ from recordio.reader.combined import Combined
 from recordio.reader.order.mixing import Consecutive, Interleaved, Schedule, draw_at
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions
+from tests.effort import examples
 from tests.epochs import View, combined, numbers_of, orders, plain_blocks, plain_options, shapes, views, write_numbers
 
 DRAWS = st.lists(st.integers(0, 3000), min_size=1, max_size=6)
@@ -35,7 +36,7 @@ def labels(schedule: Schedule, start: int = 0) -> list[int]:
 
 
 class TestSchedules:
-    @settings(max_examples=150)
+    @examples(150)
     @given(DRAWS, st.integers(0, 2**64 - 1), st.data())
     def test_turns_are_what_the_document_says_from_any_position_on(
         self, draws: list[int], word: int, data: st.DataObject
@@ -45,7 +46,7 @@ class TestSchedules:
         start = data.draw(st.integers(0, max(0, sum(draws) - 1)))
         assert labels(schedule, start) == want[start:]
 
-    @settings(max_examples=150)
+    @examples(150)
     @given(DRAWS, st.booleans(), st.data())
     def test_the_draw_of_a_position_and_the_position_of_a_draw_agree(
         self, draws: list[int], interleaved: bool, data: st.DataObject
@@ -72,7 +73,7 @@ class TestSchedules:
         with pytest.raises(IndexError):
             draw_at(schedule, len(want))
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(st.lists(st.floats(0.02, 1), min_size=2, max_size=6), st.integers(6_000, 40_000), st.data())
     def test_of_any_4096_positions_each_dataset_gives_its_share(
         self, weights: list[float], total: int, data: st.DataObject
@@ -97,7 +98,7 @@ def delivered(whole: Combined, options: OrderOptions, word: int, share: RankShar
 
 
 class TestPlans:
-    @settings(max_examples=200)
+    @examples(200)
     @given(st.data(), PARTS, st.one_of(orders(), orders(shuffle=False)), st.integers(1, 5), st.booleans())
     def test_a_mixture_is_the_one_that_the_document_tells_for_any_ranks_from_any_position_on(
         self, data: st.DataObject, given_shapes: list[plain.Blocks], options: OrderOptions, world: int, even: bool
@@ -109,7 +110,7 @@ class TestPlans:
         want = plain.mixed(parts, draws, 11, shuffle)
         check_dealt(whole, want, options, world, even, data.draw(st.integers(0, len(want))))
 
-    @settings(max_examples=200)
+    @examples(200)
     @given(st.data(), PARTS, st.one_of(orders(), orders(shuffle=False)), st.integers(1, 5), st.booleans())
     def test_so_is_a_concatenation(
         self, data: st.DataObject, given_shapes: list[plain.Blocks], options: OrderOptions, world: int, even: bool
@@ -123,7 +124,7 @@ class TestPlans:
         whole = combined(ConcatDataset, parts)
         check_dealt(whole, want, options, world, even, data.draw(st.integers(0, len(want))))
 
-    @settings(max_examples=20)
+    @examples(20)
     @given(st.integers(0, 2**64 - 1), st.integers(1, 3), st.integers(0, 5000))
     def test_over_many_chunks_and_passes_too(self, word: int, world: int, start: int) -> None:
         large, small = plain.Blocks([[(50, 50)] * 40] * 2), plain.Blocks([[(7, 7)] * 3])
@@ -201,7 +202,7 @@ RUNS = st.tuples(st.integers(1, 3), st.integers(1, 30), st.integers(0, 8), st.sa
 
 
 class TestLoaders:
-    @settings(max_examples=60)
+    @examples(60)
     @given(
         OPTIONS,
         st.sampled_from(["concat", "first_exhausted", "all_exhausted"]),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image as PIL
 
 from recordio import (
@@ -32,6 +32,7 @@ from recordio import (
     ShardDataset,
     Text,
 )
+from tests.effort import examples
 from tests.strategies import Sample, alike, cells, png, same_columns, same_samples, samples, schemas
 
 COUNT = 90
@@ -114,7 +115,7 @@ WRITING = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(schemas(), st.integers(0, 25), st.integers(0, 2**32), WRITING, READING, st.data())
 def test_samples_of_any_schema_come_back_whichever_way_they_are_asked_for(
     schema: Schema, count: int, seed: int, writing: Any, reading: Any, data: st.DataObject

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from recordio import (
     Array,
@@ -32,6 +32,7 @@ from recordio import (
 )
 from recordio.format import codec
 from recordio.format.checksum import checksum
+from tests.effort import examples
 from tests.strategies import Sample, columns, same_samples, samples, schemas
 
 NUMBER = {"number": Scalar("int64")}
@@ -80,7 +81,7 @@ def tiny_pages_are_coded(monkeypatch: pytest.MonkeyPatch) -> None:
 # Rows and columns
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(schemas(3), st.lists(st.integers(0, 9), max_size=8), st.data(), OPTIONS, st.integers(0, 2**32))
 def test_write_and_write_batch_give_the_same_bytes(
     schema: Schema, parts: list[int], data: st.DataObject, options: dict[str, Any], seed: int

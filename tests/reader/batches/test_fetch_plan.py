@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from recordio import Array, CorruptError, DatasetWriter, Scalar, Schema, ShardDataset, StorageError, Text
 from recordio.reader.batches.fetch_plan import FetchPlan, Run, Work
 from recordio.reader.batches.memory import Arena, ArenaPool, arenas
 from recordio.reader.page_table import PageTable
+from tests.effort import examples
 from tests.strategies import Sample, same_columns
 
 SCHEMA = Schema(
@@ -83,7 +84,7 @@ def places(blocks: list[int]) -> tuple[Any, Any, list[Sample]]:
 BLOCKS = SHARD // BLOCK * SHARDS
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     st.lists(st.integers(0, BLOCKS - 1), min_size=1, unique=True),
     st.sampled_from(["mmap", "pread"]),

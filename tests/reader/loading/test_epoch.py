@@ -26,6 +26,7 @@ from recordio import (
 )
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.order.ranks import found_ranks
+from tests.effort import examples
 from tests.epochs import NO_WORKERS, WORKERS, any_workers
 
 COUNT = 230
@@ -67,7 +68,7 @@ OPTIONS = st.fixed_dictionaries(
         "seed": st.integers(0, 9),
     }
 )
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick

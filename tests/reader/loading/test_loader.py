@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from recordio import (
     CorruptError,
@@ -33,6 +33,7 @@ from recordio import (
     ShardDataset,
     WorkerError,
 )
+from tests.effort import examples
 from tests.strategies import cells, png, same_columns, samples, schemas
 
 
@@ -62,7 +63,7 @@ def order(loader: DataLoader) -> list[int]:
     return out
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     schema=schemas(3),
     count=st.integers(0, 50),

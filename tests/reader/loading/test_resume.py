@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
 from recordio import DataLoader, DatasetError, SchemaError, ShardDataset
 from recordio.determinism import key
 from recordio.reader.order.shuffle import OrderOptions
+from tests.effort import examples
 from tests.epochs import NO_WORKERS, any_workers, numbers_of, plain_blocks, plain_options, write_numbers
 
 COUNT = 150
@@ -101,7 +102,9 @@ TAILS: dict[str, dict[str, bool]] = {
 }
 
 
-@settings(max_examples=250)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@examples(75)
 @given(st.sampled_from([*VIEWS, "all"]), ORDERS, st.integers(0, 2**64 - 1), RUNS)
 def test_every_batch_of_every_rank_is_the_documents_over_any_interruptions(
     ds: ShardDataset, name: str, order: OrderOptions, seed: int, runs: Sequence[Run]
@@ -157,7 +160,8 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=100)
+@pytest.mark.timeout(120)
+@examples(100)
 @given(st.sampled_from([*VIEWS, "all"]), ORDERS, st.integers(10, 40), ACTIONS)
 def test_epochs_follow_one_another_unless_something_else_is_said(
     ds: ShardDataset, name: str, order: OrderOptions, size: int, actions: Sequence[tuple[str, int]]
@@ -192,7 +196,8 @@ def test_epochs_follow_one_another_unless_something_else_is_said(
         assert (told_state["epoch"], told_state["position"]) == ((epoch + 1, 0) if ended else (epoch, position))
 
 
-@settings(max_examples=30)
+@pytest.mark.timeout(120)
+@examples(30)
 @given(ORDERS, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 70), any_workers), max_size=4))
 def test_single_samples_go_on_as_batches_do(ds: ShardDataset, order: OrderOptions, runs: Any) -> None:
     told, state, position = Told(ds, order, 9), None, 0
@@ -211,7 +216,8 @@ def test_single_samples_go_on_as_batches_do(ds: ShardDataset, order: OrderOption
     assert (last["epoch"], last["position"]) == (1, 0)
 
 
-@settings(max_examples=30)
+@pytest.mark.timeout(120)
+@examples(30)
 @given(
     ORDERS,
     st.lists(st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(0, 5), any_workers), max_size=4),
@@ -301,7 +307,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.sampled_from(["version", "dataset", "samples", "seed", "shuffle", "sampler", "epoch", "position", None]), JSON
 )

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
 from recordio import DataLoader, DatasetError, SchemaError, ShardDataset, class_weights
 from recordio.determinism import key
 from recordio.reader.order.weights import drawn_by_weight
+from tests.effort import examples
 from tests.epochs import numbers_of, plain_blocks, write_numbers
 
 COUNT = 230
@@ -41,12 +42,12 @@ WEIGHTS = st.one_of(
 
 
 class TestWeights:
-    @settings(max_examples=400)
+    @examples(400)
     @given(WEIGHTS, WORDS)
     def test_the_draws_are_what_the_document_says(self, weights: list[float], word: int) -> None:
         assert drawn_by_weight(np.array(weights), word).tolist() == plain.drawn_by_weight(weights, word)
 
-    @settings(max_examples=400)
+    @examples(400)
     @given(WEIGHTS, WORDS)
     def test_each_is_drawn_as_often_as_its_weight_asks_rounded_up_or_down(
         self, weights: list[float], word: int
@@ -72,7 +73,7 @@ class TestWeights:
         expected = weights * 8 / weights.sum()
         assert np.abs(counts / epochs - expected).max() < 5 * 0.5 / epochs**0.5
 
-    @settings(max_examples=40)
+    @examples(40)
     @given(
         st.lists(st.integers(0, 9), min_size=COUNT, max_size=COUNT).filter(any),
         st.integers(1, 4),

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, given, strategies as st
 
 import tests.plain_order as plain
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import Blocks, Order, OrderOptions, order_of
+from tests.effort import examples
 from tests.epochs import blocks_of, orders, shapes, views
 
 TOTALS, WORLDS, SIZES = st.integers(0, 200), st.integers(1, 12), st.integers(1, 40)
@@ -33,7 +34,7 @@ def batches(samples: Sequence[int], size: int) -> list[Sequence[int]]:
     return [samples[k : k + size] for k in range(0, len(samples), size)]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data(), shapes(), st.one_of(orders(), orders(shuffle=False)), WORLDS, SIZES, st.booleans(), st.booleans())
 def test_a_rank_delivers_what_the_document_says_from_any_position_on(
     data: st.DataObject, shape: plain.Blocks, options: OrderOptions, world: int, size: int, drop: bool, even: bool
@@ -50,7 +51,7 @@ def test_a_rank_delivers_what_the_document_says_from_any_position_on(
         assert len(share) == len(want)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data(), TOTALS, WORLDS, SIZES, st.booleans(), st.booleans())
 def test_ranks_share_out_each_position_once_and_repeat_fewer_than_there_are_ranks(
     data: st.DataObject, total: int, world: int, size: int, drop: bool, even: bool
@@ -77,7 +78,7 @@ def test_ranks_share_out_each_position_once_and_repeat_fewer_than_there_are_rank
         assert counts == Counter(range(start, total))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(shapes(), orders(), st.sampled_from([12, 24, 60]), st.data())
 def test_a_global_batch_is_the_same_set_for_any_number_of_ranks(
     shape: plain.Blocks, options: OrderOptions, together: int, data: st.DataObject
@@ -98,7 +99,7 @@ Run = tuple[int, int, int]  # ranks, batch size, batches before the interruption
 RUNS = st.lists(st.tuples(WORLDS, st.integers(1, 9), st.integers(0, 5)), min_size=1, max_size=8)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(shapes(), orders(), RUNS, st.booleans())
 def test_an_epoch_that_other_ranks_go_on_with_is_exactly_once(
     shape: plain.Blocks, options: OrderOptions, runs: list[Run], even: bool
@@ -124,7 +125,7 @@ def loads(order: Order, world: int) -> list[list[int]]:
     return [[block for step in window_plans(order, share) for block in step.blocks.tolist()] for share in deals]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data(), shapes(), orders(), WORLDS)
 def test_no_rank_loads_a_block_twice(
     data: st.DataObject, shape: plain.Blocks, options: OrderOptions, world: int
@@ -138,7 +139,7 @@ def test_no_rank_loads_a_block_twice(
     assert set(chain.from_iterable(found)) == needed
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(shapes(), orders(), st.sampled_from([(8, 2), (8, 4), (12, 4), (12, 12), (30, 2), (30, 6), (64, 16)]))
 def test_ranks_share_one_block_where_their_parts_of_a_window_meet(
     shape: plain.Blocks, options: OrderOptions, lanes_and_world: tuple[int, int]

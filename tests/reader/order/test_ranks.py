@@ -131,6 +131,8 @@ print(json.dumps([before, loader.rank, loader.world_size, gathered]))
 """
 
 
+@pytest.mark.torch
+@pytest.mark.timeout(300)
 def test_two_processes_of_torch_distributed_share_the_epoch(ds: ShardDataset, tmp_path: Path) -> None:
     """It knows better than the variables, which here say something else."""
     import json

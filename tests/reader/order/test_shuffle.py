@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
 from recordio import SchemaError
@@ -22,6 +22,7 @@ from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import Blocks, OrderOptions, order_of
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.processing import SampleOrigin, SampleRandom
+from tests.effort import examples
 from tests.epochs import blocks_of, combined, orders, plain_options, shapes, views
 
 ORDER = Path(__file__).parents[3] / "docs" / "order.md"
@@ -59,7 +60,7 @@ def test_a_permutation_is_what_the_document_says_and_a_bijection(n: int) -> None
         assert sorted(found) == list(range(n))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(shapes(), orders(), WORDS, st.integers(1, 7))
 def test_a_shuffled_epoch_is_the_one_that_the_document_tells_for_any_number_of_ranks(
     shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
@@ -68,7 +69,7 @@ def test_a_shuffled_epoch_is_the_one_that_the_document_tells_for_any_number_of_r
     assert sequence(blocks_of(shape), options, word, ranks=ranks) == want
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data(), shapes(), orders(), WORDS, st.integers(1, 7))
 def test_so_is_that_of_a_view_and_a_sample_takes_part_as_often_as_it_stands_in_it(
     data: st.DataObject, shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
@@ -78,7 +79,7 @@ def test_so_is_that_of_a_view_and_a_sample_takes_part_as_often_as_it_stands_in_i
     assert sequence(blocks_of(shape), options, word, view, ranks) == want
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.data(), shapes(), orders(shuffle=False), WORDS, st.integers(1, 4))
 def test_a_sequential_epoch_is_0_1_2_whatever_the_window(
     data: st.DataObject, shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
@@ -87,7 +88,7 @@ def test_a_sequential_epoch_is_0_1_2_whatever_the_window(
     assert sequence(blocks_of(shape), options, word, view, ranks) == list(range(len(view)))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(shapes(), orders(), WORDS)
 def test_a_window_weighs_less_than_its_budget_and_one_block(
     shape: plain.Blocks, options: OrderOptions, word: int

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from recordio.images.boxes import Box, placed_box, random_box, reduction, scaled_size
 from recordio.transforms import CenterCrop, RandomCrop, RandomHorizontalFlip
+from tests.effort import examples
 
 H, W = 90, 120
 PIXELS = np.random.default_rng(0).integers(0, 256, (H, W, 3), "u1")
@@ -127,7 +128,7 @@ def test_center_crop_takes_the_middle_and_pads_with_zeros() -> None:
     assert not larger[-3:].any()
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4))
 def test_flipping_twice_restores_the_image(height: int, width: int, channels: int) -> None:
     pixels = rng().integers(0, 256, (height, width, channels), "u1")

@@ -1,0 +1,17 @@
+"""Names the packages for builds; everything else about the project is in pyproject.toml.
+
+In the repository, recordio/reader, recordio/writer and recordio/tools are symbolic links to the folders at the top. A
+zip archive turns them into text files, so a build does not use them: it takes the three packages from the top.
+"""
+
+from setuptools import find_packages, setup
+
+LINKED = ["reader", "writer", "tools"]
+
+packages = find_packages(
+    include=["recordio", "recordio.*"], exclude=[f"recordio.{name}{rest}" for name in LINKED for rest in ("", ".*")]
+)
+for name in LINKED:
+    packages += [f"recordio.{name}", *(f"recordio.{name}.{package}" for package in find_packages(name))]
+
+setup(packages=packages, package_dir={f"recordio.{name}": name for name in LINKED})
