@@ -1,6 +1,6 @@
 # make demo         the whole story on real data, in well under two minutes
 # make test         every test
-# make test-quick   the tests that take no more than a few seconds each
+# make test-quick   the tests that are not marked slow
 # make test-long    every test, with ten times the examples and every bit flipped
 # make check        lint, format, types
 #

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,11 @@ def left_as_found(taken: Callable[[], Any]) -> Iterator[None]:
 
 def children(pid: int | str = "self") -> set[int]:
     """The processes that a process has started."""
-    return {int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()}
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            found.update(map(int, task.read_text().split()))
+    return found
 
 
 def is_gone(pid: int) -> bool:

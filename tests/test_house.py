@@ -196,6 +196,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = recordio.nonsense
 
 
+@pytest.mark.torch
 def test_a_type_checker_and_the_interpreter_are_told_the_same_homes() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
     blocks = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]

@@ -22,6 +22,7 @@ ATTACKS = """
 """.split()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_resources_are_released(attack: str) -> None:

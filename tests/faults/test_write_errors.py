@@ -53,6 +53,7 @@ def calls_of(name: str, folder: Path, mode: str) -> int:
     return counter.calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("call", CALLS)
 def test_error_at_any_call_leaves_the_old_or_new_dataset_and_no_litter(tmp_path: Path, call: str, mode: str) -> None:

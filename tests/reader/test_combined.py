@@ -202,6 +202,7 @@ RUNS = st.tuples(st.integers(1, 3), st.integers(1, 30), st.integers(0, 8), st.sa
 
 
 class TestLoaders:
+    @pytest.mark.slow
     @examples(60)
     @given(
         OPTIONS,

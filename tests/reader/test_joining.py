@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from recordio import (
     Array,
@@ -24,6 +24,7 @@ from recordio import (
     ShardDataset,
     Text,
 )
+from tests.effort import examples
 from tests.epochs import write_numbers
 from tests.photos import encode, photo
 
@@ -62,7 +63,7 @@ class TestOperations:
             with pytest.raises(IndexError, match="of a dataset of"):
                 whole[wrong]
 
-    @settings(max_examples=30)
+    @examples(30)
     @given(st.data())
     def test_slices_and_selections_are_those_of_the_list(self, whole: Any, data: st.DataObject) -> None:
         want, view = numbers(whole), whole

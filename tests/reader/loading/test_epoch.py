@@ -71,6 +71,7 @@ OPTIONS = st.fixed_dictionaries(
 quick = settings(examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @quick
 @given(OPTIONS, st.sampled_from([1, 2, 3, 4, 6, 8]), any_workers, st.booleans(), st.booleans())
 def test_ranks_get_equally_many_batches_and_a_global_batch_is_the_same_set(
@@ -101,6 +102,7 @@ def test_ranks_get_equally_many_batches_and_a_global_batch_is_the_same_set(
     assert options["shuffle"] or flat(alone) == list(range(whole * BATCH if drop else COUNT))
 
 
+@pytest.mark.slow
 @quick
 @given(OPTIONS, st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([4, 8, 12]), st.integers(0, 5),
                                    any_workers), min_size=1, max_size=6))  # fmt: skip
@@ -285,6 +287,7 @@ def test_a_mixture_holds_its_shares_all_along(tmp_path: Path, other: ShardDatase
     assert Counter(n for b in DataLoader(first, 9, True) for n in numbers(b)).most_common(1)[0][1] <= 2
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(1, 90), st.sampled_from([1, 2, 3]), st.booleans())
 def test_a_mixture_resumes_exactly(ds: ShardDataset, other: ShardDataset, cut: int, world: int, shuffle: bool) -> None:

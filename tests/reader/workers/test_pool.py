@@ -436,6 +436,7 @@ def test_a_pool_that_is_dropped_ends(method: str) -> None:
     assert children() == before
 
 
+@pytest.mark.slow
 def test_two_hundred_pools_broken_off_leave_nothing() -> None:
     before = taken()
     for run in range(200):
