@@ -57,7 +57,9 @@ class PageColumn:
         each = [(self.groups[g], self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
         if self.groups[0].has_large_values:
             return np.array(scatter([group.views(page, rows) for group, page, rows in each], order))
-        parts = [group.take(page, rows) for group, page, rows in each]
+        parts = []
+        for group, page, rows in each:  # no comprehension: it would be one more frame
+            parts.append(group.take(page, rows))
         return parts[0] if len(parts) == 1 else scatter(parts, order)
 
 

@@ -1,8 +1,8 @@
 """Windows on their way into memory, each being loaded while the one before is delivered.
 
-Memory is used again as soon as nobody reads from a window any more. Who does is known by leases: a stream holds one for
-the window that it delivers, and a request one for each of its slices, until its batch has been made. A lease is
-released exactly once; one that is lost is an error where the next window waits for its memory, never a hang.
+Memory is reused as soon as a window has no readers left, and leases say who the readers are: a stream holds one for the
+window that it delivers, a request one for each of its slices until its batch has been made. A lease is released exactly
+once. A lost lease is an error at the stream's next batch, or where the next window needs its memory: never a hang.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from recordio.reader.open_dataset import OpenDataset
 from recordio.reader.open_shard import Projection
 from recordio.reader.order.shuffle import WindowPlan
 from recordio.reader.page_table import PageTable
-from recordio.reader.workers.protocol import CompletedTask, Task
+from recordio.reader.workers.protocol import CompletedTask, FailedTask, Task
 
 READ_THREADS = min(4, os.cpu_count() or 1)
+
+Loading = Future[PageTable] | CompletedTask | FailedTask
 
 
 class Staging(Protocol):
@@ -45,7 +47,7 @@ class FetchThreads:
         return self._pool.submit(function, *args)
 
     def run(self, work: Iterable[Work]) -> None:
-        """Does the work in the calling thread, with the help of idle threads of the pool."""
+        """Does the work in the calling thread and in idle threads of the pool. All of them have stopped on return."""
         source, lock = iter(work), threading.Lock()
 
         def drain() -> None:
@@ -60,46 +62,54 @@ class FetchThreads:
         try:
             drain()
         finally:
-            for helper in helpers:
-                if not helper.cancel():
-                    helper.result()
+            started = [helper for helper in helpers if not helper.cancel()]
+            wait(started)
+        for helper in started:
+            helper.result()
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class WindowLease:
-    """The right to read from a window: held until `release`, or until the task that it was handed to is done."""
+    """The right to read from a window, until `release` or until the task that it was handed to is done."""
 
     __slots__ = ("_task", "_window")
 
     def __init__(self, window: PendingWindow) -> None:
-        self._window, self._task = window, None  # type: tuple[PendingWindow, Task | None]
+        self._window = window
+        self._task: Task | None = None
 
     def release(self) -> None:
-        """Gives it back. Raises RuntimeError if that was done before."""
-        try:
-            self._window.leases.remove(self)
-        except KeyError:
-            raise RuntimeError(f"a lease of window {self._window.number} was released twice") from None
+        """Raises RuntimeError for the second call."""
+        if self not in self._window.leases:
+            raise RuntimeError(f"a lease of window {self._window.number} was released twice")
+        del self._window.leases[self]
 
     def hand_to(self, task: Task) -> None:
-        """The task reads from the window, and releases it by its completion."""
+        """From now on the lease lasts until this task, which reads from the window, is done."""
         if task.done():
             self.release()
         else:
             self._task = task
 
-    def release_if_done(self) -> None:
-        if self._task is not None and self._task.done():
-            self.release()
+    def release_if_done(self) -> bool:
+        """Whether its task was done, and it is released now."""
+        if self._task is None or not self._task.done():
+            return False
+        self.release()
+        return True
 
     def wait(self) -> None:
-        """Until it is released. Raises RuntimeError if nobody is left who could do that, and what the task does."""
+        """Waits for its task and releases it. Raises RuntimeError if it has none, and what the task's `wait` raises."""
         if self._task is None:
-            raise RuntimeError(f"a lease of window {self._window.number} was lost: its memory can never be used again")
+            raise self.lost()
         self._task.wait()
         self.release()
+
+    def lost(self) -> RuntimeError:
+        """The error of a lease that nobody is going to release."""
+        return RuntimeError(f"a lease of window {self._window.number} was lost: its memory could never be reused")
 
     @property
     def has_task(self) -> bool:
@@ -108,17 +118,17 @@ class WindowLease:
 
 @dataclass(slots=True, eq=False)
 class PendingWindow:
-    """A window on its way into memory, or there.
+    """A window that is being loaded, or has been.
 
     Attributes:
-        number: its number among all that the loader has loaded.
+        number: counts the windows of the loader.
         source: number of its dataset among those of the loader.
         plan: the samples to deliver.
-        memory: where its decoded pages lie; None if it has none.
+        memory: holds its decoded pages; None if it has none.
         layout: where each page lies.
-        failed: the slots that could not be loaded, and why.
+        failed: the error of each slot that could not be loaded.
         loading: the task that loads it.
-        leases: who reads from it.
+        leases: its readers, the first one first.
     """
 
     number: int
@@ -127,18 +137,18 @@ class PendingWindow:
     memory: Staging | None
     layout: WindowLayout
     failed: Mapping[int, RecordIOError]
-    loading: Future[PageTable] | CompletedTask
-    leases: set[WindowLease] = field(default_factory=set)
+    loading: Loading
+    leases: dict[WindowLease, None] = field(default_factory=dict)
     _table: PageTable | None = None
 
     def lease(self) -> WindowLease:
         lease = WindowLease(self)
-        self.leases.add(lease)
+        self.leases[lease] = None
         return lease
 
     @property
     def table(self) -> PageTable:
-        """Its pages, when it has been loaded. Raises what loading it does."""
+        """Waits until it has been loaded. Raises what loading it does."""
         if self._table is None:
             self._table = self.loading.result()
         return self._table
@@ -149,20 +159,18 @@ class PendingWindow:
 
     @property
     def is_free(self) -> bool:
-        """Whether nobody reads from it any more."""
-        for lease in list(self.leases):
-            lease.release_if_done()
-        return not self.leases
+        """Whether it has no readers left. Stops at the first that still reads, so that few tasks are polled."""
+        return all(lease.release_if_done() for lease in list(self.leases))
 
 
 @dataclass(frozen=True, slots=True)
 class FetchContext:
-    """What the prefetchers of a loader have in common.
+    """Shared by the prefetchers of a loader.
 
     Attributes:
-        threads: the threads that load.
-        forget: called with each window whose memory is used again.
-        mapped_limit: a dataset of this size may stay mapped.
+        threads: load the windows.
+        forget: called with each window before its memory is reused.
+        mapped_limit: datasets of up to this many bytes stay mapped.
         numbers: gives each window its number.
     """
 
@@ -175,14 +183,14 @@ class FetchContext:
 class WindowPrefetcher:
     """The windows of one dataset in order, one being loaded while another is delivered.
 
-    There is memory for two of them. While both are still read from, the next one has to wait; one that needs no memory
-    waits as well, until it is asked for.
+    There is memory for two of them. While both have readers the next one waits. One that needs no memory waits in the
+    same way, but only until it is asked for.
 
     Args:
         source: number of the dataset among those of the loader.
         dataset, fields: the dataset, and the fields to fetch.
         plans: the plans of the windows.
-        memories: the memory for windows.
+        memories: the memory of each window that can be loaded at a time.
         context: shared with the other prefetchers of the loader.
     """
 
@@ -195,15 +203,22 @@ class WindowPrefetcher:
         memories: Sequence[Staging],
         context: FetchContext,
     ) -> None:
-        self._source, self._dataset, self._fields = source, dataset, fields
-        self._plans, self._memories, self._context = plans, list(memories), context
+        self._source = source
+        self._dataset = dataset
+        self._fields = fields
+        self._plans = plans
+        self._free_memories = list(memories)
+        self._context = context
         self._planned: tuple[WindowPlan, FetchPlan] | None = None
         self._ahead: PendingWindow | None = None
         self._ended = False
         self._in_use: deque[PendingWindow] = deque()
 
     def start(self, now: bool = False) -> bool:
-        """Begins to load the next window, unless there is none. False when it has to wait for memory."""
+        """Begins to load the next window, if there is one. False when it has to wait for memory.
+
+        `now`: the window is asked for, so one that needs no memory does not wait.
+        """
         self._reclaim()
         if self._ahead is not None or self._ended:
             return True
@@ -215,7 +230,7 @@ class WindowPrefetcher:
             fetch = FetchPlan(self._dataset, self._fields, plan.blocks, self._context.mapped_limit)
             self._planned = plan, fetch
         needs_memory = self._planned[1].layout.nbytes > 0
-        can_start = bool(self._memories) if needs_memory else now or len(self._in_use) < 2
+        can_start = bool(self._free_memories) if needs_memory else now or len(self._in_use) < 2
         if can_start:
             self._ahead, self._planned = self._load(*self._planned), None
         return can_start
@@ -228,50 +243,70 @@ class WindowPrefetcher:
         return window
 
     def wait_for_memory(self) -> None:
-        """Until nobody reads from the windows that were given. Raises RuntimeError for a lease that was lost."""
+        """Until the oldest window that has memory has no readers left. Raises RuntimeError for a lost lease."""
         for window in self._in_use:
             for lease in list(window.leases):
                 lease.wait()
+            if window.memory is not None:
+                return
+
+    def check_leases(self, own: WindowLease | None) -> None:
+        """Raises RuntimeError for a lost lease: one that has no task and is not the stream's own."""
+        for window in self._in_use:
+            for lease in window.leases:
+                if lease is not own and not lease.has_task:
+                    raise lease.lost()
 
     def finish(self) -> None:
-        """Waits until all that is under way has ended, and gives everything up. Raises WorkerError."""
-        for window in self._all():
+        """Waits for everything under way, then gives up all windows. Raises WorkerError."""
+        for window in self._windows():
             if isinstance(window.loading, Future):
                 wait([window.loading])
             for lease in list(window.leases):
                 if lease.has_task:
                     lease.wait()
-        for window in self._all():
+        for window in self._windows():
             self._context.forget(window)
         self.unmap()
 
     def unmap(self) -> None:
-        """Takes the maps of all windows out of this process's memory. Nothing is read from them any more."""
-        for window in self._all():
+        """Takes the maps of all windows, which must have no readers left, out of this process's memory."""
+        for window in self._windows():
             window.layout.unmap(self._dataset)
         self._in_use.clear()
-        self._ahead, self._ended = None, True
+        self._ahead = None
+        self._ended = True
 
-    def _all(self) -> list[PendingWindow]:
+    def _windows(self) -> list[PendingWindow]:
         return [*self._in_use, *([] if self._ahead is None else [self._ahead])]
 
     def _reclaim(self) -> None:
-        """Memory that nobody reads from any more can be used again: batches are copies."""
+        """Frees the oldest windows as far as they have no readers left: batches are copies."""
         while self._in_use and self._in_use[0].is_free:
             window = self._in_use.popleft()
             self._context.forget(window)
             window.layout.unmap(self._dataset)
             if window.memory is not None:
-                self._memories.append(window.memory)
+                self._free_memories.append(window.memory)
 
     def _load(self, plan: WindowPlan, fetch: FetchPlan) -> PendingWindow:
-        staging = self._memories.pop() if fetch.layout.nbytes else None
+        staging = self._free_memories.pop() if fetch.layout.nbytes else None
         memory = staging.reserve(fetch.layout.nbytes) if staging else b""
+        return PendingWindow(
+            number=next(self._context.numbers),
+            source=self._source,
+            plan=plan,
+            memory=staging,
+            layout=fetch.layout,
+            failed=fetch.failed,
+            loading=self._loading(fetch, memory),
+        )
+
+    def _loading(self, fetch: FetchPlan, memory: Memory) -> Loading:
         threads = self._context.threads
-        loading: Future[PageTable] | CompletedTask
         if fetch.has_work:
-            loading = threads.submit(fetch.load, memory, threads.run)
-        else:
-            loading = CompletedTask(fetch.load(memory, threads.run))
-        number = next(self._context.numbers)
-        return PendingWindow(number, self._source, plan, staging, fetch.layout, fetch.failed, loading)
+            return threads.submit(fetch.load, memory, threads.run)
+        try:
+            return CompletedTask(fetch.load(memory, threads.run))
+        except RecordIOError as error:  # raised by the batch that reads from the window
+            return FailedTask(error)

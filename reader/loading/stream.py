@@ -1,4 +1,4 @@
-"""The samples of an epoch, in order, as requests for batches."""
+"""Cuts the windows of an epoch into requests for batches, in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recordio.format.page import Indices
 from recordio.reader.batches.requests import BatchRequest, IndexRequest, WindowSlice
 from recordio.reader.loading.prefetch import PendingWindow, WindowLease, WindowPrefetcher
 
-Leased = tuple[WindowSlice, WindowLease | None]  # no lease of a slice that has been read already
+Leased = tuple[WindowSlice, WindowLease | None]  # a slice that has been read already needs no lease
 Work = tuple[BatchRequest | IndexRequest, list[WindowLease]]
 
 
@@ -19,25 +19,31 @@ class Stream:
 
     Args:
         prefetcher: gives the windows.
-        read_early: reads a slice now, for a batch that has to wait for memory.
+        read_early: reads a slice before its batch is made, to free its window.
     """
 
     def __init__(self, prefetcher: WindowPrefetcher, read_early: Callable[[WindowSlice], list[WindowSlice]]) -> None:
-        self._prefetcher, self._read_early = prefetcher, read_early
+        self._prefetcher = prefetcher
+        self._read_early = read_early
         self._window: PendingWindow | None = None
         self._lease: WindowLease | None = None
         self._at = 0
 
     def take(self, n: int) -> list[Leased]:
-        """The next n samples, each slice with a lease of its window."""
+        """The next n samples, each slice with a lease of its window.
+
+        The leases of the call before have been handed to tasks, or released. Raises RuntimeError for one that was not.
+        """
+        self._prefetcher.check_leases(self._lease)
         taken: list[Leased] = []
         while n:
-            if self._window is None:
-                taken, self._window = self._advance(taken)
             window = self._window
+            if window is None or self._at == len(window.plan):
+                taken, window = self._advance(taken)
             end = min(len(window.plan), self._at + n)
             taken.append((WindowSlice(window.source, window, window.plan, self._at, end), window.lease()))
-            n, self._at = n - (end - self._at), end
+            n -= end - self._at
+            self._at = end
             if end == len(window.plan):
                 self._leave()
         self._prefetcher.start()
@@ -49,15 +55,17 @@ class Stream:
         self._window = self._lease = None
 
     def _advance(self, taken: list[Leased]) -> tuple[list[Leased], PendingWindow]:
-        """On to the next window. If that has to wait for memory, the slices of this batch so far are read at once."""
+        """Moves on to the next window. Before waiting for its memory, reads the slices of this batch so far."""
         if not self._prefetcher.start(now=True):
             taken = [piece for one in taken for piece in self._read_now(*one)]
             self._prefetcher.wait_for_memory()
             if not self._prefetcher.start(now=True):
-                raise RuntimeError("no memory for the next window, though nobody reads from the others")
+                raise RuntimeError("no memory for the next window, though the others have no readers left")
         window = self._prefetcher.next()
         assert window is not None, "the plan has fewer samples than it says"
-        self._lease, self._at = window.lease(), 0
+        self._window = window
+        self._lease = window.lease()
+        self._at = 0
         self._prefetcher.start()
         return taken, window
 
@@ -76,8 +84,8 @@ def requests(
 
     Args:
         streams: the streams of the datasets.
-        sources: the dataset of each sample, some at a time; None for a single one.
-        samples: how many samples are left.
+        sources: the dataset of each sample, in chunks; None for a single dataset.
+        samples: the number of samples left.
         batch_size: samples a batch.
     """
     waiting = np.zeros(0, np.int64)

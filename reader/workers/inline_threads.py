@@ -36,13 +36,10 @@ class ThreadTask:
         self._timeout = timeout
 
     def result(self) -> Any:
-        assert self._future is not None
-        try:
-            result = self._future.result(self._timeout or None)
-        except TimeoutError:
-            if self._future.done():  # the function's own
-                raise
-            raise self._late() from None
+        future = self._future
+        assert future is not None
+        self.wait()  # a TimeoutError of `future.result` could be the function's own
+        result = future.result()
         self._future = None
         return result
 

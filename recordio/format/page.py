@@ -110,9 +110,10 @@ class Pages:
 
     def take(self, page: Indices, row: Indices) -> Any:
         """The values at (page, row), each int64 (n,), as a column: an array for a fixed field, else a list."""
-        values = self._take(page, row)
-        if not self._field.optional:
-            return values
+        raise NotImplementedError
+
+    def _with_missing(self, values: Any, page: Indices, row: Indices) -> Any:
+        """The column of an optional field: None, or masked, where a value is missing."""
         present = self._present(page, row)
         if isinstance(values, list):
             return [value if ok else None for value, ok in zip(values, present.tolist(), strict=True)]
@@ -146,9 +147,6 @@ class Pages:
     def _present(self, page: Indices, row: Indices) -> npt.NDArray[np.bool_]:
         return (self._bytes[self._starts[page] + (row >> 3)] >> (row & 7).astype(np.uint8) & 1).astype(bool)
 
-    def _take(self, page: Indices, row: Indices) -> Any:
-        raise NotImplementedError
-
     def _getter(self) -> Callable[[int, int], Any]:
         raise NotImplementedError
 
@@ -181,14 +179,17 @@ class FixedPages(Pages):
             self._table = table if table.flags.aligned else None  # a gather would copy an unaligned table first
             self._rows = self._bodies // self._nbytes
 
-    def _take(self, page: Indices, row: Indices) -> npt.NDArray[Any]:
+    def take(self, page: Indices, row: Indices) -> Any:
+        values: npt.NDArray[Any]
         if self._table is not None:
-            return self._table.take(self._rows.take(page) + row, 0)
-        if self._raw is None:
-            return np.array(self.views(page, row), self._dtype).reshape(len(row), *self._shape)
-        at = self._bodies[page] + row * self._nbytes
-        values = self._raw[at]
-        return values if self._scalar else values.view(self._dtype).reshape(len(at), *self._shape)  # type: ignore[no-any-return]
+            values = self._table.take(self._rows.take(page) + row, 0)
+        elif self._raw is None:
+            values = np.array(self.views(page, row), self._dtype).reshape(len(row), *self._shape)
+        else:
+            values = self._raw[self._bodies[page] + row * self._nbytes]
+            if not self._scalar:
+                values = values.view(self._dtype).reshape(len(row), *self._shape)
+        return self._with_missing(values, page, row) if self._field.optional else values
 
     @property
     def has_large_values(self) -> bool:
@@ -221,19 +222,22 @@ class VariablePages(Pages):
         self._text = isinstance(field, Text)
         self._raw = isinstance(field, (Bytes, Image)) and getattr(field, "encoded", True)
 
-    def _take(self, page: Indices, row: Indices) -> list[Any]:
+    def take(self, page: Indices, row: Indices) -> list[Any]:
         at, first, buffer = self._bodies[page] + 8 * row, self._data[page], self._buffer
         begins, ends = (first + self._offset[at]).tolist(), (first + self._offset[at + 8]).tolist()
+        values: list[Any]
         if self._raw:
-            return [buffer[a:b] for a, b in zip(begins, ends, strict=True)]
-        if self._text:
+            values = [buffer[a:b] for a, b in zip(begins, ends, strict=True)]
+        elif self._text:
             try:
-                return [buffer[a:b].decode() for a, b in zip(begins, ends, strict=True)]
+                values = [buffer[a:b].decode() for a, b in zip(begins, ends, strict=True)]
             except UnicodeDecodeError as error:
                 raise CorruptError(f"text is not UTF-8: {error}") from error
-        unpack = self._field.unpack
-        present = self._present(page, row).tolist() if self._field.optional else [True] * len(begins)
-        return [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
+        else:
+            unpack = self._field.unpack
+            present = self._present(page, row).tolist() if self._field.optional else [True] * len(begins)
+            values = [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
+        return self._with_missing(values, page, row) if self._field.optional else values
 
     def _getter(self) -> Callable[[int, int], Any]:
         bodies, data, buffer = self._bodies.tolist(), self._data.tolist(), self._buffer

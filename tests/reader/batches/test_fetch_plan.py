@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from recordio import Array, CorruptError, DatasetWriter, Scalar, Schema, ShardDataset, StorageError, Text
+from recordio import Array, CorruptError, DatasetWriter, Scalar, Schema, ShardDataset, Text
 from recordio.reader.batches.fetch_plan import FetchPlan, Run, Work
-from recordio.reader.batches.memory import Arena, ArenaPool, arenas
+from recordio.reader.batches.memory import Arena, arenas
 from recordio.reader.page_table import PageTable
 from tests.effort import examples
 from tests.strategies import Sample, same_columns
@@ -185,31 +185,6 @@ def test_what_was_taken_does_not_change_when_the_arena_is_used_again(folder: Pat
         kept.append((load(ds, blocks, arena).take(slot, rows), want))
     for batch, want in kept:
         assert same_columns(batch, want, SCHEMA)
-
-
-def test_an_arena_grows_and_is_kept() -> None:
-    arena = Arena()
-    first = arena.reserve(1)
-    assert arena.reserve(len(first)) is first
-    assert len(arena.reserve(len(first) + 1)) > len(first)
-    assert len(Arena().reserve(0)) > 0
-
-
-@pytest.mark.parametrize("nbytes", [1 << 60, 1 << 70])
-def test_memory_that_cannot_be_had_is_a_storage_error(nbytes: int) -> None:
-    with pytest.raises(StorageError, match="memory for a window"):
-        Arena().reserve(nbytes)
-
-
-def test_a_pool_gives_arenas_again_but_does_not_hoard() -> None:
-    pool = ArenaPool()
-    taken = [pool.take() for _ in range(10)]
-    assert len(set(map(id, taken))) == 10
-    for arena in taken:
-        pool.give_back(arena)
-    again = [pool.take() for _ in range(10)]
-    assert 0 < len(set(map(id, taken)) & set(map(id, again))) < 10
-    assert len(set(map(id, again))) == 10
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 warns of any fork with threads

@@ -220,31 +220,12 @@ class TestBatches:
         assert found == [None if n % 3 else n for n in range(30)]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"batch_size": 0},
-        {"batch_size": 1.5},
-        {"num_workers": -1},
-        {"seed": -1},
-        {"prefetch_factor": 0},
-        {"window_bytes": 0},
-        {"window_bytes": 1 << 63},
-        {"window_samples": 1 << 63},
-        {"unit_bytes": 1 << 63},
-        {"timeout": -1},
-        {"timeout": None},
-        {"timeout": float("inf")},
-        {"timeout": float("nan")},
-    ],
-    ids=str,
-)
-def test_wrong_options_are_told(ds: ShardDataset, wrong: dict[str, Any]) -> None:
-    with pytest.raises(SchemaError, match=next(iter(wrong))):
-        DataLoader(ds, **wrong)
+def test_wrong_options_are_refused_when_the_loader_is_made(ds: ShardDataset) -> None:
+    with pytest.raises(SchemaError, match="window_bytes"):
+        DataLoader(ds, window_bytes=0)
 
 
-def test_whole_numbers_may_be_those_of_numpy(ds: ShardDataset) -> None:
+def test_integer_options_may_be_numpy_integers(ds: ShardDataset) -> None:
     loader = DataLoader(ds, np.int64(7), True, seed=np.uint8(3), window_samples=np.int32(50))
     loader.set_epoch(np.int64(2))
     same = DataLoader(ds, 7, True, seed=3, window_samples=50)
@@ -253,7 +234,7 @@ def test_whole_numbers_may_be_those_of_numpy(ds: ShardDataset) -> None:
     assert order(loader) == order(same)
 
 
-def test_only_a_dataset_of_ours_is_taken() -> None:
+def test_other_datasets_are_refused() -> None:
     with pytest.raises(SchemaError, match="ShardDataset"):
         DataLoader([1, 2, 3])  # type: ignore[arg-type]
 

@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from recordio.errors import CorruptError, StorageError, WorkerError
+from recordio.errors import StorageError
 from recordio.reader.workers.slots import LARGE_NBYTES, SharedMemory, Slot, load
-from recordio.reader.workers.transport import DeferredPickle, Failure
 from tests.processes_seen import left_as_found
 from tests.reader.workers import makers
 
@@ -319,56 +318,3 @@ def test_tensors_that_are_no_plain_arrays_go_through_too(tensor: torch.Tensor) -
     found = load(slot.contents(), copy=False)
     assert (type(found), found.dtype, found.requires_grad) == (type(tensor), tensor.dtype, tensor.requires_grad)
     assert torch.equal(found.to_dense(), tensor.to_dense())
-
-
-def failure(error: Exception) -> Exception:
-    """What another process gets of it."""
-    try:
-        raise error
-    except Exception as caught:  # noqa: BLE001
-        found: Failure = pickle.loads(pickle.dumps(Failure.of(caught, "worker 3")))
-        return found.error()
-
-
-def test_an_error_of_ours_arrives_itself_and_says_where() -> None:
-    error = CorruptError("page checksum mismatch").at(file="shard-00003.rio", block=17)
-    found = failure(error)
-    assert (type(found), str(found)) == (CorruptError, str(error))
-    assert isinstance(found, CorruptError)
-    assert found.place == error.place
-    (note,) = found.__notes__
-    assert note.startswith("in worker 3:\nTraceback")
-    assert "raise error" in note
-
-
-def test_any_other_error_does_so_too_with_the_notes_that_it_has() -> None:
-    error = KeyError("colour")
-    error.add_note("sample 7")
-    found = failure(error)
-    assert (type(found), found.args) == (KeyError, ("colour",))
-    sample, note = found.__notes__
-    assert sample == "sample 7"
-    assert note.startswith("in worker 3:\nTraceback")
-    assert "raise error" in note
-
-
-@pytest.mark.parametrize("error", [makers.Unpicklable("odd"), makers.Unloadable(1, 2), makers.Noteless("odd")])
-def test_an_error_that_cannot_travel_is_told(error: Exception) -> None:
-    found = failure(error)
-    assert type(found) is WorkerError
-    assert f"{type(error).__name__}: {error}" in str(found)
-    assert found.__cause__ is None
-
-
-def test_sealed_objects_are_themselves_until_they_travel() -> None:
-    value = object()
-    assert DeferredPickle(value).open() is value
-    again = pickle.loads(pickle.dumps(DeferredPickle([LARGE, "x"])))
-    assert again.objects is None
-    assert equal(again.open()[0], LARGE)
-
-
-def test_sealed_objects_fail_when_they_are_opened() -> None:
-    again = pickle.loads(pickle.dumps(DeferredPickle(makers.Stillborn())))
-    with pytest.raises(LookupError, match="not for other processes"):
-        again.open()
