@@ -24,10 +24,10 @@ from recordio.errors import CorruptError, DatasetError, RecordIOError
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices, Pages
 from recordio.format.schema import Columns
-from recordio.reader.columns import grouped
+from recordio.reader.columns import grouped, scatter
 from recordio.reader.open_shard import OpenShard, PageAccess, Projection, Verify
 from recordio.reader.order.shuffle import PLAN_NBYTES, Blocks
-from recordio.reader.page_table import PageColumn, PageTable, Piece
+from recordio.reader.page_table import PageColumn
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import ShardOpener, open_shard_file, read_manifest
 
@@ -115,6 +115,7 @@ class OpenDataset:
     def __post_init__(self) -> None:
         self.first = [0, *np.cumsum([entry.samples for entry in self.manifest.shards], dtype=np.int64).tolist()]
         self.samples: int = self.first[-1]
+        self._first = np.array(self.first, np.int64)
         self._most_open = self.options.max_open_shards or max(
             1, min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         )
@@ -213,57 +214,41 @@ class OpenDataset:
     def take(self, numbers: Indices, fields: Projection) -> Columns:
         """Any samples as columns, in the order asked for; images as they are stored."""
         try:
-            table, slot, row = self._table(numbers, fields)
-            return table.take(slot, row)
+            return self._take(numbers, fields)
         except CorruptError as error:
             raise self.located(error, numbers, fields) from None
 
-    def _table(self, numbers: Indices, fields: Projection) -> tuple[PageTable, Indices, Indices]:
-        """A table of the blocks that hold these samples, and the slot and the row of each."""
-        block = np.searchsorted(self.blocks.first, numbers, side="right") - 1
-        row = numbers - self.blocks.first[block]
-        if len(self.first) == 2 and (table := self.shard(0).table(fields)) is not None:
-            self._touch(self.shard(0), fields, block)
-            return table, block, row
-        blocks, slot = np.unique(block, return_inverse=True)
-        return self._new_table(blocks, fields), slot, row
+    def _take(self, numbers: Indices, fields: Projection) -> Columns:
+        """Shard by shard, so that no more than one of them is held open."""
+        if len(self.first) == 2:
+            return self._take_from(0, numbers, fields)
+        at = np.searchsorted(self._first, numbers, side="right") - 1
+        shards, order, runs = grouped(at)
+        parts = [self._take_from(s, numbers[run] - self._first[s], fields) for s, run in zip(shards, runs, strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return {name: PageColumn.of(kind, 0, []).take(numbers, numbers) for name, kind in fields.schema.items()}
+        return {name: scatter([part[name] for part in parts], order) for name in fields.schema}
 
-    def _new_table(self, blocks: Indices, fields: Projection) -> PageTable:
-        local, numbers, slots = self.by_shard(blocks)
-        pieces: list[list[Piece]] = [[] for _ in fields.columns]
-        for number, members in zip(numbers, slots, strict=True):
-            shard, inside = self.shard(number), local[members]
-            for column, found in zip(fields.columns, pieces, strict=True):
-                found += _read_pieces(shard, column, members, inside)
-        kinds = fields.schema.items()
-        return PageTable(
-            {name: PageColumn.of(kind, len(blocks), found) for (name, kind), found in zip(kinds, pieces, strict=True)},
-            {},
-        )
-
-    @staticmethod
-    def _touch(shard: OpenShard, fields: Projection, blocks: Indices) -> None:
-        for column in fields.columns:
-            shard.touch(column, blocks)
+    def _take_from(self, number: int, samples: Indices, fields: Projection) -> Columns:
+        """Samples of one shard, by a table of all its blocks if they are read in place, or of the blocks asked for."""
+        shard = self.shard(number)
+        block = np.searchsorted(shard.index.first, samples, side="right") - 1
+        row = samples - shard.index.first[block]
+        table = shard.table(fields)
+        if table is None:
+            blocks, block = np.unique(block, return_inverse=True)
+            table = shard.table_of(blocks, fields)
+        else:
+            shard.touch_all(fields, block)
+        return table.take(block, row)
 
     def by_shard(self, blocks: Indices) -> tuple[Indices, list[int], list[Indices]]:
         """The number of each block within its shard, the shards, and the slots of each shard's blocks."""
         at = np.searchsorted(self.blocks.shard, blocks, side="right") - 1
         shards, _, slots = grouped(at)
         return blocks - self.blocks.shard[at], shards, slots
-
-
-def _read_pieces(shard: OpenShard, column: int, slots: Indices, blocks: Indices) -> list[Piece]:
-    """One field of these blocks of a shard, checked: those in place are one piece, each decoded page is its own."""
-    reader, out = shard.reader(column), []
-    in_place = reader.in_place[blocks]
-    if in_place.any():
-        assert reader.mapped is not None
-        shard.touch(column, blocks[in_place])
-        out.append((slots[in_place], reader.mapped, blocks[in_place]))
-    for k in np.flatnonzero(~in_place).tolist():
-        out.append((slots[k : k + 1], reader.page(int(blocks[k])), np.zeros(1, np.int64)))
-    return out
 
 
 def _restart_all() -> None:

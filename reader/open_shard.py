@@ -30,6 +30,7 @@ from recordio.format.shard import Index
 from recordio.reader.page_table import PageColumn, PageTable
 from recordio.storage.base import File
 
+_PLAIN = int(Codec.PLAIN)
 _FAULT_NBYTES = 64 << 10  # Linux maps so much around the page that was touched
 
 Verify = Literal["first", "always", "never"]
@@ -86,6 +87,7 @@ class OpenShard:
         self.memory = file.map() if access.mapped else None
         if access.mapped:
             file.close()  # the map keeps the file open by itself
+        self.in_place = (index.pages["codec"] == _PLAIN) & access.mapped
         self.checked = np.zeros((entry.blocks, len(self.schema)), bool)
         self.fields = tuple(self.schema.values())
         self._names = tuple(self.schema)
@@ -113,6 +115,22 @@ class OpenShard:
             readers = {name: self.reader(column) for name, column in zip(fields.schema, fields.columns, strict=True)}
             self._tables[fields] = self._whole_table(readers)
         return self._tables[fields]
+
+    def table_of(self, blocks: Indices, fields: Projection) -> PageTable:
+        """A table of these blocks, checked, and decoded where they are not read in place."""
+        columns = {}
+        for name, column in zip(fields.schema, fields.columns, strict=True):
+            reader = self.reader(column)
+            in_place = reader.in_place[blocks]
+            if in_place.any():
+                self.touch(column, blocks[in_place])
+            columns[name] = PageColumn.of_shard(reader.mapped, reader.page, in_place, blocks)
+        return PageTable(columns, {})
+
+    def touch_all(self, fields: Projection, blocks: Indices) -> None:
+        """Checks the mapped pages of these blocks, unless that was done. Raises CorruptError."""
+        for column in fields.columns:
+            self.touch(column, blocks)
 
     def _whole_table(self, readers: Mapping[str, FieldReader]) -> PageTable | None:
         columns, every = {}, np.arange(self.entry.blocks)
@@ -197,7 +215,7 @@ class OpenShard:
         try:
             if self.verify != "never":
                 require("page", int(entry["checksum"]), checksum(stored))
-            if entry["codec"] == Codec.PLAIN:
+            if entry["codec"] == _PLAIN:
                 check_page(self.fields[column], int(self.index.samples[block]), data)
         except CorruptError as error:
             raise error.at(**self._location(block, column))
@@ -208,7 +226,7 @@ class OpenShard:
         """A page, checked and decoded. Raises CorruptError."""
         data = self.check(block, column, self.stored(block, column))
         entry = self.index.pages[block, column]
-        if entry["codec"] == Codec.PLAIN:
+        if entry["codec"] == _PLAIN:
             return bytes(data)
         try:
             out = codec.decode(data, int(entry["nbytes"]))
@@ -221,7 +239,7 @@ class OpenShard:
         """A page, checked and decoded into memory of its size. Raises CorruptError."""
         data = self.check(block, column, self.stored(block, column))
         try:
-            if self.index.pages[block, column]["codec"] == Codec.PLAIN:
+            if self.index.pages[block, column]["codec"] == _PLAIN:
                 target[:] = data
             else:
                 codec.decode_into(data, target)
@@ -268,8 +286,7 @@ class FieldReader:
         self._shard: OpenShard = weakref.proxy(shard)  # no cycle: a shard that nobody reads closes at once
         self._column = column
         self._field: Field = shard.fields[column]
-        plain = shard.index.pages["codec"][:, column] == Codec.PLAIN
-        self.in_place = plain & (shard.memory is not None)
+        self.in_place: npt.NDArray[np.bool_] = shard.in_place[:, column]
         self.all_in_place = bool(self.in_place.all())
         self.mapped: Pages | None = None
         if shard.memory is not None:

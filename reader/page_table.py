@@ -6,11 +6,12 @@ block within its table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from recordio.errors import RecordIOError
 from recordio.format.fields import Field
@@ -18,6 +19,7 @@ from recordio.format.page import Indices, Pages, pages
 from recordio.format.schema import Columns
 from recordio.reader.columns import grouped, scatter
 
+Mask = npt.NDArray[np.bool_]
 Piece = tuple[Indices, Pages, Indices]  # slots, the pages that hold them, the number of each slot's page among these
 
 
@@ -31,6 +33,26 @@ class PageColumn:
     groups: list[Pages]
     group: Indices
     page: Indices
+
+    @classmethod
+    def of_shard(
+        cls, mapped: Pages | None, decode: Callable[[int], Pages], in_place: Mask, blocks: Indices
+    ) -> PageColumn:
+        """A column of blocks of one shard.
+
+        Args:
+            mapped: the pages of all the shard's blocks, as they lie in its map.
+            decode: gives the page of a block that is not read in place.
+            in_place: bool (slots,), whether the page of a slot is.
+            blocks: int64 (slots,), the number of each slot's block within the shard.
+        """
+        decoded = [decode(block) for block in blocks[~in_place].tolist()]
+        if not decoded:
+            assert mapped is not None
+            return cls([mapped.only(blocks)], blocks, blocks)
+        groups = [*([mapped] if mapped is not None and len(decoded) < len(blocks) else []), *decoded]
+        group = np.where(in_place, 0, np.cumsum(~in_place) - 1 + len(groups) - len(decoded))
+        return cls(groups, group, np.where(in_place, blocks, 0))
 
     @classmethod
     def of(cls, kind: Field, slots: int, pieces: Iterable[Piece]) -> PageColumn:

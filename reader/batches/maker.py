@@ -40,22 +40,21 @@ class BatchMaker:
     skip: bool = False
     empty: Empty = np.empty
 
+    def __post_init__(self) -> None:
+        columns = self.collate_fn is None and not self.unbatched
+        # Whether the batches of each dataset are columns as they are stored.
+        self._plain = [columns and all(part.processing.is_plain for part in one.parts) for one in self.datasets]
+
     def __call__(self, request: BatchRequest | IndexRequest) -> BatchResult:
         """The batch of a request."""
         try:
-            if self._is_plain(request):
-                return BatchResult(self._columns(request.slices), len(request))  # type: ignore[union-attr]
+            if type(request) is BatchRequest and request.sources is None and self._plain[request.slices[0].source]:
+                return BatchResult(self._columns(request.slices), len(request))
             return BatchResult(self._processed(request), len(request))
         except Exception as error:
             if not self.skip:
                 raise
             return self._retry_without_failures(request, error)
-
-    def _is_plain(self, request: BatchRequest | IndexRequest) -> bool:
-        """Whether the batch is columns as they are stored."""
-        if self.collate_fn is not None or self.unbatched or isinstance(request, IndexRequest):
-            return False
-        return request.sources is None and bool(self.datasets[request.slices[0].source].processing.is_plain)
 
     def _retry_without_failures(self, request: BatchRequest | IndexRequest, error: Exception) -> BatchResult:
         """Tries the samples one by one, then makes the batch of the good ones."""
@@ -124,7 +123,10 @@ class BatchMaker:
             try:
                 taken.append(one.window.table.take(one.slot, one.row))
             except RecordIOError as error:
-                raise self.datasets[one.source].located(error, self._numbers(one)) from None
+                found = self.datasets[one.source].located(error, self._numbers(one))
+                if found is error:
+                    raise
+                raise found from None
         if len(taken) == 1:
             return taken[0]
         return {name: concatenate([columns[name] for columns in taken]) for name in taken[0]}

@@ -254,19 +254,26 @@ class DataLoader:
 
     def _delivered(self, cursor: Cursor) -> Iterator[Any]:
         """Hands over what is made, and counts it."""
-        process, single = os.getpid(), self.options.batch_size is None and self._sampler is None
+        process, total, single = os.getpid(), len(self.dataset), self.options.batch_size is None
+        sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size
         epoch_key = key(self.seed, cursor.epoch)
         run, dataset = self._run(epoch_key), self.dataset
         reusable = dropped = False
         try:
             for made in self._results(run, cursor, epoch_key):
                 self.stats.add(made)
-                if single:
+                if sampler is not None:
+                    cursor.position += 1
+                    cursor.indices = sampler.delivered()
+                elif single:
                     yield from self._singles(made, cursor)
+                    continue
                 else:
-                    self._count(cursor, made)
-                    if made.batch is not None:
-                        yield made.batch
+                    cursor.position = min(total, cursor.position + step)
+                if made.batch is not None:
+                    yield made.batch
+                else:
+                    self._require_in_step(made)
                 _check_process(process)
                 del made
             reusable = True
@@ -296,15 +303,14 @@ class DataLoader:
             yield sample
             _check_process(process)
 
-    def _count(self, cursor: Cursor, made: BatchResult) -> None:
-        if self._sampler is not None:
-            cursor.position += 1
-            cursor.indices = self._sampler.delivered()
-            return
-        samples = (self.options.batch_size or 1) * self.world_size
-        cursor.position = min(len(self.dataset), cursor.position + samples)
-        if made.batch is None and self.world_size > 1 and self.options.even_batches:
-            raise _out_of_step(made, self.rank)
+    def _require_in_step(self, made: BatchResult) -> None:
+        """Ranks with unequal batch counts would deadlock silently. Raises DatasetError."""
+        if self._sampler is None and self.world_size > 1 and self.options.even_batches:
+            raise DatasetError(
+                f"rank {self.rank} has nothing left of a batch, and would be a batch ahead of the other ranks: "
+                f"{made.errors[0]}; shuffle or use larger batches to leave something, or even_batches=False to let ranks "
+                "differ"
+            )
 
     def _run(self, epoch_key: int) -> EpochRun:
         """The idle run, unless it is of another process or another dataset; else a new one."""
@@ -337,14 +343,6 @@ class DataLoader:
         if self._weights is not None:
             dataset = dataset.select(drawn_by_weight(self._weights, epoch_key))
         return dataset.plan(self.order, epoch_key, share)
-
-
-def _out_of_step(made: BatchResult, rank: int) -> DatasetError:
-    """Ranks that do not give equally many batches wait for each other for ever, without a epoch_key."""
-    return DatasetError(
-        f"rank {rank} has nothing left of a batch, and would be a batch ahead of the other ranks: {made.errors[0]}; "
-        "shuffle or use larger batches to leave something, or even_batches=False to let ranks differ"
-    )
 
 
 def _check_process(process: int) -> None:

@@ -219,9 +219,9 @@ class WindowPrefetcher:
 
         `now`: the window is asked for, so one that needs no memory does not wait.
         """
-        self._reclaim()
         if self._ahead is not None or self._ended:
             return True
+        self._reclaim()
         if self._planned is None:
             plan = next(self._plans, None)
             self._ended = plan is None

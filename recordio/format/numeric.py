@@ -7,6 +7,7 @@ import operator
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,6 +46,7 @@ def checked_shape(shape: Iterable[int | None]) -> Shape:
     return out
 
 
+@lru_cache(1024)
 def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
     """Bytes of one array; None if a dimension is free."""
     sizes = [n for n in shape if n is not None]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from itertools import chain
 from mmap import mmap
 from typing import Any
@@ -101,7 +102,10 @@ class Pages:
         self._starts = starts
         self._samples = samples
         self._bodies = starts + validity_nbytes(samples) if field.optional else starts
-        self._bytes = _overlapping(buffer, np.dtype(np.uint8), ())
+
+    @cached_property
+    def _bytes(self) -> npt.NDArray[Any]:
+        return np.ndarray(len(self._buffer), np.uint8, self._buffer)
 
     @property
     def nbytes(self) -> int:
@@ -153,9 +157,15 @@ class Pages:
 
 def _overlapping(buffer: bytes | mmap, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """An array whose item p is the value at byte p of the buffer, so that indexing reads at any byte."""
-    inner = np.empty(shape, dtype).strides
-    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    nbytes, inner = _strides(dtype, shape)
     return np.ndarray((max(0, len(buffer) - nbytes + 1), *shape), dtype, buffer, strides=(1, *inner))
+
+
+@lru_cache(1024)
+def _strides(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """The size of an array, and its strides."""
+    array: npt.NDArray[Any] = np.empty(shape, dtype)
+    return array.nbytes, array.strides
 
 
 class FixedPages(Pages):
@@ -168,16 +178,24 @@ class FixedPages(Pages):
         self._shape: tuple[int, ...] = field.shape  # type: ignore[attr-defined]
         self._scalar = isinstance(field, Scalar)
         self._gathers = 0 < self._nbytes < _GATHER_LIMIT
-        self._at = _overlapping(buffer, self._dtype, self._shape) if self._gathers else None
-        self._raw = self._at
-        if self._gathers and not self._scalar:
-            self._raw = _overlapping(buffer, np.dtype((np.void, self._nbytes)), ())
         # If all values start at multiples of their size, they are rows of a table: a gather takes a tenth of the time.
         self._table: npt.NDArray[Any] | None = None
         if self._gathers and not (self._bodies % self._nbytes).any():
             table: npt.NDArray[Any] = np.ndarray((len(buffer) // self._nbytes, *self._shape), self._dtype, buffer)
             self._table = table if table.flags.aligned else None  # a gather would copy an unaligned table first
             self._rows = self._bodies // self._nbytes
+
+    @cached_property
+    def _at(self) -> npt.NDArray[Any] | None:
+        """Item p is the value at byte p."""
+        return _overlapping(self._buffer, self._dtype, self._shape) if self._gathers else None
+
+    @cached_property
+    def _raw(self) -> npt.NDArray[Any] | None:
+        """The same, with an array as a run of bytes: a gather of those is faster."""
+        if self._scalar or not self._gathers:
+            return self._at
+        return _overlapping(self._buffer, np.dtype((np.void, self._nbytes)), ())
 
     def take(self, page: Indices, row: Indices) -> Any:
         values: npt.NDArray[Any]

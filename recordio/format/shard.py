@@ -47,6 +47,7 @@ from recordio.format.page import least_nbytes
 from recordio.format.schema import Schema
 
 Counts = npt.NDArray[np.int64]
+_PLAIN, _LAST_CODEC = int(Codec.PLAIN), int(max(Codec))  # a member of an enum costs as much as the comparison
 
 
 def shard_digest(header: Buffer, index: Buffer) -> bytes:
@@ -224,8 +225,9 @@ def _check_counts(table: npt.NDArray[np.void], footer: Footer) -> None:
 
 
 def _check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) -> None:
-    codec, nbytes, plain = pages["codec"], pages["nbytes"], pages["codec"] == Codec.PLAIN
-    if codec.size and codec.max() > max(Codec):
+    codec, nbytes = pages["codec"], pages["nbytes"]
+    plain = codec == _PLAIN
+    if codec.size and codec.max() > _LAST_CODEC:
         raise UnsupportedError(f"unknown codec {codec.max()}")
     if (plain & (nbytes != pages["stored_nbytes"])).any() or pages["reserved"].any():
         raise CorruptError("the index has a page entry that contradicts itself")

@@ -19,7 +19,7 @@ import pytest
 
 import recordio
 from recordio import DatasetError, RecordIOError, ShardDataset, SourceError, StorageError, convert, verify
-from recordio.writer import publish
+from recordio.storage.atomic import FolderLock
 from recordio.writer.convert.convert import ConvertReport
 
 ROWS = 400
@@ -246,7 +246,7 @@ class TestSystemErrors:
         assert (tmp_path / "out").read_text() == "mine"
 
     def test_second_conversion_into_a_folder_is_refused(self, tmp_path: Path, source: Path) -> None:
-        with publish.FolderLock(tmp_path / "out"), pytest.raises(DatasetError, match="another writer"):
+        with FolderLock(tmp_path / "out"), pytest.raises(DatasetError, match="another writer"):
             made(source, tmp_path / "out")
 
     @pytest.mark.parametrize("renames", range(0, 8, 2))
