@@ -1,4 +1,4 @@
-"""For PyTorch: a DataLoader that is torch's own but for our datasets, and an IterableDataset for torch's workers."""
+"""A DataLoader that is torch's own, except for our datasets."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from recordio.reader.columns import collate_as_torch
 from recordio.reader.combined import Combined
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading import loader
-from recordio.reader.loading.loader import LoaderStats
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
+from recordio.reader.loading.progress import LoaderStats
 
 Batch = TypeVar("Batch", covariant=True, default=Any)
 _DTYPES = frozenset(map(np.dtype, "? b h i l q B H I L Q e f d F D".split()))
@@ -210,5 +210,5 @@ def _has_maps(dataset: ShardDataset | Combined) -> bool:
 
 
 def _only(collate_fn: Callable[[Any], Any], samples: list[Any]) -> Any:
-    """What is made of the sample of a batch of one."""
+    """The result for the only sample of a batch."""
     return collate_fn(samples[0])
