@@ -1,1 +1,1 @@
-"""How a batch is made, whoever makes it."""
+"""How a batch is made, in whichever thread or process."""

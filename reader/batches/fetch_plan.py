@@ -1,6 +1,6 @@
-"""Fetching a window: which pages stay in the maps of their shards, where the others go, and what is left to do.
+"""Fetches a window: decides which pages stay in the maps of their shards, and reads the others into memory.
 
-The plan is made first and moves nothing but the indexes of shards; `load` then reads, checks and decodes.
+The plan comes first and reads only the indexes of shards; `load` then reads, checks and decodes pages.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from recordio.reader.open_shard import OpenShard, Projection
 from recordio.reader.order.shuffle import Mask
 from recordio.reader.page_table import PageColumn, PageTable, Piece
 
-_MAX_MAPS = 8  # blocks of more shards than this are copied together: gathers from many maps cost more
-_SMALL_NBYTES = 1024  # values of up to this size are copied together from two shards on: the copy is the cheaper part
-MAPPED_NBYTES = 64 << 20  # this much of every dataset may stay mapped at any time
+_MAX_MAPS = 8  # copy blocks from more shards than this together: gathers from many maps cost more
+_SMALL_NBYTES = 1024  # copy values of up to this size together from two shards on: cheaper than two gathers
+MAPPED_NBYTES = 64 << 20  # datasets of up to this size stay mapped
 
 Work = Callable[[], None]
 Run = Callable[[Iterable[Work]], None]
@@ -30,14 +30,14 @@ Run = Callable[[Iterable[Work]], None]
 
 @dataclass(frozen=True, slots=True)
 class WindowLayout:
-    """Where the pages of a window lie: enough for any process that has the dataset and the memory to read it.
+    """Where the pages of a window lie. With it any process that has the dataset and the memory can read the window.
 
     Attributes:
-        blocks: int64 (b,), the blocks, numbered through the dataset.
+        blocks: int64 (b,), the block of each slot.
         in_place: bool (fields, b), the pages that stay in the map of their shard.
-        starts: int64 (fields, b), where each other page begins in memory.
+        starts: int64 (fields, b), the offset in memory of each other page.
         nbytes: the size of the memory.
-        stays_mapped: leave its part of the maps in memory when it is freed.
+        stays_mapped: keep its pages mapped when the window is freed.
     """
 
     blocks: Indices
@@ -49,8 +49,8 @@ class WindowLayout:
     def table(
         self, dataset: OpenDataset, fields: Projection, memory: Memory, failed: Mapping[int, RecordIOError]
     ) -> PageTable:
-        """The pages, which have been read into this memory but for those in place and those that failed."""
-        local, numbers, slots = dataset.by_shard(self.blocks)
+        """The pages of the window: in place, in this memory, or failed."""
+        local, shards, slots = dataset.by_shard(self.blocks)
         samples = dataset.blocks.first[self.blocks + 1] - dataset.blocks.first[self.blocks]
         every = np.arange(len(self.blocks))
         columns = {}
@@ -58,36 +58,36 @@ class WindowLayout:
             pieces: list[Piece] = []
             if not self.in_place[k].all():
                 pieces.append((every, pages(kind, memory, self.starts[k], samples), every))
-            for number, members in zip(numbers, slots, strict=True):
-                here = members[self.in_place[k, members]]
-                mapped = dataset.shard(number).reader(column).mapped if len(here) else None
+            for shard, own in zip(shards, slots, strict=True):
+                in_place = own[self.in_place[k, own]]
+                mapped = dataset.shard(shard).reader(column).mapped if len(in_place) else None
                 if mapped is not None:
-                    pieces.append((here, mapped, local[here]))
+                    pieces.append((in_place, mapped, local[in_place]))
             columns[name] = PageColumn.of(kind, len(every), pieces)
         return PageTable(columns, failed)
 
     def unmap(self, dataset: OpenDataset) -> None:
-        """Takes the window's part of the maps out of this process's memory."""
+        """Takes the window's pages out of this process's memory, unless they stay mapped."""
         if self.stays_mapped:
             return
-        local, numbers, slots = dataset.by_shard(self.blocks)
-        for number, members in zip(numbers, slots, strict=True):
+        local, shards, slots = dataset.by_shard(self.blocks)
+        for number, own in zip(shards, slots, strict=True):
             if (shard := dataset.shards.get(number)) is not None:
-                shard.unmap(local[members])
+                shard.unmap(local[own])
 
 
 class FetchPlan:
-    """Blocks, numbered through the dataset, that are to become a window.
+    """The plan to load blocks as a window.
 
     Plain pages stay in the map of their shard, or of a few shards if values are large; all other pages are read and
     decoded into memory of `layout.nbytes`. `has_work` is false when every page is in place and has been checked. A page
-    that cannot be read goes into `failed` by its slot: the batch that needs it raises the error.
+    that cannot be read puts its error into `failed` by its slot, and fails the batches that need the slot.
 
     Args:
         dataset: the dataset.
         fields: the fields to fetch.
-        blocks: int64 (b,), the blocks.
-        mapped_limit: a dataset of this size may stay mapped: remapping makes large plain values 25 % slower.
+        blocks: int64 (b,), the block of each slot.
+        mapped_limit: datasets of up to this size stay mapped: remapping makes large plain values 25 % slower.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class FetchPlan:
         self._dataset, self._fields = dataset, fields
         self.failed: dict[int, RecordIOError] = {}
         self._local, self._shards, self._slots = dataset.by_shard(blocks)
-        # Sizes first, shard by shard: one may be closed and opened again before its pages are read.
+        # All sizes now: a shard may be closed and reopened before its pages are read.
         shape = len(fields.columns), len(blocks)
         self._nbytes = np.zeros(shape, np.int64)
         self._in_place, self._ready = np.zeros(shape, bool), np.zeros(shape, bool)
@@ -109,13 +109,13 @@ class FetchPlan:
         extents = np.where(self._in_place, 0, padded(self._nbytes))
         ends = np.cumsum(extents.ravel()).reshape(extents.shape)
         decoded = int(ends[-1, -1])
-        self._is_copy = 2 * decoded > int(self._nbytes.sum())  # the maps have done their work once it is loaded
+        self._is_copy = 2 * decoded > int(self._nbytes.sum())  # then the maps are not needed after loading
         stays = dataset.content_nbytes <= (MAPPED_NBYTES if self._is_copy else mapped_limit)
         self.layout = WindowLayout(blocks, self._in_place, ends - extents, decoded, stays)
         self.has_work = not self._ready.all()
 
     def _survey(self, number: int, slots: Indices) -> bool:
-        """Sizes and places of a shard's pages. False for a shard that cannot be opened."""
+        """Notes the size and state of a shard's pages. False if the shard cannot be opened."""
         try:
             shard = self._dataset.shard(number)
         except RecordIOError as error:
@@ -129,15 +129,15 @@ class FetchPlan:
         return True
 
     def _copied_together(self, samples: int) -> Mask:
-        """bool (fields,): the fields that are copied together even where they are plain."""
+        """bool (fields,): the fields of which plain pages are copied too."""
         shards = len(self._shards)
         small: Mask = self._nbytes.sum(axis=1) <= _SMALL_NBYTES * samples
         return small & (shards > 1) | (shards > _MAX_MAPS)
 
     def load(self, memory: Memory, run: Run) -> PageTable:
-        """The window; the memory must not be used for anything else while the window is.
+        """The pages of the window. Nothing else may use the memory meanwhile.
 
-        `run` does the pieces of work, in any order, in any threads.
+        `run` executes the pieces of work, in any order and in any threads.
         """
         if self.has_work:
             run(self._work(memoryview(memory)))

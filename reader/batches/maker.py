@@ -1,4 +1,4 @@
-"""Making a batch: gather its samples from their windows, process them, collate them."""
+"""Makes batches: gathers samples from their windows, processes and collates them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MAX_ERRORS = 10
 
 @dataclass
 class BatchMaker:
-    """Makes batches of the samples of some datasets.
+    """Makes batches.
 
     Attributes:
-        datasets: the datasets; a slice names one by its number. An IndexRequest is of the first.
+        datasets: the datasets of the loader, by their `source`. An IndexRequest is of the first.
         collate_fn: makes a batch of a list of samples; None for columns.
-        unbatched: a batch is a list of samples, to each of which `collate_fn` has been applied.
-        skip: leave out the samples that cannot be read or processed.
-        empty: makes the arrays for collated values; a worker process makes them in shared memory.
+        unbatched: a batch is a list of samples, and `collate_fn` is applied to each of them.
+        skip: leave out samples that cannot be read or processed.
+        empty: allocates the arrays of collated values; a worker process allocates them in shared memory.
     """
 
     datasets: Sequence[Any]
@@ -57,18 +57,20 @@ class BatchMaker:
             return self._retry_without_failures(request, error)
 
     def _retry_without_failures(self, request: BatchRequest | IndexRequest, error: Exception) -> BatchResult:
-        """Tries the samples one by one, then makes the batch of the good ones."""
-        good, errors = [], []
+        """Tries each sample alone, then makes a batch of those that work."""
+        good: list[int] = []
+        errors: list[Exception] = []
         for row in range(len(request)):
             try:
                 self._processed(request.only([row]))
                 good.append(row)
             except Exception as one:  # noqa: BLE001
                 errors.append(one)
-        if not errors:  # the samples fail together, each by itself does not: skipping could not help
+        if not errors:  # the samples fail only together: skipping cannot help
             raise error
         batch = self._processed(request.only(good)) if good else None
-        return BatchResult(batch, len(good), len(errors), [_described(one) for one in errors[:_MAX_ERRORS]])
+        reasons = [_described(one) for one in errors[:_MAX_ERRORS]]
+        return BatchResult(batch, samples=len(good), skipped=len(errors), errors=reasons)
 
     def _processed(self, request: BatchRequest | IndexRequest) -> Any:
         if isinstance(request, IndexRequest):
@@ -76,13 +78,13 @@ class BatchMaker:
         return self._collated(list(self._gathered(request)), None if request.sources is None else request.batch_rows)
 
     def _collated(self, found: Sequence[tuple[ShardDataset, Columns, SampleOrigin]], batch_rows: Indices | None) -> Any:
-        """The batch of the samples of each dataset; the k-th of all of them belongs in row batch_rows[k]."""
+        """The batch of the samples found in each dataset; the k-th of all goes to row batch_rows[k]."""
         maps = any(dataset.processing.maps for dataset, *_ in found)
         if self.collate_fn is None and not self.unbatched and not maps:
-            parts = [dataset.processing.columns(columns, origin, self.empty) for dataset, columns, origin in found]
+            each = [dataset.processing.columns(columns, origin, self.empty) for dataset, columns, origin in found]
             if batch_rows is None:
-                return parts[0]
-            return {name: _interleaved([part[name] for part in parts], batch_rows) for name in parts[0]}
+                return each[0]
+            return {name: _interleaved([columns[name] for columns in each], batch_rows) for name in each[0]}
         samples = [s for dataset, columns, origin in found for s in dataset.processing.samples(columns, origin)]
         if batch_rows is not None:
             samples = [samples[k] for k in np.argsort(batch_rows).tolist()]
@@ -114,7 +116,7 @@ class BatchMaker:
             yield dataset, self._columns(slices), dataset.origin(numbers, index, epoch_key)
 
     def _columns(self, slices: Sequence[WindowSlice]) -> Columns:
-        """The samples as they are stored. Raises CorruptError, which names the first that is damaged."""
+        """The samples as they are stored. Raises CorruptError with the place of the first damaged sample."""
         taken = []
         for one in slices:
             if one.columns is not None:
@@ -135,12 +137,12 @@ class BatchMaker:
         if isinstance(one.columns, RecordIOError):
             raise one.columns
         assert one.columns is not None
-        return deepcopy(one.columns) if self.skip else one.columns  # a second try must find what the first one found
+        return deepcopy(one.columns) if self.skip else one.columns  # maps may change it before a second try
 
     def read_early(self, one: WindowSlice) -> list[WindowSlice]:
-        """The slice with its samples. On failure it stores the error, raised later when its batch is made.
+        """Reads the slice now. On failure stores the error, raised later when its batch is made.
 
-        Where samples are skipped the slice comes in pieces, of which only the bad ones fail.
+        With `skip` a slice that fails is cut into single samples, so that only the bad ones fail.
         """
         try:
             return [replace(one, columns=self._columns([one]))]
@@ -150,24 +152,24 @@ class BatchMaker:
         return [piece for k in range(len(one)) for piece in self.read_early(one.cut(slice(k, k + 1)))]
 
     def _numbers(self, one: WindowSlice) -> Indices:
-        """int64 (n,): the numbers of the samples in their dataset."""
+        """int64 (n,): the numbers of the samples."""
         first: Indices = self.datasets[one.source].store.blocks.first
         numbers: Indices = first[one.plan.blocks[one.slot]] + one.row
         return numbers
 
 
-def _joined(parts: Sequence[Indices]) -> Indices:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _joined(arrays: Sequence[Indices]) -> Indices:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _interleaved(parts: Sequence[Any], batch_rows: Indices) -> Any:
-    """One column of those of several datasets; a list if they are not arrays of one dtype and shape."""
-    kinds = {(p.dtype, p.shape[1:], type(p)) if isinstance(p, np.ndarray) else type(p) for p in parts}
-    return scatter(parts if len(kinds) == 1 else [values_of(part) for part in parts], batch_rows)
+def _interleaved(columns: Sequence[Any], batch_rows: Indices) -> Any:
+    """One column from a column of each dataset; a list unless all are arrays of one dtype and shape."""
+    kinds = {(one.dtype, one.shape[1:], type(one)) if isinstance(one, np.ndarray) else type(one) for one in columns}
+    return scatter(columns if len(kinds) == 1 else [values_of(one) for one in columns], batch_rows)
 
 
 def _described(error: Exception) -> str:
     try:
         return " - ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
-    except Exception:  # noqa: BLE001 a user's error may be unable to describe itself
+    except Exception:  # noqa: BLE001 a user's error may fail to describe itself
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""Memory for decoded pages that is used again and again: fresh pages cost more than the decoding into them."""
+"""Reusable memory for decoded pages: fresh memory from the system costs more than decoding into it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recordio.errors import StorageError
 
 Memory = mmap.mmap | bytes
 _HUGE = 2 << 20
-_KEPT = 4  # two windows each, for a loader that trains and one that validates
+_MAX_IDLE = 4  # two windows each for a loader that trains and one that validates
 
 
 class Arena:
@@ -19,7 +19,7 @@ class Arena:
         self._memory: mmap.mmap | None = None
 
     def reserve(self, nbytes: int) -> mmap.mmap:
-        """Memory of at least that size; its former contents are lost."""
+        """Memory of at least that size. The contents are undefined."""
         if self._memory is None or len(self._memory) < nbytes:
             try:
                 self._memory = mmap.mmap(-1, -(-max(nbytes, 1) // _HUGE) * _HUGE)
@@ -33,20 +33,20 @@ class Arena:
 
 
 class ArenaPool:
-    """Idle arenas, for the next epoch of any loader. Safe for threads: a list's pop and append are atomic."""
+    """Idle arenas for the next epoch of any loader. Thread-safe: a list's pop and append are atomic."""
 
     def __init__(self) -> None:
         self._free: list[Arena] = []
 
     def take(self) -> Arena:
-        """An arena that was used before if there is one."""
+        """An idle arena, or a new one."""
         try:
             return self._free.pop()
         except IndexError:
             return Arena()
 
     def give_back(self, arena: Arena) -> None:
-        if len(self._free) < _KEPT:
+        if len(self._free) < _MAX_IDLE:
             self._free.append(arena)
 
     def clear(self) -> None:
@@ -54,4 +54,4 @@ class ArenaPool:
 
 
 arenas = ArenaPool()
-os.register_at_fork(after_in_child=arenas.clear)  # their memory is shared with the parent, which goes on using it
+os.register_at_fork(after_in_child=arenas.clear)  # the parent goes on using that memory

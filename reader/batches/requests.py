@@ -1,6 +1,6 @@
-"""What a batch is to be made of, and what was made of it.
+"""Requests for batches, and their results.
 
-A request says all that a batch depends on. Whoever gets it, a thread or another process, makes the same batch.
+A request holds everything a batch depends on, so that any thread or process makes the same batch of it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from recordio.reader.page_table import PageTable
 
 
 class Window(Protocol):
-    """A window that slices are read from."""
+    """The window of a slice."""
 
     @property
     def table(self) -> PageTable:
-        """Its pages, once they have been loaded. Raises StorageError, and the errors of memory that cannot be had."""
+        """Its pages, once they have been loaded. Raises StorageError."""
 
 
-@dataclass(slots=True)  # not frozen, as are BatchRequest and BatchResult: that would cost more than a small batch
+@dataclass(slots=True)  # making a frozen one would cost more than a small batch; so for the dataclasses below
 class WindowSlice:
     """Samples begin to end - 1 of a window's plan, for one batch.
 
     Attributes:
         source: number of the dataset among those of the loader.
-        window: the window; its number in a message to another process.
+        window: the window, or its number in a message to another process.
         plan: the plan of the window.
-        columns: the samples if they have been read already, or the reason why they could not be.
+        columns: the samples if they were read early, or the error of reading them.
     """
 
     source: int
@@ -48,7 +48,7 @@ class WindowSlice:
         return self.end - self.begin
 
     def cut(self, rows: Indices | slice) -> WindowSlice:
-        """Some of the samples, by themselves."""
+        """A slice of some of the samples, with a plan of their own."""
         columns = self.columns
         if isinstance(columns, dict):
             columns = {name: _rows(column, rows) for name, column in columns.items()}
@@ -57,7 +57,7 @@ class WindowSlice:
 
     @property
     def slot(self) -> Indices:
-        """int64 (n,): the slot of each sample in the window."""
+        """int64 (n,): the slot of each sample."""
         return self.plan.slot[self.begin : self.end]
 
     @property
@@ -74,7 +74,10 @@ def _rows(column: Any, rows: Indices | slice) -> Any:
 
 @dataclass(slots=True)
 class BatchRequest:
-    """A batch of the samples of slices, dataset after dataset. `sources` names the dataset of each row of the batch."""
+    """A batch of these slices, dataset after dataset.
+
+    `sources` is the dataset of each row of the batch; None if the rows are in the order of the slices.
+    """
 
     slices: Sequence[WindowSlice]
     sources: Indices | None = None
@@ -84,21 +87,21 @@ class BatchRequest:
 
     @property
     def batch_rows(self) -> Indices:
-        """int64 (n,): the row in the batch of each sample of the slices."""
+        """int64 (n,): the batch_row of each sample of the slices."""
         return np.arange(len(self)) if self.sources is None else np.argsort(self.sources, kind="stable")
 
     def only(self, kept: Sequence[int]) -> BatchRequest:
-        """The batch of these rows, ascending."""
+        """A batch of these rows, ascending."""
         mask = np.zeros(len(self), bool)
         mask[kept] = True
-        parts = np.split(mask[self.batch_rows], np.cumsum([len(one) for one in self.slices])[:-1])
-        cut = [one.cut(np.flatnonzero(rows)) for one, rows in zip(self.slices, parts, strict=True) if rows.any()]
+        masks = np.split(mask[self.batch_rows], np.cumsum([len(one) for one in self.slices])[:-1])
+        cut = [one.cut(np.flatnonzero(own)) for one, own in zip(self.slices, masks, strict=True) if own.any()]
         return BatchRequest(cut, None if self.sources is None else self.sources[mask])
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """A batch of the samples at these indices of the first dataset, in the epoch of this key."""
+    """A batch of these indices of the first dataset, in the epoch of this key."""
 
     indices: Sequence[int]
     epoch_key: int
@@ -112,7 +115,7 @@ class IndexRequest:
 
 @dataclass(slots=True)
 class BatchResult:
-    """A batch of `samples`, None if nothing is left of it; how many were skipped, and some of the reasons."""
+    """A batch of so many samples, None if all were skipped; the number of skipped samples, and some of the errors."""
 
     batch: Any
     samples: int

@@ -1,1 +1,1 @@
-"""When batches are made: the loader, its options, and the run of an epoch."""
+"""When batches are made: the loader, its options, the run of an epoch, prefetching."""

@@ -1,7 +1,7 @@
-"""The run of an epoch: workers, windows, and the batches that are handed over, bounded at every stage.
+"""The run of an epoch: prefetches windows, makes batches ahead, and yields them; bounded at every stage.
 
-Windows are loaded one ahead by a few threads. Batches are made ahead by the workers, threads or processes, or by the
-caller's thread when there are none. What a batch holds never depends on who makes it.
+A few threads load one window ahead. Workers, threads or processes, make batches ahead; without workers the caller's
+thread makes each batch when it is asked for. The contents of a batch never depend on who makes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.reader.batches.fetch_plan import MAPPED_NBYTES
 from recordio.reader.batches.maker import BatchMaker
-from recordio.reader.batches.memory import arenas
+from recordio.reader.batches.memory import Arena, arenas
 from recordio.reader.batches.requests import BatchResult, IndexRequest
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.prefetch import FetchContext, FetchThreads, WindowPrefetcher
@@ -35,27 +35,29 @@ _MEMORIES = 2  # for each dataset: a window being delivered, and one being loade
 
 
 class EpochRun:
-    """Workers and windows for the batches of some datasets. For one epoch at a time, in the process that made it.
+    """The workers and windows of a loader. Runs one epoch at a time, in the process that made it.
 
     Args:
         make: makes the batches.
-        options: of the loader.
+        options: the options of the loader.
         epoch_key: the key of the first epoch.
 
     Raises WorkerError when the workers cannot be started.
     """
 
     def __init__(self, make: BatchMaker, options: LoaderOptions, epoch_key: int) -> None:
-        self._make, self._options, self._process = make, options, os.getpid()
-        self._memories: list[list[Any]] = [
-            [SharedMemory() if options.has_processes else arenas.take() for _ in range(_MEMORIES)]
-            for _ in make.datasets
-        ]
+        self._make = make
+        self._options = options
+        self._process = os.getpid()
+        self._memories = [self._new_memories() for _ in make.datasets]
         self._prefetchers: list[WindowPrefetcher] = []
         self._threads = FetchThreads()
         self._workers = self._new_workers(epoch_key)
         limit = MAPPED_NBYTES + (options.order.window_bytes or SHUFFLE_WINDOW_BYTES)
         self._context = FetchContext(self._threads, self._workers.forget, limit)
+
+    def _new_memories(self) -> list[SharedMemory | Arena]:
+        return [SharedMemory() if self._options.has_processes else arenas.take() for _ in range(_MEMORIES)]
 
     def _new_workers(self, epoch_key: int) -> Workers:
         options, make = self._options, self._make
@@ -71,32 +73,41 @@ class EpochRun:
             timeout=options.timeout,
             init=partial(seed_worker, epoch_key, options.worker_init_fn),
         )
-        return ProcessWorkers(make, [*chain(*self._memories)], start)
+        shared = [memory for memory in chain(*self._memories) if isinstance(memory, SharedMemory)]
+        return ProcessWorkers(make, shared, start)
 
     def windowed(
         self, plans: Sequence[Iterator[WindowPlan]], sources: Iterator[Indices] | None, samples: int, batch_size: int
     ) -> Iterator[BatchResult]:
-        """The batches of so many samples.
+        """The batches of an epoch or of its rest.
 
         Args:
             plans: the windows of each dataset.
-            sources: the dataset of each sample, when there are several.
+            sources: the dataset of each sample, in chunks; None for a single dataset.
+            samples: the number of samples.
+            batch_size: samples a batch.
         """
-        self._prefetchers = [
-            WindowPrefetcher(source, dataset.store, dataset.fields, plan, memories, self._context)
-            for source, (dataset, plan, memories) in enumerate(
-                zip(self._make.datasets, plans, self._memories, strict=True)
-            )
-        ]
+        self._prefetchers = [self._new_prefetcher(source, one) for source, one in enumerate(plans)]
         streams = [Stream(prefetcher, self._make.read_early) for prefetcher in self._prefetchers]
         return self._deliver(requests(streams, sources, samples, batch_size))
 
+    def _new_prefetcher(self, source: int, plans: Iterator[WindowPlan]) -> WindowPrefetcher:
+        dataset = self._make.datasets[source]
+        return WindowPrefetcher(
+            source=source,
+            dataset=dataset.store,
+            fields=dataset.fields,
+            plans=plans,
+            memories=self._memories[source],
+            context=self._context,
+        )
+
     def indexed(self, batches: Iterator[Sequence[int]], epoch_key: int) -> Iterator[BatchResult]:
-        """The batches of the samples at these indices of the first dataset, in the epoch of this key."""
+        """The batches of these indices of the first dataset, in the epoch of this key."""
         return self._deliver((IndexRequest(_copied(indices), epoch_key), []) for indices in batches)
 
     def _deliver(self, work: Iterator[Work]) -> Iterator[BatchResult]:
-        """The batches, as many made ahead of the one that is handed over as the options say."""
+        """The batches, with `options.ahead` more being made."""
         submit, limit = self._workers.submit, self._options.ahead
         ahead: deque[Task] = deque()
         for request, leases in work:
@@ -113,7 +124,7 @@ class EpochRun:
             yield self._next(ahead).result()
 
     def _next(self, ahead: deque[Task]) -> Task:
-        """The oldest task; without an order the oldest that is done, as soon as there is one."""
+        """The oldest task; with in_order=False the oldest that is done, as soon as there is one."""
         if self._options.in_order:
             return ahead.popleft()
         if not any(task.done() for task in ahead):
@@ -125,11 +136,11 @@ class EpochRun:
 
     @property
     def is_ours(self) -> bool:
-        """False in a fork of the process that made it: it has none of the threads, and may not touch their data."""
+        """False in a fork, which has none of the threads and must not touch their data."""
         return os.getpid() == self._process
 
     def rest(self) -> bool:
-        """Waits until all that is under way has ended. Whether another epoch can be made with it."""
+        """Waits for everything under way. Whether the run can be used for another epoch."""
         if not self.is_ours:
             return False
         try:
@@ -140,7 +151,7 @@ class EpochRun:
         return True
 
     def close(self) -> None:
-        """Ends everything."""
+        """Ends workers and threads, and frees all memory."""
         if not self.is_ours:
             return
         all_ended = self._workers.close()
@@ -155,5 +166,5 @@ class EpochRun:
 
 
 def _copied(indices: Any) -> Any:
-    """A copy: whoever gives the indices may use one list for every batch."""
+    """A copy: a sampler may reuse one list for every batch."""
     return indices.copy() if isinstance(indices, (list, np.ndarray)) else indices

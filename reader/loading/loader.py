@@ -1,10 +1,10 @@
-"""`DataLoader`: the batches of an epoch, in an order that is a pure function, from a position that a state holds."""
+"""`DataLoader`: the batches of an epoch, in an order that is a pure function, resumable from any position."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -21,6 +21,7 @@ from recordio.reader.combined import Mixture
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
+from recordio.reader.loading.progress import Cursor, LoaderStats, unequal_ranks
 from recordio.reader.loading.sampler import SampledBatches
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions
@@ -29,36 +30,6 @@ from recordio.reader.view import DatasetView, Plans
 
 _STATE_VERSION = 1
 _UNBATCHED = 256  # samples made at a time for batch_size=None
-
-
-@dataclass(slots=True)
-class Cursor:
-    """Where a loader is: `position` samples of the epoch have been delivered, on all ranks together.
-
-    With a sampler `position` counts batches, and `indices` is the digest of theirs; None if it is not known.
-    """
-
-    epoch: int = 0
-    position: int = 0
-    begun: bool = False
-    indices: str | None = None
-
-
-@dataclass
-class LoaderStats:
-    """What a loader has delivered since it was made. `errors` are the first reasons for skipping samples."""
-
-    batches: int = 0
-    samples: int = 0
-    skipped: int = 0
-    errors: list[str] = field(default_factory=list)
-
-    def add(self, made: BatchResult) -> None:
-        self.batches += made.batch is not None
-        self.samples += made.samples
-        self.skipped += made.skipped
-        if made.errors:
-            self.errors += made.errors[: 10 - len(self.errors)]
 
 
 class DataLoader:
@@ -176,8 +147,8 @@ class DataLoader:
         cursor.begun = True
         epoch_key, waiting = key(self.seed, cursor.epoch), np.zeros(0, np.int64)
         drawn = None if self._weights is None else drawn_by_weight(self._weights, epoch_key)
-        for step in self._plan(epoch_key, self._share(cursor.position))[0][0]:
-            waiting = np.concatenate([waiting, step.index if drawn is None else drawn[step.index]])
+        for plan in self._plan(epoch_key, self._share(cursor.position))[0][0]:
+            waiting = np.concatenate([waiting, plan.index if drawn is None else drawn[plan.index]])
             whole = len(waiting) - len(waiting) % size
             yield from waiting[:whole].reshape(-1, size).tolist()
             waiting = waiting[whole:]
@@ -226,7 +197,7 @@ class DataLoader:
             self._sampler.set_epoch(epoch)
 
     def _identity(self) -> dict[str, Any]:
-        """What a state and a loader must have in common."""
+        """The entries of a state that a loader must share to continue from it."""
         order = self.order
         window = {"window_samples": order.window} if order.window_samples else {"window_bytes": order.window}
         shuffle = {**window, "unit_bytes": order.unit_bytes, "lanes": order.lanes} if order.shuffle else None
@@ -240,10 +211,16 @@ class DataLoader:
         }
 
     def _share(self, start: int) -> RankShare:
-        options = self.options
-        size = options.batch_size or 1
-        return RankShare.of(self.rank, self.world_size, start, len(self.dataset), size,
-                       drop_last=options.drop_last, even=options.even_batches)  # fmt: skip
+        """The positions of this rank from `start` on."""
+        return RankShare.of(
+            rank=self.rank,
+            world=self.world_size,
+            start=start,
+            total=len(self.dataset),
+            batch_size=self.options.batch_size or 1,
+            drop_last=self.options.drop_last,
+            even=self.options.even_batches,
+        )
 
     def _has_ended(self, position: int) -> bool:
         """Whether no rank has a batch left."""
@@ -253,29 +230,29 @@ class DataLoader:
         return len(self.dataset) - position < least
 
     def _delivered(self, cursor: Cursor) -> Iterator[Any]:
-        """Hands over what is made, and counts it."""
+        """Yields the batches, and counts them."""
         process, total, single = os.getpid(), len(self.dataset), self.options.batch_size is None
         sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size
         epoch_key = key(self.seed, cursor.epoch)
         run, dataset = self._run(epoch_key), self.dataset
         reusable = dropped = False
         try:
-            for made in self._results(run, cursor, epoch_key):
-                self.stats.add(made)
+            for result in self._results(run, cursor, epoch_key):
+                self.stats.add(result)
                 if sampler is not None:
                     cursor.position += 1
                     cursor.indices = sampler.delivered()
                 elif single:
-                    yield from self._singles(made, cursor)
+                    yield from self._singles(result, cursor)
                     continue
                 else:
                     cursor.position = min(total, cursor.position + step)
-                if made.batch is not None:
-                    yield made.batch
-                else:
-                    self._require_in_step(made)
+                if result.batch is not None:
+                    yield result.batch
+                elif sampler is None and self.world_size > 1 and self.options.even_batches:
+                    raise unequal_ranks(result, self.rank)
                 _check_process(process)
-                del made
+                del result
             reusable = True
             cursor.epoch, cursor.position, cursor.begun, cursor.indices = cursor.epoch + 1, 0, False, None
         except GeneratorExit:
@@ -286,7 +263,7 @@ class DataLoader:
                 self._leave(run, dataset, reusable)
 
     def _results(self, run: EpochRun, cursor: Cursor, epoch_key: int) -> Iterator[BatchResult]:
-        """What is left of an epoch."""
+        """The rest of an epoch."""
         if self._sampler is not None:
             return run.indexed(self._sampler.batches(cursor.position, cursor.indices), epoch_key)
         share = self._share(cursor.position)
@@ -294,26 +271,17 @@ class DataLoader:
         single = 1 if self.options.on_error == "skip" else _UNBATCHED
         return run.windowed(plans, sources, len(share), self.options.batch_size or single)
 
-    def _singles(self, made: BatchResult, cursor: Cursor) -> Iterator[Any]:
+    def _singles(self, result: BatchResult, cursor: Cursor) -> Iterator[Any]:
         """The samples of a batch, for batch_size=None."""
         process, total = os.getpid(), len(self.dataset)
-        cursor.position += made.skipped * self.world_size
-        for sample in made.batch or ():
+        cursor.position += result.skipped * self.world_size
+        for sample in result.batch or ():
             cursor.position = min(total, cursor.position + self.world_size)
             yield sample
             _check_process(process)
 
-    def _require_in_step(self, made: BatchResult) -> None:
-        """Ranks with unequal batch counts would deadlock silently. Raises DatasetError."""
-        if self._sampler is None and self.world_size > 1 and self.options.even_batches:
-            raise DatasetError(
-                f"rank {self.rank} has nothing left of a batch, and would be a batch ahead of the other ranks: "
-                f"{made.errors[0]}; shuffle or use larger batches to leave something, or even_batches=False to let ranks "
-                "differ"
-            )
-
     def _run(self, epoch_key: int) -> EpochRun:
-        """The idle run, unless it is of another process or another dataset; else a new one."""
+        """The idle run if this process made it for this dataset, else a new one."""
         idle, self._idle = self._idle, None
         if idle is not None and idle[0].is_ours:
             if idle[1] is self.dataset:
@@ -360,7 +328,7 @@ def _checked_weights(loader: DataLoader) -> npt.NDArray[np.float64] | None:
 
 
 def _one_sampler(loader: DataLoader) -> SampledBatches | None:
-    """The sampler that gives the indices of each batch, if there is one."""
+    """The user's sampler, if there is one. Raises SchemaError for options that exclude it."""
     options = loader.options
     if options.sampler is None and options.batch_sampler is None:
         return None

@@ -1,6 +1,6 @@
-"""The options of a loader: one table of names, types and defaults, for all the loaders there are.
+"""The options of a loader: one table of names, types and defaults for all loaders.
 
-`LoaderOptions` has the defaults and the checks; the argument classes say the types to a type checker, for `**options`.
+`LoaderOptions` has the defaults and the checks; the argument classes declare the types of `**options` to type checkers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recordio.errors import SchemaError
 from recordio.reader.order.ranks import resolve_ranks
 from recordio.reader.order.shuffle import LANES, OrderOptions
 
-_MAX_TIMEOUT = 10**6  # seconds; the system cannot wait for many more
+_MAX_TIMEOUT = 10**6  # seconds; the system cannot wait much longer
 
 WorkerType = Literal["thread", "process"]
 OnError = Literal["raise", "skip"]
@@ -41,7 +41,7 @@ class EpochArguments(TypedDict, total=False):
 
 
 class OwnArguments(EpochArguments, total=False):
-    """The arguments that torch's loader does not have."""
+    """The arguments that torch's loader lacks."""
 
     worker_type: WorkerType
     even_batches: bool
@@ -142,7 +142,7 @@ DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(LoaderOption
 
 
 def spelled_out(arguments: type) -> Callable[[Function], Function]:
-    """Shows the options behind `**options` in the function's signature, for help() and for tools that rebuild it."""
+    """Shows the options behind `**options` in the function's signature, for help() and for tools that inspect it."""
     optional: frozenset[str] = arguments.__optional_keys__  # type: ignore[attr-defined]
 
     def spell_out(function: Function) -> Function:

@@ -1,4 +1,4 @@
-"""A sampler that the user brings, in place of the loader's order."""
+"""A user's sampler in place of the loader's order."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from recordio.format.checksum import digest
 
 
 class SampledBatches:
-    """The batches of indices that a user's sampler gives, and the epoch that it was told.
+    """The batches of indices from a user's sampler, and its epoch.
 
-    A sampler cannot be asked whether it repeats itself. So a state holds a digest of the indices that were delivered,
-    and a resumed epoch begins only if the sampler gives those again.
+    Nothing tells whether a sampler repeats itself. So a state holds a digest of the delivered indices, and an epoch is
+    resumed only if the sampler yields the same indices again.
 
     Args:
-        sampler: gives indices; None if `batches` is given.
-        batches: gives lists of indices.
+        sampler: yields indices; None if `batches` is given.
+        batches: yields lists of indices.
         size: indices a batch, for a `sampler`.
-        drop_last: whether a last batch of fewer is left out, for a `sampler`.
+        drop_last: leave out a last batch that is not full, for a `sampler`.
     """
 
     def __init__(self, sampler: Any, batches: Any, size: int, drop_last: bool) -> None:
-        self._sampler, self._batches, self._size, self._drop_last = sampler, batches, size, drop_last
-        inner = getattr(batches, "sampler", None)  # torch's BatchSampler has its sampler there
+        self._sampler = sampler
+        self._batches = batches
+        self._size = size
+        self._drop_last = drop_last
+        inner = getattr(batches, "sampler", None)  # of torch's BatchSampler
         listeners = [one for one in (sampler, batches, inner) if callable(getattr(one, "set_epoch", None))]
         self._listener: Any = listeners[0] if listeners else None
         self._announced = 0
-        self._ahead: deque[str] = deque()  # digests of the batches that were drawn but not delivered
+        self._ahead: deque[str] = deque()  # digests of batches that were drawn but not delivered yet
 
     def __len__(self) -> int:
         if self._batches is not None:
@@ -41,13 +44,13 @@ class SampledBatches:
         return n // self._size if self._drop_last else -(-n // self._size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tells the sampler the epoch, if it can be told."""
+        """Calls the sampler's set_epoch, if it has one."""
         if self._listener is not None:
             self._announced = epoch
             self._listener.set_epoch(epoch)
 
     def begin(self, epoch: int) -> int:
-        """The epoch that the sampler begins: what somebody else told it since the last one, else `epoch`."""
+        """The epoch that the sampler begins: one that somebody else has set since, else `epoch`."""
         found = getattr(self._listener, "epoch", None)
         if isinstance(found, int) and found != self._announced:
             epoch = found
@@ -55,7 +58,7 @@ class SampledBatches:
         return epoch
 
     def batches(self, start: int, expected: str | None) -> Iterator[Any]:
-        """The batches from number `start` on. Raises DatasetError if those before do not have the digest `expected`."""
+        """The batches from number `start` on. Raises DatasetError unless the digest before it is `expected`."""
         self._ahead.clear()
         batches = iter(self._batches if self._batches is not None else self._cut())
         found = ""
@@ -68,7 +71,7 @@ class SampledBatches:
             yield batch
 
     def delivered(self) -> str:
-        """The digest of all batches up to the one that is delivered now."""
+        """The digest of all batches up to and including the one delivered now."""
         return self._ahead.popleft()
 
     def _cut(self) -> Iterator[list[int]]:
@@ -81,7 +84,7 @@ class SampledBatches:
 def _digest_after(before: str, batch: Any) -> str:
     try:
         return digest([before.encode(), np.asarray(batch, np.int64).data]).hex()
-    except (TypeError, ValueError, OverflowError):  # no indices: an error of the batch, raised when it is made
+    except (TypeError, ValueError, OverflowError):  # no indices: making the batch raises the error
         return before
 
 

@@ -1,4 +1,4 @@
-"""From which dataset each sample of a combined epoch comes, and what a rank delivers of each. Pure, as the order is."""
+"""Mixed epochs: the dataset of each position, and the samples that a rank delivers of each dataset. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CHUNK = 1024
 
 
 class Schedule(Protocol):
-    """From which dataset each position of a mixed epoch draws its sample.
+    """Says from which dataset each position of a mixed epoch draws its sample.
 
     Attributes:
-        draws: how many samples an epoch draws from each dataset.
-        total: how many from all of them.
+        draws: the number of draws from each dataset in an epoch.
+        total: their sum.
     """
 
     @property
@@ -31,16 +31,16 @@ class Schedule(Protocol):
     def total(self) -> int: ...
 
     def drawn(self, position: int) -> list[int]:
-        """How many are drawn from each dataset before a position, or a little less."""
+        """The number of draws from each dataset before a position, or before one a little earlier."""
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
-        """int64 (end - begin,): where the draws number begin to end - 1 from a dataset stand."""
+        """int64 (end - begin,): the positions of draws begin to end - 1 from a dataset."""
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
         """int64 (n,) both: the dataset of each position below `total`, and the number of its draw."""
 
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
-        """Runs of positions, from `start` or a little before it: the first position, and the dataset at each."""
+        """Runs of positions, from `start` or a little earlier on: the first position, and the dataset of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class Arranged:
 
 @dataclass(frozen=True)
 class Interleaved:
-    """The draws from every dataset spread evenly over the epoch.
+    """The draws from every dataset, spread evenly over the epoch.
 
-    The epoch is cut into chunks of about 1,024 positions: of n draws from a dataset, n * j // chunks stand before chunk
-    j. Within a chunk they are permuted by permutation(positions of the chunk, key(j, after=epoch_key)).
+    The epoch is cut into chunks of about 1,024 positions: n * j // chunks of the n draws from a dataset come before
+    chunk j. Within a chunk they are permuted by permutation(positions of the chunk, key(j, after=epoch_key)).
     """
 
     draws: Sequence[int]
@@ -150,11 +150,12 @@ class Interleaved:
     def positions(self, source: int, begin: int, end: int) -> Indices:
         chunk = ((begin + 1) * self._chunks - 1) // self.draws[source]
         first = self._before(chunk)[source]
-        parts = []
+        runs = []
         while first < end:
-            parts.append(sum(self._before(chunk)) + np.flatnonzero(self._chunk(chunk) == source))
-            first, chunk = first + len(parts[-1]), chunk + 1
-        found = np.concatenate(parts)
+            runs.append(sum(self._before(chunk)) + np.flatnonzero(self._chunk(chunk) == source))
+            first += len(runs[-1])
+            chunk += 1
+        found = np.concatenate(runs)
         return found[len(found) - (first - begin) :][: end - begin]
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
@@ -189,7 +190,7 @@ def draw_at(schedule: Schedule, position: int) -> tuple[int, int]:
 
 
 def sources(schedule: Schedule, share: RankShare) -> Iterator[Indices]:
-    """The dataset of each sample that a rank delivers, some at a time."""
+    """The dataset of each sample that a rank delivers, in chunks."""
     for start, labels in schedule.sources(share.start):
         if start >= share.stop:
             break
@@ -201,7 +202,7 @@ def sources(schedule: Schedule, share: RankShare) -> Iterator[Indices]:
 def drawn_plans(
     pass_of: Callable[[int], Order], samples: int, schedule: Schedule, source: int, share: RankShare
 ) -> Iterator[WindowPlan]:
-    """What a rank delivers of one dataset of a mixed epoch: pass after pass over its samples."""
+    """The samples that a rank delivers of one dataset of a mixed epoch: pass after pass over the dataset."""
     begin, draws = schedule.drawn(share.start)[source], schedule.draws[source]
     while begin < draws:
         order, before = pass_of(begin // samples), begin - begin % samples

@@ -1,8 +1,8 @@
 """Ranks: which of how many processes of a training job this one is, and the share of an epoch that it delivers.
 
-The samples of an epoch stand in a sequence, at positions 0, 1, 2, ... Rank r of w delivers those at p % w == r; a
-global batch is a run of positions. So its samples do not depend on the number of ranks, and a position is all that a
-later run needs to go on exactly.
+The samples of an epoch have positions 0, 1, 2, ... Rank r of w delivers the positions p with p % w == r, and a global
+batch is a run of positions. So a global batch does not depend on the number of ranks, and a position is all it takes to
+resume exactly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LAUNCHERS = (
 
 
 def resolve_ranks(rank: int | None, world_size: int | None, ranks: Literal["auto"] | None) -> tuple[int, int]:
-    """(rank, world size) as a loader's arguments say them, (0, 1) if they do not. Raises SchemaError."""
+    """(rank, world size) from the arguments of a loader, (0, 1) by default. Raises SchemaError."""
     choice("ranks", ranks, ("auto", None))
     if ranks == "auto" and rank is None and world_size is None:
         return found_ranks()
@@ -50,26 +50,26 @@ def found_ranks() -> tuple[int, int]:
     for names in _LAUNCHERS:
         rank, world_size = map(os.environ.get, names)
         if rank is not None and world_size is not None:
-            return checked_ranks(rank, world_size, told=" and ".join(names))
+            return checked_ranks(rank, world_size, names=" and ".join(names))
     return 0, 1
 
 
-def checked_ranks(rank: object, world_size: object, told: str = "rank and world_size") -> tuple[int, int]:
-    """The two as numbers. Raises SchemaError."""
+def checked_ranks(rank: object, world_size: object, names: str = "rank and world_size") -> tuple[int, int]:
+    """Both as integers. Raises SchemaError, which calls them by their `names`."""
     try:
         pair = int(str(rank)), int(str(world_size))
     except ValueError:
         pair = -1, 0
     if not 0 <= pair[0] < pair[1]:
-        raise SchemaError(f"{told} are {rank!r} and {world_size!r}: expected integers, 0 <= rank < world size")
+        raise SchemaError(f"{names} are {rank!r} and {world_size!r}: expected integers, 0 <= rank < world size")
     return pair
 
 
 @dataclass(frozen=True, slots=True)
 class RankShare:
-    """The positions of one rank: those from `start` to `stop` - 1 that are `rank` modulo `world`.
+    """The positions of one rank: all from `start` to `stop` - 1 that are `rank` modulo `world`.
 
-    Positions from the end of the epoch on are padding: they stand for the first samples again.
+    Positions beyond the end of the epoch are padding: they repeat its first samples.
     """
 
     rank: int
@@ -79,7 +79,10 @@ class RankShare:
 
     @classmethod
     def of(cls, rank: int, world: int, start: int, total: int, batch_size: int, *, drop_last: bool, even: bool) -> Self:
-        """What is left of an epoch of `total` samples: whole batches, the same number on every rank, or all of it."""
+        """The rest of an epoch of `total` samples from `start`.
+
+        `drop_last` keeps whole global batches only; `even` pads, so that every rank has equally many samples.
+        """
         left = total - start
         if drop_last:
             left -= left % (batch_size * world)
@@ -96,23 +99,23 @@ class RankShare:
         return len(range(self.first, self.stop, self.world))
 
     def mask(self, position: Indices) -> Mask:
-        """bool (n,): which of these positions are dealt."""
+        """bool (n,): which of these positions are in the share."""
         inside = (position >= self.start) & (position < self.stop)
         return inside & (position % self.world == self.rank) if self.world > 1 else inside
 
     def lanes(self, lanes: int) -> range | None:
-        """The lanes in which the positions lie; None for all of them."""
+        """The lanes that contain the positions; None for all lanes."""
         common = math.gcd(lanes, self.world)
         return None if common == 1 else range(self.rank % common, lanes, common)
 
     def padding(self, total: int) -> Iterator[int]:
-        """The positions that stand for samples again, as positions within the epoch."""
+        """The padding, as the positions whose samples it repeats."""
         for position in range(self.first, self.stop, self.world)[max(0, -(-(total - self.first) // self.world)) :]:
             yield position % total
 
 
 def window_plans(order: Order, share: RankShare) -> Iterator[WindowPlan]:
-    """What a rank delivers of the order, window by window."""
+    """The samples of a rank, window by window."""
     lanes, total = share.lanes(order.lanes), int(order.starts[-1])
     for number in windows_from(order, share.start):
         if order.starts[number] >= share.stop:
@@ -126,10 +129,11 @@ def window_plans(order: Order, share: RankShare) -> Iterator[WindowPlan]:
 
 
 def windows_from(order: Order, start: int) -> range:
-    """The windows from the one that holds a position on."""
+    """The window that holds this position, and all later ones."""
     return range(max(0, int(np.searchsorted(order.starts, start, side="right")) - 1), len(order.starts) - 1)
 
 
 def one_sample(order: Order, position: int) -> WindowPlan:
+    """The plan of a window with the sample of this position only."""
     plan = order.window(windows_from(order, position)[0])
     return plan.only(plan.position == position)

@@ -1,4 +1,7 @@
-"""Which samples of a dataset's blocks belong to a view. A block's place is that among the blocks with any."""
+"""Maps a view to the blocks it selects from.
+
+Blocks with no selected sample are skipped; a `block_rank` counts the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +13,38 @@ from recordio.format.page import Indices
 
 
 class Selection(Protocol):
-    """The samples of a view as the members of blocks, block after block.
+    """The samples of a view, block after block.
 
     Attributes:
-        blocks: the blocks with any, ascending: int64 (p,) or a slice, for an array of all blocks.
+        blocks: the block of each block_rank, ascending: int64 (len(self),), or a slice of all blocks.
     """
 
     @property
     def blocks(self) -> Indices | slice: ...
 
     def __len__(self) -> int:
-        """How many blocks have any."""
+        """The number of blocks with selected samples."""
 
-    def numbers(self, places: Indices) -> Indices:
-        """The blocks at these places."""
+    def blocks_at(self, block_ranks: Indices) -> Indices:
+        """The blocks of these ranks."""
 
-    def bounds(self, places: Indices) -> tuple[Indices, Indices]:
-        """Where the members of the blocks at these places begin and end, each block's in a run of whole numbers."""
+    def bounds(self, block_ranks: Indices) -> tuple[Indices, Indices]:
+        """(begins, ends) of the selected samples of each block, in a numbering in which they are consecutive."""
 
-    def find(self, places: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
-        """Some of the members of the blocks at these places, which are counted block after block.
+    def find(self, block_ranks: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        """(slot, row, index) of some of the selected samples of these blocks.
 
-        Of each: the slot, which says at which of the places its block is, the row in the block, the index in the view.
+        `chosen` counts these samples block after block. A slot is a position in `block_ranks`.
         """
 
 
 def selection_of(first: Indices, numbers: range | Indices) -> Selection:
-    """The samples of these numbers; int64 (blocks + 1,) `first` is the number of each block's first sample."""
+    """The selection of these numbers. `first`: int64 (blocks + 1,), the number of each block's first sample."""
     return _Range(first, numbers) if isinstance(numbers, range) else _List(first, numbers)
 
 
 class _Range:
-    """Consecutive samples. The bounds are their numbers in the dataset."""
+    """Consecutive samples. The bounds are sample numbers."""
 
     def __init__(self, first: Indices, numbers: range) -> None:
         self._low, self._high = (numbers.start, numbers.stop) if len(numbers) else (0, 0)
@@ -53,22 +56,23 @@ class _Range:
     def __len__(self) -> int:
         return len(self._firsts)
 
-    def numbers(self, places: Indices) -> Indices:
-        return places + self.blocks.start
+    def blocks_at(self, block_ranks: Indices) -> Indices:
+        return block_ranks + self.blocks.start
 
-    def bounds(self, places: Indices) -> tuple[Indices, Indices]:
-        begins, ends = self._firsts.take(places), self._ends.take(places)
+    def bounds(self, block_ranks: Indices) -> tuple[Indices, Indices]:
+        begins, ends = self._firsts.take(block_ranks), self._ends.take(block_ranks)
         return np.maximum(begins, self._low, out=begins), np.minimum(ends, self._high, out=ends)
 
-    def find(self, places: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
-        slot, index = _among(*self.bounds(places), chosen)
-        row = index - self._firsts.take(places).take(slot)
+    def find(self, block_ranks: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        slot, number = _among(*self.bounds(block_ranks), chosen)
+        row = number - self._firsts.take(block_ranks).take(slot)
+        index = number
         index -= self._low
         return slot, row, index
 
 
 class _List:
-    """Any samples; one may stand several times. The bounds are places in the list of them by their blocks."""
+    """Any samples, possibly repeated. The bounds count the samples sorted by block."""
 
     def __init__(self, first: Indices, numbers: Indices) -> None:
         block = np.searchsorted(first, numbers, side="right") - 1
@@ -80,28 +84,28 @@ class _List:
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def numbers(self, places: Indices) -> Indices:
-        return self.blocks[places]
+    def blocks_at(self, block_ranks: Indices) -> Indices:
+        return self.blocks[block_ranks]
 
-    def bounds(self, places: Indices) -> tuple[Indices, Indices]:
-        return self._bounds.take(places), self._bounds.take(places + 1)
+    def bounds(self, block_ranks: Indices) -> tuple[Indices, Indices]:
+        return self._bounds.take(block_ranks), self._bounds.take(block_ranks + 1)
 
-    def find(self, places: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
-        slot, at = _among(*self.bounds(places), chosen)
+    def find(self, block_ranks: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        slot, at = _among(*self.bounds(block_ranks), chosen)
         return slot, self._row.take(at), self._index.take(at)
 
 
 def _among(begins: Indices, ends: Indices, chosen: Indices) -> tuple[Indices, Indices]:
-    """Of the numbers of `ranges`, some by their places: which range each is of, and the number."""
+    """(range, value) of the items `chosen` of ranges(begins, ends)."""
     counts = ends - begins
-    slot = np.repeat(np.arange(len(counts)), counts).take(chosen)
-    number = (begins - np.cumsum(counts) + counts).take(slot)
-    number += chosen
-    return slot, number
+    which = np.repeat(np.arange(len(counts)), counts).take(chosen)
+    value = (begins - np.cumsum(counts) + counts).take(which)
+    value += chosen
+    return which, value
 
 
 def ranges(begins: Indices, ends: Indices) -> Indices:
-    """The numbers from begins[0] to ends[0] - 1, from begins[1] to ends[1] - 1, and so on."""
+    """begins[0], ..., ends[0] - 1, begins[1], ..., ends[1] - 1, and so on."""
     counts = ends - begins
     out: Indices = np.repeat(begins - np.cumsum(counts) + counts, counts)
     out += np.arange(len(out))

@@ -11,7 +11,7 @@ from recordio.errors import SchemaError
 
 
 def class_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """float64 (n,): weights with which a loader draws every class equally often.
+    """float64 (n,): weights for drawing every class equally often.
 
         DataLoader(ds, 256, shuffle=True, weights=class_weights(ds.column("label")))
 
@@ -36,19 +36,19 @@ def checked_weights(weights: npt.ArrayLike, n: int) -> npt.NDArray[np.float64]:
 
 
 def drawn_by_weight(weights: npt.NDArray[np.float64], epoch_key: int) -> Indices:
-    """int64 (n,), ascending: n of n samples, each as often as its weight asks, but for what whole numbers allow.
+    """int64 (n,), ascending: n draws from n samples, each drawn in proportion to its weight, rounded up or down.
 
-    Systematic sampling: the samples, permuted, take room on a line by their weights; n marks at equal distances, the
-    first at random, draw what they fall on. With equal weights each sample is drawn once. All of it in whole numbers:
-    a sum of many floats is not what it should be.
+    Systematic sampling: the samples, permuted, are segments of a line, as long as their weights; n marks at equal
+    distances, the first at random, draw the samples that they fall on. With equal weights each sample is drawn once.
+    All of it in integers: sums of many floats are inexact.
     """
     n = len(weights)
     order = permutation(n, key(0, after=epoch_key))
     shares = weights / weights.max()
-    room = np.rint(shares * (2.0**61 / np.cumsum(shares)[-1])).astype(np.int64)
-    distance, rest = divmod(int(room.sum()), n)
-    room[room.argmax()] -= rest
-    marks = (np.cumsum(room[order]) + (distance * key(1, after=epoch_key) >> 64)) // distance
+    lengths = np.rint(shares * (2.0**61 / np.cumsum(shares)[-1])).astype(np.int64)
+    distance, rest = divmod(int(lengths.sum()), n)
+    lengths[lengths.argmax()] -= rest
+    marks = (np.cumsum(lengths[order]) + (distance * key(1, after=epoch_key) >> 64)) // distance
     counts = np.empty(n, np.int64)
     counts[order] = np.diff(marks, prepend=0)
     return np.repeat(np.arange(n), counts)

@@ -42,14 +42,16 @@ class IterableShards(data.IterableDataset[Any]):
     ) -> None:
         self.dataset = dataset
         own = {name: options.pop(name, None) for name in ("rank", "world_size", "ranks")}  # type: ignore[misc]
-        self._make = partial(loader.DataLoader, dataset, None, shuffle, even_batches=False, **options)
+        self._make = partial(
+            loader.DataLoader, dataset, batch_size=None, shuffle=shuffle, even_batches=False, **options
+        )
         self._inner = self._make(**own)
         self.rank, self.world_size = self._inner.rank, self._inner.world_size
         self._next = 0, 0  # the epoch and the position where the next iter() begins
         self._running: int | None = None  # the epoch of the last one
         self._split: list[int] | None = None  # the ranks and workers of the state that was loaded
-        self._announced = torch.zeros(2, dtype=torch.int64)  # how often set_epoch was called here, and the last epoch
-        self._seen = 0  # how many of these calls this process has followed
+        self._announced = torch.zeros(2, dtype=torch.int64)  # number of calls of set_epoch, and the last epoch
+        self._seen = 0  # number of these calls that this process has followed
         self._share()
 
     def __iter__(self) -> Iterator[Any]:
@@ -76,7 +78,7 @@ class IterableShards(data.IterableDataset[Any]):
         self._announced[0] += 1
 
     def _upcoming(self) -> tuple[int, int]:
-        """The epoch and the position where the next iter() begins, with what `set_epoch` said."""
+        """The epoch and the position where the next iter() begins, after any call of `set_epoch`."""
         calls, epoch = self._announced.tolist()
         return self._next if calls == self._seen or epoch == self._next[0] else (epoch, 0)
 
@@ -97,7 +99,7 @@ class IterableShards(data.IterableDataset[Any]):
         self._seen = int(self._announced[0])
 
     def _take_share(self) -> list[int]:
-        """Sees to it that the inner loader is that of this worker's share. Gives the number of ranks and of workers.
+        """Makes the inner loader that of this worker's share. Returns the number of ranks and of workers.
 
         Worker v of w on rank r of n has the positions v * n + r modulo w * n: those of a rank are r modulo n.
         """
@@ -113,5 +115,5 @@ class IterableShards(data.IterableDataset[Any]):
         self._share()
 
     def _share(self) -> None:
-        """Worker processes see what `set_epoch` is told after they were started."""
+        """Lets running worker processes see later calls of `set_epoch`."""
         self._announced.share_memory_()  # type: ignore[no-untyped-call]

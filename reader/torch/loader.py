@@ -1,4 +1,4 @@
-"""For PyTorch: a DataLoader that is torch's own but for our datasets, and an IterableDataset for torch's workers."""
+"""A DataLoader that is torch's own, except for our datasets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from typing_extensions import TypeVar  # torch brings it
 from recordio.errors import SchemaError
 from recordio.reader.columns import collate_as_torch
 from recordio.reader.loading import loader
-from recordio.reader.loading.loader import LoaderStats
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
+from recordio.reader.loading.progress import LoaderStats
 from recordio.reader.view import DatasetView
 
 Batch = TypeVar("Batch", covariant=True, default=Any)
@@ -209,5 +209,5 @@ def _has_maps(dataset: DatasetView) -> bool:
 
 
 def _only(collate_fn: Callable[[Any], Any], samples: list[Any]) -> Any:
-    """What is made of the sample of a batch of one."""
+    """The result for the only sample of a batch."""
     return collate_fn(samples[0])

@@ -29,7 +29,7 @@ class InlineWorkers:
 
 
 class ThreadTask:
-    """A task of a thread. Raises WorkerError when it takes longer than `timeout` seconds, if that is not 0."""
+    """A task of a thread. `result` and `wait` raise WorkerError after `timeout` seconds, unless it is 0."""
 
     def __init__(self, future: Future[Any], timeout: float) -> None:
         self._future: Future[Any] | None = future
@@ -59,15 +59,16 @@ class ThreadWorkers:
     """A pool of threads.
 
     Args:
-        count: how many threads.
+        count: the number of threads.
         make: makes the batches.
         timeout: seconds that a batch may take; 0 for no limit.
-        init: is called once in each thread, with its number, before everything else.
+        init: called once in each thread, with its number, before everything else.
     """
 
     def __init__(self, count: int, make: BatchMaker, timeout: float, init: Callable[[int], Any] | None) -> None:
         self._pool = ThreadPoolExecutor(count, "recordio-batch")
-        self._make, self._timeout = make, timeout
+        self._make = make
+        self._timeout = timeout
         self._under_way: set[Future[BatchResult]] = set()
         if init is not None:
             self._start_all(count, init)
@@ -76,7 +77,7 @@ class ThreadWorkers:
         all_started = threading.Barrier(count)
 
         def start(number: int) -> None:
-            all_started.wait()  # so each thread takes one call
+            all_started.wait()  # so that each thread makes one call
             init(number)
 
         try:
@@ -97,9 +98,9 @@ class ThreadWorkers:
     def forget(self, window: Window) -> None: ...
 
     def close(self) -> bool:
-        """A thread cannot be ended: one that takes longer than the timeout is left alone."""
+        """Waits for running batches. A thread cannot be killed: one that exceeds the timeout is left alone."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        # Ctrl-C may have come between `add` and `add_done_callback`: a cancelled future then stays in the set.
+        # Ctrl-C between `add` and `add_done_callback` leaves a cancelled future in the set.
         running = [future for future in list(self._under_way) if not future.cancelled()]
         all_ended = not wait(running, self._timeout or None).not_done
         self._pool.shutdown(wait=all_ended)

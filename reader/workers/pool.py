@@ -1,8 +1,8 @@
 """A pool of worker processes that make batches.
 
-A job goes to a worker in a slot of shared memory, and the batch comes back in the same slot. The pipes carry nothing
-but the numbers of slots, a few of them at a time, so that nobody ever waits to write. There are no threads in the
-parent: whoever waits for a batch reads the pipes.
+A request goes to a worker in a slot of shared memory, and the batch comes back in the same slot. The pipes carry only
+the numbers of slots, few enough at a time that no write ever blocks. The parent has no threads: the pipes are read
+while somebody waits for a batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import pickle
 import selectors
 import signal
-import struct
 import time
 import weakref
 from collections import deque
@@ -25,15 +24,16 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from recordio.errors import WorkerError
-from recordio.process_guard import begin_child, interrupt_held, starting_children
+from recordio.process_guard import interrupt_held, starting_children
 from recordio.reader.columns import Empty
+from recordio.reader.workers.serve import SLOT_NUMBER, serve
 from recordio.reader.workers.slots import Contents, Slot, load
 from recordio.reader.workers.transport import DeferredPickle, Failure
 
-_NUMBER = struct.Struct("<I")
-_MAX_IN_HAND = 64  # jobs that a worker is given at a time: their numbers always fit in its pipe, both ways
-_MIN_FREE = 2  # slots that batches in the hands of the consumer must leave
-_QUIT_SECONDS, _TERMINATE_SECONDS = 0.2, 0.3  # what workers get to end by themselves, and to be ended
+_MAX_IN_HAND = 64  # requests that a worker has at a time: their numbers always fit in its pipe, both ways
+_MIN_FREE = 2  # slots that are never left to batches of the consumer
+_QUIT_SECONDS = 0.2  # for workers to end by themselves
+_TERMINATE_SECONDS = 0.3  # after SIGTERM
 
 _HINTS: dict[int, str] = {
     signal.SIGBUS: ': was a file cut while it was mapped? With io="pread" that is an error which names the file',
@@ -42,10 +42,11 @@ _HINTS: dict[int, str] = {
 
 
 class Task:
-    """A batch on its way. Dropping it drops the batch."""
+    """A batch that is being made. Dropping the task drops the batch."""
 
-    def __init__(self, pool: WorkerPool, job: bytes) -> None:
-        self._pool, self.job = pool, job
+    def __init__(self, pool: WorkerPool, request: bytes) -> None:
+        self._pool = pool
+        self.request = request
         self.worker: int | None = None
         self._contents: Contents | None = None
         self._loaded: list[Any] = []
@@ -53,17 +54,17 @@ class Task:
 
     def done(self) -> bool:
         """Whether `result` would return or raise at once."""
-        return self.has_arrived or self._pool.looks_for(self)
+        return self.has_arrived or self._pool.check_for(self)
 
     def wait(self, others: Iterable[Task] = ()) -> None:
-        """Until it is done, or one of the others. Raises WorkerError when no more batches will come."""
+        """Until this task or one of the others is done. Raises WorkerError when no more batches will come."""
         self._pool.wait_for([self, *others])
 
     def result(self) -> Any:
-        """The batch; to be called once. Its large arrays lie in a slot, which is free again when they are dropped.
+        """The batch; to be called once. Its large arrays lie in a slot, which is freed when they are dropped.
 
-        Raises WorkerError when the worker has died or took too long. An error that it had is raised itself, with its
-        traceback as a note, or as a WorkerError that tells all of it if it cannot be pickled.
+        Raises WorkerError when the worker has died or took too long. An error of the worker is raised with its
+        traceback as a note, or as a WorkerError with the same text if it cannot be pickled.
         """
         self.wait()
         if self._contents is not None:
@@ -77,7 +78,7 @@ class Task:
         self._contents, self.has_arrived = contents, True
 
     def unload(self, copy: bool) -> None:
-        """Takes the batch out of its slot, if it is there."""
+        """Takes the batch out of its slot, if it is still there."""
         if self._contents is not None:
             contents, self._contents = self._contents, None
             self._loaded.append(load(contents, copy))
@@ -85,31 +86,31 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A worker as the parent sees it: its jobs by slot, and the messages that it will get with the next one."""
+    """A worker as the parent sees it: its requests by slot, and the messages to send with the next request."""
 
     number: int
     process: process.BaseProcess
     connection: Connection
     in_hand: dict[int, weakref.ref[Task]] = field(default_factory=dict)
     messages: list[bytes] = field(default_factory=list)
-    jobs: int = 0
+    requests: int = 0
 
 
 class WorkerPool:
-    """Worker processes, each with a copy of a callable object. For one thread of the process that made it.
+    """Worker processes, each with a copy of a callable object. Used by one thread of the process that made it.
 
-    They end with this process, however it ends. Ctrl-C reaches this process only. A batch that is still held when
+    The workers end with this process, however it ends, and Ctrl-C does not reach them. A batch that is still held when
     this process forks is shared with the fork: copy it there before it is dropped here.
 
     Args:
-        workers: how many processes.
-        make: `make(job, empty)` is the batch of a job; what `empty(shape, dtype)` gives it need not be copied to get
-            into the slot. By fork it is inherited, else pickled.
+        workers: the number of processes.
+        make: `make(request, empty)` is the batch of a request. An array from `empty(shape, dtype)` lies in the slot
+            already, and is not copied. Forked workers inherit `make`, others get it pickled.
         context: a start method or a context of multiprocessing; its default if None.
-        slots: how many batches there can be in shared memory: those being made, and those that the consumer holds. As
-            many as jobs that are submitted ahead, and a few more; a batch beyond them is copied.
-        timeout: seconds without any batch after which waiting for one is an error; 0 for never.
-        init: is called once in each worker, with its number, before everything else.
+        slots: the number of batches in shared memory, being made or held by the consumer. As many as requests
+            submitted ahead, and a few more; batches beyond them are copied.
+        timeout: raise when no batch arrives for so many seconds; 0 for never.
+        init: called once in each worker, with its number, before everything else.
 
     Raises WorkerError when the processes cannot be started.
     """
@@ -127,7 +128,7 @@ class WorkerPool:
         self._pid, self._timeout = os.getpid(), timeout
         self._context: Any = context if isinstance(context, BaseContext) else multiprocessing.get_context(context)
         self._fault = ""  # why no more batches will come
-        self._queue: deque[weakref.ref[Task] | bytes] = deque()  # jobs, and messages between them
+        self._queue: deque[weakref.ref[Task] | bytes] = deque()  # tasks, and messages between them
         self._arrived: dict[int, weakref.ref[Task]] = {}
         self._selector = selectors.PollSelector()
         self._workers: list[_Worker] = []
@@ -151,31 +152,31 @@ class WorkerPool:
         forks = self._context.get_start_method() == "fork"
         inherited = [ours, *(worker.connection for worker in self._workers)] if forks else []
         arguments = number, theirs, self._slots, work, inherited
-        child = self._context.Process(target=_serve, args=arguments, name=f"recordio-worker-{number}", daemon=True)
+        child = self._context.Process(target=serve, args=arguments, name=f"recordio-worker-{number}", daemon=True)
         with theirs:
             child.start()
-        # Else a fork of this process would end the workers when it exits, taking them for its own.
+        # Otherwise a fork of this process would take the workers for its own and end them at its exit.
         process._children.discard(child)  # type: ignore[attr-defined]
         self._workers.append(_Worker(number, child, ours))
         for end in (ours, child.sentinel):
             self._selector.register(end, selectors.EVENT_READ, self._workers[-1])
 
-    def submit(self, job: Any) -> Task:
-        """Has a job done by the worker that has the fewest. Raises WorkerError when there are no workers any more."""
+    def submit(self, request: Any) -> Task:
+        """Gives a request to the worker that has the fewest. Raises WorkerError when the workers have ended."""
         self._check()
-        task = Task(self, pickle.dumps(job, 5))
+        task = Task(self, pickle.dumps(request, 5))
         self._queue.append(weakref.ref(task))
         self._collect(0)
         return task
 
     def broadcast(self, message: Any) -> None:
-        """Calls `make.receive(message)` in every worker, after its jobs so far and before any other."""
+        """Calls `make.receive(message)` in every worker, after all earlier requests and before all later ones."""
         self._check()
         self._queue.append(pickle.dumps(message, 5))
         self._hand_out()
 
     def close(self) -> None:
-        """Ends the workers and frees everything. Batches that were handed over stay valid."""
+        """Ends the workers and frees everything. Batches that were delivered stay valid."""
         self._queue.clear()
         self._shut_down()
 
@@ -190,7 +191,7 @@ class WorkerPool:
         return len(self._free) >= _MIN_FREE
 
     def wait_for(self, tasks: Sequence[Task]) -> None:
-        """Until one of the tasks has arrived. Raises WorkerError."""
+        """Waits until one of the tasks has arrived. Raises WorkerError."""
         while not any(task.has_arrived for task in tasks):
             self._check()
             if not self._collect(self._timeout or None):
@@ -198,15 +199,15 @@ class WorkerPool:
                 who = "the workers" if worker is None else f"worker {worker}"
                 raise WorkerError(f"no batch from {who} within timeout={self._timeout:g} seconds")
 
-    def looks_for(self, task: Task) -> bool:
-        """Whether a task is done, by now."""
+    def check_for(self, task: Task) -> bool:
+        """Reads the pipes without waiting. Whether the task is done."""
         if not self._has_ended and os.getpid() == self._pid:
             self._collect(0)
         return task.has_arrived or self._has_ended
 
     @property
     def _has_ended(self) -> bool:
-        """Whether no more batches will come. At the exit of this process nobody calls `close`."""
+        """Whether no more batches will come. At the exit of this process the finalizer runs without `close`."""
         return bool(self._fault) or not self._shut_down.alive
 
     def _check(self) -> None:
@@ -216,19 +217,19 @@ class WorkerPool:
             raise WorkerError(f"the workers belong to process {self._pid}, and this is a fork of it")
 
     def _collect(self, seconds: float | None) -> bool:
-        """Takes in what has come or comes within that time. False if that is nothing."""
+        """Receives what arrives within that time. False if nothing does."""
         events = self._selector.select(seconds)
         for key, _ in events:
             worker: _Worker = key.data
             if key.fileobj is not worker.connection or not self._receive(worker):
-                self._bury(worker)
+                self._note_end(worker)
         self._hand_out()
         return bool(events)
 
     def _receive(self, worker: _Worker) -> bool:
-        """Takes in one batch. False at the end of the pipe."""
+        """Receives one batch. False at the end of the pipe."""
         try:
-            (slot,) = _NUMBER.unpack(worker.connection.recv_bytes())
+            (slot,) = SLOT_NUMBER.unpack(worker.connection.recv_bytes())
         except (EOFError, OSError):
             return False
         contents = self._slots[slot].contents()
@@ -239,18 +240,18 @@ class WorkerPool:
             self._arrived[slot] = waiting
         return True
 
-    def _bury(self, worker: _Worker) -> None:
-        """Says why a worker is no more, after its last batches."""
+    def _note_end(self, worker: _Worker) -> None:
+        """Receives the last batches of a worker, and notes why it has ended."""
         if self._fault:
             return
         with contextlib.suppress(OSError):
             while worker.connection.poll() and self._receive(worker):
                 pass
         worker.process.join(1)
-        self._fault = _obituary(worker)
+        self._fault = _reason_of_end(worker)
 
     def _hand_out(self) -> None:
-        """Gives the workers what is queued, as far as there are slots."""
+        """Gives queued requests and messages to the workers while there are free slots."""
         while self._queue:
             item = self._queue[0]
             if isinstance(item, bytes):
@@ -261,23 +262,25 @@ class WorkerPool:
             self._queue.popleft()
 
     def _give(self, task: Task) -> bool:
-        worker = min(self._workers, key=lambda worker: (len(worker.in_hand), worker.jobs))
+        worker = min(self._workers, key=lambda worker: (len(worker.in_hand), worker.requests))
         if len(worker.in_hand) == _MAX_IN_HAND or not self._has_free_slot():
             return False
         slot = self._free.pop()
         try:
-            self._slots[slot].put((worker.messages, task.job))
+            self._slots[slot].put((worker.messages, task.request))
         except BaseException:
             self._free.append(slot)
             raise
-        task.worker, worker.messages, worker.jobs = worker.number, [], worker.jobs + 1
+        task.worker = worker.number
+        worker.messages = []
+        worker.requests += 1
         worker.in_hand[slot] = weakref.ref(task)
         with contextlib.suppress(OSError):  # a dead worker is found by its sentinel
-            worker.connection.send_bytes(_NUMBER.pack(slot))
+            worker.connection.send_bytes(SLOT_NUMBER.pack(slot))
         return True
 
     def _has_free_slot(self) -> bool:
-        """Makes one if need be: a batch that waits for the consumer does so in memory of its own."""
+        """Frees one if need be: batches that nobody has asked for yet are copied out of their slots."""
         while not self._free and self._arrived:
             slot = next(iter(self._arrived))
             if (task := self._arrived.pop(slot)()) is not None:
@@ -285,61 +288,7 @@ class WorkerPool:
         return bool(self._free)
 
 
-def _serve(
-    number: int, pipe: Connection, slots: Sequence[Slot], work: DeferredPickle, inherited: Sequence[Connection]
-) -> None:
-    """A worker's life."""
-    for end in inherited:
-        end.close()
-    begin_child()
-    server = _Server(number, work)
-    while True:
-        try:
-            slot = pipe.recv_bytes()
-        except (EOFError, OSError):  # the parent has closed the pool
-            return
-        server.answer(slots[_NUMBER.unpack(slot)[0]])
-        with contextlib.suppress(OSError):
-            pipe.send_bytes(slot)
-
-
-class _Server:
-    """A worker, seen from inside. One that could not be made, or missed a message, is no good for any job."""
-
-    def __init__(self, number: int, work: DeferredPickle) -> None:
-        self._number, self._work = number, work
-        self._make: Any = None
-        self._broken = self._failure(self._open)
-
-    def answer(self, slot: Slot) -> None:
-        """Puts the batch in the place of the job, or the failure."""
-        messages, job = load(slot.contents(), copy=True)
-        self._broken = self._broken or self._failure(self._hear, messages)
-        failure = self._broken or self._failure(self._put_batch, slot, job)
-        if failure is not None:
-            slot.put(failure)
-
-    def _failure(self, action: Callable[..., None], *arguments: Any) -> Failure | None:
-        try:
-            action(*arguments)
-        except Exception as error:  # noqa: BLE001 the parent raises it
-            return Failure.of(error, f"worker {self._number}")
-        return None
-
-    def _open(self) -> None:
-        self._make, init = self._work.open()
-        if init is not None:
-            init(self._number)
-
-    def _hear(self, messages: Sequence[bytes]) -> None:
-        for message in messages:
-            self._make.receive(self._work.loads(message))
-
-    def _put_batch(self, slot: Slot, job: bytes) -> None:
-        slot.put(self._make(self._work.loads(job), slot.empty))
-
-
-def _obituary(worker: _Worker) -> str:
+def _reason_of_end(worker: _Worker) -> str:
     code = worker.process.exitcode
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -349,7 +298,7 @@ def _obituary(worker: _Worker) -> str:
 
 
 def _shut_down(pid: int, workers: Sequence[_Worker], slots: Sequence[Slot]) -> None:
-    """Ends the workers, unless this is a fork of the process that they belong to."""
+    """Ends the workers, unless this is a fork of their parent."""
     if os.getpid() != pid:
         return
     with interrupt_held(in_finalizer=True):
@@ -358,7 +307,7 @@ def _shut_down(pid: int, workers: Sequence[_Worker], slots: Sequence[Slot]) -> N
 
 def _end_workers(workers: Sequence[_Worker], slots: Sequence[Slot]) -> None:
     for worker in workers:
-        worker.connection.close()  # an idle worker ends, a busy one when it has made its batch
+        worker.connection.close()  # ends an idle worker now, a busy one after its batch
     children = [worker.process for worker in workers]
     try:
         _join(children, _QUIT_SECONDS)

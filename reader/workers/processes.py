@@ -1,4 +1,4 @@
-"""Batches made by processes: how a worker hears of windows in shared memory, and how it answers a request."""
+"""Batches made by processes: how workers learn of windows in shared memory, and make batches from them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from recordio.reader.workers.pool import WorkerPool
 from recordio.reader.workers.protocol import FailedTask, Task
 from recordio.reader.workers.slots import SharedMemory
 
-_SPARE_SLOTS = 5  # for batches that the consumer holds: a loop holds one, as it takes the next; the pool keeps two
-_MAX_SLOTS = 200  # each is a descriptor, and a forkserver hands on no more than 250
+_SPARE_SLOTS = 5  # for the consumer, who holds one batch while asking for the next; the pool keeps two
+_MAX_SLOTS = 200  # each is a descriptor, and a forkserver passes on no more than 250
 
 
 @dataclass(frozen=True, slots=True)
 class WindowReady:
-    """The message that a window has been loaded: into one of the shared memories, or none if all of it is in place."""
+    """The message that a window has been loaded: into the shared memory of this number, or None if it needs none."""
 
     number: int
     source: int
@@ -40,7 +40,7 @@ class WindowReady:
 
 @dataclass(frozen=True, slots=True)
 class _ChildWindow:
-    """A window as a worker sees it."""
+    """A window in a worker."""
 
     source: int
     layout: WindowLayout
@@ -48,17 +48,17 @@ class _ChildWindow:
 
 
 class _ChildMaker:
-    """A BatchMaker in another process, which sees the windows of its parent."""
+    """A BatchMaker in a worker, which reads from the windows of its parent."""
 
     def __init__(self, make: BatchMaker, memories: Sequence[SharedMemory]) -> None:
         self._make, self._memories = make, memories
         self._windows: dict[int, _ChildWindow] = {}
 
     def receive(self, message: WindowReady | int) -> None:
-        """A window that is ready, or the number of one that is done with."""
+        """A window that is ready, or the number of one that is no longer needed."""
         if isinstance(message, int):
-            gone = self._windows.pop(message)
-            gone.layout.unmap(self._make.datasets[gone.source].store)
+            window = self._windows.pop(message)
+            window.layout.unmap(self._make.datasets[window.source].store)
             return
         layout, dataset = message.layout, self._make.datasets[message.source]
         memory = b"" if message.memory is None else self._memories[message.memory].view(layout.nbytes)
@@ -82,7 +82,7 @@ def _packed(one: WindowSlice) -> WindowSlice:
     """By itself, without the rest of its plan and the blocks of its window."""
     one = one.cut(slice(None))
     if one.columns is not None:
-        return replace(one, window=None, plan=one.plan.tidied())
+        return replace(one, window=None, plan=one.plan.with_needed_blocks())
     return replace(one, window=one.window.number, plan=replace(one.plan, blocks=one.plan.blocks[:0]))
 
 
@@ -90,9 +90,9 @@ class ProcessWorkers:
     """A pool of processes.
 
     Args:
-        make: makes the batches, of windows that lie in `memories`.
-        memories: the shared memories of all windows.
-        start: starts the pool that is to call this maker.
+        make: makes the batches.
+        memories: the shared memories that hold the windows.
+        start: starts a pool that calls the given maker.
 
     Raises WorkerError when the processes cannot be started.
     """
@@ -117,7 +117,7 @@ class ProcessWorkers:
             for one in request.slices:
                 if one.columns is None and one.window.number not in self._announced:
                     self._announce(one.window)
-        except RecordIOError as error:  # the window could not be loaded: an error of this batch
+        except RecordIOError as error:  # the window could not be loaded: this batch fails
             return FailedTask(error)
         return self._pool.submit(replace(request, slices=[_packed(one) for one in request.slices]))
 
@@ -138,14 +138,14 @@ class ProcessWorkers:
 
 
 def slots_for(ahead: int) -> int:
-    """The slots of a pool that makes so many batches ahead."""
+    """The number of slots of a pool that makes so many batches ahead."""
     return min(ahead + _SPARE_SLOTS, _MAX_SLOTS)
 
 
 def seed_worker(epoch_key: int, init: Callable[[int], Any] | None, number: int) -> None:
-    """Seeds a worker's global generators by the epoch and its number, then calls `init` with that.
+    """Seeds a worker's global generators from the epoch and its number, then calls `init` with the number.
 
-    The other cores are left to the other workers.
+    Limits torch to one thread: the other cores belong to the other workers.
     """
     seed = key(number, after=epoch_key)
     random.seed(seed)

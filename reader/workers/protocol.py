@@ -1,4 +1,4 @@
-"""What the loader asks of whoever makes its batches."""
+"""The interface between the loader and its workers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from recordio.reader.batches.requests import BatchRequest, IndexRequest, Window
 
 
 class Task(Protocol):
-    """Work that was handed to a pool. `result` is called once: the task keeps nothing of it."""
+    """A batch or window being made. `result` is called once, so that the task need not keep it."""
 
     def result(self) -> Any: ...
     def done(self) -> bool: ...
     def wait(self, others: Iterable[Any] = ()) -> None:
-        """Until it is done, or one of `others`: tasks that were handed to the same pool. Raises WorkerError."""
+        """Until this task or one of `others`, tasks of the same workers, is done. Raises WorkerError."""
 
 
 class Workers(Protocol):
-    """Who makes batches. For one thread of the process that made it."""
+    """Makes batches. Used by one thread of the process that made it."""
 
     def submit(self, request: BatchRequest | IndexRequest) -> Task:
-        """Has a batch made. The windows of its slices stay loaded until the task is done."""
+        """Begins a batch. The windows of its slices stay loaded until the task is done."""
 
     def forget(self, window: Window) -> None:
         """No request reads from this window any more."""
 
     def close(self) -> bool:
-        """Ends them. False when one may go on reading from the windows."""
+        """Ends the workers. False if one of them may still read from the windows."""
 
 
 @dataclass(slots=True)
 class CompletedTask:
-    """A task that was done as it was handed in."""
+    """A task that was done at once."""
 
     value: Any
 
@@ -48,7 +48,7 @@ class CompletedTask:
 
 @dataclass(slots=True)
 class FailedTask:
-    """A task that cannot be done."""
+    """A task that failed at once."""
 
     error: Exception
 

@@ -1,7 +1,7 @@
 """Memory that processes share, and slots in it that carry one object at a time.
 
-The memory has no name, so nothing can be left behind: the kernel frees it when the last process that holds it has
-ended, in whatever way. It is no part of /dev/shm and of that file system's size.
+The memory has no name, so nothing can be left behind: the kernel frees it when the last process that holds it ends, in
+whatever way. It does not count against the size of /dev/shm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from recordio.reader.workers.transport import TensorPickler
 
 _HUGE = 2 << 20
 _NUMBER = struct.Struct("<Q")
-LARGE_NBYTES = 64 << 10  # smaller arrays are copied with the pickle: that is as quick, and they keep no slot in use
+LARGE_NBYTES = 64 << 10  # smaller arrays travel in the pickle: that is as quick, and they keep no slot in use
 
 Contents = npt.NDArray[np.uint8]
 
@@ -35,8 +35,8 @@ Contents = npt.NDArray[np.uint8]
 class SharedMemory:
     """Anonymous memory that a process shares with its children.
 
-    It can be pickled only while a child process is started, by any start method. Both sides may write; only one of
-    them at a time may `reserve`.
+    It can be pickled only while a child process is started, by any start method. Both sides may write, but only one at
+    a time may `reserve`.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -45,14 +45,14 @@ class SharedMemory:
         self._close = weakref.finalize(self, os.close, self._descriptor)
 
     def reserve(self, nbytes: int) -> mmap.mmap:
-        """Memory of at least that size; it keeps what is in it. Arrays in what was given before stay valid.
+        """Memory of at least that size, with its contents. Arrays in memory from earlier calls stay valid.
 
         Raises StorageError.
         """
         return self._mapped(max(nbytes, 1), grow=True)
 
     def view(self, nbytes: int) -> mmap.mmap:
-        """The memory, of which the other side has reserved at least that size. Raises StorageError."""
+        """The memory, after the other side has reserved at least that size. Raises StorageError."""
         return self._mapped(max(nbytes, 1), grow=False)
 
     def _mapped(self, nbytes: int, grow: bool) -> mmap.mmap:
@@ -64,7 +64,7 @@ class SharedMemory:
                     os.ftruncate(self._descriptor, -(-nbytes // _HUGE) * _HUGE)
                 self._memory = mmap.mmap(self._descriptor, max(nbytes, os.fstat(self._descriptor).st_size))
             except (OSError, OverflowError, ValueError) as error:
-                if grow:  # else not even the news of this failure would fit in
+                if grow:  # keep the old size: the error message must still fit
                     os.ftruncate(self._descriptor, size)
                 raise StorageError(f"cannot get {nbytes} bytes of shared memory: {error}") from error
             if hasattr(mmap, "MADV_HUGEPAGE"):
@@ -72,7 +72,7 @@ class SharedMemory:
         return self._memory
 
     def close(self) -> None:
-        """Lets go of the memory; arrays that lie in it stay valid."""
+        """Releases the memory; arrays in it stay valid."""
         self._memory = None
         self._close()
 
@@ -98,17 +98,17 @@ def _received(kind: type[SharedMemory], descriptor: Any) -> SharedMemory:
 class Slot(SharedMemory):
     """Shared memory that carries one object at a time.
 
-    A number at its beginning says where its table is: the number of its parts, the start and the size of each. The
-    first part is a pickle, the others are the memory of its large arrays.
+    It begins with the offset of a table: the number of buffers, then the start and the size of each. The first buffer
+    is a pickle, the others are the memory of its large arrays.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
         super().__init__(descriptor)
-        self._arrays: dict[int, tuple[int, npt.NDArray[Any]]] = {}  # by address: where one starts, and itself
-        self._end = _NUMBER.size  # of them
+        self._arrays: dict[int, tuple[int, npt.NDArray[Any]]] = {}  # by address: start and array
+        self._end = _NUMBER.size  # of the arrays
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array for the next object. A large one lies in the slot already, and is not copied when that is put.
+        """An array for the next object. A large one lies in the slot, so that `put` need not copy it.
 
         Raises StorageError.
         """
@@ -123,37 +123,37 @@ class Slot(SharedMemory):
         return array
 
     def put(self, value: Any) -> None:
-        """Writes an object; what was there before is lost. Raises what pickling it does, and StorageError."""
+        """Writes an object over the one before. Raises what pickling it does, and StorageError."""
         arrays, self._arrays = self._arrays, {}
         end, self._end = self._end, _NUMBER.size
         large: list[memoryview] = []
 
-        def belongs_in_the_pickle(buffer: pickle.PickleBuffer) -> bool:
+        def is_small(buffer: pickle.PickleBuffer) -> bool:
             memory = buffer.raw()
             if memory.nbytes >= LARGE_NBYTES:
                 large.append(memory)
             return memory.nbytes < LARGE_NBYTES
 
         file = io.BytesIO()
-        TensorPickler(file, 5, buffer_callback=belongs_in_the_pickle).dump(value)
-        parts = [file.getbuffer(), *large]
-        table, end = end, end + _NUMBER.size * (1 + 2 * len(parts))
+        TensorPickler(file, 5, buffer_callback=is_small).dump(value)
+        buffers = [file.getbuffer(), *large]
+        table, end = end, end + _NUMBER.size * (1 + 2 * len(buffers))
         spans: list[int] = []
         to_copy: list[tuple[int, memoryview]] = []
-        for part in parts:
-            start, there = arrays.get(_address(part), (padded(end), None))
-            if there is None:
-                to_copy.append((start, part))
-                end = start + part.nbytes
-            spans += start, part.nbytes
-        room = memoryview(self.reserve(end))
-        _NUMBER.pack_into(room, 0, table)
-        struct.pack_into(f"<{1 + len(spans)}Q", room, table, len(parts), *spans)
-        for start, part in to_copy:
-            room[start : start + part.nbytes] = part
+        for buffer in buffers:
+            start, array = arrays.get(_address(buffer), (padded(end), None))
+            if array is None:
+                to_copy.append((start, buffer))
+                end = start + buffer.nbytes
+            spans += start, buffer.nbytes
+        target = memoryview(self.reserve(end))
+        _NUMBER.pack_into(target, 0, table)
+        struct.pack_into(f"<{1 + len(spans)}Q", target, table, len(buffers), *spans)
+        for start, buffer in to_copy:
+            target[start : start + buffer.nbytes] = buffer
 
     def contents(self) -> Contents:
-        """The memory up to the end of what was put there. The arrays that `load` finds in it keep it alive."""
+        """The memory that the last object uses. The arrays that `load` finds in it keep it alive."""
         (table,) = _NUMBER.unpack_from(self.view(_NUMBER.size))
         (count,) = _NUMBER.unpack_from(self.view(table + _NUMBER.size), table)
         spans = _spans(self.view(table + _NUMBER.size * (1 + 2 * count)))
@@ -162,16 +162,16 @@ class Slot(SharedMemory):
 
 
 def load(contents: Contents, copy: bool) -> Any:
-    """The object in a slot. Its large arrays lie there, or with `copy` in memory of their own.
+    """The object in a slot. Its large arrays stay in the slot, or with `copy` get memory of their own.
 
-    An array can be written to if the one that was put could be. Raises what unpickling does.
+    An array is writeable if it was so when it was put. Raises what unpickling does.
     """
     stream, *large = (contents[start : start + size] for start, size in _spans(contents.data))
-    return pickle.loads(stream.data, buffers=[part.copy() for part in large] if copy else large)
+    return pickle.loads(stream.data, buffers=[array.copy() for array in large] if copy else large)
 
 
 def _spans(memory: mmap.mmap | memoryview) -> list[tuple[int, int]]:
-    """The start and the size of each part, as the table tells."""
+    """(start, size) of each buffer, from the table."""
     (table,) = _NUMBER.unpack_from(memory)
     (count,) = _NUMBER.unpack_from(memory, table)
     numbers = struct.unpack_from(f"<{2 * count}Q", memory, table + _NUMBER.size)

@@ -14,7 +14,7 @@ from recordio.process_guard import main_module
 
 
 class TensorPickler(pickle.Pickler):
-    """Pickles tensors of PyTorch, if there are any, as the arrays that they are: its own way makes several copies."""
+    """Pickles PyTorch's tensors as arrays: torch's own way makes several copies."""
 
     def reducer_override(self, value: Any) -> Any:
         torch = sys.modules.get("torch")
@@ -22,15 +22,15 @@ class TensorPickler(pickle.Pickler):
             return NotImplemented
         try:
             return torch.from_numpy, (value.numpy(),)
-        except (TypeError, RuntimeError):  # on another device, or of a dtype that NumPy does not have
+        except (TypeError, RuntimeError):  # on another device, or with a dtype that NumPy lacks
             return NotImplemented
 
 
 @dataclass(slots=True)
 class DeferredPickle:
-    """Objects for a process that is being started. They are unpickled by `open`, where an error can be reported.
+    """Objects for a process that is being started. `open` unpickles them, where an error can be reported.
 
-    A spawned process imports its parent's main module when it must: when something that it gets was defined there.
+    A spawned process imports its parent's main module only if one of its objects was defined there.
     """
 
     objects: Any
@@ -44,7 +44,7 @@ class DeferredPickle:
         return self.objects if self.pickled is None else self.loads(self.pickled)
 
     def loads(self, pickled: bytes) -> Any:
-        """The object that the parent pickled."""
+        """Unpickles an object of the parent."""
         if self.main and b"main__" in pickled:
             main, self.main = self.main, {}
             spawn.prepare(main)
@@ -53,7 +53,7 @@ class DeferredPickle:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What one process tells another of an error."""
+    """An error on its way to another process."""
 
     who: str
     summary: str
@@ -64,16 +64,16 @@ class Failure:
     def of(cls, error: Exception, who: str) -> Failure:
         try:
             pickled = pickle.dumps(error)
-        except Exception:  # noqa: BLE001 there are many ways not to be picklable
+        except Exception:  # noqa: BLE001 pickling fails in many ways
             pickled = None
         summary = "".join(traceback.format_exception_only(error)).strip()
         return cls(who, summary, "".join(traceback.format_exception(error)), pickled)
 
     def error(self) -> Exception:
-        """The error itself, with the worker's traceback as a note; a WorkerError that tells all if it cannot travel."""
+        """The error with the worker's traceback as a note. A WorkerError with both as text if it cannot be pickled."""
         try:
             error: Exception = pickle.loads(self.pickled or b"")
             error.add_note(f"in {self.who}:\n{self.traceback}")
-        except Exception:  # noqa: BLE001 nor to be unpicklable, or to take no notes
+        except Exception:  # noqa: BLE001 it cannot be unpickled, or takes no notes
             error = WorkerError(f"{self.who}: {self.summary}\n\n{self.traceback}")
         return error

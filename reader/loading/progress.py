@@ -1,0 +1,46 @@
+"""How far a loader is in its epoch, and what it has delivered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recordio.errors import DatasetError
+from recordio.reader.batches.requests import BatchResult
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Where a loader is: `position` samples of the epoch have been delivered, on all ranks together.
+
+    With a sampler `position` counts batches, and `indices` is the digest of their indices, None if unknown.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    begun: bool = False
+    indices: str | None = None
+
+
+@dataclass
+class LoaderStats:
+    """Counts of a loader since it was made. `errors` are the first reasons for skipping samples."""
+
+    batches: int = 0
+    samples: int = 0
+    skipped: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, result: BatchResult) -> None:
+        self.batches += result.batch is not None
+        self.samples += result.samples
+        self.skipped += result.skipped
+        if result.errors:
+            self.errors += result.errors[: 10 - len(self.errors)]
+
+
+def unequal_ranks(result: BatchResult, rank: int) -> DatasetError:
+    """Ranks with unequal batch counts deadlock silently."""
+    return DatasetError(
+        f"rank {rank} has nothing left of a batch, and would be a batch ahead of the other ranks: {result.errors[0]}; "
+        "shuffle or use larger batches to leave something, or even_batches=False to let ranks differ"
+    )
