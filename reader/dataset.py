@@ -133,7 +133,13 @@ class ShardDataset(DatasetView):
             number = self.numbers[operator.index(index)]
         except (IndexError, TypeError):
             return super().__getitem__(index)  # raises the error
-        return self._sample_of(number if type(number) is int else int(number))
+        number = number if type(number) is int else int(number)
+        try:
+            sample = self._sample(number)
+        except CorruptError as error:
+            error.at(dataset=self.name_in_errors)
+            raise
+        return sample if self._is_plain else self._processed(sample, number)
 
     __getitem__.__doc__ = DatasetView.__getitem__.__doc__
 
@@ -141,16 +147,9 @@ class ShardDataset(DatasetView):
         return self._view(self.numbers[index])
 
     def _sample_at(self, index: int) -> Any:
-        return self._sample_of(int(self.numbers[index]))
+        return self[index]
 
-    def _sample_of(self, number: int) -> Any:
-        try:
-            sample = self._sample(number)
-        except CorruptError as error:
-            error.at(dataset=self.name_in_errors)
-            raise
-        if self._is_plain:
-            return sample
+    def _processed(self, sample: dict[str, Any], number: int) -> Any:
         numbers = np.array([number])
         return self.processing.sample(sample, self.origin(numbers, numbers))
 

@@ -189,7 +189,8 @@ class OpenDataset:
         def sample(number: int) -> dict[str, Any]:
             at = bisect_right(first, number) - 1
             shard = shards.get(at) or dataset.shard(at)
-            return shard.sampler(fields)(number - first[at])
+            read = shard.samplers.get(fields) or shard.sampler(fields)
+            return read(number - first[at])
 
         return sample
 

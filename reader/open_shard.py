@@ -92,7 +92,7 @@ class OpenShard:
         self.fields = tuple(self.schema.values())
         self._names = tuple(self.schema)
         self._readers: dict[int, FieldReader] = {}
-        self._samplers: dict[Projection, Callable[[int], dict[str, Any]]] = {}
+        self.samplers: dict[Projection, Callable[[int], dict[str, Any]]] = {}
         self._tables: dict[Projection, PageTable | None] = {}
 
     def reader(self, column: int) -> FieldReader:
@@ -104,10 +104,9 @@ class OpenShard:
 
     def sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
         """The function that gives the sample of a number within the shard; images as they are stored."""
-        found = self._samplers.get(fields)
-        if found is None:
-            found = self._samplers[fields] = self._new_sampler(fields)
-        return found
+        if fields not in self.samplers:
+            self.samplers[fields] = self._new_sampler(fields)
+        return self.samplers[fields]
 
     def table(self, fields: Projection) -> PageTable | None:
         """All blocks as one table, if all of their pages are read in place; `touch` must follow for those needed."""
@@ -178,7 +177,7 @@ class OpenShard:
     def touch(self, column: int, blocks: Indices) -> None:
         """Checks the pages of a mapped field in these blocks, unless that was done. Raises CorruptError."""
         done = self.is_checked(column, blocks)
-        for block in () if done.all() else np.unique(blocks[~done]).tolist():
+        for block in () if done.all() else sorted(set(blocks[~done].tolist())):
             self.check(block, column, self.stored(block, column))
 
     def stored(self, block: int, column: int) -> memoryview:

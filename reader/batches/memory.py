@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
+from typing import Any
 
 from recordio.errors import StorageError
 
 Memory = mmap.mmap | bytes
 _HUGE = 2 << 20
-_MAX_IDLE = 4  # two windows each for a loader that trains and one that validates
+_MAX_IDLE = 2  # a loader has two windows in memory
 
 
 class Arena:
@@ -33,7 +35,7 @@ class Arena:
 
 
 class ArenaPool:
-    """Idle arenas for the next epoch of any loader. Thread-safe: a list's pop and append are atomic."""
+    """Idle arenas for the next epoch of a dataset. Thread-safe: a list's pop and append are atomic."""
 
     def __init__(self) -> None:
         self._free: list[Arena] = []
@@ -49,9 +51,11 @@ class ArenaPool:
         if len(self._free) < _MAX_IDLE:
             self._free.append(arena)
 
-    def clear(self) -> None:
-        self._free = []
+
+_pools: weakref.WeakKeyDictionary[Any, ArenaPool] = weakref.WeakKeyDictionary()
+os.register_at_fork(after_in_child=_pools.clear)  # the parent goes on using that memory
 
 
-arenas = ArenaPool()
-os.register_at_fork(after_in_child=arenas.clear)  # the parent goes on using that memory
+def arenas_of(dataset: Any) -> ArenaPool:
+    """The idle arenas of an open dataset; they are freed with it."""
+    return _pools.setdefault(dataset, ArenaPool())

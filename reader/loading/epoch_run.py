@@ -19,7 +19,7 @@ from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.reader.batches.fetch_plan import MAPPED_NBYTES
 from recordio.reader.batches.maker import BatchMaker
-from recordio.reader.batches.memory import Arena, arenas
+from recordio.reader.batches.memory import Arena, ArenaPool, arenas_of
 from recordio.reader.batches.requests import BatchResult, IndexRequest
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.prefetch import FetchContext, FetchThreads, WindowPrefetcher
@@ -49,15 +49,16 @@ class EpochRun:
         self._make = make
         self._options = options
         self._process = os.getpid()
-        self._memories = [self._new_memories() for _ in make.datasets]
+        self._pools = [arenas_of(dataset.parts[0].store) for dataset in make.datasets]
+        self._memories = [self._new_memories(pool) for pool in self._pools]
         self._prefetchers: list[WindowPrefetcher] = []
         self._threads = FetchThreads()
         self._workers = self._new_workers(epoch_key)
         limit = MAPPED_NBYTES + (options.order.window_bytes or SHUFFLE_WINDOW_BYTES)
         self._context = FetchContext(self._threads, self._workers.forget, limit)
 
-    def _new_memories(self) -> list[SharedMemory | Arena]:
-        return [SharedMemory() if self._options.has_processes else arenas.take() for _ in range(_MEMORIES)]
+    def _new_memories(self, pool: ArenaPool) -> list[SharedMemory | Arena]:
+        return [SharedMemory() if self._options.has_processes else pool.take() for _ in range(_MEMORIES)]
 
     def _new_workers(self, epoch_key: int) -> Workers:
         options, make = self._options, self._make
@@ -158,11 +159,12 @@ class EpochRun:
         self._threads.close()
         for prefetcher in self._prefetchers:
             prefetcher.unmap()
-        for memory in chain(*self._memories):
-            if isinstance(memory, SharedMemory):
-                memory.close()
-            elif all_ended:
-                arenas.give_back(memory)
+        for pool, memories in zip(self._pools, self._memories, strict=True):
+            for memory in memories:
+                if isinstance(memory, SharedMemory):
+                    memory.close()
+                elif all_ended:
+                    pool.give_back(memory)
 
 
 def _copied(indices: Any) -> Any:

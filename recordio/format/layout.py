@@ -7,6 +7,7 @@ Everything is little-endian. Every structure in a shard starts at a multiple of 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ MAX_MANIFEST_NBYTES = 1 << 30
 MAX_CODED_PAGE_NBYTES = 1 << 28  # larger pages are stored plain, so no frame may ask for more memory
 
 
+@lru_cache(256)
 def index_dtype(fields: int) -> np.dtype[np.void]:
     """A row of the index: the samples of a block, the checksum of its header, an entry per page."""
     return np.dtype([("samples", "<u8"), ("checksum", "<u8"), ("pages", PAGE_DTYPE, (fields,))])

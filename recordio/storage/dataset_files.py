@@ -119,6 +119,9 @@ def check_footer(file: File, entry: ShardEntry, dataset_id: bytes) -> Footer:
 
 
 def _require_meant(footer: Footer, entry: ShardEntry, dataset_id: bytes) -> None:
+    found = footer.dataset_id, footer.number, footer.digest, footer.samples
+    if found == (dataset_id, entry.number, entry.digest, entry.samples):
+        return
     for what, got, want in (
         ("dataset", footer.dataset_id.hex(), dataset_id.hex()),
         ("shard number", footer.number, entry.number),

@@ -17,18 +17,18 @@ class LocalFile(File):
 
     _fd = -1
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
+    def __init__(self, path: str) -> None:
+        self.name = os.path.basename(path)
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(str(path)) from error
+            raise FileNotFoundError(path) from error
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise DatasetError("is a symbolic link, not a regular file").at(file=self.name) from error
             raise storage_error("read", self.name, error) from error
         except ValueError as error:
-            raise DatasetError(f"no file can have this name: {error}").at(file=repr(os.fspath(path))) from error
+            raise DatasetError(f"no file can have this name: {error}").at(file=repr(path)) from error
         status = os.fstat(self._fd)
         self.nbytes = status.st_size
         if not stat.S_ISREG(status.st_mode):
@@ -66,7 +66,7 @@ class LocalStorage:
         self.folder = Path(folder)
 
     def open(self, name: str) -> File:
-        return LocalFile(self.folder / name)
+        return LocalFile(os.path.join(self.folder, name))
 
     def names(self) -> list[str]:
         try:

@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 
 from recordio import Array, CorruptError, DatasetWriter, Scalar, Schema, ShardDataset, Text
 from recordio.reader.batches.fetch_plan import FetchPlan, Run, Work
-from recordio.reader.batches.memory import Arena, arenas
+from recordio.reader.batches.memory import Arena, arenas_of
 from recordio.reader.page_table import PageTable
 from tests.effort import examples
 from tests.strategies import Sample, same_columns
@@ -190,13 +190,13 @@ def test_what_was_taken_does_not_change_when_the_arena_is_used_again(folder: Pat
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 warns of any fork with threads
 def test_a_forked_child_does_not_write_into_its_parents_arenas(folder: Path) -> None:
     ds = ShardDataset(folder, io="pread")
-    arena = arenas.take()
+    arena = arenas_of(ds.store).take()
     slot, rows, want = places([0, 1])
     window = load(ds, [0, 1], arena)
-    arenas.give_back(arena)
+    arenas_of(ds.store).give_back(arena)
     child = os.fork()
     if child == 0:
-        load(ds, [7, 8], arenas.take())
+        load(ds, [7, 8], arenas_of(ds.store).take())
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert same_columns(window.take(slot, rows), want, SCHEMA)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from recordio import StorageError
-from recordio.reader.batches.memory import Arena, ArenaPool
+from recordio.reader.batches.memory import Arena, ArenaPool, arenas_of
 
 
 def test_an_arena_grows_when_it_must_and_is_reused_otherwise() -> None:
@@ -33,9 +36,16 @@ def test_a_pool_reuses_arenas_but_keeps_only_a_few() -> None:
     assert len(set(map(id, again))) == 10
 
 
-def test_a_cleared_pool_has_no_arenas() -> None:
-    """A forked child begins so: the memory is shared with its parent."""
-    pool, arena = ArenaPool(), Arena()
-    pool.give_back(arena)
-    pool.clear()
-    assert pool.take() is not arena
+class _Dataset:
+    """A key of the pools."""
+
+
+def test_idle_arenas_are_freed_with_their_dataset() -> None:
+    dataset, arena = _Dataset(), Arena()
+    arenas_of(dataset).give_back(arena)
+    assert arenas_of(dataset).take() is arena
+    arenas_of(dataset).give_back(arena)
+    freed = weakref.ref(arena)
+    del dataset, arena
+    gc.collect()
+    assert freed() is None

@@ -16,7 +16,6 @@ from recordio.format.page import FixedPages, VariablePages
 from recordio.reader.batches import memory
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchResult, Window
-from recordio.reader.loading import epoch_run
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.options import LoaderOptions
 from tests.reader.loading.by_hand import BLOCK, ManualTask, plans_of, write_blocks
@@ -192,10 +191,11 @@ class TestRest:
 class TestClose:
     @pytest.mark.parametrize("all_end", [True, False])
     def test_memory_that_may_still_be_read_is_not_given_to_others(
-        self, ds: ShardDataset, workers: ManualWorkers, monkeypatch: pytest.MonkeyPatch, all_end: bool
+        self, ds: ShardDataset, workers: ManualWorkers, all_end: bool
     ) -> None:
-        pool = memory.ArenaPool()
-        monkeypatch.setattr(epoch_run, "arenas", pool)
+        pool = memory.arenas_of(ds.store)
+        while pool._free:
+            pool.take()
         workers.all_end = all_end
         run = EpochRun(BatchMaker([ds]), LoaderOptions(), 0)
         list(batches_of(run, ds))
