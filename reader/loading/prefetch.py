@@ -273,6 +273,7 @@ class WindowPrefetcher:
         """Takes the maps of all windows, which must have no readers left, out of this process's memory."""
         for window in self._windows():
             window.layout.unmap(self._dataset)
+            window.leases.clear()  # else window and lease would keep each other, and the plan, in memory
         self._in_use.clear()
         self._ahead = None
         self._ended = True
