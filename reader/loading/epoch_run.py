@@ -123,6 +123,8 @@ class EpochRun:
                 yield self._next(ahead).result()
         while ahead:
             yield self._next(ahead).result()
+        for prefetcher in self._prefetchers:
+            prefetcher.check_leases()
 
     def _next(self, ahead: deque[Task]) -> Task:
         """The oldest task; with in_order=False the oldest that is done, as soon as there is one."""

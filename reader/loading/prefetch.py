@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -250,11 +250,11 @@ class WindowPrefetcher:
             if window.memory is not None:
                 return
 
-    def check_leases(self, own: WindowLease | None) -> None:
-        """Raises RuntimeError for a lost lease: one that has no task and is not the stream's own."""
+    def check_leases(self, held: Collection[WindowLease | None] = ()) -> None:
+        """Raises RuntimeError for a lost lease: one that has no task and is not among those held."""
         for window in self._in_use:
             for lease in window.leases:
-                if lease is not own and not lease.has_task:
+                if not lease.has_task and lease not in held:
                     raise lease.lost()
 
     def finish(self) -> None:

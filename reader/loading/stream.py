@@ -30,11 +30,7 @@ class Stream:
         self._at = 0
 
     def take(self, n: int) -> list[Leased]:
-        """The next n samples, each slice with a lease of its window.
-
-        The leases of the call before have been handed to tasks, or released. Raises RuntimeError for one that was not.
-        """
-        self._prefetcher.check_leases(self._lease)
+        """The next n samples, each slice with a lease of its window."""
         taken: list[Leased] = []
         while n:
             window = self._window
@@ -55,7 +51,11 @@ class Stream:
         self._window = self._lease = None
 
     def _advance(self, taken: list[Leased]) -> tuple[list[Leased], PendingWindow]:
-        """Moves on to the next window. Before waiting for its memory, reads the slices of this batch so far."""
+        """Moves on to the next window. Before waiting for its memory, reads the slices of this batch so far.
+
+        Raises RuntimeError for a lease that was lost.
+        """
+        self._prefetcher.check_leases([lease for _, lease in taken])
         if not self._prefetcher.start(now=True):
             taken = [piece for one in taken for piece in self._read_now(*one)]
             self._prefetcher.wait_for_memory()

@@ -12,6 +12,7 @@ import pytest
 from recordio.reader.batches.requests import BatchRequest, WindowSlice
 from recordio.reader.loading.stream import Leased, Stream, requests
 from recordio.reader.open_dataset import OpenDataset
+from recordio.reader.workers.protocol import CompletedTask
 from tests.reader.loading.by_hand import (
     BLOCK,
     ManualTask,
@@ -116,11 +117,18 @@ class TestReadingEarly:
         assert all(lease is not None for _, lease in taken)
 
 
-def test_leases_of_the_batch_before_must_have_been_handed_over(dataset: OpenDataset) -> None:
+def test_leases_must_have_been_handed_over_before_the_next_window(dataset: OpenDataset) -> None:
     stream = stream_of(dataset)
     stream.take(2)
+
+    def take_more() -> None:
+        for _ in range(100):
+            for _, lease in stream.take(2):
+                assert lease is not None
+                lease.hand_to(CompletedTask(None))
+
     with pytest.raises(RuntimeError, match="lease of window 0 was lost"):
-        stream.take(2)
+        take_more()
 
 
 def test_leases_with_a_task_may_outlast_the_next_batch(dataset: OpenDataset) -> None:
