@@ -147,7 +147,7 @@ class ShardDataset(DatasetView):
         try:
             sample = self._sample(number)
         except CorruptError as error:
-            raise error.at(dataset=self.name_in_errors) from None
+            raise error.at(dataset=self.name_in_errors)
         if self._is_plain:
             return sample
         numbers = np.array([number])
@@ -167,7 +167,7 @@ class ShardDataset(DatasetView):
         try:
             return self.store.take(numbers, self.fields)
         except RecordIOError as error:
-            raise error.at(dataset=self.name_in_errors) from None
+            raise error.at(dataset=self.name_in_errors)
 
     def located(self, error: RecordIOError, numbers: Indices) -> RecordIOError:
         """The error of a batch of these numbers, with the place of the first sample that is damaged."""

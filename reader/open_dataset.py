@@ -216,7 +216,7 @@ class OpenDataset:
             table, slot, row = self._table(numbers, fields)
             return table.take(slot, row)
         except CorruptError as error:
-            raise self.located(error, numbers, fields) from None
+            raise self.located(error, numbers, fields) from error.__cause__
 
     def _table(self, numbers: Indices, fields: Projection) -> tuple[PageTable, Indices, Indices]:
         """A table of the blocks that hold these samples, and the slot and the row of each."""

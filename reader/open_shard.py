@@ -137,7 +137,7 @@ class OpenShard:
             try:
                 return {name: get(block, row) for name, get in getters}
             except CorruptError as error:
-                raise error.at(file=shard.entry.name, block=block, field=_at_fault(getters, block, row)) from None
+                raise error.at(file=shard.entry.name, block=block, field=_at_fault(getters, block, row))
 
         return sample
 
