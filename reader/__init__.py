@@ -1,1 +1,1 @@
-"""The way out: the manifest gives an order, the order gives fetches, fetches become batches."""
+"""Reading: the manifest gives an order, the order gives fetches, the fetches become batches."""
