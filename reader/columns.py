@@ -1,4 +1,4 @@
-"""Samples into columns: what `take` does on disk, for samples that a function has touched."""
+"""Samples to columns and back, for samples that a function has processed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
 
-_MAX_AHEAD = 1 << 30  # bytes to reserve for a column before it is known that all of its values have one shape
+_MAX_AHEAD = 1 << 30  # largest column to allocate after seeing only its first value
 
 
 class Empty(Protocol):
-    """Makes the arrays of a batch, as numpy.empty does."""
+    """Allocates the arrays of a batch; numpy.empty by default."""
 
     def __call__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, /) -> npt.NDArray[Any]: ...
 
@@ -42,9 +42,9 @@ def _described(sample: Any) -> str:
 
 
 def collate_as_torch(samples: list[Any], empty: Empty = np.empty) -> Any:
-    """Columns of dicts; of anything else what torch's `default_collate` makes of it.
+    """Collates dicts into columns, anything else with torch's `default_collate`.
 
-    Only that needs torch: a process that makes nothing but dicts starts without it.
+    A process whose samples are dicts never imports torch.
     """
     if isinstance(samples[0], dict):
         return collate(samples, empty)
@@ -54,10 +54,11 @@ def collate_as_torch(samples: list[Any], empty: Empty = np.empty) -> Any:
 
 
 class ColumnBuilder:
-    """A column of n values, put in one after the other: arrays of one dtype and shape go straight to their place."""
+    """Collects a column of n values one by one. Arrays of one dtype and shape are written straight into the column."""
 
     def __init__(self, n: int, empty: Empty = np.empty) -> None:
-        self._n, self._empty = n, empty
+        self._n = n
+        self._empty = empty
         self._array: npt.NDArray[Any] | None = None
         self._values: list[Any] = []
         self._count = 0
@@ -71,7 +72,8 @@ class ColumnBuilder:
             self._array = self._empty((self._n, *value.shape), value.dtype)
         array = self._array
         if array is not None and not _fits(array, value):
-            self._values, self._array = list(array[: self._count]), None
+            self._values = list(array[: self._count])
+            self._array = None
         if self._array is not None:
             self._array[self._count] = value
         else:
@@ -80,11 +82,13 @@ class ColumnBuilder:
 
     def done(self) -> Any:
         """An array (n, *shape) when all values were arrays of one shape or numbers of one type, else a list."""
-        return self._array if self._array is not None else _stack(self._values, self._empty) if self._values else []
+        if self._array is not None:
+            return self._array
+        return _stack(self._values, self._empty) if self._values else []
 
 
 def _as_array(value: Any) -> Any:
-    """The memory of a tensor of PyTorch as an array, unless NumPy has no such arrays; anything else as it is."""
+    """A PyTorch tensor as an array that shares its memory, if NumPy has the dtype; any other value unchanged."""
     if not _is_tensor(type(value)):
         return value
     try:
@@ -94,7 +98,7 @@ def _as_array(value: Any) -> Any:
 
 
 def _is_tensor(kind: Any) -> bool:
-    """Whether it is torch's class of tensors, or one derived from it, as those of torchvision are."""
+    """Whether a class is torch.Tensor or derived from it, as in torchvision. Imports nothing."""
     return isinstance(kind, type) and issubclass(kind, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
@@ -113,11 +117,11 @@ def _stack(values: list[Any], empty: Empty) -> Any:
         kinds = _kinds(values)
     if len(kinds) == 1 and isinstance(values[0], (np.ndarray, np.generic)):
         if any(isinstance(value, ma.MaskedArray) for value in values):
-            return ma.stack(values)  # an array would show what is masked
+            return ma.stack(values)  # np.stack would drop the masks
         if values[0].dtype.hasobject:
             return np.stack(values)  # an array in a cell is an object, not more cells
         column = empty((len(values), *values[0].shape), values[0].dtype)
-        column[...] = values  # a third of the time of np.stack, where they are small
+        column[...] = values  # three times as fast as np.stack for small arrays
         return column
     if len(kinds) == 1 and isinstance(values[0], (bool, int, float, complex)):
         return np.array(values)
@@ -132,7 +136,7 @@ def _kinds(values: list[Any]) -> set[Any]:
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
-    """One column of several, one after the other: lists, arrays or masked arrays."""
+    """Joins columns end to end: lists, arrays or masked arrays."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], list):
@@ -141,7 +145,7 @@ def concatenate(parts: Sequence[Any]) -> Any:
 
 
 def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
-    """The n samples of a batch as dicts. Arrays of a sample are views of their column; a missing value is None."""
+    """The n samples of a batch as dicts. Arrays are views of their column; a missing value is None."""
     lists = [values_of(column) for column in columns.values()]
     return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)] if lists else [{}] * n
 
@@ -151,19 +155,19 @@ def values_of(column: Any) -> list[Any]:
     if not isinstance(column, ma.MaskedArray):
         return list(column)
     mask: Any = ma.getmaskarray(column)
-    missing = mask[(slice(None), *[0] * (mask.ndim - 1))]  # a value is missing as a whole
+    missing = mask[(slice(None), *[0] * (mask.ndim - 1))]  # a value is masked as a whole
     return [None if gone else value for value, gone in zip(list(column.data), missing.tolist(), strict=True)]
 
 
 def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:
-    """The distinct groups, an order that sorts by group, and that order cut into one run a group."""
+    """The distinct groups, a stable sort by group, and the sort split into one run per group."""
     order = np.argsort(group, kind="stable")
     found, starts = np.unique(group[order], return_index=True)
     return found.tolist(), order, np.split(order, starts[1:]) if len(found) else []
 
 
 def scatter(parts: Sequence[Any], order: Indices) -> Any:
-    """One column from parts of it: the k-th value of all the parts belongs at order[k]."""
+    """One column from several parts: value k of all parts, counted through, goes to order[k]."""
     if isinstance(parts[0], ma.MaskedArray):
         whole = concatenate(parts)
         column = np.empty_like(whole)
@@ -178,6 +182,6 @@ def scatter(parts: Sequence[Any], order: Indices) -> Any:
         return column
     out: list[Any] = [None] * len(order)
     values = (value for part in parts for value in part)
-    for at, value in zip(order.tolist(), values, strict=True):
-        out[at] = value
+    for row, value in zip(order.tolist(), values, strict=True):
+        out[row] = value
     return out

@@ -1,4 +1,4 @@
-"""Several datasets as one: one after the other, or mixed by weight. To a loader and a user they are a dataset."""
+"""Several datasets as one: concatenated, or mixed by weight. Loaders and users treat them like any dataset."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Combined(DatasetView):
         names = [repr(part) for part in found]
         self._classes = joined_classes([part.metadata for part in found], names, relabel)
         self._schema = found[0].schema
-        if any(part.processing.maps for part in found):  # their samples are what the maps make of them
+        if any(part.processing.maps for part in found):  # maps decide the fields: nothing to join
             self.parts = found
             return
         _require_same_processing(found, names)
@@ -64,7 +64,7 @@ class Combined(DatasetView):
 
     @property
     def schema(self) -> Schema:
-        """The fields that are read, joined from those of all datasets."""
+        """The fields that are read, joined over all datasets."""
         return self._schema
 
     @property
@@ -93,23 +93,23 @@ class Combined(DatasetView):
         return sum(self.draws)
 
     def locate(self, indices: Indices) -> tuple[Indices, Indices]:
-        """int64 (n,) both: the part of each sample, and its index there. In the order of an epoch without a shuffle."""
+        """int64 (n,) each: the part of each sample and its index in the part, in the order of an unshuffled epoch."""
         part, draw = self.schedule(False, key(0, 0)).locate(indices)
         sizes = np.array([len(one) for one in self.parts])
         return part, draw % sizes[part]
 
     def pieces(self, indices: Indices) -> list[Piece]:
-        number, inside = self.locate(indices)
+        number, local = self.locate(indices)
         found = []
         for k, part in enumerate(self.parts):
             rows = np.flatnonzero(number == k)
             if len(rows):
-                found.append(Piece(part, inside[rows], rows))
+                found.append(Piece(part, local[rows], rows))
         return found
 
     def _sample_at(self, index: int) -> Any:
-        (number,), (inside,) = self.locate(np.array([index]))
-        return self.parts[number][int(inside)]
+        (number,), (local,) = self.locate(np.array([index]))
+        return self.parts[number][int(local)]
 
     def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
         found = self.checked_indices(indices)
@@ -128,8 +128,8 @@ class Combined(DatasetView):
         return {name: scatter([one[name] for one in columns], rows) for name in columns[0]}
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> ConcatDataset:
-        number, inside = self.locate(self.checked_indices(np.array(indices)))
-        parts = [part.select(inside[number == k]) for k, part in enumerate(self.parts)]
+        number, local = self.locate(self.checked_indices(np.array(indices)))
+        parts = [part.select(local[number == k]) for k, part in enumerate(self.parts)]
         return ConcatDataset._arranged(self, parts, number)
 
     select.__doc__ = DatasetView.select.__doc__
@@ -141,11 +141,11 @@ class Combined(DatasetView):
         return self._with([part._only(names) for part in self.parts], Schema({n: self._schema[n] for n in names}))
 
     def transform(self, **functions: Callable[..., Any]) -> Self:
-        """A view in which each of these fields is what its function makes of it, as of ShardDataset."""
+        """A view that applies a function to every value of each of these fields; see ShardDataset.transform."""
         return self._with([part.transform(**functions) for part in self.parts])
 
     def map(self, function: Callable[..., Any]) -> Self:
-        """A view whose samples are what `function` makes of each sample, as of ShardDataset."""
+        """A view that applies `function` to every sample; see ShardDataset.map."""
         return self._with([part.map(function) for part in self.parts])
 
     def _with(self, parts: Sequence[ShardDataset], schema: Schema | None = None) -> Self:
@@ -167,7 +167,7 @@ class Combined(DatasetView):
         return digest(["\n".join([type(self).__name__, *parts]).encode(), *self._arrangement()]).hex()
 
     def _arrangement(self) -> list[memoryview]:
-        """The bytes, beside the parts, that the order depends on."""
+        """What the order depends on besides the parts, as bytes."""
         return []
 
     def __repr__(self) -> str:
@@ -178,12 +178,12 @@ class Combined(DatasetView):
 class ConcatDataset(Combined):
     """The samples of several datasets, one dataset after the other; a loader shuffles all of them together.
 
-    `a + b` makes one. Each dataset keeps its own transforms. Fields of two types are joined where that loses nothing:
-    integers to the wider integer, a missing value makes a field optional, arrays of two sizes are of free size.
+    `a + b` makes one. Each dataset keeps its own transforms. Fields of two types are joined where nothing is lost:
+    integers become the wider integer, one optional field makes both optional, arrays of two sizes get a free size.
 
     Args:
         datasets: ShardDatasets, or other combined datasets.
-        relabel: maps the labels of each dataset to the classes of all, as their `metadata["classes"]` name them.
+        relabel: maps the labels of each dataset to the union of the classes in their `metadata["classes"]`.
 
     Raises SchemaError when fields cannot be joined without loss, or a label means two classes.
     """
@@ -192,11 +192,11 @@ class ConcatDataset(Combined):
         views = [one[:] if isinstance(one, Mixture) else one for one in datasets]
         super().__init__(views, relabel)
         self.draws = [len(part) for part in self.parts]
-        self._sources = _joined_sources(views)  # of each sample, unless they stand one dataset after the other
+        self._sources = _joined_sources(views)  # part of each sample; None if the parts follow in order
 
     @classmethod
     def _arranged(cls, whole: Combined, parts: Sequence[ShardDataset], order: Indices) -> ConcatDataset:
-        """Samples of a combined dataset in any order: the k-th is the next one of part order[k]."""
+        """Samples of a combined dataset in any order: sample k is the next one of part order[k]."""
         out = object.__new__(cls)
         out._classes, out._schema = whole._classes, whole._schema
         out.parts, out.draws = tuple(parts), [len(part) for part in parts]
@@ -223,18 +223,18 @@ class ConcatDataset(Combined):
 
 
 class Mixture(Combined):
-    """Datasets mixed by weight: of every thousand samples or so, each gives the share that its weight asks.
+    """Datasets mixed by weight: each has its share of about every thousand samples.
 
-    Which dataset gives a sample is a pure function of its position, so a mixed epoch resumes as exactly as any other.
-    Each dataset goes through its own samples in passes, shuffled anew for each, no sample twice in a pass. By index,
-    and in views, the samples stand as in the epoch 0 of seed 0, not shuffled.
+    The dataset of a sample is a pure function of its position, so a mixed epoch resumes as exactly as any other. Each
+    dataset passes through its own samples, reshuffled for each pass, no sample twice in a pass. By index, and in views,
+    the samples are in the order of the unshuffled epoch 0 of seed 0.
 
     Args:
-        parts: (dataset, weight) pairs; weights are relative. The datasets of a combined one share its weight by their
-            samples.
-        stopping_strategy: "first_exhausted": an epoch ends when a dataset has given all its samples; "all_exhausted":
-            when every dataset has, the smaller ones beginning again.
-        relabel: as of ConcatDataset.
+        parts: (dataset, weight) pairs; weights are relative. The parts of a combined dataset share its weight in
+            proportion to their samples.
+        stopping_strategy: "first_exhausted" ends an epoch when one dataset is exhausted, "all_exhausted" when every
+            dataset is; the smaller ones begin again.
+        relabel: as for ConcatDataset.
 
     Raises SchemaError as ConcatDataset does, and for weights that are not positive numbers.
     """
@@ -265,7 +265,7 @@ def _pair(pair: Any) -> tuple[Any, float]:
 
 
 def _shared_weight(dataset: Any, weight: float) -> list[tuple[ShardDataset, float]]:
-    """The single datasets of a part, with the weight of each. A weight that is no positive number is kept as it is."""
+    """The single datasets of a part, each with its weight. Invalid weights pass through; the caller refuses them."""
     if not isinstance(dataset, DatasetView) or not len(dataset):
         raise SchemaError("the parts of a mixture are datasets with samples")
     filled = [part for part in (dataset[:] if isinstance(dataset, Mixture) else dataset).parts if len(part)]
@@ -282,7 +282,7 @@ def _flattened(datasets: Iterable[Any]) -> Iterator[ShardDataset]:
 
 
 def _joined_sources(datasets: Sequence[DatasetView]) -> Indices | None:
-    """The part of each sample, None if the parts stand one after the other."""
+    """The part of each sample; None if the parts follow in order."""
     if not any(isinstance(one, ConcatDataset) and one._sources is not None for one in datasets):
         return None
     found, first = [], 0
@@ -296,7 +296,7 @@ def _joined_sources(datasets: Sequence[DatasetView]) -> Indices | None:
 
 
 def _require_same_processing(datasets: Sequence[ShardDataset], names: Sequence[str]) -> None:
-    """A field that is transformed in some datasets only would be an array in one batch, a list in the next."""
+    """Refuses a field transformed in only some datasets: it would be an array in one batch, a list in the next."""
     first = datasets[0]
     for dataset, name in zip(datasets[1:], names[1:], strict=True):
         for field in dataset.schema:

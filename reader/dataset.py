@@ -1,6 +1,6 @@
 """`ShardDataset`: a dataset as a sequence of samples, and views of it.
 
-A view is the same open dataset with other sample numbers, or with functions applied on the way out. Nothing is copied.
+A view shares the open dataset and has its own sample numbers and functions. Nothing is copied.
 """
 
 from __future__ import annotations
@@ -38,24 +38,22 @@ class ShardDataset(DatasetView):
     """The samples of a dataset.
 
     `ds[i]` is a dict of every field: numbers are NumPy scalars, arrays fresh NumPy arrays, text `str`, bytes `bytes`,
-    images uint8 arrays (H, W, C), a missing value None. `ds[a:b]` is a view. Whole batches come from `take`, far
-    faster.
+    images uint8 arrays (H, W, C), a missing value None. `ds[a:b]` is a view. `take` reads whole batches, far faster.
 
     Args:
         path: the dataset's folder.
         fields: the names of the fields to read; the pages of others are not touched.
         verify: "first" compares a page's checksum the first time this process touches it, "always" each time, "never"
-            not at all. What keeps reading safe (sizes, offsets, the index) is always checked.
-        io: "mmap" reads from memory maps; "pread" uses positioned reads, for network disks: a file that is cut while it
-            is mapped would kill the process.
-        decode: what encoded images become: "numpy" uint8 arrays, "pil" PIL images, None their bytes.
-        cache_bytes: decoded pages kept for random access, at most.
-        max_open_shards: shards open at a time, at most; None for a quarter of the files that the process may open, up
-            to 256.
+            not at all. Sizes, offsets and the index are always checked, so reading is safe either way.
+        io: "mmap" reads from memory maps; "pread" uses positioned reads, for network disks: truncating a mapped file
+            would kill the process.
+        decode: "numpy" decodes images to uint8 arrays, "pil" to PIL images; None leaves the encoded bytes.
+        cache_bytes: limit of the cache of decoded pages, for random access.
+        max_open_shards: limit of shards open at a time; None for a quarter of the process's file limit, up to 256.
 
     Raises:
         DatasetError: there is no dataset at the path.
-        CorruptError: the manifest is damaged, or shards are missing, cut, swapped or alien: all of them are named.
+        CorruptError: the manifest is damaged, or shards are missing, cut, swapped or alien; it names them all.
         SchemaError: an argument or a field name is wrong.
     """
 
@@ -85,7 +83,7 @@ class ShardDataset(DatasetView):
         self._update_processing()
 
     def _open_checked(self) -> OpenDataset:
-        """The store, every shard having been looked at. A dataset that is replaced meanwhile is opened anew."""
+        """Opens the dataset and checks every shard; tries again if it was replaced in between."""
         for _ in range(_MAX_REPLACED):
             store = self._open()
             problems = check_shards(store.storage, store.manifest)
@@ -106,12 +104,12 @@ class ShardDataset(DatasetView):
 
     @property
     def schema(self) -> Schema:
-        """The fields that are read, as they are stored."""
+        """The fields that are read, as stored."""
         return self.fields.schema
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the writer gave as metadata, such as `classes`."""
+        """The writer's metadata, such as `classes`."""
         return self.store.manifest.metadata
 
     def __len__(self) -> int:
@@ -154,16 +152,16 @@ class ShardDataset(DatasetView):
         return self.processing.sample(sample, self.origin(numbers, numbers))
 
     def samples_at(self, indices: Indices) -> list[Any]:
-        """The samples at these indices, none of which is negative."""
+        """The samples at these non-negative indices."""
         numbers = self.numbers_of(indices)
         return self.processing.samples(self.read(numbers), self.origin(numbers, numbers))
 
     def origin(self, numbers: Indices, index: Indices, epoch_key: int | None = None) -> SampleOrigin:
-        """Where the samples of these numbers come from, for the functions of the view and for errors."""
+        """The origin of these samples of the dataset, for the functions of the view and for errors."""
         return SampleOrigin(self.store, numbers, index, epoch_key, self.name_in_errors)
 
     def read(self, numbers: Indices) -> Columns:
-        """The samples of these numbers of the dataset, as they are stored. Raises CorruptError, StorageError."""
+        """These samples of the dataset, as stored. Raises CorruptError, StorageError."""
         try:
             return self.store.take(numbers, self.fields)
         except RecordIOError as error:
@@ -171,7 +169,7 @@ class ShardDataset(DatasetView):
             raise
 
     def located(self, error: RecordIOError, numbers: Indices) -> RecordIOError:
-        """The error of a batch of these numbers, with the place of the first sample that is damaged."""
+        """The error of a failed batch, with the location of its first damaged sample."""
         if isinstance(error, CorruptError):
             error = self.store.located(error, numbers, self.fields)
         return error.at(dataset=self.name_in_errors)
@@ -187,11 +185,11 @@ class ShardDataset(DatasetView):
         return self.processing.columns(self.read(numbers), self.origin(numbers, numbers))
 
     def resolve(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
-        """The dataset's numbers of this view's indices. Raises SchemaError, IndexError."""
+        """The sample numbers at these indices of the view. Raises SchemaError, IndexError."""
         return self.numbers_of(self.checked_indices(indices))
 
     def numbers_of(self, indices: Indices) -> Indices:
-        """The dataset's numbers of these indices, none of which is negative."""
+        """The sample numbers at these non-negative indices of the view."""
         if isinstance(self.numbers, range):
             whole = self.numbers.start == 0 and self.numbers.step == 1
             return indices if whole else np.asarray(self.numbers.start + indices * self.numbers.step)
@@ -208,19 +206,19 @@ class ShardDataset(DatasetView):
         return self._with(fields=self.store.projection(names), _transforms=(), _maps=())
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
-        return self._view(self.resolve(np.array(indices)))  # a copy: whoever gave them may change them
+        return self._view(self.resolve(np.array(indices)))  # a copy: the caller may change its array
 
     select.__doc__ = DatasetView.select.__doc__
 
     def transform(self, **functions: Callable[..., Any]) -> Self:
-        """A view in which each of these fields is what its function makes of it.
+        """A view that applies a function to every value of each of these fields.
 
             ds.transform(image=Compose([RandomResizedCrop(224), RandomHorizontalFlip()]))
 
-        A function takes the value, and `rng`, a numpy.random.Generator, if it has a parameter of that name: in a loader
-        its draws depend on the seed, the epoch and the sample alone, and are the same for each field, so that an image
-        and its mask are cropped alike. An image comes decoded, but those of `recordio.transforms` decode it themselves.
-        Missing values stay missing. In a batch, arrays of one shape are stacked.
+        A function takes the value, and a numpy.random.Generator if it has a parameter `rng`. In a loader the generator
+        depends only on the seed, the epoch and the sample, and is the same for each field, so an image and its mask are
+        cropped alike. Images arrive decoded; the transforms of `recordio.transforms` decode by themselves. Missing
+        values stay missing. In a batch, arrays of one shape are stacked.
         """
         self.schema.select(list(functions))
         for name, function in functions.items():
@@ -228,15 +226,15 @@ class ShardDataset(DatasetView):
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:
-        """A view whose samples are what `function` makes of each sample, a dict. A batch is collated from its results.
+        """A view that applies `function` to every sample, a dict. Batches are collated from the results.
 
-        It comes after all transforms, and gets `rng` as they do if it has a parameter of that name.
+        It runs after all transforms, and gets a generator as they do if it has a parameter `rng`.
         """
         _check_function(function)
         return self._with(_maps=(*self._maps, function))
 
     def as_part(self, casts: Mapping[str, Cast]) -> Self:
-        """The same samples for a combined dataset: with its types and labels, and named in errors."""
+        """The same samples with the types and labels of a combined dataset, and named in errors."""
         return self._with(_casts=casts, name_in_errors=self._path)
 
     def __add__(self, other: DatasetView) -> ConcatDataset:
@@ -249,7 +247,7 @@ class ShardDataset(DatasetView):
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits that stand for the samples and their order: the state of a loader names its dataset so."""
+        """32 hex digits that identify the samples and their order, for the state of a loader."""
         numbers = self.numbers
         chosen = str(numbers[:]).encode() if isinstance(numbers, range) else np.ascontiguousarray(numbers).data
         return digest([self.store.manifest_digest, chosen]).hex()
@@ -265,7 +263,7 @@ class ShardDataset(DatasetView):
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        """A dataset travels as its path, its options and its view; whoever receives it opens the files anew."""
+        """Pickles the path, the options and the view; unpickling opens the files again."""
         state = {
             name: value
             for name, value in self.__dict__.items()

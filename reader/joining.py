@@ -1,4 +1,4 @@
-"""Fields and classes of several datasets as one: joined without loss, or refused when the datasets are combined."""
+"""Joins the fields and classes of combined datasets without loss, or refuses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from recordio.format.fields import Field
 from recordio.format.numeric import Array, Numeric, Scalar
 from recordio.format.schema import Schema
 
-LABEL = "label"  # the field whose values are numbers of metadata["classes"]
+LABEL = "label"  # this field indexes metadata["classes"]
 
 
 def joined_field(a: Field, b: Field) -> Field | None:
-    """The field that holds the values of both without loss, None if there is none."""
+    """The field that holds all values of both without loss, or None."""
     optional = a.optional or b.optional
     same: list[Any] = [replace(one, optional=optional) for one in (a, b)]  # type: ignore[call-arg]
     if same[0] == same[1]:
@@ -30,7 +30,7 @@ def joined_field(a: Field, b: Field) -> Field | None:
     if {a.dtype.kind, b.dtype.kind} - {"i", "u"} and a.dtype.kind != b.dtype.kind:
         return None  # a float would round integers
     if dtype.kind == "f" and a.dtype.kind != "f":
-        return None  # of int64 and uint64
+        return None  # int64 and uint64 would become float64
     if isinstance(a, Scalar):
         return Scalar(dtype, optional=optional)
     if len(a.shape) != len(b.shape):
@@ -41,12 +41,12 @@ def joined_field(a: Field, b: Field) -> Field | None:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Turns the values of a field, as its dataset stores them, into those of a combined dataset.
+    """Converts the stored values of a field to the field of a combined dataset.
 
     Attributes:
         stored: the field of the dataset.
         joined: the field of the combined dataset.
-        labels: int64 (classes,), the combined label of each label; None to keep them.
+        labels: int64 (classes,), the combined label of each stored label; None to keep labels.
     """
 
     stored: Field
@@ -54,7 +54,7 @@ class Cast:
     labels: npt.NDArray[np.int64] | None = None
 
     def column(self, column: Any) -> Any:
-        """A column of the combined field."""
+        """Converts a column."""
         if not isinstance(column, np.ndarray):
             same = self.labels is None and getattr(self.stored, "dtype", None) == getattr(self.joined, "dtype", None)
             return column if same else [self.value(value) for value in column]
@@ -69,7 +69,7 @@ class Cast:
         return column
 
     def value(self, value: Any) -> Any:
-        """A single value of the combined field."""
+        """Converts a single value."""
         return None if value is None else self._values(np.asarray(value))[()]
 
     def _values(self, values: Any) -> Any:
@@ -88,7 +88,7 @@ class Cast:
 
 
 def join_schemas(schemas: Sequence[Schema], names: Sequence[str]) -> Schema:
-    """The schema that holds the samples of all. Raises SchemaError, which names the datasets by `names`."""
+    """The schema that holds all samples. Raises SchemaError, which names the datasets by `names`."""
     first = schemas[0]
     for schema, name in zip(schemas[1:], names[1:], strict=True):
         if list(schema) != list(first):
@@ -111,7 +111,7 @@ def join_schemas(schemas: Sequence[Schema], names: Sequence[str]) -> Schema:
 
 
 def joined_classes(metadata: Sequence[Mapping[str, Any]], names: Sequence[str], relabel: bool) -> list[Any] | None:
-    """The classes that all datasets have, or with `relabel` the classes of all. None if a dataset names none.
+    """The common classes, or with `relabel` the union. None if a dataset names none.
 
     Raises SchemaError when a label means two classes.
     """
@@ -140,12 +140,12 @@ def _class(classes: Sequence[Any], label: int) -> str:
 
 
 def casts_to(schema: Schema, joined: Schema, classes: Sequence[Any] | None, own_classes: Any) -> dict[str, Cast]:
-    """The casts of a dataset's fields to those of the combined dataset; none where nothing changes.
+    """The casts from a dataset to a combined dataset, only for fields that change.
 
     Args:
-        schema: of the dataset.
-        joined: of the combined dataset.
-        classes: the classes of the combined dataset, if labels are mapped to them.
+        schema: the schema of the dataset.
+        joined: the schema of the combined dataset.
+        classes: the classes of the combined dataset; None to keep the labels.
         own_classes: the classes of the dataset.
     """
     casts = {name: Cast(kind, joined[name]) for name, kind in schema.items() if _differ(kind, joined[name])}
@@ -160,7 +160,7 @@ def casts_to(schema: Schema, joined: Schema, classes: Sequence[Any] | None, own_
 
 
 def _differ(stored: Field, joined: Field) -> bool:
-    """Whether values of the two look differently; a missing value of variable size is None in any column."""
+    """Whether the columns differ. Variable-size columns are lists with None either way, optional or not."""
     if stored == joined or not isinstance(stored, Numeric) or not isinstance(joined, Numeric):
         return False
     return stored.row_nbytes is not None or stored.dtype != joined.dtype

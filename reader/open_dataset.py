@@ -1,6 +1,6 @@
 """An open dataset: its manifest, a bounded number of open shards, a bounded cache of decoded pages.
 
-Nothing here knows about order, views or batches. Samples and blocks are numbered through the whole dataset.
+Knows nothing of epochs, views or batches. Samples and blocks are numbered across the whole dataset.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ class ReadOptions:
 
     Attributes:
         verify: "first" checks a page the first time this process touches it, "always" each time, "never" not at all.
-        io: "mmap" reads from memory maps, "pread" with positioned reads: slower, but a file that is cut while it is
-            read gives an error where a map would kill the process; for network disks.
-        cache_bytes: decoded pages kept for random access, at most.
-        max_open_shards: shards open at a time, at most; None for a quarter of the files that the process may open, up
-            to 256.
+        io: "mmap" reads from memory maps; "pread" uses positioned reads, for network disks: slower, but truncating a
+            mapped file would kill the process.
+        cache_bytes: limit of the cache of decoded pages, for random access.
+        max_open_shards: limit of shards open at a time; None for a quarter of the process's file limit, up to 256.
     """
 
     verify: Verify = "first"
@@ -58,7 +57,7 @@ class ReadOptions:
 
 
 class PageCache:
-    """Decoded pages, the least recently used going first. Safe for threads."""
+    """An LRU cache of decoded pages. Thread-safe."""
 
     def __init__(self, nbytes: int) -> None:
         self._free_nbytes = nbytes
@@ -66,7 +65,7 @@ class PageCache:
         self._lock = threading.Lock()
 
     def __call__(self, key: tuple[int, int, int], make: Callable[[], Pages]) -> Pages:
-        """The page of this key, made if it is not there."""
+        """The cached page, or a new one from `make`."""
         with self._lock:
             if key in self._pages:
                 self._pages.move_to_end(key)
@@ -82,18 +81,18 @@ class PageCache:
 
 
 def _keep_freed_memory() -> None:
-    """Lets malloc reuse the memory of batches instead of giving it back to the system after each.
+    """Lets malloc reuse the memory of batches instead of returning it to the system after each batch.
 
-    glibc raises its thresholds for that when a large block is freed (mallopt(3), M_MMAP_THRESHOLD), which any program
-    with large arrays does sooner or later. Without it every batch pays for fresh pages, up to 80 % of its time. The
-    block is never touched.
+    glibc raises its thresholds when a large block is freed (mallopt(3), M_MMAP_THRESHOLD), as any program with large
+    arrays does sooner or later. Otherwise every batch faults in fresh pages, up to 80 % of its time. The block itself
+    is never touched.
     """
     with contextlib.suppress(MemoryError):
         np.empty(31 << 20, np.uint8)
 
 
 def _starts(counts: Indices) -> Indices:
-    """int64 (n + 1,): where each run of these many begins, and where the last ends."""
+    """int64 (n + 1,): cumulative counts, beginning with 0."""
     out = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=out[1:])
     return out
@@ -104,7 +103,7 @@ _open_datasets: weakref.WeakSet[OpenDataset] = weakref.WeakSet()
 
 @dataclass(eq=False)
 class OpenDataset:
-    """An open dataset. Opens shards when they are needed; safe for threads, and after a fork."""
+    """An open dataset. Opens shards on demand. Thread-safe, and usable after a fork."""
 
     storage: Storage
     manifest: Manifest
@@ -125,7 +124,7 @@ class OpenDataset:
         _keep_freed_memory()
 
     def restart(self) -> None:
-        """Forgets every open thing; they are opened anew when needed. A forked child begins so."""
+        """Drops all open shards and cached pages; they come back on demand. A forked child starts with this."""
         self.shards.clear()
         mapped = self.options.io == "mmap"
         self._access = PageAccess(self.options.verify, mapped, PageCache(self.options.cache_bytes))
@@ -133,12 +132,12 @@ class OpenDataset:
 
     @cached_property
     def content_nbytes(self) -> int:
-        """The size of all pages as they are decoded."""
+        """The decoded size of all pages."""
         return sum(entry.content_nbytes for entry in self.manifest.shards)
 
     @cached_property
     def blocks(self) -> Blocks:
-        """All the blocks. A block's weight is its share of its shard's content, and the plan of its samples."""
+        """All blocks. A block's weight is its share of its shard's content plus the plan of its samples."""
         entries = self.manifest.shards
         runs = np.array([run for entry in entries for run in entry.runs], np.int64).reshape(-1, 2)
         counts = np.repeat(runs[:, 0], runs[:, 1])
@@ -148,11 +147,11 @@ class OpenDataset:
         return Blocks(_starts(counts), weights, _starts(blocks))
 
     def projection(self, names: Any) -> Projection:
-        """The fields of these names, all of them if None. Raises SchemaError."""
+        """The named fields, or all for None. Raises SchemaError."""
         return Projection.of(self.manifest.schema, names)
 
     def shard(self, number: int) -> OpenShard:
-        """The open shard of this number in the manifest's list."""
+        """An open shard, by its position in the manifest."""
         shard = self.shards.get(number)
         if shard is not None:
             return shard
@@ -162,7 +161,7 @@ class OpenDataset:
     def _open(self, number: int) -> OpenShard:
         entry = self.manifest.shards[number]
         while len(self.shards) >= self._most_open:
-            self.shards.pop(next(iter(self.shards)))  # whoever still reads from it keeps it open
+            self.shards.pop(next(iter(self.shards)))  # a running read keeps it open
         try:
             file = open_shard_file(self.storage, entry)
             shard = OpenShard(file, entry, self.manifest, self._opener.read(file, entry), self._access)
@@ -176,14 +175,14 @@ class OpenDataset:
         return shard
 
     def _replaced(self) -> bool:
-        """Whether another manifest stands where this one was."""
+        """Whether the manifest on disk is another one by now."""
         try:
             return read_manifest(self.storage, "")[1] != self.manifest_digest
         except RecordIOError:
             return False
 
     def sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
-        """The function that gives one sample by its number, 0 <= number < samples; images as they are stored."""
+        """A function from 0 <= number < samples to the sample; images as stored."""
         first, shards, dataset = self.first, self.shards, weakref.proxy(self)
 
         def sample(number: int) -> dict[str, Any]:
@@ -195,8 +194,8 @@ class OpenDataset:
         return sample
 
     def located(self, error: CorruptError, numbers: Indices, fields: Projection) -> CorruptError:
-        """The error of the first of these samples that cannot be read, with its place. For a batch that failed."""
-        if error.place.byte is not None:  # a page's error knows its place
+        """The error of a failed batch, with the location of its first damaged sample."""
+        if error.place.byte is not None:  # a page's error has its location
             return error
         sample = self.sampler(fields)
         for number in numbers.tolist():
@@ -207,17 +206,17 @@ class OpenDataset:
         return error
 
     def location(self, number: int) -> dict[str, Any]:
-        """Where a sample is, for an error's place."""
-        at = bisect_right(self.first, number) - 1
-        block = int(np.searchsorted(self.shard(at).index.first, number - self.first[at], side="right")) - 1
-        return {"file": self.manifest.shards[at].name, "block": block, "sample": number}
+        """The location of a sample, for errors."""
+        k = bisect_right(self.first, number) - 1
+        block = int(np.searchsorted(self.shard(k).index.first, number - self.first[k], side="right")) - 1
+        return {"file": self.manifest.shards[k].name, "block": block, "sample": number}
 
     def take(self, numbers: Indices, fields: Projection) -> Columns:
-        """Any samples as columns, in the order asked for; images as they are stored."""
+        """Any samples as columns, in the requested order; images as stored."""
         try:
             return self._take(numbers, fields)
         except CorruptError as error:
-            raise self.located(error, numbers, fields) from None
+            raise self.located(error, numbers, fields) from error.__cause__
 
     def _take(self, numbers: Indices, fields: Projection) -> Columns:
         """Shard by shard, so that no more than one of them is held open."""
@@ -246,10 +245,10 @@ class OpenDataset:
         return table.take(block, row)
 
     def by_shard(self, blocks: Indices) -> tuple[Indices, list[int], list[Indices]]:
-        """The number of each block within its shard, the shards, and the slots of each shard's blocks."""
-        at = np.searchsorted(self.blocks.shard, blocks, side="right") - 1
-        shards, _, slots = grouped(at)
-        return blocks - self.blocks.shard[at], shards, slots
+        """Each block's number within its shard, the shards, and the slots of each shard's blocks."""
+        shard = np.searchsorted(self.blocks.shard, blocks, side="right") - 1
+        shards, _, slots = grouped(shard)
+        return blocks - self.blocks.shard[shard], shards, slots
 
 
 def _restart_all() -> None:

@@ -1,7 +1,7 @@
-"""One open shard: its index, its pages, each checked the first time it is touched.
+"""One open shard: its index and its pages, each checked on first touch.
 
-Plain pages are read straight from the map, all of a field's by one gather. Coded pages, and every page when there is no
-map, are decoded one by one and kept in a cache of bounded size.
+Plain pages are read straight from the map, one gather per field. Coded pages, and all pages without a map, are decoded
+one by one and kept in a cache of bounded size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from recordio.reader.page_table import PageColumn, PageTable
 from recordio.storage.base import File
 
 _PLAIN = int(Codec.PLAIN)
-_FAULT_NBYTES = 64 << 10  # Linux maps so much around the page that was touched
+_FAULT_NBYTES = 64 << 10  # Linux maps this much around a touched page
 
 Verify = Literal["first", "always", "never"]
 PageCache = Callable[[tuple[int, int, int], Callable[[], Pages]], Pages]
@@ -40,14 +40,14 @@ Getter = Callable[[int, int], Any]
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """The fields of a read: their number within the dataset's schema, in the order in which they are asked for."""
+    """The requested fields, in order, and their positions in the dataset's schema."""
 
     schema: Schema
     columns: tuple[int, ...]
 
     @classmethod
     def of(cls, schema: Schema, names: Sequence[str] | None) -> Projection:
-        """All the fields if `names` is None. Raises SchemaError for a name that is not there."""
+        """The named fields, or all for None. Raises SchemaError for an unknown name."""
         chosen = schema.select(list(schema) if names is None else names)
         numbers = {name: number for number, name in enumerate(schema)}
         return cls(chosen, tuple(numbers[name] for name in chosen))
@@ -58,9 +58,9 @@ class PageAccess:
     """How the pages of a dataset are read.
 
     Attributes:
-        verify: when the checksums of pages are compared.
-        mapped: read from a memory map; else with positioned reads.
-        cache: keeps decoded pages: called with a key and a function that makes the page.
+        verify: when to compare the checksums of pages.
+        mapped: whether to read from a memory map; else with positioned reads.
+        cache: keeps decoded pages; takes a key and a function that makes the page.
     """
 
     verify: Verify
@@ -72,21 +72,24 @@ class OpenShard:
     """An open shard of a dataset.
 
     Args:
-        file: the open file; kept while it is needed.
-        entry: what the manifest says of it.
+        file: the open file; closed at once if the shard is mapped.
+        entry: the shard's entry in the manifest.
         manifest: the manifest.
         index: the shard's index.
-        access: how its pages are read.
+        access: how to read its pages.
     """
 
     def __init__(self, file: File, entry: ShardEntry, manifest: Manifest, index: Index, access: PageAccess) -> None:
-        self.entry, self.index = entry, index
-        self.schema, self._dataset_id = manifest.schema, manifest.dataset_id
-        self.verify, self.cache = access.verify, access.cache
+        self.entry = entry
+        self.index = index
+        self.schema = manifest.schema
+        self.verify = access.verify
+        self.cache = access.cache
+        self._dataset_id = manifest.dataset_id
         self._file = file
         self.memory = file.map() if access.mapped else None
         if access.mapped:
-            file.close()  # the map keeps the file open by itself
+            file.close()  # the map keeps the file open
         self.in_place = (index.pages["codec"] == _PLAIN) & access.mapped
         self.checked = np.zeros((entry.blocks, len(self.schema)), bool)
         self.fields = tuple(self.schema.values())
@@ -96,20 +99,20 @@ class OpenShard:
         self._tables: dict[Projection, PageTable | None] = {}
 
     def reader(self, column: int) -> FieldReader:
-        """The reader of a field, by its number within the schema."""
+        """The reader of a field, by its position in the schema."""
         found = self._readers.get(column)
         if found is None:
             found = self._readers[column] = FieldReader(self, column)
         return found
 
     def sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
-        """The function that gives the sample of a number within the shard; images as they are stored."""
+        """A function from a number within the shard to the sample; images as stored."""
         if fields not in self.samplers:
             self.samplers[fields] = self._new_sampler(fields)
         return self.samplers[fields]
 
     def table(self, fields: Projection) -> PageTable | None:
-        """All blocks as one table, if all of their pages are read in place; `touch` must follow for those needed."""
+        """All blocks as one table if every page is in place, else None. Callers must `touch` pages before reading."""
         if fields not in self._tables:
             readers = {name: self.reader(column) for name, column in zip(fields.schema, fields.columns, strict=True)}
             self._tables[fields] = self._whole_table(readers)
@@ -132,18 +135,20 @@ class OpenShard:
             self.touch(column, blocks)
 
     def _whole_table(self, readers: Mapping[str, FieldReader]) -> PageTable | None:
-        columns, every = {}, np.arange(self.entry.blocks)
+        columns = {}
+        every = np.arange(self.entry.blocks)
         for name, reader in readers.items():
             if reader.mapped is None or not reader.all_in_place:
                 return None
             columns[name] = PageColumn([reader.mapped], every, every)
-        return PageTable(columns, {})
+        return PageTable(columns, failed={})
 
     def _new_sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
         getters = [
             (name, self.reader(column).getter()) for name, column in zip(fields.schema, fields.columns, strict=True)
         ]
-        first, shard = self.index.first.tolist(), weakref.proxy(self)
+        first = self.index.first.tolist()
+        shard = weakref.proxy(self)
         ready = bytearray(self.entry.blocks)
 
         def sample(number: int) -> dict[str, Any]:
@@ -154,14 +159,14 @@ class OpenShard:
             try:
                 return {name: get(block, row) for name, get in getters}
             except CorruptError as error:
-                raise error.at(file=shard.entry.name, block=block, field=_at_fault(getters, block, row)) from None
+                raise error.at(file=shard.entry.name, block=block, field=_at_fault(getters, block, row))
 
         return sample
 
     def make_ready(self, block: int, fields: Projection) -> bool:
-        """Checks the pages of a block that are read in place; the others are checked when they are decoded.
+        """Checks the block's pages that are read in place; decoding checks the others.
 
-        False when they must be checked again the next time.
+        False if the next read must check them again.
         """
         blocks = np.array([block])
         for column in fields.columns:
@@ -170,18 +175,18 @@ class OpenShard:
         return self.verify != "always"
 
     def is_checked(self, column: int, blocks: Indices) -> npt.NDArray[np.bool_]:
-        """bool (n,): the pages that need no check any more."""
+        """bool (n,): whether each page needs no further check."""
         checked: npt.NDArray[np.bool_] = self.checked[blocks, column] & (self.verify != "always")
         return checked
 
     def touch(self, column: int, blocks: Indices) -> None:
-        """Checks the pages of a mapped field in these blocks, unless that was done. Raises CorruptError."""
+        """Checks the pages of a mapped field that were not checked yet. Raises CorruptError."""
         done = self.is_checked(column, blocks)
         for block in () if done.all() else sorted(set(blocks[~done].tolist())):
             self.check(block, column, self.stored(block, column))
 
     def stored(self, block: int, column: int) -> memoryview:
-        """The bytes of a page as they are on disk, with the padding behind them."""
+        """The stored bytes of a page, with their padding."""
         offset = int(self.index.page_offsets[block, column])
         nbytes = padded(int(self.index.pages[block, column]["stored_nbytes"]))
         try:
@@ -190,13 +195,13 @@ class OpenShard:
             raise error.at(**self._location(block, column))
 
     def unmap(self, blocks: Indices) -> None:
-        """Takes these blocks out of this process's memory; when read they come back, from the system's cache."""
+        """Drops these blocks from this process's memory; a read brings them back from the page cache."""
         if not isinstance(self.memory, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
             return
         blocks = np.unique(blocks)
         ends = np.append(self.index.block_offsets, len(self.memory))
         first, last = ends[blocks] & -_FAULT_NBYTES, -(-ends[blocks + 1] // _FAULT_NBYTES) * _FAULT_NBYTES
-        breaks = np.flatnonzero(first[1:] > last[:-1])  # runs of neighbours are one
+        breaks = np.flatnonzero(first[1:] > last[:-1])  # one call per run of neighbours
         for start, end in zip(first[np.r_[0, breaks + 1]].tolist(), last[np.r_[breaks, -1]].tolist(), strict=True):
             self.memory.madvise(mmap.MADV_DONTNEED, start, end - start)
 
@@ -206,7 +211,7 @@ class OpenShard:
         return memoryview(self._file.read(offset, nbytes))
 
     def check(self, block: int, column: int, stored: memoryview) -> memoryview:
-        """The page's stored bytes without padding, after the checks that `verify` asks for."""
+        """The stored bytes without padding, checked as `verify` says."""
         entry = self.index.pages[block, column]
         data = stored[: int(entry["stored_nbytes"])]
         if self.checked[block, column] and self.verify != "always":
@@ -222,7 +227,7 @@ class OpenShard:
         return data
 
     def content(self, block: int, column: int) -> bytes:
-        """A page, checked and decoded. Raises CorruptError."""
+        """The checked, decoded page. Raises CorruptError."""
         data = self.check(block, column, self.stored(block, column))
         entry = self.index.pages[block, column]
         if entry["codec"] == _PLAIN:
@@ -235,7 +240,7 @@ class OpenShard:
         return out
 
     def content_into(self, block: int, column: int, target: memoryview) -> None:
-        """A page, checked and decoded into memory of its size. Raises CorruptError."""
+        """Decodes a checked page into `target`, which has its size. Raises CorruptError."""
         data = self.check(block, column, self.stored(block, column))
         try:
             if self.index.pages[block, column]["codec"] == _PLAIN:
@@ -247,7 +252,7 @@ class OpenShard:
             raise error.at(**self._location(block, column))
 
     def check_block_header(self, block: int) -> None:
-        """That a block's header says what the index says. Raises CorruptError."""
+        """Checks a block's header against the index. Raises CorruptError."""
         offset = int(self.index.block_offsets[block])
         try:
             found = self._read(offset, block_header_nbytes(len(self.fields)))
@@ -258,7 +263,7 @@ class OpenShard:
             raise error.at(file=self.entry.name, block=block, byte=offset)
 
     def _block_header(self, block: int) -> BlockHeader:
-        """The header that the index calls for."""
+        """The header expected by the index."""
         pages = tuple(PageEntry(*map(int, list(entry)[:4])) for entry in self.index.pages[block])
         samples, first, offset = self.index.samples[block], self.index.first[block], self.index.block_offsets[block]
         return BlockHeader(self._dataset_id, self.entry.number, block, int(offset), int(first), int(samples), pages)
@@ -276,13 +281,13 @@ class FieldReader:
     """One field of an open shard.
 
     Attributes:
-        in_place: bool (blocks,), whether a block's page is plain and mapped.
-        all_in_place: whether all of them are.
-        mapped: the pages as they lie in the map, by number of block; None without a map.
+        in_place: bool (blocks,), whether each page is plain and mapped.
+        all_in_place: whether all pages are.
+        mapped: the pages in the map, by block number; None without a map.
     """
 
     def __init__(self, shard: OpenShard, column: int) -> None:
-        self._shard: OpenShard = weakref.proxy(shard)  # no cycle: a shard that nobody reads closes at once
+        self._shard: OpenShard = weakref.proxy(shard)  # no cycle: an unused shard closes at once
         self._column = column
         self._field: Field = shard.fields[column]
         self.in_place: npt.NDArray[np.bool_] = shard.in_place[:, column]
@@ -292,13 +297,13 @@ class FieldReader:
             self.mapped = pages(self._field, shard.memory, shard.index.page_offsets[:, column], shard.index.samples)
 
     def getter(self) -> Getter:
-        """A function that gives the value at (block, row), whose page has been made ready."""
+        """A function from (block, row) to the value; the page must be ready."""
         if self.mapped is not None and self.all_in_place:
             return self.mapped.getter()
         return lambda block, row: self.page(block).getter()(0, row)
 
     def page(self, block: int) -> Pages:
-        """The page of a block, decoded: from the cache, or checked now."""
+        """The decoded page of a block, from the cache or checked now."""
         shard = self._shard
         return shard.cache((shard.entry.number, block, self._column), lambda: self._load(block))
 
@@ -308,7 +313,7 @@ class FieldReader:
 
 
 def _at_fault(getters: Sequence[tuple[str, Getter]], block: int, row: int) -> str | None:
-    """The first field whose value cannot be read."""
+    """The first field whose value cannot be read, if any."""
     for name, get in getters:
         try:
             get(block, row)

@@ -1,7 +1,6 @@
-"""Pages of some blocks, all of them at hand: a batch from any of the blocks is a gather or two a field.
+"""The pages of some blocks: a batch from any of them takes one or two gathers per field.
 
-A random read makes a table of the blocks that it needs; a loader makes one for each window. A slot is the number of a
-block within its table.
+A random read makes a table of its blocks, a loader one for each window. A slot is the position of a block in its table.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ Piece = tuple[Indices, Pages, Indices]  # slots, the pages that hold them, the n
 
 @dataclass(frozen=True, slots=True)
 class PageColumn:
-    """One field of a table: `groups[group[slot]]` holds the slot's values, in its page number `page[slot]`.
+    """One field of a table: the values of a slot are in page `page[slot]` of `groups[group[slot]]`.
 
-    A single group has a page for each slot.
+    A single group has one page per slot, in order.
     """
 
     groups: list[Pages]
@@ -56,7 +55,7 @@ class PageColumn:
 
     @classmethod
     def of(cls, kind: Field, slots: int, pieces: Iterable[Piece]) -> PageColumn:
-        """A column of so many slots, each of which is in one of the pieces."""
+        """A column of `slots` slots, each in one piece."""
         groups: list[Pages] = []
         group, page = np.zeros(slots, np.int64), np.arange(slots)
         for members, found, numbers in pieces:
@@ -71,16 +70,14 @@ class PageColumn:
 
     def take(self, slot: Indices, row: Indices) -> Any:
         """The values at (slot, row), each int64 (n,), as Pages.take gives them."""
-        if len(self.groups) == 1:
-            return self.groups[0].take(slot, row)
-        if not len(slot):
+        if len(self.groups) == 1 or not len(slot):
             return self.groups[0].take(slot, row)
         found, order, runs = grouped(self.group[slot])
         each = [(self.groups[g], self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
         if self.groups[0].has_large_values:
             return np.array(scatter([group.views(page, rows) for group, page, rows in each], order))
         parts = []
-        for group, page, rows in each:  # no comprehension: it would be one more frame
+        for group, page, rows in each:  # not a comprehension, which costs a frame
             parts.append(group.take(page, rows))
         return parts[0] if len(parts) == 1 else scatter(parts, order)
 
@@ -91,14 +88,14 @@ class PageTable:
 
     Attributes:
         columns: the fields, in the order of the schema.
-        failed: the slots whose pages could not be read, and why.
+        failed: the error of each slot whose pages could not be read.
     """
 
     columns: Mapping[str, PageColumn]
     failed: Mapping[int, RecordIOError]
 
     def take(self, slot: Indices, row: Indices) -> Columns:
-        """The samples at (slot, row), each int64 (n,), as columns; images as they are stored.
+        """The samples at (slot, row), each int64 (n,), as columns; images as stored.
 
         Raises the error of a slot whose pages could not be read.
         """

@@ -1,7 +1,6 @@
-"""Columns as they are stored become what the user sees: pictures decoded, transforms and maps applied.
+"""From stored columns to the user's samples: images decoded, transforms and maps applied.
 
-Every sample's random draws come from a generator of its own, so what a sample becomes depends neither on the batch it
-stands in nor on who makes it.
+Every sample draws from a generator of its own, so its result depends neither on its batch nor on its worker.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from recordio.reader.open_dataset import OpenDataset
 from recordio.transforms import Transform, takes_rng
 
 Decode = Literal["numpy", "pil"]
-Draw = Callable[[Any, "SampleRandom"], Any]  # gives the value that the user sees
+RandomFunction = Callable[[Any, "SampleRandom"], Any]  # (value, random) -> value
 
 
 @dataclass(frozen=True, slots=True)
 class SampleOrigin:
-    """Where the samples of a batch come from.
+    """The origin of the samples of a batch.
 
     Attributes:
         store: the dataset.
-        numbers: int64 (n,), their numbers in it.
-        index: int64 (n,), their places in the view.
-        epoch_key: the key of the epoch; None outside of one: then random transforms draw from Python's `random`.
-        dataset: the name of the dataset in errors, if it is one of several.
+        numbers: int64 (n,), sample numbers in the dataset.
+        index: int64 (n,), indices in the view.
+        epoch_key: the key of the epoch; None outside an epoch: random transforms are seeded by Python's `random`.
+        dataset: the dataset's name in errors, if it is part of a combined dataset.
     """
 
     store: OpenDataset
@@ -54,38 +53,40 @@ class SampleOrigin:
         return len(self.numbers)
 
     def key(self, k: int) -> int:
-        """What the generator of sample k of the batch is keyed by: key(seed, epoch, index)."""
+        """The key of the generator of sample k: key(seed, epoch, index)."""
         return random.getrandbits(64) if self.epoch_key is None else key(int(self.index[k]), after=self.epoch_key)
 
     def location(self, k: int) -> dict[str, Any]:
-        """Where sample k is, for an error's place."""
+        """The location of sample k, for errors."""
         named = {} if self.dataset is None else {"dataset": self.dataset}
         return named | self.store.location(int(self.numbers[k]))
 
     def only(self, rows: Sequence[int]) -> SampleOrigin:
+        """The origin of some samples of the batch."""
         return replace(self, numbers=self.numbers[rows], index=self.index[rows])
 
 
-class _Rekeyed(threading.local):
-    """One generator of this thread after another, each in a sixth of the time that it takes to make one."""
+class _ReusedGenerator(threading.local):
+    """One generator per thread, rekeyed for each sample: six times as fast as making a generator."""
 
     def __init__(self) -> None:
         self._bits = np.random.Philox(key=0)
-        self._generator, self._start = np.random.Generator(self._bits), self._bits.state
+        self._generator = np.random.Generator(self._bits)
+        self._start = self._bits.state
 
-    def at(self, epoch_key: int) -> np.random.Generator:
-        """Philox keyed by the epoch_key, until the next call."""
-        self._start["state"]["key"][0] = epoch_key
+    def rekeyed(self, key: int) -> np.random.Generator:
+        """Philox with this key; valid until the next call."""
+        self._start["state"]["key"][0] = key
         self._bits.state = self._start
         return self._generator
 
 
-_rekeyed = _Rekeyed()
+_reused = _ReusedGenerator()
 
 
 @dataclass(slots=True)
 class SampleRandom:
-    """What the functions of a field of sample k, or its map number 1, 2, ..., draw from: one generator, if any asks."""
+    """The random source of sample k, for the functions of a field (map 0) or for one map (1, 2, ...)."""
 
     origin: SampleOrigin
     k: int
@@ -98,17 +99,19 @@ class SampleRandom:
         return self._generator
 
     def reused_generator(self) -> np.random.Generator:
-        """The same numbers, for a field with only one function, which neither keeps it nor calls what finishes another
-        sample."""
-        return _rekeyed.at(self.origin.key(self.k))
+        """The same stream from a reused generator.
+
+        Only safe if the function is the field's only one, and neither keeps it nor processes another sample.
+        """
+        return _reused.rekeyed(self.origin.key(self.k))
 
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """What a view does to its samples, in this order: casts, a function of (value, random) for some fields, maps."""
+    """The processing of a view, in this order: casts, functions of fields, maps."""
 
-    fields: Mapping[str, Draw]
-    maps: Sequence[Draw]
+    fields: Mapping[str, RandomFunction]
+    maps: Sequence[RandomFunction]
     transformed: frozenset[str]
     casts: Mapping[str, Cast]
 
@@ -125,19 +128,19 @@ class Processing:
         fields = {}
         for name, kind in schema.items():
             chain = [function for field, function in transforms if field == name]
-            if steps := _steps(kind, decode, chain):
-                fields[name] = steps[0] if len(steps) == 1 else partial(_chained, steps)
+            if functions := _functions(kind, decode, chain):
+                fields[name] = functions[0] if len(functions) == 1 else partial(_chained, functions)
         transformed = frozenset(name for name, _ in transforms)
         used = {name: cast for name, cast in casts.items() if name in schema.fields}
-        return cls(fields, [_drawing(function) for function in maps], transformed, used)
+        return cls(fields, [_with_random(function) for function in maps], transformed, used)
 
     @property
     def is_plain(self) -> bool:
-        """Whether samples are handed out as they are stored."""
+        """Whether samples are delivered as stored."""
         return not (self.fields or self.maps or self.casts)
 
     def columns(self, columns: Columns, origin: SampleOrigin, empty: Empty = np.empty) -> Columns:
-        """Columns of the store, with the functions of their fields applied. Arrays of one shape are stacked."""
+        """Applies the functions of the fields to stored columns. Arrays of one shape are stacked."""
         for name, cast in self.casts.items():
             columns[name] = cast.column(columns[name])
         for name, function in self.fields.items():
@@ -153,13 +156,13 @@ class Processing:
         return columns
 
     def batch(self, columns: Columns, origin: SampleOrigin) -> Columns:
-        """A batch from columns of the store."""
+        """A batch from stored columns."""
         if not self.maps:
             return self.columns(columns, origin)
         return collate(self.samples(columns, origin)) if len(origin) else {}
 
     def samples(self, columns: Columns, origin: SampleOrigin) -> list[Any]:
-        """The samples of such a batch, one by one."""
+        """The samples of a batch from stored columns."""
         samples: list[Any] = uncollate(self.columns(columns, origin), len(origin))
         if self.maps:
             for k, sample in enumerate(samples):
@@ -167,14 +170,14 @@ class Processing:
         return samples
 
     def sample(self, sample: dict[str, Any], origin: SampleOrigin) -> Any:
-        """One sample of the store."""
+        """The sample from a stored sample."""
         for name, cast in self.casts.items():
             sample[name] = cast.value(sample[name])
         for name, function in self.fields.items():
             sample[name] = self._field(name, function, sample[name], origin, 0)
         return self._mapped(sample, origin, 0)
 
-    def _field(self, name: str, function: Draw, value: Any, origin: SampleOrigin, k: int) -> Any:
+    def _field(self, name: str, function: RandomFunction, value: Any, origin: SampleOrigin, k: int) -> Any:
         if value is None:
             return None
         try:
@@ -194,45 +197,46 @@ class Processing:
 
 
 def _named(error: Exception, location: dict[str, Any]) -> Exception:
-    """The error of a user's function, with a note of the sample it was called for."""
-    with contextlib.suppress(Exception):  # an error that takes no notes is raised without one
+    """The error of a user's function, with a note of its sample."""
+    with contextlib.suppress(Exception):  # some errors refuse notes
         error.add_note("recordio: " + ", ".join(f"{what} {value}" for what, value in location.items()))
     return error
 
 
-def _drawing(function: Callable[..., Any]) -> Draw:
-    """The function as one of (value, draws)."""
+def _with_random(function: Callable[..., Any]) -> RandomFunction:
+    """Adapts a user's function to (value, random)."""
     return partial(_with_rng, function) if takes_rng(function) else partial(_without_rng, function)
 
 
-def _with_rng(function: Callable[..., Any], value: Any, draws: SampleRandom) -> Any:
-    return function(value, rng=draws.rng())
+def _with_rng(function: Callable[..., Any], value: Any, source: SampleRandom) -> Any:
+    return function(value, rng=source.rng())
 
 
-def _without_rng(function: Callable[..., Any], value: Any, draws: SampleRandom) -> Any:
+def _without_rng(function: Callable[..., Any], value: Any, source: SampleRandom) -> Any:
     return function(value)
 
 
-def _chained(functions: Sequence[Draw], value: Any, draws: SampleRandom) -> Any:
+def _chained(functions: Sequence[RandomFunction], value: Any, source: SampleRandom) -> Any:
     for function in functions:
-        value = function(value, draws)
+        value = function(value, source)
     return value
 
 
-def _steps(kind: Field, decode: Decode | None, chain: Sequence[Callable[..., Any]]) -> list[Draw]:
-    """What a value goes through. A transform that decodes by itself gets the picture's bytes."""
-    steps = [_drawing(function) for function in chain]
+def _functions(kind: Field, decode: Decode | None, chain: Sequence[Callable[..., Any]]) -> list[RandomFunction]:
+    """The decoder and the transforms of a field. A transform that decodes by itself gets the encoded image."""
+    functions = [_with_random(function) for function in chain]
     if not isinstance(kind, Image) or decode is None:
-        return steps
+        return functions
     if kind.encoded and decode == "numpy" and chain and isinstance(chain[0], Transform) and chain[0].encoded:
         reused_generator = len(chain) == 1 and not chain[0].calls
-        return [partial(_apply, chain[0], kind.mode, reused_generator), *steps[1:]]
+        return [partial(_apply, chain[0], kind.mode, reused_generator), *functions[1:]]
     if kind.encoded:
-        return [partial(_without_rng, partial(decode_pil if decode == "pil" else decode_image, mode=kind.mode)), *steps]
-    return [partial(_without_rng, pil_image), *steps] if decode == "pil" else steps
+        decoder = partial(decode_pil if decode == "pil" else decode_image, mode=kind.mode)
+        return [partial(_without_rng, decoder), *functions]
+    return [partial(_without_rng, pil_image), *functions] if decode == "pil" else functions
 
 
-def _apply(transform: Transform, mode: str, reused_generator: bool, value: Any, draws: SampleRandom) -> Any:
+def _apply(transform: Transform, mode: str, reused_generator: bool, value: Any, source: SampleRandom) -> Any:
     if not transform.random:
         return transform.apply(value, None, mode)
-    return transform.apply(value, draws.reused_generator() if reused_generator else draws.rng(), mode)
+    return transform.apply(value, source.reused_generator() if reused_generator else source.rng(), mode)

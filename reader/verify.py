@@ -1,6 +1,6 @@
-"""`verify`: proof that every byte of a dataset is what was written.
+"""`verify`: checks every byte of a dataset.
 
-Streams the shards in bounded memory and goes on after a fault, so that one report names all of them.
+Streams the shards in bounded memory and continues after a fault, so that one report names all faults.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _AHEAD = 16  # blocks read and checked at a time
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found.
+    """The result of `verify`.
 
     Attributes:
         path: the dataset's folder.
         level: "quick" or "full".
-        shards: how many the manifest lists.
-        blocks, samples, nbytes: what was looked at of them: what could be reached.
-        problems: every fault, as the error that reading would raise, with its place.
+        shards: number of shards in the manifest.
+        blocks, samples, nbytes: how much was checked; unreadable shards do not count.
+        problems: every fault, as the error that reading would raise, with its location.
     """
 
     path: str
@@ -51,7 +51,7 @@ class VerifyReport:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """As plain dicts and lists."""
+        """The report as plain dicts and lists."""
         names = ("path", "level", "shards", "blocks", "samples", "nbytes")
         return {
             "ok": self.ok,
@@ -71,46 +71,54 @@ def verify(path: str | os.PathLike[str], level: Level = "full", *, progress: Pro
 
     Args:
         path: the dataset's folder.
-        level: "full" reads every byte, compares every checksum and decodes every page; "quick" reads the manifest and
-        each
-            shard's length, header, footer and index.
-        progress: called with (bytes done, bytes in all).
+        level: "full" reads every byte, compares every checksum and decodes every page; "quick" reads the manifest, and
+            the length, header, footer and index of each shard.
+        progress: called with (bytes done, total bytes).
 
     Raises:
         DatasetError: there is no dataset at the path. A damaged one is a report.
-        StorageError: the system refused to read the manifest; what it refuses of a shard is a problem in the report.
+        StorageError: the manifest cannot be read. An unreadable shard is a problem in the report.
     """
     if level not in ("quick", "full"):
         raise SchemaError(f"unknown level {level!r}: expected 'quick' or 'full'")
-    place = os.fsdecode(path)
-    storage = LocalStorage(place)
+    folder = os.fsdecode(path)
+    storage = LocalStorage(folder)
     try:
-        manifest, _ = read_manifest(storage, place)
+        manifest, _ = read_manifest(storage, folder)
     except (CorruptError, UnsupportedError) as error:
-        return VerifyReport(place, level, problems=(error,))
+        return VerifyReport(folder, level, problems=(error,))
     total = sum(entry.nbytes for entry in manifest.shards)
     tally = _Tally(total, progress)
     for entry in manifest.shards:
         tally.problems += _verify_shard(storage, manifest, entry, level, tally)
     return VerifyReport(
-        place, level, len(manifest.shards), tally.blocks, tally.samples, tally.nbytes, tuple(tally.problems)
+        path=folder,
+        level=level,
+        shards=len(manifest.shards),
+        blocks=tally.blocks,
+        samples=tally.samples,
+        nbytes=tally.nbytes,
+        problems=tuple(tally.problems),
     )
 
 
 class _Tally:
-    """Counts what has been looked at, and tells the progress."""
+    """Collects problems and counts, and reports progress."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self.problems: list[RecordIOError] = []
         self.blocks = self.samples = self.nbytes = self._done = 0
-        self._total, self._progress = total, progress
+        self._total = total
+        self._progress = progress
 
     def add(self, nbytes: int, blocks: int = 0, samples: int = 0) -> None:
-        self.blocks, self.samples, self.nbytes = self.blocks + blocks, self.samples + samples, self.nbytes + nbytes
+        self.nbytes += nbytes
+        self.blocks += blocks
+        self.samples += samples
         self.skip(nbytes)
 
     def skip(self, nbytes: int) -> None:
-        """Bytes that are done with, though they could not be looked at."""
+        """Advances the progress past bytes that cannot be checked."""
         self._done += nbytes
         if self._progress is not None:
             self._progress(self._done, self._total)
@@ -122,7 +130,8 @@ def _verify_shard(
     try:
         file = open_shard_file(storage, entry)
         index = ShardOpener(manifest).read(file, entry)
-        shard = OpenShard(file, entry, manifest, index, PageAccess("always", False, lambda key, make: make()))
+        access = PageAccess(verify="always", mapped=False, cache=lambda key, make: make())
+        shard = OpenShard(file, entry, manifest, index, access)
     except (CorruptError, UnsupportedError, StorageError) as error:
         tally.skip(entry.nbytes)
         return [error]
@@ -142,7 +151,7 @@ def _verify_shard(
 
 
 def _ahead(pool: ThreadPoolExecutor, shard: OpenShard, blocks: int) -> Iterator[list[RecordIOError]]:
-    """The problems of each block in order, a few blocks being looked at ahead."""
+    """The problems of each block, in order; a few blocks are checked ahead."""
     for start in range(0, blocks, _AHEAD):
         yield from pool.map(lambda block: _verify_block(shard, block), range(start, min(start + _AHEAD, blocks)))
 

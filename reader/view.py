@@ -1,4 +1,4 @@
-"""What every dataset has, be it a single one, a view of it, or several combined."""
+"""The interface of every dataset: a single one, a view, or several combined."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Plans = tuple[Sequence[Iterator[WindowPlan]], Iterator[Indices] | None]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The samples of one dataset among those asked for.
+    """The samples of a request that one dataset provides.
 
     Attributes:
         dataset: the dataset.
-        indices: int64 (n,), their indices in it.
-        rows: int64 (n,), which of those asked for they are.
+        indices: int64 (n,), indices in the dataset.
+        rows: int64 (n,), positions in the request.
     """
 
     dataset: ShardDataset
@@ -47,10 +47,10 @@ class Piece:
 
 
 class DatasetView(Sequence[Any]):
-    """A sequence of samples that a loader takes.
+    """A sequence of samples, as a loader takes it.
 
     Attributes:
-        parts: the single datasets that the samples come from.
+        parts: the single datasets of the samples.
     """
 
     parts: tuple[ShardDataset, ...]
@@ -58,7 +58,7 @@ class DatasetView(Sequence[Any]):
     @property
     @abstractmethod
     def schema(self) -> Schema:
-        """The fields that are read, as they are stored."""
+        """The fields that are read, as stored."""
 
     @property
     @abstractmethod
@@ -68,7 +68,7 @@ class DatasetView(Sequence[Any]):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """32 hex digits that stand for the samples and their order: the state of a loader names its dataset so."""
+        """32 hex digits that identify the samples and their order, for the state of a loader."""
 
     @abstractmethod
     def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
@@ -80,15 +80,15 @@ class DatasetView(Sequence[Any]):
 
     @abstractmethod
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> DatasetView:
-        """A view of the samples at these indices, in their order; an index may stand several times."""
+        """A view of the samples at these indices, in their order; an index may repeat."""
 
     @abstractmethod
     def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
-        """A rank's windows of each part in the epoch of this key, and the part of each sample if there are several."""
+        """A rank's window plans for each part in one epoch, and with several parts the part of each sample."""
 
     @abstractmethod
     def pieces(self, indices: Indices) -> list[Piece]:
-        """The samples at these indices, not negative, by part."""
+        """The samples at these non-negative indices, by part."""
 
     @abstractmethod
     def _only(self, names: Sequence[str]) -> Self:
@@ -136,7 +136,7 @@ class DatasetView(Sequence[Any]):
         return samples
 
     def _getitems(self, indices: Sequence[int]) -> list[Any]:
-        """Grain's name for it."""
+        """`__getitems__` under the name that Grain calls."""
         return self.__getitems__(indices)
 
     def __iter__(self) -> Iterator[Any]:
@@ -144,21 +144,21 @@ class DatasetView(Sequence[Any]):
             yield from self.__getitems__(range(start, min(start + 256, len(self))))
 
     def checked_indices(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
-        """int64 (n,), none negative. Raises SchemaError, IndexError."""
-        asked = np.asarray(indices)
-        if asked.ndim != 1 or (asked.dtype.kind not in "iu" and asked.size):
+        """The indices as int64 (n,), non-negative. Raises SchemaError, IndexError."""
+        given = np.asarray(indices)
+        if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
             raise SchemaError(
-                f"indices are a one-dimensional sequence of integers, not {asked.dtype}{list(asked.shape)}"
+                f"indices are a one-dimensional sequence of integers, not {given.dtype}{list(given.shape)}"
             )
         n = len(self)
-        low, high = (int(asked.min()), int(asked.max())) if asked.size else (0, -1)
+        low, high = (int(given.min()), int(given.max())) if given.size else (0, -1)
         if low < -n or high >= n:
             raise IndexError(f"sample {low if low < -n else high} of a dataset of {n}")
-        asked = asked.astype(np.int64, copy=False)
-        return np.where(asked < 0, asked + n, asked) if low < 0 else asked
+        found = given.astype(np.int64, copy=False)
+        return np.where(found < 0, found + n, found) if low < 0 else found
 
     def _scan(self) -> Iterator[Columns]:
-        """All the samples in order as columns, many at a time; at least once."""
+        """All samples in order, in chunks of columns; at least one chunk, so that an empty view has columns too."""
         for start in range(0, max(1, len(self)), _SCAN_SAMPLES):
             yield self._columns(np.arange(start, min(start + _SCAN_SAMPLES, len(self))))
 
@@ -178,12 +178,11 @@ class DatasetView(Sequence[Any]):
             ds.filter(label=3)      ds.filter(label=[1, 2])      ds.filter(lambda c: c["score"] > 0.5, fields=["score"])
 
         Args:
-            predicate: takes a dict of columns, gives a boolean array (n,); called for 65,536 samples at a time.
-            fields: the fields that the predicate needs; all that the dataset reads if None.
-            equal: a field's name with the value, or the list of values, that a sample must have.
+            predicate: takes a dict of columns, returns a boolean array (n,); called for 65,536 samples at a time.
+            fields: the fields that the predicate needs; None for all fields of the dataset.
+            equal: a field's name with the value that a sample must have, or a list of values.
         """
-        asked = [fields] if isinstance(fields, str) else fields or (list(self.schema) if predicate else [])
-        needed = [*dict.fromkeys([*asked, *equal])]
+        needed = self._fields_of_filter(predicate, fields, equal)
         if not needed:
             return self[:]  # type: ignore[no-any-return]
         wanted = {name: _values(value) for name, value in equal.items()}
@@ -199,10 +198,20 @@ class DatasetView(Sequence[Any]):
             start += n
         return self.select(np.concatenate(kept))  # type: ignore[return-value]
 
-    def split(self, fractions: Sequence[float], seed: int = 0) -> list[Self]:
-        """Views that share the samples out at random, in these proportions: `train, test = ds.split([0.9, 0.1])`.
+    def _fields_of_filter(self, predicate: Any, fields: Sequence[str] | None, equal: Iterable[str]) -> list[str]:
+        """The fields to read, each once."""
+        if isinstance(fields, str):
+            names: Sequence[str] = [fields]
+        elif fields or predicate is None:
+            names = fields or []
+        else:
+            names = list(self.schema)
+        return [*dict.fromkeys([*names, *equal])]
 
-        Every sample is in one of them if the fractions add up to 1; each view keeps the order of the dataset.
+    def split(self, fractions: Sequence[float], seed: int = 0) -> list[Self]:
+        """Splits the samples at random in these proportions: `train, test = ds.split([0.9, 0.1])`.
+
+        Every sample is in one view if the fractions add up to 1; each view keeps the order of the dataset.
         """
         parts = list(fractions) if isinstance(fractions, Iterable) else []
         ends = np.cumsum([0.0, *parts])
@@ -214,7 +223,7 @@ class DatasetView(Sequence[Any]):
 
 
 def _values(wanted: Any) -> list[Any]:
-    """The values that a filter asks for: those of a list, a set, a range, an array or a tensor, or the one."""
+    """The accepted values of a filter: the elements of a list, set, range, array or tensor, or a single value."""
     if not isinstance(wanted, Iterable) or isinstance(wanted, (str, bytes, bytearray, Mapping)):
         return [wanted]
     return np.asarray(wanted).ravel().tolist() if hasattr(wanted, "ndim") else list(wanted)
@@ -230,11 +239,12 @@ def _equals(column: Any, values: list[Any], name: str) -> npt.NDArray[np.bool_]:
     if text := [value for value in present if isinstance(value, (str, bytes))]:
         raise SchemaError(f"the field holds {column.dtype}, which is never {text[0]!r}").at(field=name)
     missing: npt.NDArray[np.bool_] = ma.getmaskarray(column)
-    return np.isin(ma.getdata(column), _held(present, column.dtype)) & ~missing | missing & (len(present) < len(values))
+    equal = np.isin(ma.getdata(column), _as_integers(present, column.dtype))
+    return equal & ~missing | missing & (len(present) < len(values))
 
 
-def _held(values: list[Any], dtype: np.dtype[Any]) -> Any:
-    """The values that integers of this dtype can equal, in it: NumPy compares unlike ones as doubles."""
+def _as_integers(values: list[Any], dtype: np.dtype[Any]) -> Any:
+    """For an integer dtype, the values that fit it, converted: NumPy would compare mixed dtypes as doubles."""
     if dtype.kind not in "iu":
         return values
     least, most = np.iinfo(dtype).min, np.iinfo(dtype).max

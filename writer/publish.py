@@ -1,4 +1,4 @@
-"""A dataset that changes in one step: its shards first, its manifest last. What a dead writer left is cleared away."""
+"""Publishes a dataset atomically: shards first, manifest last. Clears the leftovers of dead writers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ REPLACED = f".{FILE_NAME}.replaced"
 
 
 def read_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
-    """The manifest in a folder, None when there is none. Raises CorruptError, UnsupportedError, StorageError."""
+    """The manifest in a folder; None if there is none. Raises CorruptError, UnsupportedError, StorageError."""
     found = find_manifest(LocalStorage(folder), os.fspath(folder), name)
     return None if found is None else found[0]
 
 
 def readable_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
-    """The manifest in a folder, None when there is none or it is damaged."""
+    """The manifest in a folder; None if there is none or it is damaged."""
     try:
         return read_manifest(folder, name)
     except (CorruptError, UnsupportedError):
@@ -33,11 +33,11 @@ def readable_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
 
 
 def clear_remains(folder: Path) -> None:
-    """Removes what a writer that died left in a folder that is now locked. Published shards are never touched.
+    """Removes the leftovers of a dead writer from a locked folder. Never touches published shards.
 
-    The pending manifest names shards that were on their way in, the replaced one shards that were on their way out. A
-    torn one says nothing: its shards had not been touched yet. Where a manifest was to be replaced and there is none,
-    it was lost since: then every shard may be part of the dataset, and all of them stay.
+    The pending manifest lists the shards to add, the replaced manifest those to remove. A torn one lists nothing: its
+    shards were not touched yet. If a manifest was to be replaced and none is left, it was lost afterwards: any shard
+    may belong to the dataset, so all of them stay.
     """
     published = readable_manifest(folder)
     kept = {shard.number for shard in published.shards} if published else set()
@@ -51,11 +51,11 @@ def clear_remains(folder: Path) -> None:
 def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], as_of: int | None = None) -> None:
     """Publishes finished, synced shard files under their names, and the manifest last.
 
-    Raises StorageError, and SchemaError for a manifest that no reader would accept; then nothing was touched.
+    A reader sees the old dataset or the new one, nothing between. Shards of the old manifest alone are removed after
+    the new one is in place. If the writer dies, `clear_remains` finishes or undoes the commit.
 
-    A reader sees the old dataset or the new one, never between. Shards that only the old manifest lists are removed
-    once the new one stands. `clear_remains` finishes this, or undoes it, for a writer that died on the way.
-    `as_of` is the manifest's modification time, in nanoseconds since the epoch, if the file system can set it.
+    `as_of` is the manifest's modification time, in nanoseconds since 1970, if the file system can set it. Raises
+    StorageError, and SchemaError for an invalid manifest; then nothing was touched.
     """
     old = readable_manifest(folder)
     kept = {shard.number for shard in manifest.shards}
@@ -83,7 +83,7 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], as_of: 
 
 
 def _set_time(path: Path, time: int) -> None:
-    """Never earlier than `time`, also where a file system keeps whole seconds, or two of them."""
+    """Sets a modification time not before `time`, even if the file system rounds down to one or two seconds."""
     with contextlib.suppress(OSError):
         os.utime(path, ns=(time, time))
         if path.stat().st_mtime_ns < time:

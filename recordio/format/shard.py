@@ -6,8 +6,8 @@
     footer := 128 bytes: identity of the shard, location of its index, digest of the shard
 
 The index holds no offsets: blocks and pages follow each other without gaps, so offsets are sums of sizes, and holes or
-overlaps cannot be expressed. The digest covers the header's checksum and the index, which has the checksums of all
-pages and block headers, so it vouches for every byte before it. The manifest repeats the digest.
+overlaps cannot be expressed. The digest covers the header's checksum and the index with the checksums of all pages and
+block headers, and so every byte before it. The manifest repeats the digest.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PLAIN, _LAST_CODEC = int(Codec.PLAIN), int(max(Codec))  # a member of an enum c
 
 
 def shard_digest(header: Buffer, index: Buffer) -> bytes:
-    """The digest of a shard, over its header's checksum and its index, which vouch for every byte before them."""
+    """The digest of a shard, over its header's checksum and its index; together they cover every byte before them."""
     return digest([header[-CHECKSUM.size :], index])
 
 
@@ -97,7 +97,7 @@ class ShardHeader:
 
     @classmethod
     def decode_fixed(cls, data: Buffer) -> tuple[bytes, int, bytes]:
-        """The dataset id, the shard number and the JSON, whose checksum is right. More bytes may follow the header.
+        """The dataset id, the shard number and the JSON, after checking the checksum. More bytes may follow the header.
 
         Raises CorruptError, UnsupportedError.
         """
@@ -160,15 +160,15 @@ class Footer:
 
 @dataclass(frozen=True)
 class Index:
-    """Where everything in a shard is. B blocks, F fields.
+    """The location of every page in a shard of B blocks and F fields.
 
     Attributes:
         samples: int64 (B,), samples of each block.
         first: int64 (B + 1,), number within the shard of each block's first sample; the last is the shard's samples.
-        checksums: uint64 (B,), of each block's header.
+        checksums: uint64 (B,), checksum of each block's header.
         pages: structured (B, F), fields stored_nbytes, nbytes, checksum, codec.
-        block_offsets: int64 (B,), byte of each block's header.
-        page_offsets: int64 (B, F), byte of each page.
+        block_offsets: int64 (B,), offset of each block's header.
+        page_offsets: int64 (B, F), offset of each page.
     """
 
     samples: Counts
@@ -180,7 +180,7 @@ class Index:
 
     @property
     def content_nbytes(self) -> int:
-        """The size of all pages as they are decoded."""
+        """The decoded size of all pages."""
         return int(self.pages["nbytes"].sum())  # cannot overflow: a page is no larger than its file, or than the limit
 
     @staticmethod
@@ -192,7 +192,7 @@ class Index:
 
     @classmethod
     def decode(cls, data: Buffer, footer: Footer, header: Buffer, schema: Schema) -> Self:
-        """Checks everything that needs no page. Raises CorruptError, UnsupportedError."""
+        """Decodes the index and checks it without reading pages. Raises CorruptError, UnsupportedError."""
         computed = shard_digest(header, data)
         if computed != footer.digest:
             raise CorruptError(
@@ -219,7 +219,7 @@ def _check_counts(table: npt.NDArray[np.void], footer: Footer) -> None:
         raise CorruptError(f"the index has a block of {samples.max()} samples: expected 1 to {MAX_BLOCK_SAMPLES}")
     if int(samples.sum()) != footer.samples:
         raise CorruptError(f"the index counts {int(samples.sum())} samples, the footer {footer.samples}")
-    # Summed as floats, which cannot overflow, before any integer sum.
+    # Summed as floats first: integers could overflow.
     if stored.astype(np.float64).sum() > footer.file_nbytes:
         raise CorruptError("the pages of the index are larger than the shard")
 
@@ -235,7 +235,7 @@ def _check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) -
         raise CorruptError(f"the index has a coded page over the limit of {MAX_CODED_PAGE_NBYTES} bytes")
     for column, (name, kind) in enumerate(schema.items()):
         least = least_nbytes(kind, samples)
-        got = nbytes[:, column].astype(np.int64)  # a size over 2^63 turns negative, and is refused like any wrong size
+        got = nbytes[:, column].astype(np.int64)  # a size from 2^63 turns negative, and is refused as wrong
         wrong = got < least if kind.row_nbytes is None else got != least
         if wrong.any():
             block = int(np.argmax(wrong))

@@ -1,1 +1,1 @@
-"""Every byte that comes in or goes out passes here."""
+"""All reads and writes of files."""

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, and the right to write in a folder.
+"""Atomic files, and the lock of a folder.
 
-Every effect that must survive a crash goes through here: write to a hidden name made with O_EXCL, fsync, rename, fsync
-the folder. A file whose fsync failed is abandoned: the kernel may have dropped its pages, and a second fsync would lie.
+Every write that must survive a crash goes through here: write to a hidden name made with O_EXCL, fsync, rename, fsync
+the folder. A failed fsync abandons the file: the kernel may have dropped its pages, and a second fsync would lie.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IOV_MAX = 512
 
 
 class NewFile:
-    """A file under construction. `finish` makes it durable; leaving it unfinished and calling `abandon` removes it."""
+    """A file under construction: `finish` makes it durable, `abandon` removes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,7 +37,7 @@ class NewFile:
             raise DatasetError(f"no file can have this name: {error}").at(file=repr(os.fspath(path))) from error
 
     def write(self, parts: Sequence[Buffer]) -> None:
-        """Appends all of the parts, however the system splits the work. Raises StorageError."""
+        """Appends all parts, despite short writes. Raises StorageError."""
         rest = [memoryview(part).cast("B") for part in parts if len(part)]
         try:
             while rest:
@@ -51,7 +51,7 @@ class NewFile:
             raise storage_error("write", self.path, error) from error
 
     def finish(self) -> None:
-        """fsync and close. Raises StorageError, and the file is gone."""
+        """Syncs and closes the file; on failure removes it and raises StorageError."""
         try:
             os.fsync(self._fd)
             fd, self._fd = self._fd, -1
@@ -83,7 +83,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """A whole file, durable, appearing in one step and replacing what had its name. Raises StorageError."""
+    """Writes a durable file that replaces any file of its name atomically. Raises StorageError."""
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     write_new(temporary, data)
@@ -96,9 +96,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 class FolderLock:
-    """The right to write in a folder, held by one writer at a time and given back by the system if the writer dies.
+    """An exclusive lock for writing in a folder; the system releases it if the writer dies.
 
-    The lock is on the folder itself, so no lock file is ever left behind.
+    The folder itself is locked, so no lock file is left behind.
     """
 
     _fd = -1
@@ -134,7 +134,7 @@ class FolderLock:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """A whole file under a new name, durable. Raises StorageError, and nothing is left."""
+    """Writes a durable file under a new name; on failure removes it and raises StorageError."""
     file = NewFile(path)
     try:
         file.write([data])
@@ -145,7 +145,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Removes the files that are there. Raises StorageError."""
+    """Removes the files that exist. Raises StorageError."""
     for path in paths:
         try:
             path.unlink(missing_ok=True)

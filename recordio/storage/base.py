@@ -1,6 +1,6 @@
-"""The seam between recordio and the world: a folder of named files, read at offsets or mapped.
+"""The interface to storage: a folder of named files, read at offsets or mapped.
 
-A read is exact: all the bytes that were asked for, or an error. Only this package turns errors of the system into ours.
+A read is exact: all the requested bytes, or an error. Only this package turns errors of the system into ours.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Protocol
 from recordio.errors import CorruptError, StorageError
 
 Range = tuple[int, int]  # offset and number of bytes
-_MAX_GAP = 16 << 10  # bytes between two ranges that are read along: they cost less than another read
+_MAX_GAP = 16 << 10  # a gap up to this size costs less to read than a second read
 
 
 def storage_error(action: str, path: str | os.PathLike[str], error: OSError) -> StorageError:
-    """The operating system's error as one of ours; the file's name is its place."""
+    """An error of the operating system as one of ours, with the name of the file."""
     return StorageError(f"cannot {action}: {error.strerror or error}").at(file=os.fspath(path))
 
 
@@ -31,7 +31,7 @@ class File(ABC):
     def read(self, offset: int, nbytes: int) -> bytes:
         """Exactly these bytes.
 
-        Raises CorruptError if the file is shorter: it was cut. Raises StorageError for what the system refuses, and for
+        Raises CorruptError if the file is shorter: it was cut. Raises StorageError if the system fails to read, and for
         a negative offset or length.
         """
         if offset < 0 or nbytes < 0:  # a slice would count a negative offset from the end of the file
@@ -43,7 +43,7 @@ class File(ABC):
         return data
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[memoryview]:
-        """The bytes of several ranges, in their order; near ones are read together. Raises what `read` does."""
+        """The bytes of each range, in the order of the ranges; near ranges share a read. Raises as `read` does."""
         out: list[memoryview] = [memoryview(b"")] * len(ranges)
         for start, end, members in coalesced(ranges):
             data = memoryview(self.read(start, end - start))
@@ -65,7 +65,7 @@ class File(ABC):
 
 
 def coalesced(ranges: Sequence[Range], gap: int = _MAX_GAP) -> list[tuple[int, int, list[int]]]:
-    """(start, end, members) of the reads that cover all ranges: those that lie within `gap` of each other are one."""
+    """(start, end, positions of its ranges) of each read: ranges at most `gap` bytes apart share a read."""
     out: list[tuple[int, int, list[int]]] = []
     for k in sorted(range(len(ranges)), key=ranges.__getitem__):
         offset, nbytes = ranges[k]
@@ -81,7 +81,7 @@ class Storage(Protocol):
     """A folder."""
 
     def open(self, name: str) -> File:
-        """Raises FileNotFoundError, DatasetError for what is no regular file, StorageError."""
+        """Raises FileNotFoundError, StorageError, and DatasetError for anything but a regular file."""
 
     def names(self) -> list[str]:
         """The names in the folder, sorted. Raises StorageError."""

@@ -1,4 +1,4 @@
-"""The files of a dataset, read and checked: manifest, footer, header and index. For everybody who opens one."""
+"""Reads and checks the files of a dataset: manifest, footer, header and index."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from recordio.storage.base import File, Storage
 
 
 def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple[Manifest, bytes] | None:
-    """The manifest and the digest of its bytes, None where there is none.
+    """The manifest and the digest of its bytes; None if there is none.
 
-    Raises CorruptError, UnsupportedError, StorageError, and DatasetError for something that is no regular file.
+    Raises CorruptError, UnsupportedError, StorageError, and DatasetError for anything but a regular file.
     """
     where = os.path.join(folder, name)
     try:
@@ -43,15 +43,15 @@ def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple
 
 
 def read_manifest(storage: Storage, folder: str) -> tuple[Manifest, bytes]:
-    """The manifest and the digest of its bytes. Raises what `find_manifest` does, DatasetError where there is none."""
+    """The manifest and the digest of its bytes. Raises as `find_manifest` does, and DatasetError if there is none."""
     found = find_manifest(storage, folder)
     if found is None:
-        raise DatasetError(f"not a recordio dataset: {_instead(storage)}").at(file=folder)
+        raise DatasetError(f"not a recordio dataset: {_why_none(storage)}").at(file=folder)
     return found
 
 
-def _instead(storage: Storage) -> str:
-    """What there is instead of a manifest; of the folders below, the first few that hold datasets."""
+def _why_none(storage: Storage) -> str:
+    """Explains a missing manifest; names the first few subfolders with datasets."""
     found = []
     try:
         for name in storage.names()[:32]:
@@ -67,7 +67,7 @@ def _instead(storage: Storage) -> str:
 
 
 def open_shard_file(storage: Storage, entry: ShardEntry) -> File:
-    """The file of a shard. Raises CorruptError when it is missing or no regular file, StorageError."""
+    """The file of a shard. Raises StorageError, and CorruptError if it is missing or no regular file."""
     try:
         return storage.open(entry.name)
     except FileNotFoundError:
@@ -77,7 +77,7 @@ def open_shard_file(storage: Storage, entry: ShardEntry) -> File:
 
 
 def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
-    """What is wrong with the shards of a manifest, as far as their lengths and last bytes tell."""
+    """The problems of a manifest's shards that their lengths and footers show."""
     problems: list[RecordIOError] = []
     for entry in manifest.shards:
         try:
@@ -89,13 +89,13 @@ def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
     return problems
 
 
-def refuse(problems: Sequence[RecordIOError], place: str) -> None:
-    """Raises CorruptError naming every problem, if there is any."""
+def refuse(problems: Sequence[RecordIOError], path: str) -> None:
+    """Raises an error that names every problem, if there are any."""
     if len(problems) == 1:
         raise problems[0]
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise CorruptError(f"{len(problems)} shards are not what the manifest says: {lines}\n").at(file=place)
+        raise CorruptError(f"{len(problems)} shards are not what the manifest says: {lines}\n").at(file=path)
 
 
 def read_footer(file: File) -> Footer:
@@ -110,7 +110,7 @@ def read_footer(file: File) -> Footer:
 
 
 def check_footer(file: File, entry: ShardEntry, dataset_id: bytes) -> Footer:
-    """That a file is the shard which the manifest means, by its length and its footer. Raises CorruptError."""
+    """Checks by length and footer that a file is the shard in the manifest. Raises CorruptError."""
     if file.nbytes != entry.nbytes:
         raise CorruptError(f"the shard has {file.nbytes} bytes, the manifest says {entry.nbytes}").at(file=entry.name)
     footer = read_footer(file)
@@ -135,9 +135,9 @@ def _require_meant(footer: Footer, entry: ShardEntry, dataset_id: bytes) -> None
 
 
 class ShardOpener:
-    """Reads and checks all of a shard but its blocks: footer, header and index, in two reads.
+    """Reads and checks a shard's footer, then header and index together.
 
-    The headers of a dataset's shards hold the same JSON, so it is parsed once. Safe for threads.
+    The shards of a dataset mostly have the same header JSON, so it is parsed once. Thread-safe.
     """
 
     def __init__(self, manifest: Manifest) -> None:

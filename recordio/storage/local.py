@@ -1,4 +1,4 @@
-"""A folder on a disk. Symbolic links are not followed, pipes not waited for: only regular files are opened."""
+"""A folder on disk. Opens regular files only: follows no symbolic link, waits for no pipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recordio.storage.base import File, storage_error
 
 
 class LocalFile(File):
-    """A file on a disk. Its descriptor is shared by threads, and safe to share with a forked child: reads say where."""
+    """A file on disk. Reads are positioned, so threads and forked children may share the descriptor."""
 
     _fd = -1
 
@@ -60,7 +60,7 @@ class LocalFile(File):
 
 
 class LocalStorage:
-    """A folder on a disk."""
+    """A folder on disk."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)

@@ -1,4 +1,4 @@
-"""A folder in memory, for tests and for datasets that need no disk."""
+"""A folder in memory, for tests and for datasets without a disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ class MemoryFile(File):
     """Bytes as a file."""
 
     def __init__(self, name: str, data: bytes) -> None:
-        self.name, self.nbytes = name, len(data)
+        self.name = name
+        self.nbytes = len(data)
         self._data = data
 
     def _read(self, offset: int, nbytes: int) -> bytes:
