@@ -5,6 +5,7 @@ The cuts depend on the samples alone, not on whether they arrive one by one or i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -155,26 +156,39 @@ def _unmasked(column: Any) -> Any:
 
 @dataclass(slots=True)
 class Segment:
-    """Packed samples: one column per field; `sizes`, int64 (n,), is the bytes of each sample."""
+    """Packed samples, from the front of which blocks are cut.
+
+    Attributes:
+        columns: one per field.
+        sizes: int64 (n,), the bytes of each sample that is left.
+        row_nbytes: the bytes of a value of each field in a memoryview.
+        begin: the first sample that is left. Moving it costs nothing, where cutting a list copies the rest of it.
+    """
 
     columns: list[Column]
     sizes: Indices
+    row_nbytes: Sequence[int | None]
+    begin: int = 0
 
-    def split(self, rows: int, row_nbytes: Sequence[int | None]) -> tuple[Segment, Segment]:
-        """Splits off the first `rows` samples without copying."""
-        ends = [
-            rows * (nbytes or 0) if isinstance(column, memoryview) else rows
-            for column, nbytes in zip(self.columns, row_nbytes, strict=True)
-        ]
-        pairs = list(zip(self.columns, ends, strict=True))
-        head = Segment([column[:end] for column, end in pairs], self.sizes[:rows])
-        tail = Segment([column[end:] for column, end in pairs], self.sizes[rows:])
-        return head, tail
+    def cut(self, rows: int) -> list[Column]:
+        """Takes away the first `rows` samples that are left, without copying the others."""
+        head = self._columns(self.begin, self.begin + rows)
+        self.sizes = self.sizes[rows:]
+        self.begin += rows
+        return head
 
     def keep(self) -> Segment:
         """Copies borrowed bytes, so that the caller may change its arrays."""
-        columns = [memoryview(bytes(c)) if isinstance(c, memoryview) else c for c in self.columns]
-        return Segment(columns, self.sizes)
+        left = self._columns(self.begin, self.begin + len(self.sizes))
+        owned = [memoryview(bytes(column)) if isinstance(column, memoryview) else column for column in left]
+        return Segment(owned, self.sizes, self.row_nbytes)
+
+    def _columns(self, begin: int, end: int) -> list[Column]:
+        out = []
+        for column, nbytes in zip(self.columns, self.row_nbytes, strict=True):
+            size = (nbytes or 0) if isinstance(column, memoryview) else 1
+            out.append(column[begin * size : end * size])
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +220,7 @@ class BlockBuilder:
         self._packer = Packer(schema, inferred)
         self._row_nbytes = [field.row_nbytes for field in schema.values()]
         self._target = block_bytes
-        self._segments: list[Segment] = []
+        self._segments: deque[Segment] = deque()
         self._rows: list[list[bytes | None]] = []
         self._sizes: list[int] = []
         self._waiting_nbytes = 0
@@ -231,7 +245,7 @@ class BlockBuilder:
         samples, packed = self._packer.pack_columns(columns)
         if samples:
             self._gather_rows()
-            self._segments.append(Segment(packed, self._sizes_of(samples, packed)))
+            self._segments.append(Segment(packed, self._sizes_of(samples, packed), self._row_nbytes))
             self._waiting_nbytes += int(self._segments[-1].sizes.sum())
             self.waiting += samples
 
@@ -246,7 +260,7 @@ class BlockBuilder:
 
     def keep(self) -> None:
         """Copies the bytes borrowed by `add_columns`."""
-        self._segments = [segment.keep() for segment in self._segments]
+        self._segments = deque(segment.keep() for segment in self._segments)
 
     def _rows_of_next(self, limit: int | None) -> int | None:
         """Rows of the next block, None while no block is full."""
@@ -260,7 +274,7 @@ class BlockBuilder:
         ):
             return None
         self._gather_rows()
-        ends = np.cumsum(np.concatenate([segment.sizes for segment in self._segments]))
+        ends = np.cumsum(self._next_sizes())
         full = max(rows, int(np.searchsorted(ends, least)) + 1)
         over = max(1, int(np.searchsorted(ends, 2 * self._target, side="right")))
         found = [n for n in (full, MAX_BLOCK_ROWS, limit or full) if n <= waiting] + ([over] if over < waiting else [])
@@ -268,26 +282,37 @@ class BlockBuilder:
             self._block_rows = min(found)
         return min(found, default=None)
 
+    def _next_sizes(self) -> Indices:
+        """The sizes of as many samples as can matter for a block: looking at all would cost their square."""
+        found: list[Indices] = []
+        left = MAX_BLOCK_ROWS + 1
+        for segment in self._segments:
+            found.append(segment.sizes[:left])
+            left -= len(found[-1])
+            if not left:
+                break
+        return np.concatenate(found)
+
     def _gather_rows(self) -> None:
         if self._rows:
             columns: list[Column] = [list(column) for column in zip(*self._rows, strict=True)]
-            self._segments.append(Segment(columns, np.array(self._sizes, np.int64)))
+            self._segments.append(Segment(columns, np.array(self._sizes, np.int64), self._row_nbytes))
             self._rows, self._sizes = [], []
 
     def _take(self, rows: int) -> FullBlock:
         self._gather_rows()
-        taken: list[Segment] = []
+        taken: list[list[Column]] = []
         left = rows
         while left:
-            segment = self._segments.pop(0)
-            if len(segment.sizes) > left:
-                segment, rest = segment.split(left, self._row_nbytes)
-                self._segments.insert(0, rest)
-            taken.append(segment)
-            left -= len(segment.sizes)
-        self._waiting_nbytes -= sum(int(segment.sizes.sum()) for segment in taken)
+            segment = self._segments[0]
+            count = min(left, len(segment.sizes))
+            self._waiting_nbytes -= int(segment.sizes[:count].sum())
+            taken.append(segment.cut(count))
+            left -= count
+            if not len(segment.sizes):
+                self._segments.popleft()
         self.waiting -= rows
-        return FullBlock(rows, [[segment.columns[i] for segment in taken] for i in range(len(self._row_nbytes))])
+        return FullBlock(rows, [[columns[i] for columns in taken] for i in range(len(self._row_nbytes))])
 
     def _sizes_of(self, samples: int, columns: Sequence[Column]) -> Indices:
         total = np.zeros(samples, np.int64)

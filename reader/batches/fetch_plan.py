@@ -93,7 +93,8 @@ class FetchPlan:
     def __init__(
         self, dataset: OpenDataset, fields: Projection, blocks: Indices, mapped_limit: int = MAPPED_NBYTES
     ) -> None:
-        self._dataset, self._fields = dataset, fields
+        self._dataset = dataset
+        self._fields = fields
         self.failed: dict[int, RecordIOError] = {}
         self._local, self._shards, self._slots = dataset.by_shard(blocks)
         # All sizes now: a shard may be closed and reopened before its pages are read.

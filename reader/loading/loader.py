@@ -254,7 +254,7 @@ class DataLoader:
                 _check_process(process)
                 del result
             reusable = True
-            cursor.epoch, cursor.position, cursor.begun, cursor.indices = cursor.epoch + 1, 0, False, None
+            cursor.move_to(cursor.epoch + 1)
         except GeneratorExit:
             reusable = dropped = True
             raise

@@ -20,6 +20,13 @@ class Cursor:
     begun: bool = False
     indices: str | None = None
 
+    def move_to(self, epoch: int) -> None:
+        """To the beginning of an epoch."""
+        self.epoch = epoch
+        self.position = 0
+        self.begun = False
+        self.indices = None
+
 
 @dataclass
 class LoaderStats:

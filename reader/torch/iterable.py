@@ -95,7 +95,9 @@ class IterableShards(data.IterableDataset[Any]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next `iter()` continues where the state was taken. Raises DatasetError, SchemaError."""
         self._inner.load_state_dict(state)
-        self._next, self._running, self._split = (state["epoch"], state["position"]), None, state.get("split")
+        self._next = state["epoch"], state["position"]
+        self._running = None
+        self._split = state.get("split")
         self._seen = int(self._announced[0])
 
     def _take_share(self) -> list[int]:

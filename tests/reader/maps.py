@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 
-def told(sample: dict[str, Any]) -> dict[str, Any]:
+def with_worker(sample: dict[str, Any]) -> dict[str, Any]:
     """With the process that it was made in, whether that has torch, and the number that `makers.note_number` noted."""
     worker = int(os.environ.get("WORKER", "-1"))
     return {**sample, "pid": os.getpid(), "torch": "torch" in sys.modules, "worker": worker}

@@ -73,7 +73,7 @@ def loaded(load: FetchPlan, arena: Arena, run: Run = alone) -> PageTable:
     return load.load(arena.reserve(load.layout.nbytes), run)
 
 
-def places(blocks: list[int]) -> tuple[Any, Any, list[Sample]]:
+def samples_of(blocks: list[int]) -> tuple[Any, Any, list[Sample]]:
     """Slot, row and sample of all that is in these blocks, mixed."""
     slot, rows = np.repeat(np.arange(len(blocks)), BLOCK), np.tile(np.arange(BLOCK), len(blocks))
     order = np.random.default_rng(len(blocks)).permutation(len(slot))
@@ -90,9 +90,9 @@ BLOCKS = SHARD // BLOCK * SHARDS
     st.sampled_from(["mmap", "pread"]),
     st.sampled_from([1, 2, None]),
 )
-def test_a_window_of_any_blocks_gives_their_samples(folder: Path, blocks: list[int], io: Any, most: int | None) -> None:
+def test_window_of_any_blocks_has_their_samples(folder: Path, blocks: list[int], io: Any, most: int | None) -> None:
     ds = ShardDataset(folder, io=io, max_open_shards=most)
-    slot, rows, want = places(blocks)
+    slot, rows, want = samples_of(blocks)
     window = load(ds, blocks)
     assert same_columns(window.take(slot, rows), want, SCHEMA)
     assert same_columns(window.take(slot[:1], rows[:1]), want[:1], SCHEMA)
@@ -100,7 +100,7 @@ def test_a_window_of_any_blocks_gives_their_samples(folder: Path, blocks: list[i
 
 
 @pytest.mark.parametrize("compression", [None, "zstd:1"])
-def test_large_values_of_several_shards_come_in_the_order_asked_for(tmp_path: Path, compression: str | None) -> None:
+def test_large_values_of_several_shards_keep_their_order(tmp_path: Path, compression: str | None) -> None:
     shape = (1 << 8, 1 << 9)  # copied one by one
     schema = Schema({"large": Array("uint8", shape), "maybe": Array("uint8", shape, optional=True)})
     with DatasetWriter(tmp_path, schema, compression=compression, shard_samples=3, block_bytes=1) as writer:
@@ -117,9 +117,9 @@ def test_large_values_of_several_shards_come_in_the_order_asked_for(tmp_path: Pa
     assert window.take(slots, rows)["large"][:, 5, 5].tolist() == slots.tolist()
 
 
-def test_a_window_of_some_fields_has_only_these(folder: Path) -> None:
+def test_window_of_some_fields_has_only_these_fields(folder: Path) -> None:
     ds = ShardDataset(folder, fields=["text", "number"])
-    slot, rows, want = places([0, 5])
+    slot, rows, want = samples_of([0, 5])
     assert same_columns(
         load(ds, [0, 5]).take(slot, rows), [{k: s[k] for k in ("text", "number")} for s in want], ["text", "number"]
     )
@@ -127,7 +127,7 @@ def test_a_window_of_some_fields_has_only_these(folder: Path) -> None:
 
 def test_threads_may_load_a_window_together(folder: Path) -> None:
     blocks = list(range(BLOCKS))
-    slot, rows, want = places(blocks)
+    slot, rows, want = samples_of(blocks)
     for io in ("mmap", "pread"):
         ds = ShardDataset(folder, io=io, max_open_shards=2)  # type: ignore[arg-type]
         with ThreadPoolExecutor(4) as pool:
@@ -140,7 +140,7 @@ def test_threads_may_load_a_window_together(folder: Path) -> None:
         assert same_columns(window.take(slot, rows), want, SCHEMA)
 
 
-def test_there_is_work_until_every_page_is_in_place_and_checked(folder: Path) -> None:
+def test_has_work_until_every_page_is_in_place_and_checked(folder: Path) -> None:
     ds = ShardDataset(folder)
     plain = bool((ds.store.shard(0).index.pages["codec"] == 0).all())
     assert plan_of(ds, [0, 1]).has_work
@@ -152,7 +152,7 @@ def test_there_is_work_until_every_page_is_in_place_and_checked(folder: Path) ->
 
 @pytest.mark.parametrize("io", ["mmap", "pread"])
 @pytest.mark.parametrize("shards", [1, SHARDS])
-def test_damage_is_found_before_anything_is_taken(folder: Path, tmp_path: Path, io: Any, shards: int) -> None:
+def test_damage_is_found_before_samples_are_taken(folder: Path, tmp_path: Path, io: Any, shards: int) -> None:
     shutil.copytree(folder, tmp_path / "own")
     index = ShardDataset(folder).store.shard(0).index
     for column, name in enumerate(SCHEMA):
@@ -176,12 +176,12 @@ def test_damage_is_found_before_anything_is_taken(folder: Path, tmp_path: Path, 
         path.write_bytes(data)
 
 
-def test_what_was_taken_does_not_change_when_the_arena_is_used_again(folder: Path) -> None:
+def test_taken_samples_do_not_change_when_the_arena_is_reused(folder: Path) -> None:
     ds, arena = ShardDataset(folder, io="pread"), Arena()
     kept = []
     for start in range(0, BLOCKS - 2, 3):
         blocks = [start, start + 2, start + 1]
-        slot, rows, want = places(blocks)
+        slot, rows, want = samples_of(blocks)
         kept.append((load(ds, blocks, arena).take(slot, rows), want))
     for batch, want in kept:
         assert same_columns(batch, want, SCHEMA)
@@ -191,7 +191,7 @@ def test_what_was_taken_does_not_change_when_the_arena_is_used_again(folder: Pat
 def test_a_forked_child_does_not_write_into_its_parents_arenas(folder: Path) -> None:
     ds = ShardDataset(folder, io="pread")
     arena = arenas_of(ds.store).take()
-    slot, rows, want = places([0, 1])
+    slot, rows, want = samples_of([0, 1])
     window = load(ds, [0, 1], arena)
     arenas_of(ds.store).give_back(arena)
     child = os.fork()

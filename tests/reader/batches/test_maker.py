@@ -125,11 +125,11 @@ def test_random_maps_depend_on_the_epoch_and_the_sample_only(ds: ShardDataset) -
 
 
 class TestSkipping:
-    def test_without_it_the_first_error_is_raised(self, ds: ShardDataset) -> None:
+    def test_first_error_is_raised_without_skipping(self, ds: ShardDataset) -> None:
         with pytest.raises(LookupError, match="not 3"):
             BatchMaker([ds.map(failing(3, 5))])(BatchRequest(slices_of(ds, (2, 8))))
 
-    def test_leaves_out_the_samples_that_fail_and_says_why(self, ds: ShardDataset) -> None:
+    def test_skipping_leaves_out_failing_samples_with_reasons(self, ds: ShardDataset) -> None:
         make = BatchMaker([ds.map(failing(3, 5))], skip=True)
         for request in BatchRequest(slices_of(ds, (2, 6), (6, 8))), IndexRequest(range(2, 8), epoch_key=7):
             result = make(request)
@@ -138,17 +138,17 @@ class TestSkipping:
             assert [error.split(" - ")[0] for error in result.errors] == ["LookupError: not 3", "LookupError: not 5"]
             assert "sample 3" in result.errors[0]
 
-    def test_keeps_the_turns_of_several_datasets(self, ds: ShardDataset, other: ShardDataset) -> None:
+    def test_skipping_keeps_the_turns_of_several_datasets(self, ds: ShardDataset, other: ShardDataset) -> None:
         slices = [*slices_of(ds, (0, 3)), *slices_of(other, (0, 3), source=1)]
         make = BatchMaker([ds.map(failing(1)), other.map(failing(100))], skip=True)
         assert numbers(make(BatchRequest(slices, np.array([1, 0, 0, 1, 0, 1])))) == [0, 101, 2, 102]
 
-    def test_of_every_sample_leaves_no_batch(self, ds: ShardDataset) -> None:
+    def test_skipping_every_sample_leaves_no_batch(self, ds: ShardDataset) -> None:
         result = BatchMaker([ds.map(failing(*range(SAMPLES)))], skip=True)(BatchRequest(slices_of(ds, (0, SAMPLES))))
         assert result.batch is None
         assert (result.samples, result.skipped, len(result.errors)) == (0, SAMPLES, 10)
 
-    def test_raises_an_error_that_no_single_sample_has(self, ds: ShardDataset) -> None:
+    def test_error_of_no_single_sample_is_not_skipped(self, ds: ShardDataset) -> None:
         def collate(samples: list[Any]) -> int:
             if len(samples) > 1:
                 raise LookupError("too many")
@@ -157,13 +157,13 @@ class TestSkipping:
         with pytest.raises(LookupError, match="too many"):
             BatchMaker([ds], collate_fn=collate, skip=True)(BatchRequest(slices_of(ds, (0, 2))))
 
-    def test_of_a_window_that_could_not_be_loaded(self, ds: ShardDataset) -> None:
+    def test_samples_of_a_window_that_could_not_be_loaded_are_skipped(self, ds: ShardDataset) -> None:
         slices = [*slices_of(ds, (0, 2), window=LostWindow()), *slices_of(ds, (2, 4))]
         result = BatchMaker([ds], skip=True)(BatchRequest(slices))
         assert (numbers(result), result.skipped) == ([2, 3], 2)
         assert set(result.errors) == {"StorageError: the disk is gone"}
 
-    def test_finds_the_sample_again_as_it_was_stored(self, tmp_path: Path) -> None:
+    def test_second_try_gets_samples_as_stored(self, tmp_path: Path) -> None:
         """Even when it was read early, and a map changed it in place before another sample failed."""
         seen: list[int] = []
 
@@ -183,7 +183,7 @@ class TestSkipping:
 
 
 class TestReadingEarly:
-    def test_gives_the_same_batch(self, ds: ShardDataset) -> None:
+    def test_slice_read_early_gives_the_same_batch(self, ds: ShardDataset) -> None:
         make = BatchMaker([ds])
         (late,) = slices_of(ds, (2, 6))
         (early,) = make.read_early(late)
@@ -191,13 +191,13 @@ class TestReadingEarly:
         early.window = LostWindow()
         assert numbers(make(BatchRequest([early]))) == [2, 3, 4, 5]
 
-    def test_keeps_an_error_for_the_batch(self, ds: ShardDataset) -> None:
+    def test_error_of_reading_early_is_raised_by_the_batch(self, ds: ShardDataset) -> None:
         make = BatchMaker([ds])
         (early,) = make.read_early(slices_of(ds, (2, 6), window=LostWindow())[0])
         with pytest.raises(StorageError, match="the disk is gone"):
             make(BatchRequest([early]))
 
-    def test_loses_only_the_samples_that_fail_when_they_are_skipped(self, ds: ShardDataset) -> None:
+    def test_reading_early_with_skip_loses_only_failing_samples(self, ds: ShardDataset) -> None:
         make = BatchMaker([ds], skip=True)
         slices = slices_of(ds, (0, SAMPLES))
         bad = int(slices[0].slot[5])

@@ -74,16 +74,16 @@ quick = settings(examples(60), deadline=None, suppress_health_check=[HealthCheck
 @pytest.mark.slow
 @quick
 @given(OPTIONS, st.sampled_from([1, 2, 3, 4, 6, 8]), any_workers, st.booleans(), st.booleans())
-def test_ranks_get_equally_many_batches_and_a_global_batch_is_the_same_set(
+def test_ranks_get_equal_batch_counts_and_the_same_global_batches(
     ds: ShardDataset, options: Any, world: int, workers: Any, drop: bool, even: bool
 ) -> None:
     def epoch(world: int) -> list[list[list[int]]]:
         loaders = [
             DataLoader(
-                ds, BATCH // world, rank=rank, world_size=world, drop_last=drop, even_batches=even,
-                **options, **workers
-            ) for rank in range(world)
-        ]  # fmt: skip
+                ds, BATCH // world, rank=rank, world_size=world, drop_last=drop, even_batches=even, **options, **workers
+            )
+            for rank in range(world)
+        ]
         found = [[numbers(batch) for batch in loader] for loader in loaders]
         assert [len(batches) for batches in found] == [len(loader) for loader in loaders]
         return found
@@ -104,8 +104,14 @@ def test_ranks_get_equally_many_batches_and_a_global_batch_is_the_same_set(
 
 @pytest.mark.slow
 @quick
-@given(OPTIONS, st.lists(st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([4, 8, 12]), st.integers(0, 5),
-                                   any_workers), min_size=1, max_size=6))  # fmt: skip
+@given(
+    OPTIONS,
+    st.lists(
+        st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([4, 8, 12]), st.integers(0, 5), any_workers),
+        min_size=1,
+        max_size=6,
+    ),
+)
 def test_an_epoch_interrupted_and_resumed_by_other_ranks_is_exactly_once(
     ds: ShardDataset, options: Any, runs: list[tuple[int, int, int, Any]]
 ) -> None:
@@ -146,8 +152,9 @@ def test_a_rank_decodes_a_block_once_an_epoch(
     everywhere: Counter[tuple[str, int, int]] = Counter()
     for rank in range(world):
         decoded.clear()
-        seen = flat([numbers(b) for b in DataLoader(ds, 8, True, window_bytes=90_000, rank=rank, world_size=world,
-                                                    **workers)])  # fmt: skip
+        seen = flat(
+            [numbers(b) for b in DataLoader(ds, 8, True, window_bytes=90_000, rank=rank, world_size=world, **workers)]
+        )
         assert len(seen) == 2000 // world
         assert set(decoded.values()) == {1}
         everywhere += decoded
@@ -156,7 +163,7 @@ def test_a_rank_decodes_a_block_once_an_epoch(
     assert blocks <= sum(everywhere.values()) <= blocks + 2 * 2 * windows * (world - 1)  # those that ranks share
 
 
-def test_a_resumed_loader_gives_the_batches_of_the_uninterrupted_one(ds: ShardDataset) -> None:
+def test_resumed_loader_gives_the_batches_of_an_uninterrupted_one(ds: ShardDataset) -> None:
     loader = DataLoader(ds, 16, True, window_bytes=3000)
     whole = [[numbers(batch) for batch in loader] for _ in range(3)]
     for cut in (0, 1, 7, 14, 15):
@@ -173,7 +180,7 @@ def test_a_resumed_loader_gives_the_batches_of_the_uninterrupted_one(ds: ShardDa
             assert [numbers(batch) for batch in again] == whole[2]
 
 
-def test_a_broken_off_epoch_is_followed_by_the_next(ds: ShardDataset) -> None:
+def test_interrupted_epoch_is_followed_by_the_next(ds: ShardDataset) -> None:
     loader = DataLoader(ds, 10, True)
     first, second = [numbers(next(iter(loader))) for _ in range(2)]
     loader.set_epoch(0)
@@ -181,7 +188,7 @@ def test_a_broken_off_epoch_is_followed_by_the_next(ds: ShardDataset) -> None:
     assert numbers(next(iter(loader))) == second
 
 
-def test_a_state_of_something_else_is_refused_with_the_reason(ds: ShardDataset, other: ShardDataset) -> None:
+def test_foreign_state_is_refused_with_the_reason(ds: ShardDataset, other: ShardDataset) -> None:
     state = DataLoader(ds, 10, True).state_dict()
     for loader, error, reason in (
         (DataLoader(other, 10, True), DatasetError, "another dataset"),
@@ -208,13 +215,13 @@ def test_a_state_of_something_else_is_refused_with_the_reason(ds: ShardDataset, 
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_out_of_order_is_still_exactly_once(ds: ShardDataset, workers: int) -> None:
+def test_out_of_order_epoch_is_exactly_once(ds: ShardDataset, workers: int) -> None:
     loader = DataLoader(ds, 7, True, num_workers=workers, in_order=False, window_bytes=2000)
     assert sorted(n for batch in loader for n in numbers(batch)) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
-def test_out_of_order_no_batch_waits_for_a_slower_one(ds: ShardDataset, kind: Any, tmp_path: Path) -> None:
+def test_out_of_order_batches_do_not_wait_for_slower_ones(ds: ShardDataset, kind: Any, tmp_path: Path) -> None:
     def held(sample: dict[str, Any]) -> dict[str, Any]:
         deadline = time.monotonic() + 60
         while sample["number"] == 0 and not go_on.exists() and time.monotonic() < deadline:
@@ -222,8 +229,9 @@ def test_out_of_order_no_batch_waits_for_a_slower_one(ds: ShardDataset, kind: An
         return sample
 
     go_on, context = tmp_path / "go on", "fork" if kind == "process" else None
-    loader = DataLoader(ds.map(held), 7, num_workers=2, in_order=False, worker_type=kind,
-                        multiprocessing_context=context)  # fmt: skip
+    loader = DataLoader(
+        ds.map(held), 7, num_workers=2, in_order=False, worker_type=kind, multiprocessing_context=context
+    )
     batches = iter(loader)
     found = numbers(next(batches))
     assert 0 not in found
@@ -231,15 +239,15 @@ def test_out_of_order_no_batch_waits_for_a_slower_one(ds: ShardDataset, kind: An
     assert sorted(found + [n for batch in batches for n in numbers(batch)]) == list(range(COUNT))
 
 
-def test_splits_share_the_samples_out(ds: ShardDataset) -> None:
-    parts = ds.split([0.5, 0.3, 0.2], seed=4)
-    assert [len(part) for part in parts] == [115, 69, 46]
-    chosen = [part.column("number").tolist() for part in parts]
+def test_splits_partition_the_samples(ds: ShardDataset) -> None:
+    splits = ds.split([0.5, 0.3, 0.2], seed=4)
+    assert [len(split) for split in splits] == [115, 69, 46]
+    chosen = [split.column("number").tolist() for split in splits]
     assert sorted(flat(chosen)) == list(range(COUNT))
-    assert all(part == sorted(part) for part in chosen)
+    assert all(split == sorted(split) for split in chosen)
     assert ds.split([0.5], 4)[0].column("number").tolist() == chosen[0]
     assert ds.split([0.5], 5)[0].column("number").tolist() != chosen[0]
-    assert ds.split([0.5], np.int64(4))[0].fingerprint == parts[0].fingerprint  # type: ignore[arg-type]
+    assert ds.split([0.5], np.int64(4))[0].fingerprint == splits[0].fingerprint  # type: ignore[arg-type]
     for wrong in ([], [0.9, 0.2], [-0.1], [float("nan")], [0.5, float("nan"), 0.5], 0.9):
         with pytest.raises(SchemaError, match="fractions"):
             ds.split(wrong)  # type: ignore[arg-type]
@@ -266,13 +274,13 @@ def test_a_concatenation_is_every_sample_once(ds: ShardDataset, other: ShardData
         ConcatDataset([ds, other._only(["text"])])
 
 
-def test_parts_keep_their_own_maps_and_may_differ_in_codec(ds: ShardDataset, other: ShardDataset) -> None:
+def test_combined_datasets_keep_their_own_maps_and_codecs(ds: ShardDataset, other: ShardDataset) -> None:
     both = ds.map(lambda s: {"n": int(s["number"])}) + other.map(lambda s: {"n": -int(s["number"])})
     found = [n for batch in DataLoader(both, 16, True, num_workers=2) for n in batch["n"].tolist()]
     assert sorted(found) == sorted([*range(COUNT), *(-n for n in range(1000, 1031))])
 
 
-def test_a_mixture_holds_its_shares_all_along(tmp_path: Path, other: ShardDataset) -> None:
+def test_mixture_keeps_its_proportions_throughout(tmp_path: Path, other: ShardDataset) -> None:
     large = write(tmp_path / "large", 9000)
     mixture = Mixture([(large, 0.9), (other, 0.1)], "all_exhausted")
     assert (mixture.draws, len(mixture)) == ([9000, 1000], 10_000)
@@ -311,7 +319,7 @@ def _second(mixture: Mixture, shuffle: bool) -> DataLoader:
     return loader
 
 
-def test_weights_draw_each_sample_as_often_as_they_ask(ds: ShardDataset) -> None:
+def test_weights_decide_how_often_a_sample_is_drawn(ds: ShardDataset) -> None:
     weights = np.ones(COUNT)
     weights[:30] = 6
     expected = weights * COUNT / weights.sum()
@@ -330,7 +338,7 @@ def test_weights_draw_each_sample_as_often_as_they_ask(ds: ShardDataset) -> None
             DataLoader(ds, 16, True, weights=wrong)
 
 
-def test_random_maps_give_the_same_for_any_workers_and_batches(ds: ShardDataset) -> None:
+def test_random_maps_do_not_depend_on_workers_or_batches(ds: ShardDataset) -> None:
     def jitter(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         return {"number": sample["number"], "noise": rng.random()}
 
@@ -348,7 +356,7 @@ def test_random_maps_give_the_same_for_any_workers_and_batches(ds: ShardDataset)
     assert noise(loader) != want
 
 
-def test_single_samples_resume_too(ds: ShardDataset) -> None:
+def test_single_samples_resume(ds: ShardDataset) -> None:
     loader = DataLoader(ds, None, True)
     samples = iter(loader)
     seen = [int(next(samples)["number"]) for _ in range(100)]
@@ -372,7 +380,7 @@ def test_samplers_resume_by_batches(ds: ShardDataset) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_cannot_be_finished_is_skipped_and_counted(ds: ShardDataset, workers: int) -> None:
+def test_failing_samples_are_skipped_and_counted(ds: ShardDataset, workers: int) -> None:
     def poisoned(sample: dict[str, Any]) -> dict[str, Any]:
         if sample["number"] % 50 == 7 or sample["number"] < 4:
             raise ZeroDivisionError("bad")

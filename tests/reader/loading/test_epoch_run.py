@@ -78,7 +78,7 @@ def batches_of(run: EpochRun, ds: ShardDataset, window_samples: int = SAMPLES) -
 @pytest.mark.parametrize(
     ("options", "ahead"), [({}, 0), ({"num_workers": 1}, 2), ({"num_workers": 2, "prefetch_factor": 3}, 6)]
 )
-def test_the_options_say_how_many_batches_are_made_ahead(
+def test_options_decide_how_many_batches_are_made_ahead(
     ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun], options: Any, ahead: int
 ) -> None:
     batches = batches_of(run_of(ds, runs, **options), ds)
@@ -88,7 +88,7 @@ def test_the_options_say_how_many_batches_are_made_ahead(
     assert next(batches, None) is None
 
 
-def test_nothing_is_made_before_the_first_batch_is_asked_for(
+def test_no_batch_is_made_before_the_first_is_asked_for(
     ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]
 ) -> None:
     batches_of(run_of(ds, runs, num_workers=2), ds)
@@ -96,7 +96,7 @@ def test_nothing_is_made_before_the_first_batch_is_asked_for(
 
 
 class TestOutOfOrder:
-    def test_the_oldest_batch_that_is_done_comes_first(
+    def test_out_of_order_yields_the_oldest_finished_batch(
         self, ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]
     ) -> None:
         batches = batches_of(run_of(ds, runs, num_workers=2, in_order=False), ds)
@@ -113,7 +113,7 @@ class TestOutOfOrder:
         assert [next(batches).batch for _ in range(2)] == [2, 3]
         assert waited == [2, 3], "only for the results"
 
-    def test_waits_for_any_batch_when_none_is_done(
+    def test_out_of_order_waits_for_any_batch_when_none_is_done(
         self, ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]
     ) -> None:
         batches = batches_of(run_of(ds, runs, num_workers=1, in_order=False), ds)
@@ -135,7 +135,7 @@ class TestOutOfOrder:
         assert waited_for == [0, 1, 2]
 
 
-def test_an_error_comes_where_its_batch_would(ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]) -> None:
+def test_error_is_raised_in_place_of_its_batch(ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]) -> None:
     batches = batches_of(run_of(ds, runs, num_workers=1), ds)
     next(batches)
     workers.tasks[2].fail(LookupError("a map's"))
@@ -145,7 +145,7 @@ def test_an_error_comes_where_its_batch_would(ds: ShardDataset, workers: ManualW
 
 
 class TestRest:
-    def test_waits_for_batches_ahead_and_allows_another_epoch(
+    def test_rest_waits_for_batches_ahead_and_allows_another_epoch(
         self, ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]
     ) -> None:
         run = run_of(ds, runs, num_workers=1)
@@ -157,14 +157,16 @@ class TestRest:
         assert workers.closed == 0
         assert [result.batch for result in batches_of(run, ds)] == list(range(3, 3 + SAMPLES // 2))
 
-    def test_forgets_every_window_once(self, ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]) -> None:
+    def test_rest_forgets_every_window_once(
+        self, ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]
+    ) -> None:
         run = run_of(ds, runs)
         for _ in range(2):
             list(batches_of(run, ds, window_samples=BLOCK))
             assert run.rest()
         assert workers.forgotten == list(range(2 * BLOCKS))
 
-    def test_is_refused_when_a_batch_does_not_end(
+    def test_rest_is_refused_when_a_batch_does_not_end(
         self, ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun]
     ) -> None:
         run = run_of(ds, runs, num_workers=1)
@@ -176,7 +178,7 @@ class TestRest:
         workers.tasks[-1].on_wait = no_batch
         assert not run.rest()
 
-    def test_is_refused_in_a_fork(
+    def test_rest_is_refused_in_a_fork(
         self, ds: ShardDataset, workers: ManualWorkers, runs: list[EpochRun], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = run_of(ds, runs)
@@ -190,7 +192,7 @@ class TestRest:
 
 class TestClose:
     @pytest.mark.parametrize("all_end", [True, False])
-    def test_memory_that_may_still_be_read_is_not_given_to_others(
+    def test_close_keeps_memory_that_may_still_be_read(
         self, ds: ShardDataset, workers: ManualWorkers, all_end: bool
     ) -> None:
         pool = memory.arenas_of(ds.store)

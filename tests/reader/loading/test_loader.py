@@ -76,7 +76,7 @@ def order(loader: DataLoader) -> list[int]:
     shuffle=st.booleans(),
     shard_samples=st.sampled_from([None, 5]),
 )
-def test_an_epoch_is_every_sample_once_and_every_batch_is_what_take_gives(
+def test_epoch_has_every_sample_once_and_batches_equal_take(
     schema: Schema,
     count: int,
     seed: int,
@@ -117,7 +117,7 @@ def recordio_int() -> Any:
 
 
 class TestOrder:
-    def test_neither_threads_nor_batches_nor_io_nor_codec_nor_fields_change_it(self, tmp_path: Path) -> None:
+    def test_order_does_not_depend_on_threads_batches_io_codec_or_fields(self, tmp_path: Path) -> None:
         plain = write_numbers(tmp_path / "plain", 500, compression=None, block_bytes=300)
         write_numbers(tmp_path / "coded", 500, compression="zstd", block_bytes=300)
         want = order(DataLoader(plain, 10, True, seed=5, window_bytes=4000))
@@ -131,7 +131,7 @@ class TestOrder:
         only = DataLoader(ShardDataset(tmp_path / "plain", fields=["number"]), 3, True, seed=5, window_bytes=4000)
         assert [n for batch in only for n in batch["number"].tolist()] == want
 
-    def test_each_iter_is_the_next_epoch_unless_it_is_set(self, ds: ShardDataset) -> None:
+    def test_each_iter_is_the_next_epoch_unless_set_epoch_is_called(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds, 100, True)
         first, second = order(loader), order(loader)
         assert first != second
@@ -157,14 +157,14 @@ class TestOrder:
 
 
 class TestBatches:
-    def test_the_last_one_may_be_smaller_or_is_left_out(self, ds: ShardDataset) -> None:
+    def test_last_batch_is_smaller_or_dropped(self, ds: ShardDataset) -> None:
         for drop, sizes in ((False, [300, 300, 300, 100]), (True, [300, 300, 300])):
             loader = DataLoader(ds, 300, drop_last=drop)
             assert [len(batch["number"]) for batch in loader] == sizes
             assert len(loader) == len(sizes)
         assert list(DataLoader(ds[:5], 6, drop_last=True)) == []
 
-    def test_no_batch_changes_after_it_was_given(self, ds: ShardDataset) -> None:
+    def test_delivered_batches_do_not_change(self, ds: ShardDataset) -> None:
         for workers in (0, 2):
             loader = DataLoader(ds, 32, True, window_bytes=2000, num_workers=workers)
             kept = list(loader)
@@ -182,7 +182,7 @@ class TestBatches:
         batches = DataLoader(ds.map(lambda s: {"n": s["number"] * 2, "t": s["text"]}), 500, num_workers=2)
         assert [n for b in batches for n in b["n"].tolist()] == list(range(0, 2000, 2))
 
-    def test_an_error_of_a_map_arrives_with_its_own_traceback(self, ds: ShardDataset) -> None:
+    def test_error_of_a_map_keeps_its_traceback(self, ds: ShardDataset) -> None:
         def poisoned(sample: dict[str, Any]) -> dict[str, Any]:
             if sample["number"] == 700:
                 raise ZeroDivisionError("sample 700")
@@ -193,7 +193,7 @@ class TestBatches:
                 order(DataLoader(ds.map(poisoned), 10, num_workers=workers))
             assert "poisoned" in [entry.name for entry in caught.traceback]
 
-    def test_an_error_that_takes_no_note_of_its_sample_arrives_without(self, ds: ShardDataset) -> None:
+    def test_error_that_takes_no_notes_is_raised_without_one(self, ds: ShardDataset) -> None:
         @dataclass(frozen=True)
         class Frozen(Exception):
             number: int
@@ -204,7 +204,7 @@ class TestBatches:
         with pytest.raises(Frozen):
             list(DataLoader(ds.map(fail), 10))
 
-    def test_samples_that_do_not_match_are_refused(self, ds: ShardDataset) -> None:
+    def test_samples_with_different_keys_are_refused(self, ds: ShardDataset) -> None:
         with pytest.raises(SchemaError, match="same keys"):
             list(DataLoader(ds.map(lambda s: {str(s["number"] % 2): 1}), 10))
         with pytest.raises(SchemaError, match=r"dicts .* not NoneType; "):
@@ -244,7 +244,7 @@ class TestLeavingNothingBehind:
         gc.collect()
         return threading.active_count(), len(os.listdir("/proc/self/fd") if Path("/proc").exists() else [])
 
-    def test_after_an_early_break_an_error_or_a_dropped_iterator(self, ds: ShardDataset) -> None:
+    def test_early_break_error_or_dropped_iterator_leaves_nothing_behind(self, ds: ShardDataset) -> None:
         order(DataLoader(ds, 10, num_workers=2))
         before = self.left()
         for round_ in range(50):
@@ -257,14 +257,14 @@ class TestLeavingNothingBehind:
             iter(loader)
         assert self.left() == before
 
-    def test_two_live_iterators_do_not_meet(self, ds: ShardDataset) -> None:
+    def test_two_live_iterators_do_not_interfere(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds, 64, num_workers=2, window_bytes=2000)
         pairs = list(zip(loader, loader, strict=True))
         assert all((a["number"] == b["number"]).all() for a, b in pairs)
         assert sum(len(a["number"]) for a, _ in pairs) == 1000
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_after_an_error_in_a_map_or_in_a_page(self, ds: ShardDataset, workers: int) -> None:
+    def test_error_in_a_map_or_a_page_leaves_nothing_behind(self, ds: ShardDataset, workers: int) -> None:
         def fail(sample: dict[str, Any]) -> dict[str, Any]:
             raise ZeroDivisionError(sample["text"])
 
@@ -327,7 +327,7 @@ class TestWindows:
         for batch in kept:
             assert (batch["row"] == batch["number"][:, None]).all()
 
-    def test_epochs_after_one_another_use_the_same_memory_and_do_not_mix(self, ds: ShardDataset) -> None:
+    def test_consecutive_epochs_reuse_memory_without_mixing(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds, 64, True, window_bytes=3000, num_workers=2)
         first, second = list(loader), list(loader)
         for batch in (*first, *second):
@@ -355,7 +355,7 @@ class TestSkipping:
             assert (batch["row"] == batch["number"][:, None] + 1).all()
         assert (loader.stats.samples, loader.stats.skipped) == (495, 5)
 
-    def test_a_batch_of_which_nothing_is_left(self, ds: ShardDataset) -> None:
+    def test_batch_with_every_sample_skipped_is_left_out(self, ds: ShardDataset) -> None:
         """It is left out, unless other ranks would then be a batch behind."""
 
         def fail(sample: dict[str, Any]) -> dict[str, Any]:
@@ -373,7 +373,7 @@ class TestSkipping:
         assert sorted(found) == [*range(40), *range(60, 1000)]
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_an_error_that_cannot_say_what_it_is(self, ds: ShardDataset, workers: int) -> None:
+    def test_skipped_error_that_cannot_describe_itself(self, ds: ShardDataset, workers: int) -> None:
         class Mute(Exception):
             def __str__(self) -> str:
                 raise TypeError("no")
@@ -404,7 +404,7 @@ class TestSkipping:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_batch_sampler_may_use_one_list_for_every_batch(ds: ShardDataset, workers: int) -> None:
+def test_batch_sampler_may_reuse_one_list(ds: ShardDataset, workers: int) -> None:
     class InOneList:
         def __iter__(self) -> Iterator[list[int]]:
             indices = [0] * 10
@@ -420,7 +420,7 @@ def test_a_batch_sampler_may_use_one_list_for_every_batch(ds: ShardDataset, work
 
 @pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("stop", [2, 1000])
-def test_a_thread_that_takes_too_long_is_not_waited_for(ds: ShardDataset, keeps: bool, stop: int) -> None:
+def test_loader_does_not_wait_for_a_thread_past_the_timeout(ds: ShardDataset, keeps: bool, stop: int) -> None:
     def stuck(sample: dict[str, Any]) -> dict[str, Any]:
         assert sample["number"] != 51 or go_on.wait(60)
         return sample
@@ -436,7 +436,7 @@ def test_a_thread_that_takes_too_long_is_not_waited_for(ds: ShardDataset, keeps:
     assert order(DataLoader(ds, 10, num_workers=2)) == list(range(1000))
 
 
-def test_workers_that_persist_do_not_keep_a_dataset_that_was_replaced(ds: ShardDataset, tmp_path: Path) -> None:
+def test_persistent_workers_follow_a_change_of_the_dataset_attribute(ds: ShardDataset, tmp_path: Path) -> None:
     other = write_numbers(tmp_path / "other", 30).map(lambda sample: {"number": -sample["number"]})
     loader = DataLoader(ds, 10, num_workers=1, persistent_workers=True)
     assert len(list(loader)) == 100
@@ -452,7 +452,7 @@ def test_an_empty_dataset_has_no_batches(tmp_path: Path) -> None:
         assert (len(loader), list(loader)) == (0, [])
 
 
-def test_a_picture_that_does_not_decode_is_named_by_the_loader_too(tmp_path: Path) -> None:
+def test_image_that_does_not_decode_is_named(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, {"image": Image()}, shard_samples=2) as writer:
         for n in range(5):
             writer.write({"image": png(2, 3)[: -20 if n == 3 else None]})

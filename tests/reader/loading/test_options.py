@@ -80,13 +80,13 @@ def test_an_iterable_shows_the_options_of_an_epoch() -> None:
     assert defaults_of(recordio.torch.IterableShards) == {name: TABLE[name] for name in names}
 
 
-def test_arguments_and_options_are_the_same() -> None:
+def test_loader_arguments_match_loader_options() -> None:
     options = {one.name for one in dataclasses.fields(LoaderOptions) if one.init}
     assert options == set(TABLE)
     assert options == LoaderArguments.__optional_keys__ | {"batch_size", "shuffle"}
 
 
-def test_our_own_arguments_are_those_that_torch_lacks() -> None:
+def test_own_arguments_are_the_ones_torch_lacks() -> None:
     torchs = defaults_of(data.DataLoader).keys()
     assert set(TABLE) - torchs == OWN_NAMES == OwnArguments.__optional_keys__
 
@@ -140,13 +140,13 @@ def test_a_wrong_value_is_refused(option: str, value: Any, reason: str) -> None:
         LoaderOptions(**{option: value})
 
 
-def test_integers_of_numpy_become_pythons() -> None:
+def test_numpy_integers_become_python_integers() -> None:
     options = LoaderOptions(batch_size=np.int64(8), seed=np.uint8(3), lanes=np.int16(4))  # type: ignore[arg-type]
     assert (options.batch_size, options.seed, options.order.lanes) == (8, 3, 4)
     assert {type(one) for one in (options.batch_size, options.seed, options.order.lanes)} == {int}
 
 
-def test_what_follows_from_the_options() -> None:
+def test_derived_options() -> None:
     options = LoaderOptions(num_workers=3, prefetch_factor=4, window_samples=99, lanes=8, shuffle=True)
     assert options.ahead == 12
     assert not options.has_processes

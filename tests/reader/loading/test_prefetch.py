@@ -160,7 +160,7 @@ def test_waiting_for_memory_waits_for_the_oldest_window_only(coded: OpenDataset)
     assert prefetcher.start(now=True)
 
 
-def test_a_lease_without_a_task_is_lost_to_whoever_waits_for_memory(coded: OpenDataset) -> None:
+def test_waiting_for_memory_raises_for_a_lease_without_a_task(coded: OpenDataset) -> None:
     prefetcher = prefetcher_of(coded, ManualThreads(at_once=True))
     taken(prefetcher)
     taken(prefetcher)
@@ -169,7 +169,7 @@ def test_a_lease_without_a_task_is_lost_to_whoever_waits_for_memory(coded: OpenD
 
 
 class TestFinish:
-    def test_waits_for_loading_and_for_tasks(self, coded: OpenDataset) -> None:
+    def test_finish_waits_for_loading_and_for_tasks(self, coded: OpenDataset) -> None:
         forgotten: list[int] = []
         events: list[str] = []
         threads, gate = FetchThreads(count=1), threading.Event()
@@ -193,14 +193,14 @@ class TestFinish:
         assert forgotten == [0, 1]
         assert not window.leases, "a window and its leases would keep each other in memory"
 
-    def test_gives_up_what_is_left(self, coded: OpenDataset) -> None:
+    def test_finish_gives_up_the_remaining_windows(self, coded: OpenDataset) -> None:
         prefetcher = prefetcher_of(coded, ManualThreads(at_once=True))
         taken(prefetcher)
         prefetcher.finish()
         assert prefetcher.start()
         assert prefetcher.next() is None
 
-    def test_raises_when_a_task_will_not_end(self, coded: OpenDataset) -> None:
+    def test_finish_raises_when_a_task_does_not_end(self, coded: OpenDataset) -> None:
         def no_batch() -> None:
             raise WorkerError("no batch")
 
@@ -258,30 +258,28 @@ class TestThreads:
         assert sorted(done) == list(range(200))
 
     def test_an_error_waits_for_the_work_of_other_threads(self) -> None:
-        """Else they would write into memory that is in use again."""
-        threads, started = FetchThreads(count=3), threading.Barrier(4)
-        gate = threading.Event()
-        caller = threading.Thread(target=lambda: failures.append(_error_of(lambda: threads.run([fail, fail, wait]))))
+        """Otherwise they would write into memory that is in use again."""
+        threads, started, gate = FetchThreads(count=3), threading.Barrier(4), threading.Event()
         failures: list[Exception | None] = []
         ended: list[bool] = []
 
-        def fail() -> None:
+        def piece() -> None:
             started.wait()
-            raise ValueError("a bug")
-
-        def wait() -> None:
-            started.wait()
+            if threading.current_thread() is caller:
+                raise ValueError("a bug")
             gate.wait()
             ended.append(True)
 
+        caller = threading.Thread(target=lambda: failures.append(_error_of(lambda: threads.run([piece] * 3))))
         caller.start()
         started.wait()
         caller.join(0.05)
-        assert caller.is_alive()
-        gate.set()
+        returned_early = not caller.is_alive()
+        gate.set()  # before any assertion: a waiting thread would keep the interpreter from exiting
         caller.join()
+        assert not returned_early
         threads.close()
-        assert ended
+        assert ended == [True, True]
         assert isinstance(failures[0], ValueError)
 
 
@@ -303,7 +301,7 @@ class TestALostRelease:
 
     @pytest.mark.parametrize("workers", WORKERS)
     @pytest.mark.parametrize(("owner", "method"), [(WindowLease, "release"), (Stream, "_leave")])
-    def test_is_an_error_of_the_epoch(
+    def test_lost_release_is_an_error(
         self, coded_folder: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, workers: dict[str, Any]
     ) -> None:
         loader = DataLoader(ShardDataset(coded_folder), 3, window_samples=BLOCK, **workers)
@@ -312,7 +310,7 @@ class TestALostRelease:
             list(loader)
 
     @pytest.mark.parametrize("workers", WORKERS)
-    def test_is_an_error_of_windows_without_memory_too(
+    def test_lost_release_of_a_window_without_memory_is_an_error(
         self, plain_folder: Path, monkeypatch: pytest.MonkeyPatch, workers: dict[str, Any]
     ) -> None:
         """They would stay mapped for ever."""
@@ -322,7 +320,7 @@ class TestALostRelease:
             list(loader)
 
     @pytest.mark.parametrize("workers", WORKERS)
-    def test_is_an_error_where_a_request_is_not_handed_over(
+    def test_lease_that_is_not_handed_over_is_an_error(
         self, plain_folder: Path, monkeypatch: pytest.MonkeyPatch, workers: dict[str, Any]
     ) -> None:
         loader = DataLoader(ShardDataset(plain_folder), 3, window_samples=BLOCK, **workers)

@@ -61,7 +61,7 @@ def given_to(order: OrderOptions) -> dict[str, Any]:
     return {name: getattr(order, name) for name in OrderOptions.__slots__}
 
 
-class Told:
+class Document:
     """What the document says of the epochs of a view."""
 
     def __init__(self, view: ShardDataset, order: OrderOptions, seed: int) -> None:
@@ -73,8 +73,8 @@ class Told:
         """The samples by position."""
         if not self.order.shuffle:
             return self.numbers
-        places = plain.shuffled(self.blocks, self.numbers, key(self.seed, epoch), plain_options(self.order))
-        return [self.numbers[place] for place in places]
+        indices = plain.shuffled(self.blocks, self.numbers, key(self.seed, epoch), plain_options(self.order))
+        return [self.numbers[index] for index in indices]
 
     def batches(self, epoch: int, start: int, *share: Any, **options: bool) -> list[list[int]]:
         """The batches of a rank from a position on; `share` is its rank, the number of ranks and the batch size."""
@@ -106,22 +106,23 @@ TAILS: dict[str, dict[str, bool]] = {
 @pytest.mark.timeout(300)
 @examples(75)
 @given(st.sampled_from([*VIEWS, "all"]), ORDERS, st.integers(0, 2**64 - 1), RUNS)
-def test_every_batch_of_every_rank_is_the_documents_over_any_interruptions(
+def test_batches_of_all_ranks_follow_the_document_over_any_interruptions(
     ds: ShardDataset, name: str, order: OrderOptions, seed: int, runs: Sequence[Run]
 ) -> None:
     """Each run goes on where the one before was broken off, into the next epoch where that one ended."""
     view = view_of(ds, name)
-    told, total = Told(view, order, seed), len(view)
+    document, total = Document(view, order, seed), len(view)
     state: Any = None
     epoch = position = 0
     for world, size, count, workers, prefetch, tail in [*runs, (2, 7, 10**6, NO_WORKERS, 1, "uneven")]:
         options, states = given_to(order) | TAILS[tail], []
         for rank in range(world):
-            loader = DataLoader(view, size, seed=seed, rank=rank, world_size=world,
-                                prefetch_factor=prefetch, **options, **workers)  # fmt: skip
+            loader = DataLoader(
+                view, size, seed=seed, rank=rank, world_size=world, prefetch_factor=prefetch, **options, **workers
+            )
             if state is not None:
                 loader.load_state_dict(json.loads(json.dumps(state)))
-            want = told.batches(epoch, position, rank, world, size, drop_last=tail == "drop", even=tail == "even")
+            want = document.batches(epoch, position, rank, world, size, drop_last=tail == "drop", even=tail == "even")
             found = [numbers_of(batch) for batch in islice(loader, count)]
             assert found == want[:count]
             if position == 0:
@@ -137,7 +138,7 @@ def test_every_batch_of_every_rank_is_the_documents_over_any_interruptions(
         assert (state["epoch"], state["position"]) == (epoch, position)
 
 
-def test_the_positions_of_ranks_agree_after_equally_many_batches_of_unequal_size(ds: ShardDataset) -> None:
+def test_positions_of_ranks_agree_after_batches_of_unequal_size(ds: ShardDataset) -> None:
     for total, world, size in ((5, 2, 3), (7, 3, 2), (10, 4, 3), (23, 4, 5)):
         for count in range(1, 9):
             states = []
@@ -163,19 +164,19 @@ ACTIONS = st.lists(
 @pytest.mark.timeout(120)
 @examples(100)
 @given(st.sampled_from([*VIEWS, "all"]), ORDERS, st.integers(10, 40), ACTIONS)
-def test_epochs_follow_one_another_unless_something_else_is_said(
+def test_epochs_follow_one_another_by_default(
     ds: ShardDataset, name: str, order: OrderOptions, size: int, actions: Sequence[tuple[str, int]]
 ) -> None:
     """Every iter() is the next epoch, or the rest of a loaded one; breaking off ends an epoch."""
     view = view_of(ds, name)
-    told = Told(view, order, 5)
+    document = Document(view, order, 5)
     loader = DataLoader(view, size, seed=5, **given_to(order))
     epoch, position, begun = 0, 0, False
     for action, number in actions:
         if action == "take":
             if begun:
                 epoch, position = epoch + 1, 0
-            want = told.batches(epoch, position, 0, 1, size)
+            want = document.batches(epoch, position, 0, 1, size)
             assert [numbers_of(batch) for batch in islice(loader, number)] == want[:number]
             begun = number <= len(want)
             epoch, position = (epoch, min(len(view), position + number * size)) if begun else (epoch + 1, 0)
@@ -191,23 +192,23 @@ def test_epochs_follow_one_another_unless_something_else_is_said(
                 epoch, position = epoch + 1, 0
             begun = False
             assert loader.state_dict() == state
-        told_state = loader.state_dict()
+        current = loader.state_dict()
         ended = position == len(view) > 0
-        assert (told_state["epoch"], told_state["position"]) == ((epoch + 1, 0) if ended else (epoch, position))
+        assert (current["epoch"], current["position"]) == ((epoch + 1, 0) if ended else (epoch, position))
 
 
 @pytest.mark.timeout(120)
 @examples(30)
 @given(ORDERS, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 70), any_workers), max_size=4))
-def test_single_samples_go_on_as_batches_do(ds: ShardDataset, order: OrderOptions, runs: Any) -> None:
-    told, state, position = Told(ds, order, 9), None, 0
+def test_single_samples_resume_as_batches_do(ds: ShardDataset, order: OrderOptions, runs: Any) -> None:
+    document, state, position = Document(ds, order, 9), None, 0
     for world, count, workers in [*runs, (2, 10**6, NO_WORKERS)]:
         for rank in range(world):
             loader = DataLoader(ds, None, seed=9, rank=rank, world_size=world, **workers, **given_to(order))
             if state is not None:
                 loader.load_state_dict(state)
             found = [int(sample["number"]) for sample in islice(loader, count)]
-            assert found == flat(told.batches(0, position, rank, world, 1)[:count])
+            assert found == flat(document.batches(0, position, rank, world, 1)[:count])
             last = loader.state_dict()
         state, position = last, min(COUNT, position + count * world)
         if position == COUNT:
@@ -222,7 +223,7 @@ def test_single_samples_go_on_as_batches_do(ds: ShardDataset, order: OrderOption
     ORDERS,
     st.lists(st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(0, 5), any_workers), max_size=4),
 )
-def test_random_maps_and_transforms_ask_neither_batches_nor_workers_nor_ranks(
+def test_random_maps_and_transforms_do_not_depend_on_batches_workers_or_ranks(
     ds: ShardDataset, order: OrderOptions, runs: Any
 ) -> None:
     def noisy(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -265,7 +266,7 @@ SHUFFLED: dict[str, Any] = {"shuffle": True, "seed": 3, "window_bytes": 3000, "u
     ],
     ids=str,
 )
-def test_the_state_of_another_order_is_refused_with_what_differs(
+def test_state_of_another_order_is_refused_with_the_difference(
     ds: ShardDataset, change: dict[str, Any], what: str
 ) -> None:
     state = DataLoader(ds, 10, **SHUFFLED).state_dict()
@@ -285,13 +286,13 @@ def test_the_state_of_another_dataset_is_refused(ds: ShardDataset, tmp_path_fact
     DataLoader(again.map(dict), 10).load_state_dict(state)
 
 
-def test_views_of_the_same_samples_are_one_dataset_however_they_were_cut(ds: ShardDataset) -> None:
+def test_views_of_the_same_samples_accept_each_others_state(ds: ShardDataset) -> None:
     state = DataLoader(ds[::4], 10).state_dict()
     for view in (ds[::2][::2], ds[: COUNT - 1 : 4], ds[0 : COUNT + 9 : 4], ds[::4][:]):
         DataLoader(view, 10).load_state_dict(state)
 
 
-def test_a_copy_of_a_loader_stays_where_it_is(ds: ShardDataset) -> None:
+def test_copy_of_a_loader_keeps_its_position(ds: ShardDataset) -> None:
     loader = DataLoader(ds, 10)
     batches = iter(loader)
     next(batches)
@@ -311,7 +312,7 @@ JSON = st.recursive(
 @given(
     st.sampled_from(["version", "dataset", "samples", "seed", "shuffle", "sampler", "epoch", "position", None]), JSON
 )
-def test_any_other_state_is_refused_or_goes_on_somewhere(ds: ShardDataset, name: str | None, value: Any) -> None:
+def test_arbitrary_state_is_refused_or_resumes(ds: ShardDataset, name: str | None, value: Any) -> None:
     loader = DataLoader(ds, 10, True)
     state: Any = value if name is None else loader.state_dict() | {name: value}
     try:
@@ -324,7 +325,7 @@ def test_any_other_state_is_refused_or_goes_on_somewhere(ds: ShardDataset, name:
         assert name in ("epoch", "position") or state == DataLoader(ds, 10, True).state_dict()
 
 
-def test_what_has_no_state_says_so(ds: ShardDataset) -> None:
+def test_loader_without_a_state_raises(ds: ShardDataset) -> None:
     with pytest.raises(SchemaError, match="in_order"):
         DataLoader(ds, 10, num_workers=2, in_order=False).state_dict()
     for wrong in (-1, 1.0, True, "1"):

@@ -44,29 +44,27 @@ WEIGHTS = st.one_of(
 class TestWeights:
     @examples(400)
     @given(WEIGHTS, WORDS)
-    def test_the_draws_are_what_the_document_says(self, weights: list[float], word: int) -> None:
+    def test_weighted_draws_follow_the_document(self, weights: list[float], word: int) -> None:
         assert drawn_by_weight(np.array(weights), word).tolist() == plain.drawn_by_weight(weights, word)
 
     @examples(400)
     @given(WEIGHTS, WORDS)
-    def test_each_is_drawn_as_often_as_its_weight_asks_rounded_up_or_down(
-        self, weights: list[float], word: int
-    ) -> None:
+    def test_draws_are_proportional_to_weights_rounded_up_or_down(self, weights: list[float], word: int) -> None:
         counts = Counter(drawn_by_weight(np.array(weights), word).tolist())
         assert sum(counts.values()) == len(weights)
         total = sum(map(Fraction, weights))
-        for place, weight in enumerate(weights):
+        for index, weight in enumerate(weights):
             expected = Fraction(weight) * len(weights) / total
-            assert abs(counts[place] - expected) < 1 + Fraction(1, 2**40)
-            assert weight or not counts[place]
+            assert abs(counts[index] - expected) < 1 + Fraction(1, 2**40)
+            assert weight or not counts[index]
 
     @pytest.mark.parametrize("weight", [1.0, 0.1, 1 / 3, 1e-300, 5e-324, 1e308])
-    def test_equal_weights_draw_each_sample_once_however_many(self, weight: float) -> None:
+    def test_equal_weights_draw_each_sample_once(self, weight: float) -> None:
         for n in (1, 2, 3, 1000, 300_000):
             for word in (0, 2**64 - 1, key(n)):
                 assert (drawn_by_weight(np.full(n, weight), word) == np.arange(n)).all()
 
-    def test_over_many_epochs_the_means_are_the_expectations(self) -> None:
+    def test_mean_draws_converge_to_the_weights(self) -> None:
         weights = np.array([0.05, 0.7, 0, 3, 1.21, 1, 1, 0.33])
         epochs = 4000
         counts = sum(np.bincount(drawn_by_weight(weights, key(5, e)), minlength=8) for e in range(epochs))
@@ -81,13 +79,13 @@ class TestWeights:
         st.integers(0, 12),
         st.sampled_from([None, 900, 4000]),
     )
-    def test_a_loader_shuffles_the_draws_shares_them_out_and_goes_on(
+    def test_weighted_epoch_is_shuffled_split_over_ranks_and_resumable(
         self, ds: ShardDataset, weights: list[int], world: int, workers: int, cut: int, window: int | None
     ) -> None:
         view, blocks = ds[::-1], plain_blocks(ds)
-        drawn = [COUNT - 1 - place for place in plain.drawn_by_weight(list(map(float, weights)), key(3, 1))]
+        drawn = [COUNT - 1 - index for index in plain.drawn_by_weight(list(map(float, weights)), key(3, 1))]
         options = plain.Options(window or 256 << 20)
-        want = [drawn[place] for place in plain.shuffled(blocks, drawn, key(3, 1), options)]
+        want = [drawn[index] for index in plain.shuffled(blocks, drawn, key(3, 1), options)]
         shared: dict[str, Any] = {"shuffle": True, "weights": weights, "seed": 3, "window_bytes": window}
         loader = DataLoader(view, 16, num_workers=workers, **shared)
         loader.set_epoch(1)
@@ -97,10 +95,10 @@ class TestWeights:
         for rank in range(world):
             again = DataLoader(view, 5, rank=rank, world_size=world, **shared)
             again.load_state_dict(state)
-            told = plain.dealt(COUNT, len(found), rank, world, 5)
-            assert [numbers_of(batch) for batch in again] == [[want[p] for p in batch] for batch in told]
+            expected = plain.dealt(COUNT, len(found), rank, world, 5)
+            assert [numbers_of(batch) for batch in again] == [[want[p] for p in batch] for batch in expected]
 
-    def test_a_sample_that_is_drawn_twice_is_transformed_in_two_ways(self, ds: ShardDataset) -> None:
+    def test_repeated_draws_get_different_random_transforms(self, ds: ShardDataset) -> None:
         def noisy(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
             return {"number": sample["number"], "noise": rng.random()}
 
@@ -115,7 +113,7 @@ class TestWeights:
         assert len({x for _, x in found}) == COUNT
         assert noise(100, 2) == found
 
-    def test_weights_of_classes_balance_them(self) -> None:
+    def test_class_weights_balance_the_classes(self) -> None:
         labels = np.array([0] * 90 + [7] * 9 + [3])
         weights = class_weights(labels)
         assert [float(weights[labels == label].sum()) for label in (0, 7, 3)] == pytest.approx([1, 1, 1])
@@ -126,7 +124,7 @@ class TestWeights:
             with pytest.raises(SchemaError, match="one class a sample, none missing"):
                 class_weights(wrong)
 
-    def test_an_epoch_stays_when_the_weights_that_were_given_change(self, ds: ShardDataset) -> None:
+    def test_loader_copies_its_weights(self, ds: ShardDataset) -> None:
         weights: npt.NDArray[np.float64] = np.ones(COUNT)
         loader = DataLoader(ds, 16, True, weights=weights)
         state = loader.state_dict()
@@ -147,7 +145,7 @@ class TestWeights:
 
 
 class Shuffled:
-    """A sampler as PyTorch's: another order each time, or that of the epoch it was told."""
+    """A sampler like PyTorch's: a new order each time, or the order of the epoch that was set."""
 
     def __init__(self, n: int) -> None:
         self.n, self.epoch = n, 0
@@ -165,7 +163,7 @@ class Shuffled:
 class TestSamplers:
     @pytest.mark.parametrize("workers", [0, 2])
     @pytest.mark.parametrize("drop", [False, True])
-    def test_a_sampler_says_the_samples_and_their_order(self, ds: ShardDataset, workers: int, drop: bool) -> None:
+    def test_sampler_decides_samples_and_order(self, ds: ShardDataset, workers: int, drop: bool) -> None:
         view, chosen = ds[100:], [5, 5, 0, 129, -1, 77, 3]
         for size in (1, 2, 3, 7, 8):
             loader = DataLoader(view, size, sampler=chosen, num_workers=workers, drop_last=drop)
@@ -175,14 +173,14 @@ class TestSamplers:
             assert len(loader) == len(want)
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_a_batch_sampler_says_the_batches(self, ds: ShardDataset, workers: int) -> None:
+    def test_batch_sampler_decides_the_batches(self, ds: ShardDataset, workers: int) -> None:
         batches = [[3, 1], [9], [200, 7, 7]]
         loader = DataLoader(ds, batch_sampler=batches, num_workers=workers)
         assert [numbers_of(batch) for batch in loader] == batches
         assert len(loader) == 3
 
     @pytest.mark.parametrize("cut", [0, 1, 13, 22])
-    def test_a_sampler_goes_on_from_a_state(self, ds: ShardDataset, cut: int) -> None:
+    def test_sampled_epoch_resumes_from_a_state(self, ds: ShardDataset, cut: int) -> None:
         def loader(workers: int) -> DataLoader:
             return DataLoader(ds, 10, sampler=Shuffled(COUNT), num_workers=workers)
 
@@ -197,7 +195,7 @@ class TestSamplers:
         again.load_state_dict(json.loads(json.dumps(first.state_dict())))
         assert found + flat(again) == want
 
-    def test_random_maps_draw_by_the_index_that_the_sampler_gave(self, ds: ShardDataset) -> None:
+    def test_random_maps_depend_on_the_sampled_index(self, ds: ShardDataset) -> None:
         def noisy(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
             return {"number": sample["number"], "noise": rng.random()}
 
@@ -220,13 +218,13 @@ class TestSamplers:
         with pytest.raises(SchemaError, match="another sampler"):
             DataLoader(ds, 4, sampler=range(10)).load_state_dict(plain_state)
 
-    def test_an_index_that_there_is_not_is_an_error(self, ds: ShardDataset) -> None:
+    def test_index_out_of_range_from_a_sampler_raises(self, ds: ShardDataset) -> None:
         for workers in (0, 2):
             with pytest.raises(IndexError, match="sample 230 of a dataset of 230"):
                 flat(DataLoader(ds, 4, sampler=[0, 230], num_workers=workers))
 
     @pytest.mark.parametrize("wrapped", [False, True])
-    def test_a_resumed_epoch_is_that_of_the_state(self, ds: ShardDataset, wrapped: bool) -> None:
+    def test_resumed_sampler_gets_the_epoch_of_the_state(self, ds: ShardDataset, wrapped: bool) -> None:
         def loader() -> DataLoader:
             sampler = Shuffled(COUNT)
             return DataLoader(ds, batch_sampler=Batches(sampler)) if wrapped else DataLoader(ds, 10, sampler=sampler)
@@ -240,7 +238,7 @@ class TestSamplers:
         assert found + list(map(numbers_of, again)) == list(map(numbers_of, epoch_of(loader(), 3)))
         assert list(map(numbers_of, again)) == list(map(numbers_of, epoch_of(loader(), 4)))
 
-    def test_an_epoch_that_the_owner_tells_the_sampler_stands(self, ds: ShardDataset) -> None:
+    def test_set_epoch_on_the_sampler_itself_is_kept(self, ds: ShardDataset) -> None:
         sampler = Shuffled(COUNT)
         loader = DataLoader(ds, 10, sampler=sampler)
         for epoch in (5, 7):
@@ -256,7 +254,7 @@ class TestSamplers:
         with pytest.raises(DatasetError, match="does not repeat the batches"):
             next(iter(again))
 
-    def test_a_state_without_a_digest_is_still_taken(self, ds: ShardDataset) -> None:
+    def test_state_without_a_digest_is_accepted(self, ds: ShardDataset) -> None:
         first = DataLoader(ds, 10, sampler=range(40))
         batches = iter(first)
         next(batches)

@@ -81,7 +81,7 @@ def test_every_slice_comes_with_a_lease_of_its_window(dataset: OpenDataset) -> N
     assert not current.is_free, "the stream goes on reading from it"
 
 
-def test_no_samples_start_the_first_window(dataset: OpenDataset) -> None:
+def test_taking_no_samples_starts_the_first_window(dataset: OpenDataset) -> None:
     threads = ManualThreads()
     stream = Stream(prefetcher_of(dataset, threads), Reader())
     assert stream.take(0) == []
@@ -89,14 +89,14 @@ def test_no_samples_start_the_first_window(dataset: OpenDataset) -> None:
 
 
 class TestReadingEarly:
-    def test_a_batch_over_more_windows_than_there_is_memory_for(self, dataset: OpenDataset) -> None:
+    def test_batch_over_more_windows_than_fit_into_memory_is_read_early(self, dataset: OpenDataset) -> None:
         read = Reader()
         taken = stream_of(dataset, read).take(5 * BLOCK)
         assert read.read == list(range(4 * BLOCK))
         assert [lease is None for _, lease in taken] == [one.columns is not None for one, _ in taken]
         assert [n for one in numbers(taken) for n in one] == list(range(5 * BLOCK))
 
-    def test_waits_for_the_tasks_that_read_from_the_memory(self, dataset: OpenDataset) -> None:
+    def test_stream_waits_for_the_tasks_that_read_from_the_memory(self, dataset: OpenDataset) -> None:
         read = Reader()
         stream = stream_of(dataset, read)
         tasks = []
@@ -110,7 +110,7 @@ class TestReadingEarly:
         assert numbers(taken) == [[8, 9, 10, 11]]
         assert read.read == [], "this batch has nothing to read yet"
 
-    def test_is_not_needed_while_there_is_memory(self, dataset: OpenDataset) -> None:
+    def test_nothing_is_read_early_while_there_is_memory(self, dataset: OpenDataset) -> None:
         read = Reader()
         taken = stream_of(dataset, read).take(2 * BLOCK)
         assert read.read == []
@@ -140,7 +140,7 @@ def test_leases_with_a_task_may_outlast_the_next_batch(dataset: OpenDataset) -> 
 
 
 class TestRequests:
-    def test_cover_all_samples_in_batches(self, dataset: OpenDataset) -> None:
+    def test_requests_cover_all_samples(self, dataset: OpenDataset) -> None:
         found, sizes = [], []
         for request, leases in requests([stream_of(dataset)], None, BLOCKS * BLOCK, 5):
             assert isinstance(request, BatchRequest)
@@ -152,7 +152,7 @@ class TestRequests:
         assert sizes == [5, 5, 5, 5, 4]
         assert found == list(range(BLOCKS * BLOCK))
 
-    def test_of_several_streams_take_turns_as_the_schedule_says(self, dataset: OpenDataset, folder: Path) -> None:
+    def test_requests_of_several_streams_follow_the_schedule(self, dataset: OpenDataset, folder: Path) -> None:
         streams = [stream_of(dataset), stream_of(in_memory(folder)), stream_of(in_memory(folder))]
         turns = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [BLOCKS * BLOCK, 7, 0]))
         chunks = iter(np.split(turns, [1, 2, 9, 30]))
@@ -170,7 +170,7 @@ class TestRequests:
         for source, count in (0, BLOCKS * BLOCK), (1, 7), (2, 0):
             assert [n for turn, n in found if turn == source] == list(range(count))
 
-    def test_of_a_mix_read_early_only_where_memory_is_short(self, dataset: OpenDataset, folder: Path) -> None:
+    def test_mixed_request_is_read_early_only_where_memory_is_short(self, dataset: OpenDataset, folder: Path) -> None:
         short, enough = Reader(), Reader()
         streams = [stream_of(dataset, short), stream_of(in_memory(folder), enough)]
         turns = np.repeat([0, 1], [4 * BLOCK, BLOCK])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -22,12 +23,12 @@ TOTALS, WORLDS, SIZES = st.integers(0, 200), st.integers(1, 12), st.integers(1, 
 
 
 def dealt(order: Order, share: RankShare) -> list[int]:
-    """The places in the view that a rank delivers, in order."""
-    return [place for step in window_plans(order, share) for place in step.index.tolist()]
+    """The indices that a rank delivers, in order."""
+    return [index for plan in window_plans(order, share) for index in plan.index.tolist()]
 
 
 def everything(order: Order) -> list[int]:
-    return dealt(order, RankShare(0, 1, 0, int(order.starts[-1])))
+    return dealt(order, RankShare(rank=0, world=1, start=0, stop=int(order.starts[-1])))
 
 
 def batches(samples: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -36,7 +37,7 @@ def batches(samples: Sequence[int], size: int) -> list[Sequence[int]]:
 
 @examples(300)
 @given(st.data(), shapes(), st.one_of(orders(), orders(shuffle=False)), WORLDS, SIZES, st.booleans(), st.booleans())
-def test_a_rank_delivers_what_the_document_says_from_any_position_on(
+def test_rank_follows_the_document_from_any_position(
     data: st.DataObject, shape: plain.Blocks, options: OrderOptions, world: int, size: int, drop: bool, even: bool
 ) -> None:
     view = data.draw(st.one_of(st.just(range(shape.samples)), views(shape.samples)))
@@ -53,7 +54,7 @@ def test_a_rank_delivers_what_the_document_says_from_any_position_on(
 
 @examples(300)
 @given(st.data(), TOTALS, WORLDS, SIZES, st.booleans(), st.booleans())
-def test_ranks_share_out_each_position_once_and_repeat_fewer_than_there_are_ranks(
+def test_ranks_cover_each_position_once_and_repeat_fewer_than_the_world_size(
     data: st.DataObject, total: int, world: int, size: int, drop: bool, even: bool
 ) -> None:
     start = data.draw(st.integers(0, total))
@@ -80,7 +81,7 @@ def test_ranks_share_out_each_position_once_and_repeat_fewer_than_there_are_rank
 
 @examples(200)
 @given(shapes(), orders(), st.sampled_from([12, 24, 60]), st.data())
-def test_a_global_batch_is_the_same_set_for_any_number_of_ranks(
+def test_global_batch_does_not_depend_on_the_number_of_ranks(
     shape: plain.Blocks, options: OrderOptions, together: int, data: st.DataObject
 ) -> None:
     order, n = order_of(blocks_of(shape), range(shape.samples), options, 7), shape.samples
@@ -101,7 +102,7 @@ RUNS = st.lists(st.tuples(WORLDS, st.integers(1, 9), st.integers(0, 5)), min_siz
 
 @examples(300)
 @given(shapes(), orders(), RUNS, st.booleans())
-def test_an_epoch_that_other_ranks_go_on_with_is_exactly_once(
+def test_epoch_resumed_with_other_ranks_is_exactly_once(
     shape: plain.Blocks, options: OrderOptions, runs: list[Run], even: bool
 ) -> None:
     order, n = order_of(blocks_of(shape), range(shape.samples), options, 7), shape.samples
@@ -121,8 +122,8 @@ def test_an_epoch_that_other_ranks_go_on_with_is_exactly_once(
 def loads(order: Order, world: int) -> list[list[int]]:
     """The blocks that each rank loads, one by one."""
     n = int(order.starts[-1])
-    deals = [RankShare.of(rank, world, 0, n, 1, drop_last=False, even=False) for rank in range(world)]
-    return [[block for step in window_plans(order, share) for block in step.blocks.tolist()] for share in deals]
+    shares = [RankShare.of(rank, world, 0, n, 1, drop_last=False, even=False) for rank in range(world)]
+    return [[block for plan in window_plans(order, share) for block in plan.blocks.tolist()] for share in shares]
 
 
 @examples(300)
@@ -132,7 +133,7 @@ def test_no_rank_loads_a_block_twice(
 ) -> None:
     view = data.draw(views(shape.samples))
     numbers = view if isinstance(view, range) else np.array(view, np.int64)
-    needed = {block for block, places in enumerate(plain.selection_of(shape, view)) if places}
+    needed = {block for block, samples in enumerate(plain.selection_of(shape, view)) if samples}
     found = loads(order_of(blocks_of(shape), numbers, options, 3), world)
     for blocks in found:
         assert len(blocks) == len(set(blocks))
@@ -141,11 +142,11 @@ def test_no_rank_loads_a_block_twice(
 
 @examples(300)
 @given(shapes(), orders(), st.sampled_from([(8, 2), (8, 4), (12, 4), (12, 12), (30, 2), (30, 6), (64, 16)]))
-def test_ranks_share_one_block_where_their_parts_of_a_window_meet(
+def test_ranks_share_at_most_one_block_of_a_window(
     shape: plain.Blocks, options: OrderOptions, lanes_and_world: tuple[int, int]
 ) -> None:
     lanes, world = lanes_and_world
-    options = OrderOptions(True, options.window_bytes, options.window_samples, options.unit_bytes, lanes)
+    options = replace(options, shuffle=True, lanes=lanes)
     order = order_of(blocks_of(shape), range(shape.samples), options, 3)
     windows = len(order.starts) - 1
     assume(windows > 1)
@@ -153,7 +154,7 @@ def test_ranks_share_one_block_where_their_parts_of_a_window_meet(
 
 
 @pytest.mark.parametrize("world", [2, 4, 8, 16, 32, 64])
-def test_ranks_load_few_blocks_more_than_there_are(world: int) -> None:
+def test_ranks_load_few_blocks_twice(world: int) -> None:
     """64 lanes and 256 blocks a window, as the defaults give: each rank loads its share, and a few at its ends."""
     order = order_of(uniform(2560, 100), range(256_000), OrderOptions(True, window_samples=25_600), 3)
     found = list(map(len, loads(order, world)))
@@ -166,7 +167,7 @@ def uniform(blocks: int, samples: int) -> Blocks:
 
 
 @pytest.mark.parametrize("options", [OrderOptions(), OrderOptions(True), OrderOptions(True, window_samples=100_000)])
-def test_the_plan_of_a_billion_samples_takes_memory_by_its_blocks(options: OrderOptions) -> None:
+def test_memory_of_a_plan_grows_with_blocks_not_samples(options: OrderOptions) -> None:
     """10^9 samples in 10^6 blocks, a number of 8 bytes for each; a window holds some 670,000 samples."""
     blocks = uniform(1_000_000, 1_000)
     tracemalloc.start()
@@ -175,16 +176,16 @@ def test_the_plan_of_a_billion_samples_takes_memory_by_its_blocks(options: Order
         peak = tracemalloc.get_traced_memory()[1]
         assert peak < 1.5 * blocks.first.nbytes
         for start in (0, 123_456_789, 10**9 - 1):
-            step = next(window_plans(order, RankShare(1, 2, start, 10**9)))
-            assert int(step.position[0]) == start | 1
-            assert len(step) < 10**6
+            plan = next(window_plans(order, RankShare(rank=1, world=2, start=start, stop=10**9)))
+            assert int(plan.position[0]) == start | 1
+            assert len(plan) < 10**6
         assert tracemalloc.get_traced_memory()[1] < peak + 10**6 * 100
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.parametrize("options", [OrderOptions(), OrderOptions(True)])
-def test_an_order_of_nothing_has_no_steps(options: OrderOptions) -> None:
+def test_empty_view_has_no_windows(options: OrderOptions) -> None:
     empty = Blocks(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64))
     for numbers in (range(0), np.zeros(0, np.int64)):
         for table in (empty, uniform(3, 5)):

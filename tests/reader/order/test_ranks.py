@@ -34,7 +34,7 @@ def ds(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     return write_numbers(tmp_path_factory.mktemp("ranks"), range(50))
 
 
-def test_without_a_launcher_it_is_alone(ds: ShardDataset) -> None:
+def test_without_a_launcher_there_is_one_rank(ds: ShardDataset) -> None:
     assert found_ranks() == (0, 1)
     for given in ({"ranks": "auto"}, {}):
         loader = DataLoader(ds, 10, **given)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def test_without_a_launcher_it_is_alone(ds: ShardDataset) -> None:
 
 @pytest.mark.parametrize("names", LAUNCHERS, ids=lambda names: names[0])
 class TestLaunchers:
-    def test_its_variables_are_read(
+    def test_variables_of_a_launcher_are_read(
         self, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch, ds: ShardDataset
     ) -> None:
         monkeypatch.setenv(names[0], "2")
@@ -53,7 +53,7 @@ class TestLaunchers:
         assert (loader.rank, loader.world_size) == (2, 5)
         assert [n for batch in loader for n in batch["number"].tolist()] == list(range(2, 50, 5))
 
-    def test_they_are_not_asked_unless_the_caller_says_so(
+    def test_variables_of_a_launcher_are_read_only_with_ranks_auto(
         self, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch, ds: ShardDataset
     ) -> None:
         monkeypatch.setenv(names[0], "2")
@@ -63,7 +63,7 @@ class TestLaunchers:
         assert (both.rank, both.world_size) == (3, 4)
 
     @pytest.mark.parametrize("values", NONSENSE, ids=str)
-    def test_nonsense_in_them_is_told(
+    def test_invalid_variables_of_a_launcher_are_refused(
         self, names: tuple[str, str], values: tuple[str, str], monkeypatch: pytest.MonkeyPatch, ds: ShardDataset
     ) -> None:
         for name, value in zip(names, values, strict=True):
@@ -72,14 +72,16 @@ class TestLaunchers:
             DataLoader(ds, ranks="auto")
         assert f"{values[0]!r} and {values[1]!r}" in str(caught.value)
 
-    def test_one_without_the_other_says_nothing(self, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_rank_without_world_size_in_the_environment_is_ignored(
+        self, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         for name in names:
             with monkeypatch.context() as patch:
                 patch.setenv(name, "1")
                 assert found_ranks() == (0, 1)
 
 
-def test_what_is_nearest_to_the_process_has_the_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_innermost_launcher_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchrun within a Slurm job starts several processes a task."""
     for k, names in reversed(list(enumerate(LAUNCHERS))):
         monkeypatch.setenv(names[0], str(k))
@@ -108,7 +110,7 @@ def test_wrong_ranks_are_refused(ds: ShardDataset, wrong: dict[str, Any]) -> Non
         DataLoader(ds, 10, **wrong)
 
 
-def test_right_ones_are_numbers() -> None:
+def test_ranks_may_be_strings_or_integers() -> None:
     assert checked_ranks("0", "1") == (0, 1)
     assert checked_ranks(3, 4) == (3, 4)
 
@@ -133,7 +135,7 @@ print(json.dumps([before, loader.rank, loader.world_size, gathered]))
 
 @pytest.mark.torch
 @pytest.mark.timeout(300)
-def test_two_processes_of_torch_distributed_share_the_epoch(ds: ShardDataset, tmp_path: Path) -> None:
+def test_torch_distributed_processes_share_the_epoch(ds: ShardDataset, tmp_path: Path) -> None:
     """It knows better than the variables, which here say something else."""
     import json
     import os
@@ -150,15 +152,15 @@ def test_two_processes_of_torch_distributed_share_the_epoch(ds: ShardDataset, tm
         )
         for rank in range(2)
     ]
-    told = []
+    outputs = []
     for process in processes:
         out, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
-        told.append(json.loads(out.splitlines()[-1]))
-    for rank, (before, found, world, _) in enumerate(told):
+        outputs.append(json.loads(out.splitlines()[-1]))
+    for rank, (before, found, world, _) in enumerate(outputs):
         assert (before, found, world) == ([7, 8], rank, 2)
-    (first, state), (second, other) = told[0][3]
-    assert told[1][3] == told[0][3]
+    (first, state), (second, other) = outputs[0][3]
+    assert outputs[1][3] == outputs[0][3]
     assert state == other
     assert sorted(n for batch in first + second for n in batch) == list(range(50))
     alone = [batch["number"].tolist() for batch in DataLoader(ds, 10, True, window_samples=20)]

@@ -29,75 +29,75 @@ ORDER = Path(__file__).parents[3] / "docs" / "order.md"
 WORDS = st.integers(0, 2**64 - 1)
 
 
-def sequence(table: Blocks, options: OrderOptions, word: int, view: Any = None, ranks: int = 1) -> list[int]:
-    """The places in the view by position, put together from what each rank delivers."""
+def sequence(table: Blocks, options: OrderOptions, epoch_key: int, view: Any = None, ranks: int = 1) -> list[int]:
+    """The indices by position, put together from what each rank delivers."""
     chosen = range(int(table.first[-1])) if view is None else view
     numbers = chosen if isinstance(chosen, range) else np.array(chosen, np.int64)
-    order = order_of(table, numbers, options, word)
+    order = order_of(table, numbers, options, epoch_key)
     out: dict[int, int] = {}
     for rank in range(ranks):
         last = -1
-        for step in window_plans(order, RankShare(rank, ranks, 0, len(chosen))):
-            positions = step.position.tolist()
+        for plan in window_plans(order, RankShare(rank=rank, world=ranks, start=0, stop=len(chosen))):
+            positions = plan.position.tolist()
             assert positions == sorted(positions)
             assert all(p % ranks == rank and p > last for p in positions)
-            assert sorted(set(step.slot.tolist())) == list(range(len(step.blocks)))  # no block in vain
-            assert len(set(step.blocks.tolist())) == len(step.blocks)
-            found = table.first[step.blocks[step.slot]] + step.row
-            assert found.tolist() == [chosen[i] for i in step.index.tolist()]
-            assert step.epoch_key == word
-            out |= zip(positions, step.index.tolist(), strict=True)
+            assert sorted(set(plan.slot.tolist())) == list(range(len(plan.blocks)))  # no block in vain
+            assert len(set(plan.blocks.tolist())) == len(plan.blocks)
+            found = table.first[plan.blocks[plan.slot]] + plan.row
+            assert found.tolist() == [chosen[i] for i in plan.index.tolist()]
+            assert plan.epoch_key == epoch_key
+            out |= zip(positions, plan.index.tolist(), strict=True)
             last = positions[-1]
     assert sorted(out) == list(range(len(chosen)))
     return [out[p] for p in range(len(chosen))]
 
 
 @pytest.mark.parametrize("n", [*range(201), 255, 256, 257, 1000, 4097])
-def test_a_permutation_is_what_the_document_says_and_a_bijection(n: int) -> None:
-    for word in (0, 1, n, 2**64 - 1):
-        found = permutation(n, word).tolist()
-        assert found == plain.permutation(n, word)
+def test_permutation_follows_the_document_and_is_a_bijection(n: int) -> None:
+    for epoch_key in (0, 1, n, 2**64 - 1):
+        found = permutation(n, epoch_key).tolist()
+        assert found == plain.permutation(n, epoch_key)
         assert sorted(found) == list(range(n))
 
 
 @examples(300)
 @given(shapes(), orders(), WORDS, st.integers(1, 7))
-def test_a_shuffled_epoch_is_the_one_that_the_document_tells_for_any_number_of_ranks(
-    shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
+def test_shuffled_epoch_follows_the_document_for_any_number_of_ranks(
+    shape: plain.Blocks, options: OrderOptions, epoch_key: int, ranks: int
 ) -> None:
-    want = plain.shuffled(shape, range(shape.samples), word, plain_options(options))
-    assert sequence(blocks_of(shape), options, word, ranks=ranks) == want
+    want = plain.shuffled(shape, range(shape.samples), epoch_key, plain_options(options))
+    assert sequence(blocks_of(shape), options, epoch_key, ranks=ranks) == want
 
 
 @examples(300)
 @given(st.data(), shapes(), orders(), WORDS, st.integers(1, 7))
-def test_so_is_that_of_a_view_and_a_sample_takes_part_as_often_as_it_stands_in_it(
-    data: st.DataObject, shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
+def test_shuffled_view_repeats_duplicates(
+    data: st.DataObject, shape: plain.Blocks, options: OrderOptions, epoch_key: int, ranks: int
 ) -> None:
     view = data.draw(views(shape.samples))
-    want = plain.shuffled(shape, view, word, plain_options(options))
-    assert sequence(blocks_of(shape), options, word, view, ranks) == want
+    want = plain.shuffled(shape, view, epoch_key, plain_options(options))
+    assert sequence(blocks_of(shape), options, epoch_key, view, ranks) == want
 
 
 @examples(200)
 @given(st.data(), shapes(), orders(shuffle=False), WORDS, st.integers(1, 4))
-def test_a_sequential_epoch_is_0_1_2_whatever_the_window(
-    data: st.DataObject, shape: plain.Blocks, options: OrderOptions, word: int, ranks: int
+def test_sequential_epoch_ignores_the_window(
+    data: st.DataObject, shape: plain.Blocks, options: OrderOptions, epoch_key: int, ranks: int
 ) -> None:
     view = data.draw(views(shape.samples))
-    assert sequence(blocks_of(shape), options, word, view, ranks) == list(range(len(view)))
+    assert sequence(blocks_of(shape), options, epoch_key, view, ranks) == list(range(len(view)))
 
 
 @examples(200)
 @given(shapes(), orders(), WORDS)
-def test_a_window_weighs_less_than_its_budget_and_one_block(
-    shape: plain.Blocks, options: OrderOptions, word: int
+def test_window_exceeds_its_budget_by_less_than_one_block(
+    shape: plain.Blocks, options: OrderOptions, epoch_key: int
 ) -> None:
     """And two that follow one another weigh more than one budget, but for the last."""
     weights = [samples if options.window_samples else weight for samples, weight in shape.all]
     fits = not options.window_samples and sum(weights) <= options.window
     budget = options.window if options.window_samples or fits else max(1, options.window // 2)
-    order = order_of(blocks_of(shape), range(shape.samples), options, word)
+    order = order_of(blocks_of(shape), range(shape.samples), options, epoch_key)
     loaded = [order.window(w).blocks.tolist() for w in range(len(order.starts) - 1)]
     for blocks in loaded:
         assert sum(weights[b] for b in blocks[:-1]) < budget
@@ -106,13 +106,13 @@ def test_a_window_weighs_less_than_its_budget_and_one_block(
     assert sorted(block for blocks in loaded for block in blocks) == list(range(len(weights)))
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_epochs_and_seeds_give_different_orders() -> None:
     table, options = blocks_of(plain.Blocks([[(10, 10)] * 100])), OrderOptions(True, window_bytes=200)
     orders = {tuple(sequence(table, options, key(s, e))) for s in range(3) for e in range(3)}
     assert len(orders) == 9
 
 
-def test_a_window_as_large_as_the_dataset_is_a_uniform_shuffle() -> None:
+def test_one_window_is_a_uniform_shuffle() -> None:
     """Every sample lands in every tenth of the epoch about equally often: chi-square with 81 degrees of freedom."""
     table, options = blocks_of(plain.Blocks([[(10, 10)] * 10])), OrderOptions(True, window_bytes=100)
     counts = np.zeros((10, 10))
@@ -123,7 +123,7 @@ def test_a_window_as_large_as_the_dataset_is_a_uniform_shuffle() -> None:
     assert ((counts - expected) ** 2 / expected).sum() < 81 + 5 * (2 * 81) ** 0.5
 
 
-def test_the_places_of_neighbours_have_nothing_to_do_with_each_other() -> None:
+def test_positions_of_neighbours_are_uncorrelated() -> None:
     """Each of the pairs that two samples can come out as is about equally often: 9 degrees of freedom a pair."""
     for lanes in (1, 4):
         counts = np.zeros((10, 10))
@@ -135,15 +135,15 @@ def test_the_places_of_neighbours_have_nothing_to_do_with_each_other() -> None:
         assert sum((n - expected) ** 2 / expected for n in odd) < 89 + 5 * (2 * 89) ** 0.5, lanes
 
 
-def sequence_of_window(lanes: int, word: int) -> list[int]:
+def sequence_of_window(lanes: int, epoch_key: int) -> list[int]:
     """A window of 40 samples in one block, the first of two windows, as it stands on its lanes."""
     table = blocks_of(plain.Blocks([[(40, 40), (40, 40)]]))
-    found = sequence(table, OrderOptions(True, window_samples=40, lanes=lanes), word)
+    found = sequence(table, OrderOptions(True, window_samples=40, lanes=lanes), epoch_key)
     window = found[:40] if min(found[:40]) == 0 else found[40:]
-    return [place for place in window if place < 40]
+    return [index for index in window if index < 40]
 
 
-def test_as_many_lanes_as_there_are_bits_for() -> None:
+def test_maximum_number_of_lanes() -> None:
     for lanes in (0, (1 << 16) + 1):
         with pytest.raises(SchemaError, match="lanes"):
             OrderOptions(True, lanes=lanes)
@@ -156,26 +156,27 @@ A = plain.Blocks([[(3, 30), (3, 30), (3, 30), (2, 20)], [(4, 40), (4, 40), (1, 1
 LARGE = plain.Blocks([[(100, 14_800)] * 25] * 40)
 
 
-def told(values: Iterable[object]) -> str:
+def shown(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
 def both_orders(shape: plain.Blocks, view: Any, seed: int, epoch: int, options: dict[str, Any]) -> list[list[int]]:
     """The samples of an epoch, by the code and by the plain reading."""
     order = OrderOptions(True, **options)
-    word, chosen = key(seed, epoch), range(shape.samples) if view is None else view
-    found = sequence(blocks_of(shape), order, word, chosen)
+    epoch_key, chosen = key(seed, epoch), range(shape.samples) if view is None else view
+    found = sequence(blocks_of(shape), order, epoch_key, chosen)
     return [
-        [chosen[i] for i in places] for places in (found, plain.shuffled(shape, chosen, word, plain_options(order)))
+        [chosen[i] for i in indices]
+        for indices in (found, plain.shuffled(shape, chosen, epoch_key, plain_options(order)))
     ]
 
 
 def order_vector(seed: int, epoch: int, view: Any = None, **options: Any) -> list[str]:
-    return [told(found) for found in both_orders(A, view, seed, epoch, options)]
+    return [shown(found) for found in both_orders(A, view, seed, epoch, options)]
 
 
 def large_vector(seed: int, epoch: int, start: int, **options: Any) -> list[str]:
-    return [told(found[start : start + 8]) for found in both_orders(LARGE, None, seed, epoch, options)]
+    return [shown(found[start : start + 8]) for found in both_orders(LARGE, None, seed, epoch, options)]
 
 
 def deal_vector(total: int, rank: int, world: int, batch_size: int, start: int = 0, **options: bool) -> list[str]:
@@ -185,44 +186,49 @@ def deal_vector(total: int, rank: int, world: int, batch_size: int, start: int =
     found = [mine[k : k + batch_size] for k in range(0, len(mine), batch_size)]
     assert len(mine) == len(share)
     want = plain.dealt(total, start, rank, world, batch_size, drop_last=drop_last, even=even)
-    return ["; ".join(map(told, batches)) for batches in (found, want)]
+    return ["; ".join(map(shown, batches)) for batches in (found, want)]
 
 
 def draws_vector(samples: list[int], weights: list[float], strategy: str) -> list[str]:
-    return [told(plain.drawn(samples, weights, strategy))]  # test_mixture.py has the code's
+    return [shown(plain.drawn(samples, weights, strategy))]  # test_combined.py tests the code
 
 
-def turns_vector(draws: list[int], word: int, start: int) -> list[str]:
-    found = [int(source) for _, labels in Interleaved(draws, word).sources(0) for source in labels]
-    return [told(every[start : start + 12]) for every in (found, plain.turns(draws, word))]
+def turns_vector(draws: list[int], epoch_key: int, start: int) -> list[str]:
+    found = [int(source) for _, labels in Interleaved(draws, epoch_key).sources(0) for source in labels]
+    return [shown(every[start : start + 12]) for every in (found, plain.turns(draws, epoch_key))]
 
 
 def mixture_vector(views: list[Any], draws: list[int], seed: int, epoch: int, **options: Any) -> list[str]:
-    order, word = OrderOptions(True, **options), key(seed, epoch)
+    order, epoch_key = OrderOptions(True, **options), key(seed, epoch)
     parts = [(A, view) for view in views]
-    streams, turns = combined(Mixture, parts, draws).plan(order, word, RankShare(0, 1, 0, sum(draws)))
-    places = [(int(place) for step in stream for place in step.index) for stream in streams]
-    found = [(int(source), next(places[source])) for labels in turns for source in labels]
-    want = [(source, place) for source, _, place in plain.mixed(parts, draws, word, plain_options(order))]
-    return [told(f"{source}:{views[source][place]}" for source, place in every) for every in (found, want)]
+    streams, turns = combined(Mixture, parts, draws).plan(
+        order, epoch_key, RankShare(rank=0, world=1, start=0, stop=sum(draws))
+    )
+    indices = [(int(index) for plan in stream for index in plan.index) for stream in streams]
+    found = [(int(source), next(indices[source])) for labels in turns for source in labels]
+    want = [(source, index) for source, _, index in plain.mixed(parts, draws, epoch_key, plain_options(order))]
+    return [shown(f"{source}:{views[source][index]}" for source, index in every) for every in (found, want)]
 
 
-def drawn_vector(weights: list[float], word: int) -> list[str]:
-    return [told(drawn_by_weight(np.array(weights, float), word)), told(plain.drawn_by_weight(weights, word))]
+def drawn_vector(weights: list[float], epoch_key: int) -> list[str]:
+    return [
+        shown(drawn_by_weight(np.array(weights, float), epoch_key)),
+        shown(plain.drawn_by_weight(weights, epoch_key)),
+    ]
 
 
-def philox_vector(index: int, word: int) -> list[str]:
+def philox_vector(index: int, epoch_key: int) -> list[str]:
     """Two words of what a random transform of this sample draws from."""
-    origin = SampleOrigin(None, np.zeros(1, np.int64), np.array([index]), word)  # type: ignore[arg-type]
+    origin = SampleOrigin(None, np.zeros(1, np.int64), np.array([index]), epoch_key)  # type: ignore[arg-type]
     bits: Any = SampleRandom(origin, 0).rng().bit_generator
-    return [told(f"{int(n):016x}" for n in bits.random_raw(2))]
+    return [shown(f"{int(n):016x}" for n in bits.random_raw(2))]
 
 
 VECTORS: dict[str, Any] = {
     "mix": lambda x: [f"{mix(x):016x}", f"{plain.mix(x):016x}"],
     "key": lambda *numbers: [f"{key(*numbers):016x}", f"{plain.key(*numbers):016x}"],
-    "permutation": lambda n, word: [told(permutation(n, word)), told(plain.permutation(n, word))],
-    "parts": lambda lanes: [told(plain.parts(lanes))],
+    "permutation": lambda n, epoch_key: [shown(permutation(n, epoch_key)), shown(plain.permutation(n, epoch_key))],
+    "parts": lambda lanes: [shown(plain.parts(lanes))],
     "shuffled": order_vector,
     "large": large_vector,
     "share": deal_vector,
@@ -239,15 +245,15 @@ class TestTheDocument:
         found = re.findall(r"^\| `?(\w+)\((.*?)\)`? \| (.*) \|$", ORDER.read_text("utf-8"), re.MULTILINE)
         return [(name, inner, result.replace("`", "")) for name, inner, result in found]
 
-    def test_its_vectors_hold_for_the_code_and_for_a_plain_reading(self) -> None:
-        told = self.rows()
-        assert {name for name, *_ in told} == set(VECTORS)
-        for name, inner, result in told:
+    def test_documented_vectors_hold_for_the_code_and_the_plain_oracle(self) -> None:
+        rows = self.rows()
+        assert {name for name, *_ in rows} == set(VECTORS)
+        for name, inner, result in rows:
             args, options = arguments(inner)
             for answer in VECTORS[name](*args, **options):
                 assert answer == result, (name, inner)
 
-    def test_a_change_of_any_vector_is_noticed(self) -> None:
+    def test_changed_vector_is_detected(self) -> None:
         assert len(self.rows()) >= 30
         assert len({(name, inner) for name, inner, _ in self.rows()}) == len(self.rows())
 

@@ -75,7 +75,7 @@ def test_every_sample_once_and_as_tensors(ds: ShardDataset, workers: int) -> Non
 
 
 @pytest.mark.parametrize("start", ["forkserver", "spawn"])
-def test_workers_open_it_anew(plain: ShardDataset, start: str) -> None:
+def test_workers_reopen_the_dataset(plain: ShardDataset, start: str) -> None:
     view = plain[3:].map(named)
     assert labels(loaded(view, 16, 1, start)) == list(range(3, 103))
 
@@ -110,7 +110,7 @@ def test_single_samples_are_converted_by_torch(plain: ShardDataset) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_decoded_pictures_become_tensors_without_a_warning(tmp_path: Path, kind: str) -> None:
+def test_decoded_images_become_tensors_without_a_warning(tmp_path: Path, kind: str) -> None:
     """PyTorch warns of arrays that cannot be written to."""
     with DatasetWriter(tmp_path, {"image": Image(), "pixels": Image(shape=(4, 6, 3))}) as writer:
         for n in range(6):
@@ -166,7 +166,7 @@ def test_every_iteration_is_the_next_epoch(plain: ShardDataset) -> None:
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_that_live_on_go_on_and_hear_of_set_epoch(plain: ShardDataset, start: str) -> None:
+def test_persistent_workers_advance_and_follow_set_epoch(plain: ShardDataset, start: str) -> None:
     shards, alone = IterableShards(plain, True), IterableShards(plain, True)
     expected = [labels(loaded(alone)) for _ in range(6)]
     loader = loaded(shards, 10, 1, start, persistent_workers=True)
@@ -186,7 +186,7 @@ def test_workers_that_end_with_an_epoch_need_set_epoch(plain: ShardDataset) -> N
 
 
 @pytest.mark.parametrize("n", [0, 1, 50, 102, 103])
-def test_a_state_is_where_the_iteration_is(plain: ShardDataset, n: int) -> None:
+def test_state_follows_the_iteration(plain: ShardDataset, n: int) -> None:
     shards = IterableShards(plain, True)
     samples = iter(shards)
     first = [int(next(samples)["label"]) for _ in range(n)]
@@ -201,7 +201,7 @@ def test_a_state_is_where_the_iteration_is(plain: ShardDataset, n: int) -> None:
     assert labels(loaded(again)) == labels(loaded(shards))  # the next epoch of both
 
 
-def test_a_state_knows_of_set_epoch(plain: ShardDataset) -> None:
+def test_state_includes_set_epoch(plain: ShardDataset) -> None:
     shards, again = IterableShards(plain, True), IterableShards(plain, True)
     shards.set_epoch(3)
     again.load_state_dict(shards.state_dict())
@@ -244,7 +244,7 @@ def test_the_state_of_one_worker_resumes_with_more(plain: ShardDataset) -> None:
     assert sorted(seen + labels(loaded(again, 9, 2))) == list(range(103))
 
 
-def test_what_iterable_shards_refuses(plain: ShardDataset) -> None:
+def test_iterable_shards_refuses_wrong_arguments(plain: ShardDataset) -> None:
     for wrong in ({"window_bytes": 0}, {"rank": 1}, {"rank": 2, "world_size": 2}, {"on_error": "hide"}, {"seed": -1}):
         with pytest.raises(SchemaError, match=next(iter(wrong))):
             IterableShards(plain, **wrong)  # type: ignore[arg-type]

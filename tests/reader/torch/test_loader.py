@@ -50,7 +50,7 @@ def negative(sample: dict[str, Any]) -> dict[str, Any]:
     return {**sample, "label": -sample["label"]}
 
 
-def test_batches_are_those_of_recordio_as_tensors(ds: recordio.ShardDataset) -> None:
+def test_batches_equal_recordios_as_tensors(ds: recordio.ShardDataset) -> None:
     for workers in (0, 2):
         ours = recordio.DataLoader(ds, 32, True, seed=3, num_workers=workers)
         loader = DataLoader(ds, 32, True, seed=3, num_workers=workers)
@@ -63,7 +63,7 @@ def test_batches_are_those_of_recordio_as_tensors(ds: recordio.ShardDataset) -> 
                 assert batch["text"] == mine["text"]
 
 
-def test_the_tensors_of_a_batch_are_its_arrays(ds: recordio.ShardDataset) -> None:
+def test_tensors_share_memory_with_the_arrays(ds: recordio.ShardDataset) -> None:
     loader, batch = DataLoader(ds), {"row": np.zeros((2, 3), np.float16), "text": ["a", "b"]}
     loader._inner = [batch]  # type: ignore[assignment]
     (found,) = loader
@@ -100,7 +100,7 @@ def test_an_array_of_any_dtype_becomes_a_tensor_in_the_same_memory(dtype: str) -
         torch.ones(2),
     ],
 )
-def test_what_torch_cannot_hold_stays_as_it_is(value: Any) -> None:
+def test_values_without_a_torch_dtype_stay_as_they_are(value: Any) -> None:
     assert to_tensors(value) is value
 
 
@@ -145,7 +145,7 @@ def test_single_samples(ds: recordio.ShardDataset, workers: int) -> None:
     assert list(DataLoader(ds[:2], None, collate_fn=lambda sample: sample["text"])) == ["sample 0", "sample 1"]
 
 
-def test_what_a_collate_fn_makes_is_handed_on(ds: recordio.ShardDataset) -> None:
+def test_result_of_a_collate_fn_is_returned_unchanged(ds: recordio.ShardDataset) -> None:
     assert list(DataLoader(ds[:4], 3, collate_fn=len)) == [3, 1]
     (batch,) = DataLoader(ds[:2], 2, collate_fn=lambda samples: np.stack([s["row"] for s in samples]))
     assert isinstance(batch, np.ndarray)
@@ -162,7 +162,7 @@ def test_maps_may_make_tuples(ds: recordio.ShardDataset, workers: int) -> None:
     assert (next(iter(DataLoader(ds.map(negative), 7)))["label"] <= 0).all()
 
 
-def test_any_other_dataset_is_torchs_own_business() -> None:
+def test_other_datasets_are_left_to_torch() -> None:
     class Count(data.IterableDataset[int]):
         def __iter__(self) -> Any:
             return iter(range(5))
@@ -202,7 +202,7 @@ def test_any_other_dataset_is_torchs_own_business() -> None:
         {"batch_size": 0},
     ],
 )
-def test_what_torch_refuses_is_refused_alike(ds: recordio.ShardDataset, wrong: dict[str, Any]) -> None:
+def test_arguments_that_torch_refuses_are_refused(ds: recordio.ShardDataset, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as torchs:  # noqa: PT011
         data.DataLoader(ds, **wrong)
     with pytest.raises(ValueError) as ours:  # noqa: PT011
@@ -210,7 +210,7 @@ def test_what_torch_refuses_is_refused_alike(ds: recordio.ShardDataset, wrong: d
     assert str(ours.value) == str(torchs.value)
 
 
-def test_what_recordio_refuses_is_refused(ds: recordio.ShardDataset) -> None:
+def test_arguments_that_recordio_refuses_are_refused(ds: recordio.ShardDataset) -> None:
     for wrong in ({"window_bytes": 0}, {"on_error": "hide"}, {"rank": 2, "world_size": 2}, {"seed": -1}):
         with pytest.raises(recordio.SchemaError, match=next(reversed(wrong))):
             DataLoader(ds, **wrong)  # type: ignore[arg-type]
@@ -236,7 +236,7 @@ def test_attributes_are_those_of_torchs_loader(ds: recordio.ShardDataset) -> Non
             assert type(getattr(ours, name)) is (LoaderOrder if own else kind)
 
 
-def test_a_loader_can_be_made_again_of_its_attributes(ds: recordio.ShardDataset) -> None:
+def test_loader_can_be_rebuilt_from_its_attributes(ds: recordio.ShardDataset) -> None:
     loader = DataLoader(ds, 16, True, seed=5, window_samples=40, num_workers=2, ranks="auto", on_error="skip")
     names = inspect.signature(DataLoader).parameters.keys() - {"shuffle", "sampler", "batch_sampler"}
     again = DataLoader(shuffle=True, **{name: getattr(loader, name) for name in names})
@@ -350,7 +350,7 @@ def test_several_datasets(ds: recordio.ShardDataset) -> None:
     assert sorted(labels(DataLoader(mixture, 30, True, num_workers=2))) == list(range(200))
 
 
-def test_weights_draw(ds: recordio.ShardDataset) -> None:
+def test_weights_reach_the_loader(ds: recordio.ShardDataset) -> None:
     weights = np.r_[np.zeros(190), np.ones(10)]
     assert sorted(labels(DataLoader(ds, 30, True, weights=weights))) == [n for n in range(190, 200) for _ in range(20)]
 

@@ -85,10 +85,10 @@ def large(sample: dict[str, Any]) -> Any:
 
 
 @every_way
-def test_workers_that_persist_make_the_batches_of_every_epoch(ds: recordio.ShardDataset, way: str) -> None:
+def test_persistent_workers_make_the_batches_of_every_epoch(ds: recordio.ShardDataset, way: str) -> None:
     options: dict[str, Any] = {"batch_size": 16, "shuffle": True, "drop_last": True, "seed": 3}
     alone = DataLoader(ds, **options)
-    loader = DataLoader(ds.map(maps.told), **options, **WAYS[way], persistent_workers=True)
+    loader = DataLoader(ds.map(maps.with_worker), **options, **WAYS[way], persistent_workers=True)
     pids = []
     for _ in range(3):
         batches = list(loader)
@@ -127,7 +127,7 @@ def test_every_kind_of_batch_comes_from_workers(ds: recordio.ShardDataset, way: 
 
 
 @quick_ways
-def test_what_maps_make_is_put_together_as_torch_would(ds: recordio.ShardDataset, way: str) -> None:
+def test_results_of_maps_are_collated_as_torch_does(ds: recordio.ShardDataset, way: str) -> None:
     for function in (maps.paired, with_gradient, halved, of_own_class, large):
         mapped = ds[:50].map(function)
         batches = list(DataLoader(mapped, 20, **WAYS[way]))
@@ -138,10 +138,10 @@ def test_what_maps_make_is_put_together_as_torch_would(ds: recordio.ShardDataset
 
 def test_a_spawned_worker_imports_torch_when_a_batch_needs_it(ds: recordio.ShardDataset) -> None:
     loader = DataLoader(ds[:40].map(maps.counted), 20, num_workers=1, multiprocessing_context="spawn")
-    for k, (row, told) in enumerate(loader):
+    for k, (row, made) in enumerate(loader):
         assert torch.equal(row, torch.arange(20 * k, 20 * k + 20.0)[:, None].expand(20, 4))
-        assert set(told["threads"].tolist()) == {1}
-        assert told["had torch"].tolist() == [k > 0, *[True] * 19]
+        assert set(made["threads"].tolist()) == {1}
+        assert made["had torch"].tolist() == [k > 0, *[True] * 19]
 
 
 def test_torchs_own_conversion_of_a_batch_stays_a_list_of_samples(ds: recordio.ShardDataset) -> None:
@@ -150,13 +150,13 @@ def test_torchs_own_conversion_of_a_batch_stays_a_list_of_samples(ds: recordio.S
 
 
 @pytest.mark.parametrize("way", ["fork", "spawn"])
-def test_a_worker_begins_with_its_init(ds: recordio.ShardDataset, way: str) -> None:
-    loader = DataLoader(ds.map(maps.told), 10, worker_init_fn=makers.note_number, **WAYS[way])
+def test_worker_init_fn_is_called_first(ds: recordio.ShardDataset, way: str) -> None:
+    loader = DataLoader(ds.map(maps.with_worker), 10, worker_init_fn=makers.note_number, **WAYS[way])
     assert {int(worker) for batch in loader for worker in batch["worker"]} == {0, 1}
 
 
-def test_an_init_that_is_set_later_counts(ds: recordio.ShardDataset) -> None:
-    loader = DataLoader(ds.map(maps.told), 10, **FORK)
+def test_worker_init_fn_can_be_set_later(ds: recordio.ShardDataset) -> None:
+    loader = DataLoader(ds.map(maps.with_worker), 10, **FORK)
     loader.worker_init_fn = makers.note_number  # as trainers do, to seed
     assert {int(worker) for batch in loader for worker in batch["worker"]} == {0, 1}
 
@@ -172,7 +172,7 @@ def test_an_error_in_a_worker_is_raised_with_its_place(ds: recordio.ShardDataset
     assert "shard-00000.rio" in "".join(caught.value.__notes__)
 
 
-def test_what_cannot_be_pickled_needs_a_fork(ds: recordio.ShardDataset) -> None:
+def test_unpicklable_maps_need_fork(ds: recordio.ShardDataset) -> None:
     assert list(DataLoader(ds, 150, collate_fn=lambda samples: len(samples), **FORK)) == [150, 50]
     with pytest.raises(recordio.WorkerError, match=r"cannot start worker 0: .*pickle"):
         list(DataLoader(ds, 150, collate_fn=lambda samples: len(samples), **WAYS["spawn"]))
@@ -201,7 +201,7 @@ def test_tensors_of_processes_lie_in_shared_memory_and_outlive_the_workers(ds: r
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux says what memory is")
-def test_whoever_keeps_a_batch_or_two_gets_no_copies(ds: recordio.ShardDataset) -> None:
+def test_consumer_that_holds_two_batches_gets_no_copies(ds: recordio.ShardDataset) -> None:
     last: list[torch.Tensor] = []
     for x, _ in DataLoader(ds.map(large), 10, **FORK):
         assert lies_in_shared_memory(x)
@@ -214,7 +214,7 @@ def test_pinning_without_a_gpu_changes_nothing(ds: recordio.ShardDataset, way: s
 
 
 @quick_ways
-def test_a_loader_whose_workers_wait_can_be_copied(ds: recordio.ShardDataset, way: str) -> None:
+def test_loader_with_idle_workers_can_be_copied(ds: recordio.ShardDataset, way: str) -> None:
     loader = DataLoader(ds, 50, True, persistent_workers=True, **WAYS[way])
     assert len(list(loader)) == 4
     copies = pickle.loads(pickle.dumps(loader)), copy.deepcopy(loader)

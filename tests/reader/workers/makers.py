@@ -39,18 +39,18 @@ class Noteless(Exception):
 
 
 class Maker:
-    """Does jobs of the form (method, arguments ...)."""
+    """Answers requests of the form (method, arguments ...)."""
 
     def __init__(self) -> None:
-        self.heard: list[Any] = []
+        self.messages: list[Any] = []
 
     def receive(self, message: Any) -> None:
         if message == "nonsense":
-            raise ValueError("cannot hear that")
-        self.heard.append(message)
+            raise ValueError("cannot receive that")
+        self.messages.append(message)
 
-    def __call__(self, job: tuple[Any, ...], empty: Any) -> Any:
-        return getattr(self, job[0])(*job[1:])
+    def __call__(self, request: tuple[Any, ...], empty: Any) -> Any:
+        return getattr(self, request[0])(*request[1:])
 
     def fill(self, number: int, nbytes: int) -> dict[str, Any]:
         return {"x": np.full(nbytes, number % 251, np.uint8), "number": np.array([number])}
@@ -61,8 +61,8 @@ class Maker:
     def pid(self) -> int:
         return os.getpid()
 
-    def all_heard(self) -> list[Any]:
-        return self.heard
+    def all_messages(self) -> list[Any]:
+        return self.messages
 
     def modules(self) -> list[str]:
         return list(sys.modules)

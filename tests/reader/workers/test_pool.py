@@ -1,4 +1,4 @@
-"""Worker processes: each job gets its own batch, errors arrive whole, and nothing is left however it ends."""
+"""Worker processes: each request gets its own batch, errors arrive whole, and nothing is left however it ends."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def lies_in_a_slot(array: Any) -> bool:
 
 
 @every_method
-def test_every_job_gets_its_own_batch(method: str) -> None:
+def test_each_request_gets_its_own_batch(method: str) -> None:
     with pool(3, method=method) as workers:
         tasks = [workers.submit(("fill", n, LARGE + n)) for n in range(8)]
         for n in (5, 0, 7, 1, 2, 3, 4, 6):
@@ -81,7 +81,7 @@ def test_batches_are_any_objects(method: str) -> None:
 
 
 @every_method
-def test_the_first_call_in_a_worker_is_init_with_its_number(method: str, tmp_path: Path) -> None:
+def test_init_is_called_first_with_the_workers_number(method: str, tmp_path: Path) -> None:
     with pool(3, makers.Numbered(), method, init=makers.note_number) as workers:
         busy = [workers.submit(("wait_for", str(tmp_path / "go on"))) for _ in range(3)]
         tasks = [workers.submit(("number",)) for _ in range(3)]
@@ -91,18 +91,18 @@ def test_the_first_call_in_a_worker_is_init_with_its_number(method: str, tmp_pat
 
 
 @every_method
-def test_messages_come_after_earlier_jobs_and_before_later_ones(method: str) -> None:
+def test_messages_arrive_between_earlier_and_later_requests(method: str) -> None:
     with pool(method=method, slots=3) as workers:
         tasks: list[tuple[Task, list[int]]] = []
         for n in range(12):
-            tasks += [(workers.submit(("all_heard",)), list(range(n))) for _ in range(2)]
+            tasks += [(workers.submit(("all_messages",)), list(range(n))) for _ in range(2)]
             workers.broadcast(n)
-        for task, heard in tasks:
-            assert task.result() == heard
-        assert workers.submit(("all_heard",)).result() == list(range(12))
+        for task, messages in tasks:
+            assert task.result() == messages
+        assert workers.submit(("all_messages",)).result() == list(range(12))
 
 
-def test_jobs_go_to_the_worker_that_has_the_fewest() -> None:
+def test_requests_go_to_the_least_busy_worker() -> None:
     with pool(2) as workers:
         slow = workers.submit(("sleep", 600))
         pids = {workers.submit(("pid",)).result() for _ in range(20)}
@@ -110,7 +110,7 @@ def test_jobs_go_to_the_worker_that_has_the_fewest() -> None:
         assert not slow.done()
 
 
-def test_large_jobs_and_messages_do_not_block() -> None:
+def test_large_requests_and_messages_do_not_block() -> None:
     """The workers are busy: whoever wrote to their pipes what they do not fit would wait, for ever."""
     value = os.urandom(3_000_000)
     with pool(2, slots=12) as workers:
@@ -119,7 +119,7 @@ def test_large_jobs_and_messages_do_not_block() -> None:
         workers.broadcast(value)
         tasks = [workers.submit(("echo", value)) for _ in range(8)]
         assert all(task.result() == value for task in tasks)
-        assert workers.submit(("all_heard",)).result() == [value]
+        assert workers.submit(("all_messages",)).result() == [value]
 
 
 def test_a_task_is_done_when_its_batch_is_there(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_task_is_done_when_its_batch_is_there(tmp_path: Path) -> None:
 # Slots
 
 
-def test_large_arrays_lie_in_slots_and_can_be_written_to() -> None:
+def test_large_arrays_lie_in_slots_and_are_writeable() -> None:
     with pool() as workers:
         batch = workers.submit(("fill", 1, LARGE)).result()
         assert lies_in_a_slot(batch["x"])
@@ -147,7 +147,7 @@ def test_large_arrays_lie_in_slots_and_can_be_written_to() -> None:
         batch["number"][:] = 9
 
 
-def test_a_slot_is_used_again_when_its_batch_is_dropped() -> None:
+def test_slot_is_reused_when_its_batch_is_dropped() -> None:
     with pool(1) as workers:
         places = set()
         for n in range(20):
@@ -159,7 +159,7 @@ def test_a_slot_is_used_again_when_its_batch_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("keep", [lambda x: x, lambda x: x[5::7], lambda x: memoryview(x)])
-def test_a_batch_that_is_held_stays_as_it_is(keep: Callable[[Any], Any]) -> None:
+def test_held_batch_does_not_change(keep: Callable[[Any], Any]) -> None:
     with pool(slots=5) as workers:
         kept = [keep(workers.submit(("fill", n, LARGE)).result()["x"]) for n in range(3)]
         for n in range(30):
@@ -168,7 +168,7 @@ def test_a_batch_that_is_held_stays_as_it_is(keep: Callable[[Any], Any]) -> None
     assert [set(np.asarray(x).tolist()) for x in kept] == [{0}, {1}, {2}]
 
 
-def test_a_small_array_that_is_held_holds_no_slot() -> None:
+def test_held_small_array_keeps_no_slot() -> None:
     with pool(slots=4) as workers:
         numbers = []
         for n in range(20):
@@ -180,7 +180,7 @@ def test_a_small_array_that_is_held_holds_no_slot() -> None:
 
 
 @every_method
-def test_whoever_keeps_all_batches_gets_copies_and_no_more_memory_is_shared(method: str) -> None:
+def test_consumer_that_keeps_all_batches_gets_copies(method: str) -> None:
     with pool(method=method, slots=6) as workers:
         kept, ahead = [], deque(workers.submit(("fill", n, LARGE)) for n in range(4))
         for n in range(40):
@@ -197,7 +197,7 @@ def test_whoever_keeps_all_batches_gets_copies_and_no_more_memory_is_shared(meth
         assert lies_in_a_slot(workers.submit(("fill", 5, LARGE)).result()["x"])
 
 
-def test_more_jobs_than_slots_may_wait_for_the_last() -> None:
+def test_more_requests_than_slots() -> None:
     with pool(slots=3) as workers:
         tasks = [workers.submit(("fill", n, LARGE)) for n in range(30)]
         for n in reversed(range(30)):
@@ -211,7 +211,7 @@ def test_one_slot_is_enough() -> None:
         assert [int(task.result()["x"][0]) for task in tasks] == list(range(9))
 
 
-def test_hundreds_of_jobs_may_be_in_hand() -> None:
+def test_hundreds_of_requests_at_a_time() -> None:
     with pool(1, slots=500) as workers:
         tasks = [workers.submit(("echo", n)) for n in range(2000)]
         assert [task.result() for task in tasks] == list(range(2000))
@@ -246,7 +246,7 @@ def test_slots_grow_with_the_batches(method: str) -> None:
 
 
 @every_method
-def test_an_error_of_a_worker_tells_all_and_the_worker_goes_on(method: str) -> None:
+def test_error_has_the_workers_traceback_and_the_worker_continues(method: str) -> None:
     with pool(1, method=method) as workers:
         task = workers.submit(("fail", "no such colour"))
         with pytest.raises(ZeroDivisionError, match="no such colour") as caught:
@@ -258,7 +258,7 @@ def test_an_error_of_a_worker_tells_all_and_the_worker_goes_on(method: str) -> N
 
 
 @every_method
-def test_an_error_of_ours_arrives_itself_with_its_place(method: str) -> None:
+def test_our_errors_arrive_with_their_place(method: str) -> None:
     with pool(1, method=method) as workers, pytest.raises(CorruptError) as caught:
         workers.submit(("fail_in_its_place",)).result()
     assert str(caught.value) == "page checksum mismatch - shard-00003.rio, block 17"
@@ -268,21 +268,21 @@ def test_an_error_of_ours_arrives_itself_with_its_place(method: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["unpicklable", "unloadable"])
-def test_an_error_that_cannot_travel_is_told(kind: str) -> None:
+def test_unpicklable_error_is_described(kind: str) -> None:
     with pool(1) as workers:
         with pytest.raises(WorkerError, match=f"worker 0: .*{kind.capitalize()}: (odd|both)"):
             workers.submit(("fail_oddly", kind)).result()
         assert workers.submit(("echo", 5)).result() == 5
 
 
-def test_a_batch_that_cannot_travel_is_an_error() -> None:
+def test_unpicklable_batch_is_an_error() -> None:
     with pool(1) as workers:
         with pytest.raises(TypeError, match=r"pickle.*lock"):
             workers.submit(("make_what_cannot_travel",)).result()
         assert workers.submit(("echo", 5)).result() == 5
 
 
-def test_a_job_that_cannot_travel_is_refused() -> None:
+def test_unpicklable_request_is_refused() -> None:
     with pool(1) as workers:
         with pytest.raises(TypeError, match="lock"):
             workers.submit(("echo", threading.Lock()))
@@ -292,38 +292,38 @@ def test_a_job_that_cannot_travel_is_refused() -> None:
 
 
 @every_method
-def test_an_error_of_init_is_that_of_every_job(method: str) -> None:
+def test_error_of_init_fails_every_request(method: str) -> None:
     with pool(method=method, init=makers.fail_to_begin) as workers:
         for _ in range(3):
             with pytest.raises(FileNotFoundError, match=r"worker [01] finds nothing"):
                 workers.submit(("echo", 5)).result()
 
 
-def test_a_worker_that_missed_a_message_does_no_more_jobs() -> None:
+def test_worker_that_missed_a_message_fails_every_request() -> None:
     with pool(1) as workers:
         workers.broadcast("nonsense")
         workers.broadcast("sense")
         for _ in range(3):
-            with pytest.raises(ValueError, match="cannot hear that"):
-                workers.submit(("all_heard",)).result()
+            with pytest.raises(ValueError, match="cannot receive that"):
+                workers.submit(("all_messages",)).result()
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_what_cannot_be_made_anew_in_a_worker_is_an_error(method: str) -> None:
-    told = pytest.raises(LookupError, match="this one is not for other processes")
-    with pool(1, makers.Stillborn(), method) as workers, told:
+def test_maker_that_cannot_be_unpickled_is_an_error(method: str) -> None:
+    error = pytest.raises(LookupError, match="this one is not for other processes")
+    with pool(1, makers.Stillborn(), method) as workers, error:
         workers.submit(("echo", 5)).result()
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_what_cannot_be_sent_to_a_worker_is_an_error(method: str) -> None:
+def test_maker_that_cannot_be_pickled_is_an_error(method: str) -> None:
     with pytest.raises(WorkerError, match=r"cannot start worker 0: .*(pickle|get local object)"):
-        pool(3, lambda job: job, method)
+        pool(3, lambda request: request, method)
 
 
-def test_by_fork_anything_can_be_sent() -> None:
+def test_forked_workers_inherit_any_maker() -> None:
     lock = threading.Lock()
-    with pool(2, lambda job, empty: (job, lock.locked()), "fork") as workers:
+    with pool(2, lambda request, empty: (request, lock.locked()), "fork") as workers:
         assert workers.submit(3).result() == (3, False)
 
 
@@ -332,7 +332,7 @@ def test_by_fork_anything_can_be_sent() -> None:
 
 @every_method
 @pytest.mark.parametrize(
-    ("job", "says"),
+    ("fatal", "says"),
     [
         (("die", signal.SIGKILL), "worker 0 was killed by SIGKILL: did the system run out of memory"),
         (("die", signal.SIGBUS), 'worker 0 was killed by SIGBUS: was a file cut .* io="pread"'),
@@ -340,12 +340,12 @@ def test_by_fork_anything_can_be_sent() -> None:
         (("exit", 3), "worker 0 ended with exit code 3"),
     ],
 )
-def test_the_death_of_a_worker_is_an_error_of_whoever_waits(method: str, job: Any, says: str) -> None:
+def test_waiting_raises_when_a_worker_dies(method: str, fatal: Any, says: str) -> None:
     with pool(2, method=method) as workers:
         early = workers.submit(("echo", 5))
         early.wait()
-        tasks = [workers.submit(("sleep", 600)), workers.submit(job)]
-        tasks = [workers.submit(job), *tasks]  # one of the workers gets two jobs
+        tasks = [workers.submit(("sleep", 600)), workers.submit(fatal)]
+        tasks = [workers.submit(fatal), *tasks]  # one of the workers gets two requests
         for task in tasks:
             with pytest.raises(WorkerError, match=says.replace("worker 0", "worker [01]")):
                 task.result()
@@ -358,14 +358,14 @@ def test_the_death_of_a_worker_is_an_error_of_whoever_waits(method: str, job: An
 
 
 @every_method
-def test_the_death_of_an_idle_worker_is_told_as_well(method: str) -> None:
+def test_death_of_an_idle_worker_is_reported(method: str) -> None:
     with pool(1, method=method) as workers:
         os.kill(workers.submit(("pid",)).result(), signal.SIGKILL)
         with pytest.raises(WorkerError, match="worker 0 was killed by SIGKILL"):
             workers.submit(("echo", 5)).result()
 
 
-def test_what_was_made_before_a_worker_died_is_not_lost() -> None:
+def test_batches_made_before_a_worker_died_are_delivered() -> None:
     with pool(1) as workers:
         tasks = [workers.submit(("fill", n, LARGE)) for n in range(4)] + [workers.submit(("exit", 1))]
         with pytest.raises(WorkerError, match="exit code 1"):
@@ -384,7 +384,7 @@ def test_a_worker_that_takes_too_long_is_an_error(method: str) -> None:
             first.result()
 
 
-def test_nobody_is_too_slow_while_batches_come() -> None:
+def test_timeout_starts_anew_with_every_batch() -> None:
     with pool(1, timeout=4) as workers:
         tasks = [workers.submit(("sleep", 0.9, n)) for n in range(6)]
         assert tasks[5].result() == 5
@@ -393,7 +393,7 @@ def test_nobody_is_too_slow_while_batches_come() -> None:
 # The end
 
 
-def test_a_closed_pool_says_so_and_what_it_gave_stays() -> None:
+def test_closed_pool_raises_and_its_batches_stay_valid() -> None:
     workers = pool()
     batch = workers.submit(("fill", 3, LARGE)).result()
     arrived, waiting = workers.submit(("echo", 5)), workers.submit(("sleep", 600))
@@ -409,7 +409,7 @@ def test_a_closed_pool_says_so_and_what_it_gave_stays() -> None:
 
 
 @every_method
-def test_closing_waits_for_nobody(method: str, tmp_path: Path) -> None:
+def test_closing_does_not_wait_for_busy_workers(method: str, tmp_path: Path) -> None:
     workers = pool(3, method=method)
     workers.submit(("sleep", 600))
     workers.submit(("stand_firm", str(tmp_path / "begun")))
@@ -421,7 +421,7 @@ def test_closing_waits_for_nobody(method: str, tmp_path: Path) -> None:
 
 
 @every_method
-def test_closing_at_once_leaves_nothing(method: str) -> None:
+def test_closing_right_after_the_start_leaves_nothing(method: str) -> None:
     pool(2, method=method).close()
 
 
@@ -437,7 +437,7 @@ def test_a_pool_that_is_dropped_ends(method: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_pools_broken_off_leave_nothing() -> None:
+def test_interrupted_pools_leave_nothing() -> None:
     before = taken()
     for run in range(200):
         workers = pool(1 + run % 2, slots=4)
@@ -472,7 +472,7 @@ def test_workers_that_cannot_be_started_leave_nothing(monkeypatch: pytest.Monkey
         pool(4)
 
 
-def test_ctrl_c_waits_until_all_workers_have_started_though_another_thread_gets_it(
+def test_ctrl_c_is_held_until_all_workers_have_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context, started = multiprocessing.get_context("fork"), []
@@ -513,8 +513,8 @@ from recordio.reader.workers.pool import WorkerPool
 
 print("main", flush=True)
 
-def mine(job, empty):
-    return "mine", job
+def mine(request, empty):
+    return "mine", request
 
 if __name__ == "__main__":
     method = sys.argv[1]
@@ -581,7 +581,7 @@ def test_the_workers_of_a_killed_process_end_idle_and_busy(script: Any, method: 
     assert ended(process, -number) == ""
 
 
-def test_they_end_though_a_fork_of_the_killed_process_lives(script: Any) -> None:
+def test_workers_end_though_a_fork_of_their_killed_parent_lives(script: Any) -> None:
     process = script("fork", BUSY + "if os.fork() == 0: time.sleep(600)\nprint('forked', flush=True); time.sleep(600)")
     pids = pids_of(process)
     assert process.stdout.readline() == "forked\n"
@@ -599,7 +599,7 @@ def test_a_process_that_leaves_its_pool_open_ends_at_once(script: Any, method: s
 
 
 @every_method
-def test_ctrl_c_reaches_the_parent_alone(script: Any, method: str) -> None:
+def test_ctrl_c_does_not_reach_the_workers(script: Any, method: str) -> None:
     process = script(method, BUSY + "tasks[0].result()")
     pids = pids_of(process)
     time.sleep(0.1)
@@ -618,7 +618,7 @@ if pid == 0:
     sys.exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 assert workers.submit(("echo", 5)).result() == 5
-print(len({{workers.submit(("pid",)).result() for _ in range(9)}}), flush=True)  # whoever had fewer jobs comes first
+print(len({{workers.submit(("pid",)).result() for _ in range(9)}}), flush=True)  # the least busy first
 """
 
 
@@ -657,7 +657,7 @@ def test_a_fork_of_the_process_cannot_use_the_workers(script: Any) -> None:
     assert ended(process, 0) == ""
 
 
-def test_a_spawned_worker_imports_the_main_module_only_when_it_must(script: Any) -> None:
+def test_spawned_worker_imports_the_main_module_only_if_needed(script: Any) -> None:
     out, err = script("spawn", PIDS).communicate(timeout=60)
     assert (out.count("main"), err) == (1, "")
 
@@ -667,13 +667,13 @@ with WorkerPool(1, mine, context=method, slots=4) as others:
     print(others.submit(3).result())
 workers.broadcast(mine)
 for _ in range(3):
-    assert workers.submit(("all_heard",)).result() == [mine]
+    assert workers.submit(("all_messages",)).result() == [mine]
     assert workers.submit(("echo", mine)).result() is mine
 """
 
 
 @every_method
-def test_what_is_defined_in_the_main_module_can_be_sent(script: Any, method: str) -> None:
+def test_objects_of_the_main_module_can_be_sent(script: Any, method: str) -> None:
     process = script(method, OF_MAIN)
     assert "('mine', 3)" in process.stdout.read()
     assert ended(process, 0) == ""
@@ -693,19 +693,19 @@ def test_workers_import_no_more_than_they_need(method: str) -> None:
     } & set(modules)
 
 
-def test_a_forked_worker_has_no_pipe_of_another() -> None:
+def test_forked_worker_has_no_pipes_of_others() -> None:
     with pool(4) as workers:
         counts = [workers.submit(("sockets",)) for _ in range(4)]
         assert len({task.result() for task in counts}) == 1
 
 
-def test_workers_are_daemons_of_which_multiprocessing_does_not_take_care() -> None:
+def test_workers_are_daemons_unknown_to_multiprocessing() -> None:
     with pool(2) as workers:
         workers.submit(("echo", 5)).result()
         assert multiprocessing.active_children() == []
 
 
-def test_a_job_is_what_it_was_when_it_was_submitted() -> None:
+def test_request_is_pickled_on_submit() -> None:
     with pool(1) as workers:
         value = [1]
         task = workers.submit(("echo", value))

@@ -135,7 +135,7 @@ def same(found: Any, wanted: Any) -> bool:
     ],
     ids=["ordered", "shuffled", "a rank", "tiny windows", "single", "sampler", "batch_sampler", "collate_fn"],
 )
-def test_the_batches_are_those_of_the_callers_own_thread(ds: ShardDataset, options: Any) -> None:
+def test_processes_make_the_same_batches_as_the_callers_thread(ds: ShardDataset, options: Any) -> None:
     view = ds.map(noisy)
     found, wanted = list(DataLoader(view, **options, **processes())), list(DataLoader(view, **options))
     assert len(found) == len(wanted) > 0
@@ -143,7 +143,7 @@ def test_the_batches_are_those_of_the_callers_own_thread(ds: ShardDataset, optio
 
 
 @every_method
-def test_however_processes_start(other: ShardDataset, method: str) -> None:
+def test_every_start_method_makes_the_same_batches(other: ShardDataset, method: str) -> None:
     view = other.map(noisy)
     found, wanted = list(DataLoader(view, 7, **SHUFFLED, **processes(method))), DataLoader(view, 7, **SHUFFLED)
     assert len(found) == len(wanted) == 9
@@ -151,7 +151,7 @@ def test_however_processes_start(other: ShardDataset, method: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "concatenated", "mixed", "selected", "filtered"])
-def test_views_and_mixes_too(ds: ShardDataset, other: ShardDataset, kind: str) -> None:
+def test_processes_make_batches_of_views_and_mixtures(ds: ShardDataset, other: ShardDataset, kind: str) -> None:
     whole: Any = {
         "plain": lambda: ds,
         "concatenated": lambda: ConcatDataset([ds.map(noisy), other.map(noisy), ds[100:].map(noisy)]),
@@ -165,7 +165,7 @@ def test_views_and_mixes_too(ds: ShardDataset, other: ShardDataset, kind: str) -
         assert sum(len(batch["number"]) for batch in found) == len(whole)
 
 
-def test_pictures_are_cropped_alike(tmp_path: Path) -> None:
+def test_processes_crop_images_as_the_callers_thread_does(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, {"image": Image()}) as writer:
         for n in range(30):
             writer.write({"image": png(40 + n, 30)})
@@ -176,7 +176,7 @@ def test_pictures_are_cropped_alike(tmp_path: Path) -> None:
         assert found[0]["image"].shape == (8, 16, 16, 3)
 
 
-def test_a_batch_lies_in_shared_memory_can_be_written_to_and_stays(ds: ShardDataset) -> None:
+def test_batch_lies_in_shared_memory_and_is_writeable(ds: ShardDataset) -> None:
     kept = list(DataLoader(ds.map(noisy), 20, **processes()))
     before = [batch["large"].copy() for batch in kept]
     list(DataLoader(ds.map(noisy), 20, True, **processes()))
@@ -190,7 +190,7 @@ def test_a_batch_lies_in_shared_memory_can_be_written_to_and_stays(ds: ShardData
     assert (first["large"] == first["number"][:, None] + 1).all()
 
 
-def test_a_loop_that_holds_a_batch_or_two_gets_no_copies(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_consumer_that_holds_two_batches_gets_no_copies(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = []
 
     def note(contents: Any, copy: bool) -> Any:
@@ -205,7 +205,7 @@ def test_a_loop_that_holds_a_batch_or_two_gets_no_copies(ds: ShardDataset, monke
 
 
 @every_method
-def test_more_batches_ahead_than_a_process_can_be_handed_slots(other: ShardDataset, method: str) -> None:
+def test_more_batches_ahead_than_slots(other: ShardDataset, method: str) -> None:
     loader = DataLoader(other, 1, **processes(method), prefetch_factor=200)
     assert [n for batch in loader for n in numbers_of(batch)] == list(range(1000, 1060))
 
@@ -228,7 +228,7 @@ def test_global_generators_differ_between_workers_and_epochs(ds: ShardDataset) -
 
 class TestPersistentWorkers:
     @every_method
-    def test_they_live_on_over_epochs_and_breaks(self, ds: ShardDataset, method: str) -> None:
+    def test_persistent_workers_survive_epochs_and_breaks(self, ds: ShardDataset, method: str) -> None:
         options: Any = {"batch_size": 16, **SHUFFLED}
         loader = DataLoader(ds.map(global_noise), **options, **processes(method), persistent_workers=True)
         alone, pids = DataLoader(ds, **options), set()
@@ -245,30 +245,35 @@ class TestPersistentWorkers:
         del loader
 
     @pytest.mark.parametrize("kind", ["thread", "process"])
-    def test_init_is_called_once(self, ds: ShardDataset, kind: Any, tmp_path: Path) -> None:
+    def test_persistent_workers_call_init_once(self, ds: ShardDataset, kind: Any, tmp_path: Path) -> None:
         def note(number: int) -> None:
             with (tmp_path / "begun").open("a") as file:
                 file.write(f"{number}\n")
 
         context = "fork" if kind == "process" else None
         for keeps, times in ((True, 1), (False, 3)):
-            loader = DataLoader(ds, 10, num_workers=2, worker_type=kind, multiprocessing_context=context,
-                                persistent_workers=keeps, worker_init_fn=note)  # fmt: skip
+            loader = DataLoader(
+                ds,
+                10,
+                num_workers=2,
+                worker_type=kind,
+                multiprocessing_context=context,
+                persistent_workers=keeps,
+                worker_init_fn=note,
+            )
             for _ in range(3):
                 assert len(list(loader)) == 40
             assert sorted((tmp_path / "begun").read_text().split()) == ["0"] * times + ["1"] * times
             (tmp_path / "begun").unlink()
 
     @pytest.mark.parametrize("options", [{"num_workers": 3}, processes(count=3)])
-    def test_init_is_called_in_workers_that_have_nothing_to_do(
-        self, ds: ShardDataset, options: Any, tmp_path: Path
-    ) -> None:
+    def test_init_is_called_in_idle_workers(self, ds: ShardDataset, options: Any, tmp_path: Path) -> None:
         loader = DataLoader(ds[:10], 10, **options, worker_init_fn=lambda number: (tmp_path / str(number)).touch())
         assert len(list(loader)) == 1
         assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2"}
 
     @pytest.mark.parametrize("options", [{"num_workers": 3}, processes(count=3)])
-    def test_an_error_of_init_is_that_of_the_epoch(self, ds: ShardDataset, options: Any) -> None:
+    def test_error_of_init_is_raised_by_the_epoch(self, ds: ShardDataset, options: Any) -> None:
         before = threading.active_count()
         with pytest.raises(FileNotFoundError, match=r"worker \d finds nothing"):
             list(DataLoader(ds, 10, **options, worker_init_fn=makers.fail_to_begin))
@@ -293,14 +298,14 @@ class TestPersistentWorkers:
         pairs = [(numbers_of(one), numbers_of(two)) for one, two in zip(loader, other, strict=True)]
         assert [numbers for side in zip(*pairs, strict=True) for numbers in side] == wanted
 
-    def test_an_error_does_not_end_them_for_the_next_epoch(self, ds: ShardDataset) -> None:
+    def test_persistent_loader_recovers_from_an_error(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds.map(poisoned), 10, **processes(), persistent_workers=True)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
                 list(loader)
         assert next(iter(loader))["number"].tolist() == list(range(10))
 
-    def test_the_death_of_one_is_an_error_once(self, ds: ShardDataset) -> None:
+    def test_persistent_loader_recovers_from_a_killed_worker(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds.map(global_noise), 10, **processes(), persistent_workers=True)
         (victim, *_) = {int(pid) for batch in loader for pid in batch["pid"]}
         os.kill(victim, signal.SIGKILL)
@@ -319,7 +324,7 @@ list(DataLoader(ShardDataset({folder!r}).map(same), 16, **{options!r}))
 
 class TestErrors:
     @every_method
-    def test_of_a_map_is_itself_with_the_sample_and_the_workers_traceback(self, ds: ShardDataset, method: str) -> None:
+    def test_error_of_a_map_names_the_sample_and_has_the_workers_traceback(self, ds: ShardDataset, method: str) -> None:
         with pytest.raises(ZeroDivisionError, match="no 42") as caught:
             list(DataLoader(ds.map(poisoned), 10, **processes(method)))
         sample, trace = caught.value.__notes__
@@ -327,7 +332,7 @@ class TestErrors:
         assert "in worker" in trace
         assert "in poisoned" in trace
 
-    def test_what_cannot_be_finished_is_skipped_and_counted(self, ds: ShardDataset) -> None:
+    def test_failing_samples_are_skipped_and_counted(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds.map(poisoned), 10, **SHUFFLED, **processes(), on_error="skip")
         found = sorted(n for batch in loader for n in numbers_of(batch))
         assert found == [n for n in range(COUNT) if n % 100 != 42]
@@ -353,7 +358,7 @@ class TestErrors:
             assert loader.stats.skipped == len(set(range(200)) - set(found)) == samples
         assert len(set(messages)) == 1
 
-    def test_a_picture_that_does_not_decode_is_named(self, tmp_path: Path) -> None:
+    def test_image_that_does_not_decode_is_named(self, tmp_path: Path) -> None:
         with DatasetWriter(tmp_path, {"image": Image()}, shard_samples=2) as writer:
             for n in range(5):
                 writer.write({"image": png(2, 3)[: -20 if n == 3 else None]})
@@ -373,23 +378,21 @@ class TestErrors:
         with pytest.raises(WorkerError, match=r"timeout=0\.5 seconds"):
             list(DataLoader(ds.map(slow), 10, **processes(), timeout=0.5))
 
-    def test_what_cannot_be_sent_to_a_worker_says_so(self, ds: ShardDataset) -> None:
+    def test_maker_that_cannot_be_pickled_is_refused(self, ds: ShardDataset) -> None:
         with pytest.raises(WorkerError, match="cannot start worker 0"):
             list(DataLoader(ds.map(lambda sample: sample), 10, **processes("spawn")))
         found = list(DataLoader(ds.map(lambda sample: sample), 10, **processes("fork")))
         assert len(found) == 40
 
     @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-    def test_a_program_that_begins_in_its_workers_again_is_told(
-        self, ds: ShardDataset, method: str, tmp_path: Path
-    ) -> None:
+    def test_missing_main_guard_is_reported(self, ds: ShardDataset, method: str, tmp_path: Path) -> None:
         folder = ds.store.storage.folder  # type: ignore[attr-defined]
         (tmp_path / "train.py").write_text(UNGUARDED.format(folder=str(folder), options=processes(method)))
         run = subprocess.run([sys.executable, tmp_path / "train.py"], capture_output=True, text=True, timeout=60)
         assert run.returncode == 1
         assert 'guarded by `if __name__ == "__main__":`?' in run.stderr.splitlines()[-2]
 
-    def test_wrong_options_are_told(self, ds: ShardDataset) -> None:
+    def test_wrong_process_options_are_refused(self, ds: ShardDataset) -> None:
         with pytest.raises(SchemaError, match="worker_type"):
             DataLoader(ds, worker_type="fibre")  # type: ignore[arg-type]
         with pytest.raises(SchemaError, match="multiprocessing_context"):
@@ -407,7 +410,7 @@ held = [next(each) for each in batches]
 class TestLeavingNothingBehind:
     """The fixture counts threads, descriptors, children and shared memory before and after each test."""
 
-    def test_breaks_dropped_iterators_and_two_at_a_time(self, ds: ShardDataset) -> None:
+    def test_breaks_dropped_iterators_and_two_at_a_time_leave_nothing(self, ds: ShardDataset) -> None:
         for round_ in range(30):
             loader = DataLoader(
                 ds, 10, **SHUFFLED, **processes(count=1 + round_ % 3), persistent_workers=round_ % 2 > 0
@@ -422,7 +425,7 @@ class TestLeavingNothingBehind:
     @pytest.mark.slow
     @pytest.mark.parametrize("keeps", [True, False])
     @pytest.mark.parametrize("kind", ["none", "thread", "process"])
-    def test_a_thousand_epochs_broken_off_in_all(self, ds: ShardDataset, kind: str, keeps: bool) -> None:
+    def test_hundreds_of_interrupted_epochs_leave_nothing(self, ds: ShardDataset, kind: str, keeps: bool) -> None:
         kinds: dict[str, dict[str, Any]] = {"none": {}, "thread": {"num_workers": 2}, "process": processes()}
         loader = DataLoader(ds, 10, **SHUFFLED, **kinds[kind], persistent_workers=keeps)
         for epoch in range(100 if kind == "process" and not keeps else 180):
@@ -433,9 +436,7 @@ class TestLeavingNothingBehind:
 
     @pytest.mark.parametrize("keeps", [True, False])
     @every_method
-    def test_the_exit_of_the_process_ends_live_iterators_silently(
-        self, ds: ShardDataset, method: str, keeps: bool
-    ) -> None:
+    def test_process_exit_ends_live_iterators_silently(self, ds: ShardDataset, method: str, keeps: bool) -> None:
         folder = ds.store.storage.folder  # type: ignore[attr-defined]
         code = LEFT_OPEN.format(folder=str(folder), options={**processes(method), "persistent_workers": keeps})
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -36,7 +36,7 @@ def no_descriptor_is_left() -> Iterator[None]:
         yield
 
 
-def test_memory_is_what_was_asked_for_and_keeps_what_is_in_it() -> None:
+def test_memory_grows_and_keeps_its_contents() -> None:
     memory = SharedMemory()
     first = memory.reserve(5)
     first[:5] = b"hello"
@@ -51,7 +51,7 @@ def test_memory_is_what_was_asked_for_and_keeps_what_is_in_it() -> None:
     assert len(memory.reserve(1)) == 10 * MIB
 
 
-def test_memory_of_no_bytes_is_memory() -> None:
+def test_zero_bytes_can_be_reserved() -> None:
     assert len(SharedMemory().reserve(0)) == 2 * MIB
 
 
@@ -65,7 +65,7 @@ def test_memory_has_no_name() -> None:
     assert [line for line in maps if "/memfd:recordio (deleted)" in line]
 
 
-def test_where_memory_needs_a_file_it_is_one_without_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_fallback_file_has_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delattr(os, "memfd_create")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     memory = SharedMemory()
@@ -74,13 +74,13 @@ def test_where_memory_needs_a_file_it_is_one_without_a_name(monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_travels_only_while_a_process_is_started() -> None:
+def test_shared_memory_is_pickled_only_while_a_process_starts() -> None:
     with pytest.raises(RuntimeError, match="inheritance"):
         pickle.dumps(SharedMemory())
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_both_sides_see_what_the_other_writes_and_how_it_grows(method: str) -> None:
+def test_processes_see_each_others_writes_and_growth(method: str) -> None:
     context: Any = multiprocessing.get_context(method)
     memory = SharedMemory()
     memory.reserve(5)[:5] = b"hello"
@@ -92,7 +92,7 @@ def test_both_sides_see_what_the_other_writes_and_how_it_grows(method: str) -> N
     assert memory.view(5 * MIB)[5 * MIB - 10 : 5 * MIB] == b"hellohello"
 
 
-def test_what_lies_in_it_outlives_it() -> None:
+def test_arrays_outlive_the_shared_memory() -> None:
     memory = SharedMemory()
     array = np.frombuffer(memory.reserve(1000), np.uint8)
     array[:] = 7
@@ -103,13 +103,13 @@ def test_what_lies_in_it_outlives_it() -> None:
 
 
 @pytest.mark.parametrize("nbytes", [1 << 48, 1 << 62, 1 << 63, 1 << 80])
-def test_what_cannot_be_had_is_an_error(nbytes: int) -> None:
+def test_memory_that_the_system_refuses_raises(nbytes: int) -> None:
     memory = SharedMemory()
     with pytest.raises(StorageError, match=f"cannot get {nbytes} bytes of shared memory"):
         memory.reserve(nbytes)
 
 
-def test_more_than_the_other_side_has_reserved_is_an_error() -> None:
+def test_viewing_more_than_was_reserved_raises() -> None:
     memory = SharedMemory()
     memory.reserve(2 * MIB)
     with pytest.raises(StorageError, match="shared memory"):
@@ -149,7 +149,7 @@ except StorageError as error:
 """
 
 
-def test_limits_of_the_system_are_errors() -> None:
+def test_system_limits_raise() -> None:
     out = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, timeout=60)
     assert "bytes of shared memory: [Errno 12] Cannot allocate memory" in out.stdout
     assert "bytes of shared memory: [Errno 27] File too large" in out.stdout
@@ -184,7 +184,7 @@ OBJECTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("copy", [False, True])
 @pytest.mark.parametrize("name", OBJECTS)
-def test_an_object_comes_out_of_a_slot_as_it_went_in(name: str, copy: bool) -> None:
+def test_slot_round_trip(name: str, copy: bool) -> None:
     slot, value = Slot(), OBJECTS[name]
     slot.put("what was there before")
     slot.put(value)
@@ -207,7 +207,7 @@ def test_only_large_arrays_lie_in_the_slot() -> None:
     assert not lies_in(load(slot.contents(), copy=True)["large"], slot)
 
 
-def test_a_large_array_that_was_made_in_the_slot_is_not_copied() -> None:
+def test_large_array_from_empty_is_not_copied() -> None:
     slot = Slot()
     column = slot.empty((2, LARGE_NBYTES), np.uint8)
     column[:] = 1
@@ -222,7 +222,7 @@ def test_a_large_array_that_was_made_in_the_slot_is_not_copied() -> None:
 
 @pytest.mark.parametrize("copy", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-def test_arrays_made_in_the_slot_and_others_may_come_in_any_order(seed: int, copy: bool) -> None:
+def test_arrays_from_empty_and_others_may_be_mixed(seed: int, copy: bool) -> None:
     """Some are dropped, memory is mapped anew as the slot grows, and some objects cannot be put."""
     slot, rng = Slot(), np.random.default_rng(seed)
     for _ in range(4):
@@ -243,7 +243,7 @@ def test_arrays_made_in_the_slot_and_others_may_come_in_any_order(seed: int, cop
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_arrays_can_be_written_to(copy: bool) -> None:
+def test_loaded_arrays_are_writeable(copy: bool) -> None:
     slot = Slot()
     slot.put([np.zeros(LARGE_NBYTES + 1, np.uint8), np.zeros(LARGE_NBYTES), np.zeros(3)])
     for array in load(slot.contents(), copy):
@@ -257,14 +257,14 @@ def test_arrays_in_the_slot_are_aligned() -> None:
     assert [array.ctypes.data % 64 for array in load(slot.contents(), copy=False)] == [0] * 5
 
 
-def test_an_array_that_cannot_be_written_to_stays_so() -> None:
+def test_read_only_array_stays_read_only() -> None:
     slot, array = Slot(), np.zeros(LARGE_NBYTES)
     array.flags.writeable = False
     slot.put(array)
     assert not load(slot.contents(), copy=False).flags.writeable
 
 
-def test_contents_are_kept_by_every_array_in_them() -> None:
+def test_each_loaded_array_keeps_the_contents_alive() -> None:
     slot = Slot()
     slot.put({"x": LARGE.reshape(-1, 3), "small": np.arange(3)})
     contents = slot.contents()
@@ -282,7 +282,7 @@ def test_contents_are_kept_by_every_array_in_them() -> None:
     assert small.tolist() == [0, 1, 2]
 
 
-def test_a_slot_refuses_what_cannot_be_pickled_and_goes_on() -> None:
+def test_slot_survives_an_object_that_cannot_be_pickled() -> None:
     slot = Slot()
     with pytest.raises(TypeError, match="lock"):
         slot.put(threading.Lock())
@@ -290,7 +290,7 @@ def test_a_slot_refuses_what_cannot_be_pickled_and_goes_on() -> None:
     assert load(slot.contents(), copy=False) == 5
 
 
-def test_tensors_lie_in_the_slot_as_well() -> None:
+def test_tensors_lie_in_the_slot() -> None:
     slot, tensor = Slot(), torch.arange(100_000).reshape(-1, 5)
     slot.put({"t": tensor, "s": torch.ones(3), "columns": tensor.T})
     found = load(slot.contents(), copy=False)
@@ -312,7 +312,7 @@ def test_tensors_lie_in_the_slot_as_well() -> None:
     ],
     ids=["bfloat16", "gradient", "parameter", "conjugate", "sparse"],
 )
-def test_tensors_that_are_no_plain_arrays_go_through_too(tensor: torch.Tensor) -> None:
+def test_special_tensors_survive_the_round_trip(tensor: torch.Tensor) -> None:
     slot = Slot()
     slot.put(tensor)
     found = load(slot.contents(), copy=False)
