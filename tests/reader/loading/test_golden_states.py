@@ -1,4 +1,7 @@
-"""States that an earlier version saved: a loader of this one continues exactly where they were taken."""
+"""Loaders continue states that an earlier version saved in the middle of an epoch.
+
+golden_states.json holds the states and the batches that followed; it is never regenerated.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pytest
 from recordio import ConcatDataset, DataLoader, Mixture, ShardDataset
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-STATES: dict[str, Any] = json.loads((GOLDEN / "loader_states.json").read_text())
+STATES: dict[str, Any] = json.loads(Path(__file__).with_name("golden_states.json").read_text())
 
 LOADERS: dict[str, Callable[[ShardDataset], DataLoader]] = {
     "shuffled": lambda ds: DataLoader(ds, 3, shuffle=True, seed=5),
