@@ -73,6 +73,13 @@ class TestSchedules:
         with pytest.raises(IndexError):
             draw_at(schedule, len(want))
 
+    def test_positions_at_the_end_of_a_chunk_are_located(self) -> None:
+        """A chunk of [3000] * 6 holds 1,056 positions, though an even cut would give 1,058.8."""
+        schedule = Interleaved([3000] * 6, 5)
+        want = plain.turns([3000] * 6, 5)
+        for position in range(1050, 1065):
+            assert draw_at(schedule, position) == (want[position], want[:position].count(want[position]))
+
     @examples(60)
     @given(st.lists(st.floats(0.02, 1), min_size=2, max_size=6), st.integers(6_000, 40_000), st.data())
     def test_of_any_4096_positions_each_dataset_gives_its_share(
