@@ -1,4 +1,4 @@
-"""Strategies for what an epoch's order depends on, and small datasets to run it on."""
+"""Strategies for the inputs of an epoch's order, and small datasets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ View = range | list[int]
 
 
 def blocks_of(shape: plain.Blocks) -> Blocks:
-    """The same blocks as the reader has them."""
+    """The same blocks in the reader's form."""
     first = np.cumsum([0, *(samples for samples, _ in shape.all)])
     shards = np.cumsum([0, *map(len, shape.shards)])
     return Blocks(first, np.array([weight for _, weight in shape.all], np.int64), shards)
@@ -37,7 +37,7 @@ def shapes(draw: st.DrawFn, least: int = 0, most: int = 16) -> plain.Blocks:
 
 @st.composite
 def views(draw: st.DrawFn, samples: int) -> View:
-    """A run of the samples, which may begin and end within a block, or any of them, some several times."""
+    """A range of the samples that may begin and end inside a block, or any list of them with repeats."""
     a, b = sorted(draw(st.tuples(st.integers(0, samples), st.integers(0, samples))))
     if not samples or draw(st.booleans()):
         return range(a, b)
@@ -67,7 +67,7 @@ any_workers = st.sampled_from([NO_WORKERS, *WORKERS])
 
 
 def write_numbers(folder: Path, numbers: Iterable[int], **options: Any) -> ShardDataset:
-    """A dataset whose samples are numbers, each also as text. Ten samples or so make a block."""
+    """A dataset of numbers, each also as text, about ten samples to a block."""
     with DatasetWriter(folder, **{"block_bytes": 200, "shard_samples": 70} | options) as writer:
         for n in numbers:
             writer.write({"number": n, "text": str(n)})
@@ -75,14 +75,14 @@ def write_numbers(folder: Path, numbers: Iterable[int], **options: Any) -> Shard
 
 
 def numbers_of(batch: dict[str, Any]) -> list[int]:
-    """The samples of a batch, which is held against itself."""
+    """The numbers of a batch, checked against their texts."""
     numbers: list[int] = batch["number"].tolist()
     assert batch["text"] == [str(n) for n in numbers]
     return numbers
 
 
 class Listed:
-    """What a mixture's plan asks of a dataset: blocks, and the numbers of its samples."""
+    """A stand-in for a dataset without files: blocks and sample numbers, all that a mixture's plan needs."""
 
     def __init__(self, shape: plain.Blocks, view: View) -> None:
         self.store = SimpleNamespace(blocks=blocks_of(shape))
@@ -95,7 +95,7 @@ class Listed:
 def combined(
     kind: type[Combined], parts: Sequence[tuple[plain.Blocks, View]], draws: Sequence[int] | None = None
 ) -> Combined:
-    """A mixture or concatenation of datasets that have no files."""
+    """A mixture or concatenation of datasets without files."""
     out = object.__new__(kind)
     out.parts = tuple(Listed(shape, view) for shape, view in parts)  # type: ignore[misc]
     if isinstance(out, ConcatDataset):
@@ -105,16 +105,15 @@ def combined(
 
 
 def plain_options(options: OrderOptions) -> plain.Options:
-    """The same options for the plain reading of the document."""
+    """The same options for tests/plain_order.py."""
     return plain.Options(options.window, options.window_samples, options.unit_bytes, options.lanes)
 
 
 def plain_blocks(dataset: ShardDataset) -> plain.Blocks:
-    """The blocks of a dataset, as the document weighs them by its manifest."""
+    """The blocks of a dataset, weighed as docs/order.md says."""
     manifest = json.loads((Path(dataset.store.storage.folder) / "manifest.json").read_text())  # type: ignore[attr-defined]
-    return plain.Blocks(
-        [
-            [(n, n * (shard["content_bytes"] // shard["samples"] + 48)) for n, k in shard["blocks"] for _ in range(k)]
-            for shard in manifest["shards"]
-        ]
-    )
+    shards = []
+    for shard in manifest["shards"]:
+        weight = shard["content_bytes"] // shard["samples"] + 48
+        shards.append([(samples, samples * weight) for samples, blocks in shard["blocks"] for _ in range(blocks)])
+    return plain.Blocks(shards)

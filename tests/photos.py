@@ -1,4 +1,4 @@
-"""A picture that has what photographs have, and its bytes in a file."""
+"""A synthetic photograph, and its encoded bytes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""docs/order.md in plain Python: lists, whole numbers, whole epochs at once, and nothing of what the reader does.
+"""docs/order.md in plain Python: lists of integers, whole epochs at once, no code of the reader.
 
-Written from the document alone, so that it finds where code and document differ.
+Written from the document alone, so that tests find where code and document differ.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def key(*numbers: int, after: int = 0) -> int:
 
 
 def bits_of(n: int) -> int:
-    """How many bits the numbers 0 to n - 1 need."""
+    """The number of bits for 0 to n - 1."""
     bits = 0
     while 2**bits < n:
         bits += 1
@@ -82,7 +82,7 @@ def parts(lanes: int) -> list[int]:
     return sorted(range(lanes), key=digits)
 
 
-def windows(blocks: Blocks, view: Sequence[int], word: int, options: Options) -> list[list[int]]:
+def windows(blocks: Blocks, view: Sequence[int], epoch_key: int, options: Options) -> list[list[int]]:
     """The blocks of each window."""
     members = selection_of(blocks, view)
     weights = [weight for _, weight in blocks.all]
@@ -97,9 +97,9 @@ def windows(blocks: Blocks, view: Sequence[int], word: int, options: Options) ->
                 before += weights[block]
         units += unit.values()
         first += len(shard)
-    mixed = [block for u in permutation(len(units), key(0, after=word)) for block in units[u]]
+    mixed = [block for u in permutation(len(units), key(0, after=epoch_key)) for block in units[u]]
     if options.window_samples is not None:
-        weights = [len(places) for places in members]
+        weights = [len(indices) for indices in members]
         budget = options.window_samples
     elif sum(weights[block] for block in mixed) <= options.window_bytes:
         budget = options.window_bytes
@@ -114,23 +114,23 @@ def windows(blocks: Blocks, view: Sequence[int], word: int, options: Options) ->
 
 
 def selection_of(blocks: Blocks, view: Sequence[int]) -> list[list[int]]:
-    """The places in the view of the samples of each block, in the order of the view."""
+    """The indices in the view of the samples of each block, in the order of the view."""
     block_of = [block for block, (samples, _) in enumerate(blocks.all) for _ in range(samples)]
     members: list[list[int]] = [[] for _ in blocks.all]
-    for place, number in enumerate(view):
-        members[block_of[number]].append(place)
+    for index, number in enumerate(view):
+        members[block_of[number]].append(index)
     return members
 
 
-def shuffled(blocks: Blocks, view: Sequence[int], word: int, options: Options) -> list[int]:
-    """The place in the view of the sample at each position."""
-    members, mixed = selection_of(blocks, view), windows(blocks, view, word, options)
+def shuffled(blocks: Blocks, view: Sequence[int], epoch_key: int, options: Options) -> list[int]:
+    """The index in the view of the sample at each position."""
+    members, mixed = selection_of(blocks, view), windows(blocks, view, epoch_key, options)
     lanes = options.lanes if len(mixed) > 1 else 1
     out: dict[int, int] = {}
     start = 0
     for number, window in enumerate(mixed):
-        places = [place for block in window for place in members[block]]
-        n, k = len(places), key(number + 1, after=word)
+        indices = [index for block in window for index in members[block]]
+        n, k = len(indices), key(number + 1, after=epoch_key)
         low, top, at = max(1, bits_of(n)), bits_of(lanes), 0
         for part, lane in enumerate(parts(lanes)):
             positions = [p for p in range(start, start + n) if p % lanes == lane]
@@ -139,7 +139,7 @@ def shuffled(blocks: Blocks, view: Sequence[int], word: int, options: Options) -
                 hashed = mix((k + GAMMA * (i + 1)) % WORD) // 2**top + part * 2 ** (64 - top) * (lanes > 1)
                 words.append(hashed // 2**low * 2**low + i)
             for position, one in zip(positions, sorted(words), strict=True):
-                out[position] = places[one % 2**low]
+                out[position] = indices[one % 2**low]
             at += len(positions)
         start += n
     return [out[position] for position in range(len(view))]
@@ -165,7 +165,7 @@ def drawn(sizes: Sequence[int], weights: Sequence[float], stop: str) -> list[int
     return [max(1, round(scale * weight)) for weight in weights]
 
 
-def turns(draws: Sequence[int], word: int) -> list[int]:
+def turns(draws: Sequence[int], epoch_key: int) -> list[int]:
     """The dataset that each position draws from."""
     total = sum(draws)
     chunks = max(1, total // 1024)
@@ -173,37 +173,37 @@ def turns(draws: Sequence[int], word: int) -> list[int]:
     for chunk in range(chunks):
         counts = [n * (chunk + 1) // chunks - n * chunk // chunks for n in draws]
         labels = [dataset for dataset, count in enumerate(counts) for _ in range(count)]
-        out += [labels[i] for i in permutation(len(labels), key(chunk, after=word))]
+        out += [labels[i] for i in permutation(len(labels), key(chunk, after=epoch_key))]
     return out
 
 
-Drawn = tuple[int, int, int]  # the dataset, the word of its pass, the place in its view
+Drawn = tuple[int, int, int]  # the dataset, the key of its pass, the index in its view
 
 
 def mixed(
     datasets: Sequence[tuple[Blocks, Sequence[int]]],
     draws: Sequence[int],
-    word: int,
+    epoch_key: int,
     shuffle: Options | None,
     *,
     one_after_the_other: bool = False,
 ) -> list[Drawn]:
-    """What stands at each position. `shuffle` is None for an epoch that is not shuffled."""
+    """The sample at each position. `shuffle` is None for an unshuffled epoch."""
     total, counts = sum(draws), [0] * len(datasets)
     sequences: dict[tuple[int, int], list[int]] = {}
     consecutive = [dataset for dataset, n in enumerate(draws) for _ in range(n)]
     out = []
-    for dataset in consecutive if one_after_the_other else turns(draws, word):
+    for dataset in consecutive if one_after_the_other else turns(draws, epoch_key):
         blocks, view = datasets[dataset]
-        passed, place = divmod(counts[dataset], len(view))
+        passed, index = divmod(counts[dataset], len(view))
         counts[dataset] += 1
-        own = key(dataset, passed, after=word)
+        own = key(dataset, passed, after=epoch_key)
         if (dataset, passed) not in sequences:
             sequences[dataset, passed] = list(range(len(view)))
             if shuffle is not None:
                 options = _share(shuffle, draws[dataset], total)
                 sequences[dataset, passed] = shuffled(blocks, view, own, options)
-        out.append((dataset, own, sequences[dataset, passed][place]))
+        out.append((dataset, own, sequences[dataset, passed][index]))
     return out
 
 
@@ -217,17 +217,17 @@ def _share(options: Options, part: int, whole: int) -> Options:
     )
 
 
-def drawn_by_weight(weights: Sequence[float], word: int) -> list[int]:
-    """The places in the view of the samples that an epoch draws, ascending."""
+def drawn_by_weight(weights: Sequence[float], epoch_key: int) -> list[int]:
+    """The indices in the view of the samples of an epoch, ascending."""
     n, largest, total = len(weights), max(weights), 0.0
     for weight in weights:
         total += weight / largest
-    room = [round(weight / largest * (2.0**61 / total)) for weight in weights]
-    distance = sum(room) // n
-    room[room.index(max(room))] -= sum(room) % n
-    first = distance * key(1, after=word) // 2**64
+    lengths = [round(weight / largest * (2.0**61 / total)) for weight in weights]
+    distance = sum(lengths) // n
+    lengths[lengths.index(max(lengths))] -= sum(lengths) % n
+    first = distance * key(1, after=epoch_key) // 2**64
     counts, end = [0] * n, 0
-    for place in permutation(n, key(0, after=word)):
-        before, end = end, end + room[place]
-        counts[place] = (end + first) // distance - (before + first) // distance
-    return [place for place, count in enumerate(counts) for _ in range(count)]
+    for index in permutation(n, key(0, after=epoch_key)):
+        before, end = end, end + lengths[index]
+        counts[index] = (end + first) // distance - (before + first) // distance
+    return [index for index, count in enumerate(counts) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Other processes: how ranks are started, what the system tells of them, what tests must leave as they found it."""
+"""Other processes: starting ranks, watching children, checking for leaks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60  # for what takes a moment, on a machine that has much else to do
+SECONDS = 60  # generous, for a busy machine
 
 
 def soon(reached: Callable[[], Any]) -> bool:
-    """Whether something comes about within that time."""
+    """Whether a condition becomes true within SECONDS."""
     deadline = time.monotonic() + SECONDS
     while not reached() and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -24,27 +24,27 @@ def soon(reached: Callable[[], Any]) -> bool:
 
 
 def python_on(ranks: int) -> list[str]:
-    """The words before a script: Python, or torchrun for more than one rank."""
+    """The command before a script: Python, or torchrun for more than one rank."""
     if ranks == 1:
         return [sys.executable]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1",
-            f"--master-port={port}"]  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    return [*torchrun, f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1", f"--master-port={port}"]
 
 
 @contextmanager
 def left_as_found(taken: Callable[[], Any]) -> Iterator[None]:
-    """What `taken` counts is afterwards what it was before."""
-    resource_tracker.ensure_running()  # what multiprocessing itself starts once, and keeps
+    """Checks that `taken()` is the same afterwards."""
+    resource_tracker.ensure_running()  # multiprocessing starts these once and keeps them
     forkserver.ensure_running()
-    gc.collect()  # what other tests have left in cycles
+    gc.collect()  # cycles left by other tests
     before = taken()
     yield
     if taken() != before:
         gc.collect()
-        soon(lambda: taken() == before)  # what ends by itself
+        soon(lambda: taken() == before)  # some processes are still ending
     after = taken()
     assert after == before, f"{before} before, {after} after"
 
@@ -59,7 +59,7 @@ def children(pid: int | str = "self") -> set[int]:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked how."""
+    """Whether a process has ended, reaped or not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
     except OSError:

@@ -1,4 +1,4 @@
-"""Schemas of every kind of field, samples that fit them, and what it means that a value came back as it was."""
+"""Strategies for schemas and samples, and bitwise comparison of values."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def png(height: int, width: int, value: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-PICTURES = [png(1, 1), png(2, 3, 7), png(5, 4, 255)]
+IMAGES = [png(1, 1), png(2, 3, 7), png(5, 4, 255)]
 
 
 def _present(optional: bool, *shape: int | None) -> bool:
-    """A batch cannot say that an array which never has elements is missing."""
+    """Whether a batch can mark such an array as missing: it needs elements."""
     return not (optional and 0 in shape and None not in shape)
 
 
@@ -61,13 +61,13 @@ def fields() -> st.SearchStrategy[Field]:
 
 
 def schemas(most: int = 4) -> st.SearchStrategy[Schema]:
-    """Any schema of up to that many fields."""
+    """Any schema of at most `most` fields."""
     names = st.sampled_from(["a", "b", "label", "näme", "with space", "manifest.json", "x" * 255])
     return st.dictionaries(names, fields(), min_size=1, max_size=most).map(Schema)
 
 
 def numbers(dtype: np.dtype[Any], shape: Sequence[int], random: Random) -> np.ndarray[Any, Any]:
-    """Any bits that are a number of this dtype: infinities, NaN and the smallest and largest values included."""
+    """Random bits as numbers of this dtype, including infinities and NaN."""
     count = int(np.prod(shape, dtype=np.int64))
     if dtype.kind == "b":
         return np.array([random.random() < 0.5 for _ in range(count)], bool).reshape(shape)
@@ -85,7 +85,7 @@ def value(field: Field, random: Random) -> Any:
     if isinstance(field, Object):
         return random.choice(OBJECTS[1:] if field.optional else OBJECTS)
     if isinstance(field, Image) and field.encoded:
-        return random.choice(PICTURES)
+        return random.choice(IMAGES)
     assert isinstance(field, (Scalar, Array, Image))
     shape = [random.randrange(4) if n is None else n for n in field.shape]
     out = numbers(field.dtype, shape, random)
@@ -93,12 +93,12 @@ def value(field: Field, random: Random) -> Any:
 
 
 def samples(schema: Schema, count: int, random: Random) -> list[Sample]:
-    """That many samples."""
+    """`count` random samples."""
     return [{name: value(field, random) for name, field in schema.items()} for _ in range(count)]
 
 
 def columns(schema: Schema, rows: Sequence[Sample]) -> dict[str, Any]:
-    """The same samples as `write_batch` likes them: arrays where there can be arrays."""
+    """The samples as columns for `write_batch`: arrays where possible."""
     return {name: _column(field, [row[name] for row in rows]) for name, field in schema.items()}
 
 
@@ -109,7 +109,7 @@ def _column(field: Field, values: list[Any]) -> Any:
 
 
 def alike(got: Any, want: Any) -> bool:
-    """Whether a value came back bit by bit, with its type."""
+    """Whether two values have the same type and bits."""
     if isinstance(want, (np.ndarray, np.generic)):
         if not isinstance(got, (np.ndarray, np.generic)):
             return False
@@ -126,13 +126,13 @@ def cells(column: Any) -> list[Any]:
 
 
 def same_samples(got: Iterable[Sample], want: Iterable[Sample]) -> bool:
-    """Whether samples are the same ones, in order."""
+    """Whether two sequences of samples are equal."""
     pairs = list(zip(list(got), list(want), strict=True))
     return all(a.keys() == b.keys() and all(alike(a[k], b[k]) for k in b) for a, b in pairs)
 
 
 def same_columns(got: dict[str, Any], want: Sequence[Sample], names: Iterable[str]) -> bool:
-    """Whether a batch holds these samples, in order."""
+    """Whether a batch equals these samples, in order."""
     found = {name: cells(column) for name, column in got.items()}
     return list(found) == list(names) and all(
         len(found[name]) == len(want) and all(map(alike, found[name], [row[name] for row in want])) for name in found
@@ -140,7 +140,7 @@ def same_columns(got: dict[str, Any], want: Sequence[Sample], names: Iterable[st
 
 
 def outcome(function: Callable[[], Any]) -> str:
-    """The type of what a call raises, for comparing two ways of asking the same."""
+    """The type of the error that a call raises, or "a value"."""
     try:
         function()
     except Exception as error:  # noqa: BLE001 - any of them is an answer

@@ -1,4 +1,4 @@
-"""The examples run, learn, and resume with the very batches of an uninterrupted run."""
+"""The examples learn, and a resumed run gets the same batches as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.timeout(300)]
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(*words: str, code: int = 0, ranks: int = 1, script: str = "train_images.py") -> str:
+def run(*arguments: str, code: int = 0, ranks: int = 1, script: str = "train_images.py") -> str:
     done = subprocess.run(
-        [*python_on(ranks), str(EXAMPLES / script), *words],
-        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )  # fmt: skip
+        [*python_on(ranks), str(EXAMPLES / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
@@ -41,7 +44,7 @@ def accuracy(output: str) -> float:
     return float(found[1])
 
 
-def test_training_learns_and_a_killed_run_resumes_with_the_same_batches(shards: str, tmp_path: Path) -> None:
+def test_image_training_learns_and_resumes_with_the_same_batches(shards: str, tmp_path: Path) -> None:
     assert accuracy(run(shards, "--epochs", "3", "--trace", str(tmp_path / "whole"))) > 85
     part = [shards, "--epochs", "3", "--trace", str(tmp_path / "part"), "--checkpoint", str(tmp_path / "model.pt")]
     run(*part, "--stop-after", "30", code=9)
@@ -61,22 +64,24 @@ def test_two_processes_train_together(shards: str, tmp_path: Path) -> None:
         assert labels == sorted(line.split()[:-1])
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_language_model_learns_and_a_killed_run_resumes_with_the_same_batches(ranks: int, tmp_path: Path) -> None:
-    text = Path(concurrent.futures.__file__).parent
-    words = [str(tmp_path / "tokens.rio"), "--text", str(text), "--epochs", "1", "--report", "5"]
-    told = run(*words, "--trace", str(tmp_path / "whole"), ranks=ranks, script="train_tokens.py")
-    (entropy,), losses = (
-        [float(found) for found in re.findall(f"{name} ([0-9.]+)", told)] for name in ("entropy", "loss")
-    )
-    *_, last, held_out = losses
-    assert losses[0] > entropy > max(last, held_out), told
+def figures(name: str, output: str) -> list[float]:
+    return [float(found) for found in re.findall(f"{name} ([0-9.]+)", output)]
 
-    words += ["--trace", str(tmp_path / "part"), "--checkpoint", str(tmp_path / "model.pt")]
-    run(*words, "--stop-after", "12", code=9 if ranks == 1 else 1, ranks=ranks, script="train_tokens.py")
-    run(*words, ranks=ranks, script="train_tokens.py")
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_token_training_learns_and_resumes_with_the_same_batches(ranks: int, tmp_path: Path) -> None:
+    text = Path(concurrent.futures.__file__).parent
+    arguments = [str(tmp_path / "tokens.rio"), "--text", str(text), "--epochs", "1", "--report", "5"]
+    output = run(*arguments, "--trace", str(tmp_path / "whole"), ranks=ranks, script="train_tokens.py")
+    (entropy,) = figures("entropy", output)
+    first, *_, last, held_out = figures("loss", output)
+    assert first > entropy > max(last, held_out), output
+
+    arguments += ["--trace", str(tmp_path / "part"), "--checkpoint", str(tmp_path / "model.pt")]
+    run(*arguments, "--stop-after", "12", code=9 if ranks == 1 else 1, ranks=ranks, script="train_tokens.py")
+    run(*arguments, ranks=ranks, script="train_tokens.py")
     for rank in range(ranks):
         whole, part = ((tmp_path / f"{name}.{rank}").read_text().splitlines() for name in ("whole", "part"))
-        before = len(part) - len(whole[10:])  # the checkpoint is of batch 10
+        before = len(part) - len(whole[10:])  # the checkpoint was taken at batch 10
         assert part == whole[:before] + whole[10:]
-        assert before in ({12} if ranks == 1 else {11, 12})  # a rank may be ended while another one dies
+        assert before in ({12} if ranks == 1 else {11, 12})  # one rank may be stopped while the other dies

@@ -140,8 +140,8 @@ class Interleaved:
 
     def _chunk_of(self, position: int) -> int:
         chunk = min(self._chunks - 1, position * self._chunks // max(1, self.total))
-        while chunk > 0 and sum(self._before(chunk)) > position:
-            chunk -= 1
+        while chunk + 1 < self._chunks and sum(self._before(chunk + 1)) <= position:
+            chunk += 1  # rounding down can end a chunk a few positions early
         return chunk
 
     def drawn(self, position: int) -> list[int]:

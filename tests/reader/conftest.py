@@ -1,4 +1,4 @@
-"""The datasets of these tests are small, and so are their pages."""
+"""Small datasets in these tests still get coded pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recordio.format import codec
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_pages_are_coded() -> Iterator[None]:
-    """A writer leaves tiny pages plain, but the format does not ask for that: here all that shrink are coded."""
+    """Codes every page that shrinks; the writer leaves tiny pages plain, which the format does not require."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "_MIN_CODED_NBYTES", 1)
         yield

@@ -1,4 +1,4 @@
-"""Columns of values put in one by one: arrays of one shape are stacked, whatever else is a list."""
+"""Columns built value by value: arrays of one shape are stacked, anything else becomes a list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def column(values: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("ahead", [0, 1 << 30])
-def test_arrays_of_one_shape_are_stacked_and_others_are_a_list(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+def test_arrays_of_one_shape_are_stacked_and_others_listed(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
     monkeypatch.setattr(columns, "_MAX_AHEAD", ahead)
     np.testing.assert_array_equal(column([A, A + 1, A + 2]), np.stack([A, A + 1, A + 2]), strict=True)
     np.testing.assert_array_equal(column([1, 2]), [1, 2])
@@ -33,14 +33,14 @@ def test_arrays_of_one_shape_are_stacked_and_others_are_a_list(monkeypatch: pyte
             np.testing.assert_array_equal(value, expected)
 
 
-def test_one_huge_array_before_small_ones_reserves_no_memory_for_more_of_its_kind() -> None:
+def test_one_huge_array_reserves_no_memory_for_others() -> None:
     huge = np.broadcast_to(np.uint8(7), (1 << 40,))
     found = column([huge, A, B])
     assert [value.shape for value in found] == [huge.shape, A.shape, B.shape]
 
 
 @pytest.mark.parametrize("mask", [[False, True, False, False], True])
-def test_what_is_masked_stays_masked(mask: Any) -> None:
+def test_masked_arrays_stay_masked(mask: Any) -> None:
     masked = np.ma.masked_array(B, mask)
     for values in ([masked, masked], [B, masked], [masked, B]):
         for found in (column(values), columns.collate([{"x": value} for value in values])["x"]):

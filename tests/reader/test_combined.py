@@ -1,9 +1,9 @@
-"""Several datasets in one: shares that hold all along, passes without repetition, resumed and shared out exactly."""
+"""Concatenations and mixtures: steady shares, passes without repeats, exact resuming and sharding."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from recordio.determinism import key
 from recordio.reader.combined import Combined
 from recordio.reader.order.mixing import Consecutive, Interleaved, Schedule, draw_at
 from recordio.reader.order.ranks import RankShare
-from recordio.reader.order.shuffle import OrderOptions
+from recordio.reader.order.shuffle import OrderOptions, WindowPlan
 from tests.effort import examples
 from tests.epochs import View, combined, numbers_of, orders, plain_blocks, plain_options, shapes, views, write_numbers
 
@@ -38,19 +38,17 @@ def labels(schedule: Schedule, start: int = 0) -> list[int]:
 class TestSchedules:
     @examples(150)
     @given(DRAWS, st.integers(0, 2**64 - 1), st.data())
-    def test_turns_are_what_the_document_says_from_any_position_on(
-        self, draws: list[int], word: int, data: st.DataObject
+    def test_turns_match_the_document_from_any_position(
+        self, draws: list[int], epoch_key: int, data: st.DataObject
     ) -> None:
-        schedule, want = Interleaved(draws, word), plain.turns(draws, word)
+        schedule, want = Interleaved(draws, epoch_key), plain.turns(draws, epoch_key)
         assert labels(schedule) == want
         start = data.draw(st.integers(0, max(0, sum(draws) - 1)))
         assert labels(schedule, start) == want[start:]
 
     @examples(150)
     @given(DRAWS, st.booleans(), st.data())
-    def test_the_draw_of_a_position_and_the_position_of_a_draw_agree(
-        self, draws: list[int], interleaved: bool, data: st.DataObject
-    ) -> None:
+    def test_draw_at_and_positions_are_inverse(self, draws: list[int], interleaved: bool, data: st.DataObject) -> None:
         schedule: Schedule = Interleaved(draws, 5) if interleaved else Consecutive(draws)
         want = plain.turns(draws, 5) if interleaved else [d for d, n in enumerate(draws) for _ in range(n)]
         numbers, counts = [], [0] * len(draws)
@@ -73,9 +71,16 @@ class TestSchedules:
         with pytest.raises(IndexError):
             draw_at(schedule, len(want))
 
+    def test_positions_at_the_end_of_a_chunk_are_located(self) -> None:
+        """A chunk of [3000] * 6 holds 1,056 positions, though an even cut would give 1,058.8."""
+        schedule = Interleaved([3000] * 6, 5)
+        want = plain.turns([3000] * 6, 5)
+        for position in range(1050, 1065):
+            assert draw_at(schedule, position) == (want[position], want[:position].count(want[position]))
+
     @examples(60)
     @given(st.lists(st.floats(0.02, 1), min_size=2, max_size=6), st.integers(6_000, 40_000), st.data())
-    def test_of_any_4096_positions_each_dataset_gives_its_share(
+    def test_every_4096_positions_hold_the_share_of_each_dataset(
         self, weights: list[float], total: int, data: st.DataObject
     ) -> None:
         draws = [max(1, int(total * weight / sum(weights))) for weight in weights]
@@ -90,17 +95,24 @@ class TestSchedules:
 PARTS = st.lists(shapes(least=1, most=8), min_size=1, max_size=4)
 
 
-def delivered(whole: Combined, options: OrderOptions, word: int, share: RankShare) -> list[plain.Drawn]:
-    """The samples that a rank delivers, in order."""
-    streams, turns = whole.plan(options, word, share)
-    places = [((step.epoch_key, place) for step in stream for place in step.index.tolist()) for stream in streams]
-    return [(source, *next(places[source])) for labels in turns for source in labels.tolist()]
+def delivered(whole: Combined, options: OrderOptions, epoch_key: int, share: RankShare) -> list[plain.Drawn]:
+    """The samples of a rank, in order."""
+    streams, turns = whole.plan(options, epoch_key, share)
+    drawn = [_samples_of(stream) for stream in streams]
+    return [(source, *next(drawn[source])) for labels in turns for source in labels.tolist()]
+
+
+def _samples_of(stream: Iterator[WindowPlan]) -> Iterator[tuple[int, int]]:
+    """The key of the pass and the index of each sample."""
+    for plan in stream:
+        for index in plan.index.tolist():
+            yield plan.epoch_key, index
 
 
 class TestPlans:
     @examples(200)
     @given(st.data(), PARTS, st.one_of(orders(), orders(shuffle=False)), st.integers(1, 5), st.booleans())
-    def test_a_mixture_is_the_one_that_the_document_tells_for_any_ranks_from_any_position_on(
+    def test_mixture_matches_the_document_for_any_ranks_and_position(
         self, data: st.DataObject, given_shapes: list[plain.Blocks], options: OrderOptions, world: int, even: bool
     ) -> None:
         parts = [(shape, data.draw(views(shape.samples).filter(len))) for shape in given_shapes]
@@ -112,7 +124,7 @@ class TestPlans:
 
     @examples(200)
     @given(st.data(), PARTS, st.one_of(orders(), orders(shuffle=False)), st.integers(1, 5), st.booleans())
-    def test_so_is_a_concatenation(
+    def test_concatenation_matches_the_document_for_any_ranks_and_position(
         self, data: st.DataObject, given_shapes: list[plain.Blocks], options: OrderOptions, world: int, even: bool
     ) -> None:
         parts = [(shape, data.draw(views(shape.samples))) for shape in given_shapes]
@@ -120,46 +132,48 @@ class TestPlans:
         shuffle = plain_options(options) if options.shuffle else None
         want = plain.mixed(parts, draws, 11, shuffle, one_after_the_other=not options.shuffle)
         if not options.shuffle:
-            assert [(d, place) for d, _, place in want] == [(d, k) for d, n in enumerate(draws) for k in range(n)]
+            assert [(d, index) for d, _, index in want] == [(d, k) for d, n in enumerate(draws) for k in range(n)]
         whole = combined(ConcatDataset, parts)
         check_dealt(whole, want, options, world, even, data.draw(st.integers(0, len(want))))
 
     @examples(20)
     @given(st.integers(0, 2**64 - 1), st.integers(1, 3), st.integers(0, 5000))
-    def test_over_many_chunks_and_passes_too(self, word: int, world: int, start: int) -> None:
+    def test_mixture_matches_the_document_over_many_chunks_and_passes(
+        self, epoch_key: int, world: int, start: int
+    ) -> None:
         large, small = plain.Blocks([[(50, 50)] * 40] * 2), plain.Blocks([[(7, 7)] * 3])
         parts: list[tuple[plain.Blocks, View]] = [(large, range(4000)), (small, range(20)), (small, [3, 3])]
         options = OrderOptions(True, window_bytes=1500)
-        want = plain.mixed(parts, [4000, 900, 100], word, plain_options(options))
+        want = plain.mixed(parts, [4000, 900, 100], epoch_key, plain_options(options))
         whole = combined(Mixture, parts, [4000, 900, 100])
         for rank in range(world):
             share = RankShare.of(rank, world, start, 5000, 1, drop_last=False, even=True)
-            found = delivered(whole, options, word, share)
+            found = delivered(whole, options, epoch_key, share)
             assert found == [want[p % 5000] for p in range(share.first, share.stop, world)]
 
-    def test_no_sample_comes_twice_in_a_pass(self) -> None:
+    def test_no_sample_repeats_within_a_pass(self) -> None:
         parts: list[tuple[plain.Blocks, View]] = [(plain.Blocks([[(10, 10)] * 9]), range(n)) for n in (90, 31, 4)]
         draws = [500, 310, 87]
         options = OrderOptions(True, window_bytes=300)
         found = delivered(combined(Mixture, parts, draws), options, 9, RankShare(0, 1, 0, sum(draws)))
         for source, (_, view) in enumerate(parts):
-            own = [(word, place) for one, word, place in found if one == source]
+            own = [(pass_key, index) for one, pass_key, index in found if one == source]
             passes = [own[k : k + len(view)] for k in range(0, draws[source], len(view))]
             for number, one in enumerate(passes):
-                assert {word for word, _ in one} == {key(source, number, after=9)}
+                assert {pass_key for pass_key, _ in one} == {key(source, number, after=9)}
                 assert len(set(one)) == len(one)
         assert len(found) == sum(draws)
 
-    def test_a_small_dataset_that_begins_again_often_takes_no_memory_for_its_passes(self) -> None:
-        """10^6 draws from 3 samples: what is kept of a pass is gone with the next."""
+    def test_many_passes_over_a_small_dataset_take_constant_memory(self) -> None:
+        """10^6 draws from 3 samples: the state of a pass is dropped with the next."""
         import tracemalloc
 
         parts: list[tuple[plain.Blocks, View]] = [(plain.Blocks([[(3, 3)]]), range(3))]
         streams, _ = combined(Mixture, parts, [10**6]).plan(OrderOptions(True), 1, RankShare(0, 1, 0, 10**6))
         tracemalloc.start()
         try:
-            for _, step in zip(range(3000), streams[0], strict=False):
-                assert len(step) == 3
+            for _, plan in zip(range(3000), streams[0], strict=False):
+                assert len(plan) == 3
             assert tracemalloc.get_traced_memory()[0] < 200_000
         finally:
             tracemalloc.stop()
@@ -176,7 +190,7 @@ def check_dealt(
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
-    """Three datasets whose numbers tell them apart."""
+    """Three datasets with distinct numbers."""
     folder = tmp_path_factory.mktemp("parts")
     return [write_numbers(folder / str(k), range(1000 * k, 1000 * k + n)) for k, n in enumerate((230, 31, 120))]
 
@@ -210,7 +224,7 @@ class TestLoaders:
         st.lists(st.floats(0.1, 10), min_size=3, max_size=3),
         st.lists(RUNS, max_size=4),
     )
-    def test_deliver_the_epoch_of_the_document_however_often_others_go_on(
+    def test_resumed_epochs_match_the_document(
         self, parts: list[ShardDataset], options: dict[str, Any], kind: str, weights: list[float], runs: list[Any]
     ) -> None:
         views = [parts[0], parts[1][::-1], parts[2][3:117]]
@@ -226,8 +240,8 @@ class TestLoaders:
                 if state is not None:
                     loader.load_state_dict(state)
                 found = [numbers_of(batch) for _, batch in zip(range(count), loader, strict=False)]
-                told = plain.dealt(len(want), position, rank, world, size)[:count]
-                assert found == [[want[p] for p in batch] for batch in told]
+                expected = plain.dealt(len(want), position, rank, world, size)[:count]
+                assert found == [[want[p] for p in batch] for batch in expected]
                 states.append(loader.state_dict())
             position = min(len(want), position + count * size * world)
             assert all(one == states[0] for one in states)
@@ -239,30 +253,29 @@ class TestLoaders:
 
     def numbers_by_position(self, whole: Any, options: dict[str, Any], kind: str) -> list[int]:
         order = OrderOptions(**{name: value for name, value in options.items() if name != "seed"})
-        told = plain.mixed(
+        expected = plain.mixed(
             [(plain_blocks(part), part.numbers) for part in whole.parts],
             whole.draws,
             key(options["seed"], 0),
             plain_options(order) if order.shuffle else None,
             one_after_the_other=kind == "concat" and not order.shuffle,
         )
-        return [1000 * [0, 1, 2][d] + int(whole.parts[d].numbers[place]) for d, _, place in told]
+        return [1000 * d + int(whole.parts[d].numbers[index]) for d, _, index in expected]
 
-    def test_a_sample_of_an_epoch_that_is_not_shuffled_can_be_asked_for(self, parts: list[ShardDataset]) -> None:
+    def test_indexing_follows_the_unshuffled_epoch(self, parts: list[ShardDataset]) -> None:
         both = parts[0] + parts[1] + parts[2]
         mixture = Mixture([(parts[0], 1), (parts[1], 3)], "all_exhausted")
         for whole in (both, mixture):
             want = flat(epoch_of(DataLoader(whole, 50)))
             assert [int(sample["number"]) for sample in whole] == want
-            assert [int(whole[k]["number"]) for k in (0, len(want) - 1, -1, -len(want))] == [
-                want[0], want[-1], want[-1], want[0]
-            ]  # fmt: skip
+            for index in (0, len(want) - 1, -1, -len(want)):
+                assert int(whole[index]["number"]) == want[index]
             for wrong in (len(want), -len(want) - 1):
                 with pytest.raises(IndexError):
                     whole[wrong]
         assert [sample["number"] for sample in both.__getitems__([230, 0])] == [1000, 0]
 
-    def test_both_strategies_end_where_they_say(self, parts: list[ShardDataset]) -> None:
+    def test_stopping_strategies(self, parts: list[ShardDataset]) -> None:
         first = Mixture([(parts[0], 1), (parts[1], 1)])
         assert first.draws == [31, 31]
         counts = Counter(flat(epoch_of(DataLoader(first, 10, True))))
@@ -274,7 +287,7 @@ class TestLoaders:
         assert {counts[n] for n in range(230)} == {1}
         assert {counts[n] for n in range(1000, 1031)} == {7, 8}
 
-    def test_epochs_and_passes_differ(self, parts: list[ShardDataset]) -> None:
+    def test_epochs_and_passes_are_reshuffled(self, parts: list[ShardDataset]) -> None:
         loader = DataLoader(Mixture([(parts[0], 1), (parts[1], 1)], "all_exhausted"), 10, True)
         first, second = flat(epoch_of(loader)), flat(epoch_of(loader))
         assert first != second
@@ -282,7 +295,7 @@ class TestLoaders:
         assert small[:31] != small[31:62]
         assert sorted(small[:31]) == sorted(small[31:62])
 
-    def test_random_maps_do_not_ask_who_makes_the_batch(self, parts: list[ShardDataset]) -> None:
+    def test_random_maps_do_not_depend_on_workers_or_batch_size(self, parts: list[ShardDataset]) -> None:
         def noisy(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
             return {"number": sample["number"], "noise": rng.random()}
 
@@ -293,9 +306,9 @@ class TestLoaders:
 
         want = noise(batch_size=7)
         assert noise(batch_size=50, num_workers=2) == want
-        assert len({x for _, x in want}) == len(want)  # a sample that comes again is transformed anew
+        assert len({x for _, x in want}) == len(want)  # a repeated sample gets new noise
 
-    def test_datasets_that_do_not_fit_are_refused(self, parts: list[ShardDataset]) -> None:
+    def test_invalid_parts_are_refused(self, parts: list[ShardDataset]) -> None:
         for wrong, reason in (
             (lambda: Mixture([]), "at least one"),
             (lambda: ConcatDataset([]), "at least one"),
@@ -312,7 +325,7 @@ class TestLoaders:
             with pytest.raises(SchemaError, match=reason):
                 wrong()
 
-    def test_a_state_is_of_these_parts_in_these_shares(self, parts: list[ShardDataset], tmp_path: Path) -> None:
+    def test_state_of_other_parts_or_weights_is_refused(self, parts: list[ShardDataset], tmp_path: Path) -> None:
         state = DataLoader(Mixture([(parts[0], 1), (parts[1], 1)]), 4).state_dict()
         for other in (
             Mixture([(parts[0], 2), (parts[1], 1)]),
@@ -325,7 +338,7 @@ class TestLoaders:
         DataLoader(Mixture([(parts[0], 3), (parts[1], 3)]), 9).load_state_dict(state)
 
 
-def test_datasets_whose_labels_mean_other_classes_are_not_combined(tmp_path: Path) -> None:
+def test_conflicting_classes_are_refused(tmp_path: Path) -> None:
     a, b = (
         write_numbers(tmp_path / name, range(9), metadata={"classes": classes})
         for name, classes in (("a", ["cat", "dog"]), ("b", ["bird", "cat", "dog"]))

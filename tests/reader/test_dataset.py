@@ -1,4 +1,4 @@
-"""`ShardDataset`: what was written comes back, however it is asked for."""
+"""`ShardDataset`: written samples read back by every access, alone, in views, and across processes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLASSES = {"classes": ["cat", "dog", "owl"]}
 
 
 def pet(i: int) -> Sample:
-    """A sample of every sort of column: fixed and variable, optional and not."""
+    """A sample with every sort of column: fixed and variable, optional and not."""
     return {
         "number": np.int64(i),
         "label": np.int8(i % 3),
@@ -95,7 +95,7 @@ def own(folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-# What was written comes back
+# Reading back
 
 
 READING = st.fixed_dictionaries(
@@ -117,7 +117,7 @@ WRITING = st.fixed_dictionaries(
 
 @examples(150)
 @given(schemas(), st.integers(0, 25), st.integers(0, 2**32), WRITING, READING, st.data())
-def test_samples_of_any_schema_come_back_whichever_way_they_are_asked_for(
+def test_samples_of_any_schema_read_back_by_every_access(
     schema: Schema, count: int, seed: int, writing: Any, reading: Any, data: st.DataObject
 ) -> None:
     rows = samples(schema, count, Random(seed))
@@ -146,7 +146,7 @@ def test_samples_of_any_schema_come_back_whichever_way_they_are_asked_for(
         assert same_samples(fewer, [{name: row[name]} for row in rows])
 
 
-def test_a_column_has_the_type_that_its_field_promises(ds: ShardDataset) -> None:
+def test_column_types_follow_the_schema(ds: ShardDataset) -> None:
     batch = ds.take([3, 4, 5])
     assert {name: type(column) for name, column in batch.items()} == {
         "number": np.ndarray,
@@ -164,7 +164,7 @@ def test_a_column_has_the_type_that_its_field_promises(ds: ShardDataset) -> None
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 @pytest.mark.parametrize("options", [{}, {"io": "pread"}], ids=str)
-def test_asking_for_nothing_gives_columns_of_no_samples(tmp_path: Path, count: int, options: Any) -> None:
+def test_empty_requests_return_empty_columns(tmp_path: Path, count: int, options: Any) -> None:
     for compression, shard_samples in ((None, None), ("zstd", None), (None, 2)):
         path = tmp_path / f"{compression}-{shard_samples}"
         write(path, SCHEMA, PETS[:count], compression=compression, shard_samples=shard_samples)
@@ -181,7 +181,7 @@ def test_asking_for_nothing_gives_columns_of_no_samples(tmp_path: Path, count: i
         assert len(ds[0:0].filter(label=1)) == 0
 
 
-def test_what_comes_back_is_the_callers_own(folder: Path) -> None:
+def test_returned_arrays_are_copies(folder: Path) -> None:
     for options in ({}, {"io": "pread"}):
         ds = ShardDataset(folder, **options)  # type: ignore[arg-type]
         ds[3]["vector"][:] = 99
@@ -193,14 +193,14 @@ def test_what_comes_back_is_the_callers_own(folder: Path) -> None:
         assert same_samples([ds[3], ds[3:][0]], [PETS[3], PETS[3]])
 
 
-def test_metadata_and_schema_are_those_that_were_written(ds: ShardDataset) -> None:
+def test_metadata_and_schema_read_back(ds: ShardDataset) -> None:
     assert ds.metadata == CLASSES
     assert ds.schema == SCHEMA
     assert list(ds.schema) == list(SCHEMA)
     assert ds[3:9].metadata == CLASSES
 
 
-def test_the_repr_says_where_how_many_and_what(ds: ShardDataset, folder: Path) -> None:
+def test_repr_names_path_length_and_fields(ds: ShardDataset, folder: Path) -> None:
     text = repr(ds[:7])
     assert str(folder) in text
     assert "7 samples" in text
@@ -218,7 +218,7 @@ def test_negative_indices_count_from_the_end(ds: ShardDataset) -> None:
 
 
 @pytest.mark.parametrize("index", [COUNT, -COUNT - 1, 2**70, -(2**70), np.int64(COUNT)], ids=str)
-def test_an_index_out_of_range_is_an_index_error(ds: ShardDataset, index: int) -> None:
+def test_index_out_of_range_is_an_index_error(ds: ShardDataset, index: int) -> None:
     for view in (ds, ds[::-1], ds.select(range(COUNT))):
         with pytest.raises(IndexError):
             view[index]
@@ -231,7 +231,7 @@ def test_an_index_out_of_range_is_an_index_error(ds: ShardDataset, index: int) -
             ds.__getitems__([index])
 
 
-def test_an_unsigned_index_does_not_wrap_around(ds: ShardDataset) -> None:
+def test_unsigned_index_does_not_wrap_around(ds: ShardDataset) -> None:
     for index in (2**64 - 1, 2**63):
         with pytest.raises(IndexError):
             ds.take(np.array([index], np.uint64))
@@ -245,7 +245,7 @@ def test_index_of_another_type_is_a_type_error(ds: ShardDataset, index: Any) -> 
 
 
 @pytest.mark.parametrize("index", [np.int64(3), np.uint8(3), np.array(3), True], ids=repr)
-def test_whatever_python_takes_as_an_index_is_one(ds: ShardDataset, index: Any) -> None:
+def test_every_integer_like_index_is_accepted(ds: ShardDataset, index: Any) -> None:
     for view in (ds, ds[::1], ds.select(range(9))):
         assert view[index]["number"] == int(index)
 
@@ -253,7 +253,7 @@ def test_whatever_python_takes_as_an_index_is_one(ds: ShardDataset, index: Any) 
 @pytest.mark.parametrize(
     "indices", [3, [1.5], ["a"], [None], [[1, 2]], np.zeros((2, 2), int), {1, 2}, [True, False], None, "12"], ids=repr
 )
-def test_indices_of_a_batch_are_a_list_of_whole_numbers(ds: ShardDataset, indices: Any) -> None:
+def test_batch_indices_other_than_integer_lists_are_refused(ds: ShardDataset, indices: Any) -> None:
     for ask in (ds.take, ds.select, ds.__getitems__):
         with pytest.raises((SchemaError, TypeError)):
             ask(indices)
@@ -262,7 +262,7 @@ def test_indices_of_a_batch_are_a_list_of_whole_numbers(ds: ShardDataset, indice
 @pytest.mark.parametrize(
     "indices", [[3, 1], (3, 1), range(3, 0, -2), np.array([3, 1], np.uint8), np.array([3, 1], ">i4"), [np.int64(3), 1]]
 )
-def test_indices_of_a_batch_may_be_any_sequence(ds: ShardDataset, indices: Any) -> None:
+def test_batch_indices_may_be_any_integer_sequence(ds: ShardDataset, indices: Any) -> None:
     for view in (ds, ds[:50], ds.select(range(9))):
         assert view.take(indices)["number"].tolist() == [3, 1]
         assert [row["number"] for row in view.__getitems__(indices)] == [3, 1]
@@ -277,7 +277,7 @@ def test_views_of_views_are_views(ds: ShardDataset) -> None:
 # Fields
 
 
-def test_a_view_stays_when_the_indices_that_it_was_made_of_change(ds: ShardDataset) -> None:
+def test_view_copies_its_indices(ds: ShardDataset) -> None:
     indices = np.arange(COUNT)
     view, reversed_half = ds.select(indices), ds.select(indices[::-2])
     indices[:] = 7
@@ -285,24 +285,24 @@ def test_a_view_stays_when_the_indices_that_it_was_made_of_change(ds: ShardDatas
     assert numbers(reversed_half) == list(range(COUNT))[::-2]
 
 
-def test_only_the_asked_fields_are_read_in_their_order(folder: Path) -> None:
+def test_fields_selects_and_orders_the_columns(folder: Path) -> None:
     ds = ShardDataset(folder, fields=["name", "label"])
     assert list(ds.schema) == list(ds[0]) == list(ds.take([0])) == ["name", "label"]
     assert ShardDataset(folder, fields="label")[1] == {"label": 1}
 
 
 @pytest.mark.parametrize("fields", [["nothing"], ["label", "nothing"], [], ()], ids=str)
-def test_fields_that_are_not_there_or_none_at_all_are_refused(folder: Path, fields: Any) -> None:
+def test_unknown_or_empty_fields_are_refused(folder: Path, fields: Any) -> None:
     with pytest.raises(SchemaError):
         ShardDataset(folder, fields=fields)
 
 
-def test_a_column_that_is_not_there_is_refused_by_name(ds: ShardDataset) -> None:
+def test_unknown_column_is_refused_by_name(ds: ShardDataset) -> None:
     with pytest.raises(SchemaError, match="'nothing'; there are number, label"):
         ds.column("nothing")
 
 
-def test_pages_of_fields_that_were_not_asked_for_are_not_touched(own: Path) -> None:
+def test_pages_of_other_fields_are_not_read(own: Path) -> None:
     store = ShardDataset(own).store
     for number, entry in enumerate(store.manifest.shards):
         with open(own / entry.name, "r+b") as file:
@@ -348,21 +348,19 @@ def numbers(view: ShardDataset) -> list[int]:
     ],
     ids=str,
 )
-def test_a_filter_keeps_the_samples_of_a_value_or_of_any_of_several(
-    ds: ShardDataset, equal: Any, want: list[int]
-) -> None:
+def test_filter_by_one_or_several_values(ds: ShardDataset, equal: Any, want: list[int]) -> None:
     assert numbers(ds.filter(**equal)) == want
     assert numbers(ds[::-1].filter(**equal)) == want[::-1]
 
 
 @pytest.mark.parametrize("wanted", [[0, 1, 2], np.arange(3)], ids=type)
-def test_a_filter_of_an_array_by_a_value_is_refused_rather_than_guessed(ds: ShardDataset, wanted: Any) -> None:
+def test_filter_of_an_array_field_by_value_is_refused(ds: ShardDataset, wanted: Any) -> None:
     with pytest.raises(SchemaError):
         ds.filter(vector=wanted)
 
 
-def test_a_filter_tells_large_whole_numbers_apart(tmp_path: Path) -> None:
-    """NumPy compares unlike dtypes as doubles, which do not; some from 2^63 on, as hashes are, make lists so."""
+def test_filter_compares_large_integers_exactly(tmp_path: Path) -> None:
+    """NumPy compares mixed dtypes as doubles, and a list with integers from 2^63 on becomes doubles."""
     ids = [k << 57 | 1 for k in range(128)]
     with DatasetWriter(tmp_path / "ids", {"id": Scalar("uint64"), "at": Scalar("int64", optional=True)}) as writer:
         writer.write_batch({"id": np.array(ids, np.uint64), "at": np.arange(1 << 62, (1 << 62) + 128)})
@@ -373,23 +371,23 @@ def test_a_filter_tells_large_whole_numbers_apart(tmp_path: Path) -> None:
     assert len(ds.filter(at=[k << 57 for k in range(200)])) == 1
 
 
-def test_a_filter_by_what_a_field_never_holds_is_refused(ds: ShardDataset, tmp_path: Path) -> None:
+def test_filter_by_a_value_of_another_type_is_refused(ds: ShardDataset, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="int8, which is never 'cat' - field 'label'"):
         ds.filter(label="cat")
-    with DatasetWriter(tmp_path / "pictures", Schema({"image": Image()})) as writer:
+    with DatasetWriter(tmp_path / "images", Schema({"image": Image()})) as writer:
         writer.write({"image": png(2, 3)})
     with pytest.raises(SchemaError, match="field 'image'"):
-        ShardDataset(tmp_path / "pictures").filter(image=0)
+        ShardDataset(tmp_path / "images").filter(image=0)
 
 
-def test_a_filter_takes_a_function_of_columns(ds: ShardDataset) -> None:
+def test_filter_by_a_function_of_columns(ds: ShardDataset) -> None:
     assert numbers(ds.filter(lambda c: c["vector"].sum(axis=1) > 200, fields=["vector"])) == list(range(66, COUNT))
     assert numbers(ds.filter(lambda c: [name.endswith("7") for name in c["name"]])) == list(range(7, COUNT, 10))
-    assert numbers(ds.filter(lambda c: c["score"] < 2, label=1)) == [1]  # what is missing is not less
+    assert numbers(ds.filter(lambda c: c["score"] < 2, label=1)) == [1]  # a missing score is not less
     assert numbers(ds.filter(lambda c: c["number"] < 0)) == []
 
 
-def test_the_function_of_a_filter_sees_the_fields_it_asked_for(ds: ShardDataset) -> None:
+def test_filter_function_gets_only_the_requested_fields(ds: ShardDataset) -> None:
     seen: list[list[str]] = []
     ds.filter(lambda c: seen.append(sorted(c)) or np.ones(COUNT, bool), fields=["score", "name"])
     ds.filter(lambda c: seen.append(sorted(c)) or np.ones(COUNT, bool), fields="score")
@@ -397,19 +395,19 @@ def test_the_function_of_a_filter_sees_the_fields_it_asked_for(ds: ShardDataset)
 
 
 @pytest.mark.parametrize("answer", [True, np.ones(3, bool), np.ones(COUNT), None, [1] * COUNT], ids=type)
-def test_a_filter_that_gives_no_boolean_array_is_refused(ds: ShardDataset, answer: Any) -> None:
+def test_filter_function_must_return_a_boolean_array(ds: ShardDataset, answer: Any) -> None:
     with pytest.raises(SchemaError, match="boolean array"):
         ds.filter(lambda _: answer)
 
 
-def test_a_filter_may_ask_for_a_field_that_the_dataset_does_not_read(folder: Path) -> None:
+def test_filter_may_use_a_field_outside_the_projection(folder: Path) -> None:
     ds = ShardDataset(folder, fields=["name"]).filter(label=2)
     assert ds[0] == {"name": "pet 2"}
     with pytest.raises(SchemaError):
         ds.filter(nothing=3)
 
 
-def test_an_empty_filter_is_an_empty_dataset(ds: ShardDataset) -> None:
+def test_filter_without_matches_is_an_empty_dataset(ds: ShardDataset) -> None:
     view = ds.filter(label=9)
     assert (len(view), list(view), view.column("name")) == (0, [], [])
     assert len(view.filter(label=1)) == 0
@@ -417,7 +415,7 @@ def test_an_empty_filter_is_an_empty_dataset(ds: ShardDataset) -> None:
         view[0]
 
 
-def test_a_map_is_applied_to_every_sample_however_it_is_asked_for(ds: ShardDataset) -> None:
+def test_map_applies_to_every_access_but_column(ds: ShardDataset) -> None:
     view = ds.map(lambda s: {"twice": 2 * s["number"], "name": s["name"].upper()})[2:6]
     assert view[0] == {"twice": 4, "name": "PET 2"}
     assert [row["twice"] for row in view] == [4, 6, 8, 10]
@@ -427,7 +425,7 @@ def test_a_map_is_applied_to_every_sample_however_it_is_asked_for(ds: ShardDatas
     assert view.column("number").tolist() == [2, 3, 4, 5]
 
 
-def test_maps_follow_one_another_and_views_keep_them(ds: ShardDataset) -> None:
+def test_maps_are_chained_and_kept_by_views(ds: ShardDataset) -> None:
     view = ds.map(lambda s: s | {"number": s["number"] + 1}).map(lambda s: {"x": s["number"] * 10})
     assert view[4]["x"] == 50
     assert view.filter(label=1)[0]["x"] == 20
@@ -435,7 +433,7 @@ def test_maps_follow_one_another_and_views_keep_them(ds: ShardDataset) -> None:
     assert ds[4]["number"] == 4
 
 
-def test_a_map_may_make_anything_but_only_dicts_become_batches(ds: ShardDataset) -> None:
+def test_map_may_return_anything_but_only_dicts_are_collated(ds: ShardDataset) -> None:
     view = ds.map(lambda s: (s["name"], int(s["label"])))
     assert view[1] == ("pet 1", 1)
     assert list(view[:2]) == [("pet 0", 0), ("pet 1", 1)]
@@ -443,13 +441,13 @@ def test_a_map_may_make_anything_but_only_dicts_become_batches(ds: ShardDataset)
         view.take([0])
 
 
-def test_what_is_no_function_is_refused_at_once(ds: ShardDataset) -> None:
+def test_map_and_transform_refuse_non_callables(ds: ShardDataset) -> None:
     for wrong in (lambda: ds.map(None), lambda: ds.transform(name="upper")):  # type: ignore[arg-type]
         with pytest.raises(SchemaError, match="expected a function"):
             wrong()
 
 
-def test_a_map_that_raises_is_heard(ds: ShardDataset) -> None:
+def test_error_of_a_map_reaches_the_caller(ds: ShardDataset) -> None:
     def fail(sample: Sample) -> Sample:
         raise ZeroDivisionError(sample["name"])
 
@@ -458,12 +456,12 @@ def test_a_map_that_raises_is_heard(ds: ShardDataset) -> None:
             ask(ds.map(fail))
 
 
-# Pictures
+# Images
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images")
     schema = Schema(
         {
             "grey": Image("L"),
@@ -487,8 +485,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_pictures_are_decoded_to_arrays(pictures: Path) -> None:
-    ds = ShardDataset(pictures)
+def test_images_are_decoded_to_arrays(images: Path) -> None:
+    ds = ShardDataset(images)
     for row in (ds[4], ds.__getitems__([4])[0], list(ds)[4]):
         assert alike(row["grey"], np.full((2, 3, 1), 4, np.uint8))
         assert alike(row["maybe"], np.full((1, 1, 3), 4, np.uint8))
@@ -504,8 +502,8 @@ def test_pictures_are_decoded_to_arrays(pictures: Path) -> None:
     assert alike(ds.column("grey")[5], np.full((2, 3, 1), 5, np.uint8))
 
 
-def test_pictures_are_decoded_to_pillow(pictures: Path) -> None:
-    ds = ShardDataset(pictures, decode="pil")
+def test_images_are_decoded_to_pillow(images: Path) -> None:
+    ds = ShardDataset(images, decode="pil")
     batch = ds.take([4])
     for row in (ds[4], ds.__getitems__([4])[0], list(ds)[4], {name: column[0] for name, column in batch.items()}):
         found = {name: (p.mode, p.size) if isinstance(p, PIL.Image) else p for name, p in row.items()}
@@ -519,23 +517,23 @@ def test_pictures_are_decoded_to_pillow(pictures: Path) -> None:
         assert row["grey"].getpixel((2, 1)) == 4
 
 
-def test_pictures_may_stay_bytes(pictures: Path) -> None:
-    ds = ShardDataset(pictures, decode=None)
+def test_images_may_stay_bytes(images: Path) -> None:
+    ds = ShardDataset(images, decode=None)
     assert ds[4]["grey"] == png(2, 3, 4)
     assert ds.take([4, 5])["maybe"] == [png(1, 1, 4), None]
     assert alike(ds[4]["thick"], np.full((2, 3, 1), 4, np.uint8))
 
 
-def test_a_picture_that_does_not_decode_is_named(tmp_path: Path) -> None:
+def test_undecodable_image_is_an_error_with_its_location(tmp_path: Path) -> None:
     good = png(2, 3)
-    write(tmp_path, Schema({"picture": Image()}), [{"picture": good}] * 3 + [{"picture": good[:-20]}], shard_samples=2)
+    write(tmp_path, Schema({"image": Image()}), [{"image": good}] * 3 + [{"image": good[:-20]}], shard_samples=2)
     ds = ShardDataset(tmp_path)[::-1]
     for ask in (lambda: ds[0], lambda: ds.take([1, 0]), lambda: list(ds)):
         with pytest.raises(DecodeError) as caught:
             ask()
         place = caught.value.place
-        assert (place.file, place.block, place.field, place.sample) == ("shard-00001.rio", 0, "picture", 3)
-    assert len(ShardDataset(tmp_path, decode=None).column("picture")) == 4
+        assert (place.file, place.block, place.field, place.sample) == ("shard-00001.rio", 0, "image", 3)
+    assert len(ShardDataset(tmp_path, decode=None).column("image")) == 4
 
 
 @pytest.mark.parametrize(
@@ -543,7 +541,7 @@ def test_a_picture_that_does_not_decode_is_named(tmp_path: Path) -> None:
     [{"decode": "jpeg"}, {"verify": "later"}, {"io": "s3"}, {"cache_bytes": -1}, {"max_open_shards": 0}],
     ids=str,
 )
-def test_a_wrong_option_is_refused(folder: Path, options: Any) -> None:
+def test_invalid_option_is_refused(folder: Path, options: Any) -> None:
     with pytest.raises(SchemaError):
         ShardDataset(folder, **options)
 
@@ -551,7 +549,7 @@ def test_a_wrong_option_is_refused(folder: Path, options: Any) -> None:
 # Processes and threads
 
 
-def test_a_dataset_pickles_as_its_path_and_its_view(ds: ShardDataset) -> None:
+def test_pickle_holds_path_and_view(ds: ShardDataset) -> None:
     view = ds[10:40].select([3, 3, 1])
     data = pickle.dumps(view)
     assert len(data) < 2000
@@ -560,13 +558,13 @@ def test_a_dataset_pickles_as_its_path_and_its_view(ds: ShardDataset) -> None:
     assert again.metadata == CLASSES
 
 
-def test_a_pickled_dataset_keeps_its_fields_options_and_maps(folder: Path, pictures: Path) -> None:
+def test_pickle_keeps_fields_options_and_maps(folder: Path, images: Path) -> None:
     again = pickle.loads(pickle.dumps(ShardDataset(folder, fields=["label"], io="pread").map(dict.copy)))
     assert again[4] == {"label": 1}
-    assert isinstance(pickle.loads(pickle.dumps(ShardDataset(pictures, decode="pil")))[0]["grey"], PIL.Image)
+    assert isinstance(pickle.loads(pickle.dumps(ShardDataset(images, decode="pil")))[0]["grey"], PIL.Image)
 
 
-def test_a_pickled_dataset_that_has_changed_is_refused(own: Path) -> None:
+def test_unpickling_a_changed_dataset_is_refused(own: Path) -> None:
     data = pickle.dumps(ShardDataset(own))
     write(own, SCHEMA, PETS[:1], mode="append")
     with pytest.raises(CorruptError, match="changed"):
@@ -575,7 +573,7 @@ def test_a_pickled_dataset_that_has_changed_is_refused(own: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 warns of any fork with threads
 @pytest.mark.parametrize("io", ["mmap", "pread"])
-def test_a_forked_child_reads_as_its_parent_does(folder: Path, io: Any) -> None:
+def test_forked_child_reads_the_same_samples(folder: Path, io: Any) -> None:
     ds = ShardDataset(folder, io=io, max_open_shards=2)
     assert same_samples(ds, PETS)
     children = []
@@ -593,9 +591,9 @@ def test_a_forked_child_reads_as_its_parent_does(folder: Path, io: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_child_forked_in_the_middle_of_another_threads_read_does_not_hang(folder: Path) -> None:
+def test_child_forked_during_a_read_does_not_hang(folder: Path) -> None:
     ds = ShardDataset(folder, max_open_shards=1)
-    with ds.store._lock:  # as if another thread were just opening a shard
+    with ds.store._lock:  # as if another thread were opening a shard
         child = os.fork()
         if child == 0:
             os._exit(0 if ds[COUNT - 1]["number"] == COUNT - 1 else 1)
@@ -603,7 +601,7 @@ def test_a_child_forked_in_the_middle_of_another_threads_read_does_not_hang(fold
 
 
 @pytest.mark.parametrize("options", [{}, {"max_open_shards": 1, "cache_bytes": 0}, {"io": "pread"}], ids=str)
-def test_threads_may_share_a_dataset(folder: Path, options: Any) -> None:
+def test_threads_share_a_dataset(folder: Path, options: Any) -> None:
     ds = ShardDataset(folder, **options)
     good: list[bool] = []
 
@@ -620,7 +618,7 @@ def test_threads_may_share_a_dataset(folder: Path, options: Any) -> None:
     assert good == [True] * 6
 
 
-def test_a_relative_path_means_where_the_dataset_was_opened(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_resolved_at_opening(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own.parent)
     ds = ShardDataset("own")
     data = pickle.dumps(ds)
@@ -629,10 +627,10 @@ def test_a_relative_path_means_where_the_dataset_was_opened(own: Path, monkeypat
     assert pickle.loads(data)[80]["number"] == 80
 
 
-# Where there is no dataset
+# Opening
 
 
-def test_a_path_without_a_dataset_is_told(tmp_path: Path) -> None:
+def test_path_without_a_dataset_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     (tmp_path / "empty").mkdir()
     for name, why in (
@@ -646,7 +644,7 @@ def test_a_path_without_a_dataset_is_told(tmp_path: Path) -> None:
         assert str(tmp_path / name) in str(caught.value)
 
 
-def test_a_folder_of_splits_is_no_dataset_and_says_which_there_are(tmp_path: Path) -> None:
+def test_folder_of_splits_is_refused_and_names_them(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / split, SCHEMA, PETS[:2])
     with pytest.raises(DatasetError, match=r"test.*train"):
@@ -658,7 +656,7 @@ def test_paths_may_be_str_bytes_or_pathlike(folder: Path) -> None:
         assert len(ShardDataset(path)) == COUNT  # type: ignore[arg-type]
 
 
-def test_all_shards_that_are_wrong_are_named_at_once(own: Path) -> None:
+def test_opening_names_every_damaged_shard(own: Path) -> None:
     (own / "shard-00000.rio").unlink()
     os.truncate(own / "shard-00002.rio", 640)
     with pytest.raises(CorruptError) as caught:
@@ -670,7 +668,7 @@ def test_all_shards_that_are_wrong_are_named_at_once(own: Path) -> None:
     assert "shard-00001.rio" not in str(caught.value)
 
 
-def test_a_dropped_dataset_closes_its_files(folder: Path) -> None:
+def test_dropped_dataset_closes_its_files(folder: Path) -> None:
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     for options in ({}, {"io": "pread"}, {"max_open_shards": 1}):

@@ -1,4 +1,4 @@
-"""Combined datasets are datasets: every operation agrees with the plain list of their samples."""
+"""Combined datasets: every operation matches the same operation on a list of their samples."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def numbers(view: Any) -> list[int]:
 
 
 class TestOperations:
-    def test_samples_by_index_are_those_of_an_epoch_in_order(self, whole: Any) -> None:
+    def test_indexing_follows_the_unshuffled_epoch(self, whole: Any) -> None:
         want = numbers(whole)
         assert len(whole) == len(want)
         assert [n for batch in DataLoader(whole, 16) for n in batch["number"].tolist()] == want
@@ -65,7 +65,7 @@ class TestOperations:
 
     @examples(30)
     @given(st.data())
-    def test_slices_and_selections_are_those_of_the_list(self, whole: Any, data: st.DataObject) -> None:
+    def test_slices_and_selections_match_the_list(self, whole: Any, data: st.DataObject) -> None:
         want, view = numbers(whole), whole
         for _ in range(data.draw(st.integers(1, 3))):
             if data.draw(st.booleans()):
@@ -80,7 +80,7 @@ class TestOperations:
         shuffled = [n for batch in DataLoader(view, 7, shuffle=True) for n in batch["number"].tolist()]
         assert sorted(shuffled) == sorted(want)
 
-    def test_take_gives_columns_in_the_order_asked_for(self, whole: Any) -> None:
+    def test_take_returns_columns_in_the_requested_order(self, whole: Any) -> None:
         want, asked = numbers(whole), [9, 0, -1, 9, 50]
         columns = whole.take(asked)
         assert columns["number"].tolist() == [want[k] for k in asked]
@@ -102,13 +102,13 @@ class TestOperations:
         assert whole.transform(text=len).take(range(5))["text"].tolist() == [len(str(n)) for n in want[:5]]
         assert whole.map(lambda sample: sample).column("number").tolist() == want
 
-    def test_samplers_give_the_samples_at_their_indices(self, whole: Any) -> None:
+    def test_samplers_deliver_the_samples_at_their_indices(self, whole: Any) -> None:
         want, chosen = numbers(whole), [3, 149, 0, 3, 77]
         for workers in ({}, {"num_workers": 2}, {"num_workers": 1, "worker_type": "process"}):
             found = [batch["number"].tolist() for batch in DataLoader(whole, 2, sampler=chosen, **workers)]
             assert found == [[want[k] for k in batch] for batch in ([3, 149], [0, 3], [77])]
 
-    def test_a_loader_resumes_a_view(self, whole: Any) -> None:
+    def test_loader_resumes_a_view(self, whole: Any) -> None:
         view = whole.select(np.random.default_rng(1).permutation(len(whole))[:100])
         for shuffle in (False, True):
             first, again = DataLoader(view, 8, shuffle), DataLoader(view, 8, shuffle)
@@ -141,19 +141,19 @@ class TestCombining:
         assert nested.fingerprint == flat.fingerprint
         assert numbers(nested) == numbers(flat)
 
-    def test_a_mixture_in_a_concatenation_stands_in_its_order(self, parts: list[ShardDataset]) -> None:
+    def test_mixture_keeps_its_order_in_a_concatenation(self, parts: list[ShardDataset]) -> None:
         mixture = Mixture([(parts[0], 1), (parts[1], 1)])
         assert numbers(parts[2] + mixture) == numbers(parts[2]) + numbers(mixture)
         assert numbers(mixture + parts[2]) == numbers(mixture) + numbers(parts[2])
 
-    def test_views_of_other_samples_have_other_fingerprints(self, parts: list[ShardDataset]) -> None:
+    def test_fingerprints_distinguish_samples_and_order(self, parts: list[ShardDataset]) -> None:
         both = parts[0] + parts[1]
         views = [both, both[1:], both.select([0, 230, 1]), both.select([230, 0, 1]), both[::-1]]
         assert len({view.fingerprint for view in views}) == len(views)
         assert both[:].fingerprint == both.fingerprint
         assert both[10:250].fingerprint == (parts[0][10:] + parts[1][:20]).fingerprint
 
-    def test_a_loader_of_a_pickled_view_goes_on(self, parts: list[ShardDataset]) -> None:
+    def test_process_worker_reads_a_pickled_view(self, parts: list[ShardDataset]) -> None:
         view = (parts[0] + parts[1]).select([3, 250, 4])
         assert [batch["number"].tolist() for batch in DataLoader(view, 2, num_workers=1, worker_type="process")] == [
             [3, 1020],
@@ -218,13 +218,13 @@ class TestTypes:
         assert len(dtypes) == 1
 
     @pytest.mark.parametrize(("a", "b"), REFUSED, ids=lambda value: str(value))
-    def test_types_that_cannot_be_joined_are_refused_by_name(self, tmp_path: Path, a: Any, b: Any) -> None:
+    def test_unjoinable_types_are_refused_by_name(self, tmp_path: Path, a: Any, b: Any) -> None:
         one, two = (write(tmp_path / name, {"v": kind}, []) for name, kind in (("a", a), ("b", b)))
         for combine in (lambda: one + two, lambda: two + one):
             with pytest.raises(SchemaError, match=r"in ShardDataset\('.*/[ab]'.*cannot be joined.*field 'v'"):
                 combine()
 
-    def test_datasets_that_process_a_field_differently_are_refused(self, tmp_path: Path) -> None:
+    def test_different_processing_of_a_field_is_refused(self, tmp_path: Path) -> None:
         samples = [{"image": encode(photo(20, 20))}]
         one, two = (write(tmp_path / name, {"image": Image()}, samples) for name in "ab")
         with pytest.raises(SchemaError, match="transformed in one of"):
@@ -251,7 +251,7 @@ class TestClasses:
         lambda pair: ConcatDataset(pair, relabel=True),
         lambda pair: Mixture([(one, 1) for one in pair], relabel=True)[:],
     ])  # fmt: skip
-    def test_labels_are_mapped_to_the_classes_of_all(
+    def test_relabel_maps_labels_to_the_union_of_classes(
         self, pair: list[ShardDataset], combine: Callable[[Any], Any]
     ) -> None:
         both = combine(pair)
@@ -262,16 +262,16 @@ class TestClasses:
         assert sorted(label for batch in batches for label in batch) == sorted(both.column("label").tolist())
         assert numbers_of_class(both, 2) == 2
 
-    def test_other_classes_are_refused_and_the_message_says_how_to_join_them(self, pair: list[ShardDataset]) -> None:
+    def test_conflicting_classes_are_refused_with_a_hint(self, pair: list[ShardDataset]) -> None:
         with pytest.raises(SchemaError, match=r"label 0 is 'cat' in .* and 'bird' in .*relabel=True"):
             pair[0] + pair[1]
 
-    def test_a_label_of_no_class_is_an_error(self, tmp_path: Path, pair: list[ShardDataset]) -> None:
+    def test_label_without_a_class_is_an_error(self, tmp_path: Path, pair: list[ShardDataset]) -> None:
         odd = write(tmp_path / "odd", None, [{"label": 5}], metadata={"classes": ["fish"]})
         with pytest.raises(SchemaError, match="not one of the 1 classes"):
             ConcatDataset([pair[0], odd], relabel=True).column("label")
 
-    def test_metadata_holds_what_all_agree_on(self, tmp_path: Path) -> None:
+    def test_metadata_keeps_common_entries(self, tmp_path: Path) -> None:
         one = write(tmp_path / "a", None, [{"x": 1}], metadata={"classes": ["a"], "made": 1, "by": "me"})
         two = write(tmp_path / "b", None, [{"x": 1}], metadata={"made": 2, "by": "me"})
         assert (one + two).metadata == {"by": "me"}
@@ -309,7 +309,7 @@ class TestErrors:
             ShardDataset(tmp_path / "b").column("number")
         assert caught.value.place.dataset is None
 
-    def test_an_error_of_a_map_names_the_dataset(self, parts: list[ShardDataset]) -> None:
+    def test_error_of_a_map_names_the_dataset(self, parts: list[ShardDataset]) -> None:
         both = (parts[0] + parts[1]).map(lambda sample: {"x": 1 // (int(sample["number"]) - 1003)})
         with pytest.raises(ZeroDivisionError) as caught:
             list(DataLoader(both, 8))

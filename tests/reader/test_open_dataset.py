@@ -1,4 +1,4 @@
-"""Storage, shards and the store: what is checked when, and how much is kept open."""
+"""Open datasets: storage errors, the limit of open shards, checks, and the page cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recordio import CorruptError, DatasetError, DatasetWriter, Scalar, ShardDataset, StorageError
+from recordio import CorruptError, DatasetWriter, Scalar, ShardDataset, StorageError
 from recordio.format.page import Pages, pages
 from recordio.reader.open_dataset import OpenDataset, PageCache, ReadOptions
 from recordio.storage.base import Storage
@@ -58,76 +58,7 @@ def flip(folder: Path, shard: int, block: int, column: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-# Storage
-
-
-def local(folder: Path) -> Storage:
-    return LocalStorage(folder)
-
-
-def memory(folder: Path) -> Storage:
-    return MemoryStorage({path.name: path.read_bytes() for path in folder.iterdir()})
-
-
-@pytest.mark.parametrize("kind", [local, memory])
-def test_a_storage_is_a_folder_of_files_read_at_offsets(tmp_path: Path, kind: Callable[[Path], Storage]) -> None:
-    (tmp_path / "b").write_bytes(b"0123456789")
-    (tmp_path / "a").write_bytes(b"")
-    storage = kind(tmp_path)
-    assert storage.names() == ["a", "b"]
-    file = storage.open("b")
-    assert file.nbytes == 10
-    assert file.read(3, 4) == b"3456"
-    assert file.read(10, 0) == b""
-    for offset, nbytes in ((8, 4), (20, 4)):
-        with pytest.raises(CorruptError, match="the file was cut"):
-            file.read(offset, nbytes)
-    assert bytes(file.map()[2:5]) == b"234"
-    file.close()
-    with pytest.raises(FileNotFoundError):
-        storage.open("c")
-
-
-@pytest.mark.parametrize("kind", [local, memory])
-@pytest.mark.parametrize(("offset", "nbytes"), [(-1, 1), (-4, 8), (0, -1), (2, -1), (-1, 0)])
-def test_a_negative_offset_or_length_is_refused(
-    tmp_path: Path, kind: Callable[[Path], Storage], offset: int, nbytes: int
-) -> None:
-    (tmp_path / "a").write_bytes(b"0123456789")
-    with pytest.raises(StorageError, match="negative") as caught:
-        kind(tmp_path).open("a").read(offset, nbytes)
-    assert caught.value.place.file == "a"
-
-
-@pytest.mark.parametrize("kind", [local, memory])
-def test_a_store_reads_from_either_storage(folder: Path, kind: Callable[[Path], Storage]) -> None:
-    storage = kind(folder)
-    manifest, digest = read_manifest(storage, "here")
-    refuse(check_shards(storage, manifest), "here")
-    for io in ("mmap", "pread"):
-        store = OpenDataset(storage, manifest, ReadOptions(io=io), digest)  # type: ignore[arg-type]
-        every = store.projection(None)
-        assert store.take(np.array([59, 0, 31]), every)["number"].tolist() == [59, 0, 31]
-        assert store.sampler(every)(7)["text"] == "07" * 100
-
-
-def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x")
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    before = open_files()
-    for name in ("link", "folder", "pipe"):
-        with pytest.raises(DatasetError, match="regular file") as caught:
-            LocalStorage(tmp_path).open(name)
-        assert caught.value.place.file == name
-        del caught
-    assert open_files() == before
-
-
-def test_what_the_system_refuses_is_a_storage_error_with_its_cause(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_read_is_a_storage_error_with_its_cause(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ds = ShardDataset(folder, io="pread")
     ds.take([0])
 
@@ -142,10 +73,21 @@ def test_what_the_system_refuses_is_a_storage_error_with_its_cause(
         assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_short_reads_are_read_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.pread
-    monkeypatch.setattr(os, "pread", lambda fd, nbytes, offset: real(fd, min(nbytes, 100), offset))
-    assert ShardDataset(folder, io="pread").column("number").tolist() == list(range(COUNT))
+# Storage
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_open_dataset_reads_from_any_storage(folder: Path, kind: str) -> None:
+    storage: Storage = LocalStorage(folder)
+    if kind == "memory":
+        storage = MemoryStorage({path.name: path.read_bytes() for path in folder.iterdir()})
+    manifest, digest = read_manifest(storage, "here")
+    refuse(check_shards(storage, manifest), "here")
+    for io in ("mmap", "pread"):
+        store = OpenDataset(storage, manifest, ReadOptions(io=io), digest)  # type: ignore[arg-type]
+        every = store.projection(None)
+        assert store.take(np.array([59, 0, 31]), every)["number"].tolist() == [59, 0, 31]
+        assert store.sampler(every)(7)["text"] == "07" * 100
 
 
 # Open shards
@@ -153,7 +95,7 @@ def test_short_reads_are_read_on(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("io", ["mmap", "pread"])
 @pytest.mark.parametrize("most", [1, 2, 3])
-def test_no_more_shards_are_open_than_allowed(folder: Path, most: int, io: Any) -> None:
+def test_open_shards_stay_within_the_limit(folder: Path, most: int, io: Any) -> None:
     before = open_files()
     ds = ShardDataset(folder, io=io, max_open_shards=most)
     order = np.random.default_rng(0).permutation(COUNT)
@@ -165,7 +107,7 @@ def test_no_more_shards_are_open_than_allowed(folder: Path, most: int, io: Any) 
     assert open_files() <= before + most
 
 
-def test_shards_are_opened_only_when_they_are_needed(folder: Path) -> None:
+def test_shards_are_opened_on_demand(folder: Path) -> None:
     ds = ShardDataset(folder)
     assert list(ds.store.shards) == []
     ds[35]
@@ -174,7 +116,7 @@ def test_shards_are_opened_only_when_they_are_needed(folder: Path) -> None:
     assert list(ds.store.shards) == [3, 2]
 
 
-def test_a_positioned_read_of_a_shard_that_was_cut_is_an_error(folder: Path) -> None:
+def test_positioned_read_of_a_truncated_shard_is_an_error(folder: Path) -> None:
     ds = ShardDataset(folder, io="pread")
     ds[0]
     os.truncate(folder / "shard-00000.rio", 700)
@@ -188,9 +130,7 @@ def test_a_positioned_read_of_a_shard_that_was_cut_is_an_error(folder: Path) -> 
 
 @pytest.mark.parametrize("io", ["mmap", "pread"])
 @pytest.mark.parametrize("verify", ["first", "always"])
-def test_a_damaged_page_is_an_error_with_its_place_the_first_time_it_is_touched(
-    folder: Path, io: Any, verify: Any
-) -> None:
+def test_damaged_page_is_an_error_with_its_location_on_every_touch(folder: Path, io: Any, verify: Any) -> None:
     flip(folder, shard=4, block=1, column=1)
     ds = ShardDataset(folder, io=io, verify=verify)
     assert ds[44]["number"] == 44
@@ -204,7 +144,7 @@ def test_a_damaged_page_is_an_error_with_its_place_the_first_time_it_is_touched(
         lambda: list(ds),
         lambda: ds.filter(text="x"),
     ]
-    for ask in asks * 2:  # an error is no proof: the second time it is one again
+    for ask in asks * 2:  # a failed check is not remembered as done
         with pytest.raises(CorruptError, match=r"page checksum mismatch: stored 0x.*, computed 0x") as caught:
             ask()
         place = caught.value.place
@@ -213,7 +153,7 @@ def test_a_damaged_page_is_an_error_with_its_place_the_first_time_it_is_touched(
 
 
 @pytest.mark.parametrize("io", ["mmap", "pread"])
-def test_never_does_not_compare_checksums(folder: Path, io: Any) -> None:
+def test_verify_never_skips_checksums(folder: Path, io: Any) -> None:
     for column in (0, 1):
         flip(folder, shard=0, block=0, column=column)
     ds = ShardDataset(folder, io=io, verify="never")
@@ -224,19 +164,19 @@ def test_never_does_not_compare_checksums(folder: Path, io: Any) -> None:
         assert ds.column("number").tolist()[:5] != list(range(5))
         assert ds[4]["number"] == ds.take([4])["number"][0]
         assert sum(row["text"] != f"{i:02d}" * 100 for i, row in enumerate(ds)) == 1
-    else:  # a frame may notice by itself
+    else:  # zstd may detect the damage by itself
         try:
             ds.column("number")
         except CorruptError as error:
-            assert "checksum mismatch" not in str(error)  # noqa: PT017 - it may go well, too
+            assert "checksum mismatch" not in str(error)  # noqa: PT017 - no error is fine, too
 
 
-def test_first_trusts_what_it_has_checked_and_always_does_not(folder: Path) -> None:
+def test_verify_first_checks_once_and_always_every_time(folder: Path) -> None:
     trusting = ShardDataset(folder, verify="first")
     wary = {io: ShardDataset(folder, verify="always", io=io, cache_bytes=0) for io in ("mmap", "pread")}  # type: ignore[arg-type]
     for ds in (trusting, *wary.values()):
         assert len(list(ds)) == COUNT
-        ds.take([55])  # the cache of one page holds another than those below
+        ds.take([55])  # evicts the pages read below
     flip(folder, shard=0, block=0, column=1)
     assert len(trusting.take([0])["text"]) == 1
     for ds in wary.values():
@@ -245,7 +185,7 @@ def test_first_trusts_what_it_has_checked_and_always_does_not(folder: Path) -> N
                 ask()
 
 
-def test_always_with_a_warm_cache_gives_what_was_checked_or_an_error(folder: Path) -> None:
+def test_verify_always_with_a_warm_cache_returns_checked_values_or_an_error(folder: Path) -> None:
     for io in ("mmap", "pread"):
         ds = ShardDataset(folder, verify="always", io=io)  # type: ignore[arg-type]
         assert ds[0]["text"] == "00" * 100
@@ -265,7 +205,7 @@ def page(nbytes: int) -> Pages:
     return pages(Scalar("uint8"), bytes(nbytes), np.zeros(1, np.int64), np.array([nbytes]))
 
 
-def test_the_cache_keeps_what_was_used_last_within_its_bytes() -> None:
+def test_cache_evicts_the_least_recently_used_page() -> None:
     cache, made = PageCache(100), []
 
     def get(number: int) -> Pages:
@@ -273,14 +213,14 @@ def test_the_cache_keeps_what_was_used_last_within_its_bytes() -> None:
 
     get(1), get(2), get(1)
     assert made == [1, 2]
-    get(3)  # 2 goes: 1 was used later
+    get(3)  # evicts 2
     get(1)
     assert made == [1, 2, 3]
     get(2)
     assert made == [1, 2, 3, 2]
 
 
-def test_the_cache_holds_one_page_however_large() -> None:
+def test_cache_keeps_one_page_of_any_size() -> None:
     cache, made = PageCache(0), []
     for _ in range(3):
         cache((0, 0, 0), lambda: made.append(0) or page(1000))
@@ -290,7 +230,7 @@ def test_the_cache_holds_one_page_however_large() -> None:
     assert made == [0, 1]
 
 
-def test_a_page_that_cannot_be_made_is_not_kept() -> None:
+def test_cache_keeps_no_failed_page() -> None:
     cache = PageCache(100)
 
     def fail() -> Pages:

@@ -1,4 +1,4 @@
-"""What transforms and maps draw: the generator of the sample, whoever asks for it, and none where nobody does."""
+"""Random transforms and maps: a generator for each sample, made only on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image as Picture
+from PIL import Image
 
 import recordio
 from recordio import DataLoader, DatasetWriter, ShardDataset
@@ -24,37 +24,38 @@ N = 12
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
-    path: Path = tmp_path_factory.mktemp("processing") / "pictures"
+    path: Path = tmp_path_factory.mktemp("processing") / "images"
     rng = np.random.default_rng(0)
     with DatasetWriter(path, recordio.Schema({"image": recordio.Image()})) as writer:
         for _ in range(N):
             out = BytesIO()
-            Picture.fromarray(rng.integers(0, 256, (40, 50, 3), "u1")).save(out, "PNG")
+            Image.fromarray(rng.integers(0, 256, (40, 50, 3), "u1")).save(out, "PNG")
             writer.write({"image": out.getvalue()})
     return ShardDataset(path)
 
 
-def origin(word: int | None, n: int = N) -> SampleOrigin:
-    return SampleOrigin(None, np.arange(n), np.arange(n), word)  # type: ignore[arg-type]
+def origin(epoch_key: int | None, n: int = N) -> SampleOrigin:
+    return SampleOrigin(None, np.arange(n), np.arange(n), epoch_key)  # type: ignore[arg-type]
 
 
-def test_a_generator_keyed_anew_gives_the_numbers_of_one_that_is_made() -> None:
-    for word in (0, 1, (1 << 64) - 1):
+def test_rekeyed_generator_matches_a_new_one() -> None:
+    for epoch_key in (0, 1, (1 << 64) - 1):
         for k in range(N):
-            made, again = SampleRandom(origin(word), k).rng(), SampleRandom(origin(word), k).reused_generator()
+            made = SampleRandom(origin(epoch_key), k).rng()
+            again = SampleRandom(origin(epoch_key), k).reused_generator()
             for draw in ("random", "standard_normal"):
                 assert getattr(made, draw)() == getattr(again, draw)()
             assert made.integers(0, 9, dtype=np.uint32) == again.integers(0, 9, dtype=np.uint32)  # leaves half a word
 
 
-def test_all_that_asks_for_one_draw_draws_from_one_generator() -> None:
-    draws = SampleRandom(origin(5), 0)
-    assert draws.rng() is draws.rng()
+def test_functions_of_a_sample_share_a_generator() -> None:
+    source = SampleRandom(origin(5), 0)
+    assert source.rng() is source.rng()
 
 
-def test_a_pipeline_draws_the_same_alone_and_beside_functions_of_ones_own(dataset: ShardDataset) -> None:
+def test_random_draws_do_not_depend_on_how_transforms_are_composed(dataset: ShardDataset) -> None:
     def other(image: Any, rng: np.random.Generator) -> Any:
-        nested.append(dataset.transform(image=TRAIN)[0])  # which is another sample's finish, in the midst of this one's
+        nested.append(dataset.transform(image=TRAIN)[0])  # processes another sample in the middle of this one
         return image
 
     nested: list[Any] = []
@@ -70,7 +71,7 @@ def test_a_pipeline_draws_the_same_alone_and_beside_functions_of_ones_own(datase
     assert len(nested) == 2 * N
 
 
-def test_what_does_not_draw_leaves_pythons_random_alone(dataset: ShardDataset) -> None:
+def test_only_random_transforms_advance_pythons_random(dataset: ShardDataset) -> None:
     state = random.getstate()
     dataset.transform(image=Resize(8)).map(lambda sample: sample)[0]
     assert random.getstate() == state
@@ -82,7 +83,7 @@ def halves(sample: Any) -> Any:
     return {"image": sample["image"][:20], "label": 1}
 
 
-def test_columns_put_together_of_single_values_lie_where_they_are_wanted(dataset: ShardDataset) -> None:
+def test_collated_columns_use_the_given_allocator(dataset: ShardDataset) -> None:
     def empty(shape: tuple[int, ...], dtype: Any) -> Any:
         made.append(np.empty(shape, dtype))
         return made[-1]

@@ -1,4 +1,4 @@
-"""`verify`: every fault, each with its place, and nothing that is no fault."""
+"""`verify`: every fault with its location, and no false alarms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def flip(folder: Path, shard: int, byte: int) -> None:
     path.write_bytes(data)
 
 
-def test_a_good_dataset_has_no_problems_and_all_of_it_was_looked_at(folder: Path) -> None:
+def test_good_dataset_has_no_problems_and_full_counts(folder: Path) -> None:
     sizes = sum(path.stat().st_size for path in folder.glob("*.rio"))
     for level in ("full", "quick"):
         report = verify(folder, level)  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def test_a_good_dataset_has_no_problems_and_all_of_it_was_looked_at(folder: Path
         assert report.blocks == len(ShardDataset(folder).store.blocks.nbytes)
 
 
-def test_every_flipped_byte_is_found_at_its_place(folder: Path) -> None:
+def test_flipped_byte_is_reported_with_its_location(folder: Path) -> None:
     index = ShardDataset(folder).store.shard(1).index
     page, header = int(index.page_offsets[2, 1]), int(index.block_offsets[1])
     size = (folder / "shard-00001.rio").stat().st_size
@@ -57,7 +57,7 @@ def test_every_flipped_byte_is_found_at_its_place(folder: Path) -> None:
     assert verify(folder).ok
 
 
-def test_all_faults_of_all_shards_are_listed(folder: Path) -> None:
+def test_every_fault_of_every_shard_is_reported(folder: Path) -> None:
     index = ShardDataset(folder).store.shard(0).index
     for block in (0, 2):
         flip(folder, 0, int(index.page_offsets[block, 0]))
@@ -76,13 +76,13 @@ def test_all_faults_of_all_shards_are_listed(folder: Path) -> None:
     ]
 
 
-def test_quick_reads_no_pages(folder: Path) -> None:
+def test_quick_level_reads_no_pages(folder: Path) -> None:
     flip(folder, 0, int(ShardDataset(folder).store.shard(0).index.page_offsets[0, 0]))
     assert verify(folder, "quick").ok
     assert not verify(folder).ok
 
 
-def test_a_damaged_manifest_is_a_report_and_no_dataset_an_error(folder: Path, tmp_path: Path) -> None:
+def test_damaged_manifest_is_reported_and_a_missing_dataset_raises(folder: Path, tmp_path: Path) -> None:
     with (folder / FILE_NAME).open("r+b") as file:
         file.seek(30)
         file.write(b"?")
@@ -96,7 +96,7 @@ def test_a_damaged_manifest_is_a_report_and_no_dataset_an_error(folder: Path, tm
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_the_progress_never_falls_and_ends_at_the_total(folder: Path, broken: bool) -> None:
+def test_progress_is_monotonic_and_ends_at_the_total(folder: Path, broken: bool) -> None:
     if broken:
         (folder / "shard-00001.rio").unlink()
     seen: list[tuple[int, int]] = []
@@ -105,7 +105,7 @@ def test_the_progress_never_falls_and_ends_at_the_total(folder: Path, broken: bo
     assert seen[-1][0] == seen[-1][1] > 0
 
 
-def test_the_report_is_plain_json(folder: Path) -> None:
+def test_report_is_plain_json(folder: Path) -> None:
     flip(folder, 2, int(ShardDataset(folder).store.shard(2).index.page_offsets[1, 0]))
     report = json.loads(json.dumps(verify(folder).to_json()))
     assert report["ok"] is False

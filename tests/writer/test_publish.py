@@ -1,20 +1,17 @@
-"""Publishing: files appear complete or not at all, and a dataset changes in one step."""
+"""Publishing: a dataset changes in one step."""
 
 from __future__ import annotations
 
 import errno
-import gc
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recordio import CorruptError, DatasetError, Scalar, Schema, StorageError
+from recordio import CorruptError, Scalar, Schema, StorageError
 from recordio.format.manifest import Manifest, ShardEntry
-from recordio.storage.atomic import FolderLock, NewFile, write_file
 from recordio.writer.publish import PENDING, clear_remains, commit, read_manifest
 
 ID = bytes(range(16))
@@ -49,98 +46,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, fails: Callable[..., boo
         return real(*args, **kwargs)
 
     monkeypatch.setattr(os, name, call)
-
-
-def open_files() -> set[str]:
-    gc.collect()
-    return set(os.listdir("/proc/self/fd"))
-
-
-def test_new_file_survives_short_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.writev
-    monkeypatch.setattr(os, "writev", lambda fd, parts: real(fd, [memoryview(parts[0])[:3]]))  # a few bytes at a time
-    parts = [bytes([i % 256]) * (i % 7) for i in range(1500)]
-    file = NewFile(tmp_path / "a")
-    file.write(parts)
-    file.write([b""])
-    file.finish()
-    assert (tmp_path / "a").read_bytes() == b"".join(parts)
-    assert file.nbytes == sum(map(len, parts))
-
-
-def test_new_file_writes_over_a_thousand_parts_at_once(tmp_path: Path) -> None:
-    file = NewFile(tmp_path / "a")
-    file.write([b"x"] * 5000)
-    file.finish()
-    assert (tmp_path / "a").stat().st_size == 5000
-
-
-def test_new_file_refuses_an_existing_name(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    (tmp_path / "nowhere").symlink_to(tmp_path / "elsewhere")
-    for name in ("file", "link", "nowhere", "."):
-        with pytest.raises(StorageError):
-            NewFile(tmp_path / name)
-    assert (tmp_path / "file").read_text() == "mine"
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_new_file_mode_follows_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        NewFile(tmp_path / "a").finish()
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
-
-
-@pytest.mark.parametrize("call", ["fsync", "writev"])
-def test_failed_new_file_leaves_no_file_and_no_descriptor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    before = open_files()
-    file = NewFile(tmp_path / "a")
-    failing(monkeypatch, call)
-    with pytest.raises(StorageError, match="No space left") as caught:  # noqa: PT012 - either call may be the one
-        file.write([b"x"])
-        file.finish()
-    assert caught.value.place.file == str(tmp_path / "a")
-    assert isinstance(caught.value.__cause__, OSError)
-    file.abandon()
-    assert names(tmp_path) == set()
-    assert open_files() == before
-
-
-def test_write_file_replaces_the_old_file(tmp_path: Path) -> None:
-    write_file(tmp_path / "a", b"one")
-    write_file(tmp_path / "a", b"two")
-    assert (tmp_path / "a").read_bytes() == b"two"
-    assert names(tmp_path) == {"a"}
-
-
-@pytest.mark.parametrize("call", ["writev", "fsync", "replace"])
-def test_failed_write_file_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    write_file(tmp_path / "a", b"one")
-    failing(monkeypatch, call)
-    with pytest.raises(StorageError):
-        write_file(tmp_path / "a", b"two")
-    assert (tmp_path / "a").read_bytes() == b"one"
-    assert names(tmp_path) == {"a"}
-
-
-def test_folder_lock_is_exclusive_and_leaves_no_file(tmp_path: Path) -> None:
-    with FolderLock(tmp_path / "new"):
-        with pytest.raises(DatasetError, match="another writer"):
-            FolderLock(tmp_path / "new")
-        assert names(tmp_path / "new") == set()
-    FolderLock(tmp_path / "new").release()
-
-
-def test_dropped_folder_lock_is_released(tmp_path: Path) -> None:
-    lock = FolderLock(tmp_path)
-    del lock
-    FolderLock(tmp_path)
 
 
 def test_commit_leaves_the_manifest_and_its_shards(tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""Manifest, footer, header and index: read, checked against each other, or refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recordio import CorruptError, DatasetError, DatasetWriter
+from recordio.format import strict_json
+from recordio.format.manifest import Manifest
+from recordio.storage.dataset_files import (
+    ShardOpener,
+    check_shards,
+    find_manifest,
+    open_shard_file,
+    read_manifest,
+    refuse,
+)
+from recordio.storage.memory import MemoryStorage
+
+
+def write(folder: Path, count: int, **options: Any) -> None:
+    with DatasetWriter(folder, shard_samples=10, block_bytes=40, compression=None, **options) as writer:
+        for number in range(count):
+            writer.write({"number": number})
+
+
+def loaded(folder: Path) -> tuple[MemoryStorage, Manifest]:
+    storage = MemoryStorage({path.name: path.read_bytes() for path in folder.iterdir()})
+    return storage, read_manifest(storage, "here")[0]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards of two blocks, the last one added with other metadata."""
+    folder = tmp_path_factory.mktemp("files") / "data"
+    write(folder, 20, metadata={"made": "first"})
+    write(folder, 10, metadata={"made": "second"}, mode="append")
+    return folder
+
+
+@pytest.fixture
+def files(original: Path) -> tuple[MemoryStorage, Manifest]:
+    return loaded(original)
+
+
+def test_find_manifest_returns_none_without_a_manifest() -> None:
+    assert find_manifest(MemoryStorage({}), "here") is None
+    with pytest.raises(DatasetError, match="not a recordio dataset"):
+        read_manifest(MemoryStorage({}), "here")
+
+
+def test_damaged_manifest_is_named_by_its_path(files: tuple[MemoryStorage, Manifest]) -> None:
+    storage, _ = files
+    data = storage.files["manifest.json"]
+    broken = MemoryStorage({"manifest.json": data[:30] + b"?" + data[31:]})
+    with pytest.raises(CorruptError, match="checksum") as caught:
+        read_manifest(broken, "here")
+    assert caught.value.place.file == "here/manifest.json"
+
+
+def test_check_shards_reports_every_wrong_shard(files: tuple[MemoryStorage, Manifest]) -> None:
+    storage, manifest = files
+    first, second, third = (shard.name for shard in manifest.shards)
+    wrong = {first: storage.files[second], third: storage.files[third][:-1]}
+    problems = check_shards(
+        MemoryStorage({name: wrong.get(name, data) for name, data in storage.files.items()}), manifest
+    )
+    assert [problem.place.file for problem in problems] == [first, third]
+    with pytest.raises(CorruptError, match="2 shards are not what the manifest says"):
+        refuse(problems, "here")
+    assert check_shards(storage, manifest) == []
+    refuse([], "here")
+
+
+def test_missing_shard_is_a_corrupt_error(files: tuple[MemoryStorage, Manifest]) -> None:
+    entry = files[1].shards[0]
+    with pytest.raises(CorruptError, match="missing") as caught:
+        open_shard_file(MemoryStorage({}), entry)
+    assert caught.value.place.file == entry.name
+
+
+class TestShardOpener:
+    def test_reads_shards_with_other_metadata(self, files: tuple[MemoryStorage, Manifest]) -> None:
+        storage, manifest = files
+        opener = ShardOpener(manifest)
+        for entry in [*manifest.shards, *reversed(manifest.shards)]:
+            index = opener.read(storage.open(entry.name), entry)
+            assert index.samples.tolist() == entry.block_samples().tolist()
+
+    def test_parses_an_equal_header_once(
+        self, files: tuple[MemoryStorage, Manifest], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage, manifest = files
+        parsed: list[Any] = []
+        real = strict_json.loads
+
+        def loads(text: Any, name: str) -> Any:
+            parsed.append(json.loads(text)["metadata"]["made"])
+            return real(text, name)
+
+        monkeypatch.setattr(strict_json, "loads", loads)
+        opener = ShardOpener(manifest)
+        for entry in manifest.shards:
+            opener.read(storage.open(entry.name), entry)
+        assert parsed == ["first", "second"]
+
+    def test_reads_a_header_of_any_length(self, tmp_path: Path) -> None:
+        write(tmp_path / "data", 20, metadata={"text": "x" * 50_000})
+        storage, manifest = loaded(tmp_path / "data")
+        opener = ShardOpener(manifest)
+        for entry in manifest.shards:
+            assert opener.read(storage.open(entry.name), entry).content_nbytes == entry.content_nbytes
+
+    @pytest.mark.parametrize(
+        ("lie", "message"),
+        [
+            ({"content_nbytes": 81}, "not as large as the manifest says"),
+            ({"runs": ((10, 1),)}, "blocks are not those of the manifest"),
+            ({"runs": ((4, 1), (6, 1))}, "blocks are not those of the manifest"),
+            ({"digest": bytes(16)}, "its digest is"),
+            ({"samples": 11}, "its samples is"),
+            ({"number": 7}, "its shard number is"),
+            ({"nbytes": 1}, "the manifest says 1"),
+        ],
+        ids=str,
+    )
+    def test_refuses_a_shard_that_contradicts_the_manifest(
+        self, files: tuple[MemoryStorage, Manifest], lie: dict[str, Any], message: str
+    ) -> None:
+        storage, manifest = files
+        entry = manifest.shards[0]
+        assert (entry.samples, entry.content_nbytes, entry.runs) == (10, 80, ((5, 2),))
+        lying = replace(entry, **lie)
+        with pytest.raises(CorruptError, match=message) as caught:
+            ShardOpener(manifest).read(storage.open(entry.name), lying)
+        assert caught.value.place.file == lying.name
+
+    def test_refuses_a_shard_of_another_dataset(self, files: tuple[MemoryStorage, Manifest]) -> None:
+        storage, manifest = files
+        entry = manifest.shards[0]
+        with pytest.raises(CorruptError, match="its dataset is"):
+            ShardOpener(replace(manifest, dataset_id=bytes(16))).read(storage.open(entry.name), entry)

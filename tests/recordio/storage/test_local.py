@@ -1,0 +1,90 @@
+"""A folder on disk: exact reads, regular files only, errors of the system as ours."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recordio import CorruptError, DatasetError, StorageError
+from recordio.storage.local import LocalStorage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    (tmp_path / "b").write_bytes(b"0123456789")
+    (tmp_path / "a").write_bytes(b"")
+    return LocalStorage(tmp_path)
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_names_are_sorted(storage: LocalStorage) -> None:
+    assert storage.names() == ["a", "b"]
+
+
+def test_names_of_a_missing_folder_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot read") as caught:
+        LocalStorage(tmp_path / "missing").names()
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+def test_reads_and_maps_a_file(storage: LocalStorage) -> None:
+    file = storage.open("b")
+    assert file.nbytes == 10
+    assert file.read(3, 4) == b"3456"
+    assert file.read(10, 0) == b""
+    assert [bytes(part) for part in file.read_ranges([(8, 2), (0, 3)])] == [b"89", b"012"]
+    assert bytes(file.map()[2:5]) == b"234"
+    file.close()
+
+
+@pytest.mark.parametrize(("offset", "nbytes"), [(8, 4), (20, 4)])
+def test_read_past_the_end_is_a_corrupt_error(storage: LocalStorage, offset: int, nbytes: int) -> None:
+    with pytest.raises(CorruptError, match="the file was cut") as caught:
+        storage.open("b").read(offset, nbytes)
+    assert (caught.value.place.file, caught.value.place.byte) == ("b", offset)
+
+
+def test_short_reads_are_continued(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, nbytes, offset: real(fd, min(nbytes, 3), offset))
+    assert storage.open("b").read(1, 8) == b"12345678"
+
+
+def test_failed_read_is_a_storage_error_with_its_cause(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    file = storage.open("b")
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(StorageError, match="Input/output error") as caught:
+        file.read(0, 1)
+    assert caught.value.place.file == "b"
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("name", ["c", "b/below"])
+def test_missing_file_is_a_file_not_found_error(storage: LocalStorage, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.open(name)
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = open_files()
+    for name in ("link", "folder", "pipe"):
+        with pytest.raises(DatasetError, match="regular file") as caught:
+            LocalStorage(tmp_path).open(name)
+        assert caught.value.place.file == name
+        del caught
+    assert open_files() == before

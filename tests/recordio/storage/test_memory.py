@@ -1,0 +1,26 @@
+"""A folder in memory behaves like one on disk."""
+
+from __future__ import annotations
+
+import pytest
+
+from recordio import CorruptError
+from recordio.storage.memory import MemoryStorage
+
+
+def test_reads_and_maps_a_file() -> None:
+    storage = MemoryStorage({"b": b"0123456789", "a": b""})
+    assert storage.names() == ["a", "b"]
+    file = storage.open("b")
+    assert file.nbytes == 10
+    assert file.read(3, 4) == b"3456"
+    assert file.read(10, 0) == b""
+    assert bytes(file.map()[2:5]) == b"234"
+    file.close()
+    with pytest.raises(CorruptError, match="the file was cut"):
+        file.read(8, 4)
+
+
+def test_missing_file_is_a_file_not_found_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        MemoryStorage({}).open("c")
