@@ -220,6 +220,8 @@ class OpenDataset:
 
     def _take(self, numbers: Indices, fields: Projection) -> Columns:
         """Shard by shard, so that no more than one of them is held open."""
+        if not len(numbers):
+            return {name: PageColumn.of(kind, 0, []).take(numbers, numbers) for name, kind in fields.schema.items()}
         if len(self.first) == 2:
             return self._take_from(0, numbers, fields)
         at = np.searchsorted(self._first, numbers, side="right") - 1
@@ -227,8 +229,6 @@ class OpenDataset:
         parts = [self._take_from(s, numbers[run] - self._first[s], fields) for s, run in zip(shards, runs, strict=True)]
         if len(parts) == 1:
             return parts[0]
-        if not parts:
-            return {name: PageColumn.of(kind, 0, []).take(numbers, numbers) for name, kind in fields.schema.items()}
         return {name: scatter([part[name] for part in parts], order) for name in fields.schema}
 
     def _take_from(self, number: int, samples: Indices, fields: Projection) -> Columns:

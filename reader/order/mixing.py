@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ from recordio.reader.order.ranks import RankShare, one_sample, windows_from
 from recordio.reader.order.shuffle import Order, WindowPlan
 
 _CHUNK = 1024
+_KEPT_CHUNKS = 8  # for each dataset, 16 KB each
+_SMALL_TOTAL = 1 << 19  # samples of an epoch of which all positions are kept: 4 MB
 
 
 class Schedule(Protocol):
@@ -122,63 +124,110 @@ class Interleaved:
     draws: Sequence[int]
     epoch_key: int
 
-    @property
+    @cached_property
     def total(self) -> int:
         return sum(self.draws)
 
-    @property
+    @cached_property
     def _chunks(self) -> int:
         return max(1, self.total // _CHUNK)
 
-    def _before(self, chunk: int) -> list[int]:
-        return [n * chunk // self._chunks for n in self.draws]
+    @cached_property
+    def _chunk(self) -> Callable[[int], _Chunk]:
+        """Gives a chunk by its number. All datasets ask for the same ones, so the last few are kept."""
+        return lru_cache(_KEPT_CHUNKS * len(self.draws))(self._new_chunk)
 
-    def _chunk(self, chunk: int) -> Indices:
-        counts = np.subtract(self._before(chunk + 1), self._before(chunk))
-        labels = np.repeat(np.arange(len(counts)), counts)
-        return labels[permutation(len(labels), key(chunk, after=self.epoch_key))]
+    def _new_chunk(self, number: int) -> _Chunk:
+        before, after = ([n * j // self._chunks for n in self.draws] for j in (number, number + 1))
+        labels = np.repeat(np.arange(len(before)), np.subtract(after, before))
+        return _Chunk(sum(before), before, labels[permutation(len(labels), key(number, after=self.epoch_key))])
 
-    def _chunk_of(self, position: int) -> int:
-        chunk = min(self._chunks - 1, position * self._chunks // max(1, self.total))
-        while chunk + 1 < self._chunks and sum(self._before(chunk + 1)) <= position:
-            chunk += 1  # rounding down can end a chunk a few positions early
-        return chunk
+    def _chunk_at(self, position: int) -> int:
+        """The number of the chunk that holds a position."""
+        number = min(self._chunks - 1, position * self._chunks // max(1, self.total))
+        while number + 1 < self._chunks and self._chunk(number + 1).start <= position:
+            number += 1  # rounding down can end a chunk a few positions early
+        return number
 
     def drawn(self, position: int) -> list[int]:
-        return self._before(self._chunk_of(position))
+        return self._chunk(self._chunk_at(position)).before
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
-        chunk = ((begin + 1) * self._chunks - 1) // self.draws[source]
-        first = self._before(chunk)[source]
+        if self.total <= _SMALL_TOTAL:
+            ends, positions = self._by_source
+            first = int(ends[source]) - self.draws[source]
+            return positions[first + begin : first + end]
+        number = ((begin + 1) * self._chunks - 1) // self.draws[source]
+        done = self._chunk(number).before[source]
         runs = []
-        while first < end:
-            runs.append(sum(self._before(chunk)) + np.flatnonzero(self._chunk(chunk) == source))
-            first += len(runs[-1])
-            chunk += 1
+        while done < end:
+            runs.append(self._chunk(number).positions(source))
+            done += len(runs[-1])
+            number += 1
         found = np.concatenate(runs)
-        return found[len(found) - (first - begin) :][: end - begin]
+        return found[len(found) - (done - begin) :][: end - begin]
+
+    @cached_property
+    def _by_source(self) -> tuple[Indices, Indices]:
+        """All positions, dataset after dataset, and where each dataset ends among them."""
+        labels = np.concatenate([self._chunk(number).labels for number in range(self._chunks)])
+        return np.cumsum(self.draws), np.argsort(labels, kind="stable")
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
         source, draw = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
         order = np.argsort(positions, kind="stable")
-        ascending, done = positions[order], 0
+        ascending = positions[order]
+        done = 0
         while done < len(order):
-            chunk = self._chunk_of(int(ascending[done]))
-            before, labels = self._before(chunk), self._chunk(chunk)
-            start = sum(before)
-            end = int(np.searchsorted(ascending, start + len(labels)))
-            inside, rows = ascending[done:end] - start, order[done:end]
-            ranks = np.empty(len(labels), np.int64)
-            for number, count in enumerate(before):
-                own = np.flatnonzero(labels == number)
-                ranks[own] = count + np.arange(len(own))
-            source[rows], draw[rows] = labels[inside], ranks[inside]
+            chunk = self._chunk(self._chunk_at(int(ascending[done])))
+            end = int(np.searchsorted(ascending, chunk.start + len(chunk.labels)))
+            inside, rows = ascending[done:end] - chunk.start, order[done:end]
+            source[rows], draw[rows] = chunk.labels[inside], chunk.draws[inside]
             done = end
         return source, draw
 
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
-        for chunk in range(self._chunk_of(start), self._chunks):
-            yield sum(self._before(chunk)), self._chunk(chunk)
+        for number in range(self._chunk_at(start), self._chunks):
+            chunk = self._chunk(number)
+            yield chunk.start, chunk.labels
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A run of positions of an interleaved epoch.
+
+    Attributes:
+        start: the first position.
+        before: the draws from each dataset before it.
+        labels: int64 (n,), the dataset of each position.
+    """
+
+    start: int
+    before: list[int]
+    labels: Indices
+
+    @cached_property
+    def _order(self) -> Indices:
+        return np.argsort(self.labels, kind="stable")
+
+    @cached_property
+    def _ends(self) -> Indices:
+        return np.cumsum(np.bincount(self.labels, minlength=len(self.before)))
+
+    @cached_property
+    def draws(self) -> Indices:
+        """int64 (n,): the number of each position's draw from its dataset."""
+        counts = np.diff(self._ends, prepend=0)
+        first = np.repeat(np.array(self.before) - self._ends + counts, counts)
+        out = np.empty(len(self.labels), np.int64)
+        out[self._order] = first + np.arange(len(self.labels))
+        return out
+
+    def positions(self, source: int) -> Indices:
+        """The positions that draw from a dataset, ascending."""
+        end = int(self._ends[source])
+        begin = int(self._ends[source - 1]) if source else 0
+        return self.start + self._order[begin:end]
 
 
 def draw_at(schedule: Schedule, position: int) -> tuple[int, int]:
