@@ -157,10 +157,6 @@ class Combined(DatasetView):
         """The samples of both, one dataset after the other."""
         return ConcatDataset([self, other])
 
-    def __radd__(self, other: Any) -> Self:
-        """`sum(datasets)` begins with 0."""
-        return self if other == 0 else NotImplemented
-
     @property
     def fingerprint(self) -> str:
         parts = [f"{part.fingerprint} {n}" for part, n in zip(self.parts, self.draws, strict=True)]

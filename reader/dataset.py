@@ -241,10 +241,6 @@ class ShardDataset(DatasetView):
         """The samples of both, one dataset after the other."""
         return ConcatDataset([self, other])
 
-    def __radd__(self, other: Any) -> Self:
-        """`sum(datasets)` begins with 0."""
-        return self if other == 0 else NotImplemented
-
     @property
     def fingerprint(self) -> str:
         """32 hex digits that identify the samples and their order, for the state of a loader."""

@@ -139,6 +139,10 @@ class DatasetView(Sequence[Any]):
         """`__getitems__` under the name that Grain calls."""
         return self.__getitems__(indices)
 
+    def __radd__(self, other: Any) -> Self:
+        """Lets `sum(datasets)` start at 0."""
+        return self if other == 0 else NotImplemented
+
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
             yield from self.__getitems__(range(start, min(start + 256, len(self))))

@@ -30,7 +30,7 @@ READ_THREADS = min(4, os.cpu_count() or 1)
 Loading = Future[PageTable] | CompletedTask | FailedTask
 
 
-class Staging(Protocol):
+class WindowMemory(Protocol):
     """Memory for one window after another."""
 
     def reserve(self, nbytes: int) -> Memory: ...
@@ -134,7 +134,7 @@ class PendingWindow:
     number: int
     source: int
     plan: WindowPlan
-    memory: Staging | None
+    memory: WindowMemory | None
     layout: WindowLayout
     failed: Mapping[int, RecordIOError]
     loading: Loading
@@ -200,7 +200,7 @@ class WindowPrefetcher:
         dataset: OpenDataset,
         fields: Projection,
         plans: Iterator[WindowPlan],
-        memories: Sequence[Staging],
+        memories: Sequence[WindowMemory],
         context: FetchContext,
     ) -> None:
         self._source = source
