@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.columns import collate, scatter
-from recordio.reader.joining import casts_to, join_schemas, joined_classes
+from recordio.reader.joining import LABEL, casts_to, join_schemas, joined_classes, with_labels_of
 from recordio.reader.order.mixing import Arranged, Consecutive, Interleaved, Schedule, drawn_plans, sources
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import Order, OrderOptions, WindowPlan, order_of
@@ -41,22 +41,19 @@ class Combined(DatasetView):
     draws: list[int]
 
     def __init__(self, datasets: Iterable[Any], relabel: bool) -> None:
-        found = tuple(_flattened(datasets))
+        found = list(_flattened(datasets))
         if not found:
             raise SchemaError("expected at least one dataset")
         flag("relabel", relabel)
-        names = [repr(part) for part in found]
-        self._classes = joined_classes([part.metadata for part in found], names, relabel)
-        self._schema = found[0].schema
-        if any(part.processing.maps for part in found):  # maps decide the fields: nothing to join
-            self.parts = found
-            return
-        _require_same_processing(found, names)
-        self._schema = join_schemas([part.schema for part in found], names)
-        classes = self._classes if relabel else None
-        self.parts = tuple(
-            part.as_part(casts_to(part.schema, self._schema, classes, part.metadata.get("classes"))) for part in found
-        )
+        names, maps = [repr(part) for part in found], [part.class_map for part in found]
+        if relabel or any(_has_labels(part) for part in found):
+            self._classes = joined_classes(maps, names, relabel)
+        else:
+            self._classes = maps[0].classes if all(one.classes == maps[0].classes for one in maps) else None
+        if relabel and self._classes is not None:
+            maps = [one.onto(self._classes) for one in maps]
+        parts = [part.as_part({}, one) for part, one in zip(found, maps, strict=True)]
+        self._schema, self.parts = _joined(parts, names)
 
     @abstractmethod
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
@@ -73,6 +70,14 @@ class Combined(DatasetView):
         first, *rest = [part.metadata for part in self.parts]
         agreed = {name: value for name, value in first.items() if all(one.get(name) == value for one in rest)}
         return agreed if self._classes is None else agreed | {"classes": self._classes}
+
+    @cached_property
+    def _in_order(self) -> Schedule:
+        """The schedule of an epoch that is not shuffled."""
+        return self.schedule(False, key(0, 0))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_in_order"}
 
     def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
         schedule = self.schedule(options.shuffle, epoch_key)
@@ -94,7 +99,7 @@ class Combined(DatasetView):
 
     def locate(self, indices: Indices) -> tuple[Indices, Indices]:
         """int64 (n,) each: the part of each sample and its index in the part, in the order of an unshuffled epoch."""
-        part, draw = self.schedule(False, key(0, 0)).locate(indices)
+        part, draw = self._in_order.locate(indices)
         sizes = np.array([len(one) for one in self.parts])
         return part, draw % sizes[part]
 
@@ -105,7 +110,7 @@ class Combined(DatasetView):
             rows = np.flatnonzero(number == k)
             if len(rows):
                 found.append(Piece(part, local[rows], rows))
-        return found
+        return found or [Piece(self.parts[0], local, local)]
 
     def _sample_at(self, index: int) -> Any:
         (number,), (local,) = self.locate(np.array([index]))
@@ -121,8 +126,6 @@ class Combined(DatasetView):
 
     def _columns(self, indices: Indices) -> Columns:
         pieces = self.pieces(indices)
-        if not pieces:
-            return self.parts[0]._columns(indices)
         columns = [piece.dataset._columns(piece.indices) for piece in pieces]
         rows = np.concatenate([piece.rows for piece in pieces])
         return {name: scatter([one[name] for one in columns], rows) for name in columns[0]}
@@ -138,7 +141,8 @@ class Combined(DatasetView):
         return self.select(range(len(self))[index])
 
     def _only(self, names: Sequence[str]) -> Self:
-        return self._with([part._only(names) for part in self.parts], Schema({n: self._schema[n] for n in names}))
+        schema, parts = _joined([part._only(names) for part in self.parts], [repr(part) for part in self.parts])
+        return self._with(parts, schema)
 
     def transform(self, **functions: Callable[..., Any]) -> Self:
         """A view that applies a function to every value of each of these fields; see ShardDataset.transform."""
@@ -185,7 +189,7 @@ class ConcatDataset(Combined):
     """
 
     def __init__(self, datasets: Iterable[Any], *, relabel: bool = False) -> None:
-        views = [one[:] if isinstance(one, Mixture) else one for one in datasets]
+        views = [one[:] if isinstance(one, Mixture) else one for one in _listed(datasets)]
         super().__init__(views, relabel)
         self.draws = [len(part) for part in self.parts]
         self._sources = _joined_sources(views)  # part of each sample; None if the parts follow in order
@@ -239,7 +243,7 @@ class Mixture(Combined):
         self, parts: Iterable[tuple[Any, float]], stopping_strategy: Stop = "first_exhausted", *, relabel: bool = False
     ) -> None:
         choice("stopping_strategy", stopping_strategy, ("first_exhausted", "all_exhausted"))
-        given = [one for pair in parts for one in _shared_weight(*_pair(pair))]
+        given = [one for pair in _listed(parts) for one in _shared_weight(*_pair(pair))]
         self.weights = [weight for _, weight in given]
         if any(not 0 < weight < math.inf for weight in self.weights):
             raise SchemaError(f"weights {self.weights} are not positive numbers")
@@ -250,6 +254,36 @@ class Mixture(Combined):
 
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
         return Interleaved(self.draws, epoch_key)
+
+
+def _listed(datasets: Any) -> list[Any]:
+    if not isinstance(datasets, Iterable):
+        raise SchemaError(f"expected several datasets, got {describe(datasets)}")
+    return list(datasets)
+
+
+def _has_labels(part: ShardDataset) -> bool:
+    """Whether a field that is read may hold labels: `label`, or any of a dataset that has no such field."""
+    return LABEL in part.schema.fields or LABEL not in part.store.manifest.schema.fields
+
+
+def _joined(parts: list[ShardDataset], names: Sequence[str]) -> tuple[Schema, tuple[ShardDataset, ...]]:
+    """The schema of all parts, and the parts with its types and labels. Maps may make anything of any fields."""
+    has_maps = any(part.processing.maps for part in parts)
+    try:
+        if not has_maps:
+            _require_same_processing(parts, names)
+        schema = join_schemas([part.schema for part in parts], names)
+    except SchemaError:
+        if not has_maps:
+            raise
+        joined = [with_labels_of(part.schema, [part.class_map]) for part in parts]
+    else:
+        joined = [with_labels_of(schema, [part.class_map for part in parts])] * len(parts)
+    typed = []
+    for part, own in zip(parts, joined, strict=True):
+        typed.append(part.as_part(casts_to(part.schema, own, part.class_map), part.class_map))
+    return joined[0], tuple(typed)
 
 
 def _pair(pair: Any) -> tuple[Any, float]:

@@ -19,7 +19,7 @@ from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.combined import ConcatDataset
-from recordio.reader.joining import Cast
+from recordio.reader.joining import Cast, ClassMap
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
 from recordio.reader.open_shard import Projection, Verify
 from recordio.reader.order.ranks import RankShare, window_plans
@@ -76,6 +76,7 @@ class ShardDataset(DatasetView):
         self._transforms: tuple[tuple[str, Callable[..., Any]], ...] = ()
         self._maps: tuple[MapFunction, ...] = ()
         self._casts: Mapping[str, Cast] = {}
+        self._class_map: ClassMap | None = None
         self.name_in_errors: str | None = None  # a combined dataset names its parts
         self.store = self._open_checked()
         self.fields: Projection = self.store.projection(names)
@@ -233,9 +234,17 @@ class ShardDataset(DatasetView):
         _check_function(function)
         return self._with(_maps=(*self._maps, function))
 
-    def as_part(self, casts: Mapping[str, Cast]) -> Self:
+    @property
+    def class_map(self) -> ClassMap:
+        """The classes of the labels, as `metadata` names them or as a combined dataset has mapped them."""
+        if self._class_map is not None:
+            return self._class_map
+        classes = self.metadata.get("classes")
+        return ClassMap(classes if isinstance(classes, list) else None)
+
+    def as_part(self, casts: Mapping[str, Cast], class_map: ClassMap) -> Self:
         """The same samples with the types and labels of a combined dataset, and named in errors."""
-        return self._with(_casts=casts, name_in_errors=self._path)
+        return self._with(_casts=casts, _class_map=class_map, name_in_errors=self._path)
 
     def __add__(self, other: DatasetView) -> ConcatDataset:
         """The samples of both, one dataset after the other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,8 @@ class Cast:
             return column if same else [self.value(value) for value in column]
         column = self._values(column)
         assert isinstance(self.joined, Numeric)
+        if self.joined.row_nbytes is None and not len(column):
+            return []
         if self.joined.row_nbytes is None:
             mask: Any = ma.getmaskarray(column)
             missing: list[bool] = mask.reshape(len(column), -1).any(axis=1).tolist()
@@ -73,9 +75,9 @@ class Cast:
         return None if value is None else self._values(np.asarray(value))[()]
 
     def _values(self, values: Any) -> Any:
-        if self.labels is not None:
-            return self._relabelled(values)
         assert isinstance(self.joined, Numeric)
+        if self.labels is not None:
+            values = self._relabelled(values)
         return values.astype(self.joined.dtype, copy=False)
 
     def _relabelled(self, values: Any) -> Any:
@@ -110,52 +112,82 @@ def join_schemas(schemas: Sequence[Schema], names: Sequence[str]) -> Schema:
     return Schema(joined)
 
 
-def joined_classes(metadata: Sequence[Mapping[str, Any]], names: Sequence[str], relabel: bool) -> list[Any] | None:
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """The classes of a dataset, as part of a combined one.
+
+    Attributes:
+        classes: their names; None if the dataset names none.
+        numbers: int64 (n,), the label of each stored label; None if labels are as stored.
+    """
+
+    classes: list[Any] | None
+    numbers: npt.NDArray[np.int64] | None = None
+
+    def onto(self, classes: list[Any]) -> ClassMap:
+        """The same classes by their numbers among others."""
+        if self.classes is None or self.classes == classes:
+            return ClassMap(classes, self.numbers)
+        numbers = np.array([classes.index(name) for name in self.classes], np.int64)
+        return ClassMap(classes, numbers if self.numbers is None else numbers[self.numbers])
+
+
+def joined_classes(maps: Sequence[ClassMap], names: Sequence[str], relabel: bool) -> list[Any] | None:
     """The common classes, or with `relabel` the union. None if a dataset names none.
 
     Raises SchemaError when a label means two classes.
     """
-    found = [one.get("classes") for one in metadata]
-    named = [(classes, name) for classes, name in zip(found, names, strict=True) if isinstance(classes, list)]
-    if not named:
-        return None
-    first, first_name = named[0]
+    named = [(one.classes, name) for one, name in zip(maps, names, strict=True) if one.classes is not None]
     if relabel:
-        if len(named) < len(found):
+        if len(named) < len(maps):
             raise SchemaError("relabel=True needs metadata['classes'] in every dataset")
-        return list(dict.fromkeys(one for classes, _ in named for one in classes))
+        union: list[Any] = []
+        for classes, _ in named:
+            union += [name for name in classes if name not in union]
+        return union
     for classes, name in named[1:]:
-        if classes != first:
-            label = next((k for k, (a, b) in enumerate(zip(first, classes, strict=False)) if a != b), None)
-            label = min(len(first), len(classes)) if label is None else label
-            raise SchemaError(
-                f"label {label} is {_class(first, label)} in {first_name} and {_class(classes, label)} in {name}: "
-                "relabel=True of ConcatDataset and Mixture maps the labels to the classes of all"
-            )
-    return first if len(named) == len(found) else None
+        _require_same_classes(named[0], (classes, name))
+    return named[0][0] if named and len(named) == len(maps) else None
+
+
+def _require_same_classes(first: tuple[list[Any], str], other: tuple[list[Any], str]) -> None:
+    (a, a_name), (b, b_name) = first, other
+    if a == b:
+        return
+    label = next((k for k, (one, two) in enumerate(zip(a, b, strict=False)) if one != two), min(len(a), len(b)))
+    raise SchemaError(
+        f"label {label} is {_class(a, label)} in {a_name} and {_class(b, label)} in {b_name}: "
+        "relabel=True of ConcatDataset and Mixture maps the labels to the classes of all"
+    )
 
 
 def _class(classes: Sequence[Any], label: int) -> str:
     return repr(classes[label]) if label < len(classes) else "no class"
 
 
-def casts_to(schema: Schema, joined: Schema, classes: Sequence[Any] | None, own_classes: Any) -> dict[str, Cast]:
+def with_labels_of(schema: Schema, maps: Sequence[ClassMap]) -> Schema:
+    """The schema with a label field that holds the numbers of all classes, if labels are mapped. Raises SchemaError."""
+    if LABEL not in schema.fields or all(one.numbers is None for one in maps):
+        return schema
+    kind = schema[LABEL]
+    if not isinstance(kind, Scalar) or kind.dtype.kind not in "iu":
+        raise SchemaError(f"relabel=True needs labels that are integers, not {kind}").at(field=LABEL)
+    largest = max(len(one.classes or ()) for one in maps) - 1
+    dtype = np.result_type(kind.dtype, np.min_scalar_type(max(0, largest)))
+    return Schema(dict(schema.items()) | {LABEL: Scalar(dtype, optional=kind.optional)})
+
+
+def casts_to(schema: Schema, joined: Schema, labels: ClassMap) -> dict[str, Cast]:
     """The casts from a dataset to a combined dataset, only for fields that change.
 
     Args:
         schema: the schema of the dataset.
         joined: the schema of the combined dataset.
-        classes: the classes of the combined dataset; None to keep the labels.
-        own_classes: the classes of the dataset.
+        labels: the classes of the dataset.
     """
     casts = {name: Cast(kind, joined[name]) for name, kind in schema.items() if _differ(kind, joined[name])}
-    if classes is not None and own_classes != list(classes) and LABEL in schema.fields:
-        kind = schema[LABEL]
-        if not isinstance(kind, Scalar) or kind.dtype.kind not in "iu":
-            raise SchemaError(f"relabel=True needs labels that are integers, not {kind}").at(field=LABEL)
-        numbers = {name: number for number, name in enumerate(classes)}
-        labels = np.array([numbers[name] for name in own_classes], np.int64)
-        casts[LABEL] = Cast(schema[LABEL], joined[LABEL], labels)
+    if labels.numbers is not None and LABEL in schema.fields:
+        casts[LABEL] = Cast(schema[LABEL], joined[LABEL], labels.numbers)
     return casts
 
 

@@ -12,7 +12,7 @@ import threading
 import weakref
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -119,6 +119,7 @@ class OpenDataset:
             1, min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         )
         self._opener = ShardOpener(self.manifest)
+        self._projections: dict[tuple[str, ...] | None, Projection] = {}
         self.restart()
         _open_datasets.add(self)
         _keep_freed_memory()
@@ -146,9 +147,15 @@ class OpenDataset:
         weights = counts * np.repeat(np.array(means, np.int64), blocks)
         return Blocks(_starts(counts), weights, _starts(blocks))
 
-    def projection(self, names: Any) -> Projection:
-        """The named fields, or all for None. Raises SchemaError."""
-        return Projection.of(self.manifest.schema, names)
+    def projection(self, names: Sequence[str] | None) -> Projection:
+        """The fields of these names, all of them if None. Raises SchemaError.
+
+        Equal names give the same projection: open shards keep what they have built for it.
+        """
+        wanted = None if names is None else tuple(names)
+        if wanted not in self._projections:
+            self._projections[wanted] = Projection.of(self.manifest.schema, wanted)
+        return self._projections[wanted]
 
     def shard(self, number: int) -> OpenShard:
         """An open shard, by its position in the manifest."""

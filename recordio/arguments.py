@@ -85,7 +85,7 @@ def choice(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False; 0, 1 and other truthy or falsy values are refused."""
-    if not isinstance(value, bool):
+    """True or False, NumPy's too, and nothing that only counts as one of them."""
+    if not isinstance(value, (bool, np.bool_)):
         raise SchemaError(f"{name} is True or False, not {value!r}")
-    return value
+    return bool(value)

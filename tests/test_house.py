@@ -57,7 +57,7 @@ MAX_FUNCTION_LINES = 40
 # Words that the package gave up for plainer ones, or for the field's own.
 FORMER_NAMES = """
     word Step Members Deal Job IndexJob Part Made Finish Origin Draws Engine Windows LoadingWindow Done Failed Pending
-    _News Sealed Store Shard Workplace brief _made_of_the_good told heard
+    _News Sealed Store Shard Workplace room _room brief _made_of_the_good told heard
 """.split()
 
 

@@ -85,6 +85,8 @@ class DataLoader:
     ) -> None:
         if not isinstance(dataset, DatasetView):
             raise SchemaError(f"expected a ShardDataset, a ConcatDataset or a Mixture, got {type(dataset).__name__}")
+        if unknown := options.keys() - DEFAULTS.keys():
+            raise TypeError(f"DataLoader() got an unexpected keyword argument {min(unknown)!r}")
         self.dataset = dataset
         self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
         self.stats = LoaderStats()

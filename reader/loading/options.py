@@ -104,8 +104,9 @@ class LoaderOptions:
         self._set("seed", integer("seed", self.seed, 0, MASK))
         choice("on_error", self.on_error, ("raise", "skip"))
         choice("worker_type", self.worker_type, ("thread", "process"))
-        for name in ("persistent_workers", "even_batches", "in_order"):
-            flag(name, getattr(self, name))
+        for name in ("persistent_workers", "even_batches", "in_order", "drop_last", "shuffle"):
+            value = getattr(self, name)
+            self._set(name, flag(name, bool(value) if value in (0, 1) else value))
         if not isinstance(self.timeout, (int, float)) or not 0 <= self.timeout <= _MAX_TIMEOUT:
             raise SchemaError(f"timeout is {self.timeout!r}: expected seconds, or 0 for none")
         if self.multiprocessing_context is not None and self.worker_type == "thread":

@@ -239,3 +239,13 @@ def test_cache_keeps_no_failed_page() -> None:
     with pytest.raises(CorruptError):
         cache((0, 0, 0), fail)
     assert cache((0, 0, 0), lambda: page(7)).nbytes == 7
+
+
+def test_equal_projections_are_one(folder: Path) -> None:
+    """Open shards keep what they have built for a projection."""
+    ds = ShardDataset(folder)
+    for _ in range(3):
+        ds.column("number")
+        ds.filter(number=3)
+    assert ds.store.projection(["number"]) is ds.store.projection(("number",))
+    assert len(ds.store.shard(0)._tables) <= 2
