@@ -40,7 +40,7 @@ def pytest_configure() -> None:
 
 
 def pytest_report_header() -> list[str]:
-    effort = f"effort: long, {FACTOR} times the examples" if LONG else "effort: ordinary"
+    effort = f"effort: {FACTOR} times the ordinary number of examples"
     if not WITHOUT_TORCH:
         return [effort, "torch: required"]
     return [effort, f"torch: NOT TESTED; left out are the tests marked `torch` and {', '.join(left_out)}"]
