@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing import connection, resource_tracker, spawn
 from types import FrameType
@@ -89,14 +88,15 @@ def interrupt_held(in_finalizer: bool = False) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, handler)
         if held and in_finalizer:
-            threading.Thread(target=_interrupt_later, daemon=True).start()
+            _interrupt_later()
         elif held:
             signal.raise_signal(signal.SIGINT)
 
 
 def _interrupt_later() -> None:
-    time.sleep(_FINALIZER_SECONDS)
-    os.kill(os.getpid(), signal.SIGINT)
+    timer = threading.Timer(_FINALIZER_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
 
 
 def _interrupt_handler() -> Callable[[int, FrameType | None], Any] | None:
