@@ -9,7 +9,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -60,10 +60,6 @@ class SampleOrigin:
         """The location of sample k, for errors."""
         named = {} if self.dataset is None else {"dataset": self.dataset}
         return named | self.store.location(int(self.numbers[k]))
-
-    def only(self, rows: Sequence[int]) -> SampleOrigin:
-        """The origin of some samples of the batch."""
-        return replace(self, numbers=self.numbers[rows], index=self.index[rows])
 
 
 class _ReusedGenerator(threading.local):
