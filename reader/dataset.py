@@ -8,6 +8,8 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -22,6 +24,7 @@ from recordio.reader.combined import ConcatDataset
 from recordio.reader.joining import Cast, ClassMap
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
 from recordio.reader.open_shard import Projection, Verify
+from recordio.reader.order.numbers import Numbers, chosen, numbers_at, packed, unpacked, wide
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.processing import Decode, Processing, SampleOrigin
@@ -80,7 +83,7 @@ class ShardDataset(DatasetView):
         self.name_in_errors: str | None = None  # a combined dataset names its parts
         self.store = self._open_checked()
         self.fields: Projection = self.store.projection(names)
-        self.numbers: range | Indices = range(self.store.samples)
+        self.numbers: Numbers = range(self.store.samples)
         self._update_processing()
 
     def _open_checked(self) -> OpenDataset:
@@ -191,11 +194,7 @@ class ShardDataset(DatasetView):
 
     def numbers_of(self, indices: Indices) -> Indices:
         """The sample numbers at these non-negative indices of the view."""
-        if isinstance(self.numbers, range):
-            whole = self.numbers.start == 0 and self.numbers.step == 1
-            return indices if whole else np.asarray(self.numbers.start + indices * self.numbers.step)
-        chosen: Indices = self.numbers[indices]
-        return chosen
+        return numbers_at(self.numbers, indices)
 
     def pieces(self, indices: Indices) -> list[Piece]:
         return [Piece(self, indices, np.arange(len(indices)))]
@@ -207,7 +206,7 @@ class ShardDataset(DatasetView):
         return self._with(fields=self.store.projection(names), _transforms=(), _maps=())
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
-        return self._view(self.resolve(np.array(indices)))  # a copy: the caller may change its array
+        return self._view(chosen(self.numbers, self._checked(indices)))
 
     select.__doc__ = DatasetView.select.__doc__
 
@@ -250,20 +249,22 @@ class ShardDataset(DatasetView):
         """The samples of both, one dataset after the other."""
         return ConcatDataset([self, other])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """32 hex digits that identify the samples and their order, for the state of a loader."""
         numbers = self.numbers
-        chosen = str(numbers[:]).encode() if isinstance(numbers, range) else np.ascontiguousarray(numbers).data
-        return digest([self.store.manifest_digest, chosen]).hex()
+        said = [str(numbers[:]).encode()] if isinstance(numbers, range) else (run.data for run in wide(numbers))
+        return digest(chain([self.store.manifest_digest], said)).hex()
 
-    def _view(self, numbers: range | Indices) -> Self:
+    def _view(self, numbers: Numbers) -> Self:
         return self._with(numbers=numbers)
 
     def _with(self, **changes: Any) -> Self:
         out = object.__new__(type(self))
         out.__dict__.update(self.__dict__ | changes)
-        if "numbers" not in changes:
+        if "numbers" in changes:
+            out.__dict__.pop("fingerprint", None)
+        else:
             out._update_processing()
         return out
 
@@ -272,13 +273,15 @@ class ShardDataset(DatasetView):
         state = {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ("store", "fields", "processing", "_sample")
+            if name not in ("store", "fields", "processing", "numbers", "_sample")
         }
-        return state | {"digest": self.store.manifest_digest, "names": list(self.schema)}
+        own = {"numbers": packed(self.numbers), "digest": self.store.manifest_digest, "names": list(self.schema)}
+        return state | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        digest, names = state.pop("digest"), state.pop("names")
+        digest, names, numbers = (state.pop(name) for name in ("digest", "names", "numbers"))
         self.__dict__.update(state)
+        self.numbers = unpacked(numbers)
         self.store = self._open()
         if self.store.manifest_digest != digest:
             raise CorruptError("the dataset has changed since it was opened").at(file=self._path)

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from numpy import ma
 
 from recordio.arguments import integer
-from recordio.determinism import key, permutation
+from recordio.determinism import key, parts_of_permutation
 from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.columns import concatenate
+from recordio.reader.order.numbers import true_indices
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan
 
@@ -149,6 +150,10 @@ class DatasetView(Sequence[Any]):
 
     def checked_indices(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
         """The indices as int64 (n,), non-negative. Raises SchemaError, IndexError."""
+        return self._checked(indices).astype(np.int64, copy=False)
+
+    def _checked(self, indices: Sequence[int] | npt.ArrayLike) -> npt.NDArray[np.integer[Any]]:
+        """The indices, non-negative, in the dtype that they come in where it will do."""
         given = np.asarray(indices)
         if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
             raise SchemaError(
@@ -158,8 +163,11 @@ class DatasetView(Sequence[Any]):
         low, high = (int(given.min()), int(given.max())) if given.size else (0, -1)
         if low < -n or high >= n:
             raise IndexError(f"sample {low if low < -n else high} of a dataset of {n}")
-        found = given.astype(np.int64, copy=False)
-        return np.where(found < 0, found + n, found) if low < 0 else found
+        if low >= 0 and given.size:
+            return given
+        found = given.astype(np.int64)
+        found[found < 0] += n
+        return found
 
     def _scan(self) -> Iterator[Columns]:
         """All samples in order, in chunks of columns; at least one chunk, so that an empty view has columns too."""
@@ -190,7 +198,7 @@ class DatasetView(Sequence[Any]):
         if not needed:
             return self[:]  # type: ignore[no-any-return]
         wanted = {name: _values(value) for name, value in equal.items()}
-        kept, start = [np.zeros(0, np.int64)], 0
+        kept, count = [], 0
         for columns in self._only(needed)._scan():
             n = len(columns[needed[0]])
             mask = np.ones(n, bool)
@@ -198,9 +206,10 @@ class DatasetView(Sequence[Any]):
                 mask &= _equals(columns[name], values, name)
             if predicate is not None:
                 mask &= _mask(predicate(columns), n)
-            kept.append(start + np.flatnonzero(mask))
-            start += n
-        return self.select(np.concatenate(kept))  # type: ignore[return-value]
+            kept.append(np.packbits(mask))
+            count += int(np.count_nonzero(mask))
+        masks = (np.unpackbits(bits) for bits in kept)  # all but the last are of whole bytes
+        return self.select(true_indices(masks, count, len(self)))  # type: ignore[return-value]
 
     def _fields_of_filter(self, predicate: Any, fields: Sequence[str] | None, equal: Iterable[str]) -> list[str]:
         """The fields to read, each once."""
@@ -221,9 +230,14 @@ class DatasetView(Sequence[Any]):
         ends = np.cumsum([0.0, *parts])
         if not parts or min(parts) < 0 or not ends[-1] <= 1 + 1e-9:
             raise SchemaError(f"fractions are a list from 0 to 1 with a sum of 1 at most, not {fractions!r}")
-        order = permutation(len(self), key(integer("seed", seed, 0)))
-        cuts = np.round(ends * len(self)).astype(np.int64).tolist()
-        return [self.select(np.sort(order[a:b])) for a, b in pairwise(cuts)]  # type: ignore[misc]
+        n = len(self)
+        cuts = np.minimum(np.round(ends * n).astype(np.int64), n).tolist()
+        part = parts_of_permutation(n, key(integer("seed", seed, 0)), cuts[1:])
+        views = []
+        for k, (begin, end) in enumerate(pairwise(cuts)):
+            masks = (part[at : at + _SCAN_SAMPLES] == k for at in range(0, n, _SCAN_SAMPLES))
+            views.append(self.select(true_indices(masks, end - begin, n)))
+        return views  # type: ignore[return-value]
 
 
 def _values(wanted: Any) -> list[Any]:

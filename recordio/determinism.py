@@ -5,6 +5,9 @@ docs/order.md specifies both, with test vectors. No library generator is involve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -56,6 +59,25 @@ def permutation(n: int, key: int) -> Indices:
     tagged.sort()
     tagged &= low_bits(n)
     return tagged.view(np.int64)
+
+
+def parts_of_permutation(n: int, key: int, ends: Sequence[int]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """(n,): the part of each number, when permutation(n, key) is cut before its places ends[0], ends[1], ...
+
+    What is beyond the last cut is a part too. The words of a part are below the word at its end, which takes no sort to
+    find. `ends` ascend; those from n on cut nothing.
+    """
+    words = tagged_hashes(np.arange(n), n, key)
+    limits = np.zeros(sum(end < n for end in ends), np.uint64)
+    for k in range(len(limits)):
+        words.partition(ends[k])
+        limits[k] = words[ends[k]]
+    del words
+    out = np.empty(n, np.min_scalar_type(len(ends)))
+    for at in range(0, n, _CHUNK):
+        words = tagged_hashes(np.arange(at, min(at + _CHUNK, n)), n, key)
+        out[at : at + _CHUNK] = np.searchsorted(limits, words, side="right")
+    return out
 
 
 def low_bits(n: int) -> np.uint64:

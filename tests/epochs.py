@@ -37,11 +37,12 @@ def shapes(draw: st.DrawFn, least: int = 0, most: int = 16) -> plain.Blocks:
 
 @st.composite
 def views(draw: st.DrawFn, samples: int) -> View:
-    """A range of the samples that may begin and end inside a block, or any list of them with repeats."""
+    """A range of the samples that may begin and end inside a block, or a list: any with repeats, or a sorted one."""
     a, b = sorted(draw(st.tuples(st.integers(0, samples), st.integers(0, samples))))
     if not samples or draw(st.booleans()):
-        return range(a, b)
-    return draw(st.lists(st.integers(0, samples - 1), max_size=40))
+        return range(samples)[a : b : draw(st.sampled_from([1, 1, 1, 2, 7]))][:: draw(st.sampled_from([1, 1, 1, -1]))]
+    found = draw(st.lists(st.integers(0, samples - 1), max_size=40, unique=draw(st.booleans())))
+    return draw(st.sampled_from([found, sorted(found), sorted(found, reverse=True)]))
 
 
 def orders(shuffle: bool = True) -> st.SearchStrategy[OrderOptions]:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from recordio.arguments import integer
 from recordio.determinism import key, low_bits, permutation, tagged_hashes
 from recordio.format.page import Indices
-from recordio.reader.order.selection import Selection, ranges, selection_of
+from recordio.reader.order.numbers import Numbers, is_ascending, numbers_at
+from recordio.reader.order.selection import Selection, block_runs, ranges, selection_of
 
 PLAN_NBYTES = 48  # size of a sample's entry in the plan of its window
 SHUFFLE_WINDOW_BYTES = 256 << 20
@@ -138,23 +139,21 @@ class Order(Protocol):
         """The plan of a window: of the lanes range(rank, self.lanes, a divisor of self.lanes), or of all lanes."""
 
 
-def order_of(blocks: Blocks, numbers: range | Indices, options: OrderOptions, epoch_key: int) -> Order:
+def order_of(blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> Order:
     """The order of the samples of these numbers in the epoch of this key, key(seed, epoch)."""
-    if isinstance(numbers, range) and numbers.step != 1:
-        numbers = np.asarray(numbers, np.int64)
     if options.shuffle:
         return _Shuffled(blocks, numbers, options, epoch_key)
-    if isinstance(numbers, range):
+    if is_ascending(numbers):
         return _InOrder(blocks, numbers, options, epoch_key)
     return _Listed(blocks, numbers, options, epoch_key)
 
 
 class _InOrder:
-    """Consecutive samples, not shuffled."""
+    """Ascending samples, not shuffled."""
 
     lanes = 1
 
-    def __init__(self, blocks: Blocks, numbers: range, options: OrderOptions, epoch_key: int) -> None:
+    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> None:
         self._epoch_key = epoch_key
         self._selection = selection_of(blocks.first, numbers)
         weighed = _weighed(blocks, self._selection, np.arange(len(self._selection)), options)
@@ -171,19 +170,24 @@ class _Listed:
 
     lanes = 1
 
-    def __init__(self, blocks: Blocks, numbers: Indices, options: OrderOptions, epoch_key: int) -> None:
+    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> None:
         self._first = blocks.first
         self._numbers = numbers
         self._epoch_key = epoch_key
-        block = np.searchsorted(blocks.first, numbers, side="right") - 1
-        enters = np.diff(block, prepend=-1) != 0
-        one = np.ones(len(block), np.int64)
-        weights = one if options.window_samples else blocks.nbytes[block] * enters
-        _, self.starts = _windows([(weights, one)] if len(block) else [], options.window)
+        _, self.starts = _windows(self._weighed(blocks, options), options.window)
+
+    def _weighed(self, blocks: Blocks, options: OrderOptions) -> Iterator[tuple[Indices, Indices]]:
+        """(weights, ones) of the samples, in runs. The first of neighbours in a block weighs the block."""
+        last = -1
+        for _, block in block_runs(self._first, self._numbers):
+            one = np.ones(len(block), np.int64)
+            enters = np.diff(block, prepend=last) != 0
+            yield one if options.window_samples else blocks.nbytes[block] * enters, one
+            last = int(block[-1])
 
     def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         index = np.arange(self.starts[number], self.starts[number + 1])
-        numbers = self._numbers[index]
+        numbers = numbers_at(self._numbers, index)
         blocks, slot = np.unique(np.searchsorted(self._first, numbers, side="right") - 1, return_inverse=True)
         return WindowPlan(blocks, index, slot, numbers - self._first[blocks[slot]], index, self._epoch_key)
 
@@ -191,7 +195,7 @@ class _Listed:
 class _Shuffled:
     """Blocks permuted over the whole dataset, samples permuted within windows of them."""
 
-    def __init__(self, blocks: Blocks, numbers: range | Indices, options: OrderOptions, epoch_key: int) -> None:
+    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> None:
         self._selection = selection_of(blocks.first, numbers)
         self._epoch_key = epoch_key
         self._block_ranks = self._permuted(blocks, options.unit_bytes)

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import threading
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from PIL import Image as PIL
+from xxhash import xxh3_128_hexdigest
 
 from recordio import (
     Array,
@@ -32,6 +34,9 @@ from recordio import (
     ShardDataset,
     Text,
 )
+from recordio.determinism import key, permutation
+from recordio.reader import dataset as dataset_module, view as view_module
+from recordio.reader.order.numbers import wide
 from tests.effort import examples
 from tests.strategies import Sample, alike, cells, png, same_columns, same_samples, samples, schemas
 
@@ -546,7 +551,50 @@ def test_invalid_option_is_refused(folder: Path, options: Any) -> None:
         ShardDataset(folder, **options)
 
 
+@pytest.mark.parametrize("fractions", [[0.9, 0.1], [0.5], [0, 1], [0.2, 0, 0.3, 0, 0.5], [1, 0], [0], [0.3, 0.1]])
+@pytest.mark.parametrize("make", [lambda ds: ds, lambda ds: ds[::-1], lambda ds: ds[:1], lambda ds: ds[:0]])
+def test_split_cuts_a_permutation_and_sorts(ds: ShardDataset, fractions: list[float], make: Any) -> None:
+    view = make(ds)
+    order = permutation(len(view), key(6))
+    cuts = np.round(np.cumsum([0, *fractions]) * len(view)).astype(int).tolist()
+    found = [one.column("number").tolist() for one in view.split(fractions, seed=6)]
+    assert found == [view.take(np.sort(order[a:b]))["number"].tolist() for a, b in pairwise(cuts)]
+
+
+def test_split_and_filter_go_through_the_samples_in_chunks(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [ds.split([0.4, 0.6]), [ds.filter(label=[0, 1]), ds.filter(label=9)]]
+    monkeypatch.setattr(view_module, "_SCAN_SAMPLES", 16)
+    chunked = [ds.split([0.4, 0.6]), [ds.filter(label=[0, 1]), ds.filter(label=9)]]
+    for a, b in zip(chain(*whole), chain(*chunked), strict=True):
+        assert list(a.numbers) == list(b.numbers)
+    assert [len(one) for one in chain(*chunked)] == [36, 54, 60, 0]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint32", "int64", "uint64"])
+def test_selected_samples_do_not_change_with_the_array_that_named_them(ds: ShardDataset, dtype: str) -> None:
+    for whole in (ds, ds[10:], ds[::-1], ds.select(np.arange(90, dtype=np.uint8))):
+        indices = np.array([5, 0, 77], dtype)
+        view = whole.select(indices)
+        before = view.column("number").tolist()
+        indices[:] = 1
+        assert view.column("number").tolist() == before == whole.column("number")[[5, 0, 77]].tolist()
+
+
 # Processes and threads
+
+VIEWS = {
+    "all": lambda ds: ds,
+    "slice": lambda ds: ds[7:60],
+    "step": lambda ds: ds[5:80:3],
+    "backwards": lambda ds: ds[::-1],
+    "nothing": lambda ds: ds.select([]),
+    "any": lambda ds: ds.select([9, 3, 3, -1, 80]),
+    "part of any": lambda ds: ds.select(np.arange(80, dtype=np.uint8)[::-1])[::2],
+    "of a step": lambda ds: ds[::-2].select([2, 0]),
+    "split": lambda ds: ds.split([0.7, 0.3])[0],
+    "filter": lambda ds: ds.filter(label=[0, 2]),
+    "split of a filter": lambda ds: ds.filter(label=1).split([0.5, 0.5])[1],
+}
 
 
 def test_pickle_holds_path_and_view(ds: ShardDataset) -> None:
@@ -556,6 +604,34 @@ def test_pickle_holds_path_and_view(ds: ShardDataset) -> None:
     again = pickle.loads(data)
     assert same_samples(again, [PETS[13], PETS[13], PETS[11]])
     assert again.metadata == CLASSES
+
+
+@pytest.mark.parametrize("make", VIEWS.values(), ids=list(VIEWS))
+def test_pickled_view_has_the_same_samples_and_fingerprint(ds: ShardDataset, make: Any) -> None:
+    view = make(ds)
+    again = pickle.loads(pickle.dumps(view))
+    assert again.column("number").tolist() == view.column("number").tolist()
+    assert again.fingerprint == view.fingerprint == make(ds).fingerprint
+
+
+@pytest.mark.parametrize("make", VIEWS.values(), ids=list(VIEWS))
+def test_fingerprint_is_of_the_range_or_of_64_bit_numbers(ds: ShardDataset, make: Any) -> None:
+    """However the numbers are held: a state of a loader names it."""
+    numbers = make(ds).numbers
+    said = str(numbers[:]).encode() if isinstance(numbers, range) else np.array(list(numbers), "<i8").tobytes()
+    assert make(ds).fingerprint == xxh3_128_hexdigest(ds.store.manifest_digest + said)
+
+
+def test_fingerprint_is_computed_once_for_each_view(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = []
+    monkeypatch.setattr(dataset_module, "wide", lambda numbers: computed.append(len(numbers)) or wide(numbers))
+    view = ds.select([3, 1, 2])
+    first = view.fingerprint
+    assert (view.fingerprint, view.map(dict.copy).fingerprint) == (first, first)
+    assert pickle.loads(pickle.dumps(view)).fingerprint == first
+    assert computed == [3]
+    assert view[:2].fingerprint != first
+    assert computed == [3, 2]
 
 
 def test_pickle_keeps_fields_options_and_maps(folder: Path, images: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
 from recordio import SchemaError
-from recordio.determinism import key, mix, permutation
+from recordio.determinism import key, mix, parts_of_permutation, permutation
 from recordio.reader.combined import Mixture
 from recordio.reader.order.mixing import Interleaved
 from recordio.reader.order.ranks import RankShare, window_plans
@@ -58,6 +58,14 @@ def test_permutation_follows_the_document_and_is_a_bijection(n: int) -> None:
         found = permutation(n, epoch_key).tolist()
         assert found == plain.permutation(n, epoch_key)
         assert sorted(found) == list(range(n))
+
+
+@given(st.integers(0, 300), WORDS, st.lists(st.integers(0, 301), max_size=6).map(sorted))
+def test_parts_are_those_of_the_permutation_cut(n: int, epoch_key: int, ends: list[int]) -> None:
+    found = parts_of_permutation(n, epoch_key, ends)
+    order = permutation(n, epoch_key)
+    for k, (a, b) in enumerate(pairwise([0, *ends, n])):
+        assert np.flatnonzero(found == k).tolist() == sorted(order[a:b].tolist())
 
 
 @examples(300)
