@@ -53,12 +53,22 @@ def median(values: Iterable[float | None]) -> float | None:
     return statistics.median(there) if there else None
 
 
-def in_process(script: str, request: Mapping[str, Any], timeout: float = 300) -> Row:
-    """The last line of `script --one REQUEST`, run in a fresh process; {"failed": reason} if it fails."""
+def in_process(
+    script: str,
+    request: Mapping[str, Any],
+    timeout: float = 300,
+    before: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Row:
+    """The last line of `script --one REQUEST`, run in a fresh process; {"failed": reason} if it fails.
+
+    `before` goes before the command, as a program that runs it; `variables` are more of its environment.
+    """
     os.sync()  # do not charge this process for earlier writes
-    command = [sys.executable, script, "--one", json.dumps(request)]
+    command = [*before, sys.executable, script, "--one", json.dumps(request)]
+    environment = {**os.environ, **(variables or {})}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
     except subprocess.TimeoutExpired:
         return {"failed": f"took longer than {timeout:.0f} s"}
     if done.returncode:
