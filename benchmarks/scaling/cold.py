@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contenders import ALL, installed_versions
-from measuring import Row, in_process, say, succeeded
+from measuring import Row, in_process, say
 
 from scaling import raw_device
 from scaling.cold_data import PEERS, rows_of, write
@@ -74,7 +74,8 @@ class Cold:
         request = {"section": "cold", "seconds": self.options.seconds, "samples": 0} | request
         row = in_process(self.script, request, timeout=4 * self.options.seconds + 240, before=before)
         if "failed" in row:
-            self.notes[key] = f"failed: {row['failed']}"
+            killed = "killed: it needs more memory than the limit" if row["failed"] == "exit code -9" else ""
+            self.notes[key] = killed or f"failed: {row['failed']}"
         else:
             self.found.setdefault(key, []).append(row)
 
@@ -87,7 +88,10 @@ class Cold:
         say(f"cold, {data}: writing {self.nbytes / 1e9:.1f} GB")
         request = {"folder": str(folder), "data": data, "samples": len(rows_of(data, self.nbytes))}
         written = {"section": "cold", "run": "write", "nbytes": self.nbytes}
-        succeeded(in_process(self.script, request | written, timeout=1800))
+        row = in_process(self.script, request | written, timeout=1800)
+        if "failed" in row:
+            self.notes |= {(data, run): f"failed to write: {row['failed']}" for run in runs}
+            return
         with memory_limit(self.limit) as before:
             for _ in range(self.options.rounds):
                 for run in runs:
@@ -124,7 +128,7 @@ def run(script: str, out: Path, options: argparse.Namespace) -> Tables:
     return {
         "limit": [
             {"data GB": cold.nbytes / 1e9, "memory GB": cold.limit / 1e9}
-            | {"device counted": device_read_bytes(out) is not None}
+            | {"device counted": "no" if device_read_bytes(out) is None else "yes"}
             | {name: installed_versions(ALL[name]) for name in PEERS}
         ],
         DEVICE: [{"beside": data} | row for data in with_device for row in raw_device.rows(cold.raw(data))],

@@ -19,7 +19,7 @@ PEERS = ("bagz", "litdata", "mds")
 
 
 class Rows(Sequence[Sample]):
-    """Samples {"row": uint8 (65536,), "y": int} at random, each a function of its number; `halved` have 4 bits a byte."""
+    """Samples {"row": uint8 (65536,), "y": int} at random, by number; `halved` ones have 4 bits a byte."""
 
     def __init__(self, numbers: range, halved: bool = False) -> None:
         self._numbers, self._halved = numbers, halved

@@ -7,6 +7,7 @@ measures anything, so that nothing is ever measured without the limit.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import shutil
 import subprocess
@@ -74,11 +75,11 @@ def _remove(group: Path, seconds: float = 10) -> None:
 
 def require(nbytes: int) -> None:
     """Raises NoLimitError unless this process is held to `nbytes` or less (and a page: limits are rounded)."""
+    limits = []
     for line in Path("/proc/self/cgroup").read_text("ascii").splitlines():
         _, controllers, path = line.split(":", 2)
         names = {"memory": f"memory{path}/memory.limit_in_bytes", "": f".{path}/memory.max"}
-        file = ROOT / names[controllers] if controllers in names else None
-        if file and file.exists() and (limit := file.read_text("ascii").strip()) != "max":
-            if int(limit) <= nbytes + 4096:
-                return
-    raise NoLimitError(f"this process is not held to {nbytes} bytes")
+        file = ROOT / names.get(controllers, "nothing")
+        limits += [file.read_text("ascii").strip()] if file.is_file() else []
+    if all(limit == "max" or int(limit) > nbytes + mmap.PAGESIZE for limit in limits):
+        raise NoLimitError(f"this process is not held to {nbytes} bytes")
