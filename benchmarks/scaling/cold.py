@@ -15,7 +15,7 @@ from measuring import Row, in_process, say
 
 from scaling import raw_device
 from scaling.cold_data import PEERS, rows_of, write
-from scaling.cold_runs import LOADERS, TOGETHER, WORKERS
+from scaling.cold_runs import TOGETHER, WORKERS
 from scaling.memory_limit import NoLimitError, memory_limit
 from scaling.section import Tables
 from scaling.usage import device_read_bytes
@@ -203,7 +203,6 @@ def curve(cold: Cold) -> Iterator[Row]:
             rate = cold.value((label, run), "bytes/s")
             row[f"{run} MB/s"] = _scaled(rate, 1e-6)
             row[f"{run} of best buffered"] = _share(cold, label, run, "buffered", rate)
+        for pattern in raw_device.PATTERNS:
+            row[f"device, {pattern} MB/s"] = raw_device.best(cold.raw(label), pattern, "buffered") / 1e6
         yield row
-
-
-__all__ = ["LOADERS", "add_arguments", "measure", "run"]

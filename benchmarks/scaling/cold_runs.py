@@ -35,7 +35,7 @@ class Meter:
     """Counts what a run delivers, until its time is over."""
 
     def __init__(self, seconds: float, useful: float) -> None:
-        self.samples, self.useful, self.first = 0, useful, 0.0
+        self.samples, self.useful, self.first = 0.0, useful, 0.0
         self._began = self._last = time.perf_counter()
         self._seconds = seconds
 
@@ -59,6 +59,7 @@ class Meter:
 def measure(request: Row) -> Row:
     """The figures of one run; see `raw_device` for "raw"."""
     memory_limit.require(request["limit"])
+    recordio.DataLoader, recordio.ShardDataset, recordio.verify  # noqa: B018 - imports what is behind them
     folder, run = Path(request["folder"]), request["run"]
     if run == "raw":
         return raw_device.measure(folder, RAW_SECONDS)

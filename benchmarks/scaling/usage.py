@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 Files = list[Path]
 
@@ -37,7 +38,7 @@ def drop_cache(folder: Path) -> None:
         raise RuntimeError(f"{kept:,} of {pages:,} pages of {folder} stay in the page cache: on a disk?")
 
 
-def cached_pages(path: Path) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+def cached_pages(path: Path) -> npt.NDArray[np.uint8]:
     """uint8 (pages,): 1 for each page of the file that is in the page cache, by mincore(2)."""
     nbytes = path.stat().st_size
     if not nbytes:
@@ -52,7 +53,7 @@ def cached_pages(path: Path) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         del view
     if failed:
         raise OSError(ctypes.get_errno(), "mincore", str(path))
-    return there & 1
+    return there & np.uint8(1)
 
 
 def process_read_bytes() -> int:
