@@ -16,7 +16,7 @@ from measuring import Row, in_process, say
 from scaling import raw_device
 from scaling.cold_data import PEERS, rows_of, write
 from scaling.cold_runs import TOGETHER, WORKERS
-from scaling.memory_limit import NoLimitError, memory_limit
+from scaling.memory_limit import memory_limit
 from scaling.section import Tables
 from scaling.usage import device_read_bytes
 
@@ -97,13 +97,18 @@ class Cold:
                 for run in runs:
                     self.run((data, run), request | {"run": run, "limit": self.limit}, before)
         for ratio in self.options.ratios if data == "plain" else []:
-            limit = int(self.nbytes / ratio)
-            with memory_limit(limit) as before:
-                for _ in range(self.options.rounds):
-                    for run in ("raw", "shuffled", IN_ORDER):
-                        key = (f"{ratio:g}", run)
-                        self.run(key, request | {"run": run, "limit": limit}, before)
+            self.under(ratio, request)
         shutil.rmtree(folder)
+
+    def under(self, ratio: float, request: Row) -> None:
+        """A point of the curve: all rounds of its epochs under a limit of data / ratio, the device once."""
+        request = request | {"limit": int(self.nbytes / ratio)}
+        label = f"{ratio:g}"
+        with memory_limit(request["limit"]) as before:
+            self.run((label, "raw"), request | {"run": "raw"}, before)
+            for _ in range(self.options.rounds):
+                for run in ("shuffled", IN_ORDER):
+                    self.run((label, run), request | {"run": run}, before)
 
     def value(self, key: tuple[str, str], name: str) -> float | None:
         values = [row[name] for row in self.found.get(key, []) if row.get(name) is not None]
@@ -119,7 +124,9 @@ def run(script: str, out: Path, options: argparse.Namespace) -> Tables:
     """The tables of the section. Raises NoLimitError where no limit can be set: then nothing is measured."""
     cold = Cold(script, options)
     if options.gigabytes > MOST_GIGABYTES or shutil.disk_usage(out).free < cold.nbytes * 1.1:
-        raise NoLimitError(f"{options.gigabytes} GB do not fit: at most {MOST_GIGABYTES}, and what {out} has free")
+        raise SystemExit(f"{options.gigabytes:g} GB of data: at most {MOST_GIGABYTES}, and what is free in {out}")
+    with memory_limit(cold.limit):  # before any work
+        pass
     for data in options.data_sets:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(out / data)

@@ -46,10 +46,7 @@ def scaled(found: Row, factor: float, names: Mapping[str, str]) -> Row:
     return {label: None if value is None else value * factor for label, value in values.items()}
 
 
-def table_value(results: Results, section: str, title: str, where: Row, name: str) -> float | None:
-    """The figure in the row of a table that has these values, if it was measured."""
-    for row in results.get(section, {}).get(title, []):
-        if all(row.get(key) == value for key, value in where.items()):
-            value = row.get(name)
-            return value if isinstance(value, int | float) else None
-    return None
+def row_of(results: Results, section: str, title: str, where: Row) -> Row | None:
+    """The first row of a table that has these values, if it was measured."""
+    rows = results.get(section, {}).get(title, [])
+    return next((row for row in rows if all(row.get(key) == value for key, value in where.items())), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from measuring import Row
 
-from scaling.section import Results, table_value
+from scaling.section import Results, row_of
 from scaling.writing import INTEGERS, TEXTS
 
 
@@ -69,11 +69,14 @@ def _others() -> Iterator[Target]:
 def rows(results: Results) -> Iterator[Row]:
     """A row for each target that was measured."""
     for target in (*_cold(), *_shards(), *_others()):
-        found = table_value(results, target.section, target.title, target.where, target.figure)
-        if found is not None:
-            met = found >= target.aim if target.at_least else found <= target.aim
-            sign = "≥" if target.at_least else "≤"
-            yield {"what": target.what, "target": f"{sign} {target.aim:g}", "measured": found, "": _verdict(met)}
+        row = row_of(results, target.section, target.title, target.where)
+        if row is None:
+            continue
+        found = row.get(target.figure)
+        met = found is not None and (found >= target.aim if target.at_least else found <= target.aim)
+        asked = f"{'≥' if target.at_least else '≤'} {target.aim:g}"
+        verdict = _verdict(met) if found is not None else f"not measured: {row.get('note', '')}"
+        yield {"what": target.what, "target": asked, "measured": found, "": verdict}
     for row in results.get("warm", {}).get("warm", []):
         if row["ratio"] is not None:
             what = f"warm, {row['workload']}, {row['pages']}, {row['order']}, by {row['by']}"
