@@ -112,9 +112,9 @@ class OpenDataset:
     shards: dict[int, OpenShard] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.first = [0, *np.cumsum([entry.samples for entry in self.manifest.shards], dtype=np.int64).tolist()]
-        self.samples: int = self.first[-1]
-        self._first = np.array(self.first, np.int64)
+        self._first = _starts(self.manifest.table.samples)
+        self.first: list[int] = self._first.tolist()
+        self.samples = self.first[-1]
         self._most_open = self.options.max_open_shards or max(
             1, min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         )
@@ -134,18 +134,15 @@ class OpenDataset:
     @cached_property
     def content_nbytes(self) -> int:
         """The decoded size of all pages."""
-        return sum(entry.content_nbytes for entry in self.manifest.shards)
+        return sum(self.manifest.table.content_nbytes.tolist())  # exact: an int64 could overflow
 
     @cached_property
     def blocks(self) -> Blocks:
         """All blocks. A block's weight is its share of its shard's content plus the plan of its samples."""
-        entries = self.manifest.shards
-        runs = np.array([run for entry in entries for run in entry.runs], np.int64).reshape(-1, 2)
-        counts = np.repeat(runs[:, 0], runs[:, 1])
-        blocks = np.array([entry.blocks for entry in entries], np.int64)
-        means = [entry.content_nbytes // max(1, entry.samples) + PLAN_NBYTES for entry in entries]
-        weights = counts * np.repeat(np.array(means, np.int64), blocks)
-        return Blocks(_starts(counts), weights, _starts(blocks))
+        table = self.manifest.table
+        counts = table.block_samples()
+        means = table.content_nbytes // np.maximum(1, table.samples) + PLAN_NBYTES
+        return Blocks(_starts(counts), counts * np.repeat(means, table.blocks), _starts(table.blocks))
 
     def projection(self, names: Sequence[str] | None) -> Projection:
         """The fields of these names, all of them if None. Raises SchemaError.

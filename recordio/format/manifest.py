@@ -6,116 +6,36 @@ The file name of a shard follows from its number, so a manifest cannot name a pa
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cached_property
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format import strict_json
 from recordio.format.checksum import checksum, digest, require
-from recordio.format.layout import ALIGNMENT, KNOWN_REQUIRED_FEATURES, MAX_MANIFEST_NBYTES, VERSION
+from recordio.format.layout import KNOWN_REQUIRED_FEATURES, MAX_MANIFEST_NBYTES, VERSION
 from recordio.format.schema import Schema
-from recordio.format.shard import Counts, Footer
+from recordio.format.shard_table import (
+    ShardEntry as ShardEntry,
+    ShardTable,
+    require_count,
+    require_hex,
+    shard_name as shard_name,
+)
 
 FILE_NAME = "manifest.json"
 _FORMAT = "recordio"
 _SEAL = '"checksum": "{:016x}"}}\n'
 _SEAL_NBYTES = 32
-_MAX_INT = 1 << 62
-
-
-def shard_name(number: int) -> str:
-    """The file name of shard `number`."""
-    return f"shard-{number:05d}.rio"
-
-
-def _count(value: Any, name: str, least: int = 0) -> int:
-    if type(value) is not int or not least <= value < _MAX_INT:
-        raise CorruptError(f"{name} is {value!r}: expected an integer >= {least}")
-    return value
-
-
-def _hex(value: Any, name: str) -> bytes:
-    if not isinstance(value, str) or len(value) != 32 or value != value.lower():
-        raise CorruptError(f"{name} is {value!r}: expected 32 hex digits")
-    try:
-        return bytes.fromhex(value)
-    except ValueError as error:
-        raise CorruptError(f"{name} is {value!r}: expected 32 hex digits") from error
-
-
-@dataclass(frozen=True, slots=True)
-class ShardEntry:
-    """The manifest's record of a shard.
-
-    Attributes:
-        number: the shard's number, from which its file name follows.
-        nbytes: the length of the file.
-        samples: the number of samples.
-        content_nbytes: the bytes of its pages before coding, or in memory when all are read.
-        digest: the digest of the shard, 16 bytes.
-        runs: (samples, blocks) pairs: `blocks` consecutive blocks of `samples` samples each.
-    """
-
-    number: int
-    nbytes: int
-    samples: int
-    content_nbytes: int
-    digest: bytes
-    runs: tuple[tuple[int, int], ...]
-
-    @property
-    def name(self) -> str:
-        return shard_name(self.number)
-
-    @property
-    def blocks(self) -> int:
-        return sum(blocks for _, blocks in self.runs)
-
-    def block_samples(self) -> Counts:
-        """int64 (blocks,): the number of samples in each block."""
-        runs = np.array(self.runs, np.int64).reshape(-1, 2)
-        return np.repeat(runs[:, 0], runs[:, 1])
-
-    @classmethod
-    def of(cls, footer: Footer, content_nbytes: int, block_samples: Iterable[int]) -> Self:
-        """The entry of a finished shard."""
-        runs = tuple((samples, sum(1 for _ in run)) for samples, run in groupby(block_samples))
-        return cls(footer.number, footer.file_nbytes, footer.samples, content_nbytes, footer.digest, runs)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "number": self.number,
-            "bytes": self.nbytes,
-            "samples": self.samples,
-            "content_bytes": self.content_nbytes,
-            "digest": self.digest.hex(),
-            "blocks": [list(run) for run in self.runs],
-        }
-
-    @classmethod
-    def from_json(cls, entry: Any) -> Self:
-        """Raises CorruptError."""
-        if not isinstance(entry, dict) or not isinstance(entry.get("blocks"), list):
-            raise CorruptError("a shard's entry is not an object with a list of blocks")
-        if not all(isinstance(run, list) and len(run) == 2 for run in entry["blocks"]):
-            raise CorruptError("a shard's blocks are not pairs of samples and blocks")
-        runs = tuple((_count(n, "a block's samples", 1), _count(k, "a run of blocks", 1)) for n, k in entry["blocks"])
-        out = cls(
-            number=_count(entry.get("number"), "a shard's number"),
-            nbytes=_count(entry.get("bytes"), "a shard's length", 1),
-            samples=_count(entry.get("samples"), "a shard's samples"),
-            content_nbytes=_count(entry.get("content_bytes"), "a shard's content"),
-            digest=_hex(entry.get("digest"), "a shard's digest"),
-            runs=runs,
-        )
-        if sum(n * k for n, k in runs) != out.samples or out.blocks * ALIGNMENT > out.nbytes:
-            raise CorruptError(f"the blocks of {out.name} do not hold its {out.samples} samples")
-        return out
+_SHARDS, _SHARDS_END = b',\n"shards": [\n', b"],\n"  # not within a string: no string of JSON holds a newline
+# The tables that are in use, by the digest of their text: whoever opens a dataset again shares its table.
+_tables: WeakValueDictionary[bytes, ShardTable] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -127,9 +47,14 @@ class Manifest:
     metadata: Mapping[str, Any]
     shards: Sequence[ShardEntry]
 
-    @property
+    @cached_property
+    def table(self) -> ShardTable:
+        """The shards as columns."""
+        return ShardTable.of(self.shards)
+
+    @cached_property
     def samples(self) -> int:
-        return sum(shard.samples for shard in self.shards)
+        return sum(self.table.samples.tolist())  # exact: an int64 could overflow
 
     def encode(self) -> bytes:
         """The bytes of manifest.json. Raises SchemaError if the metadata is not JSON or the manifest is too large."""
@@ -166,27 +91,51 @@ class Manifest:
         if len(data) > MAX_MANIFEST_NBYTES:
             raise CorruptError(f"a manifest of {len(data)} bytes is over the limit of {MAX_MANIFEST_NBYTES}")
         _check_seal(data)
-        body = strict_json.loads(data, "manifest")
+        body, table = _parse(data)
         if not isinstance(body, dict) or body.get("format") != _FORMAT:
             raise CorruptError('the manifest does not say "format": "recordio"')
         if body.get("version") != VERSION:
             raise UnsupportedError(f"manifest version {body.get('version')!r}: this reader knows version {VERSION}")
-        if _count(body.get("required_features"), "required_features") & ~KNOWN_REQUIRED_FEATURES:
+        if require_count(body.get("required_features"), "required_features") & ~KNOWN_REQUIRED_FEATURES:
             raise UnsupportedError("the dataset needs features that this reader does not have")
         if not isinstance(body.get("shards"), list) or not isinstance(body.get("metadata"), dict):
             raise CorruptError("the manifest has no list of shards or no metadata")
-        shards = tuple(map(ShardEntry.from_json, body["shards"]))
+        if table is None:
+            table = ShardTable.of(list(map(ShardEntry.from_json, body["shards"])))
         out = cls(
-            dataset_id=_hex(body.get("dataset_id"), "the dataset id"),
+            dataset_id=require_hex(body.get("dataset_id"), "the dataset id"),
             schema=Schema.from_json(body.get("schema")),
             metadata=body["metadata"],
-            shards=shards,
+            shards=table,
         )
-        if len({shard.number for shard in shards}) != len(shards):
+        if len(np.unique(table.numbers)) != len(table):
             raise CorruptError("the manifest names a shard twice")
-        if _count(body.get("samples"), "samples") != out.samples:
+        if require_count(body.get("samples"), "samples") != out.samples:
             raise CorruptError(f"the manifest says {body['samples']} samples, its shards hold {out.samples}")
         return out
+
+
+def _parse(data: bytes) -> tuple[Any, ShardTable | None]:
+    """The JSON of a manifest; and its shards, if `encode` has written them: then the list of them in the JSON is empty.
+
+    The text with and without shards is valid JSON or not alike, and means the same but for the list: that is followed
+    by the checksum and the end of the text, so it is a member of the outermost object.
+    """
+    start, end = data.find(_SHARDS) + len(_SHARDS), len(data) - _SEAL_NBYTES - len(_SHARDS_END)
+    if len(_SHARDS) <= start <= end and data.startswith(_SHARDS_END, end):
+        table = _table(data[start:end])
+        if table is not None:
+            with contextlib.suppress(CorruptError):  # raised again for the whole text, with the right location
+                return strict_json.loads(data[:start] + data[end:], "manifest"), table
+    return strict_json.loads(data, "manifest"), None
+
+
+def _table(text: bytes) -> ShardTable | None:
+    key = digest([text])
+    table = _tables.get(key) or ShardTable.decode(text)
+    if table is not None:
+        _tables[key] = table
+    return table
 
 
 def _check_seal(data: bytes) -> None:
