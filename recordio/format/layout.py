@@ -36,6 +36,11 @@ CHECKSUM = struct.Struct("<Q")
 PAGE_DTYPE = np.dtype(
     [("stored_nbytes", "<u8"), ("nbytes", "<u8"), ("checksum", "<u8"), ("codec", "<u4"), ("reserved", "<u4")]
 )
+FOOTER_DTYPE = np.dtype(
+    [("checksum", "<u8"), ("dataset_id", "u1", 16), ("number", "<u8"), ("version", "<u4"), ("fields", "<u4")]
+    + [(name, "<u8") for name in ("compatible", "required", "file_nbytes", "index_offset", "index_nbytes")]
+    + [("samples", "<u8"), ("blocks", "<u8"), ("digest", "u1", 16), ("reserved", "u1", 8), ("magic", "u1", 8)]
+)
 
 MAX_FIELDS = 4096
 MAX_NAME_NBYTES = 255

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from recordio.errors import CorruptError, StorageError
@@ -82,6 +82,13 @@ class Storage(Protocol):
 
     def open(self, name: str) -> File:
         """Raises FileNotFoundError, StorageError, and DatasetError for anything but a regular file."""
+
+    def tails(self, files: Iterable[tuple[str, int]], nbytes: int) -> list[bytes]:
+        """The last `nbytes` bytes of each of these files, (name, length) pairs: a quick look at many of them.
+
+        Of a file that cannot be read, is not regular or has another length, it is not `nbytes` bytes but fewer or more:
+        `open` tells why. Follows no symbolic link, waits for no pipe.
+        """
 
     def names(self) -> list[str]:
         """The names in the folder, sorted. Raises StorageError."""

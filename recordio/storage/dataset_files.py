@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
+from recordio.format.footers import matching_footers
 from recordio.format.layout import FOOTER, HEADER, MAX_MANIFEST_NBYTES
-from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
+from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard import Footer, Index, ShardHeader
+from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.storage.base import File, Storage
 
 
@@ -78,15 +80,21 @@ def open_shard_file(storage: Storage, entry: ShardEntry) -> File:
 
 def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
     """The problems of a manifest's shards that their lengths and footers show."""
-    problems: list[RecordIOError] = []
-    for entry in manifest.shards:
-        try:
-            file = open_shard_file(storage, entry)
-            check_footer(file, entry, manifest.dataset_id)
-            file.close()
-        except RecordIOError as error:
-            problems.append(error)
-    return problems
+    table = manifest.table
+    files = zip(map(shard_name, table.numbers.tolist()), table.nbytes.tolist(), strict=True)
+    tails = storage.tails(files, FOOTER.size)
+    matches = matching_footers(tails, table, manifest.dataset_id, len(manifest.schema))
+    found = (_problem(storage, table[number], manifest.dataset_id) for number in np.flatnonzero(~matches).tolist())
+    return [problem for problem in found if problem is not None]
+
+
+def _problem(storage: Storage, entry: ShardEntry, dataset_id: bytes) -> RecordIOError | None:
+    try:
+        with contextlib.closing(open_shard_file(storage, entry)) as file:
+            check_footer(file, entry, dataset_id)
+    except RecordIOError as error:
+        return error
+    return None
 
 
 def refuse(problems: Sequence[RecordIOError], path: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from recordio.storage.base import File
 
@@ -35,6 +35,10 @@ class MemoryStorage:
         if name not in self.files:
             raise FileNotFoundError(name)
         return MemoryFile(name, self.files[name])
+
+    def tails(self, files: Iterable[tuple[str, int]], nbytes: int) -> list[bytes]:
+        found = [(self.files.get(name, b""), length) for name, length in files]
+        return [data[-nbytes:] if len(data) == length else b"" for data, length in found]
 
     def names(self) -> list[str]:
         return sorted(self.files)

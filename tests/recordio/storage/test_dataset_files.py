@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recordio import CorruptError, DatasetError, DatasetWriter
+from recordio import CorruptError, DatasetError, DatasetWriter, RecordIOError
 from recordio.format import strict_json
+from recordio.format.checksum import checksum
 from recordio.format.manifest import Manifest
 from recordio.storage.dataset_files import (
     ShardOpener,
+    check_footer,
     check_shards,
     find_manifest,
     open_shard_file,
     read_manifest,
     refuse,
 )
+from recordio.storage.local import LocalStorage
 from recordio.storage.memory import MemoryStorage
 
 
@@ -75,6 +79,63 @@ def test_check_shards_reports_every_wrong_shard(files: tuple[MemoryStorage, Mani
         refuse(problems, "here")
     assert check_shards(storage, manifest) == []
     refuse([], "here")
+
+
+def test_check_shards_looks_alone_only_at_what_does_not_match(
+    files: tuple[MemoryStorage, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, manifest = files
+    opened: list[str] = []
+    real = MemoryStorage.open
+
+    def counted(self: MemoryStorage, name: str) -> Any:
+        opened.append(name)
+        return real(self, name)
+
+    monkeypatch.setattr(MemoryStorage, "open", counted)
+    assert check_shards(storage, manifest) == []
+    assert opened == []
+    name = manifest.shards[1].name
+    (problem,) = check_shards(MemoryStorage({**storage.files, name: b"x"}), manifest)
+    assert opened == [name]
+    assert problem.place.file == name
+
+
+def test_shard_with_unknown_compatible_features_passes(files: tuple[MemoryStorage, Manifest]) -> None:
+    storage, manifest = files
+    name = manifest.shards[0].name
+    body = bytearray(storage.files[name])
+    body[-128 + 40] ^= 0x80  # compatible features
+    body[-128:-120] = checksum(bytes(body[-120:])).to_bytes(8, "little")
+    assert bytes(body) != storage.files[name]
+    assert check_shards(MemoryStorage({**storage.files, name: bytes(body)}), manifest) == []
+
+
+def test_check_shards_says_what_each_shard_alone_would_say(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write(folder, 100)
+    shards = sorted(folder.glob("*.rio"))
+    data = [shard.read_bytes() for shard in shards]
+    for shard in shards[1:]:
+        shard.unlink()
+    shards[1].symlink_to(shards[0])
+    os.mkfifo(shards[2])
+    shards[3].mkdir()
+    shards[4].write_bytes(data[3])
+    shards[5].write_bytes(data[5][:-1])
+    shards[6].write_bytes(data[6] + b"\0")
+    shards[7].write_bytes(data[7][:100])
+    shards[8].write_bytes(data[8][:-9] + b"?" + data[8][-8:])
+    storage = LocalStorage(folder)
+    manifest = read_manifest(storage, "here")[0]
+    alone = []
+    for entry in manifest.shards:
+        try:
+            check_footer(open_shard_file(storage, entry), entry, manifest.dataset_id)
+        except RecordIOError as error:
+            alone.append((type(error), str(error)))
+    assert len(alone) == 9
+    assert [(type(error), str(error)) for error in check_shards(storage, manifest)] == alone
 
 
 def test_missing_shard_is_a_corrupt_error(files: tuple[MemoryStorage, Manifest]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,4 +89,54 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
             LocalStorage(tmp_path).open(name)
         assert caught.value.place.file == name
         del caught
+    assert open_files() == before
+
+
+def test_tails_of_files(storage: LocalStorage) -> None:
+    assert storage.tails([("b", 10)], 3) == [b"789"]
+    assert storage.tails([("b", 10), ("a", 0), ("b", 10)], 10) == [b"0123456789", b"", b"0123456789"]
+    assert storage.tails([], 3) == []
+
+
+def test_tails_of_anything_else_have_another_length(storage: LocalStorage, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = open_files()
+    wrong = [
+        ("b", 9),
+        ("b", 11),
+        ("b", 2),
+        ("b", 2**62),
+        ("c", 10),
+        ("b/c", 10),
+        ("link", 10),
+        ("folder", 10),
+        ("pipe", 10),
+    ]
+    assert [len(tail) == 3 for tail in storage.tails([*wrong, ("b", 10)], 3)] == [False] * len(wrong) + [True]
+    assert LocalStorage(tmp_path / "missing").tails(wrong, 3) == [b""] * len(wrong)
+    assert open_files() == before
+
+
+def test_tails_take_three_calls_a_file(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(name: str, real: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        calls.append(name)
+        return real(*args, **options)
+
+    for name in ("open", "pread", "close", "fstat", "stat", "lseek"):
+        monkeypatch.setattr(os, name, partial(counted, name, getattr(os, name)))
+    storage.tails([("b", 10)] * 20, 3)
+    assert sorted(calls) == sorted(["open", "pread", "close"] * 20 + ["open", "close"])
+
+
+def test_failed_read_gives_no_tail(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    before = open_files()
+    monkeypatch.setattr(os, "pread", fail)
+    assert storage.tails([("b", 10)], 3) == [b""]
     assert open_files() == before

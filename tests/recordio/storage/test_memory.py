@@ -24,3 +24,10 @@ def test_reads_and_maps_a_file() -> None:
 def test_missing_file_is_a_file_not_found_error() -> None:
     with pytest.raises(FileNotFoundError):
         MemoryStorage({}).open("c")
+
+
+def test_tails_of_files() -> None:
+    storage = MemoryStorage({"b": b"0123456789", "a": b""})
+    wrong = [("b", 9), ("b", 11), ("c", 10), ("a", 0)]
+    assert [len(tail) == 3 for tail in storage.tails(wrong, 3)] == [False] * 4
+    assert storage.tails([("b", 10)], 3) == [b"789"]
