@@ -40,13 +40,15 @@ class NewFile:
         """Appends all parts, despite short writes. Raises StorageError."""
         rest = [memoryview(part).cast("B") for part in parts if len(part)]
         try:
-            while rest:
-                count = os.writev(self._fd, rest[:_IOV_MAX])
+            at = 0
+            while at < len(rest):
+                count = os.writev(self._fd, rest[at : at + _IOV_MAX])
                 self.nbytes += count
-                while rest and count >= len(rest[0]):
-                    count -= len(rest.pop(0))
+                while at < len(rest) and count >= len(rest[at]):
+                    count -= len(rest[at])
+                    at += 1
                 if count:
-                    rest[0] = rest[0][count:]
+                    rest[at] = rest[at][count:]
         except OSError as error:
             raise storage_error("write", self.path, error) from error
 

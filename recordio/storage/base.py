@@ -71,7 +71,8 @@ def coalesced(ranges: Sequence[Range], gap: int = _MAX_GAP) -> list[tuple[int, i
         offset, nbytes = ranges[k]
         if out and offset <= out[-1][1] + gap:
             start, end, members = out[-1]
-            out[-1] = start, max(end, offset + nbytes), [*members, k]
+            members.append(k)
+            out[-1] = start, max(end, offset + nbytes), members
         else:
             out.append((offset, offset + nbytes, [k]))
     return out
