@@ -137,10 +137,11 @@ class Pages:
         """The pages with these numbers, renumbered from 0."""
         return type(self)(self._field, self._buffer, self._starts[numbers], self._samples[numbers])
 
-    def getter(self) -> Callable[[int, int], Any]:
+    @cached_property
+    def get(self) -> Callable[[int, int], Any]:
         """A function from (page, row) to the value: a NumPy scalar or array, str, bytes, an object, or None.
 
-        A closure, for speed: reading a sample is a call per field.
+        A closure, for speed: reading a sample is a call per field. It does not hold these pages, so no cycle arises.
         """
         get = self._getter()
         if not self._field.optional:
@@ -217,12 +218,13 @@ class FixedPages(Pages):
         return [self._one(at) for at in (self._bodies[page] + row * self._nbytes).tolist()]
 
     def _getter(self) -> Callable[[int, int], Any]:
-        bodies, nbytes, at, one = self._bodies.tolist(), self._nbytes, self._at, self._one
+        bodies, nbytes, at = self._bodies.tolist(), self._nbytes, self._at
         if self._scalar and at is not None:
             return lambda page, row: at[bodies[page] + row * nbytes]
         if at is not None:
             return lambda page, row: at[bodies[page] + row * nbytes].copy()
-        return lambda page, row: one(bodies[page] + row * nbytes).copy()
+        shape, dtype, buffer = self._shape, self._dtype, self._buffer
+        return lambda page, row: np.ndarray(shape, dtype, buffer, bodies[page] + row * nbytes).copy()
 
     def _one(self, at: int) -> npt.NDArray[Any]:
         if self._at is not None:

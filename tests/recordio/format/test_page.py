@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from random import Random
 from typing import Any
 
@@ -82,7 +84,7 @@ def test_values_round_trip_through_any_number_of_pages(
     got = reader.take(indices(*(p for p, _ in asked)), indices(*(r for _, r in asked)))
     assert len(got) == len(asked)
     assert all(alike(cell, values[p][r]) for cell, (p, r) in zip(cells(got), asked, strict=True))
-    assert all(alike(reader.getter()(p, r), values[p][r]) for p, r in places)
+    assert all(alike(reader.get(p, r), values[p][r]) for p, r in places)
 
 
 def test_rows_over_the_gather_limit_are_read() -> None:
@@ -91,7 +93,7 @@ def test_rows_over_the_gather_limit_are_read() -> None:
     reader = pages(field, page_of(field, rows), indices(0), indices(3))
     got = reader.take(indices(0, 0, 0, 0), indices(2, 0, 2, 1))
     assert [row[0] for row in got] == [2, 0, 2, 1]
-    assert reader.getter()(0, 1)[-1] == 1
+    assert reader.get(0, 1)[-1] == 1
 
 
 def test_values_are_writable_copies() -> None:
@@ -102,9 +104,9 @@ def test_values_are_writable_copies() -> None:
     ):
         content = page_of(field, [np.ones(field.shape, "u1") if one is None else one])
         reader = pages(field, content, indices(0), indices(1))
-        for got in (reader.getter()(0, 0), reader.take(indices(0), indices(0))[0]):
+        for got in (reader.get(0, 0), reader.take(indices(0), indices(0))[0]):
             got[:] = 99
-        assert reader.getter()(0, 0)[0] == 1
+        assert reader.get(0, 0)[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,21 @@ def test_offsets_not_ascending_from_0_to_the_end_are_refused(offsets: tuple[int,
 def test_text_that_is_not_utf_8_is_corrupt() -> None:
     reader = pages(Text(), struct.pack("<QQ", 0, 1) + b"\xff", indices(0), indices(1))
     with pytest.raises(CorruptError, match="UTF-8"):
-        reader.getter()(0, 0)
+        reader.get(0, 0)
     with pytest.raises(CorruptError, match="UTF-8"):
         reader.take(indices(0), indices(0))
+
+
+@given(fields(), st.integers(0, 2**32))
+def test_pages_that_gave_a_value_are_freed_at_once(field: Field, seed: int) -> None:
+    """A cache of decoded pages is bounded only if what it drops is freed."""
+    reader = pages(field, page_of(field, [value(field, Random(seed))]), indices(0), indices(1))
+    reader.get(0, 0)
+    assert reader.get is reader.get
+    left = weakref.ref(reader)
+    gc.disable()
+    try:
+        del reader
+        assert left() is None
+    finally:
+        gc.enable()
