@@ -50,7 +50,8 @@ class ShardWriter:
         self.samples = 0
         self._fields = list(header.schema.values())
         compression = Compression.parse(options.compression)
-        self._coders = [PageCoder(compression) for _ in self._fields]
+        zstd = compression.compressor()
+        self._coders = [PageCoder(compression, zstd) for _ in self._fields]
         self._rows: list[tuple[int, int, tuple[PageEntry, ...]]] = []
         self._start = header.encode()
         self._file = NewFile(path)

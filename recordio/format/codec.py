@@ -53,15 +53,24 @@ class Compression:
             return cls(Codec.ZSTD, int(level or 3))
         raise SchemaError(f"unknown compression {text!r}: expected None, 'auto', 'zstd' or 'zstd:LEVEL' (1 to 22)")
 
+    def compressor(self) -> zstandard.ZstdCompressor:
+        """A compressor of this level, for one thread."""
+        return zstandard.ZstdCompressor(level=self.level)
+
 
 class PageCoder:
-    """Codes the pages of one field of one shard."""
+    """Codes the pages of one field of one shard.
+
+    Args:
+        compression: how to code.
+        zstd: the compressor, which the fields of a shard may share: it holds 50 KiB and more.
+    """
 
     _PATIENCE, _EVERY = 4, 16
 
-    def __init__(self, compression: Compression) -> None:
+    def __init__(self, compression: Compression, zstd: zstandard.ZstdCompressor | None = None) -> None:
         self._compression = compression
-        self._zstd = zstandard.ZstdCompressor(level=compression.level)
+        self._zstd = zstd or compression.compressor()
         self._misses = 0
 
     def encode(self, content: Buffer) -> tuple[Codec, Buffer]:
