@@ -1,4 +1,4 @@
-"""Packs and checks samples, and cuts them into blocks.
+"""Collects packed samples, and cuts them into blocks.
 
 The cuts depend on the samples alone, not on whether they arrive one by one or in columns.
 """
@@ -8,150 +8,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from itertools import chain
+from typing import Any
 
 import numpy as np
-from numpy import ma
 
-from recordio.errors import SchemaError
-from recordio.format.fields import Field
-from recordio.format.image_field import Image
-from recordio.format.masks import has_masked, is_missing
-from recordio.format.numeric import Numeric
-from recordio.format.page import Indices, Packed
+from recordio.format.page import Indices
 from recordio.format.schema import Sample, Schema
-from recordio.images.encode import lossless_packer
+from recordio.writer.packing import Column, Packer, fixed_nbytes, new_column
 
 MAX_BLOCK_ROWS = 1 << 16
-
-Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
-
-
-class Packer:
-    """Turns samples and columns into packed bytes. A SchemaError names the sample and changes nothing.
-
-    With an `inferred` schema images are never converted: one that its mode would change does not fit.
-    """
-
-    def __init__(self, schema: Schema, inferred: bool = False) -> None:
-        self._schema = schema
-        self._names = tuple(schema)
-        self._packs = [self._packer(name, inferred) for name in schema]
-        self._any_optional = any(field.optional for field in schema.values())
-
-    def _packer(self, name: str, inferred: bool) -> Any:
-        field = self._schema[name]
-        if inferred and isinstance(field, Image) and field.encoded:
-            return lossless_packer(name, field, alone=len(self._schema) == 1)
-        return _optional(field) if field.optional else field.packer()
-
-    def pack(self, sample: Sample) -> list[bytes | None]:
-        """One sample. Raises SchemaError with the field's name."""
-        try:
-            if self._any_optional:
-                found = sum(name in sample for name in self._names)
-                values = [sample.get(name) for name in self._names]
-            else:
-                found = len(self._names)
-                values = [sample[name] for name in self._names]
-            if found != len(sample):
-                self._refuse_names(sample)
-            return [pack(value) for pack, value in zip(self._packs, values, strict=True)]
-        except (KeyError, TypeError, AttributeError, SchemaError) as error:
-            self._explain(sample, error)
-
-    def _refuse_names(self, sample: Sample) -> None:
-        missing = [n for n, field in self._schema.items() if n not in sample and not field.optional]
-        extra = [name for name in sample if name not in self._schema.fields]
-        if missing or extra:
-            faults = [
-                f"{fault} {', '.join(map(repr, names))}"
-                for fault, names in (("missing", missing), ("unknown", extra))
-                if names
-            ]
-            raise SchemaError(f"the sample's fields do not match the schema: {'; '.join(faults)}")
-
-    def _explain(self, sample: Sample, error: Exception) -> NoReturn:
-        """Raises the error of the field at fault. Only called after packing failed."""
-        if not isinstance(sample, Mapping):
-            raise SchemaError(f"a sample is a dict, not {type(sample).__name__}") from error
-        self._refuse_names(sample)
-        for name, pack in zip(self._names, self._packs, strict=True):
-            try:
-                pack(sample.get(name))
-            except SchemaError as cause:
-                raise cause.at(field=name) from None
-        raise error
-
-    def pack_columns(self, columns: Mapping[str, Any]) -> tuple[int, list[Column]]:
-        """A batch: the number of samples, and one packed column per field. Raises SchemaError."""
-        samples = _column_length(columns)
-        self._refuse_names(columns)
-        missing = [None] * samples
-        packed = [
-            _pack_column(name, field, pack, columns.get(name, missing))
-            for (name, field), pack in zip(self._schema.items(), self._packs, strict=True)
-        ]
-        return samples, packed
-
-
-def _column_length(columns: Mapping[str, Any]) -> int:
-    """The common length of the columns. Raises SchemaError."""
-    if not isinstance(columns, Mapping):
-        raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
-    lengths = {}
-    for name, column in columns.items():
-        if (
-            not hasattr(column, "__len__")
-            or isinstance(column, (str, bytes, Mapping))
-            or getattr(column, "ndim", 1) == 0
-        ):
-            raise SchemaError(f"a column is a sequence of values, not {type(column).__name__}").at(field=name)
-        lengths[name] = len(column)
-    if len(set(lengths.values())) > 1:
-        raise SchemaError(f"the columns differ in length: {lengths}")
-    return next(iter(lengths.values()), 0)
-
-
-def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The first sample of a batch. Raises SchemaError for an empty batch."""
-    if not _column_length(columns):
-        raise SchemaError("no schema can be inferred from an empty batch; give one")
-    return {name: column[0] for name, column in columns.items()}
-
-
-def _optional(field: Field) -> Any:
-    pack = field.packer()
-    return lambda value: None if value is None or is_missing(value) else pack(value)
-
-
-def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
-    out: list[bytes | None] = []
-    try:
-        if (
-            isinstance(field, Numeric)
-            and field.row_nbytes is not None
-            and not field.optional
-            and hasattr(column, "dtype")
-        ):
-            array = field.batch(column)
-            return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")  # type: ignore[arg-type]
-        out.extend(map(pack, _unmasked(column)))
-    except SchemaError as error:
-        raise error.at(field=name, sample=len(out))
-    return out
-
-
-def _unmasked(column: Any) -> Any:
-    """The values of a column; missing ones are `ma.masked`. Raises SchemaError for a partly masked row."""
-    if not isinstance(column, ma.MaskedArray):
-        return column
-    if not has_masked(column):
-        return column.data
-    rows = [(row.any(), row.all()) for row in ma.getmaskarray(column)]
-    if any(some and not every for some, every in rows):
-        raise SchemaError("an array is masked in part: a value is there or it is missing")
-    return [ma.masked if some else value for (some, _), value in zip(rows, column.data, strict=True)]
+_MAX_LOOSE_VALUES = 1 << 16  # a number as an object takes some 60 bytes
 
 
 @dataclass(slots=True)
@@ -161,13 +28,15 @@ class Segment:
     Attributes:
         columns: one per field.
         sizes: int64 (n,), the bytes of each sample that is left.
-        row_nbytes: the bytes of a value of each field in a memoryview.
+        row_nbytes: the bytes of a value of each field in a memoryview, None for those in a list.
+        borrowed: whether its bytes are the caller's.
         begin: the first sample that is left. Moving it costs nothing, where cutting a list copies the rest of it.
     """
 
     columns: list[Column]
     sizes: Indices
     row_nbytes: Sequence[int | None]
+    borrowed: bool = False
     begin: int = 0
 
     def cut(self, rows: int) -> list[Column]:
@@ -178,15 +47,28 @@ class Segment:
         return head
 
     def keep(self) -> Segment:
-        """Copies borrowed bytes, so that the caller may change its arrays."""
-        left = self._columns(self.begin, self.begin + len(self.sizes))
-        owned = [memoryview(bytes(column)) if isinstance(column, memoryview) else column for column in left]
+        """The samples that are left, with bytes of their own, so that the caller may change its arrays."""
+        if not self.borrowed:
+            return self
+        owned = [memoryview(bytes(column)) if isinstance(column, memoryview) else column for column in self._left()]
         return Segment(owned, self.sizes, self.row_nbytes)
+
+    def joined(self, other: Segment) -> Segment:
+        """The samples that are left of this segment, then those of the other."""
+        pairs = zip(self._left(), other._left(), strict=True)
+        columns = [
+            new_column(nbytes, chain(*pair) if nbytes is None else pair)
+            for nbytes, pair in zip(self.row_nbytes, pairs, strict=True)
+        ]
+        return Segment(columns, np.concatenate([self.sizes, other.sizes]), self.row_nbytes)
+
+    def _left(self) -> list[Column]:
+        return self._columns(self.begin, self.begin + len(self.sizes))
 
     def _columns(self, begin: int, end: int) -> list[Column]:
         out = []
         for column, nbytes in zip(self.columns, self.row_nbytes, strict=True):
-            size = (nbytes or 0) if isinstance(column, memoryview) else 1
+            size = 1 if nbytes is None else nbytes
             out.append(column[begin * size : end * size])
         return out
 
@@ -218,7 +100,8 @@ class BlockBuilder:
         self.schema = schema
         self.waiting = 0  # samples not yet in a block
         self._packer = Packer(schema, inferred)
-        self._row_nbytes = [field.row_nbytes for field in schema.values()]
+        self._row_nbytes = [fixed_nbytes(field) for field in schema.values()]
+        self._max_rows = max(1, _MAX_LOOSE_VALUES // len(schema))
         self._target = block_bytes
         self._segments: deque[Segment] = deque()
         self._rows: list[list[bytes | None]] = []
@@ -238,6 +121,8 @@ class BlockBuilder:
         self._sizes.append(size)
         self._waiting_nbytes += size
         self.waiting += 1
+        if len(self._rows) >= self._max_rows:
+            self._gather_rows()
         return self._waiting_nbytes >= self._target // 2 or self.waiting >= MAX_BLOCK_ROWS
 
     def add_columns(self, columns: Mapping[str, Any]) -> None:
@@ -245,8 +130,9 @@ class BlockBuilder:
         samples, packed = self._packer.pack_columns(columns)
         if samples:
             self._gather_rows()
-            self._segments.append(Segment(packed, self._sizes_of(samples, packed), self._row_nbytes))
-            self._waiting_nbytes += int(self._segments[-1].sizes.sum())
+            sizes = self._sizes_of(samples, packed)
+            self._segments.append(Segment(packed, sizes, self._row_nbytes, borrowed=True))
+            self._waiting_nbytes += int(sizes.sum())
             self.waiting += samples
 
     def take(self, limit: int | None = None) -> FullBlock | None:
@@ -260,7 +146,15 @@ class BlockBuilder:
 
     def keep(self) -> None:
         """Copies the bytes borrowed by `add_columns`."""
-        self._segments = deque(segment.keep() for segment in self._segments)
+        segments, self._segments = self._segments, deque()
+        for segment in segments:
+            self._append(segment.keep())
+
+    def _append(self, segment: Segment) -> None:
+        """Joins it with those before it that are no larger, so that small batches are neither many nor copied often."""
+        while self._segments and len(self._segments[-1].sizes) <= len(segment.sizes):
+            segment = self._segments.pop().joined(segment)
+        self._segments.append(segment)
 
     def _rows_of_next(self, limit: int | None) -> int | None:
         """Rows of the next block, None while no block is full."""
@@ -295,8 +189,8 @@ class BlockBuilder:
 
     def _gather_rows(self) -> None:
         if self._rows:
-            columns: list[Column] = [list(column) for column in zip(*self._rows, strict=True)]
-            self._segments.append(Segment(columns, np.array(self._sizes, np.int64), self._row_nbytes))
+            columns = list(map(new_column, self._row_nbytes, zip(*self._rows, strict=True)))
+            self._append(Segment(columns, np.array(self._sizes, np.int64), self._row_nbytes))
             self._rows, self._sizes = [], []
 
     def _take(self, rows: int) -> FullBlock:

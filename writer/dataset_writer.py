@@ -12,8 +12,9 @@ from recordio.errors import DatasetError, SchemaError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.schema import Sample, Schema
 from recordio.storage.atomic import FolderLock
-from recordio.writer.blocks import BlockBuilder, first_row
+from recordio.writer.blocks import BlockBuilder
 from recordio.writer.metadata import plain_metadata, require_fit
+from recordio.writer.packing import first_row
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.shard_sink import ShardSink, shard_numbers
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from recordio import Array, Scalar, Schema, SchemaError, Text
-from recordio.writer.blocks import MAX_BLOCK_ROWS, BlockBuilder, FullBlock, Packer
+from recordio.writer.blocks import MAX_BLOCK_ROWS, BlockBuilder, FullBlock, Segment
+from recordio.writer.packing import Packer
 from tests.strategies import columns, samples, schemas
 
 TEXT = Schema({"text": Text()})
@@ -154,3 +156,49 @@ def test_keep_makes_the_builder_own_its_bytes() -> None:
     block = builder.flush()
     assert block is not None
     assert values(block, [2]) == [[b"\0\0"] * 3]
+
+
+def test_many_small_batches_are_joined_and_each_sample_copied_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    joins: list[int] = []
+    keeps: list[int] = []
+    real_joined, real_keep = Segment.joined, Segment.keep
+
+    def joined(segment: Segment, other: Segment) -> Segment:
+        joins.append(len(segment.sizes) + len(other.sizes))
+        return real_joined(segment, other)
+
+    def keep(segment: Segment) -> Segment:
+        found = real_keep(segment)
+        keeps.append(0 if found is segment else len(found.sizes))
+        return found
+
+    monkeypatch.setattr(Segment, "joined", joined)
+    monkeypatch.setattr(Segment, "keep", keep)
+    builder = BlockBuilder(Schema({"a": Scalar("int64"), "b": Text()}), 1 << 30)
+    for k in range(1024):
+        builder.add_columns({"a": np.array([k]), "b": [str(k)]})
+        builder.keep()
+    assert sum(joins) <= 1024 * 10
+    assert sum(keeps) == 1024  # what is the builder's own is not copied again
+    assert len(keeps) <= 1024 * 11  # so many segments at a time
+    block = builder.flush()
+    assert block is not None
+    numbers, texts = values(block, [8, None])
+    assert numbers == [k.to_bytes(8, "little") for k in range(1024)]
+    assert texts == [b"%d" % k for k in range(1024)]
+
+
+def test_waiting_numbers_are_packed_end_to_end() -> None:
+    """A number alone takes some 60 bytes: a wide block of them would fill the memory."""
+    builder = BlockBuilder(Schema({f"f{k}": Scalar("float32") for k in range(1 << 12)}), 1 << 30)
+    sample = dict.fromkeys(builder.schema, 1.5)
+    tracemalloc.start()
+    for _ in range(64):
+        builder.add(sample)
+    nbytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert nbytes < 3 * 4 * 64 * (1 << 12)
+    block = builder.flush()
+    assert block is not None
+    assert block.samples == 64
+    assert all(b"".join(parts) == np.full(64, 1.5, "<f4").tobytes() for parts in block.fields)

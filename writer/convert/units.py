@@ -21,9 +21,9 @@ from recordio.images.encode import check_image, resize_image
 from recordio.storage.atomic import write_file
 from recordio.storage.dataset_files import read_footer
 from recordio.storage.local import LocalStorage
-from recordio.writer.blocks import Packer
 from recordio.writer.convert.plan import Plan
 from recordio.writer.convert.staging import Staging
+from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
 
 _SKIPPABLE = (SourceError, DecodeError, SchemaError)

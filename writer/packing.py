@@ -1,0 +1,153 @@
+"""Packs and checks samples: each value becomes the bytes that it has in a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy import ma
+
+from recordio.errors import SchemaError
+from recordio.format.fields import Field
+from recordio.format.image_field import Image
+from recordio.format.masks import has_masked, is_missing
+from recordio.format.numeric import Numeric
+from recordio.format.page import Packed
+from recordio.format.schema import Sample, Schema
+from recordio.images.encode import lossless_packer
+
+Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
+
+
+class Packer:
+    """Turns samples and columns into packed bytes. A SchemaError names the sample and changes nothing.
+
+    With an `inferred` schema images are never converted: one that its mode would change does not fit.
+    """
+
+    def __init__(self, schema: Schema, inferred: bool = False) -> None:
+        self._schema = schema
+        self._names = tuple(schema)
+        self._packs = [self._packer(name, inferred) for name in schema]
+        self._any_optional = any(field.optional for field in schema.values())
+
+    def _packer(self, name: str, inferred: bool) -> Any:
+        field = self._schema[name]
+        if inferred and isinstance(field, Image) and field.encoded:
+            return lossless_packer(name, field, alone=len(self._schema) == 1)
+        return _optional(field) if field.optional else field.packer()
+
+    def pack(self, sample: Sample) -> list[bytes | None]:
+        """One sample. Raises SchemaError with the field's name."""
+        try:
+            if self._any_optional:
+                found = sum(name in sample for name in self._names)
+                values = [sample.get(name) for name in self._names]
+            else:
+                found = len(self._names)
+                values = [sample[name] for name in self._names]
+            if found != len(sample):
+                self._refuse_names(sample)
+            return [pack(value) for pack, value in zip(self._packs, values, strict=True)]
+        except (KeyError, TypeError, AttributeError, SchemaError) as error:
+            self._explain(sample, error)
+
+    def _refuse_names(self, sample: Sample) -> None:
+        missing = [n for n, field in self._schema.items() if n not in sample and not field.optional]
+        extra = [name for name in sample if name not in self._schema.fields]
+        if missing or extra:
+            faults = [
+                f"{fault} {', '.join(map(repr, names))}"
+                for fault, names in (("missing", missing), ("unknown", extra))
+                if names
+            ]
+            raise SchemaError(f"the sample's fields do not match the schema: {'; '.join(faults)}")
+
+    def _explain(self, sample: Sample, error: Exception) -> NoReturn:
+        """Raises the error of the field at fault. Only called after packing failed."""
+        if not isinstance(sample, Mapping):
+            raise SchemaError(f"a sample is a dict, not {type(sample).__name__}") from error
+        self._refuse_names(sample)
+        for name, pack in zip(self._names, self._packs, strict=True):
+            try:
+                pack(sample.get(name))
+            except SchemaError as cause:
+                raise cause.at(field=name) from None
+        raise error
+
+    def pack_columns(self, columns: Mapping[str, Any]) -> tuple[int, list[Column]]:
+        """A batch: the number of samples, and one packed column per field. Raises SchemaError."""
+        samples = _column_length(columns)
+        self._refuse_names(columns)
+        missing = [None] * samples
+        packed = [
+            _pack_column(name, field, pack, columns.get(name, missing))
+            for (name, field), pack in zip(self._schema.items(), self._packs, strict=True)
+        ]
+        return samples, packed
+
+
+def _column_length(columns: Mapping[str, Any]) -> int:
+    """The common length of the columns. Raises SchemaError."""
+    if not isinstance(columns, Mapping):
+        raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
+    lengths = {}
+    for name, column in columns.items():
+        if (
+            not hasattr(column, "__len__")
+            or isinstance(column, (str, bytes, Mapping))
+            or getattr(column, "ndim", 1) == 0
+        ):
+            raise SchemaError(f"a column is a sequence of values, not {type(column).__name__}").at(field=name)
+        lengths[name] = len(column)
+    if len(set(lengths.values())) > 1:
+        raise SchemaError(f"the columns differ in length: {lengths}")
+    return next(iter(lengths.values()), 0)
+
+
+def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The first sample of a batch. Raises SchemaError for an empty batch."""
+    if not _column_length(columns):
+        raise SchemaError("no schema can be inferred from an empty batch; give one")
+    return {name: column[0] for name, column in columns.items()}
+
+
+def _optional(field: Field) -> Any:
+    pack = field.packer()
+    return lambda value: None if value is None or is_missing(value) else pack(value)
+
+
+def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
+    out: list[bytes | None] = []
+    nbytes = fixed_nbytes(field)
+    try:
+        if nbytes is not None and isinstance(field, Numeric) and hasattr(column, "dtype"):
+            array = field.batch(column)
+            return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")  # type: ignore[arg-type]
+        out.extend(map(pack, _unmasked(column)))
+    except SchemaError as error:
+        raise error.at(field=name, sample=len(out))
+    return new_column(nbytes, out)
+
+
+def fixed_nbytes(field: Field) -> int | None:
+    """The bytes of each value of a field in a block, None if they differ or values may be missing."""
+    return None if field.optional else field.row_nbytes
+
+
+def new_column(nbytes: int | None, values: Iterable[Any]) -> Column:
+    """The packed values of a field with this `fixed_nbytes`; end to end, in a tenth of the memory, where it has one."""
+    return list(values) if nbytes is None else memoryview(b"".join(values))
+
+
+def _unmasked(column: Any) -> Any:
+    """The values of a column; missing ones are `ma.masked`. Raises SchemaError for a partly masked row."""
+    if not isinstance(column, ma.MaskedArray):
+        return column
+    if not has_masked(column):
+        return column.data
+    rows = [(row.any(), row.all()) for row in ma.getmaskarray(column)]
+    if any(some and not every for some, every in rows):
+        raise SchemaError("an array is masked in part: a value is there or it is missing")
+    return [ma.masked if some else value for (some, _), value in zip(rows, column.data, strict=True)]
