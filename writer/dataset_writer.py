@@ -17,7 +17,7 @@ from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.packing import first_row
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.shard_sink import ShardSink, shard_numbers
-from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
+from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 
 Mode = Literal["create", "append", "overwrite"]
 _EXAMPLE = "such as {'tokens': Array('int32', (None,)), 'source': Text(optional=True)}"
@@ -40,7 +40,8 @@ class DatasetWriter:
         compression: None, "auto" (code what pays), "zstd" or "zstd:LEVEL".
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before.
-        block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling.
+        block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,
+            or for 2 KiB a field where that is more (from 129 fields on), but no more than `shard_bytes` then.
         metadata: a dict of anything JSON can say, given back by `ShardDataset.metadata`. Keys are strings, at any
             depth, and tuples come back as lists.
         mode: "create" refuses a folder that holds a dataset, "append" adds to it, "overwrite" replaces it; in both a
@@ -60,7 +61,7 @@ class DatasetWriter:
         compression: str | None = "auto",
         shard_bytes: int = DEFAULT_SHARD_BYTES,
         shard_samples: int | None = None,
-        block_bytes: int = DEFAULT_BLOCK_BYTES,
+        block_bytes: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         mode: Mode = "create",
     ) -> None:
@@ -103,7 +104,7 @@ class DatasetWriter:
             require_fit(schema, self._metadata, self._kept)
         self._first = 1 + max(shard_numbers(self._folder), default=-1)
         if schema is not None:
-            self._sink = self._new_sink(BlockBuilder(schema, self._options.block_bytes))
+            self._sink = self._new_sink(BlockBuilder(schema, self._options.block_target(schema)))
 
     def _new_sink(self, builder: BlockBuilder) -> ShardSink:
         return ShardSink(
@@ -197,7 +198,7 @@ class DatasetWriter:
         schema = Schema.infer(sample)
         require_fit(schema, self._metadata, self._kept)
         self._inferred = True
-        return self._new_sink(BlockBuilder(schema, self._options.block_bytes, inferred=True))
+        return self._new_sink(BlockBuilder(schema, self._options.block_target(schema), inferred=True))
 
     def _located(self, error: SchemaError, number: int) -> SchemaError:
         """Adds the sample's number, and advice when the schema was inferred."""

@@ -139,7 +139,7 @@ def write_shard(folder: Path, header: ShardHeader, samples: Iterable[Sample], op
     path = folder / shard_name(header.number)
     path.with_name(f".{path.name}{TEMPORARY}").unlink(missing_ok=True)
     unlimited = replace(options, shard_bytes=_UNLIMITED, shard_samples=None)
-    builder = BlockBuilder(header.schema, options.block_bytes)
+    builder = BlockBuilder(header.schema, options.block_target(header.schema))
     sink = ShardSink(
         folder, builder, unlimited, metadata=header.metadata, dataset_id=header.dataset_id, first=header.number
     )

@@ -12,12 +12,14 @@ from recordio.format.codec import Compression, PageCoder
 from recordio.format.layout import CHECKSUM, FOOTER
 from recordio.format.manifest import ShardEntry
 from recordio.format.page import encode_page
+from recordio.format.schema import Schema
 from recordio.format.shard import Footer, Index, ShardHeader, shard_digest
 from recordio.storage.atomic import NewFile
 from recordio.writer.blocks import FullBlock
 
 DEFAULT_SHARD_BYTES = 256 << 20
 DEFAULT_BLOCK_BYTES = 256 << 10
+DEFAULT_FIELD_BYTES = 2 << 10  # a page takes up to 127 bytes beside its content, and small ones code badly
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +30,25 @@ class WriteOptions:
         compression: None, "auto", "zstd" or "zstd:LEVEL"; see recordio.format.codec.Compression.
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before; None for no such limit.
-        block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling.
+        block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,
+            or for 2 KiB a field where that is more, but no more than `shard_bytes` then.
     """
 
     compression: str | None = "auto"
     shard_bytes: int = DEFAULT_SHARD_BYTES
     shard_samples: int | None = None
-    block_bytes: int = DEFAULT_BLOCK_BYTES
+    block_bytes: int | None = None
 
     def __post_init__(self) -> None:
         Compression.parse(self.compression)
         for name in ("shard_bytes", "shard_samples", "block_bytes"):
-            integer(name, getattr(self, name), 1, optional=name == "shard_samples")
+            integer(name, getattr(self, name), 1, optional=name != "shard_bytes")
+
+    def block_target(self, schema: Schema) -> int:
+        """The bytes that a block of this schema aims at."""
+        if self.block_bytes is not None:
+            return self.block_bytes
+        return max(DEFAULT_BLOCK_BYTES, min(DEFAULT_FIELD_BYTES * len(schema), self.shard_bytes))
 
 
 class ShardWriter:

@@ -31,7 +31,7 @@ def disk_full(*_: Any) -> Any:
 
 def new_sink(folder: Path, dataset_id: bytes | None = ID, **options: Any) -> ShardSink:
     written = WriteOptions(**options)
-    builder = BlockBuilder(SCHEMA, written.block_bytes)
+    builder = BlockBuilder(SCHEMA, written.block_target(SCHEMA))
     return ShardSink(folder, builder, written, metadata={}, dataset_id=dataset_id, first=3)
 
 

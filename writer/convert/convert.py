@@ -16,7 +16,7 @@ from recordio.format.manifest import FILE_NAME
 from recordio.writer.convert.job import ConvertJob, Outcome
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.units import Skip
-from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES, WriteOptions
+from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, splits
 
 ProgressSink = Callable[[int, int], None]
@@ -59,7 +59,7 @@ def convert(
     split: str | None = None,
     compression: str | None = "auto",
     shard_bytes: int = DEFAULT_SHARD_BYTES,
-    block_bytes: int = DEFAULT_BLOCK_BYTES,
+    block_bytes: int | None = None,
     resize: int | tuple[int, int] | None = None,
     quality: int | None = None,
     shuffle: int | None = None,
@@ -88,7 +88,8 @@ def convert(
             destination/<split>.
         compression: None, "auto" (code what pays), "zstd" or "zstd:LEVEL".
         shard_bytes: about how many bytes of the source go into a shard.
-        block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling.
+        block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,
+            or for 2 KiB a field where that is more (from 129 fields on), but no more than `shard_bytes` then.
         resize: images are made smaller: an int is the shorter side in pixels, a pair the (height, width).
         quality: JPEG and WebP images are encoded anew with this quality, 1 to 100; a lossless WebP becomes lossy.
         shuffle: a seed from 0, by which the samples are mixed; None keeps the order of the names.

@@ -119,7 +119,7 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
         "content": fingerprint.content.hex(),
         "cuts": xxhash.xxh3_128_hexdigest(cuts.astype("<i8").tobytes()),
         "compression": options.write.compression,
-        "block_bytes": options.write.block_bytes,
+        "block_bytes": options.write.block_target(source.schema),
         "shuffle": options.shuffle,
         "resize": options.resize,
         "quality": options.quality,
