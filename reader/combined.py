@@ -81,15 +81,17 @@ class Combined(DatasetView):
 
     def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
         schedule = self.schedule(options.shuffle, epoch_key)
+        begins, ends = (schedule.drawn(min(at, schedule.total)).tolist() for at in (share.start, share.stop))
 
         def plans(source: int) -> Iterator[WindowPlan]:
             part, own = self.parts[source], options.shared(self.draws[source], schedule.total)
+            draws = range(begins[source], ends[source])
 
             @lru_cache(2)
             def pass_of(number: int) -> Order:
                 return order_of(part.store.blocks, part.numbers, own, key(source, number, after=epoch_key))
 
-            return drawn_plans(pass_of, len(part), schedule, source, share)
+            return drawn_plans(pass_of, len(part), schedule, source, share, draws)
 
         found = [plans(source) if self.draws[source] else iter(()) for source in range(len(self.parts))]
         return found, sources(schedule, share)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from recordio.determinism import key, permutation
 from recordio.format.page import Indices
@@ -15,8 +16,9 @@ from recordio.reader.order.ranks import RankShare, one_sample, windows_from
 from recordio.reader.order.shuffle import Order, WindowPlan
 
 _CHUNK = 1024
-_KEPT_CHUNKS = 8  # for each dataset, 16 KB each
-_SMALL_TOTAL = 1 << 19  # samples of an epoch of which all positions are kept: 4 MB
+_KEPT_CHUNKS = 64
+_RUN = 512  # chunks whose positions are sorted by dataset together: 2 MB
+_KEPT_RUNS = 64  # of 33 million positions: as many as the plans of windows of 1.5 GB hold
 
 
 class Schedule(Protocol):
@@ -32,8 +34,8 @@ class Schedule(Protocol):
     @property
     def total(self) -> int: ...
 
-    def drawn(self, position: int) -> list[int]:
-        """The number of draws from each dataset before a position, or before one a little earlier."""
+    def drawn(self, position: int) -> Indices:
+        """int64 (datasets,): the number of draws from each dataset before a position."""
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
         """int64 (end - begin,): the positions of draws begin to end - 1 from a dataset."""
@@ -45,34 +47,36 @@ class Schedule(Protocol):
         """Runs of positions, from `start` or a little earlier on: the first position, and the dataset of each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Consecutive:
     """One dataset after the other."""
 
     draws: Sequence[int]
 
+    @cached_property
+    def _starts(self) -> Indices:
+        """int64 (datasets + 1,): the first position of each dataset, then the total."""
+        return np.cumsum([0, *self.draws])
+
     @property
     def total(self) -> int:
-        return sum(self.draws)
+        return int(self._starts[-1])
 
-    def drawn(self, position: int) -> list[int]:
-        before = np.cumsum(self.draws) - self.draws
-        return np.clip(position - before, 0, self.draws).tolist()  # type: ignore[no-any-return]
+    def drawn(self, position: int) -> Indices:
+        drawn: Indices = np.clip(position - self._starts[:-1], 0, self.draws)
+        return drawn
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
-        return np.arange(begin, end) + sum(self.draws[:source])
+        return np.arange(begin, end) + int(self._starts[source])
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
-        ends = np.cumsum(self.draws)
-        source = np.searchsorted(ends, positions, side="right")
-        before: Indices = ends - np.array(self.draws, np.int64)
-        return source, positions - before[source]
+        source = np.searchsorted(self._starts, positions, side="right") - 1
+        return source, positions - self._starts[source]
 
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
-        ends = np.cumsum(self.draws)
         for begin in range(start, self.total, _CHUNK):
             positions = np.arange(begin, min(begin + _CHUNK, self.total))
-            yield begin, np.searchsorted(ends, positions, side="right")
+            yield begin, np.searchsorted(self._starts, positions, side="right") - 1
 
 
 @dataclass(frozen=True)
@@ -91,22 +95,18 @@ class Arranged:
         return len(self.order)
 
     @cached_property
-    def _by_source(self) -> list[Indices]:
-        """The positions of each dataset, ascending."""
-        return [np.flatnonzero(self.order == source) for source in range(len(self.draws))]
+    def _by_source(self) -> _BySource:
+        return _BySource.of(self.order, len(self.draws))
 
-    def drawn(self, position: int) -> list[int]:
-        return [int(np.searchsorted(positions, position)) for positions in self._by_source]
+    def drawn(self, position: int) -> Indices:
+        drawn: Indices = np.bincount(self.order[:position], minlength=len(self.draws))
+        return drawn
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
-        return self._by_source[source][begin:end]
+        return self._by_source.rows(source)[begin:end]
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
-        source, draw = self.order[positions], np.empty(len(positions), np.int64)
-        for number, own in enumerate(self._by_source):
-            rows = source == number
-            draw[rows] = np.searchsorted(own, positions[rows])
-        return source, draw
+        return self.order[positions], self._by_source.ranks[positions]
 
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
         for begin in range(start, self.total, _CHUNK):
@@ -133,45 +133,56 @@ class Interleaved:
         return max(1, self.total // _CHUNK)
 
     @cached_property
+    def _counts(self) -> tuple[Indices, Indices]:
+        """The draws from each dataset, divided by the number of chunks: quotients and remainders."""
+        return np.divmod(np.array(self.draws, np.int64), self._chunks)
+
+    def _before(self, number: int) -> Indices:
+        """int64 (datasets,): n * number // chunks of n draws. No product is larger than the square of `chunks`."""
+        quotients, remainders = self._counts
+        return quotients * number + remainders * number // self._chunks
+
+    @cached_property
+    def _run(self) -> Callable[[int], _BySource]:
+        """The positions of a run of chunks by dataset. All datasets ask for the same ones, so the last few are kept."""
+        return lru_cache(_KEPT_RUNS)(self._new_run)
+
+    def _new_run(self, number: int) -> _BySource:
+        chunks = range(number * _RUN, min(number * _RUN + _RUN, self._chunks))
+        return _BySource.of(np.concatenate([self._chunk(chunk).labels for chunk in chunks]), len(self.draws))
+
+    @cached_property
     def _chunk(self) -> Callable[[int], _Chunk]:
-        """Gives a chunk by its number. All datasets ask for the same ones, so the last few are kept."""
-        return lru_cache(_KEPT_CHUNKS * len(self.draws))(self._new_chunk)
+        """Gives a chunk by its number. The last few are kept for lookups one by one."""
+        return lru_cache(_KEPT_CHUNKS)(self._new_chunk)
 
     def _new_chunk(self, number: int) -> _Chunk:
-        before, after = ([n * j // self._chunks for n in self.draws] for j in (number, number + 1))
-        labels = np.repeat(np.arange(len(before)), np.subtract(after, before))
-        return _Chunk(sum(before), before, labels[permutation(len(labels), key(number, after=self.epoch_key))])
+        before = self._before(number)
+        labels = np.repeat(np.arange(len(before)), self._before(number + 1) - before)
+        order = permutation(len(labels), key(number, after=self.epoch_key))
+        return _Chunk(int(before.sum()), before, labels.take(order))
 
     def _chunk_at(self, position: int) -> int:
         """The number of the chunk that holds a position."""
         number = min(self._chunks - 1, position * self._chunks // max(1, self.total))
-        while number + 1 < self._chunks and self._chunk(number + 1).start <= position:
+        while number + 1 < self._chunks and int(self._before(number + 1).sum()) <= position:
             number += 1  # rounding down can end a chunk a few positions early
         return number
 
-    def drawn(self, position: int) -> list[int]:
-        return self._chunk(self._chunk_at(position)).before
+    def drawn(self, position: int) -> Indices:
+        chunk = self._chunk(self._chunk_at(position))
+        return chunk.before + np.bincount(chunk.labels[: position - chunk.start], minlength=len(self.draws))
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
-        if self.total <= _SMALL_TOTAL:
-            ends, positions = self._by_source
-            first = int(ends[source]) - self.draws[source]
-            return positions[first + begin : first + end]
-        number = ((begin + 1) * self._chunks - 1) // self.draws[source]
-        done = self._chunk(number).before[source]
-        runs = []
-        while done < end:
-            runs.append(self._chunk(number).positions(source))
-            done += len(runs[-1])
+        number = ((begin + 1) * self._chunks - 1) // self.draws[source] // _RUN  # of the run that holds draw `begin`
+        found = []
+        while begin < end:
+            before = self._before(number * _RUN)
+            rows = self._run(number).rows(source)[begin - int(before[source]) :][: end - begin]
+            found.append(int(before.sum()) + rows)
+            begin += len(rows)
             number += 1
-        found = np.concatenate(runs)
-        return found[len(found) - (done - begin) :][: end - begin]
-
-    @cached_property
-    def _by_source(self) -> tuple[Indices, Indices]:
-        """All positions, dataset after dataset, and where each dataset ends among them."""
-        labels = np.concatenate([self._chunk(number).labels for number in range(self._chunks)])
-        return np.cumsum(self.draws), np.argsort(labels, kind="stable")
+        return np.concatenate(found)
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
         source, draw = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
@@ -198,36 +209,51 @@ class _Chunk:
 
     Attributes:
         start: the first position.
-        before: the draws from each dataset before it.
+        before: int64 (datasets,), the draws from each dataset before it.
         labels: int64 (n,), the dataset of each position.
     """
 
     start: int
-    before: list[int]
+    before: Indices
     labels: Indices
-
-    @cached_property
-    def _order(self) -> Indices:
-        return np.argsort(self.labels, kind="stable")
-
-    @cached_property
-    def _ends(self) -> Indices:
-        return np.cumsum(np.bincount(self.labels, minlength=len(self.before)))
 
     @cached_property
     def draws(self) -> Indices:
         """int64 (n,): the number of each position's draw from its dataset."""
-        counts = np.diff(self._ends, prepend=0)
-        first = np.repeat(np.array(self.before) - self._ends + counts, counts)
-        out = np.empty(len(self.labels), np.int64)
-        out[self._order] = first + np.arange(len(self.labels))
-        return out
+        return self.before[self.labels] + _BySource.of(self.labels, len(self.before)).ranks
 
-    def positions(self, source: int) -> Indices:
-        """The positions that draw from a dataset, ascending."""
-        end = int(self._ends[source])
-        begin = int(self._ends[source - 1]) if source else 0
-        return self.start + self._order[begin:end]
+
+@dataclass(frozen=True, slots=True)
+class _BySource:
+    """The rows of labels, sorted by dataset.
+
+    Attributes:
+        order: (n,), the rows of each dataset, ascending, dataset after dataset.
+        starts: int64 (datasets + 1,), where each dataset begins in `order`, then the total.
+    """
+
+    order: npt.NDArray[np.int32 | np.int64]
+    starts: Indices
+
+    @classmethod
+    def of(cls, labels: Indices, datasets: int) -> Self:
+        # Small integers are sorted by their digits, five times as fast.
+        small = labels.astype(np.uint16) if datasets <= 1 << 16 else labels
+        order = np.argsort(small, kind="stable")
+        starts = np.cumsum([0, *np.bincount(labels, minlength=datasets)])
+        return cls(order.astype(np.int32) if len(labels) < 1 << 31 else order, starts)
+
+    def rows(self, source: int) -> Indices:
+        """int64 (n,): the rows with the label of a dataset, ascending."""
+        return self.order[self.starts[source] : self.starts[source + 1]].astype(np.int64)
+
+    @property
+    def ranks(self) -> Indices:
+        """int64 (n,): how many rows before each one have the same label."""
+        counts = np.diff(self.starts)
+        out = np.empty(len(self.order), np.int64)
+        out[self.order] = np.arange(len(out)) - np.repeat(self.starts[:-1], counts)
+        return out
 
 
 def draw_at(schedule: Schedule, position: int) -> tuple[int, int]:
@@ -249,20 +275,26 @@ def sources(schedule: Schedule, share: RankShare) -> Iterator[Indices]:
 
 
 def drawn_plans(
-    pass_of: Callable[[int], Order], samples: int, schedule: Schedule, source: int, share: RankShare
+    pass_of: Callable[[int], Order], samples: int, schedule: Schedule, source: int, share: RankShare, draws: range
 ) -> Iterator[WindowPlan]:
-    """The samples that a rank delivers of one dataset of a mixed epoch: pass after pass over the dataset."""
-    begin, draws = schedule.drawn(share.start)[source], schedule.draws[source]
-    while begin < draws:
-        order, before = pass_of(begin // samples), begin - begin % samples
-        for number in windows_from(order, begin - before):
+    """The samples that a rank delivers of one dataset of a mixed epoch: pass after pass over the dataset.
+
+    `draws`: the draws from the dataset that lie between the start and the stop of the share.
+    """
+    at = draws.start
+    while at < draws.stop:
+        order, before = pass_of(at // samples), at - at % samples
+        for number in windows_from(order, at - before):
             low, high = (before + order.starts[number : number + 2]).tolist()
-            mine = share.mask(schedule.positions(source, low, min(high, draws)))
+            begin, end = max(low, draws.start), min(high, draws.stop)
+            mine = np.zeros(high - low, bool)
+            # Without other ranks all draws of the share are its own, wherever they are.
+            mine[begin - low : end - low] = share.world == 1 or share.mask(schedule.positions(source, begin, end))
             if mine.any():
-                yield order.window(number).only(np.pad(mine, (0, high - low - len(mine))))
-            if high >= draws:
+                yield order.window(number).only(mine)
+            if high >= draws.stop:
                 break
-        begin = before + samples
+        at = before + samples
     for position in share.padding(schedule.total):
         at, draw = draw_at(schedule, position)
         if at == source:

@@ -16,7 +16,8 @@ import tests.plain_order as plain
 from recordio import ConcatDataset, DataLoader, DatasetError, Mixture, SchemaError, ShardDataset
 from recordio.determinism import key
 from recordio.reader.combined import Combined
-from recordio.reader.order.mixing import Consecutive, Interleaved, Schedule, draw_at
+from recordio.reader.order import mixing
+from recordio.reader.order.mixing import Arranged, Consecutive, Interleaved, Schedule, draw_at
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan
 from tests.effort import examples
@@ -47,10 +48,12 @@ class TestSchedules:
         assert labels(schedule, start) == want[start:]
 
     @examples(150)
-    @given(DRAWS, st.booleans(), st.data())
-    def test_draw_at_and_positions_are_inverse(self, draws: list[int], interleaved: bool, data: st.DataObject) -> None:
-        schedule: Schedule = Interleaved(draws, 5) if interleaved else Consecutive(draws)
-        want = plain.turns(draws, 5) if interleaved else [d for d, n in enumerate(draws) for _ in range(n)]
+    @given(DRAWS, st.sampled_from([Interleaved, Consecutive, Arranged]), st.data())
+    def test_draw_at_and_positions_are_inverse(self, draws: list[int], kind: type, data: st.DataObject) -> None:
+        want = [d for d, n in enumerate(draws) for _ in range(n)] if kind is Consecutive else plain.turns(draws, 5)
+        schedule: Schedule = Consecutive(draws) if kind is Consecutive else Interleaved(draws, 5)
+        if kind is Arranged:
+            schedule = Arranged(np.array(want, np.int64), draws)
         numbers, counts = [], [0] * len(draws)
         for source in want:
             numbers.append(counts[source])
@@ -60,8 +63,7 @@ class TestSchedules:
         some = data.draw(st.lists(st.integers(0, max(0, len(want) - 1)), max_size=10))
         for position in [p for p in edges + some if 0 <= p < len(want)]:
             assert draw_at(schedule, position) == (want[position], numbers[position])
-            for source, drawn in enumerate(schedule.drawn(position)):
-                assert 0 <= drawn <= want[:position].count(source)
+            assert schedule.drawn(position).tolist() == [want[:position].count(source) for source in range(len(draws))]
         for source, n in enumerate(draws):
             if n:
                 a = data.draw(st.integers(0, n - 1))
@@ -77,6 +79,16 @@ class TestSchedules:
         want = plain.turns([3000] * 6, 5)
         for position in range(1050, 1065):
             assert draw_at(schedule, position) == (want[position], want[:position].count(want[position]))
+
+    def test_positions_over_several_runs_are_those_of_the_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mixing, "_RUN", 3)
+        draws = [9000, 1, 4000, 0]
+        schedule, want = Interleaved(draws, 5), np.array(plain.turns(draws, 5))
+        for source, n in enumerate(draws):
+            where = np.flatnonzero(want == source)
+            for a, b in (0, n), (n // 3, n - n // 3), (n - 1, n):
+                if 0 <= a < b:
+                    assert schedule.positions(source, a, b).tolist() == where[a:b].tolist()
 
     @examples(60)
     @given(st.lists(st.floats(0.02, 1), min_size=2, max_size=6), st.integers(6_000, 40_000), st.data())
@@ -110,6 +122,21 @@ def _samples_of(stream: Iterator[WindowPlan]) -> Iterator[tuple[int, int]]:
 
 
 class TestPlans:
+    @pytest.mark.parametrize("world", [1, 2])
+    def test_every_chunk_is_made_once_for_all_datasets(self, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And without other ranks only when its turn comes: where a sample lies decides nothing then."""
+        datasets, samples, made = 40, 500, []
+        parts = [(plain.Blocks([[(50, 1)] * (samples // 50)]), range(samples))] * datasets
+        whole = combined(ConcatDataset, parts)
+        permuted = mixing.permutation
+        monkeypatch.setattr(mixing, "permutation", lambda n, key: made.append(key) or permuted(n, key))
+        total = datasets * samples
+        streams, turns = whole.plan(OrderOptions(shuffle=True), 7, RankShare(rank=0, world=world, start=0, stop=total))
+        assert sum(len(next(stream)) for stream in streams) == total // world
+        assert len(set(made)) == (2 if world == 1 else total // 1024), "without other ranks the first and the last"
+        assert sum(map(len, turns)) == total // world
+        assert len(made) == len(set(made)) == total // 1024
+
     @examples(200)
     @given(st.data(), PARTS, st.one_of(orders(), orders(shuffle=False)), st.integers(1, 5), st.booleans())
     def test_mixture_matches_the_document_for_any_ranks_and_position(
