@@ -17,6 +17,7 @@ The way of a batch
      |
      |  Stream.take, requests             loading/stream.py        cuts windows into slices, slices into BatchRequests;
      |                                                             each slice has a WindowLease until its batch is made
+     |  (SeveralBatches                   loading/together.py      of many datasets: one request, cut into its batches)
      v
     Workers.submit                        workers/protocol.py      InlineWorkers, ThreadWorkers or ProcessWorkers
      |  WorkerPool, serve                 workers/pool, serve      requests and batches cross in slots of shared memory

@@ -42,8 +42,13 @@ class BatchMaker:
 
     def __post_init__(self) -> None:
         columns = self.collate_fn is None and not self.unbatched
+        parts = [one.parts for one in self.datasets]
         # Whether the batches of each dataset are columns as they are stored.
-        self._plain = [columns and all(part.processing.is_plain for part in one.parts) for one in self.datasets]
+        self._plain = [columns and all(part.processing.is_plain for part in own) for own in parts]
+        # Whether no function of the user has a part in a batch, nor a decoder: several may be made together.
+        self.is_gather = columns and not any(
+            part.processing.fields or part.processing.maps for own in parts for part in own
+        )
 
     def __call__(self, request: BatchRequest | IndexRequest) -> BatchResult:
         """The batch of a request."""
@@ -52,7 +57,7 @@ class BatchMaker:
                 return BatchResult(self._columns(request.slices), len(request))
             return BatchResult(self._processed(request), len(request))
         except Exception as error:
-            if not self.skip:
+            if not self.skip or (type(request) is BatchRequest and request.several):
                 raise
             return self._retry_without_failures(request, error)
 
@@ -137,17 +142,17 @@ class BatchMaker:
         if isinstance(one.columns, RecordIOError):
             raise one.columns
         assert one.columns is not None
-        return deepcopy(one.columns) if self.skip else one.columns  # maps may change it before a second try
+        return deepcopy(one.columns) if self.skip else dict(one.columns)  # processing may change it before a second try
 
     def read_early(self, one: WindowSlice) -> list[WindowSlice]:
         """Reads the slice now. On failure stores the error, raised later when its batch is made.
 
-        With `skip` a slice that fails is cut into single samples, so that only the bad ones fail.
+        A slice that fails is cut into single samples, so that only the bad ones fail, or the batches with them.
         """
         try:
             return [replace(one, columns=self._columns([one]))]
         except RecordIOError as error:
-            if not self.skip or len(one) == 1:
+            if len(one) == 1:
                 return [replace(one, columns=error)]
         return [piece for k in range(len(one)) for piece in self.read_early(one.cut(slice(k, k + 1)))]
 

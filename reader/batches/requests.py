@@ -5,7 +5,7 @@ A request holds everything a batch depends on, so that any thread or process mak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -74,13 +74,17 @@ def _rows(column: Any, rows: Indices | slice) -> Any:
 
 @dataclass(slots=True)
 class BatchRequest:
-    """A batch of these slices, dataset after dataset.
+    """A batch of these slices, dataset after dataset; or several batches made together.
 
-    `sources` is the dataset of each row of the batch; None if the rows are in the order of the slices.
+    Attributes:
+        slices: the slices.
+        sources: int64 (n,), the dataset of each row; None if the rows are in the order of the slices.
+        several: whether these are several batches, which are made one by one if that fails.
     """
 
     slices: Sequence[WindowSlice]
     sources: Indices | None = None
+    several: bool = False
 
     def __len__(self) -> int:
         return sum(map(len, self.slices))
@@ -97,6 +101,11 @@ class BatchRequest:
         masks = np.split(mask[self.batch_rows], np.cumsum([len(one) for one in self.slices])[:-1])
         cut = [one.cut(np.flatnonzero(own)) for one, own in zip(self.slices, masks, strict=True) if own.any()]
         return BatchRequest(cut, None if self.sources is None else self.sources[mask])
+
+    def each(self, batch_size: int) -> Iterator[BatchRequest]:
+        """The requests of several batches, one by one."""
+        for rows in _batches(len(self), batch_size):
+            yield self.only(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +130,15 @@ class BatchResult:
     samples: int
     skipped: int = 0
     errors: Sequence[str] = ()
+
+    def each(self, batch_size: int) -> Iterator[BatchResult]:
+        """Batches of columns that were made together, each in memory of its own."""
+        for rows in _batches(self.samples, batch_size):
+            columns = {name: column[rows.start : rows.stop].copy() for name, column in self.batch.items()}
+            yield BatchResult(columns, len(rows))
+
+
+def _batches(samples: int, batch_size: int) -> Iterator[range]:
+    """The rows of each batch; the last one may be smaller."""
+    for begin in range(0, samples, batch_size):
+        yield range(begin, min(samples, begin + batch_size))

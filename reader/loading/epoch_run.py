@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -24,6 +24,7 @@ from recordio.reader.batches.requests import BatchResult, IndexRequest
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.prefetch import FetchContext, FetchThreads, WindowPrefetcher
 from recordio.reader.loading.stream import Stream, Work, requests
+from recordio.reader.loading.together import SeveralBatches, batches_together
 from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, WindowPlan
 from recordio.reader.workers.inline_threads import InlineWorkers, ThreadWorkers
 from recordio.reader.workers.pool import WorkerPool
@@ -90,7 +91,9 @@ class EpochRun:
         """
         self._prefetchers = [self._new_prefetcher(source, one) for source, one in enumerate(plans)]
         streams = [Stream(prefetcher, self._make.read_early) for prefetcher in self._prefetchers]
-        return self._deliver(requests(streams, sources, samples, batch_size))
+        together = batches_together(self._make, batch_size, self._options.ahead)
+        work = requests(streams, sources, samples, batch_size, together)
+        return self._deliver(work) if together == 1 else chain.from_iterable(self._deliver(work, batch_size))
 
     def _new_prefetcher(self, source: int, plans: Iterator[WindowPlan]) -> WindowPrefetcher:
         dataset = self._make.datasets[source]
@@ -107,9 +110,15 @@ class EpochRun:
         """The batches of these indices of the first dataset, in the epoch of this key."""
         return self._deliver((IndexRequest(_copied(indices), epoch_key), []) for indices in batches)
 
-    def _deliver(self, work: Iterator[Work]) -> Iterator[BatchResult]:
-        """The batches, with `options.ahead` more being made."""
-        submit, limit = self._workers.submit, self._options.ahead
+    def _deliver(self, work: Iterator[Work], several: int | None = None) -> Iterator[Any]:
+        """The batches, with `options.ahead` requests more being made.
+
+        `several`: the requests are for several batches of this size, and each gives an iterator of them.
+        """
+        submit: Callable[[Any], Task] = self._workers.submit
+        if several is not None:
+            submit = partial(SeveralBatches, submit, several)
+        limit = self._options.ahead
         ahead: deque[Task] = deque()
         for request, leases in work:
             task = submit(request)

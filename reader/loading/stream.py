@@ -78,7 +78,7 @@ class Stream:
 
 
 def requests(
-    streams: Sequence[Stream], sources: Iterator[Indices] | None, samples: int, batch_size: int
+    streams: Sequence[Stream], sources: Iterator[Indices] | None, samples: int, batch_size: int, together: int = 1
 ) -> Iterator[Work]:
     """The batches of an epoch.
 
@@ -87,10 +87,12 @@ def requests(
         sources: the dataset of each sample, in chunks; None for a single dataset.
         samples: the number of samples left.
         batch_size: samples a batch.
+        together: so many batches a request.
     """
     waiting = np.zeros(0, np.int64)
-    for begin in range(0, samples, batch_size):
-        n = min(batch_size, samples - begin)
+    step = batch_size * together
+    for begin in range(0, samples, step):
+        n = min(step, samples - begin)
         turns = None
         if sources is None:
             taken = streams[0].take(n)
@@ -101,4 +103,4 @@ def requests(
             counts = np.bincount(turns, minlength=len(streams)).tolist()
             taken = [one for stream, count in zip(streams, counts, strict=True) for one in stream.take(count)]
         leases = [lease for _, lease in taken if lease is not None]
-        yield BatchRequest([one for one, _ in taken], turns), leases
+        yield BatchRequest([one for one, _ in taken], turns, several=together > 1), leases

@@ -14,6 +14,7 @@ from recordio import CorruptError, DatasetWriter, ShardDataset, StorageError
 from recordio.reader.batches.fetch_plan import FetchPlan
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchRequest, BatchResult, IndexRequest, WindowSlice
+from recordio.reader.joining import Cast
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.page_table import PageTable
@@ -193,12 +194,13 @@ class TestReadingEarly:
 
     def test_error_of_reading_early_is_raised_by_the_batch(self, ds: ShardDataset) -> None:
         make = BatchMaker([ds])
-        (early,) = make.read_early(slices_of(ds, (2, 6), window=LostWindow())[0])
+        early = make.read_early(slices_of(ds, (2, 6), window=LostWindow())[0])
         with pytest.raises(StorageError, match="the disk is gone"):
-            make(BatchRequest([early]))
+            make(BatchRequest(early))
 
-    def test_reading_early_with_skip_loses_only_failing_samples(self, ds: ShardDataset) -> None:
-        make = BatchMaker([ds], skip=True)
+    @pytest.mark.parametrize("skip", [False, True])
+    def test_reading_early_loses_only_failing_samples(self, ds: ShardDataset, skip: bool) -> None:
+        make = BatchMaker([ds], skip=skip)
         slices = slices_of(ds, (0, SAMPLES))
         bad = int(slices[0].slot[5])
         slices[0].window.table.failed[bad] = CorruptError("damaged")
@@ -206,9 +208,26 @@ class TestReadingEarly:
         assert 0 < len(lost) < SAMPLES
         early = make.read_early(slices[0])
         assert len(early) == SAMPLES
-        result = make(BatchRequest(early))
-        assert numbers(result) == [n for n in range(SAMPLES) if n not in lost]
-        assert result.skipped == len(lost)
+        good = [n for n in range(SAMPLES) if n not in lost]
+        assert numbers(make(BatchRequest([early[n] for n in good]))) == good
+        if skip:
+            assert (numbers(result := make(BatchRequest(early))), result.skipped) == (good, len(lost))
+        else:
+            with pytest.raises(CorruptError, match="damaged"):
+                make(BatchRequest(early))
+
+    def test_second_try_of_what_was_read_early_is_cast_once(self, tmp_path: Path) -> None:
+        """A cast puts other columns into a batch, not into the slice."""
+        with DatasetWriter(tmp_path, metadata={"classes": ["a", "b", "c"]}) as writer:
+            writer.write_batch({"label": np.array([0, 1, 2])})
+        labels = ShardDataset(tmp_path)
+        mapped = labels.as_part(
+            {"label": Cast(labels.schema["label"], labels.schema["label"], np.array([1, 2, 0]))}, labels.class_map
+        )
+        make = BatchMaker([mapped])
+        early = make.read_early(slices_of(labels, (0, 3))[0])
+        for _ in range(2):
+            assert make(BatchRequest(early)).batch["label"].tolist() == [1, 2, 0]
 
 
 def test_an_error_that_cannot_describe_itself_is_named_by_its_class(ds: ShardDataset) -> None:
