@@ -17,7 +17,7 @@ from recordio.errors import SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
-from recordio.reader.columns import collate, scatter
+from recordio.reader.columns import collate, grouped, scatter
 from recordio.reader.joining import LABEL, casts_to, join_schemas, joined_classes, with_labels_of
 from recordio.reader.order.mixing import Arranged, Consecutive, Interleaved, Schedule, drawn_plans, sources
 from recordio.reader.order.ranks import RankShare
@@ -72,12 +72,17 @@ class Combined(DatasetView):
         return agreed if self._classes is None else agreed | {"classes": self._classes}
 
     @cached_property
+    def _sizes(self) -> Indices:
+        """int64 (parts,): the samples of each part."""
+        return np.array([len(part) for part in self.parts], np.int64)
+
+    @cached_property
     def _in_order(self) -> Schedule:
         """The schedule of an epoch that is not shuffled."""
         return self.schedule(False, key(0, 0))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_in_order"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_in_order", "_sizes")}
 
     def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
         schedule = self.schedule(options.shuffle, epoch_key)
@@ -102,17 +107,13 @@ class Combined(DatasetView):
     def locate(self, indices: Indices) -> tuple[Indices, Indices]:
         """int64 (n,) each: the part of each sample and its index in the part, in the order of an unshuffled epoch."""
         part, draw = self._in_order.locate(indices)
-        sizes = np.array([len(one) for one in self.parts])
-        return part, draw % sizes[part]
+        return part, draw % self._sizes[part]
 
     def pieces(self, indices: Indices) -> list[Piece]:
         number, local = self.locate(indices)
-        found = []
-        for k, part in enumerate(self.parts):
-            rows = np.flatnonzero(number == k)
-            if len(rows):
-                found.append(Piece(part, local[rows], rows))
-        return found or [Piece(self.parts[0], local, local)]
+        found, _, runs = grouped(number)
+        pieces = [Piece(self.parts[k], local[rows], rows) for k, rows in zip(found, runs, strict=True)]
+        return pieces or [Piece(self.parts[0], local, local)]
 
     def _sample_at(self, index: int) -> Any:
         (number,), (local,) = self.locate(np.array([index]))
@@ -134,7 +135,9 @@ class Combined(DatasetView):
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> ConcatDataset:
         number, local = self.locate(self.checked_indices(np.array(indices)))
-        parts = [part.select(local[number == k]) for k, part in enumerate(self.parts)]
+        ends = np.cumsum(np.bincount(number, minlength=len(self.parts)))
+        each = np.split(local[np.argsort(number, kind="stable")], ends[:-1])
+        parts = [part.select(own) for part, own in zip(self.parts, each, strict=True)]
         return ConcatDataset._arranged(self, parts, number)
 
     select.__doc__ = DatasetView.select.__doc__

@@ -374,3 +374,16 @@ def test_conflicting_classes_are_refused(tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match=r"label 0 is 'cat' in .*/a.* and 'bird' in .*/b"):
             combine()
     assert len(a + a[:3]) == 12
+
+
+def test_a_read_asks_only_the_datasets_that_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long all the others are is asked once."""
+    both = ConcatDataset([write_numbers(tmp_path / str(k), range(10 * k, 10 * k + 10)) for k in range(9)])
+    assert int(both[0]["number"]) == 0
+    asked: list[int] = []
+    monkeypatch.setattr(ShardDataset, "__len__", lambda self: asked.append(1) or len(self.numbers))
+    assert int(both[85]["number"]) == 85
+    assert both.take([17, 3, 12])["number"].tolist() == [17, 3, 12]
+    assert asked == []
+    part, row = both.select([88, 3, 85, 4]).locate(np.arange(4))
+    assert (part.tolist(), row.tolist()) == ([8, 0, 8, 0], [0, 0, 1, 1])
