@@ -106,7 +106,11 @@ class Arranged:
         return self._by_source.rows(source)[begin:end]
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
-        return self.order[positions], self._by_source.ranks[positions]
+        source, draw = self.order[positions], np.empty(len(positions), np.int64)
+        for number in np.unique(source).tolist():
+            rows, own = np.flatnonzero(source == number), self._by_source.stored_rows(number)
+            draw[rows] = np.searchsorted(own, positions[rows].astype(own.dtype))  # another type would copy `own`
+        return source, draw
 
     def sources(self, start: int) -> Iterator[tuple[int, Indices]]:
         for begin in range(start, self.total, _CHUNK):
@@ -243,9 +247,13 @@ class _BySource:
         starts = np.cumsum([0, *np.bincount(labels, minlength=datasets)])
         return cls(order.astype(np.int32) if len(labels) < 1 << 31 else order, starts)
 
+    def stored_rows(self, source: int) -> npt.NDArray[np.int32 | np.int64]:
+        """(n,): the rows with the label of a dataset, ascending, as they are stored."""
+        return self.order[self.starts[source] : self.starts[source + 1]]
+
     def rows(self, source: int) -> Indices:
-        """int64 (n,): the rows with the label of a dataset, ascending."""
-        return self.order[self.starts[source] : self.starts[source + 1]].astype(np.int64)
+        """int64 (n,): the same."""
+        return self.stored_rows(source).astype(np.int64)
 
     @property
     def ranks(self) -> Indices:
