@@ -11,8 +11,8 @@ The way of a batch
     EpochRun.windowed                     loading/epoch_run.py     connects the stages below; each is bounded
      |
      |  WindowPrefetcher.start            loading/prefetch.py      loads one window ahead
-     |   |  FetchPlan                     batches/fetch_plan.py    in place in the map, or decoded into memory?
-     |   |  FetchPlan.load                  in FetchThreads        reads, checks and decodes pages (open_shard.py)
+     |   |  FetchPlan                     batches/fetch_plan.py    in place in the map, or read into memory?
+     |   |  FetchPlan.load                  in FetchThreads        reads, checks and decodes pages (page_reads.py)
      |   '-> PageTable                    page_table.py            the pages of a window, by field
      |
      |  Stream.take, requests             loading/stream.py        cuts windows into slices, slices into BatchRequests;

@@ -8,9 +8,10 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,13 @@ from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.combined import ConcatDataset
+from recordio.reader.io_choice import Io
 from recordio.reader.joining import Cast, ClassMap
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
-from recordio.reader.open_shard import Projection, Verify
 from recordio.reader.order.numbers import Numbers, chosen, numbers_at, packed, unpacked, wide
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
+from recordio.reader.page_access import Projection, Verify
 from recordio.reader.processing import Decode, Processing, SampleOrigin
 from recordio.reader.view import DatasetView, Piece, Plans
 from recordio.storage.dataset_files import check_shards, read_manifest, refuse
@@ -35,6 +37,7 @@ from recordio.storage.local import LocalStorage
 MapFunction = Callable[..., Any]
 
 _MAX_REPLACED = 10
+_DIRECT_WINDOW_BYTES = 32 << 20  # in order: enough reads at a time for a fast device
 
 
 class ShardDataset(DatasetView):
@@ -48,11 +51,13 @@ class ShardDataset(DatasetView):
         fields: the names of the fields to read; the pages of others are not touched.
         verify: "first" compares a page's checksum the first time this process touches it, "always" each time, "never"
             not at all. Sizes, offsets and the index are always checked, so reading is safe either way.
-        io: "mmap" reads from memory maps; "pread" uses positioned reads, for network disks: truncating a mapped file
-            would kill the process.
+        io: "mmap" reads from memory maps: the fastest while the system's cache holds the data, but truncating a mapped
+            file would kill the process. "pread" uses positioned reads, for network disks. "direct" reads past the cache
+            where it can, for data larger than memory. "auto" chooses by the file system and the size of memory.
         decode: "numpy" decodes images to uint8 arrays, "pil" to PIL images; None leaves the encoded bytes.
         cache_bytes: limit of the cache of decoded pages, for random access.
-        max_open_shards: limit of shards open at a time; None for a quarter of the process's file limit, up to 256.
+        max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit. A
+            shard takes up to two descriptors.
 
     Raises:
         DatasetError: there is no dataset at the path.
@@ -66,7 +71,7 @@ class ShardDataset(DatasetView):
         *,
         fields: Sequence[str] | None = None,
         verify: Verify = "first",
-        io: Literal["mmap", "pread"] = "mmap",
+        io: Io = "auto",
         decode: Decode | None = "numpy",
         cache_bytes: int = 128 << 20,
         max_open_shards: int | None = None,
@@ -200,6 +205,8 @@ class ShardDataset(DatasetView):
         return [Piece(self, indices, np.arange(len(indices)))]
 
     def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
+        if not options.shuffle and self.store.access.direct:
+            options = options.with_default_window(_DIRECT_WINDOW_BYTES)
         return [window_plans(order_of(self.store.blocks, self.numbers, options, epoch_key), share)], None
 
     def _only(self, names: Sequence[str]) -> Self:
@@ -275,8 +282,13 @@ class ShardDataset(DatasetView):
             for name, value in self.__dict__.items()
             if name not in ("store", "fields", "processing", "numbers", "_sample")
         }
-        own = {"numbers": packed(self.numbers), "digest": self.store.manifest_digest, "names": list(self.schema)}
-        return state | own
+        return state | {
+            # Whoever shares windows with this process must read the same pages in place.
+            "_options": replace(self._options, io=self.store.io.kind),
+            "numbers": packed(self.numbers),
+            "digest": self.store.manifest_digest,
+            "names": list(self.schema),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         digest, names, numbers = (state.pop(name) for name in ("digest", "names", "numbers"))

@@ -7,29 +7,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import threading
 import weakref
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import Any, get_args
 
 import numpy as np
 
 from recordio.arguments import choice, integer
-from recordio.errors import CorruptError, DatasetError, RecordIOError
+from recordio.errors import CorruptError, RecordIOError
 from recordio.format.manifest import Manifest
-from recordio.format.page import Indices, Pages
+from recordio.format.page import Indices
 from recordio.format.schema import Columns
+from recordio.format.shard_table import shard_name, starts_of
 from recordio.reader.columns import grouped, scatter
-from recordio.reader.open_shard import OpenShard, PageAccess, Projection, Verify
-from recordio.reader.order.shuffle import PLAN_NBYTES, Blocks
+from recordio.reader.io_choice import Io, IoChoice, choose_io
+from recordio.reader.open_shard import OpenShard
+from recordio.reader.order.shuffle import Blocks
+from recordio.reader.page_access import PageAccess, Projection, Verify
+from recordio.reader.page_cache import PageCache
 from recordio.reader.page_table import PageColumn
-from recordio.storage.base import Storage
-from recordio.storage.dataset_files import ShardOpener, open_shard_file, read_manifest
+from recordio.reader.row_reads import RowReads
+from recordio.reader.scan import is_scan, scanned
+from recordio.reader.shard_indexes import PageEntries, ShardIndexes, blocks_of
+from recordio.storage.base import File, Storage
+from recordio.storage.machine import share_of_files
+from recordio.storage.shard_files import ShardFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +44,21 @@ class ReadOptions:
 
     Attributes:
         verify: "first" checks a page the first time this process touches it, "always" each time, "never" not at all.
-        io: "mmap" reads from memory maps; "pread" uses positioned reads, for network disks: slower, but truncating a
-            mapped file would kill the process.
+        io: "mmap", "pread", "direct" or "auto"; see ShardDataset.
         cache_bytes: limit of the cache of decoded pages, for random access.
-        max_open_shards: limit of shards open at a time; None for a quarter of the process's file limit, up to 256.
+        max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit.
     """
 
     verify: Verify = "first"
-    io: Literal["mmap", "pread"] = "mmap"
+    io: Io = "auto"
     cache_bytes: int = 128 << 20
     max_open_shards: int | None = None
 
     def __post_init__(self) -> None:
         choice("verify", self.verify, ("first", "always", "never"))
-        choice("io", self.io, ("mmap", "pread"))
+        choice("io", self.io, get_args(Io))
         integer("cache_bytes", self.cache_bytes, 0)
         integer("max_open_shards", self.max_open_shards, 1, optional=True)
-
-
-class PageCache:
-    """An LRU cache of decoded pages. Thread-safe."""
-
-    def __init__(self, nbytes: int) -> None:
-        self._free_nbytes = nbytes
-        self._pages: OrderedDict[tuple[int, int, int], Pages] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __call__(self, key: tuple[int, int, int], make: Callable[[], Pages]) -> Pages:
-        """The cached page, or a new one from `make`."""
-        with self._lock:
-            if key in self._pages:
-                self._pages.move_to_end(key)
-                return self._pages[key]
-        page = make()
-        with self._lock:
-            if key not in self._pages:
-                self._pages[key] = page
-                self._free_nbytes -= page.nbytes
-            while self._free_nbytes < 0 and len(self._pages) > 1:
-                self._free_nbytes += self._pages.popitem(last=False)[1].nbytes
-        return page
 
 
 def _keep_freed_memory() -> None:
@@ -89,13 +70,6 @@ def _keep_freed_memory() -> None:
     """
     with contextlib.suppress(MemoryError):
         np.empty(31 << 20, np.uint8)
-
-
-def _starts(counts: Indices) -> Indices:
-    """int64 (n + 1,): cumulative counts, beginning with 0."""
-    out = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=out[1:])
-    return out
 
 
 _open_datasets: weakref.WeakSet[OpenDataset] = weakref.WeakSet()
@@ -112,13 +86,17 @@ class OpenDataset:
     shards: dict[int, OpenShard] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._first = _starts(self.manifest.table.samples)
+        self._first = starts_of(self.manifest.table.samples)
         self.first: list[int] = self._first.tolist()
         self.samples = self.first[-1]
-        self._most_open = self.options.max_open_shards or max(
-            1, min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
-        )
-        self._opener = ShardOpener(self.manifest)
+        self._files = ShardFiles(self.storage, self.manifest, self.manifest_digest)
+        self._indexes: ShardIndexes | None = None
+        self.nbytes = sum(self.manifest.table.nbytes.tolist())  # exact: an int64 could overflow
+        self.io: IoChoice = choose_io(self.options.io, self.storage, self.nbytes)
+        # A shard takes up to two descriptors, for its file and for its map or for direct reads. These need as many
+        # again for the shards that are read at the moment, whereas a map is of use only while it is kept.
+        own = share_of_files(16 if self.io.kind == "direct" else 8)
+        self.most_open = self.options.max_open_shards or own
         self._projections: dict[tuple[str, ...] | None, Projection] = {}
         self.restart()
         _open_datasets.add(self)
@@ -127,22 +105,33 @@ class OpenDataset:
     def restart(self) -> None:
         """Drops all open shards and cached pages; they come back on demand. A forked child starts with this."""
         self.shards.clear()
-        mapped = self.options.io == "mmap"
-        self._access = PageAccess(self.options.verify, mapped, PageCache(self.options.cache_bytes))
+        self.access = PageAccess(
+            verify=self.options.verify,
+            cache=PageCache(self.options.cache_bytes),
+            mapped=self.io.kind == "mmap",
+            direct=self.io.kind == "direct",
+            drops=self.io.kind == "pread" and not self.io.fits,
+        )
         self._lock = threading.Lock()
+        if self._indexes is not None:
+            self._indexes.restart()
+
+    @property
+    def indexes(self) -> ShardIndexes:
+        """The indexes of the shards."""
+        if self._indexes is None:
+            self._indexes = ShardIndexes(self._files, self.manifest, self.blocks.first, self.blocks.shard)
+        return self._indexes
 
     @cached_property
     def content_nbytes(self) -> int:
         """The decoded size of all pages."""
-        return sum(self.manifest.table.content_nbytes.tolist())  # exact: an int64 could overflow
+        return sum(self.manifest.table.content_nbytes.tolist())
 
     @cached_property
     def blocks(self) -> Blocks:
-        """All blocks. A block's weight is its share of its shard's content plus the plan of its samples."""
-        table = self.manifest.table
-        counts = table.block_samples()
-        means = table.content_nbytes // np.maximum(1, table.samples) + PLAN_NBYTES
-        return Blocks(_starts(counts), counts * np.repeat(means, table.blocks), _starts(table.blocks))
+        """All blocks."""
+        return blocks_of(self.manifest)
 
     def projection(self, names: Sequence[str] | None) -> Projection:
         """The fields of these names, all of them if None. Raises SchemaError.
@@ -162,36 +151,60 @@ class OpenDataset:
         with self._lock:
             return self.shards.get(number) or self._open(number)
 
+    def shard_within_limit(self, number: int) -> OpenShard | None:
+        """The same, but None if another shard would have to be closed for it."""
+        with self._lock:
+            shard = self.shards.get(number)
+            if shard is None and len(self.shards) < self.most_open:
+                shard = self._open(number)
+            return shard
+
+    def file(self, number: int) -> File:
+        """The open file of a shard, by its position in the manifest. Kept open if that is within the limit."""
+        shard = self.shards.get(number) or self.shard_within_limit(number)
+        return self._files.open(number) if shard is None else shard.file
+
     def _open(self, number: int) -> OpenShard:
-        entry = self.manifest.shards[number]
-        while len(self.shards) >= self._most_open:
+        while len(self.shards) >= self.most_open:
             self.shards.pop(next(iter(self.shards)))  # a running read keeps it open
-        try:
-            file = open_shard_file(self.storage, entry)
-            shard = OpenShard(file, entry, self.manifest, self._opener.read(file, entry), self._access)
-        except CorruptError as error:
-            if self._replaced():
-                raise DatasetError("the dataset was replaced since it was opened; open it again").at(
-                    file=entry.name
-                ) from error
-            raise
-        self.shards[number] = shard
+        shard = self.shards[number] = self.transient(number)
         return shard
 
-    def _replaced(self) -> bool:
-        """Whether the manifest on disk is another one by now."""
-        try:
-            return read_manifest(self.storage, "")[1] != self.manifest_digest
-        except RecordIOError:
-            return False
+    def transient(self, number: int) -> OpenShard:
+        """A shard that closes with the last reference to it."""
+        first, end = self.blocks.shard[number : number + 2].tolist()
+        return OpenShard(
+            file=self._files.open(number),
+            number=self.manifest.table.numbers.item(number),
+            manifest=self.manifest,
+            index=partial(self.indexes.of, number),
+            checked=self.indexes.checked[first:end],
+            access=self.access,
+        )
+
+    def entries(self, blocks: Indices, columns: Sequence[int]) -> tuple[PageEntries, dict[int, RecordIOError]]:
+        """The entries of some pages, and the error of each shard whose index cannot be read.
+
+        Args:
+            blocks: int64 (b,), blocks of the dataset.
+            columns: f positions in the schema.
+        """
+        found, failed = self.indexes.entries(blocks, columns)
+        if self.options.verify == "always":
+            found.checked[:] = False
+        return found, failed
 
     def sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
         """A function from 0 <= number < samples to the sample; images as stored."""
         first, shards, dataset = self.first, self.shards, weakref.proxy(self)
+        rows: list[RowReads] = []  # made when they are needed
 
         def sample(number: int) -> dict[str, Any]:
             at = bisect_right(first, number) - 1
-            shard = shards.get(at) or dataset.shard(at)
+            shard = shards.get(at) or dataset.shard_within_limit(at)
+            if shard is None:
+                rows[:] = rows or [RowReads(dataset, fields)]
+                return rows[0](number, at)
             read = shard.samplers.get(fields) or shard.sampler(fields)
             return read(number - first[at])
 
@@ -211,9 +224,17 @@ class OpenDataset:
 
     def location(self, number: int) -> dict[str, Any]:
         """The location of a sample, for errors."""
-        k = bisect_right(self.first, number) - 1
-        block = int(np.searchsorted(self.shard(k).index.first, number - self.first[k], side="right")) - 1
-        return {"file": self.manifest.shards[k].name, "block": block, "sample": number}
+        return self.place_of_block(int(np.searchsorted(self.blocks.first, number, side="right")) - 1) | {
+            "sample": number
+        }
+
+    def place_of_block(self, block: int) -> dict[str, Any]:
+        """The location of a block, for errors."""
+        shard = int(np.searchsorted(self.blocks.shard, block, side="right")) - 1
+        return {
+            "file": shard_name(self.manifest.table.numbers.item(shard)),
+            "block": block - int(self.blocks.shard[shard]),
+        }
 
     def take(self, numbers: Indices, fields: Projection) -> Columns:
         """Any samples as columns, in the requested order; images as stored."""
@@ -223,13 +244,17 @@ class OpenDataset:
             raise self.located(error, numbers, fields) from error.__cause__
 
     def _take(self, numbers: Indices, fields: Projection) -> Columns:
-        """Shard by shard, so that no more than one of them is held open."""
         if not len(numbers):
             return {name: PageColumn.of(kind, 0, []).take(numbers, numbers) for name, kind in fields.schema.items()}
+        if is_scan(self, numbers, fields):
+            return scanned(self, numbers, fields)
         if len(self.first) == 2:
             return self._take_from(0, numbers, fields)
         at = np.searchsorted(self._first, numbers, side="right") - 1
         shards, order, runs = grouped(at)
+        if not self.io.fits:
+            self._will_need(numbers, fields)
+        # Shard by shard, so that no more than one of them is held open.
         parts = [self._take_from(s, numbers[run] - self._first[s], fields) for s, run in zip(shards, runs, strict=True)]
         if len(parts) == 1:
             return parts[0]
@@ -248,9 +273,32 @@ class OpenDataset:
             shard.touch_all(fields, block)
         return table.take(block, row)
 
+    def _will_need(self, numbers: Indices, fields: Projection) -> None:
+        """Asks the system to read the blocks of these samples, all of them at once."""
+        blocks = np.unique(np.searchsorted(self.blocks.first, numbers, side="right") - 1)
+        entries, failed = self.entries(blocks, fields.columns)
+        shard = self.shard_of(blocks)
+        for number in np.unique(shard).tolist():
+            own = shard == number
+            if number not in failed:
+                ranges = zip(
+                    entries.offset[own].ravel().tolist(), entries.stored_nbytes[own].ravel().tolist(), strict=True
+                )
+                self.file(number).will_need(ranges)
+
+    def samples_of(self, blocks: Indices) -> Indices:
+        """int64 (n,): the number of samples in each block."""
+        found: Indices = self.blocks.first[blocks + 1] - self.blocks.first[blocks]
+        return found
+
+    def shard_of(self, blocks: Indices) -> Indices:
+        """int64 (n,): the shard of each block, by its position in the manifest."""
+        found: Indices = np.searchsorted(self.blocks.shard, blocks, side="right") - 1
+        return found
+
     def by_shard(self, blocks: Indices) -> tuple[Indices, list[int], list[Indices]]:
         """Each block's number within its shard, the shards, and the slots of each shard's blocks."""
-        shard = np.searchsorted(self.blocks.shard, blocks, side="right") - 1
+        shard = self.shard_of(blocks)
         shards, _, slots = grouped(shard)
         return blocks - self.blocks.shard[shard], shards, slots
 

@@ -18,6 +18,8 @@ from recordio.format.page import Indices, Pages, pages
 from recordio.format.schema import Columns
 from recordio.reader.columns import grouped, scatter
 
+MAX_MAPS = 8  # copy blocks from more shards than this together: gathers from many maps cost more
+
 Mask = npt.NDArray[np.bool_]
 Piece = tuple[Indices, Pages, Indices]  # slots, the pages that hold them, the number of each slot's page among these
 

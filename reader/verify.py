@@ -6,23 +6,32 @@ Streams the shards in bounded memory and continues after a fault, so that one re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
-from recordio.format.manifest import Manifest, ShardEntry
-from recordio.reader.open_shard import OpenShard, PageAccess
-from recordio.storage.base import Storage
-from recordio.storage.dataset_files import ShardOpener, open_shard_file, read_manifest
+from recordio.format.layout import block_header_nbytes, padded
+from recordio.format.manifest import Manifest
+from recordio.reader.io_choice import choose_io
+from recordio.reader.open_shard import OpenShard
+from recordio.reader.page_access import PageAccess
+from recordio.reader.page_reads import scratch
+from recordio.reader.shard_indexes import ShardIndexes, blocks_of
+from recordio.storage.base import DIRECT_ALIGNMENT, Storage
+from recordio.storage.dataset_files import read_manifest
 from recordio.storage.local import LocalStorage
+from recordio.storage.shard_files import ShardFiles
 
 Level = Literal["quick", "full"]
 Progress = Callable[[int, int], None]
 
-_AHEAD = 16  # blocks read and checked at a time
+_READ_NBYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -87,84 +96,112 @@ def verify(path: str | os.PathLike[str], level: Level = "full", *, progress: Pro
         manifest, _ = read_manifest(storage, folder)
     except (CorruptError, UnsupportedError) as error:
         return VerifyReport(folder, level, problems=(error,))
-    total = sum(entry.nbytes for entry in manifest.shards)
-    tally = _Tally(total, progress)
-    for entry in manifest.shards:
-        tally.problems += _verify_shard(storage, manifest, entry, level, tally)
-    return VerifyReport(
-        path=folder,
-        level=level,
-        shards=len(manifest.shards),
-        blocks=tally.blocks,
-        samples=tally.samples,
-        nbytes=tally.nbytes,
-        problems=tuple(tally.problems),
-    )
+    total, done = sum(manifest.table.nbytes.tolist()), 0
+    report = VerifyReport(folder, level, shards=len(manifest.shards))
+    for one in _Verification(storage, manifest, level).results():
+        done += one.nbytes
+        if progress is not None:
+            progress(done, total)
+        report = replace(
+            report,
+            blocks=report.blocks + one.blocks,
+            samples=report.samples + one.samples,
+            nbytes=report.nbytes + (one.nbytes if one.readable else 0),
+            problems=(*report.problems, *one.problems),
+        )
+    return report
 
 
-class _Tally:
-    """Collects problems and counts, and reports progress."""
+class _Checked(NamedTuple):
+    """What was checked, and what was wrong. A shard that cannot be opened counts as no shard, no blocks, no samples."""
 
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self.problems: list[RecordIOError] = []
-        self.blocks = self.samples = self.nbytes = self._done = 0
-        self._total = total
-        self._progress = progress
-
-    def add(self, nbytes: int, blocks: int = 0, samples: int = 0) -> None:
-        self.nbytes += nbytes
-        self.blocks += blocks
-        self.samples += samples
-        self.skip(nbytes)
-
-    def skip(self, nbytes: int) -> None:
-        """Advances the progress past bytes that cannot be checked."""
-        self._done += nbytes
-        if self._progress is not None:
-            self._progress(self._done, self._total)
+    nbytes: int
+    blocks: int = 0
+    samples: int = 0
+    problems: Sequence[RecordIOError] = ()
+    readable: bool = True
 
 
-def _verify_shard(
-    storage: Storage, manifest: Manifest, entry: ShardEntry, level: Level, tally: _Tally
-) -> list[RecordIOError]:
-    try:
-        file = open_shard_file(storage, entry)
-        index = ShardOpener(manifest).read(file, entry)
-        access = PageAccess(verify="always", mapped=False, cache=lambda key, make: make())
-        shard = OpenShard(file, entry, manifest, index, access)
-    except (CorruptError, UnsupportedError, StorageError) as error:
-        tally.skip(entry.nbytes)
-        return [error]
-    index = shard.index
-    body = int(index.block_offsets[0]) if entry.blocks else entry.nbytes
-    if level == "quick":
-        tally.add(entry.nbytes, entry.blocks, entry.samples)
-        return []
-    tally.add(body)
-    ends = [*index.block_offsets[1:].tolist(), entry.nbytes][: entry.blocks]
-    problems: list[RecordIOError] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for block, found in enumerate(_ahead(pool, shard, entry.blocks)):
-            problems += found
-            tally.add(ends[block] - int(index.block_offsets[block]), 1, int(index.samples[block]))
-    return problems
+class _Verification:
+    """Reads all shards in the order of their bytes, a few reads ahead, in threads that check what they have read."""
+
+    def __init__(self, storage: Storage, manifest: Manifest, level: Level) -> None:
+        self._manifest = manifest
+        self._files = ShardFiles(storage, manifest)
+        blocks = blocks_of(manifest)
+        self._indexes = ShardIndexes(self._files, manifest, blocks.first, blocks.shard)
+        self._level = level
+        io = choose_io("auto", storage, sum(manifest.table.nbytes.tolist()))
+        self._access = PageAccess(verify="always", cache=lambda key, make: make(), direct=io.kind == "direct")
+
+    def results(self) -> Iterator[_Checked]:
+        ahead: deque[Future[_Checked]] = deque()
+        with ThreadPoolExecutor(self._access.reads, "recordio-verify") as pool:
+            for task in self._tasks():
+                ahead.append(pool.submit(task))
+                if len(ahead) > 2 * self._access.reads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _tasks(self) -> Iterator[Callable[[], _Checked]]:
+        for number, entry in enumerate(self._manifest.shards):
+            try:
+                shard = self._opened(number)
+            except (CorruptError, UnsupportedError, StorageError) as error:
+                yield partial(_Checked, entry.nbytes, problems=[error], readable=False)
+                continue
+            if self._level == "quick":
+                yield partial(_Checked, entry.nbytes, entry.blocks, entry.samples)
+                continue
+            ends = [*shard.index.block_offsets.tolist(), entry.nbytes]
+            yield partial(_Checked, ends[0])
+            for begin, end in _runs(ends):
+                yield partial(self._check, shard, begin, end, ends[begin], ends[end])
+
+    def _opened(self, number: int) -> OpenShard:
+        """A shard whose index is good. Raises CorruptError, UnsupportedError, StorageError."""
+        file = self._files.open(number)
+        index = self._indexes.of(number)
+        checked, own = np.zeros(index.pages.shape, bool), self._manifest.table.numbers.item(number)
+        return OpenShard(file, own, self._manifest, lambda: index, checked, self._access)
+
+    def _check(self, shard: OpenShard, begin: int, end: int, low: int, high: int) -> _Checked:
+        """Checks the blocks from `begin` to `end` - 1, which lie between these offsets of the file."""
+        start = low // DIRECT_ALIGNMENT * DIRECT_ALIGNMENT
+        target = scratch(-(-high // DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT - start)
+        data: memoryview | None = target
+        try:
+            shard.file.read_into(target, start, high - start, direct=self._access.direct)
+        except RecordIOError:
+            data = None  # each page is read alone, to find out which of them are bad
+        problems = [problem for block in range(begin, end) for problem in _problems(shard, block, data, start)]
+        return _Checked(high - low, end - begin, int(shard.index.samples[begin:end].sum()), problems)
 
 
-def _ahead(pool: ThreadPoolExecutor, shard: OpenShard, blocks: int) -> Iterator[list[RecordIOError]]:
-    """The problems of each block, in order; a few blocks are checked ahead."""
-    for start in range(0, blocks, _AHEAD):
-        yield from pool.map(lambda block: _verify_block(shard, block), range(start, min(start + _AHEAD, blocks)))
+def _runs(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cuts blocks that begin and end at these offsets into runs (first, end) of about _READ_NBYTES, or of one block."""
+    begin = 0
+    for end in range(1, len(ends)):
+        if end == len(ends) - 1 or ends[end + 1] - ends[begin] > _READ_NBYTES:
+            yield begin, end
+            begin = end
 
 
-def _verify_block(shard: OpenShard, block: int) -> list[RecordIOError]:
-    problems: list[RecordIOError] = []
-    checks: list[Callable[[], object]] = [
-        partial(shard.check_block_header, block),
-        *(partial(shard.content, block, c) for c in range(len(shard.fields))),
-    ]
+def _problems(shard: OpenShard, block: int, data: memoryview | None, start: int) -> Iterator[RecordIOError]:
+    """What is wrong with a block, of which the file's bytes from `start` on may have been read."""
+    index, fields = shard.index, len(shard.fields)
+
+    def part(offset: int, nbytes: int) -> memoryview | None:
+        return None if data is None else data[offset - start :][:nbytes]
+
+    header = part(int(index.block_offsets[block]), block_header_nbytes(fields))
+    checks: list[Callable[[], object]] = [partial(shard.check_block_header, block, header)]
+    for column in range(fields):
+        nbytes = padded(int(index.pages[block, column]["stored_nbytes"]))
+        checks.append(partial(shard.content, block, column, part(int(index.page_offsets[block, column]), nbytes)))
     for check in checks:
         try:
             check()
         except (CorruptError, StorageError) as error:
-            problems.append(error)
-    return problems
+            yield error

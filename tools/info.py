@@ -66,6 +66,7 @@ def _facts(split: Split, dataset: ShardDataset) -> dict[str, Any]:
         "content_nbytes": dataset.store.content_nbytes,
         "format_version": VERSION,
         "dataset_id": manifest.dataset_id.hex(),
+        "io": {"kind": dataset.store.io.kind, "reason": dataset.store.io.reason},
         "measured_shards": measured,
         "schema": [entry | size for entry, size in zip(manifest.schema.to_json(), sizes, strict=True)],
         "metadata": dict(manifest.metadata),
@@ -97,6 +98,7 @@ def _lines(facts: dict[str, Any], schema: Schema) -> Iterator[str]:
     yield _line("samples", f"{facts['samples']:,} in {shards}, {blocks}")
     yield _line("on disk", f"{bytes_text(facts['nbytes'])} ({facts['nbytes']:,} bytes)")
     yield _line("compression", _compression(facts))
+    yield _line("reading", f"{facts['io']['kind']}: {facts['io']['reason']}")
     for name, value in list(facts["metadata"].items())[:METADATA_SHOWN]:
         yield _line(cut(name, NAME_COLUMNS), _metadata_text(name, value))
     if len(facts["metadata"]) > METADATA_SHOWN:

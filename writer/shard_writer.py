@@ -9,11 +9,12 @@ from recordio.arguments import integer
 from recordio.format.block import BlockHeader, PageEntry, store_page
 from recordio.format.checksum import Buffer
 from recordio.format.codec import Compression, PageCoder
+from recordio.format.index import Index
 from recordio.format.layout import CHECKSUM, FOOTER
 from recordio.format.manifest import ShardEntry
 from recordio.format.page import encode_page
 from recordio.format.schema import Schema
-from recordio.format.shard import Footer, Index, ShardHeader, shard_digest
+from recordio.format.shard import Footer, ShardHeader, shard_digest
 from recordio.storage.atomic import NewFile
 from recordio.writer.blocks import FullBlock
 

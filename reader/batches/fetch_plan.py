@@ -5,6 +5,7 @@ The plan comes first and reads only the indexes of shards; `load` then reads, ch
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,19 +13,22 @@ from functools import partial
 import numpy as np
 
 from recordio.errors import RecordIOError
-from recordio.format.layout import padded
+from recordio.format.codec import Codec
 from recordio.format.page import Indices, pages
 from recordio.reader.batches.memory import Memory
+from recordio.reader.columns import grouped
 from recordio.reader.open_dataset import OpenDataset
-from recordio.reader.open_shard import OpenShard, Projection
 from recordio.reader.order.shuffle import Mask
-from recordio.reader.page_table import PageColumn, PageTable, Piece
+from recordio.reader.page_access import PageAccess, Projection
+from recordio.reader.page_reads import PageReads, Work, reporter, runs_of
+from recordio.reader.page_table import MAX_MAPS, PageColumn, PageTable, Piece
+from recordio.reader.shard_indexes import PageEntries
+from recordio.storage.base import Range
 
-_MAX_MAPS = 8  # copy blocks from more shards than this together: gathers from many maps cost more
+_PLAIN = int(Codec.PLAIN)
 _SMALL_NBYTES = 1024  # copy values of up to this size together from two shards on: cheaper than two gathers
 MAPPED_NBYTES = 64 << 20  # datasets of up to this size stay mapped
 
-Work = Callable[[], None]
 Run = Callable[[Iterable[Work]], None]
 
 
@@ -50,19 +54,25 @@ class WindowLayout:
         self, dataset: OpenDataset, fields: Projection, memory: Memory, failed: Mapping[int, RecordIOError]
     ) -> PageTable:
         """The pages of the window: in place, in this memory, or failed."""
-        local, shards, slots = dataset.by_shard(self.blocks)
-        samples = dataset.blocks.first[self.blocks + 1] - dataset.blocks.first[self.blocks]
+        samples = dataset.samples_of(self.blocks)
         every = np.arange(len(self.blocks))
+        failed, mapped = dict(failed), self._maps(dataset)
         columns = {}
         for k, ((name, kind), column) in enumerate(zip(fields.schema.items(), fields.columns, strict=True)):
             pieces: list[Piece] = []
             if not self.in_place[k].all():
                 pieces.append((every, pages(kind, memory, self.starts[k], samples), every))
-            for shard, own in zip(shards, slots, strict=True):
-                in_place = own[self.in_place[k, own]]
-                mapped = dataset.shard(shard).reader(column).mapped if len(in_place) else None
-                if mapped is not None:
-                    pieces.append((in_place, mapped, local[in_place]))
+            for number, slots, local in mapped:
+                own = self.in_place[k, slots]
+                if not own.any():
+                    continue
+                try:
+                    found = dataset.shard(number).reader(column).mapped
+                except RecordIOError as error:
+                    failed.update(dict.fromkeys(slots.tolist(), error))
+                    continue
+                assert found is not None, "a page in place is mapped"
+                pieces.append((slots[own], found, local[own]))
             columns[name] = PageColumn.of(kind, len(every), pieces)
         return PageTable(columns, failed)
 
@@ -70,70 +80,66 @@ class WindowLayout:
         """Takes the window's pages out of this process's memory, unless they stay mapped."""
         if self.stays_mapped:
             return
-        local, shards, slots = dataset.by_shard(self.blocks)
-        for number, own in zip(shards, slots, strict=True):
+        for number, _, local in self._maps(dataset):
             if (shard := dataset.shards.get(number)) is not None:
-                shard.unmap(local[own])
+                shard.unmap(local)
+
+    def _maps(self, dataset: OpenDataset) -> list[tuple[int, Indices, Indices]]:
+        """(shard, slots, blocks within the shard) of the blocks with pages in place."""
+        slots = np.flatnonzero(self.in_place.any(axis=0))
+        local, shards, own = dataset.by_shard(self.blocks[slots])
+        return [(number, slots[one], local[one]) for number, one in zip(shards, own, strict=True)]
 
 
 class FetchPlan:
     """The plan to load blocks as a window.
 
     Plain pages stay in the map of their shard, or of a few shards if values are large; all other pages are read and
-    decoded into memory of `layout.nbytes`. `has_work` is false when every page is in place and has been checked. A page
-    that cannot be read puts its error into `failed` by its slot, and fails the batches that need the slot.
+    decoded into memory of `layout.nbytes`. `has_work` is false when every page is in place, has been checked, and stays
+    mapped. A page that cannot be read puts its error into `failed` by its slot, and fails the batches that need it.
 
     Args:
         dataset: the dataset.
         fields: the fields to fetch.
         blocks: int64 (b,), the block of each slot.
         mapped_limit: datasets of up to this size stay mapped: remapping makes large plain values 25 % slower.
+        access: how to read, if not as the dataset does by itself.
     """
 
     def __init__(
-        self, dataset: OpenDataset, fields: Projection, blocks: Indices, mapped_limit: int = MAPPED_NBYTES
+        self,
+        dataset: OpenDataset,
+        fields: Projection,
+        blocks: Indices,
+        mapped_limit: int = MAPPED_NBYTES,
+        access: PageAccess | None = None,
     ) -> None:
+        access = access or dataset.access
         self._dataset = dataset
         self._fields = fields
         self.failed: dict[int, RecordIOError] = {}
-        self._local, self._shards, self._slots = dataset.by_shard(blocks)
-        # All sizes now: a shard may be closed and reopened before its pages are read.
-        shape = len(fields.columns), len(blocks)
-        self._nbytes = np.zeros(shape, np.int64)
-        self._in_place, self._ready = np.zeros(shape, bool), np.zeros(shape, bool)
-        opened = [self._survey(number, slots) for number, slots in zip(self._shards, self._slots, strict=True)]
-        copied = self._copied_together(int((dataset.blocks.first[blocks + 1] - dataset.blocks.first[blocks]).sum()))
-        self._in_place[copied] = False
-        self._ready &= self._in_place
-        for slots, is_open in zip(self._slots, opened, strict=True):
-            self._ready[:, slots] |= not is_open
-        extents = np.where(self._in_place, 0, padded(self._nbytes))
-        ends = np.cumsum(extents.ravel()).reshape(extents.shape)
-        decoded = int(ends[-1, -1])
-        self._is_copy = 2 * decoded > int(self._nbytes.sum())  # then the maps are not needed after loading
-        stays = dataset.content_nbytes <= (MAPPED_NBYTES if self._is_copy else mapped_limit)
-        self.layout = WindowLayout(blocks, self._in_place, ends - extents, decoded, stays)
-        self.has_work = not self._ready.all()
+        self._marks = dataset.indexes.checked
+        entries, errors = dataset.entries(blocks, fields.columns)
+        shard, samples = dataset.shard_of(blocks), dataset.samples_of(blocks)
+        readable = self._readable(shard, errors)
+        in_place = (entries.codec == _PLAIN) & access.mapped & readable[:, None]
+        in_place[:, _copied_together(entries, len(np.unique(shard)), int(samples.sum()))] = False
+        wanted = ~in_place & readable[:, None]
+        self._reads = PageReads(entries, wanted, shard, samples, fields.schema.values(), access)
+        stays = dataset.content_nbytes <= mapped_limit
+        self.layout = WindowLayout(blocks, in_place.T, self._reads.starts.T, self._reads.nbytes, stays)
+        self._in_place = in_place
+        self._touched = in_place if not stays else in_place & ~entries.checked
+        self._entries, self._shard = entries, shard
+        self.has_work = bool(self._touched.any()) or self._reads.nbytes > 0
 
-    def _survey(self, number: int, slots: Indices) -> bool:
-        """Notes the size and state of a shard's pages. False if the shard cannot be opened."""
-        try:
-            shard = self._dataset.shard(number)
-        except RecordIOError as error:
-            self.failed.update(dict.fromkeys(slots.tolist(), error))
-            return False
-        local, columns = self._local[slots], self._fields.columns
-        self._nbytes[:, slots] = shard.index.pages["nbytes"][local][:, columns].T
-        for k, column in enumerate(columns):
-            self._in_place[k, slots] = shard.reader(column).in_place[local]
-            self._ready[k, slots] = shard.is_checked(column, local)
-        return True
-
-    def _copied_together(self, samples: int) -> Mask:
-        """bool (fields,): the fields of which plain pages are copied too."""
-        shards = len(self._shards)
-        small: Mask = self._nbytes.sum(axis=1) <= _SMALL_NBYTES * samples
-        return small & (shards > 1) | (shards > _MAX_MAPS)
+    def _readable(self, shard: Indices, errors: Mapping[int, RecordIOError]) -> Mask:
+        """bool (b,): the blocks whose shard has an index."""
+        for number, error in errors.items():
+            self.failed.update(dict.fromkeys(np.flatnonzero(shard == number).tolist(), error))
+        readable = np.ones(len(shard), bool)
+        readable[list(self.failed)] = False
+        return readable
 
     def load(self, memory: Memory, run: Run) -> PageTable:
         """The pages of the window. Nothing else may use the memory meanwhile.
@@ -142,26 +148,53 @@ class FetchPlan:
         """
         if self.has_work:
             run(self._work(memoryview(memory)))
-            if self._is_copy:
-                self.layout.unmap(self._dataset)
+        table = self.layout.table(self._dataset, self._fields, memory, self.failed)
+        if self._dataset.indexes.checked is self._marks:
+            return table
+        # A shard has become another file: what was found checked in it no longer is.
+        self._entries.checked[:], self._touched = False, self._in_place
+        run(self._work(memoryview(memory)))
         return self.layout.table(self._dataset, self._fields, memory, self.failed)
 
     def _work(self, memory: memoryview) -> Iterator[Work]:
-        for number, slots in zip(self._shards, self._slots, strict=True):
-            if self._ready[:, slots].all():
-                continue
-            shard = self._dataset.shard(number)
-            for k, column in enumerate(self._fields.columns):
-                for slot in slots[~self._ready[k, slots]].tolist():
-                    start, block = int(self.layout.starts[k, slot]), int(self._local[slot])
-                    target = None if self._in_place[k, slot] else memory[start : start + int(self._nbytes[k, slot])]
-                    yield partial(self._read, shard, slot, block, column, target)
+        dataset, blocks = self._dataset, self.layout.blocks
+        yield from self._reads.work(memory, dataset.file, reporter(dataset, blocks, self._fields, self.failed))
+        yield from self._touches()
 
-    def _read(self, shard: OpenShard, slot: int, block: int, column: int, target: memoryview | None) -> None:
+    def _touches(self) -> Iterator[Work]:
+        """Checks the pages in place, in the order of the files, once the system has been asked to read them all.
+
+        It is asked in every epoch: a page that it has dropped would come back in small pieces, fault by fault.
+        """
+        entries = self._entries
+        slot, column = np.nonzero(self._touched)
+        begin, end = entries.offset[slot, column], entries.end[slot, column]
+        order, cuts = runs_of(self._shard[slot], begin, end)
+        if not len(order):
+            return
+        slot, column, begin, end = slot[order], column[order], begin[order], end[order]
+        lengths = np.maximum.reduceat(end, cuts) - begin[cuts]
+        numbers, _, runs = grouped(self._shard[slot[cuts]])
+        for number, run in zip(numbers, runs, strict=True):
+            ranges = zip(begin[cuts[run]].tolist(), lengths[run].tolist(), strict=True)
+            yield partial(self._advise, number, list(ranges))
+        for one in dict.fromkeys(slot[~entries.checked[slot, column]].tolist()):
+            yield partial(self._touch, one)
+
+    def _advise(self, number: int, ranges: list[Range]) -> None:
+        with contextlib.suppress(RecordIOError):  # raised again where the pages are checked or read
+            self._dataset.file(number).will_need(ranges)
+
+    def _touch(self, slot: int) -> None:
+        dataset, number = self._dataset, int(self._shard[slot])
+        block = int(self.layout.blocks[slot] - dataset.blocks.shard[number])
         try:
-            if target is None:
-                shard.touch(column, np.array([block]))
-            else:
-                shard.content_into(block, column, target)
+            dataset.shard(number).touch(block, self._fields.numbers[self._touched[slot]])
         except RecordIOError as error:
             self.failed[slot] = error
+
+
+def _copied_together(entries: PageEntries, shards: int, samples: int) -> Mask:
+    """bool (f,): the fields of which plain pages are copied too, from so many shards with so many samples."""
+    small: Mask = entries.nbytes.sum(axis=0) <= _SMALL_NBYTES * samples
+    return small & (shards > 1) | (shards > MAX_MAPS)

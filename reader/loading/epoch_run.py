@@ -21,8 +21,10 @@ from recordio.reader.batches.fetch_plan import MAPPED_NBYTES
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.memory import Arena, ArenaPool, arenas_of
 from recordio.reader.batches.requests import BatchResult, IndexRequest
+from recordio.reader.fetch_threads import FetchThreads
+from recordio.reader.loading.joint_access import joint_access
 from recordio.reader.loading.options import LoaderOptions
-from recordio.reader.loading.prefetch import FetchContext, FetchThreads, WindowPrefetcher
+from recordio.reader.loading.prefetch import FetchContext, WindowPrefetcher
 from recordio.reader.loading.stream import Stream, Work, requests
 from recordio.reader.loading.together import SeveralBatches, batches_together
 from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, WindowPlan
@@ -53,10 +55,11 @@ class EpochRun:
         self._pools = [arenas_of(dataset.parts[0].store) for dataset in make.datasets]
         self._memories = [self._new_memories(pool) for pool in self._pools]
         self._prefetchers: list[WindowPrefetcher] = []
-        self._threads = FetchThreads()
+        accesses, _ = joint_access([part.store for one in make.datasets for part in one.parts])
+        self._threads = FetchThreads(max(access.reads for access in accesses.values()))
         self._workers = self._new_workers(epoch_key)
         limit = MAPPED_NBYTES + (options.order.window_bytes or SHUFFLE_WINDOW_BYTES)
-        self._context = FetchContext(self._threads, self._workers.forget, limit)
+        self._context = FetchContext(self._threads, self._workers.forget, limit, accesses)
 
     def _new_memories(self, pool: ArenaPool) -> list[SharedMemory | Arena]:
         return [SharedMemory() if self._options.has_processes else pool.take() for _ in range(_MEMORIES)]

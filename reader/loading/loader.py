@@ -20,6 +20,7 @@ from recordio.reader.batches.requests import BatchResult
 from recordio.reader.combined import Mixture
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.epoch_run import EpochRun
+from recordio.reader.loading.joint_access import joint_access
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
 from recordio.reader.loading.progress import Cursor, LoaderStats, unequal_ranks
 from recordio.reader.loading.sampler import SampledBatches
@@ -89,7 +90,7 @@ class DataLoader:
             raise TypeError(f"DataLoader() got an unexpected keyword argument {min(unknown)!r}")
         self.dataset = dataset
         self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
-        self.stats = LoaderStats()
+        self.stats = LoaderStats(io=joint_access([part.store for part in dataset.parts])[1])
         self._weights = _checked_weights(self)
         self._sampler = _one_sampler(self)
         self._cursor = Cursor()

@@ -8,24 +8,21 @@ once. A lost lease is an error at the stream's next batch, or where the next win
 from __future__ import annotations
 
 import itertools
-import os
-import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from recordio.errors import RecordIOError
-from recordio.reader.batches.fetch_plan import FetchPlan, WindowLayout, Work
+from recordio.reader.batches.fetch_plan import FetchPlan, WindowLayout
 from recordio.reader.batches.memory import Memory
+from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.open_dataset import OpenDataset
-from recordio.reader.open_shard import Projection
 from recordio.reader.order.shuffle import WindowPlan
+from recordio.reader.page_access import PageAccess, Projection
 from recordio.reader.page_table import PageTable
 from recordio.reader.workers.protocol import CompletedTask, FailedTask, Task
-
-READ_THREADS = min(4, os.cpu_count() or 1)
 
 Loading = Future[PageTable] | CompletedTask | FailedTask
 
@@ -34,41 +31,6 @@ class WindowMemory(Protocol):
     """Memory for one window after another."""
 
     def reserve(self, nbytes: int) -> Memory: ...
-
-
-class FetchThreads:
-    """The threads that load windows."""
-
-    def __init__(self, count: int = READ_THREADS) -> None:
-        self._count = count
-        self._pool = ThreadPoolExecutor(count, "recordio-read")
-
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        return self._pool.submit(function, *args)
-
-    def run(self, work: Iterable[Work]) -> None:
-        """Does the work in the calling thread and in idle threads of the pool. All of them have stopped on return."""
-        source, lock = iter(work), threading.Lock()
-
-        def drain() -> None:
-            while True:
-                with lock:
-                    piece = next(source, None)
-                if piece is None:
-                    return
-                piece()
-
-        helpers = [self._pool.submit(drain) for _ in range(self._count - 1)]
-        try:
-            drain()
-        finally:
-            started = [helper for helper in helpers if not helper.cancel()]
-            wait(started)
-        for helper in started:
-            helper.result()
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class WindowLease:
@@ -171,12 +133,14 @@ class FetchContext:
         threads: load the windows.
         forget: called with each window before its memory is reused.
         mapped_limit: datasets of up to this many bytes stay mapped.
+        accesses: how to read each dataset, if not as it does by itself.
         numbers: gives each window its number.
     """
 
     threads: FetchThreads
     forget: Callable[[PendingWindow], None]
     mapped_limit: int
+    accesses: Mapping[OpenDataset, PageAccess] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -227,7 +191,8 @@ class WindowPrefetcher:
             self._ended = plan is None
             if plan is None:
                 return True
-            fetch = FetchPlan(self._dataset, self._fields, plan.blocks, self._context.mapped_limit)
+            access = self._context.accesses.get(self._dataset)
+            fetch = FetchPlan(self._dataset, self._fields, plan.blocks, self._context.mapped_limit, access)
             self._planned = plan, fetch
         needs_memory = self._planned[1].layout.nbytes > 0
         can_start = bool(self._free_memories) if needs_memory else now or len(self._in_use) < 2

@@ -30,12 +30,19 @@ class Cursor:
 
 @dataclass
 class LoaderStats:
-    """Counts of a loader since it was made. `errors` are the first reasons for skipping samples."""
+    """Counts of a loader since it was made.
+
+    Attributes:
+        batches, samples, skipped: how many were delivered, and how many samples left out.
+        errors: the first reasons for leaving out samples.
+        io: how the files of the datasets are read, and why.
+    """
 
     batches: int = 0
     samples: int = 0
     skipped: int = 0
     errors: list[str] = field(default_factory=list)
+    io: str = ""
 
     def add(self, result: BatchResult) -> None:
         self.batches += result.batch is not None

@@ -61,10 +61,12 @@ class SeveralBatches:
         return self._is_done
 
     def wait(self, others: Iterable[SeveralBatches] = ()) -> None:
-        while not self.done() and not any(other.done() for other in others):
-            waiting = [one._unfinished() for one in (self, *others)]
-            first, *rest = [task for task in waiting if task is not None]
-            first.wait(rest)
+        every = [self, *others]
+        while not self.done():
+            waiting = [task for one in every if (task := one._unfinished()) is not None]
+            if len(waiting) < len(every):  # a task may end at any moment, so each is looked at once
+                return
+            waiting[0].wait(waiting[1:])
 
     def _unfinished(self) -> Task | None:
         """A task that has not ended yet."""

@@ -68,6 +68,10 @@ class OrderOptions:
         default = SHUFFLE_WINDOW_BYTES if self.shuffle else SEQUENTIAL_WINDOW_BYTES
         return self.window_samples or self.window_bytes or default
 
+    def with_default_window(self, nbytes: int) -> OrderOptions:
+        """The same with this window, unless there is one already."""
+        return self if self.window_samples or self.window_bytes else replace(self, window_bytes=nbytes)
+
     def shared(self, samples: int, total: int) -> OrderOptions:
         """The options of one dataset that gives `samples` of `total`: its share of the window, in one lane."""
         share = max(1, self.window * samples // total)

@@ -21,15 +21,15 @@ def matching_footers(
     """bool (S,): whether the last bytes of each of S files are the footer of that shard, with the right checksum."""
     whole = [tail if len(tail) == FOOTER.size else bytes(FOOTER.size) for tail in tails]
     found = np.frombuffer(b"".join(whole), FOOTER_DTYPE)
-    expected = _expected(table, dataset_id, fields)
+    expected = expected_footers(table, dataset_id, fields)
     expected["checksum"] = [checksum(tail[CHECKSUM.size :]) for tail in whole]
     same = found.view(np.uint8).reshape(-1, FOOTER.size) == expected.view(np.uint8).reshape(-1, FOOTER.size)
-    fits = table.blocks <= table.nbytes // index_dtype(fields).itemsize  # no product in `_expected` has overflowed
+    fits = table.blocks <= table.nbytes // index_dtype(fields).itemsize  # no product has overflowed
     matches: npt.NDArray[np.bool_] = fits & same.all(axis=1)
     return matches
 
 
-def _expected(table: ShardTable, dataset_id: bytes, fields: int) -> npt.NDArray[np.void]:
+def expected_footers(table: ShardTable, dataset_id: bytes, fields: int) -> npt.NDArray[np.void]:
     """FOOTER_DTYPE (S,): the footers, without their checksums."""
     out = np.zeros(len(table), FOOTER_DTYPE)
     index_nbytes = padded(table.blocks * index_dtype(fields).itemsize)

@@ -11,6 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
 
 VERSION = 1
 ALIGNMENT = 64

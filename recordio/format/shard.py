@@ -2,52 +2,37 @@
 
     shard  := header block* index footer
     header := fixed part, JSON (schema and metadata), padding, checksum
-    index  := for each block its samples, the checksum of its header, and its page entries; padding
+    index  := the location of every page (index.py)
     footer := 128 bytes: identity of the shard, location of its index, digest of the shard
 
-The index holds no offsets: blocks and pages follow each other without gaps, so offsets are sums of sizes, and holes or
-overlaps cannot be expressed. The digest covers the header's checksum and the index with the checksums of all pages and
-block headers, and so every byte before it. The manifest repeats the digest.
+The digest covers the header's checksum and the index with the checksums of all pages and block headers, and so every
+byte before it. The manifest repeats the digest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, NamedTuple, Self
 
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format import strict_json
-from recordio.format.block import PageEntry
 from recordio.format.checksum import Buffer, checksum, digest, require
-from recordio.format.codec import Codec
 from recordio.format.layout import (
-    ALIGNMENT,
     CHECKSUM,
     FOOTER,
     FOOTER_MAGIC,
     HEADER,
     KNOWN_REQUIRED_FEATURES,
-    MAX_BLOCK_SAMPLES,
-    MAX_CODED_PAGE_NBYTES,
     MAX_FIELDS,
     MAX_HEADER_JSON_NBYTES,
     SHARD_MAGIC,
     VERSION,
-    block_header_nbytes,
     index_dtype,
     padded,
-    padding,
 )
-from recordio.format.page import least_nbytes
 from recordio.format.schema import Schema
-
-Counts = npt.NDArray[np.int64]
-_PLAIN, _LAST_CODEC = int(Codec.PLAIN), int(max(Codec))  # a member of an enum costs as much as the comparison
 
 
 def shard_digest(header: Buffer, index: Buffer) -> bytes:
@@ -72,15 +57,25 @@ class ShardHeader:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        body = {"metadata": self.metadata, "schema": self.schema.to_json()}
-        try:
-            text = json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-        except (TypeError, ValueError, RecursionError) as error:
-            raise SchemaError(f"the metadata is not JSON: {error}") from error
+        """Raises SchemaError."""
+        text = self.text()
         if len(text) > MAX_HEADER_JSON_NBYTES:
             raise SchemaError(f"schema and metadata take {len(text)} bytes, over the limit of {MAX_HEADER_JSON_NBYTES}")
+        return self.encode_text(self.dataset_id, self.number, text)
+
+    def text(self) -> bytes:
+        """The header's JSON. Raises SchemaError."""
+        body = {"metadata": self.metadata, "schema": self.schema.to_json()}
+        try:
+            return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SchemaError(f"the metadata is not JSON: {error}") from error
+
+    @staticmethod
+    def encode_text(dataset_id: bytes, number: int, text: bytes) -> bytes:
+        """The header with this JSON."""
         nbytes = padded(HEADER.size + len(text) + CHECKSUM.size)
-        fixed = HEADER.pack(SHARD_MAGIC, VERSION, nbytes, 0, 0, self.dataset_id, self.number, len(text))
+        fixed = HEADER.pack(SHARD_MAGIC, VERSION, nbytes, 0, 0, dataset_id, number, len(text))
         out = (fixed + text).ljust(nbytes - CHECKSUM.size, b"\0")
         return out + CHECKSUM.pack(checksum(out))
 
@@ -119,8 +114,7 @@ class ShardHeader:
         return cls(dataset_id, number, Schema.from_json(body.get("schema")), body["metadata"])
 
 
-@dataclass(frozen=True)
-class Footer:
+class Footer(NamedTuple):
     """The last bytes of a shard: its identity, its length, the location of its index."""
 
     dataset_id: bytes
@@ -156,89 +150,3 @@ class Footer:
         if index_nbytes != padded(blocks * index_dtype(fields).itemsize):
             raise CorruptError(f"an index of {index_nbytes} bytes does not fit {blocks} blocks of {fields} fields")
         return cls(dataset_id, number, fields, file_nbytes, index_offset, index_nbytes, samples, blocks, digest)
-
-
-@dataclass(frozen=True)
-class Index:
-    """The location of every page in a shard of B blocks and F fields.
-
-    Attributes:
-        samples: int64 (B,), samples of each block.
-        first: int64 (B + 1,), number within the shard of each block's first sample; the last is the shard's samples.
-        checksums: uint64 (B,), checksum of each block's header.
-        pages: structured (B, F), fields stored_nbytes, nbytes, checksum, codec.
-        block_offsets: int64 (B,), offset of each block's header.
-        page_offsets: int64 (B, F), offset of each page.
-    """
-
-    samples: Counts
-    first: Counts
-    checksums: npt.NDArray[np.uint64]
-    pages: npt.NDArray[np.void]
-    block_offsets: Counts
-    page_offsets: Counts
-
-    @property
-    def content_nbytes(self) -> int:
-        """The decoded size of all pages."""
-        return int(self.pages["nbytes"].sum())  # cannot overflow: a page is no larger than its file, or than the limit
-
-    @staticmethod
-    def encode(fields: int, rows: Iterable[tuple[int, int, tuple[PageEntry, ...]]]) -> bytes:
-        """From (samples, header checksum, page entries) of each block."""
-        table = np.array([(n, sum_, [(*page, 0) for page in pages]) for n, sum_, pages in rows], index_dtype(fields))
-        data = table.tobytes()
-        return data + padding(len(data))
-
-    @classmethod
-    def decode(cls, data: Buffer, footer: Footer, header: Buffer, schema: Schema) -> Self:
-        """Decodes the index and checks it without reading pages. Raises CorruptError, UnsupportedError."""
-        computed = shard_digest(header, data)
-        if computed != footer.digest:
-            raise CorruptError(
-                f"shard digest mismatch: stored {footer.digest.hex()}, computed {computed.hex()} of header and index"
-            ).at(byte=footer.index_offset)
-        if footer.fields != len(schema):
-            raise CorruptError(f"the index has {footer.fields} fields, the schema {len(schema)}")
-        table = np.frombuffer(data, index_dtype(footer.fields), footer.blocks)
-        _check_counts(table, footer)
-        samples = table["samples"].astype(np.int64)
-        _check_pages(table["pages"], samples, schema)
-        extents = -(-table["pages"]["stored_nbytes"].astype(np.int64) // ALIGNMENT) * ALIGNMENT
-        lengths = np.column_stack([np.full(footer.blocks, block_header_nbytes(footer.fields)), extents])
-        ends = len(header) + np.cumsum(lengths.ravel()).reshape(lengths.shape)
-        if (int(ends[-1, -1]) if footer.blocks else len(header)) != footer.index_offset:
-            raise CorruptError("the blocks do not fill the shard from its header to its index")
-        first = np.concatenate([[0], np.cumsum(samples)])
-        return cls(samples, first, table["checksum"], table["pages"], ends[:, 0] - lengths[:, 0], ends[:, :-1])
-
-
-def _check_counts(table: npt.NDArray[np.void], footer: Footer) -> None:
-    samples, stored = table["samples"], table["pages"]["stored_nbytes"]
-    if len(table) and not (1 <= samples.min() and samples.max() <= MAX_BLOCK_SAMPLES):
-        raise CorruptError(f"the index has a block of {samples.max()} samples: expected 1 to {MAX_BLOCK_SAMPLES}")
-    if int(samples.sum()) != footer.samples:
-        raise CorruptError(f"the index counts {int(samples.sum())} samples, the footer {footer.samples}")
-    # Summed as floats first: integers could overflow.
-    if stored.astype(np.float64).sum() > footer.file_nbytes:
-        raise CorruptError("the pages of the index are larger than the shard")
-
-
-def _check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) -> None:
-    codec, nbytes = pages["codec"], pages["nbytes"]
-    plain = codec == _PLAIN
-    if codec.size and codec.max() > _LAST_CODEC:
-        raise UnsupportedError(f"unknown codec {codec.max()}")
-    if (plain & (nbytes != pages["stored_nbytes"])).any() or pages["reserved"].any():
-        raise CorruptError("the index has a page entry that contradicts itself")
-    if (~plain & (nbytes > MAX_CODED_PAGE_NBYTES)).any():
-        raise CorruptError(f"the index has a coded page over the limit of {MAX_CODED_PAGE_NBYTES} bytes")
-    for column, (name, kind) in enumerate(schema.items()):
-        least = least_nbytes(kind, samples)
-        got = nbytes[:, column].astype(np.int64)  # a size from 2^63 turns negative, and is refused as wrong
-        wrong = got < least if kind.row_nbytes is None else got != least
-        if wrong.any():
-            block = int(np.argmax(wrong))
-            raise CorruptError(
-                f"a page of {samples[block]} samples has {nbytes[block, column]} bytes, expected {least[block]}"
-            ).at(block=block, field=name)

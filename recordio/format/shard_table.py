@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import CorruptError
-from recordio.format.layout import ALIGNMENT
-from recordio.format.shard import Counts, Footer
+from recordio.format.layout import ALIGNMENT, Counts
+from recordio.format.shard import Footer
 
 _MAX_INT = 1 << 62
 # What json.dumps makes of entries. A number of 18 digits is below _MAX_INT. No repetition gives back what it has taken,
@@ -131,7 +131,7 @@ class ShardEntry:
         return out
 
 
-def _starts(counts: Counts) -> Counts:
+def starts_of(counts: Counts) -> Counts:
     """int64 (n + 1,): cumulative counts, beginning with 0."""
     out = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=out[1:])
@@ -187,7 +187,7 @@ class ShardTable(Sequence[ShardEntry]):
             content_nbytes=columns[3],
             digests=np.frombuffer(digests, np.uint8).reshape(-1, 16),
             runs=np.array(runs, np.int64).reshape(-1, 2),
-            first_run=_starts(np.array(counts, np.int64)),
+            first_run=starts_of(np.array(counts, np.int64)),
         )
 
     @classmethod
@@ -203,7 +203,7 @@ class ShardTable(Sequence[ShardEntry]):
         numbers = b"".join([head, *(part[32:] for part in parts)]).translate(None, _ALL_BUT_NUMBERS)
         values = np.fromstring(numbers, np.int64, sep=" ")
         runs = [part.count(b"[") - 1 for part in parts]
-        starts = np.arange(len(parts)) * _NUMBERS + _starts(np.array(runs, np.int64))[:-1] * 2
+        starts = np.arange(len(parts)) * _NUMBERS + starts_of(np.array(runs, np.int64))[:-1] * 2
         places = starts[:, None] + np.arange(_NUMBERS)
         out = cls._of(values[places], digests, np.delete(values, places), runs)
         return out if out._holds_its_samples() else None
@@ -218,7 +218,7 @@ class ShardTable(Sequence[ShardEntry]):
 
     def _by_shard(self, of_runs: Counts) -> Counts:
         """int64 (S,): the sum over each shard's runs."""
-        return np.diff(_starts(of_runs)[self.first_run])
+        return np.diff(starts_of(of_runs)[self.first_run])
 
     @cached_property
     def blocks(self) -> Counts:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import mmap
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import Protocol
 
 from recordio.errors import CorruptError, StorageError
 
 Range = tuple[int, int]  # offset and number of bytes
-_MAX_GAP = 16 << 10  # a gap up to this size costs less to read than a second read
+DIRECT_ALIGNMENT = 4096  # of a direct read: its offset, its length, and the address of its memory
 
 
 def storage_error(action: str, path: str | os.PathLike[str], error: OSError) -> StorageError:
@@ -27,6 +27,9 @@ class File(ABC):
 
     name: str
     nbytes: int
+    identity: Hashable = (
+        None  # equal for two files if they are the same and were not changed in between; None if unknown
+    )
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Exactly these bytes.
@@ -37,24 +40,45 @@ class File(ABC):
         if offset < 0 or nbytes < 0:  # a slice would count a negative offset from the end of the file
             text = f"cannot read {nbytes} bytes at offset {offset}: neither may be negative"
             raise StorageError(text).at(file=self.name)
-        data = self._read(offset, nbytes)
-        if len(data) != nbytes:
-            raise CorruptError(f"the file was cut: {len(data)} of {nbytes} bytes").at(file=self.name, byte=offset)
+        data, found = b"", max(0, self.nbytes - offset)
+        if nbytes <= found:  # else a damaged size would ask for any amount of memory
+            data = self._read(offset, nbytes)
+            found = len(data)
+        if found != nbytes:
+            raise CorruptError(f"the file was cut: {found} of {nbytes} bytes").at(file=self.name, byte=offset)
         return data
 
-    def read_ranges(self, ranges: Sequence[Range]) -> list[memoryview]:
-        """The bytes of each range, in the order of the ranges; near ranges share a read. Raises as `read` does."""
-        out: list[memoryview] = [memoryview(b"")] * len(ranges)
-        for start, end, members in coalesced(ranges):
-            data = memoryview(self.read(start, end - start))
-            for k in members:
-                offset, nbytes = ranges[k]
-                out[k] = data[offset - start : offset - start + nbytes]
-        return out
+    def read_into(self, target: memoryview, offset: int, nbytes: int, *, direct: bool = False) -> None:
+        """Fills the target with the bytes from `offset` on; the first `nbytes` of them must exist.
+
+        Args:
+            target: uint8, writable.
+            offset: where to begin.
+            nbytes: the bytes that are needed, up to len(target).
+            direct: past the system's cache, where it can do that. The address and the length of the target, and the
+                offset, are multiples of DIRECT_ALIGNMENT then.
+
+        Raises CorruptError if the file is shorter, StorageError if the system fails to read.
+        """
+        found = self._read_into(target, offset, direct)
+        if found < nbytes:
+            raise CorruptError(f"the file was cut: {found} of {nbytes} bytes").at(file=self.name, byte=offset)
+
+    @abstractmethod
+    def will_need(self, ranges: Iterable[Range]) -> None:
+        """Asks the system to read these ranges ahead. A hint: nothing fails."""
+
+    @abstractmethod
+    def wont_need(self, offset: int, nbytes: int) -> None:
+        """Allows the system to drop this range from its cache. A hint: nothing fails."""
 
     @abstractmethod
     def _read(self, offset: int, nbytes: int) -> bytes:
         """These bytes, fewer only where the file ends. Raises StorageError."""
+
+    @abstractmethod
+    def _read_into(self, target: memoryview, offset: int, direct: bool) -> int:
+        """The number of bytes read; fewer than asked only where the file ends. Raises StorageError."""
 
     @abstractmethod
     def map(self) -> mmap.mmap | bytes:
@@ -64,25 +88,14 @@ class File(ABC):
     def close(self) -> None: ...
 
 
-def coalesced(ranges: Sequence[Range], gap: int = _MAX_GAP) -> list[tuple[int, int, list[int]]]:
-    """(start, end, positions of its ranges) of each read: ranges at most `gap` bytes apart share a read."""
-    out: list[tuple[int, int, list[int]]] = []
-    for k in sorted(range(len(ranges)), key=ranges.__getitem__):
-        offset, nbytes = ranges[k]
-        if out and offset <= out[-1][1] + gap:
-            start, end, members = out[-1]
-            members.append(k)
-            out[-1] = start, max(end, offset + nbytes), members
-        else:
-            out.append((offset, offset + nbytes, [k]))
-    return out
-
-
 class Storage(Protocol):
     """A folder."""
 
     def open(self, name: str) -> File:
         """Raises FileNotFoundError, StorageError, and DatasetError for anything but a regular file."""
+
+    def file_system(self) -> str:
+        """The type of the file system that holds the folder, such as "ext4" or "nfs4"; "" if unknown."""
 
     def tails(self, files: Iterable[tuple[str, int]], nbytes: int) -> list[bytes]:
         """The last `nbytes` bytes of each of these files, (name, length) pairs: a quick look at many of them.

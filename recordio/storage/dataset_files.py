@@ -1,4 +1,4 @@
-"""Reads and checks the files of a dataset: manifest, footer, header and index."""
+"""Reads and checks the manifest of a dataset, and the footers of its shards."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
 from recordio.format.footers import matching_footers
-from recordio.format.layout import FOOTER, HEADER, MAX_MANIFEST_NBYTES
+from recordio.format.layout import FOOTER, MAX_MANIFEST_NBYTES
 from recordio.format.manifest import FILE_NAME, Manifest
-from recordio.format.shard import Footer, Index, ShardHeader
+from recordio.format.shard import Footer
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.storage.base import File, Storage
 
@@ -68,12 +68,12 @@ def _why_none(storage: Storage) -> str:
     return f"there is no {FILE_NAME}" + (f"; there is one in each of {', '.join(found)}" if found else "")
 
 
-def open_shard_file(storage: Storage, entry: ShardEntry) -> File:
-    """The file of a shard. Raises StorageError, and CorruptError if it is missing or no regular file."""
+def open_shard_file(storage: Storage, name: str) -> File:
+    """The file of a shard with this name. Raises StorageError, and CorruptError if it is missing or no regular file."""
     try:
-        return storage.open(entry.name)
+        return storage.open(name)
     except FileNotFoundError:
-        raise CorruptError("the shard is missing").at(file=entry.name) from None
+        raise CorruptError("the shard is missing").at(file=name) from None
     except DatasetError as error:
         raise CorruptError(error.fault, error.place) from error
 
@@ -90,7 +90,7 @@ def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
 
 def _problem(storage: Storage, entry: ShardEntry, dataset_id: bytes) -> RecordIOError | None:
     try:
-        with contextlib.closing(open_shard_file(storage, entry)) as file:
+        with contextlib.closing(open_shard_file(storage, entry.name)) as file:
             check_footer(file, entry, dataset_id)
     except RecordIOError as error:
         return error
@@ -140,47 +140,3 @@ def _require_meant(footer: Footer, entry: ShardEntry, dataset_id: bytes) -> None
             raise CorruptError(f"another shard than the manifest means: its {what} is {got}, expected {want}").at(
                 file=entry.name
             )
-
-
-class ShardOpener:
-    """Reads and checks a shard's footer, then header and index together.
-
-    The shards of a dataset mostly have the same header JSON, so it is parsed once. Thread-safe.
-    """
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        self._header_nbytes = HEADER.size
-        self._known_text: bytes | None = None
-
-    def read(self, file: File, entry: ShardEntry) -> Index:
-        """The index of a shard. Raises CorruptError, UnsupportedError, StorageError."""
-        try:
-            return self._read(file, entry)
-        except RecordIOError as error:
-            raise error.at(file=entry.name)
-
-    def _read(self, file: File, entry: ShardEntry) -> Index:
-        manifest = self._manifest
-        footer = check_footer(file, entry, manifest.dataset_id)
-        index, header = file.read_ranges(
-            [(footer.index_offset, footer.index_nbytes), (0, min(self._header_nbytes, footer.index_offset))]
-        )
-        if (nbytes := ShardHeader.nbytes(header)) > len(header):
-            header, self._header_nbytes = memoryview(file.read(0, nbytes)), nbytes
-        self._check_header(header, footer)
-        found = Index.decode(index, footer, header[:nbytes], manifest.schema)
-        if found.content_nbytes != entry.content_nbytes:
-            raise CorruptError("the shard's pages are not as large as the manifest says")
-        if not np.array_equal(found.samples, entry.block_samples()):
-            raise CorruptError("the shard's blocks are not those of the manifest")
-        return found
-
-    def _check_header(self, data: memoryview, footer: Footer) -> None:
-        dataset_id, number, text = ShardHeader.decode_fixed(data)
-        same = text == self._known_text
-        if not same:
-            same = ShardHeader.decode(data).schema == self._manifest.schema
-        if (dataset_id, number) != (footer.dataset_id, footer.number) or not same:
-            raise CorruptError("the shard's header belongs to another shard or another schema")
-        self._known_text = text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -10,9 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recordio.errors import DatasetError
-from recordio.storage.base import File, storage_error
+from recordio.storage.base import DIRECT_ALIGNMENT, File, Range, storage_error
+from recordio.storage.machine import file_system
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)  # Linux needs no right to list it
 
 
 class LocalFile(File):
@@ -20,23 +23,26 @@ class LocalFile(File):
 
     _fd = -1
 
-    def __init__(self, path: str) -> None:
-        self.name = os.path.basename(path)
+    def __init__(self, folder: str, name: str) -> None:
+        self.name = name
+        self._direct_fds: list[int] = []  # one, or more if threads opened it at the same moment
+        path = f"{folder}/{name}"
         try:
             self._fd = os.open(path, _FLAGS)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(path) from error
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise DatasetError("is a symbolic link, not a regular file").at(file=self.name) from error
-            raise storage_error("read", self.name, error) from error
+                raise DatasetError("is a symbolic link, not a regular file").at(file=name) from error
+            raise storage_error("read", name, error) from error
         except ValueError as error:
             raise DatasetError(f"no file can have this name: {error}").at(file=repr(path)) from error
         status = os.fstat(self._fd)
         self.nbytes = status.st_size
+        self.identity = status.st_dev, status.st_ino, status.st_ctime_ns
         if not stat.S_ISREG(status.st_mode):
             self.close()
-            raise DatasetError("is not a regular file").at(file=self.name)
+            raise DatasetError("is not a regular file").at(file=name)
 
     def _read(self, offset: int, nbytes: int) -> bytes:
         parts = []
@@ -48,6 +54,52 @@ class LocalFile(File):
             raise storage_error("read", self.name, error) from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def _read_into(self, target: memoryview, offset: int, direct: bool) -> int:
+        try:
+            done = self._read_direct(target, offset) if direct else 0
+            while done < len(target) and (count := os.preadv(self._fd, [target[done:]], offset + done)):
+                done += count
+        except OSError as error:
+            raise storage_error("read", self.name, error) from error
+        return done
+
+    def _read_direct(self, target: memoryview, offset: int) -> int:
+        """Reads past the page cache as far as the file system can: the number of bytes."""
+        if (fd := self._direct()) < 0:
+            return 0
+        done = 0
+        try:
+            while done < len(target) and (count := os.preadv(fd, [target[done:]], offset + done)):
+                done += count
+                if count % DIRECT_ALIGNMENT:  # the end of the file
+                    break
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # the device asks for a larger alignment
+                raise
+        return done
+
+    def _direct(self) -> int:
+        """A descriptor of the same file for direct reads; -1 if there is none."""
+        found = self._direct_fds
+        if not found and hasattr(os, "O_DIRECT"):
+            with contextlib.suppress(OSError):
+                found.append(os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT))
+        if not found:
+            found.append(-1)
+        return found[0]
+
+    def will_need(self, ranges: Iterable[Range]) -> None:
+        self._advise(ranges, "POSIX_FADV_WILLNEED")
+
+    def wont_need(self, offset: int, nbytes: int) -> None:
+        self._advise([(offset, nbytes)], "POSIX_FADV_DONTNEED")
+
+    def _advise(self, ranges: Iterable[Range], advice: str) -> None:
+        if hasattr(os, advice):
+            with contextlib.suppress(OSError):
+                for offset, nbytes in ranges:
+                    os.posix_fadvise(self._fd, offset, nbytes, getattr(os, advice))
+
     def map(self) -> mmap.mmap | bytes:
         try:
             return mmap.mmap(self._fd, 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
@@ -55,9 +107,10 @@ class LocalFile(File):
             raise storage_error("read", self.name, error) from error
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for fd in (self._fd, *self._direct_fds):
+            if fd >= 0:
+                os.close(fd)
+        self._fd, self._direct_fds = -1, []
 
     __del__ = close
 
@@ -67,13 +120,17 @@ class LocalStorage:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        self._name = os.fspath(self.folder)
 
     def open(self, name: str) -> File:
-        return LocalFile(os.path.join(self.folder, name))
+        return LocalFile(self._name, name)
+
+    def file_system(self) -> str:
+        return file_system(self._name)
 
     def tails(self, files: Iterable[tuple[str, int]], nbytes: int) -> list[bytes]:
         try:
-            folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            folder = os.open(self.folder, _FOLDER)
         except OSError:
             return [b"" for _ in files]
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from recordio.storage.base import File
+from recordio.storage.base import File, Range
 
 
 class MemoryFile(File):
@@ -13,10 +13,22 @@ class MemoryFile(File):
     def __init__(self, name: str, data: bytes) -> None:
         self.name = name
         self.nbytes = len(data)
+        self.identity = data
         self._data = data
 
     def _read(self, offset: int, nbytes: int) -> bytes:
         return self._data[offset : offset + nbytes]
+
+    def _read_into(self, target: memoryview, offset: int, direct: bool) -> int:
+        data = self._data[offset : offset + len(target)]
+        target[: len(data)] = data
+        return len(data)
+
+    def will_need(self, ranges: Iterable[Range]) -> None:
+        pass
+
+    def wont_need(self, offset: int, nbytes: int) -> None:
+        pass
 
     def map(self) -> bytes:
         return self._data
@@ -35,6 +47,9 @@ class MemoryStorage:
         if name not in self.files:
             raise FileNotFoundError(name)
         return MemoryFile(name, self.files[name])
+
+    def file_system(self) -> str:
+        return "ramfs"
 
     def tails(self, files: Iterable[tuple[str, int]], nbytes: int) -> list[bytes]:
         found = [(self.files.get(name, b""), length) for name, length in files]

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import recordio
-from recordio import DataLoader, ShardDataset
+from recordio import ConcatDataset, DataLoader, ShardDataset
 from tests.faults.crashing import MEMORY, child
 from tests.faults.samples import WIDE, some
 
@@ -31,15 +31,22 @@ def compare(what: str, before: Any, after: Any) -> list[str]:
     return [] if after == before else [f"{what}: (descriptors, maps, threads, memory) were {before}, are {after}"]
 
 
+def _together(folders: list[Path], **options: Any) -> list[int]:
+    """The distinct numbers in these datasets, read by one loader."""
+    ds = ConcatDataset([ShardDataset(folder, **options) for folder in folders])
+    return sorted({int(n) for batch in DataLoader(ds, 7, shuffle=True) for n in batch["number"]})
+
+
 def many_shards() -> list[str]:
     """Every way of reading 300 shards works with a limit of 64 open files."""
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         folder = some(Path(name) / "it", 300, shard_samples=1)
+        others = [some(Path(name) / f"other {k}", 300, shard_samples=1) for k in range(2)]
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
         expected = list(range(300))
-        for io in ("mmap", "pread"):
+        for io in ("mmap", "pread", "direct"):
             for options in ({}, {"max_open_shards": 1}):
                 ds = ShardDataset(folder, io=io, **options)  # type: ignore[arg-type]
                 ways = {
@@ -51,6 +58,7 @@ def many_shards() -> list[str]:
                     "shuffled": lambda ds=ds: sorted(
                         int(n) for b in DataLoader(ds, 7, shuffle=True) for n in b["number"]
                     ),
+                    "together": lambda io=io, options=options: _together([folder, *others], io=io, **options),
                 }
                 for way, read in ways.items():
                     try:
@@ -182,7 +190,7 @@ def forked() -> list[str]:
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         folder = some(Path(name) / "it", 60)
-        for io in ("mmap", "pread"):
+        for io in ("mmap", "pread", "direct"):
             for compression in (None, "zstd"):
                 some(folder, 60, mode="overwrite", compression=compression, wide=WIDE)
                 ds = ShardDataset(folder, io=io)  # type: ignore[arg-type]
@@ -243,7 +251,7 @@ def threads_on_one_dataset() -> list[str]:
     out: list[str] = []
     with TemporaryDirectory(dir=MEMORY) as name:
         some(Path(name) / "it", 200, compression="zstd", wide=WIDE)
-        for io in ("mmap", "pread"):
+        for io in ("mmap", "pread", "direct"):
             for cache in (0, 4000, 1 << 20):
                 ds = ShardDataset(Path(name) / "it", max_open_shards=2, io=io, cache_bytes=cache)  # type: ignore[arg-type]
 

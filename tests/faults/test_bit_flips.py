@@ -45,7 +45,9 @@ def test_good_dataset_reads_the_same_in_every_mode() -> None:
     for make in DATASETS.values():
         files = make()
         found = [
-            read(files, verify=verify, io=io) for verify in ("first", "always", "never") for io in ("mmap", "pread")
+            read(files, verify=verify, io=io)
+            for verify in ("first", "always", "never")
+            for io in ("mmap", "pread", "direct")
         ]
         assert all(kind == "data" for way in found for kind, _ in way.values())
         assert all(other == found[0] for other in found[1:])

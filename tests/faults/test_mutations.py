@@ -12,6 +12,7 @@ import xxhash
 
 import recordio.format.block
 import recordio.format.codec
+import recordio.format.index
 import recordio.format.manifest
 import recordio.format.schema
 import recordio.format.shard
@@ -158,10 +159,10 @@ MUTATIONS: dict[str, tuple[Any, str, Any]] = {
     "no page checksums": (recordio.reader.open_shard, "require", nothing),
     "no footer or header checksums": (recordio.format.shard, "require", nothing),
     "no manifest checksum": (recordio.format.manifest, "_check_seal", nothing),
-    "no shard digest": (recordio.format.shard, "shard_digest", lambda *_: _Equal()),
+    "no shard digest": (recordio.format.index, "shard_digest", lambda *_: _Equal()),
     "no check of pages": (recordio.reader.open_shard, "check_page", nothing),
     "no check of frames": (recordio.format.codec, "_check_frame", nothing),
-    "no check of the index's pages": (recordio.format.shard, "_check_pages", nothing),
+    "no check of the index's pages": (recordio.format.index, "_check_pages", nothing),
     "no check for keys that stand twice": (recordio.format.strict_json, "_object", dict),
 }
 
@@ -192,7 +193,7 @@ def overlapping() -> Files:
 
 def test_removing_the_size_sum_lets_pages_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(overlapping(), fields=["a"]) == []
-    monkeypatch.setattr(recordio.format.shard, "_check_counts", nothing)
+    monkeypatch.setattr(recordio.format.index, "_check_counts", nothing)
     assert told(overlapping(), fields=["a"]) != []
 
 
@@ -208,7 +209,8 @@ def test_removing_the_footer_check_reads_a_swapped_shard(monkeypatch: pytest.Mon
         data = file.read(file.nbytes - 128, 128)
         return recordio.format.shard.Footer.decode(data, file.nbytes)
 
-    monkeypatch.setattr(recordio.storage.dataset_files, "check_footer", lenient)
+    monkeypatch.setattr(recordio.storage.dataset_files, "check_footer", lenient)  # when the dataset is opened
+    monkeypatch.setattr(recordio.storage.shard_files, "check_footer", lenient)  # when the shard is
     kind, value = read(swapped_shard(), ["take"])["take"]
     assert kind == "data"
     assert value != read(good(), ["take"])["take"][1]

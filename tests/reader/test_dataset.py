@@ -105,7 +105,7 @@ def own(folder: Path, tmp_path: Path) -> Path:
 
 READING = st.fixed_dictionaries(
     {
-        "io": st.sampled_from(["mmap", "pread"]),
+        "io": st.sampled_from(["mmap", "pread", "direct"]),
         "verify": st.sampled_from(["first", "always", "never"]),
         "cache_bytes": st.sampled_from([0, 500, 1 << 20]),
         "max_open_shards": st.sampled_from([None, 1, 2]),
@@ -648,7 +648,7 @@ def test_unpickling_a_changed_dataset_is_refused(own: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 warns of any fork with threads
-@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 def test_forked_child_reads_the_same_samples(folder: Path, io: Any) -> None:
     ds = ShardDataset(folder, io=io, max_open_shards=2)
     assert same_samples(ds, PETS)

@@ -14,7 +14,8 @@ import pytest
 
 from recordio import CorruptError, DatasetWriter, Scalar, ShardDataset, StorageError
 from recordio.format.page import Pages, pages
-from recordio.reader.open_dataset import OpenDataset, PageCache, ReadOptions
+from recordio.reader.open_dataset import OpenDataset, ReadOptions
+from recordio.reader.page_cache import PageCache
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import check_shards, read_manifest, refuse
 from recordio.storage.local import LocalStorage
@@ -83,7 +84,7 @@ def test_open_dataset_reads_from_any_storage(folder: Path, kind: str) -> None:
         storage = MemoryStorage({path.name: path.read_bytes() for path in folder.iterdir()})
     manifest, digest = read_manifest(storage, "here")
     refuse(check_shards(storage, manifest), "here")
-    for io in ("mmap", "pread"):
+    for io in ("mmap", "pread", "direct"):
         store = OpenDataset(storage, manifest, ReadOptions(io=io), digest)  # type: ignore[arg-type]
         every = store.projection(None)
         assert store.take(np.array([59, 0, 31]), every)["number"].tolist() == [59, 0, 31]
@@ -93,18 +94,19 @@ def test_open_dataset_reads_from_any_storage(folder: Path, kind: str) -> None:
 # Open shards
 
 
-@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_open_shards_stay_within_the_limit(folder: Path, most: int, io: Any) -> None:
     before = open_files()
     ds = ShardDataset(folder, io=io, max_open_shards=most)
+    each = 2 if io == "mmap" else 1  # the file, and its map
     order = np.random.default_rng(0).permutation(COUNT)
     assert ds.take(order)["number"].tolist() == order.tolist()
     for i in order.tolist():
         assert ds[i]["number"] == i
         assert len(ds.store.shards) <= most
-        assert len(os.listdir("/proc/self/fd")) <= before + most
-    assert open_files() <= before + most
+        assert len(os.listdir("/proc/self/fd")) <= before + each * most
+    assert open_files() <= before + each * most
 
 
 def test_shards_are_opened_on_demand(folder: Path) -> None:
@@ -128,7 +130,7 @@ def test_positioned_read_of_a_truncated_shard_is_an_error(folder: Path) -> None:
 # Checking
 
 
-@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 @pytest.mark.parametrize("verify", ["first", "always"])
 def test_damaged_page_is_an_error_with_its_location_on_every_touch(folder: Path, io: Any, verify: Any) -> None:
     flip(folder, shard=4, block=1, column=1)
@@ -152,7 +154,7 @@ def test_damaged_page_is_an_error_with_its_location_on_every_touch(folder: Path,
         assert place.byte == int(ds.store.shard(4).index.page_offsets[1, 1])
 
 
-@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 def test_verify_never_skips_checksums(folder: Path, io: Any) -> None:
     for column in (0, 1):
         flip(folder, shard=0, block=0, column=column)
@@ -173,7 +175,7 @@ def test_verify_never_skips_checksums(folder: Path, io: Any) -> None:
 
 def test_verify_first_checks_once_and_always_every_time(folder: Path) -> None:
     trusting = ShardDataset(folder, verify="first")
-    wary = {io: ShardDataset(folder, verify="always", io=io, cache_bytes=0) for io in ("mmap", "pread")}  # type: ignore[arg-type]
+    wary = {io: ShardDataset(folder, verify="always", io=io, cache_bytes=0) for io in ("mmap", "pread", "direct")}  # type: ignore[arg-type]
     for ds in (trusting, *wary.values()):
         assert len(list(ds)) == COUNT
         ds.take([55])  # evicts the pages read below
@@ -186,7 +188,7 @@ def test_verify_first_checks_once_and_always_every_time(folder: Path) -> None:
 
 
 def test_verify_always_with_a_warm_cache_returns_checked_values_or_an_error(folder: Path) -> None:
-    for io in ("mmap", "pread"):
+    for io in ("mmap", "pread", "direct"):
         ds = ShardDataset(folder, verify="always", io=io)  # type: ignore[arg-type]
         assert ds[0]["text"] == "00" * 100
         flip(folder, shard=0, block=0, column=1)

@@ -87,7 +87,7 @@ BLOCKS = SHARD // BLOCK * SHARDS
 @examples(40)
 @given(
     st.lists(st.integers(0, BLOCKS - 1), min_size=1, unique=True),
-    st.sampled_from(["mmap", "pread"]),
+    st.sampled_from(["mmap", "pread", "direct"]),
     st.sampled_from([1, 2, None]),
 )
 def test_window_of_any_blocks_has_their_samples(folder: Path, blocks: list[int], io: Any, most: int | None) -> None:
@@ -128,7 +128,7 @@ def test_window_of_some_fields_has_only_these_fields(folder: Path) -> None:
 def test_threads_may_load_a_window_together(folder: Path) -> None:
     blocks = list(range(BLOCKS))
     slot, rows, want = samples_of(blocks)
-    for io in ("mmap", "pread"):
+    for io in ("mmap", "pread", "direct"):
         ds = ShardDataset(folder, io=io, max_open_shards=2)  # type: ignore[arg-type]
         with ThreadPoolExecutor(4) as pool:
 
@@ -150,7 +150,7 @@ def test_has_work_until_every_page_is_in_place_and_checked(folder: Path) -> None
     assert plan_of(ShardDataset(folder, verify="always"), [0, 1]).has_work
 
 
-@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 @pytest.mark.parametrize("shards", [1, SHARDS])
 def test_damage_is_found_before_samples_are_taken(folder: Path, tmp_path: Path, io: Any, shards: int) -> None:
     shutil.copytree(folder, tmp_path / "own")

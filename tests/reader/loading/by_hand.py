@@ -15,7 +15,8 @@ from recordio import DatasetWriter
 from recordio.reader.batches.fetch_plan import MAPPED_NBYTES, Work
 from recordio.reader.batches.memory import Arena
 from recordio.reader.batches.requests import WindowSlice
-from recordio.reader.loading.prefetch import FetchContext, FetchThreads, PendingWindow, WindowPrefetcher
+from recordio.reader.fetch_threads import FetchThreads
+from recordio.reader.loading.prefetch import FetchContext, PendingWindow, WindowPrefetcher
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan, order_of

@@ -24,8 +24,8 @@ from recordio import (
     ShardDataset,
     class_weights,
 )
-from recordio.reader.open_shard import OpenShard
 from recordio.reader.order.ranks import found_ranks
+from recordio.reader.page_reads import PageReads, PlannedPage
 from tests.effort import examples
 from tests.epochs import NO_WORKERS, WORKERS, any_workers
 
@@ -141,15 +141,15 @@ def test_an_epoch_interrupted_and_resumed_by_other_ranks_is_exactly_once(
 def test_a_rank_decodes_a_block_once_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int, workers: Any
 ) -> None:
-    ds, decoded = write(tmp_path, 2000, compression="zstd"), Counter[tuple[str, int, int]]()
-    content_into = OpenShard.content_into
+    ds, decoded = write(tmp_path, 2000, compression="zstd"), Counter[int]()
+    finish = PageReads._finish
 
-    def counted(shard: OpenShard, block: int, column: int, target: memoryview) -> None:
-        decoded[shard.entry.name, block, column] += 1
-        content_into(shard, block, column, target)
+    def counted(reads: PageReads, page: PlannedPage, stored: memoryview, memory: memoryview | None) -> None:
+        decoded[page.checksum] += 1
+        finish(reads, page, stored, memory)
 
-    monkeypatch.setattr(OpenShard, "content_into", counted)
-    everywhere: Counter[tuple[str, int, int]] = Counter()
+    monkeypatch.setattr(PageReads, "_finish", counted)
+    everywhere: Counter[int] = Counter()
     for rank in range(world):
         decoded.clear()
         seen = flat(
@@ -397,7 +397,7 @@ def test_failing_samples_are_skipped_and_counted(ds: ShardDataset, workers: int)
     assert "sample 0" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 def test_a_damaged_page_is_skipped_with_its_samples(tmp_path: Path, io: Any) -> None:
     whole = write(tmp_path, 60, compression="zstd")
     with (tmp_path / "shard-00000.rio").open("r+b") as file:

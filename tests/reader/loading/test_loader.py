@@ -69,7 +69,7 @@ def order(loader: DataLoader) -> list[int]:
     count=st.integers(0, 50),
     seed=st.integers(0, 2**32),
     codec=st.sampled_from([None, "zstd"]),
-    io=st.sampled_from(["mmap", "pread"]),
+    io=st.sampled_from(["mmap", "pread", "direct"]),
     batch_size=st.integers(1, 60),
     window=st.sampled_from([1, 200, 5000, None]),
     workers=st.sampled_from([0, 1, 3]),

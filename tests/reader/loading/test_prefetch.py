@@ -10,7 +10,8 @@ import pytest
 
 from recordio import CorruptError, DataLoader, ShardDataset, StorageError, WorkerError
 from recordio.reader.batches.fetch_plan import FetchPlan
-from recordio.reader.loading.prefetch import FetchThreads, PendingWindow, WindowLease, WindowPrefetcher
+from recordio.reader.fetch_threads import FetchThreads
+from recordio.reader.loading.prefetch import PendingWindow, WindowLease, WindowPrefetcher
 from recordio.reader.loading.stream import Stream
 from recordio.reader.open_dataset import OpenDataset
 from tests.reader.loading.by_hand import (
@@ -252,7 +253,7 @@ class TestErrorsOfLoading:
 
 class TestThreads:
     def test_each_piece_of_work_is_done_once(self) -> None:
-        threads, done = FetchThreads(), []
+        threads, done = FetchThreads(4), []
         threads.run(lambda k=k: done.append(k) for k in range(200))  # type: ignore[misc]
         threads.close()
         assert sorted(done) == list(range(200))

@@ -245,6 +245,15 @@ class TestTask:
         submitted.task.wait([submitted.task, other.task])
         assert not submitted.task.done()
 
+    def test_a_task_may_end_between_two_looks_at_it(
+        self, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task, looks = submitted.tasks[0], iter([False, True])
+        task.finish(BatchResult({"n": np.arange(7)}, 7))
+        monkeypatch.setattr(task, "done", lambda: next(looks, True))
+        submitted.task.wait()
+        assert submitted.task.done()
+
     def test_workers_that_have_ended_make_no_more_batches(self, submitted: Submitted) -> None:
         submitted.tasks[0].fail(WorkerError("killed"))
         with pytest.raises(WorkerError, match="killed"):

@@ -340,7 +340,7 @@ class TestErrors:
         assert sorted(loader.stats.errors)[0].startswith("ZeroDivisionError: no 142")
 
     @pytest.mark.parametrize("window", [1, 4000])
-    @pytest.mark.parametrize("io", ["mmap", "pread"])
+    @pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
     def test_damage_is_found_and_named_or_skipped(self, tmp_path: Path, io: Any, window: int) -> None:
         damaged = write_numbers(tmp_path, range(200))
         index = damaged.store.shard(1).index

@@ -62,7 +62,7 @@ def test_every_golden_dataset_has_a_maker_and_a_json_twin() -> None:
 
 
 @every_dataset
-@pytest.mark.parametrize("io", ["mmap", "pread"])
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 def test_library_reads_golden_datasets(name: str, io: Any) -> None:
     dataset = ShardDataset(HOME / name, decode=None, io=io)
     assert as_twin(name, dataset.metadata, list(dataset)) == twin(name)

@@ -12,8 +12,9 @@ from recordio import CorruptError, Scalar, Schema, SchemaError, Text, Unsupporte
 from recordio.format.block import BlockHeader, PageEntry, store_page
 from recordio.format.checksum import checksum, digest
 from recordio.format.codec import Compression, PageCoder
+from recordio.format.index import Index
 from recordio.format.layout import ALIGNMENT, CHECKSUM, FOOTER, HEADER, MAX_HEADER_JSON_NBYTES
-from recordio.format.shard import Footer, Index, ShardHeader, shard_digest
+from recordio.format.shard import Footer, ShardHeader, shard_digest
 from tests.strategies import schemas
 
 ID = bytes(range(16))
@@ -181,7 +182,7 @@ def test_every_flipped_bit_under_the_shard_digest_is_detected() -> None:
 )
 def test_inconsistent_footer_is_corrupt(change: dict[str, int]) -> None:
     footer, _, _ = footer_and_index()
-    changed = replace(footer, **{k: v if k == "fields" else getattr(footer, k) + v for k, v in change.items()})
+    changed = footer._replace(**{k: v if k == "fields" else getattr(footer, k) + v for k, v in change.items()})
     with pytest.raises(CorruptError):
         Footer.decode(changed.encode(), footer.file_nbytes)
 
@@ -203,7 +204,7 @@ def test_inconsistent_footer_is_corrupt(change: dict[str, int]) -> None:
 def test_inconsistent_index_is_corrupt(rows: Any, samples: int) -> None:
     footer, start, _ = footer_and_index(1)
     data = Index.encode(2, rows)
-    footer = replace(footer, samples=samples, digest=shard_digest(start, data))
+    footer = footer._replace(samples=samples, digest=shard_digest(start, data))
     with pytest.raises(CorruptError):
         Index.decode(data, footer, start, SCHEMA)
 
@@ -212,7 +213,7 @@ def test_unknown_codec_is_unsupported() -> None:
     footer, start, _ = footer_and_index(1)
     data = Index.encode(2, [(4, 0, (PageEntry(16, 16, 0, 2), PageEntry(104, 104, 0, 0)))])
     with pytest.raises(UnsupportedError, match="codec 2"):
-        Index.decode(data, replace(footer, digest=shard_digest(start, data)), start, SCHEMA)
+        Index.decode(data, footer._replace(digest=shard_digest(start, data)), start, SCHEMA)
 
 
 def test_shard_digest_covers_header_checksum_and_index() -> None:

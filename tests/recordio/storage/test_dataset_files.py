@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recordio import CorruptError, DatasetError, DatasetWriter, RecordIOError
-from recordio.format import strict_json
 from recordio.format.checksum import checksum
 from recordio.format.manifest import Manifest
 from recordio.storage.dataset_files import (
-    ShardOpener,
     check_footer,
     check_shards,
     find_manifest,
@@ -131,7 +127,7 @@ def test_check_shards_says_what_each_shard_alone_would_say(tmp_path: Path) -> No
     alone = []
     for entry in manifest.shards:
         try:
-            check_footer(open_shard_file(storage, entry), entry, manifest.dataset_id)
+            check_footer(open_shard_file(storage, entry.name), entry, manifest.dataset_id)
         except RecordIOError as error:
             alone.append((type(error), str(error)))
     assert len(alone) == 9
@@ -141,68 +137,5 @@ def test_check_shards_says_what_each_shard_alone_would_say(tmp_path: Path) -> No
 def test_missing_shard_is_a_corrupt_error(files: tuple[MemoryStorage, Manifest]) -> None:
     entry = files[1].shards[0]
     with pytest.raises(CorruptError, match="missing") as caught:
-        open_shard_file(MemoryStorage({}), entry)
+        open_shard_file(MemoryStorage({}), entry.name)
     assert caught.value.place.file == entry.name
-
-
-class TestShardOpener:
-    def test_reads_shards_with_other_metadata(self, files: tuple[MemoryStorage, Manifest]) -> None:
-        storage, manifest = files
-        opener = ShardOpener(manifest)
-        for entry in [*manifest.shards, *reversed(manifest.shards)]:
-            index = opener.read(storage.open(entry.name), entry)
-            assert index.samples.tolist() == entry.block_samples().tolist()
-
-    def test_parses_an_equal_header_once(
-        self, files: tuple[MemoryStorage, Manifest], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        storage, manifest = files
-        parsed: list[Any] = []
-        real = strict_json.loads
-
-        def loads(text: Any, name: str) -> Any:
-            parsed.append(json.loads(text)["metadata"]["made"])
-            return real(text, name)
-
-        monkeypatch.setattr(strict_json, "loads", loads)
-        opener = ShardOpener(manifest)
-        for entry in manifest.shards:
-            opener.read(storage.open(entry.name), entry)
-        assert parsed == ["first", "second"]
-
-    def test_reads_a_header_of_any_length(self, tmp_path: Path) -> None:
-        write(tmp_path / "data", 20, metadata={"text": "x" * 50_000})
-        storage, manifest = loaded(tmp_path / "data")
-        opener = ShardOpener(manifest)
-        for entry in manifest.shards:
-            assert opener.read(storage.open(entry.name), entry).content_nbytes == entry.content_nbytes
-
-    @pytest.mark.parametrize(
-        ("lie", "message"),
-        [
-            ({"content_nbytes": 81}, "not as large as the manifest says"),
-            ({"runs": ((10, 1),)}, "blocks are not those of the manifest"),
-            ({"runs": ((4, 1), (6, 1))}, "blocks are not those of the manifest"),
-            ({"digest": bytes(16)}, "its digest is"),
-            ({"samples": 11}, "its samples is"),
-            ({"number": 7}, "its shard number is"),
-            ({"nbytes": 1}, "the manifest says 1"),
-        ],
-        ids=str,
-    )
-    def test_refuses_a_shard_that_contradicts_the_manifest(
-        self, files: tuple[MemoryStorage, Manifest], lie: dict[str, Any], message: str
-    ) -> None:
-        storage, manifest = files
-        entry = manifest.shards[0]
-        assert (entry.samples, entry.content_nbytes, entry.runs) == (10, 80, ((5, 2),))
-        lying = replace(entry, **lie)
-        with pytest.raises(CorruptError, match=message) as caught:
-            ShardOpener(manifest).read(storage.open(entry.name), lying)
-        assert caught.value.place.file == lying.name
-
-    def test_refuses_a_shard_of_another_dataset(self, files: tuple[MemoryStorage, Manifest]) -> None:
-        storage, manifest = files
-        entry = manifest.shards[0]
-        with pytest.raises(CorruptError, match="its dataset is"):
-            ShardOpener(replace(manifest, dataset_id=bytes(16))).read(storage.open(entry.name), entry)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import mmap
 import os
+import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,8 @@ from typing import Any
 import pytest
 
 from recordio import CorruptError, DatasetError, StorageError
-from recordio.storage.local import LocalStorage
+from recordio.storage.base import DIRECT_ALIGNMENT
+from recordio.storage.local import LocalFile, LocalStorage
 
 
 @pytest.fixture
@@ -42,7 +46,6 @@ def test_reads_and_maps_a_file(storage: LocalStorage) -> None:
     assert file.nbytes == 10
     assert file.read(3, 4) == b"3456"
     assert file.read(10, 0) == b""
-    assert [bytes(part) for part in file.read_ranges([(8, 2), (0, 3)])] == [b"89", b"012"]
     assert bytes(file.map()[2:5]) == b"234"
     file.close()
 
@@ -140,3 +143,95 @@ def test_failed_read_gives_no_tail(storage: LocalStorage, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "pread", fail)
     assert storage.tails([("b", 10)], 3) == [b""]
     assert open_files() == before
+
+
+class TestReadInto:
+    """Reads into memory that exists, through the system's cache or past it."""
+
+    SIZE = 5 * DIRECT_ALIGNMENT + 300
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> LocalFile:
+        self.data = random.Random(1).randbytes(self.SIZE)
+        (tmp_path / "large").write_bytes(self.data)
+        file = LocalStorage(tmp_path).open("large")
+        assert isinstance(file, LocalFile)
+        return file
+
+    @pytest.mark.parametrize("direct", [False, True])
+    @pytest.mark.parametrize("first", [0, 1, 4, 5])
+    @pytest.mark.parametrize("pages", [1, 2, 6])
+    def test_fills_the_target_up_to_the_end_of_the_file(
+        self, file: LocalFile, direct: bool, first: int, pages: int
+    ) -> None:
+        target = mmap.mmap(-1, pages * DIRECT_ALIGNMENT)
+        offset = first * DIRECT_ALIGNMENT
+        want = self.data[offset : offset + len(target)]
+        file.read_into(memoryview(target), offset, len(want), direct=direct)
+        assert target[: len(want)] == want
+        with pytest.raises(CorruptError, match=f"{len(self.data) - 5 * DIRECT_ALIGNMENT} of 301 bytes") as caught:
+            file.read_into(memoryview(target)[:DIRECT_ALIGNMENT], 5 * DIRECT_ALIGNMENT, 301, direct=direct)
+        assert (caught.value.place.file, caught.value.place.byte) == ("large", 5 * DIRECT_ALIGNMENT)
+
+    def test_short_reads_are_continued(self, file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+        real, asked = os.preadv, []
+
+        def short(fd: int, buffers: Any, offset: int) -> int:
+            asked.append(offset)
+            return real(fd, [buffers[0][:1000]], offset)
+
+        monkeypatch.setattr(os, "preadv", short)
+        target = bytearray(2500)
+        file.read_into(memoryview(target), 100, 2500)
+        assert bytes(target) == self.data[100:2600]
+        assert asked == [100, 1100, 2100]
+
+    def test_a_device_that_refuses_direct_reads_is_read_through_the_cache(
+        self, file: LocalFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, direct = os.preadv, file._direct()
+
+        def refusing(fd: int, buffers: Any, offset: int) -> int:
+            if fd == direct:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            return real(fd, buffers, offset)
+
+        monkeypatch.setattr(os, "preadv", refusing)
+        target = mmap.mmap(-1, DIRECT_ALIGNMENT)
+        file.read_into(memoryview(target), 0, DIRECT_ALIGNMENT, direct=True)
+        assert target[:] == self.data[:DIRECT_ALIGNMENT]
+
+    @pytest.mark.parametrize("direct", [False, True])
+    def test_failed_read_is_a_storage_error(
+        self, file: LocalFile, monkeypatch: pytest.MonkeyPatch, direct: bool
+    ) -> None:
+        def fail(*_: Any) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "preadv", fail)
+        with pytest.raises(StorageError, match="Input/output error"):
+            file.read_into(memoryview(mmap.mmap(-1, DIRECT_ALIGNMENT)), 0, 1, direct=direct)
+
+    def test_closing_closes_both_descriptors(self, file: LocalFile) -> None:
+        before = open_files()
+        file.read_into(memoryview(mmap.mmap(-1, DIRECT_ALIGNMENT)), 0, 1, direct=True)
+        opened = open_files() - before
+        file.close()
+        assert open_files() == before - 1
+        assert opened in (0, 1)  # none where the file system has no direct reads
+
+    def test_advice_never_fails(self, file: LocalFile) -> None:
+        file.will_need([(0, 10), (1 << 40, 10), (-1, 5), (0, -1)])
+        file.wont_need(0, 1 << 50)
+        file.wont_need(-1, -1)
+        assert file.read(0, 3) == self.data[:3]
+
+
+def test_identity_changes_with_the_file(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    (tmp_path / "it").write_bytes(b"one")
+    first = storage.open("it").identity
+    assert storage.open("it").identity == first
+    (tmp_path / "other").write_bytes(b"two")
+    os.replace(tmp_path / "other", tmp_path / "it")
+    assert storage.open("it").identity != first

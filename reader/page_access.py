@@ -1,0 +1,68 @@
+"""Which fields are read, and how."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from recordio.format.page import Indices, Pages
+from recordio.format.schema import Schema
+
+Verify = Literal["first", "always", "never"]
+PageCache = Callable[[tuple[int, int, int], Callable[[], Pages]], Pages]
+
+_CACHED_READS = max(2, min(4, os.cpu_count() or 1))
+_DIRECT_READS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """The requested fields, in order, and their positions in the dataset's schema."""
+
+    schema: Schema
+    columns: tuple[int, ...]
+
+    @cached_property
+    def numbers(self) -> Indices:
+        """int64 (n,): the same positions."""
+        return np.array(self.columns, np.int64)
+
+    @classmethod
+    def of(cls, schema: Schema, names: Sequence[str] | None) -> Projection:
+        """The named fields, or all for None. Raises SchemaError for an unknown name."""
+        chosen = schema.select(list(schema) if names is None else names)
+        numbers = {name: number for number, name in enumerate(schema)}
+        return cls(chosen, tuple(numbers[name] for name in chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class PageAccess:
+    """How the pages of a dataset are read.
+
+    Attributes:
+        verify: when to compare the checksums of pages.
+        cache: keeps decoded pages; takes a key and a function that makes the page.
+        mapped: read plain pages from a memory map.
+        direct: read past the system's cache.
+        drops: tell the system that it need not keep what has been read.
+    """
+
+    verify: Verify
+    cache: PageCache
+    mapped: bool = False
+    direct: bool = False
+    drops: bool = False
+
+    @property
+    def reads(self) -> int:
+        """How many reads to do at a time: a device idles with fewer, while what is cached keeps the processors busy."""
+        return _DIRECT_READS if self.direct else _CACHED_READS
+
+    def for_large(self) -> PageAccess:
+        """The same for data larger than memory."""
+        return replace(self, mapped=False, direct=self.direct or self.mapped, drops=not self.mapped)

@@ -1,0 +1,307 @@
+"""Reads pages into memory by plan: few large reads in the order of the files, many of them at a time.
+
+Neighbouring pages share a read. Plain pages are read to where they stay, page by page as they lie in the file; coded
+ones are decoded from a buffer. Every read is aligned, so that it can bypass the system's cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import RecordIOError
+from recordio.format import codec
+from recordio.format.checksum import checksum
+from recordio.format.codec import Codec
+from recordio.format.fields import Field
+from recordio.format.layout import padded
+from recordio.format.page import Indices, check_page
+from recordio.reader.open_shard import check_stored
+from recordio.reader.page_access import PageAccess, Projection
+from recordio.reader.shard_indexes import PageEntries
+from recordio.storage.base import DIRECT_ALIGNMENT, File
+from recordio.storage.machine import share_of_files
+
+if TYPE_CHECKING:
+    from recordio.reader.open_dataset import OpenDataset
+
+_PLAIN = int(Codec.PLAIN)
+_MAX_GAP = 16 << 10  # reading a gap up to this size costs less than a second read
+_MAX_READ = 1 << 20  # so that several reads share the work; a single block may be larger
+_MIN_IN_PLACE = 32 << 10  # smaller reads go through a buffer: aligning each of them would waste memory
+
+_TINY = 16 << 10  # reads of this size on average take longer in Python than in the system's cache
+_AHEAD = 32  # of those, each perhaps of another file, if so many may be open
+_CHUNK = 256  # reads planned in detail at a time
+_MAX_SCRATCH = 4 << 20  # larger buffers are not kept
+
+Mask = npt.NDArray[np.bool_]
+Work = Callable[[], None]
+Opener = Callable[[int], File]
+
+
+class PlannedPage(NamedTuple):
+    """A page to read: its slot and column, its place in the file and in memory, and its entry."""
+
+    slot: int
+    column: int
+    begin: int
+    end: int
+    start: int
+    stored_nbytes: int
+    nbytes: int
+    checksum: int
+    codec: int
+    checked: bool
+
+
+Report = Callable[[Sequence[PlannedPage], Sequence[tuple[PlannedPage, RecordIOError]]], None]
+
+
+def runs_of(shard: Indices, begin: Indices, end: Indices, unit: Indices | None = None) -> tuple[Indices, Indices]:
+    """Groups pages into reads: (order, cuts), a sort by place and where each read begins among the sorted pages.
+
+    Args:
+        shard, begin, end: int64 (n,), where each page lies.
+        unit: int64 (n,), pages of different units are never read together.
+    """
+    order = np.lexsort((begin, shard))
+    shard, begin, end = shard[order], begin[order], end[order]
+    apart = (shard[1:] != shard[:-1]) | (begin[1:] > end[:-1] + _MAX_GAP)
+    if unit is not None:
+        apart |= np.diff(unit[order]) != 0
+    return order, np.flatnonzero(np.concatenate([[True], apart])) if len(order) else order
+
+
+class SharedFile:
+    """A shard's file, opened by the first of the reads that share it and closed with the last."""
+
+    def __init__(self, opener: Opener, number: int) -> None:
+        self._open = partial(opener, number)
+        self._lock = threading.Lock()
+        self._file: File | None = None
+
+    def get(self) -> File:
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+            return self._file
+
+
+class _Read(NamedTuple):
+    """A run of pages to read together, from `low` on. `base`: their place in memory if they stay as they are."""
+
+    file: SharedFile
+    low: int
+    nbytes: int
+    base: int | None
+    pages: list[PlannedPage]
+
+
+class PageReads:
+    """The plan to read some pages of blocks.
+
+    Args:
+        entries: the entries of the pages of b blocks, f fields.
+        wanted: bool (b, f), the pages to read.
+        shard: int64 (b,), the shard of each block.
+        samples: int64 (b,), the samples of each block.
+        fields: the f fields.
+        access: how to read.
+
+    Attributes:
+        starts: int64 (b, f), the offset in memory of each page that is read.
+        nbytes: bytes of memory.
+    """
+
+    def __init__(
+        self,
+        entries: PageEntries,
+        wanted: Mask,
+        shard: Indices,
+        samples: Indices,
+        fields: Iterable[Field],
+        access: PageAccess,
+    ) -> None:
+        self._entries = entries
+        self._samples = samples
+        self._fields = tuple(fields)
+        self._access = access
+        # The size of a page of fixed values was checked with the index.
+        self._needs_sum_only = [access.verify != "never" and one.row_nbytes is not None for one in self._fields]
+        slot, column = np.nonzero(wanted)
+        begin, end = entries.offset[slot, column], entries.end[slot, column]
+        unit = entries.offset[:, 0][slot] // _MAX_READ
+        order, self._cuts = runs_of(shard[slot], begin, end, unit)
+        self._slot, self._column, self._begin, self._end = slot[order], column[order], begin[order], end[order]
+        self._shard = shard[self._slot[self._cuts]]
+        self.starts = np.zeros(wanted.shape, np.int64)
+        self.nbytes = self._place() if len(self._cuts) else 0
+
+    def _place(self) -> int:
+        """Gives every page its place in memory: first the reads that stay as they are, then the pages of the others."""
+        cuts, stops = self._cuts, np.append(self._cuts[1:], len(self._slot))
+        self._stops = stops
+        self._low = self._begin[cuts] // DIRECT_ALIGNMENT * DIRECT_ALIGNMENT
+        self._nbytes = -(-self._end[stops - 1] // DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT - self._low
+        plain = np.logical_and.reduceat(self._entries.codec[self._slot, self._column] == _PLAIN, cuts)
+        self._stays = plain & (self._nbytes >= _MIN_IN_PLACE)
+        extents = np.where(self._stays, self._nbytes, 0)
+        self._base = np.cumsum(extents) - extents
+        pages = stops - cuts
+        stays = np.repeat(self._stays, pages)
+        decoded = np.where(stays, 0, padded(self._entries.nbytes[self._slot, self._column]))
+        self._start = np.where(
+            stays,
+            np.repeat(self._base - self._low, pages) + self._begin,
+            int(extents.sum()) + np.cumsum(decoded) - decoded,
+        )
+        self.starts[self._slot, self._column] = self._start
+        return int(extents.sum() + decoded.sum())
+
+    def work(self, memory: memoryview, opener: Opener, report: Report) -> Iterator[Work]:
+        """The reads, to be done in any order and in any threads.
+
+        Args:
+            memory: of `nbytes`; nothing else may use it meanwhile.
+            opener: opens a shard's file.
+            report: told of the pages of each read when it is done.
+        """
+        tiny = len(self._cuts) and int(self._nbytes.sum()) < _TINY * len(self._cuts)
+        if tiny and not self._access.direct:
+            yield partial(
+                self._do_in_turn, memory, opener, report
+            )  # threads would only wait for the interpreter's lock
+        else:
+            yield from (partial(self._do, read, memory, report) for read in self._reads(opener))
+
+    def _do_in_turn(self, memory: memoryview, opener: Opener, report: Report) -> None:
+        """Does all reads, a few of which the system is asked for ahead."""
+        ahead: deque[_Read] = deque()
+        most = min(_AHEAD, share_of_files(16))
+        for read in self._reads(opener):
+            with contextlib.suppress(RecordIOError):  # raised again by the read
+                read.file.get().will_need([(read.low, read.nbytes)])
+            ahead.append(read)
+            if len(ahead) > most:
+                self._do(ahead.popleft(), memory, report)
+        for read in ahead:
+            self._do(read, memory, report)
+
+    def _reads(self, opener: Opener) -> Iterator[_Read]:
+        last, file, runs = -1, None, len(self._cuts)
+        for first in range(0, runs, _CHUNK):
+            chunk = slice(first, min(first + _CHUNK, runs))
+            pages = self._pages(int(self._cuts[chunk.start]), int(self._stops[chunk.stop - 1]))
+            for number, low, nbytes, stays, base, count in zip(
+                *(each[chunk].tolist() for each in (self._shard, self._low, self._nbytes, self._stays, self._base)),
+                (self._stops - self._cuts)[chunk].tolist(),
+                strict=True,
+            ):
+                if number != last or file is None:
+                    last, file = number, SharedFile(opener, number)
+                yield _Read(file, low, nbytes, base if stays else None, list(islice(pages, count)))
+
+    def _pages(self, begin: int, end: int) -> Iterator[PlannedPage]:
+        slot, column = self._slot[begin:end], self._column[begin:end]
+        entries, at = self._entries, (slot, column)
+        each = (
+            slot, column, self._begin[begin:end], self._end[begin:end], self._start[begin:end],
+            entries.stored_nbytes[at], entries.nbytes[at], entries.checksum[at], entries.codec[at], entries.checked[at],
+        )  # fmt: skip
+        return map(PlannedPage._make, zip(*(one.tolist() for one in each), strict=True))
+
+    def _do(self, read: _Read, memory: memoryview, report: Report) -> None:
+        """Reads, checks and decodes some pages."""
+        low, nbytes, pages = read.low, read.nbytes, read.pages
+        done: list[PlannedPage] = []
+        failed: list[tuple[PlannedPage, RecordIOError]] = []
+        try:
+            file = read.file.get()
+        except RecordIOError as error:
+            report(done, [(page, error) for page in pages])
+            return
+        target = scratch(nbytes) if read.base is None else memory[read.base : read.base + nbytes]
+        alone = False
+        try:
+            file.read_into(target, low, pages[-1].end - low, direct=self._access.direct)
+        except RecordIOError:
+            alone = True  # to find out which of the pages cannot be read
+        for page in pages:
+            stored = target[page.begin - low : page.end - low]
+            try:
+                if alone:
+                    file.read_into(stored, page.begin, len(stored))
+                self._finish(page, stored, memory if read.base is None else None)
+                done.append(page)
+            except RecordIOError as error:
+                failed.append((page, error))
+        if self._access.drops:
+            file.wont_need(low, nbytes)
+        report(done, failed)
+
+    def _finish(self, page: PlannedPage, stored: memoryview, memory: memoryview | None) -> None:
+        """Checks a page, and decodes or copies it into the memory unless it stays where it is."""
+        if not page.checked and not (self._needs_sum_only[page.column] and checksum(stored) == page.checksum):
+            self._check(page, stored)
+        if memory is None:
+            return
+        data, out = stored[: page.stored_nbytes], memory[page.start : page.start + page.nbytes]
+        if page.codec == _PLAIN:
+            out[:] = data
+        else:
+            codec.decode_into(data, out)
+            check_page(self._fields[page.column], int(self._samples[page.slot]), out)
+
+    def _check(self, page: PlannedPage, stored: memoryview) -> None:
+        field, samples, data = self._fields[page.column], int(self._samples[page.slot]), stored[: page.stored_nbytes]
+        check_stored(self._access.verify, field, samples, stored, data, page.checksum, page.codec)
+
+
+def _own_memory(nbytes: int) -> mmap.mmap:
+    """Aligned memory that a forked child does not share, unlike that which mmap gives if not told otherwise."""
+    return mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+class _Scratch(threading.local):
+    def __init__(self) -> None:
+        self.memory = _own_memory(DIRECT_ALIGNMENT)
+
+
+_scratches = _Scratch()
+
+
+def scratch(nbytes: int) -> memoryview:
+    """Aligned memory for a read; the next read of this thread overwrites it."""
+    memory = _scratches.memory
+    if len(memory) < nbytes:
+        memory = _own_memory(nbytes)
+        if nbytes <= _MAX_SCRATCH:
+            _scratches.memory = memory
+    return memoryview(memory)[:nbytes]
+
+
+def reporter(dataset: OpenDataset, blocks: Indices, fields: Projection, failed: dict[int, RecordIOError]) -> Report:
+    """Notes the pages of these blocks that have been checked, and in `failed` the first error of each slot."""
+    checked, numbers, columns, names = dataset.indexes.checked, blocks.tolist(), fields.columns, list(fields.schema)
+
+    def report(done: Sequence[PlannedPage], bad: Sequence[tuple[PlannedPage, RecordIOError]]) -> None:
+        for page in done:
+            if not page.checked:
+                checked[numbers[page.slot], columns[page.column]] = True
+        for page, error in bad:
+            found = type(error)(error.fault, error.place)  # pages that were read together share the error
+            found.__cause__ = error.__cause__
+            place = dataset.place_of_block(numbers[page.slot])
+            failed.setdefault(page.slot, found.at(**place, field=names[page.column], byte=page.begin))
+
+    return report

@@ -1,0 +1,201 @@
+"""The indexes of a dataset's shards: read when they are needed, many at a time, and kept when a shard is closed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import CorruptError, RecordIOError
+from recordio.format.index import Index, RawIndex
+from recordio.format.layout import PAGE_DTYPE, padded
+from recordio.format.manifest import Manifest
+from recordio.format.page import Indices
+from recordio.format.shard_table import shard_name, starts_of
+from recordio.reader.order.selection import ranges
+from recordio.reader.order.shuffle import PLAN_NBYTES, Blocks
+from recordio.storage.shard_files import ShardFiles
+
+_AT_A_TIME = 512  # shards: enough for NumPy, and the raw bytes of all would take memory
+_MAX_NBYTES = 256 << 20  # kept at most, unless a single request needs more
+
+
+def blocks_of(manifest: Manifest) -> Blocks:
+    """All blocks. A block's weight is its share of its shard's content plus the plan of its samples."""
+    table = manifest.table
+    counts = table.block_samples()
+    means = table.content_nbytes // np.maximum(1, table.samples) + PLAN_NBYTES
+    return Blocks(starts_of(counts), counts * np.repeat(means, table.blocks), starts_of(table.blocks))
+
+
+@dataclass(frozen=True, slots=True)
+class PageEntries:
+    """The entries of the pages of b blocks with f fields; those of shards without an index are 0.
+
+    Attributes:
+        offset: int64 (b, f), where a page begins in its file.
+        stored_nbytes: int64 (b, f), its size there.
+        nbytes: int64 (b, f), its size in memory.
+        checksum: uint64 (b, f).
+        codec: uint32 (b, f).
+        checked: bool (b, f), whether it has been checked.
+    """
+
+    offset: Indices
+    stored_nbytes: Indices
+    nbytes: Indices
+    checksum: npt.NDArray[np.uint64]
+    codec: npt.NDArray[np.uint32]
+    checked: npt.NDArray[np.bool_]
+
+    @property
+    def end(self) -> Indices:
+        """int64 (b, f), where each page ends in its file, with its padding."""
+        found: Indices = self.offset + padded(self.stored_nbytes)
+        return found
+
+
+class ShardIndexes:
+    """The indexes of all shards, in arrays over all blocks of which only those are in memory that were read.
+
+    Shards are counted by their position in the manifest. Thread-safe.
+
+    Args:
+        files: opens the shards.
+        manifest: the manifest.
+        first: int64 (blocks + 1,), the number of each block's first sample.
+        shard: int64 (shards + 1,), the first block of each shard.
+    """
+
+    def __init__(self, files: ShardFiles, manifest: Manifest, first: Indices, shard: Indices) -> None:
+        self._files = files
+        self._manifest = manifest
+        self._first = first
+        self._shard = shard
+        self._shape = len(first) - 1, len(manifest.schema)
+        self._forget()
+        self.restart()
+
+    def restart(self) -> None:
+        """A forked child starts with this: it checks pages by itself."""
+        self._lock = threading.Lock()
+        self._checked, self._state = np.zeros(self._shape, bool), self._files.state
+
+    @property
+    def checked(self) -> npt.NDArray[np.bool_]:
+        """bool (blocks, fields), the pages that this process has checked.
+
+        Another array, and all False, once a shard is found to have become another file: whoever has read pages that it
+        had found checked before compares the arrays.
+        """
+        if (state := self._files.state) is not self._state:
+            self._checked, self._state = np.zeros(self._shape, bool), state
+        return self._checked
+
+    def _forget(self) -> None:
+        blocks, fields = self._shape
+        self._known = np.zeros(len(self._shard) - 1, bool)
+        self._nbytes = 0
+        self._index = Index(
+            samples=np.diff(self._first),
+            checksums=np.zeros(blocks, np.uint64),
+            pages=np.zeros((blocks, fields), PAGE_DTYPE),
+            block_offsets=np.zeros(blocks, np.int64),
+            page_offsets=np.zeros((blocks, fields), np.int64),
+        )
+
+    def of(self, number: int) -> Index:
+        """The index of a shard. Raises CorruptError, UnsupportedError, StorageError."""
+        with self._lock:
+            self._read_or_raise(number)
+            begin, end = self._shard[number : number + 2].tolist()
+            every = self._index
+            return Index(
+                samples=every.samples[begin:end],
+                checksums=every.checksums[begin:end],
+                pages=every.pages[begin:end],
+                block_offsets=every.block_offsets[begin:end],
+                page_offsets=every.page_offsets[begin:end],
+            )
+
+    def entries(self, blocks: Indices, columns: Sequence[int]) -> tuple[PageEntries, dict[int, RecordIOError]]:
+        """The entries of some pages, and the error of each shard whose index cannot be read.
+
+        Args:
+            blocks: int64 (b,), blocks of the dataset.
+            columns: f positions in the schema.
+        """
+        with self._lock:
+            shards = np.unique(np.searchsorted(self._shard, blocks, side="right") - 1)
+            failed = self._read(shards[~self._known[shards]].tolist())
+            at = np.ix_(blocks, np.array(columns, np.int64))
+            pages = self._index.pages[at]
+            found = PageEntries(
+                offset=self._index.page_offsets[at],
+                stored_nbytes=pages["stored_nbytes"].astype(np.int64),
+                nbytes=pages["nbytes"].astype(np.int64),
+                checksum=pages["checksum"],
+                codec=pages["codec"],
+                checked=self.checked[at],
+            )
+        return found, failed
+
+    def page_offsets(self, shard: int, block: int) -> list[int] | None:
+        """Where the pages of a block begin in its shard's file; None if the shard's index is not in memory."""
+        with self._lock:
+            return self._index.page_offsets[block].tolist() if self._known[shard] else None
+
+    def are_plain_and_checked(self, shard: int, block: int, columns: Indices) -> bool:
+        """Whether these pages of a block are known to be plain, and have been checked."""
+        with self._lock:
+            plain = self._known[shard] and not self._index.pages["codec"][block, columns].any()
+            return bool(plain and self.checked[block, columns].all())
+
+    def _read_or_raise(self, number: int) -> None:
+        for error in self._read([] if self._known[number] else [number]).values():
+            raise error
+
+    def _read(self, numbers: list[int]) -> dict[int, RecordIOError]:
+        """Reads the indexes of these shards. The errors of those that have none."""
+        if numbers and self._nbytes > _MAX_NBYTES:
+            self._forget()  # what is in use is a copy, or keeps the arrays of before
+        failed: dict[int, RecordIOError] = {}
+        for begin in range(0, len(numbers), _AT_A_TIME):
+            failed |= self._read_some(numbers[begin : begin + _AT_A_TIME])
+        return failed
+
+    def _read_some(self, numbers: list[int]) -> dict[int, RecordIOError]:
+        found, failed = self._files.read_indexes(numbers)
+        try:
+            self._add(list(found), list(found.values()))
+        except RecordIOError:
+            for number, raw in found.items():  # to find out which
+                try:
+                    self._add([number], [raw])
+                except RecordIOError as error:
+                    name = shard_name(self._manifest.table.numbers.item(number))
+                    failed[number] = self._files.explained(error.at(file=name))
+        return failed
+
+    def _add(self, numbers: list[int], raws: list[RawIndex]) -> None:
+        if not numbers:
+            return
+        index = Index.decode_all(raws, self._manifest.schema)
+        rows = ranges(self._shard[numbers], self._shard[np.array(numbers) + 1])
+        if not np.array_equal(index.samples, self._index.samples[rows]):
+            raise CorruptError("the shard's blocks are not those of the manifest")
+        contents = np.concatenate([[0], np.cumsum(index.pages["nbytes"].astype(np.int64).sum(axis=1))])
+        blocks = np.array([raw.footer.blocks for raw in raws], np.int64)
+        ends = np.cumsum(blocks)
+        found = contents[ends] - contents[ends - blocks]
+        if not np.array_equal(found, self._manifest.table.content_nbytes[numbers]):
+            raise CorruptError("the shard's pages are not as large as the manifest says")
+        self._index.checksums[rows] = index.checksums
+        self._index.pages[rows] = index.pages
+        self._index.block_offsets[rows] = index.block_offsets
+        self._index.page_offsets[rows] = index.page_offsets
+        self._known[numbers] = True
+        self._nbytes += sum(len(raw.data) for raw in raws)

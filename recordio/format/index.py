@@ -1,0 +1,160 @@
+"""The index of a shard: where every page lies, checked without reading pages.
+
+    index := for each block its samples, the checksum of its header, and its page entries; padding
+
+It holds no offsets: blocks and pages follow each other without gaps, so offsets are sums of sizes, and holes or
+overlaps cannot be expressed. The indexes of many shards decode together, in a few NumPy calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import CorruptError, UnsupportedError
+from recordio.format.block import PageEntry
+from recordio.format.checksum import Buffer
+from recordio.format.codec import Codec
+from recordio.format.layout import (
+    ALIGNMENT,
+    CHECKSUM,
+    MAX_BLOCK_SAMPLES,
+    MAX_CODED_PAGE_NBYTES,
+    Counts,
+    block_header_nbytes,
+    index_dtype,
+    padding,
+)
+from recordio.format.page import least_nbytes
+from recordio.format.schema import Schema
+from recordio.format.shard import Footer, shard_digest
+
+_PLAIN, _LAST_CODEC = int(Codec.PLAIN), int(max(Codec))  # a member of an enum costs as much as the comparison
+
+
+class RawIndex(NamedTuple):
+    """The index of a shard as it was read, with its footer, and the length and the checksum of its header."""
+
+    data: Buffer
+    footer: Footer
+    header_nbytes: int
+    header_checksum: Buffer
+
+
+@dataclass(frozen=True)
+class Index:
+    """The location of every page of B blocks with F fields, of one shard, or of several one after the other.
+
+    Attributes:
+        samples: int64 (B,), samples of each block.
+        checksums: uint64 (B,), checksum of each block's header.
+        pages: structured (B, F), fields stored_nbytes, nbytes, checksum, codec.
+        block_offsets: int64 (B,), offset of each block's header in its file.
+        page_offsets: int64 (B, F), offset of each page in its file.
+    """
+
+    samples: Counts
+    checksums: npt.NDArray[np.uint64]
+    pages: npt.NDArray[np.void]
+    block_offsets: Counts
+    page_offsets: Counts
+
+    @cached_property
+    def first(self) -> Counts:
+        """int64 (B + 1,), the number of samples before each block; the last is the total."""
+        return np.concatenate([[0], np.cumsum(self.samples)])
+
+    @staticmethod
+    def encode(fields: int, rows: Iterable[tuple[int, int, tuple[PageEntry, ...]]]) -> bytes:
+        """From (samples, header checksum, page entries) of each block."""
+        table = np.array([(n, sum_, [(*page, 0) for page in pages]) for n, sum_, pages in rows], index_dtype(fields))
+        data = table.tobytes()
+        return data + padding(len(data))
+
+    @classmethod
+    def decode(cls, data: Buffer, footer: Footer, header: Buffer, schema: Schema) -> Self:
+        """Decodes the index of one shard. Raises CorruptError, UnsupportedError."""
+        return cls.decode_all([RawIndex(data, footer, len(header), header[-CHECKSUM.size :])], schema)
+
+    @classmethod
+    def decode_all(cls, parts: Sequence[RawIndex], schema: Schema) -> Self:
+        """Decodes and checks the indexes of several shards.
+
+        Raises CorruptError, UnsupportedError: for one of several it does not say for which; decode each of them alone.
+        """
+        for part in parts:
+            _check_digest(part, len(schema))
+        row = index_dtype(len(schema))
+        footers = [part.footer for part in parts]
+        table = np.frombuffer(b"".join([part.data[: part.footer.blocks * row.itemsize] for part in parts]), row)
+        blocks = np.array([footer.blocks for footer in footers], np.int64)
+        starts = (np.cumsum(blocks) - blocks)[blocks > 0]
+        _check_counts(table, starts, [footer for footer in footers if footer.blocks])
+        samples = table["samples"].astype(np.int64)
+        _check_pages(table["pages"], samples, schema)
+        extents = -(-table["pages"]["stored_nbytes"].astype(np.int64) // ALIGNMENT) * ALIGNMENT
+        lengths = np.column_stack([np.full(len(table), block_header_nbytes(len(schema))), extents])
+        # The sums run through all shards and may wrap around; their differences within a shard are exact.
+        ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
+        headers = np.array([part.header_nbytes for part in parts], np.int64)
+        before = np.zeros(len(parts), np.int64)
+        before[blocks > 0] = ends[starts, 0] - lengths[starts, 0]
+        ends += np.repeat(headers - before, blocks)[:, None]
+        last = headers.copy()
+        last[blocks > 0] = ends[(starts + blocks[blocks > 0] - 1), -1]
+        if last.tolist() != [footer.index_offset for footer in footers]:
+            raise CorruptError("the blocks do not fill the shard from its header to its index")
+        return cls(samples, table["checksum"], table["pages"], ends[:, 0] - lengths[:, 0], ends[:, :-1])
+
+
+def _check_digest(part: RawIndex, fields: int) -> None:
+    footer = part.footer
+    computed = shard_digest(part.header_checksum, part.data)
+    if computed != footer.digest:
+        raise CorruptError(
+            f"shard digest mismatch: stored {footer.digest.hex()}, computed {computed.hex()} of header and index"
+        ).at(byte=footer.index_offset)
+    if footer.fields != fields:
+        raise CorruptError(f"the index has {footer.fields} fields, the schema {fields}")
+
+
+def _check_counts(table: npt.NDArray[np.void], starts: Counts, footers: Sequence[Footer]) -> None:
+    """`starts`: the first block of each shard; `footers`: of these shards. No shard is empty."""
+    if not footers:
+        return
+    samples, stored = table["samples"], table["pages"]["stored_nbytes"]
+    if not (1 <= samples.min() and samples.max() <= MAX_BLOCK_SAMPLES):
+        raise CorruptError(f"the index has a block of {samples.max()} samples: expected 1 to {MAX_BLOCK_SAMPLES}")
+    found = np.add.reduceat(samples, starts).tolist()
+    wrong = [k for k, footer in enumerate(footers) if found[k] != footer.samples]
+    if wrong:
+        raise CorruptError(f"the index counts {found[wrong[0]]} samples, the footer {footers[wrong[0]].samples}")
+    # Summed as floats first: integers could overflow.
+    nbytes = np.add.reduceat(stored.astype(np.float64).sum(axis=1), starts)
+    if (nbytes > [footer.file_nbytes for footer in footers]).any():
+        raise CorruptError("the pages of the index are larger than the shard")
+
+
+def _check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) -> None:
+    codec, nbytes = pages["codec"], pages["nbytes"]
+    plain = codec == _PLAIN
+    if codec.size and codec.max() > _LAST_CODEC:
+        raise UnsupportedError(f"unknown codec {codec.max()}")
+    if (plain & (nbytes != pages["stored_nbytes"])).any() or pages["reserved"].any():
+        raise CorruptError("the index has a page entry that contradicts itself")
+    if (~plain & (nbytes > MAX_CODED_PAGE_NBYTES)).any():
+        raise CorruptError(f"the index has a coded page over the limit of {MAX_CODED_PAGE_NBYTES} bytes")
+    for column, (name, kind) in enumerate(schema.items()):
+        least = least_nbytes(kind, samples)
+        got = nbytes[:, column].astype(np.int64)  # a size from 2^63 turns negative, and is refused as wrong
+        wrong = got < least if kind.row_nbytes is None else got != least
+        if wrong.any():
+            block = int(np.argmax(wrong))
+            raise CorruptError(
+                f"a page of {samples[block]} samples has {nbytes[block, column]} bytes, expected {least[block]}"
+            ).at(block=block, field=name)

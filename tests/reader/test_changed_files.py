@@ -1,0 +1,115 @@
+"""Shards that change under an open dataset: what was checked in the old file says nothing of the new one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recordio import CorruptError, DataLoader, DatasetWriter, ShardDataset
+from recordio.reader import scan
+from recordio.storage.local import LocalFile
+
+COUNT = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with DatasetWriter(tmp_path / "it", compression=None, shard_samples=10, block_bytes=30_000) as writer:
+        for i in range(COUNT):
+            writer.write({"array": np.full(2000, i, np.float64), "number": i})
+    return tmp_path / "it"
+
+
+def damage(ds: ShardDataset, path: Path, in_place: bool) -> None:
+    """Flips a bit of sample 30."""
+    at = int(ds.store.indexes.of(3).page_offsets[0, 0]) + 6
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    if in_place:
+        with open(path, "r+b") as file:
+            file.write(data)
+    else:
+        path.with_suffix(".new").write_bytes(data)
+        os.replace(path.with_suffix(".new"), path)
+
+
+READS: dict[str, Any] = {
+    "[i]": lambda ds: np.array([ds[i]["array"] for i in range(COUNT)]),
+    "take": lambda ds: np.concatenate([ds.take(range(i, i + 10))["array"] for i in range(0, COUNT, 10)]),
+    "column": lambda ds: ds.column("array"),
+    "loader": lambda ds: np.concatenate([batch["array"] for batch in DataLoader(ds, 10)]),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_shard_that_has_changed_while_it_was_closed_is_checked_again(
+    folder: Path, io: Any, read: str, in_place: bool
+) -> None:
+    ds = ShardDataset(folder, io=io, max_open_shards=1, cache_bytes=0)
+    for _ in range(2):
+        assert READS[read](ds)[:, 0].tolist() == list(range(COUNT))
+    ds.store.shard(5)
+    damage(ds, folder / "shard-00003.rio", in_place)
+    for _ in range(2):
+        with pytest.raises(CorruptError, match="page checksum") as caught:
+            READS[read](ds)
+        assert (caught.value.place.file, caught.value.place.field) == ("shard-00003.rio", "array")
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
+def test_a_shard_that_was_rewritten_as_it_was_is_read_on(folder: Path, io: Any) -> None:
+    ds = ShardDataset(folder, io=io, max_open_shards=1)
+    for read in READS.values():
+        assert read(ds)[:, 0].tolist() == list(range(COUNT))
+        for path in folder.glob("*.rio"):
+            path.with_suffix(".new").write_bytes(path.read_bytes())
+            os.replace(path.with_suffix(".new"), path)
+        assert read(ds)[:, 0].tolist() == list(range(COUNT))
+
+
+def test_a_missing_shard_does_not_matter_to_who_does_not_ask_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_MIN_SAMPLES", 10)
+    ds = ShardDataset(folder)
+    (folder / "shard-00003.rio").unlink()
+    others = [i for i in range(COUNT) if i // 10 != 3]
+    assert ds.take(others * 2)["number"].tolist() == others * 2
+    with pytest.raises(CorruptError, match="missing"):
+        ds.take(range(COUNT))
+
+
+def test_a_damaged_offset_asks_for_no_memory(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "it", compression=None, shard_samples=10) as writer:
+        for i in range(COUNT):
+            writer.write({"text": "x" * i})
+    ds = ShardDataset(tmp_path / "it", max_open_shards=1)
+    before = [ds[i] for i in range(COUNT)]
+    page = int(ds.store.indexes.of(3).page_offsets[0, 0])
+    file = ds.store.file(3)
+    ds.store.file = lambda number: file  # type: ignore[method-assign] # a file that claims to be as it was
+    with open(tmp_path / "it/shard-00003.rio", "r+b") as out:
+        out.seek(page + 8 * 4)
+        out.write((1 << 62).to_bytes(8, "little"))
+    assert ds[32] == before[32]
+    with pytest.raises(CorruptError, match="the file was cut") as caught:
+        ds[33]
+    assert (caught.value.place.file, caught.value.place.block, caught.value.place.field) == (
+        "shard-00003.rio",
+        0,
+        "text",
+    )
+
+
+def test_no_memory_is_asked_for_beyond_the_end_of_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ShardDataset(folder).store.file(0)
+    monkeypatch.setattr(LocalFile, "_read", lambda *args: pytest.fail("it reads"))
+    for offset, nbytes in ((0, 1 << 60), (file.nbytes - 5, 6), (1 << 60, 1)):
+        with pytest.raises(CorruptError, match=f"of {nbytes} bytes"):
+            file.read(offset, nbytes)

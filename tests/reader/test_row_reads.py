@@ -1,0 +1,144 @@
+"""Single samples of shards beyond the limit: the same values, few bytes read, nothing unchecked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from recordio import CorruptError, DatasetWriter, ShardDataset
+from recordio.format.fields import Text
+from recordio.format.page import encode_page, read_row
+from recordio.reader.open_shard import OpenShard
+from recordio.storage.local import LocalFile
+from tests.effort import examples
+from tests.strategies import alike, fields, value
+
+COUNT = 60
+
+
+@examples(150)
+@given(fields(), st.integers(1, 20), st.integers(0, 2**32))
+def test_a_row_of_a_page_is_the_value_that_was_written(field: Any, count: int, seed: int) -> None:
+    random = Random(seed)
+    values = [value(field, random) for _ in range(count)]
+    packed = [None if one is None and field.optional else field.pack(one) for one in values]
+    page = b"x" * 64 + bytes(encode_page(field, [packed]))
+    for row in range(count):
+        got = read_row(field, lambda offset, nbytes: page[offset : offset + nbytes], 64, count, row)
+        assert alike(got, None if packed[row] is None else field.unpack(packed[row]))
+
+
+@pytest.fixture(params=[None, "zstd:1"], ids=["plain", "coded"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    with DatasetWriter(tmp_path / "it", compression=request.param, shard_samples=10, block_bytes=30_000) as writer:
+        for i in range(COUNT):
+            writer.write({"number": i, "array": np.full(2000, i, np.float32), "text": f"{i} " * i, "raw": b"r" * i})
+    return tmp_path / "it"
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
+@pytest.mark.parametrize("verify", ["first", "always", "never"])
+def test_samples_of_closed_shards_are_those_of_open_ones(folder: Path, io: Any, verify: Any) -> None:
+    few, many = ShardDataset(folder, io=io, verify=verify, max_open_shards=2), ShardDataset(folder)
+    order = np.random.default_rng(0).permutation(COUNT).tolist()
+    for i in [*order, *order[::-1]]:
+        got, want = few[i], many[i]
+        assert got.keys() == want.keys()
+        assert all(alike(got[name], want[name]) for name in want)
+        assert got["array"].flags.writeable
+        assert isinstance(got["number"], np.int64)
+    assert len(few.store.shards) == 2
+
+
+def test_a_checked_sample_takes_a_few_small_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ds = ShardDataset(folder, max_open_shards=1)
+    plain = not ds.store.shard(0).index.pages["codec"].any()
+    every = [ds[i] for i in range(COUNT)]
+    read: list[int] = []
+    mapped: list[OpenShard] = []
+    real, transient = LocalFile._read, type(ds.store).transient
+
+    def counted(file: LocalFile, offset: int, nbytes: int) -> bytes:
+        read.append(nbytes)
+        return real(file, offset, nbytes)
+
+    def opened(store: Any, number: int) -> OpenShard:
+        mapped.append(transient(store, number))
+        return mapped[-1]
+
+    monkeypatch.setattr(LocalFile, "_read", counted)
+    monkeypatch.setattr(type(ds.store), "transient", opened)
+    assert alike(ds[35]["array"], every[35]["array"])
+    if plain:
+        assert not mapped
+        assert sum(read) < 8 + 8000 + 2 * (16 + 200) + 50
+        assert len(read) == 6
+    else:
+        assert not read  # the decoded pages are in the cache
+
+
+def test_damage_in_a_closed_shard_is_found_at_first_touch(folder: Path) -> None:
+    index = ShardDataset(folder).store.shard(3).index
+    path = folder / "shard-00003.rio"
+    data = bytearray(path.read_bytes())
+    data[int(index.page_offsets[0, 1]) + 1] ^= 1
+    path.write_bytes(bytes(data))
+    ds = ShardDataset(folder, max_open_shards=1)
+    assert ds[5]["number"] == 5
+    for _ in range(2):
+        with pytest.raises(CorruptError, match="page checksum") as caught:
+            ds[30]
+        assert (caught.value.place.file, caught.value.place.field) == ("shard-00003.rio", "array")
+
+
+def test_a_shard_that_was_replaced_is_refused_though_its_pages_were_checked(folder: Path) -> None:
+    ds = ShardDataset(folder, max_open_shards=1)
+    assert [ds[i]["number"] for i in range(COUNT)] == list(range(COUNT))
+    (folder / "copy").write_bytes((folder / "shard-00004.rio").read_bytes())
+    os.replace(folder / "copy", folder / "shard-00003.rio")
+    with pytest.raises(CorruptError, match=r"shard number is 4|the manifest says") as caught:
+        ds[30]
+    assert caught.value.place.file == "shard-00003.rio"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_checks_by_itself(folder: Path) -> None:
+    ds = ShardDataset(folder, max_open_shards=1, cache_bytes=0)
+    assert [ds[i]["number"] for i in range(COUNT)] == list(range(COUNT))
+    index = ds.store.shard(3).index
+    path, at = folder / "shard-00003.rio", int(index.page_offsets[0, 1]) + 1
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            with open(path, "r+b") as file:
+                file.seek(at)
+                file.write(b"?")
+            ds[5]
+            ds[30]
+        except CorruptError:
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_text_that_is_none_is_an_error_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Text, "pack", lambda field, value: value.encode("latin-1"))
+        with DatasetWriter(tmp_path / "it", compression=None, shard_samples=10) as writer:
+            for i in range(COUNT):
+                writer.write({"number": i, "text": "\xff" if i == 33 else "good"})
+    ds = ShardDataset(tmp_path / "it", max_open_shards=1)
+    for _ in range(3):
+        assert (ds[0]["text"], ds[30]["text"]) == ("good", "good")
+        with pytest.raises(CorruptError, match="not UTF-8") as caught:
+            ds[33]
+        place = caught.value.place
+        assert (place.file, place.block, place.field) == ("shard-00003.rio", 0, "text")
