@@ -55,11 +55,11 @@ def scanned(dataset: OpenDataset, numbers: Indices, fields: Projection) -> Colum
     block = np.searchsorted(dataset.blocks.first, numbers, side="right") - 1
     blocks, slot = np.unique(block, return_inverse=True)
     row = numbers - dataset.blocks.first[block]
-    nbytes = dataset.blocks.nbytes[blocks]
-    group = np.cumsum(nbytes) // _MAX_NBYTES
+    nbytes = dataset.blocks.nbytes[blocks].astype(np.float64)  # what a manifest says could overflow integers
+    group = (np.cumsum(nbytes) // _MAX_NBYTES).astype(np.int64)
     found, order, runs = grouped(group[slot])
     parts = []
-    with _threads(dataset, int(nbytes.sum())) as threads:
+    with _threads(dataset, nbytes.sum()) as threads:
         for number, run in zip(found, runs, strict=True):
             first, end = np.searchsorted(group, [number, number + 1]).tolist()
             table = None
@@ -70,7 +70,7 @@ def scanned(dataset: OpenDataset, numbers: Indices, fields: Projection) -> Colum
 
 
 @contextlib.contextmanager
-def _threads(dataset: OpenDataset, nbytes: int) -> Iterator[FetchThreads | None]:
+def _threads(dataset: OpenDataset, nbytes: float) -> Iterator[FetchThreads | None]:
     """Threads for a scan of so many bytes; None if starting them would take longer than reading."""
     if nbytes < _MIN_NBYTES_FOR_THREADS:
         yield None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Sequence
 
-from recordio.errors import CorruptError, DatasetError, RecordIOError
+from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
 from recordio.format.index import RawIndex
 from recordio.format.layout import CHECKSUM, FOOTER, index_dtype, padded
 from recordio.format.manifest import Manifest
@@ -37,7 +38,9 @@ class ShardFiles:
         self._proven: dict[int, Hashable] = {}  # the files whose footers have been checked
         self.state = object()
         # Most shards of a dataset have the same JSON in their headers, that of the manifest: it is not parsed again.
-        self._text = ShardHeader(manifest.dataset_id, 0, manifest.schema, manifest.metadata).text()
+        self._text = b""
+        with contextlib.suppress(SchemaError):  # of metadata that no recordio has written, such as 1e999
+            self._text = ShardHeader(manifest.dataset_id, 0, manifest.schema, manifest.metadata).text()
 
     def open(self, number: int) -> File:
         """The file of a shard.

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recordio import CorruptError, DatasetWriter, Scalar, ShardDataset, StorageError
+from recordio import CorruptError, DataLoader, DatasetWriter, Scalar, ShardDataset, StorageError, verify
+from recordio.format.checksum import checksum
 from recordio.format.page import Pages, pages
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
 from recordio.reader.page_cache import PageCache
@@ -251,3 +252,34 @@ def test_equal_projections_are_one(folder: Path) -> None:
         ds.filter(number=3)
     assert ds.store.projection(["number"]) is ds.store.projection(("number",))
     assert len(ds.store.shard(0)._tables) <= 2
+
+
+def edited(folder: Path, old: str, new: str) -> None:
+    """Replaces a part of the manifest wherever it is, and seals it again."""
+    text = (folder / "manifest.json").read_text()
+    body = text[: text.rindex('"checksum"')].replace(old, new).encode()
+    (folder / "manifest.json").write_bytes(body + f'"checksum": "{checksum(body):016x}"}}\n'.encode())
+
+
+@pytest.mark.parametrize("value", ["1e999", r'"\ud800"'])
+def test_metadata_that_no_writer_can_write_is_read(tmp_path: Path, value: str) -> None:
+    with DatasetWriter(tmp_path / "it", shard_samples=10, metadata={"key": "value"}) as writer:
+        for number in range(100):
+            writer.write({"number": number})
+    edited(tmp_path / "it", '{"key": "value"}', '{"key": %s}' % value)
+    ds = ShardDataset(tmp_path / "it")
+    assert ds.column("number").tolist() == list(range(100))
+    assert verify(tmp_path / "it").ok
+
+
+@pytest.mark.parametrize("content", [0, 1 << 40, (1 << 62) - 1])
+def test_a_wrong_size_of_the_content_is_an_error(tmp_path: Path, content: int) -> None:
+    with DatasetWriter(tmp_path / "it", shard_samples=20, block_bytes=40, compression=None) as writer:
+        for number in range(100):
+            writer.write({"number": number})
+    edited(tmp_path / "it", '"content_bytes": 160', f'"content_bytes": {content}')
+    ds = ShardDataset(tmp_path / "it")
+    for read in (lambda: ds.column("number"), lambda: ds.take(range(100)), lambda: list(DataLoader(ds, 10))):
+        with pytest.raises(CorruptError, match="pages are not as large") as caught:
+            read()
+        assert caught.value.place.file == "shard-00000.rio"
