@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from recordio.errors import SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
+from recordio.lazy import lazy
 from recordio.reader.columns import collate, grouped, scatter
 from recordio.reader.joining import LABEL, casts_to, join_schemas, joined_classes, with_labels_of
 from recordio.reader.order.mixing import Arranged, Consecutive, Interleaved, Schedule, drawn_plans, sources
@@ -71,12 +72,12 @@ class Combined(DatasetView):
         agreed = {name: value for name, value in first.items() if all(one.get(name) == value for one in rest)}
         return agreed if self._classes is None else agreed | {"classes": self._classes}
 
-    @cached_property
+    @lazy
     def _sizes(self) -> Indices:
         """int64 (parts,): the samples of each part."""
         return np.array([len(part) for part in self.parts], np.int64)
 
-    @cached_property
+    @lazy
     def _in_order(self) -> Schedule:
         """The schedule of an epoch that is not shuffled."""
         return self.schedule(False, key(0, 0))

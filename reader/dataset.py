@@ -9,7 +9,6 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import chain
 from typing import Any, Self, overload
 
@@ -21,6 +20,7 @@ from recordio.errors import CorruptError, RecordIOError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
+from recordio.lazy import lazy
 from recordio.reader.combined import ConcatDataset
 from recordio.reader.io_choice import Io
 from recordio.reader.joining import Cast, ClassMap
@@ -256,7 +256,7 @@ class ShardDataset(DatasetView):
         """The samples of both, one dataset after the other."""
         return ConcatDataset([self, other])
 
-    @cached_property
+    @lazy
     def fingerprint(self) -> str:
         """32 hex digits that identify the samples and their order, for the state of a loader."""
         numbers = self.numbers

@@ -12,7 +12,7 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -23,6 +23,7 @@ from recordio.format.manifest import Manifest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
 from recordio.format.shard_table import shard_name, starts_of
+from recordio.lazy import lazy
 from recordio.reader.columns import grouped, scatter
 from recordio.reader.io_choice import Io, IoChoice, choose_io
 from recordio.reader.open_shard import OpenShard
@@ -123,12 +124,12 @@ class OpenDataset:
             self._indexes = ShardIndexes(self._files, self.manifest, self.blocks.first, self.blocks.shard)
         return self._indexes
 
-    @cached_property
+    @lazy
     def content_nbytes(self) -> int:
         """The decoded size of all pages."""
         return sum(self.manifest.table.content_nbytes.tolist())
 
-    @cached_property
+    @lazy
     def blocks(self) -> Blocks:
         """All blocks."""
         return blocks_of(self.manifest)

@@ -25,6 +25,7 @@ from recordio.format.index import Index
 from recordio.format.layout import block_header_nbytes, padded
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices, Pages, check_page, pages
+from recordio.lazy import lazy
 from recordio.reader.page_access import PageAccess, Projection, Verify
 from recordio.reader.page_table import PageColumn, PageTable
 from recordio.storage.base import File
@@ -66,22 +67,16 @@ class OpenShard:
         self._names = tuple(manifest.schema)
         self._dataset_id = manifest.dataset_id
         self._read_index = index
-        self._index: Index | None = None
-        self._in_place: Mask | None = None
         self._mapped = access.mapped
         self._memory: mmap.mmap | bytes | None = None
         self._readers: dict[int, FieldReader] = {}
         self.samplers: dict[Projection, Callable[[int], dict[str, Any]]] = {}
         self._tables: dict[Projection, PageTable | None] = {}
 
-    # No cached_property, which on Python 3.11 locks: a fork in the meantime would find the lock taken for ever.
-
-    @property
+    @lazy
     def index(self) -> Index:
         """The shard's index. Raises CorruptError, UnsupportedError, StorageError."""
-        if self._index is None:
-            self._index = self._read_index()
-        return self._index
+        return self._read_index()
 
     @property
     def memory(self) -> mmap.mmap | bytes | None:
@@ -90,12 +85,11 @@ class OpenShard:
             self._memory = self.file.map()
         return self._memory
 
-    @property
+    @lazy
     def in_place(self) -> Mask:
         """bool (blocks, fields), the pages that are read from the map."""
-        if self._in_place is None:
-            self._in_place = (self.index.pages["codec"] == _PLAIN) & self._mapped
-        return self._in_place
+        found: Mask = (self.index.pages["codec"] == _PLAIN) & self._mapped
+        return found
 
     def reader(self, column: int) -> FieldReader:
         """The reader of a field, by its position in the schema."""

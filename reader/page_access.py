@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from recordio.format.page import Indices, Pages
 from recordio.format.schema import Schema
+from recordio.lazy import lazy
 
 Verify = Literal["first", "always", "never"]
 PageCache = Callable[[tuple[int, int, int], Callable[[], Pages]], Pages]
@@ -27,7 +27,7 @@ class Projection:
     schema: Schema
     columns: tuple[int, ...]
 
-    @cached_property
+    @lazy
     def numbers(self) -> Indices:
         """int64 (n,): the same positions."""
         return np.array(self.columns, np.int64)

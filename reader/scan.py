@@ -82,9 +82,7 @@ def _threads(dataset: OpenDataset, nbytes: float) -> Iterator[FetchThreads | Non
         threads.close()
 
 
-def _table(
-    dataset: OpenDataset, blocks: Indices, fields: Projection, threads: FetchThreads | None
-) -> PageTable | None:
+def _table(dataset: OpenDataset, blocks: Indices, fields: Projection, threads: FetchThreads | None) -> PageTable | None:
     """All pages of these blocks, in memory of their own.
 
     None if a shard became another file meanwhile: what was found checked in it no longer is.

@@ -17,7 +17,7 @@ import recordio
 TOP = Path(__file__).parents[1]
 PACKAGE = Path(recordio.__file__).parent  # the tree, or an installed wheel
 FOLDERS = ("writer", "reader", "tools")
-BASE = {"recordio.errors", "recordio.arguments", "recordio.determinism", "recordio.process_guard"}
+BASE = {"recordio.errors", "recordio.arguments", "recordio.determinism", "recordio.lazy", "recordio.process_guard"}
 # A room may import itself and the rooms named here. A room's name is a package, or "recordio" for the base modules.
 ROOMS: dict[str, set[str]] = {}
 for _room, _below in (

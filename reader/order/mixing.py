@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Protocol, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from recordio.determinism import key, permutation
 from recordio.format.page import Indices
+from recordio.lazy import lazy
 from recordio.reader.order.ranks import RankShare, one_sample, windows_from
 from recordio.reader.order.shuffle import Order, WindowPlan
 
@@ -53,7 +54,7 @@ class Consecutive:
 
     draws: Sequence[int]
 
-    @cached_property
+    @lazy
     def _starts(self) -> Indices:
         """int64 (datasets + 1,): the first position of each dataset, then the total."""
         return np.cumsum([0, *self.draws])
@@ -94,7 +95,7 @@ class Arranged:
     def total(self) -> int:
         return len(self.order)
 
-    @cached_property
+    @lazy
     def _by_source(self) -> _BySource:
         return _BySource.of(self.order, len(self.draws))
 
@@ -128,15 +129,15 @@ class Interleaved:
     draws: Sequence[int]
     epoch_key: int
 
-    @cached_property
+    @lazy
     def total(self) -> int:
         return sum(self.draws)
 
-    @cached_property
+    @lazy
     def _chunks(self) -> int:
         return max(1, self.total // _CHUNK)
 
-    @cached_property
+    @lazy
     def _counts(self) -> tuple[Indices, Indices]:
         """The draws from each dataset, divided by the number of chunks: quotients and remainders."""
         return np.divmod(np.array(self.draws, np.int64), self._chunks)
@@ -146,7 +147,7 @@ class Interleaved:
         quotients, remainders = self._counts
         return quotients * number + remainders * number // self._chunks
 
-    @cached_property
+    @lazy
     def _run(self) -> Callable[[int], _BySource]:
         """The positions of a run of chunks by dataset. All datasets ask for the same ones, so the last few are kept."""
         return lru_cache(_KEPT_RUNS)(self._new_run)
@@ -155,7 +156,7 @@ class Interleaved:
         chunks = range(number * _RUN, min(number * _RUN + _RUN, self._chunks))
         return _BySource.of(np.concatenate([self._chunk(chunk).labels for chunk in chunks]), len(self.draws))
 
-    @cached_property
+    @lazy
     def _chunk(self) -> Callable[[int], _Chunk]:
         """Gives a chunk by its number. The last few are kept for lookups one by one."""
         return lru_cache(_KEPT_CHUNKS)(self._new_chunk)
@@ -221,7 +222,7 @@ class _Chunk:
     before: Indices
     labels: Indices
 
-    @cached_property
+    @lazy
     def draws(self) -> Indices:
         """int64 (n,): the number of each position's draw from its dataset."""
         return self.before[self.labels] + _BySource.of(self.labels, len(self.before)).ranks

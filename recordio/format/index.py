@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -33,6 +32,7 @@ from recordio.format.layout import (
 from recordio.format.page import least_nbytes
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, shard_digest
+from recordio.lazy import lazy
 
 _PLAIN, _LAST_CODEC = int(Codec.PLAIN), int(max(Codec))  # a member of an enum costs as much as the comparison
 
@@ -64,7 +64,7 @@ class Index:
     block_offsets: Counts
     page_offsets: Counts
 
-    @cached_property
+    @lazy
     def first(self) -> Counts:
         """int64 (B + 1,), the number of samples before each block; the last is the total."""
         return np.concatenate([[0], np.cumsum(self.samples)])

@@ -10,7 +10,6 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
@@ -28,6 +27,7 @@ from recordio.format.shard_table import (
     require_hex,
     shard_name as shard_name,
 )
+from recordio.lazy import lazy
 
 FILE_NAME = "manifest.json"
 _FORMAT = "recordio"
@@ -47,12 +47,12 @@ class Manifest:
     metadata: Mapping[str, Any]
     shards: Sequence[ShardEntry]
 
-    @cached_property
+    @lazy
     def table(self) -> ShardTable:
         """The shards as columns."""
         return ShardTable.of(self.shards)
 
-    @cached_property
+    @lazy
     def samples(self) -> int:
         return sum(self.table.samples.tolist())  # exact: an int64 could overflow
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from mmap import mmap
 from typing import Any
@@ -27,6 +27,7 @@ from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
 from recordio.format.layout import padded
 from recordio.format.numeric import Scalar
+from recordio.lazy import lazy
 
 Indices = npt.NDArray[np.int64]
 Packed = Sequence[bytes | None]
@@ -103,7 +104,7 @@ class Pages:
         self._samples = samples
         self._bodies = starts + validity_nbytes(samples) if field.optional else starts
 
-    @cached_property
+    @lazy
     def _bytes(self) -> npt.NDArray[Any]:
         return np.ndarray(len(self._buffer), np.uint8, self._buffer)
 
@@ -137,7 +138,7 @@ class Pages:
         """The pages with these numbers, renumbered from 0."""
         return type(self)(self._field, self._buffer, self._starts[numbers], self._samples[numbers])
 
-    @cached_property
+    @lazy
     def get(self) -> Callable[[int, int], Any]:
         """A function from (page, row) to the value: a NumPy scalar or array, str, bytes, an object, or None.
 
@@ -186,12 +187,12 @@ class FixedPages(Pages):
             self._table = table if table.flags.aligned else None  # a gather would copy an unaligned table first
             self._rows = self._bodies // self._nbytes
 
-    @cached_property
+    @lazy
     def _at(self) -> npt.NDArray[Any] | None:
         """Item p is the value at byte p."""
         return _overlapping(self._buffer, self._dtype, self._shape) if self._gathers else None
 
-    @cached_property
+    @lazy
     def _raw(self) -> npt.NDArray[Any] | None:
         """The same, with an array as a run of bytes: a gather of those is faster."""
         if self._scalar or not self._gathers:

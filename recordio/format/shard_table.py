@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from itertools import groupby
 from typing import Any, Self, overload
 
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from recordio.errors import CorruptError
 from recordio.format.layout import ALIGNMENT, Counts
 from recordio.format.shard import Footer
+from recordio.lazy import lazy
 
 _MAX_INT = 1 << 62
 # What json.dumps makes of entries. A number of 18 digits is below _MAX_INT. No repetition gives back what it has taken,
@@ -220,7 +220,7 @@ class ShardTable(Sequence[ShardEntry]):
         """int64 (S,): the sum over each shard's runs."""
         return np.diff(starts_of(of_runs)[self.first_run])
 
-    @cached_property
+    @lazy
     def blocks(self) -> Counts:
         """int64 (S,): the number of blocks of each shard."""
         return self._by_shard(self.runs[:, 1])

@@ -226,6 +226,7 @@ def forked_while_reading() -> list[str]:
         def work() -> None:
             while not stop.is_set():
                 ds.take(range(0, 200, 7))
+                _ = [ds[number] for number in range(0, 200, 7)]
 
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:

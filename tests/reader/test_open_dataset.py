@@ -266,7 +266,7 @@ def test_metadata_that_no_writer_can_write_is_read(tmp_path: Path, value: str) -
     with DatasetWriter(tmp_path / "it", shard_samples=10, metadata={"key": "value"}) as writer:
         for number in range(100):
             writer.write({"number": number})
-    edited(tmp_path / "it", '{"key": "value"}', '{"key": %s}' % value)
+    edited(tmp_path / "it", '{"key": "value"}', '{"key": ' + value + "}")
     ds = ShardDataset(tmp_path / "it")
     assert ds.column("number").tolist() == list(range(100))
     assert verify(tmp_path / "it").ok
