@@ -56,8 +56,8 @@ class ShardDataset(DatasetView):
             where it can, for data larger than memory. "auto" chooses by the file system and the size of memory.
         decode: "numpy" decodes images to uint8 arrays, "pil" to PIL images; None leaves the encoded bytes.
         cache_bytes: limit of the cache of decoded pages, for random access.
-        max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit. A
-            shard takes up to two descriptors.
+        max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
+            with "direct". A shard takes up to two descriptors.
 
     Raises:
         DatasetError: there is no dataset at the path.

@@ -47,7 +47,8 @@ class ReadOptions:
         verify: "first" checks a page the first time this process touches it, "always" each time, "never" not at all.
         io: "mmap", "pread", "direct" or "auto"; see ShardDataset.
         cache_bytes: limit of the cache of decoded pages, for random access.
-        max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit.
+        max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
+            with "direct".
     """
 
     verify: Verify = "first"

@@ -50,6 +50,13 @@ class BatchMaker:
             part.processing.fields or part.processing.maps for own in parts for part in own
         )
 
+    @property
+    def calls_functions(self) -> bool:
+        """Whether batches pass through functions of the user, which may be in Python."""
+        given = [part.processing for one in self.datasets for part in one.parts]
+        collates = self.collate_fn is not None and self.collate_fn is not collate_as_torch
+        return collates or any(one.maps or one.transformed for one in given)
+
     def __call__(self, request: BatchRequest | IndexRequest) -> BatchResult:
         """The batch of a request."""
         try:

@@ -33,6 +33,7 @@ from recordio.reader.workers.pool import WorkerPool
 from recordio.reader.workers.processes import ProcessWorkers, seed_worker, slots_for
 from recordio.reader.workers.protocol import Task, Workers
 from recordio.reader.workers.slots import SharedMemory
+from recordio.reader.workers.thread_trial import ThreadTrial
 
 _MEMORIES = 2  # for each dataset: a window being delivered, and one being loaded
 
@@ -44,13 +45,15 @@ class EpochRun:
         make: makes the batches.
         options: the options of the loader.
         epoch_key: the key of the first epoch.
+        trial: says how many threads make batches at a time.
 
     Raises WorkerError when the workers cannot be started.
     """
 
-    def __init__(self, make: BatchMaker, options: LoaderOptions, epoch_key: int) -> None:
+    def __init__(self, make: BatchMaker, options: LoaderOptions, epoch_key: int, trial: ThreadTrial) -> None:
         self._make = make
         self._options = options
+        self._trial = trial
         self._process = os.getpid()
         self._pools = [arenas_of(dataset.parts[0].store) for dataset in make.datasets]
         self._memories = [self._new_memories(pool) for pool in self._pools]
@@ -69,7 +72,7 @@ class EpochRun:
         if not options.num_workers:
             return InlineWorkers(make)
         if options.worker_type == "thread":
-            return ThreadWorkers(options.num_workers, make, options.timeout, options.worker_init_fn)
+            return ThreadWorkers(options.num_workers, make, options.timeout, options.worker_init_fn, self._trial)
         start = partial(
             WorkerPool,
             options.num_workers,

@@ -28,6 +28,7 @@ from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions
 from recordio.reader.order.weights import checked_weights, drawn_by_weight
 from recordio.reader.view import DatasetView, Plans
+from recordio.reader.workers.thread_trial import ThreadTrial
 
 _STATE_VERSION = 1
 _UNBATCHED = 256  # samples made at a time for batch_size=None
@@ -46,7 +47,8 @@ class DataLoader:
         sampler: gives the indices of the samples instead, for every epoch anew; random access.
         batch_sampler: gives lists of indices, one a batch.
         num_workers: how many make batches ahead: gather, decode images, transform; with 0 the caller's thread does it.
-        worker_type: "thread", or "process" for maps and transforms that hold the interpreter's lock.
+        worker_type: "thread", or "process" for maps and transforms that hold the interpreter's lock. Threads that such
+            functions make slower than one thread alone are left to that one, with a RuntimeWarning.
         multiprocessing_context: how processes start: "fork", "forkserver", "spawn", or a context; as the system does it
             if None.
         persistent_workers: keep the workers from one epoch to the next.
@@ -96,6 +98,7 @@ class DataLoader:
         self._cursor = Cursor()
         # Idle run kept by persistent_workers, and the dataset it was built for.
         self._idle: tuple[EpochRun, DatasetView] | None = None
+        self._trial: tuple[ThreadTrial, DatasetView] | None = None  # likewise; of all epochs
 
     @property
     def order(self) -> OrderOptions:
@@ -116,7 +119,7 @@ class DataLoader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a loader has workers of its own, and goes on by itself."""
-        return {**self.__dict__, "_idle": None, "_cursor": replace(self._cursor)}
+        return {**self.__dict__, "_idle": None, "_trial": None, "_cursor": replace(self._cursor)}
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -306,7 +309,9 @@ class DataLoader:
             unbatched=options.batch_size is None and not by_index,
             skip=options.on_error == "skip",
         )
-        return EpochRun(make, options, epoch_key)
+        if self._trial is None or self._trial[1] is not self.dataset:
+            self._trial = ThreadTrial(options.num_workers, ended=not make.calls_functions), self.dataset
+        return EpochRun(make, options, epoch_key, self._trial[0])
 
     def _plan(self, epoch_key: int, share: RankShare) -> Plans:
         """The windows of each part, and the part of each sample if there are several."""

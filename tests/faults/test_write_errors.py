@@ -33,15 +33,17 @@ def descriptors() -> int:
 
 
 class Fails:
-    """Makes the N-th call of a function of `os` raise, once, and counts the calls."""
+    """Makes calls of a function of `os` raise, from the N-th on, and counts the calls."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, at: int, code: int = errno.EIO) -> None:
-        self.calls, self.at, self.code, self.real = 0, at, code, getattr(os, name)
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, at: int, code: int = errno.EIO, times: int = 1
+    ) -> None:
+        self.calls, self.at, self.code, self.real = 0, range(at, at + times), code, getattr(os, name)
         monkeypatch.setattr(os, name, self)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         self.calls += 1
-        if self.calls == self.at:
+        if self.calls in self.at:
             raise OSError(self.code, os.strerror(self.code))
         return self.real(*args, **options)
 
@@ -161,11 +163,19 @@ def test_short_reads_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_failed_read_raises_storage_error_naming_the_file(tmp_path: Path, at: int) -> None:
     write(tmp_path, "create", SHARDS)
     with pytest.MonkeyPatch.context() as patch:
-        Fails(patch, "pread", at)
+        Fails(patch, "pread", at, times=10**6)
         with pytest.raises(StorageError) as caught:
             ShardDataset(tmp_path, io="pread").take(range(10))
     assert caught.value.place.file
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_footer_that_cannot_be_read_is_tried_again_when_a_dataset_is_opened(tmp_path: Path) -> None:
+    write(tmp_path, "create", SHARDS)
+    with pytest.MonkeyPatch.context() as patch:
+        reads = Fails(patch, "pread", 2)  # after the manifest
+        ShardDataset(tmp_path)
+        assert reads.calls == 1 + SHARDS + 1
 
 
 def test_signals_do_not_disturb_a_writer(tmp_path: Path) -> None:

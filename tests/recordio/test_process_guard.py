@@ -13,6 +13,7 @@ import pytest
 
 from recordio import DataLoader, ShardDataset
 from recordio.process_guard import interrupt_held
+from recordio.reader.batches.maker import BatchMaker
 from tests.epochs import write_numbers
 
 
@@ -71,14 +72,18 @@ def test_interrupt_held_restores_the_handler() -> None:
 
 
 class TestThreadWorkers:
-    def test_interrupt_during_submit_does_not_hang(self, ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(("tried", "last"), [(True, 2), (False, 4)])  # with a trial, threads look for batches
+    def test_interrupt_during_submit_does_not_hang(
+        self, ds: ShardDataset, monkeypatch: pytest.MonkeyPatch, tried: bool, last: int
+    ) -> None:
         original, calls = Future.add_done_callback, 0
+        monkeypatch.setattr(BatchMaker, "calls_functions", tried)
 
         def interrupted(future: Future[object], function: object) -> None:
             nonlocal calls
-            if sys._getframe(1).f_code.co_name == "submit":
+            if sys._getframe(1).f_code.co_name == "_start":
                 calls += 1
-                if calls == 4:
+                if calls == last:
                     raise KeyboardInterrupt
             original(future, function)  # type: ignore[arg-type]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import itertools
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ from recordio import (
     ShardDataset,
     WorkerError,
 )
+from recordio.reader.workers.thread_trial import ThreadTrial
 from tests.effort import examples
 from tests.strategies import cells, png, same_columns, samples, schemas
 
@@ -442,6 +445,62 @@ def test_persistent_workers_follow_a_change_of_the_dataset_attribute(ds: ShardDa
     assert len(list(loader)) == 100
     loader.dataset = other
     assert [n for batch in loader for n in batch["number"].tolist()] == [-n for n in range(30)]
+
+
+def lost(trial: ThreadTrial) -> None:
+    """Ends a trial as if threads had slowed each other down."""
+    while not trial.ended:
+        limit = trial.limit
+        trial.add(limit, limit, limit * limit * 0.1, limit * 0.1)
+
+
+class TestThreadTrial:
+    def test_a_loader_says_in_the_callers_line_that_one_thread_goes_on_alone(self, ds: ShardDataset) -> None:
+        loader = DataLoader(ds.map(lambda sample: sample), 10, num_workers=2)
+        numbers = order(loader)
+        assert loader._trial is not None
+        lost(loader._trial[0])
+        line = sys._getframe().f_lineno + 2
+        with pytest.warns(RuntimeWarning, match="2 threads make .* one thread goes on alone") as told:
+            batches = list(loader)
+        assert [n for batch in batches for n in batch["number"].tolist()] == numbers
+        assert [(one.filename, one.lineno) for one in told] == [(__file__, line)]
+        assert order(loader) == numbers  # a second warning would be an error
+
+    @pytest.mark.parametrize("keeps", [True, False])
+    def test_a_trial_is_of_all_epochs_of_a_dataset(self, ds: ShardDataset, keeps: bool) -> None:
+        loader = DataLoader(ds.map(lambda sample: sample), 10, num_workers=2, persistent_workers=keeps)
+        trials = []
+        for dataset in (loader.dataset, loader.dataset, ds):
+            loader.dataset = dataset
+            assert order(loader) == list(range(1000))
+            assert loader._trial is not None
+            trials.append(loader._trial[0])
+        assert trials[0] is trials[1] is not trials[2]
+
+    def test_copies_of_a_loader_try_for_themselves(self, ds: ShardDataset) -> None:
+        loader = DataLoader(ds, 10, num_workers=2)
+        order(loader)
+        assert copy.copy(loader)._trial is None
+
+    def test_only_functions_of_the_user_are_tried(self, ds: ShardDataset) -> None:
+        """All else lets go of the interpreter's lock, or is as quick as can be."""
+
+        def is_tried(dataset: Any, **options: Any) -> bool:
+            loader = DataLoader(dataset, 10, num_workers=2, **options)
+            assert list(loader)
+            assert loader._trial is not None
+            return not loader._trial[0].ended
+
+        def same(value: Any) -> Any:
+            return value
+
+        assert not is_tried(ds)
+        assert is_tried(ds, collate_fn=same)
+        assert is_tried(ds.map(same))
+        assert is_tried(ds.transform(number=same))
+        assert is_tried(ds + ds.map(same))
+        assert is_tried(ds.map(same), sampler=range(20))
 
 
 def test_an_empty_dataset_has_no_batches(tmp_path: Path) -> None:

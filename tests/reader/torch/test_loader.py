@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import sys
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -265,6 +266,20 @@ def test_contexts_ask_for_processes(ds: recordio.ShardDataset) -> None:
     assert DataLoader(ds, num_workers=1, multiprocessing_context="spawn").worker_type == "process"
     with pytest.raises(recordio.SchemaError, match="multiprocessing_context"):
         DataLoader(ds, num_workers=1, multiprocessing_context="spawn", worker_type="thread")
+
+
+def test_a_loader_says_in_the_callers_line_that_one_thread_goes_on_alone(ds: recordio.ShardDataset) -> None:
+    loader = DataLoader(ds.map(dict), 32, num_workers=2)
+    assert labels(loader) == list(range(200))
+    trial = loader._inner._trial[0]
+    while not trial.ended:
+        limit = trial.limit
+        trial.add(limit, limit, limit * limit * 0.1, limit * 0.1)
+    line = sys._getframe().f_lineno + 2
+    with pytest.warns(RuntimeWarning, match="2 threads make .* one thread goes on alone") as told:
+        batches = list(loader)
+    assert labels(batches) == list(range(200))
+    assert [(one.filename, one.lineno) for one in told] == [(__file__, line)]
 
 
 def test_samplers_are_honoured(ds: recordio.ShardDataset) -> None:
