@@ -57,7 +57,7 @@ class ShardDataset(DatasetView):
         decode: "numpy" decodes images to uint8 arrays, "pil" to PIL images; None leaves the encoded bytes.
         cache_bytes: limit of the cache of decoded pages, for random access.
         max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
-            with "direct". A shard takes up to two descriptors.
+            with "direct". All datasets together have a quarter of it. A shard takes up to two descriptors.
 
     Raises:
         DatasetError: there is no dataset at the path.

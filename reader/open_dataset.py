@@ -27,6 +27,7 @@ from recordio.lazy import lazy
 from recordio.reader.columns import grouped, scatter
 from recordio.reader.io_choice import Io, IoChoice, choose_io
 from recordio.reader.open_shard import OpenShard
+from recordio.reader.open_shards import OpenShards
 from recordio.reader.order.shuffle import Blocks
 from recordio.reader.page_access import PageAccess, Projection, Verify
 from recordio.reader.page_cache import PageCache
@@ -48,7 +49,7 @@ class ReadOptions:
         io: "mmap", "pread", "direct" or "auto"; see ShardDataset.
         cache_bytes: limit of the cache of decoded pages, for random access.
         max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
-            with "direct".
+            with "direct". All datasets together have a quarter of it.
     """
 
     verify: Verify = "first"
@@ -75,6 +76,7 @@ def _keep_freed_memory() -> None:
 
 
 _open_datasets: weakref.WeakSet[OpenDataset] = weakref.WeakSet()
+_open_shards = OpenShards()
 
 
 @dataclass(eq=False)
@@ -154,10 +156,10 @@ class OpenDataset:
             return self.shards.get(number) or self._open(number)
 
     def shard_within_limit(self, number: int) -> OpenShard | None:
-        """The same, but None if another shard would have to be closed for it."""
+        """The same, but None if another shard would have to be closed for it, and this dataset has its share."""
         with self._lock:
             shard = self.shards.get(number)
-            if shard is None and len(self.shards) < self.most_open:
+            if shard is None and _open_shards.has_room(self, len(_open_datasets)):
                 shard = self._open(number)
             return shard
 
@@ -167,9 +169,8 @@ class OpenDataset:
         return self._files.open(number) if shard is None else shard.file
 
     def _open(self, number: int) -> OpenShard:
-        while len(self.shards) >= self.most_open:
-            self.shards.pop(next(iter(self.shards)))  # a running read keeps it open
-        shard = self.shards[number] = self.transient(number)
+        shard = self.transient(number)
+        _open_shards.keep(self, number, shard)
         return shard
 
     def transient(self, number: int) -> OpenShard:
@@ -306,6 +307,7 @@ class OpenDataset:
 
 
 def _restart_all() -> None:
+    _open_shards.restart()
     for dataset in list(_open_datasets):
         dataset.restart()
 

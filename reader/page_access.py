@@ -12,6 +12,7 @@ import numpy as np
 from recordio.format.page import Indices, Pages
 from recordio.format.schema import Schema
 from recordio.lazy import lazy
+from recordio.reader.page_table import MAX_MAPS
 
 Verify = Literal["first", "always", "never"]
 PageCache = Callable[[tuple[int, int, int], Callable[[], Pages]], Pages]
@@ -50,6 +51,7 @@ class PageAccess:
         mapped: read plain pages from a memory map.
         direct: read past the system's cache.
         drops: tell the system that it need not keep what has been read.
+        maps: read from the maps of up to so many shards at a time.
     """
 
     verify: Verify
@@ -57,6 +59,7 @@ class PageAccess:
     mapped: bool = False
     direct: bool = False
     drops: bool = False
+    maps: int = MAX_MAPS
 
     @property
     def reads(self) -> int:

@@ -187,7 +187,7 @@ class PageReads:
     def _do_in_turn(self, memory: memoryview, opener: Opener, report: Report) -> None:
         """Does all reads, a few of which the system is asked for ahead."""
         ahead: deque[_Read] = deque()
-        most = min(_AHEAD, share_of_files(16))
+        most = min(_AHEAD, share_of_files(64))
         for read in self._reads(opener):
             with contextlib.suppress(RecordIOError):  # raised again by the read
                 read.file.get().will_need([(read.low, read.nbytes)])

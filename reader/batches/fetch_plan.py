@@ -21,7 +21,7 @@ from recordio.reader.open_dataset import OpenDataset
 from recordio.reader.order.shuffle import Mask
 from recordio.reader.page_access import PageAccess, Projection
 from recordio.reader.page_reads import PageReads, Work, reporter, runs_of
-from recordio.reader.page_table import MAX_MAPS, PageColumn, PageTable, Piece
+from recordio.reader.page_table import PageColumn, PageTable, Piece
 from recordio.reader.shard_indexes import PageEntries
 from recordio.storage.base import Range
 
@@ -39,7 +39,7 @@ class WindowLayout:
     Attributes:
         blocks: int64 (b,), the block of each slot.
         in_place: bool (fields, b), the pages that stay in the map of their shard.
-        starts: int64 (fields, b), the offset in memory of each other page.
+        starts: int64 (fields, b), the offset of each other page in the window's memory.
         nbytes: the size of the memory.
         stays_mapped: keep its pages mapped when the window is freed.
     """
@@ -51,9 +51,9 @@ class WindowLayout:
     stays_mapped: bool
 
     def table(
-        self, dataset: OpenDataset, fields: Projection, memory: Memory, failed: Mapping[int, RecordIOError]
+        self, dataset: OpenDataset, fields: Projection, memory: Memory, failed: Mapping[int, RecordIOError], start: int
     ) -> PageTable:
-        """The pages of the window: in place, in this memory, or failed."""
+        """The pages of the window: in place, in this memory from `start` on, or failed."""
         samples = dataset.samples_of(self.blocks)
         every = np.arange(len(self.blocks))
         failed, mapped = dict(failed), self._maps(dataset)
@@ -61,7 +61,7 @@ class WindowLayout:
         for k, ((name, kind), column) in enumerate(zip(fields.schema.items(), fields.columns, strict=True)):
             pieces: list[Piece] = []
             if not self.in_place[k].all():
-                pieces.append((every, pages(kind, memory, self.starts[k], samples), every))
+                pieces.append((every, pages(kind, memory, self.starts[k] + start, samples), every))
             for number, slots, local in mapped:
                 own = self.in_place[k, slots]
                 if not own.any():
@@ -123,7 +123,7 @@ class FetchPlan:
         shard, samples = dataset.shard_of(blocks), dataset.samples_of(blocks)
         readable = self._readable(shard, errors)
         in_place = (entries.codec == _PLAIN) & access.mapped & readable[:, None]
-        in_place[:, _copied_together(entries, len(np.unique(shard)), int(samples.sum()))] = False
+        in_place[:, _copied_together(entries, len(np.unique(shard)), access.maps, int(samples.sum()))] = False
         wanted = ~in_place & readable[:, None]
         self._reads = PageReads(entries, wanted, shard, samples, fields.schema.values(), access)
         stays = dataset.content_nbytes <= mapped_limit
@@ -141,20 +141,20 @@ class FetchPlan:
         readable[list(self.failed)] = False
         return readable
 
-    def load(self, memory: Memory, run: Run) -> PageTable:
-        """The pages of the window. Nothing else may use the memory meanwhile.
+    def load(self, memory: Memory, run: Run, start: int = 0) -> PageTable:
+        """The pages of the window, in the memory from `start` on. Nothing else may use that part meanwhile.
 
         `run` executes the pieces of work, in any order and in any threads.
         """
         if self.has_work:
-            run(self._work(memoryview(memory)))
-        table = self.layout.table(self._dataset, self._fields, memory, self.failed)
+            run(self._work(memoryview(memory)[start:]))
+        table = self.layout.table(self._dataset, self._fields, memory, self.failed, start)
         if self._dataset.indexes.checked is self._marks:
             return table
         # A shard has become another file: what was found checked in it no longer is.
         self._entries.checked[:], self._touched = False, self._in_place
-        run(self._work(memoryview(memory)))
-        return self.layout.table(self._dataset, self._fields, memory, self.failed)
+        run(self._work(memoryview(memory)[start:]))
+        return self.layout.table(self._dataset, self._fields, memory, self.failed, start)
 
     def _work(self, memory: memoryview) -> Iterator[Work]:
         dataset, blocks = self._dataset, self.layout.blocks
@@ -194,7 +194,10 @@ class FetchPlan:
             self.failed[slot] = error
 
 
-def _copied_together(entries: PageEntries, shards: int, samples: int) -> Mask:
-    """bool (f,): the fields of which plain pages are copied too, from so many shards with so many samples."""
+def _copied_together(entries: PageEntries, shards: int, maps: int, samples: int) -> Mask:
+    """bool (f,): the fields of which plain pages are copied too, from so many shards with so many samples.
+
+    `maps`: copy all of them if there are more shards than this.
+    """
     small: Mask = entries.nbytes.sum(axis=0) <= _SMALL_NBYTES * samples
-    return small & (shards > 1) | (shards > MAX_MAPS)
+    return small & (shards > 1) | (shards > maps)

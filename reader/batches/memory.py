@@ -15,7 +15,9 @@ _MAX_IDLE = 2  # a loader has two windows in memory
 
 
 class Arena:
-    """Memory for one window after another."""
+    """Memory for one window after another, which begins at its start."""
+
+    start = 0
 
     def __init__(self) -> None:
         self._memory: mmap.mmap | None = None

@@ -32,7 +32,7 @@ from recordio.reader.workers.inline_threads import InlineWorkers, ThreadWorkers
 from recordio.reader.workers.pool import WorkerPool
 from recordio.reader.workers.processes import ProcessWorkers, seed_worker, slots_for
 from recordio.reader.workers.protocol import Task, Workers
-from recordio.reader.workers.slots import SharedMemory
+from recordio.reader.workers.slots import Region, SharedMemory
 from recordio.reader.workers.thread_trial import ThreadTrial
 
 _MEMORIES = 2  # for each dataset: a window being delivered, and one being loaded
@@ -56,6 +56,7 @@ class EpochRun:
         self._trial = trial
         self._process = os.getpid()
         self._pools = [arenas_of(dataset.parts[0].store) for dataset in make.datasets]
+        self._shared = [SharedMemory() for _ in range(_MEMORIES)] if options.has_processes else []
         self._memories = [self._new_memories(pool) for pool in self._pools]
         self._prefetchers: list[WindowPrefetcher] = []
         accesses, _ = joint_access([part.store for one in make.datasets for part in one.parts])
@@ -64,8 +65,10 @@ class EpochRun:
         limit = MAPPED_NBYTES + (options.order.window_bytes or SHUFFLE_WINDOW_BYTES)
         self._context = FetchContext(self._threads, self._workers.forget, limit, accesses)
 
-    def _new_memories(self, pool: ArenaPool) -> list[SharedMemory | Arena]:
-        return [SharedMemory() if self._options.has_processes else pool.take() for _ in range(_MEMORIES)]
+    def _new_memories(self, pool: ArenaPool) -> list[Region] | list[Arena]:
+        if self._options.has_processes:
+            return [Region(memory) for memory in self._shared]
+        return [pool.take() for _ in range(_MEMORIES)]
 
     def _new_workers(self, epoch_key: int) -> Workers:
         options, make = self._options, self._make
@@ -81,8 +84,7 @@ class EpochRun:
             timeout=options.timeout,
             init=partial(seed_worker, epoch_key, options.worker_init_fn),
         )
-        shared = [memory for memory in chain(*self._memories) if isinstance(memory, SharedMemory)]
-        return ProcessWorkers(make, shared, start)
+        return ProcessWorkers(make, self._shared, start)
 
     def windowed(
         self, plans: Sequence[Iterator[WindowPlan]], sources: Iterator[Indices] | None, samples: int, batch_size: int
@@ -176,11 +178,11 @@ class EpochRun:
         self._threads.close()
         for prefetcher in self._prefetchers:
             prefetcher.unmap()
+        for shared in self._shared:
+            shared.close()
         for pool, memories in zip(self._pools, self._memories, strict=True):
             for memory in memories:
-                if isinstance(memory, SharedMemory):
-                    memory.close()
-                elif all_ended:
+                if isinstance(memory, Arena) and all_ended:
                     pool.give_back(memory)
 
 

@@ -28,7 +28,9 @@ Loading = Future[PageTable] | CompletedTask | FailedTask
 
 
 class WindowMemory(Protocol):
-    """Memory for one window after another."""
+    """Memory for one window after another. After `reserve` a window may use so many bytes from `start` on."""
+
+    start: int
 
     def reserve(self, nbytes: int) -> Memory: ...
 
@@ -265,14 +267,14 @@ class WindowPrefetcher:
             memory=staging,
             layout=fetch.layout,
             failed=fetch.failed,
-            loading=self._loading(fetch, memory),
+            loading=self._loading(fetch, memory, staging.start if staging else 0),
         )
 
-    def _loading(self, fetch: FetchPlan, memory: Memory) -> Loading:
+    def _loading(self, fetch: FetchPlan, memory: Memory, start: int) -> Loading:
         threads = self._context.threads
         if fetch.has_work:
-            return threads.submit(fetch.load, memory, threads.run)
+            return threads.submit(fetch.load, memory, threads.run, start)
         try:
-            return CompletedTask(fetch.load(memory, threads.run))
+            return CompletedTask(fetch.load(memory, threads.run, start))
         except RecordIOError as error:  # raised by the batch that reads from the window
             return FailedTask(error)

@@ -22,19 +22,20 @@ from recordio.reader.page_table import PageTable
 from recordio.reader.workers.pool import WorkerPool
 from recordio.reader.workers.protocol import FailedTask, Task
 from recordio.reader.workers.slots import SharedMemory
+from recordio.storage.machine import share_of_files
 
 _SPARE_SLOTS = 5  # for the consumer, who holds one batch while asking for the next; the pool keeps two
-_MAX_SLOTS = 200  # each is a descriptor, and a forkserver passes on no more than 250
+_MAX_SLOTS = 200  # a forkserver passes on 250 descriptors at most
 
 
 @dataclass(frozen=True, slots=True)
 class WindowReady:
-    """The message that a window has been loaded: into the shared memory of this number, or None if it needs none."""
+    """The message that a window has been loaded: the shared memory, where the window begins in it, None without one."""
 
     number: int
     source: int
     layout: WindowLayout
-    memory: int | None
+    memory: tuple[int, int] | None
     failed: Mapping[int, RecordIOError]
 
 
@@ -61,8 +62,9 @@ class _ChildMaker:
             window.layout.unmap(self._make.datasets[window.source].store)
             return
         layout, dataset = message.layout, self._make.datasets[message.source]
-        memory = b"" if message.memory is None else self._memories[message.memory].view(layout.nbytes)
-        table = layout.table(dataset.store, dataset.fields, memory, message.failed)
+        number, start = message.memory or (0, 0)
+        memory = self._memories[number].view(start + layout.nbytes) if message.memory else b""
+        table = layout.table(dataset.store, dataset.fields, memory, message.failed, start)
         self._windows[message.number] = _ChildWindow(message.source, layout, table)
 
     def __call__(self, request: BatchRequest | IndexRequest, empty: Empty) -> BatchResult:
@@ -123,7 +125,8 @@ class ProcessWorkers:
 
     def _announce(self, window: Any) -> None:
         window.wait_until_loaded()
-        memory = None if window.memory is None else self._memories.index(window.memory)
+        region = window.memory
+        memory = None if region is None else (self._memories.index(region.memory), region.start)
         self._pool.broadcast(WindowReady(window.number, window.source, window.layout, memory, window.failed))
         self._announced.add(window.number)
 
@@ -139,7 +142,8 @@ class ProcessWorkers:
 
 def slots_for(ahead: int) -> int:
     """The number of slots of a pool that makes so many batches ahead."""
-    return min(ahead + _SPARE_SLOTS, _MAX_SLOTS)
+    most = min(_MAX_SLOTS, share_of_files(16))  # each takes two descriptors, for its memory and for its map
+    return min(ahead + _SPARE_SLOTS, max(most, _SPARE_SLOTS + 1))
 
 
 def seed_worker(epoch_key: int, init: Callable[[int], Any] | None, number: int) -> None:

@@ -6,6 +6,7 @@ whatever way. It does not count against the size of /dev/shm.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import mmap
@@ -37,11 +38,15 @@ class SharedMemory:
 
     It can be pickled only while a child process is started, by any start method. Both sides may write, but only one at
     a time may `reserve`.
+
+    Attributes:
+        regions_end: where its regions end.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = _anonymous_file() if descriptor is None else descriptor
         self._memory: mmap.mmap | None = None
+        self.regions_end = 0
         self._close = weakref.finalize(self, os.close, self._descriptor)
 
     def reserve(self, nbytes: int) -> mmap.mmap:
@@ -71,6 +76,12 @@ class SharedMemory:
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
         return self._memory
 
+    def free(self, begin: int, end: int) -> None:
+        """Gives that part back to the system, where it can be. It is zero from then on."""
+        if self._memory is not None and begin < end and hasattr(mmap, "MADV_REMOVE"):
+            with contextlib.suppress(OSError):
+                self._memory.madvise(mmap.MADV_REMOVE, begin, end - begin)
+
     def close(self) -> None:
         """Releases the memory; arrays in it stay valid."""
         self._memory = None
@@ -79,6 +90,42 @@ class SharedMemory:
     def __reduce__(self) -> tuple[Any, ...]:
         assert_spawning(self)
         return _received, (type(self), reduction.DupFd(self._descriptor))
+
+
+class Region:
+    """A part of shared memory that grows: for one window after another.
+
+    A memory takes descriptors, of which a process has few, so many regions share one. The last of them grows in place.
+    Used by one thread of one process, which tells the others where the region begins.
+
+    Attributes:
+        memory: the shared memory.
+        start: where the region begins in it, after `reserve`.
+    """
+
+    def __init__(self, memory: SharedMemory) -> None:
+        self.memory = memory
+        self.start = self._end = 0
+
+    def reserve(self, nbytes: int) -> mmap.mmap:
+        """The shared memory, with at least that size from `start` on. The contents are undefined.
+
+        Raises StorageError.
+        """
+        if self._end - self.start < nbytes:
+            self._grow(-(-nbytes // _HUGE) * _HUGE)
+        return self.memory.reserve(self._end)
+
+    def _grow(self, nbytes: int) -> None:
+        memory, start = self.memory, self.start
+        if self._end < memory.regions_end:
+            start = memory.regions_end
+        end = start + nbytes
+        # A memory of several regions doubles: each of its maps stays open while there are arrays in it.
+        memory.reserve(1 << end.bit_length() if start else end)
+        if start > self.start:
+            memory.free(self.start, self._end)
+        self.start, self._end, memory.regions_end = start, end, end
 
 
 def _anonymous_file() -> int:

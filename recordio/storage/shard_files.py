@@ -111,7 +111,7 @@ class ShardFiles:
         """The indexes of these shards, and the errors of those that have none."""
         found: dict[int, RawIndex] = {}
         failed: dict[int, RecordIOError] = {}
-        ahead = min(_AHEAD, share_of_files(16))
+        ahead = min(_AHEAD, share_of_files(64))
         for begin in range(0, len(numbers), ahead):
             opened: list[tuple[int, File, Footer]] = []
             for number in numbers[begin : begin + ahead]:

@@ -7,12 +7,13 @@ import os
 import resource
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import recordio
-from recordio import ConcatDataset, DataLoader, ShardDataset
+from recordio import ConcatDataset, DataLoader, Mixture, ShardDataset
 from tests.faults.crashing import MEMORY, child
 from tests.faults.samples import WIDE, some
 
@@ -68,6 +69,54 @@ def many_shards() -> list[str]:
                 del ds, ways, read
         report = recordio.verify(folder)
         return out + ([] if report.ok and report.samples == 300 else [f"verify: {report.problems}"])
+
+
+def many_datasets() -> list[str]:
+    """Every way of reading 100 datasets of four shards works with a limit of 128 files, and leaves a third of them."""
+    out: list[str] = []
+    with TemporaryDirectory(dir=MEMORY) as name:
+        folders = [some(Path(name) / str(k), 4, shard_samples=1, wide=WIDE * (k % 2)) for k in range(100)]
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+        for io in ("mmap", "pread", "direct"):
+            sets = [ShardDataset(folder, io=io) for folder in folders]  # type: ignore[arg-type]
+            ds, mixed = ConcatDataset(sets), Mixture([(one, 1) for one in sets], "all_exhausted")
+            expected = list(range(4)) * 100
+
+            def numbers(one: Any, **options: Any) -> list[int]:
+                return [int(n) for batch in DataLoader(one, 7, **options) for n in batch["number"]]
+
+            def processes(method: str, ds: Any = ds) -> list[int]:
+                return numbers(ds, num_workers=2, worker_type="process", multiprocessing_context=method)
+
+            def in_threads(ds: Any = ds) -> list[int]:
+                with ThreadPoolExecutor(16) as pool:
+                    found = list(pool.map(lambda _: ds.take(range(400))["number"].tolist(), range(16)))
+                return found[0] if found == found[:1] * 16 else []
+
+            ways = {
+                "take": lambda ds=ds: ds.take(range(400))["number"].tolist(),
+                "take in threads": in_threads,
+                "[i]": lambda ds=ds: [int(ds[i]["number"]) for i in range(400)],
+                "column": lambda ds=ds: ds.column("number").tolist(),
+                "loader": lambda ds=ds: numbers(ds),
+                "threads": lambda ds=ds: numbers(ds, num_workers=4),
+                "fork": lambda: processes("fork"),
+                "forkserver": lambda: processes("forkserver"),
+                "shuffled": lambda ds=ds: numbers(ds, shuffle=True),
+                "mixed": lambda mixed=mixed: numbers(mixed, shuffle=True),
+            }
+            for way, read in ways.items():
+                try:
+                    found = read()
+                    right = sorted(found) == sorted(expected) if way in ("shuffled", "mixed") else found == expected
+                    out += [] if right else [f"{io} {way}: other data"]
+                except Exception as error:  # noqa: BLE001
+                    out.append(f"{io} {way}: {type(error).__name__}: {error}")
+                files = taken()[0]
+                out += [] if files <= 64 + 16 else [f"{io} {way}: {files} files stay open"]
+            del sets, ds, mixed, ways, read
+    return out
 
 
 def broken_off() -> list[str]:

@@ -17,7 +17,7 @@ from tests.faults.crashing import contents
 from tests.faults.samples import some
 
 ATTACKS = """
-    many_shards broken_off failing_loaders opened_and_dropped opened_and_dropped_without_collector refused
+    many_shards many_datasets broken_off failing_loaders opened_and_dropped opened_and_dropped_without_collector refused
     abandoned_writers forked forked_while_reading threads_on_one_dataset cut_while_read
 """.split()
 

@@ -165,6 +165,17 @@ def test_processes_make_batches_of_views_and_mixtures(ds: ShardDataset, other: S
         assert sum(len(batch["number"]) for batch in found) == len(whole)
 
 
+@every_method
+def test_hundreds_of_datasets_take_few_descriptors(ds: ShardDataset, method: str) -> None:
+    """A forkserver passes on 250 at most."""
+    many = ConcatDataset([ds[n : n + 2] for n in range(0, COUNT, 2)])
+    before, numbers = len(os.listdir("/proc/self/fd")), []
+    for batch in DataLoader(many, 16, **SHUFFLED, **processes(method)):
+        numbers += numbers_of(batch)
+        assert len(os.listdir("/proc/self/fd")) < before + 80
+    assert sorted(numbers) == list(range(COUNT))
+
+
 def test_processes_crop_images_as_the_callers_thread_does(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, {"image": Image()}) as writer:
         for n in range(30):

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from recordio.errors import StorageError
-from recordio.reader.workers.slots import LARGE_NBYTES, SharedMemory, Slot, load
+from recordio.reader.workers.slots import LARGE_NBYTES, Region, SharedMemory, Slot, load
 from tests.processes_seen import left_as_found
 from tests.reader.workers import makers
 
@@ -115,6 +115,71 @@ def test_viewing_more_than_was_reserved_raises() -> None:
     with pytest.raises(StorageError, match="shared memory"):
         memory.view(2 * MIB + 1)
     assert len(memory.view(2 * MIB)) == 2 * MIB
+
+
+# Regions
+
+
+def fill(region: Region, nbytes: int, value: int) -> None:
+    np.frombuffer(region.reserve(nbytes), np.uint8, nbytes, region.start)[:] = value
+
+
+def holds(region: Region, nbytes: int, value: int) -> bool:
+    return bool(
+        (np.frombuffer(region.memory.view(region.start + nbytes), np.uint8, nbytes, region.start) == value).all()
+    )
+
+
+def resident(memory: SharedMemory) -> int:
+    return os.fstat(memory._descriptor).st_blocks * 512
+
+
+def test_regions_share_a_memory_and_few_descriptors() -> None:
+    memory, before = SharedMemory(), descriptors()
+    regions = [Region(memory) for _ in range(200)]
+    kept = []
+    for n, region in enumerate(regions):
+        fill(region, 1000 + n, n)
+        kept.append(np.frombuffer(region.reserve(1), np.uint8))  # as a window does
+    assert all(holds(region, 1000 + n, n) for n, region in enumerate(regions))
+    assert len({region.start for region in regions}) == 200
+    assert descriptors() - before <= 10  # the memory doubles, and each of its sizes stays mapped
+
+
+def test_a_single_region_is_all_of_its_memory_and_grows_in_place() -> None:
+    memory = SharedMemory()
+    region = Region(memory)
+    fill(region, 3 * MIB, 7)
+    assert len(region.reserve(5 * MIB)) == 6 * MIB
+    assert region.start == 0
+    assert holds(region, 3 * MIB, 7)
+
+
+def test_the_memory_of_an_outgrown_region_is_freed() -> None:
+    memory = SharedMemory()
+    first, second = Region(memory), Region(memory)
+    fill(first, 2 * MIB, 1)
+    fill(second, 2 * MIB, 2)
+    for mib in range(4, 40, 4):
+        fill(first, mib * MIB, 3)
+        fill(second, mib * MIB, 4)
+        assert holds(first, mib * MIB, 3)
+        assert holds(second, mib * MIB, 4)
+        assert resident(memory) <= 2 * mib * MIB + MIB
+
+
+def test_a_region_that_cannot_grow_stays_as_it_was() -> None:
+    memory = SharedMemory()
+    first, second = Region(memory), Region(memory)
+    fill(first, 1000, 1)
+    fill(second, 1000, 2)
+    for region in (first, second):
+        with pytest.raises(StorageError, match="shared memory"):
+            region.reserve(1 << 62)
+    assert holds(first, 1000, 1)
+    assert holds(second, 1000, 2)
+    fill(first, 3 * MIB, 3)
+    assert holds(second, 1000, 2)
 
 
 LIMITED = """
