@@ -101,7 +101,8 @@ def epochs(dataset: recordio.ShardDataset, run: str) -> Row:
     row: Row = {"first": time.perf_counter() - began}
     if run != "epochs":
         return row
-    files = max([open_files(), *(open_files() for _ in epoch)])
+    # Counting thousands of files after every batch would take longer than the epoch.
+    files = max([open_files(), *(open_files() for k, _ in enumerate(epoch) if k % 256 == 0)])
     first_cpu = time.process_time() - cpu
     cpu = time.process_time()
     for _ in loader:
