@@ -280,14 +280,11 @@ class OpenDataset:
         """Asks the system to read the blocks of these samples, all of them at once."""
         blocks = np.unique(np.searchsorted(self.blocks.first, numbers, side="right") - 1)
         entries, failed = self.entries(blocks, fields.columns)
-        shard = self.shard_of(blocks)
-        for number in np.unique(shard).tolist():
-            own = shard == number
+        _, shards, slots = self.by_shard(blocks)
+        for number, own in zip(shards, slots, strict=True):
             if number not in failed:
-                ranges = zip(
-                    entries.offset[own].ravel().tolist(), entries.stored_nbytes[own].ravel().tolist(), strict=True
-                )
-                self.file(number).will_need(ranges)
+                places = entries.offset[own], entries.stored_nbytes[own]
+                self.file(number).will_need(zip(*(one.ravel().tolist() for one in places), strict=True))
 
     def samples_of(self, blocks: Indices) -> Indices:
         """int64 (n,): the number of samples in each block."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recordio.errors import CorruptError
 from recordio.format.page import read_row
 from recordio.reader.page_access import Projection
@@ -28,7 +26,6 @@ class RowReads:
     def __init__(self, dataset: OpenDataset, fields: Projection) -> None:
         self._dataset = dataset
         self._fields = fields
-        self._columns = np.array(fields.columns, np.int64)
         self._kinds = list(fields.schema.items())
         self._first = dataset.blocks.first
         self._always = dataset.options.verify == "always"
@@ -62,7 +59,7 @@ class RowReads:
         if indexes.checked is not self._checked:  # at first, in a forked child, if a shard has become another file
             self._ready, self._checked = bytearray(len(self._first) - 1), indexes.checked
         if not self._ready[block]:
-            if self._always or not indexes.are_plain_and_checked(shard, block, self._columns):
+            if self._always or not indexes.are_plain_and_checked(shard, block, self._fields.numbers):
                 return None
             self._ready[block] = True
         offsets = indexes.page_offsets(shard, block)

@@ -110,7 +110,8 @@ class ShardIndexes:
     def of(self, number: int) -> Index:
         """The index of a shard. Raises CorruptError, UnsupportedError, StorageError."""
         with self._lock:
-            self._read_or_raise(number)
+            for error in self._read([] if self._known[number] else [number]).values():
+                raise error
             begin, end = self._shard[number : number + 2].tolist()
             every = self._index
             return Index(
@@ -153,10 +154,6 @@ class ShardIndexes:
         with self._lock:
             plain = self._known[shard] and not self._index.pages["codec"][block, columns].any()
             return bool(plain and self.checked[block, columns].all())
-
-    def _read_or_raise(self, number: int) -> None:
-        for error in self._read([] if self._known[number] else [number]).values():
-            raise error
 
     def _read(self, numbers: list[int]) -> dict[int, RecordIOError]:
         """Reads the indexes of these shards. The errors of those that have none."""

@@ -128,7 +128,6 @@ class FetchPlan:
         self._reads = PageReads(entries, wanted, shard, samples, fields.schema.values(), access)
         stays = dataset.content_nbytes <= mapped_limit
         self.layout = WindowLayout(blocks, in_place.T, self._reads.starts.T, self._reads.nbytes, stays)
-        self._in_place = in_place
         self._touched = in_place if not stays else in_place & ~entries.checked
         self._entries, self._shard = entries, shard
         self.has_work = bool(self._touched.any()) or self._reads.nbytes > 0
@@ -152,7 +151,7 @@ class FetchPlan:
         if self._dataset.indexes.checked is self._marks:
             return table
         # A shard has become another file: what was found checked in it no longer is.
-        self._entries.checked[:], self._touched = False, self._in_place
+        self._entries.checked[:], self._touched = False, self.layout.in_place.T
         run(self._work(memoryview(memory)[start:]))
         return self.layout.table(self._dataset, self._fields, memory, self.failed, start)
 
