@@ -11,35 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recordio import CorruptError, DatasetWriter
+from recordio import CorruptError
 from recordio.format import strict_json
 from recordio.format.manifest import Manifest
 from recordio.reader import shard_indexes
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
 from recordio.storage.base import File
-from recordio.storage.dataset_files import read_manifest
 from recordio.storage.memory import MemoryStorage
 from recordio.storage.shard_files import ShardFiles
-
-
-def write(folder: Path, count: int, **options: Any) -> None:
-    with DatasetWriter(folder, shard_samples=10, block_bytes=40, compression=None, **options) as writer:
-        for number in range(count):
-            writer.write({"number": number})
-
-
-def loaded(folder: Path) -> tuple[MemoryStorage, Manifest]:
-    storage = MemoryStorage({path.name: path.read_bytes() for path in folder.iterdir()})
-    return storage, read_manifest(storage, "here")[0]
+from tests.three_shards import loaded, write, write_three
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shards of two blocks, the last one added with other metadata."""
-    folder = tmp_path_factory.mktemp("files") / "data"
-    write(folder, 20, metadata={"made": "first"})
-    write(folder, 10, metadata={"made": "second"}, mode="append")
-    return folder
+    return write_three(tmp_path_factory.mktemp("files") / "data")
 
 
 @pytest.fixture

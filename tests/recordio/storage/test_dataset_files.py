@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recordio import CorruptError, DatasetError, DatasetWriter, RecordIOError
+from recordio import CorruptError, DatasetError, RecordIOError
 from recordio.format.checksum import checksum
 from recordio.format.manifest import Manifest
 from recordio.storage.dataset_files import (
@@ -21,26 +21,12 @@ from recordio.storage.dataset_files import (
 )
 from recordio.storage.local import LocalStorage
 from recordio.storage.memory import MemoryStorage
-
-
-def write(folder: Path, count: int, **options: Any) -> None:
-    with DatasetWriter(folder, shard_samples=10, block_bytes=40, compression=None, **options) as writer:
-        for number in range(count):
-            writer.write({"number": number})
-
-
-def loaded(folder: Path) -> tuple[MemoryStorage, Manifest]:
-    storage = MemoryStorage({path.name: path.read_bytes() for path in folder.iterdir()})
-    return storage, read_manifest(storage, "here")[0]
+from tests.three_shards import loaded, write, write_three
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shards of two blocks, the last one added with other metadata."""
-    folder = tmp_path_factory.mktemp("files") / "data"
-    write(folder, 20, metadata={"made": "first"})
-    write(folder, 10, metadata={"made": "second"}, mode="append")
-    return folder
+    return write_three(tmp_path_factory.mktemp("files") / "data")
 
 
 @pytest.fixture
