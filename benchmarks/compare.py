@@ -26,7 +26,7 @@ from typing import Any
 
 from contenders import ALL
 from measuring import Row, in_process, machine, median, say, scratch, show
-from workloads import MissingDataError, add_arguments, make, raw_nbytes, store
+from workloads import add_arguments, available, raw_nbytes, store
 
 TRIAL = str(Path(__file__).with_name("trial.py"))
 COMPRESSES = 0.95
@@ -162,12 +162,7 @@ def main() -> None:
     if not options.json:
         print(f"{machine()}; {options.rounds} rounds")
     with scratch(options.out) as out:
-        for name in options.workloads:
-            try:
-                samples = make(name, options)
-            except MissingDataError as error:
-                say(f"{name} is left out: {error}")
-                continue
+        for name, samples in available(options):
             workload = Workload(name, len(samples), raw_nbytes(samples))
             say(f"{name}: {workload.samples:,} samples")
             folder = out / name

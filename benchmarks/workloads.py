@@ -17,12 +17,13 @@ import gzip
 import os
 import pickle
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from measuring import say
 
 Sample = dict[str, Any]
 
@@ -153,6 +154,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def make(name: str, options: argparse.Namespace) -> list[Sample]:
     """The samples of a workload. Raises MissingDataError."""
     return ALL[name](options.samples or SAMPLES[name], options.data)
+
+
+def available(options: argparse.Namespace) -> Iterator[tuple[str, list[Sample]]]:
+    """The workloads that were asked for, with their samples. Those without data are said to be left out."""
+    for name in options.workloads:
+        try:
+            yield name, make(name, options)
+        except MissingDataError as error:
+            say(f"{name} is left out: {error}")
 
 
 def store(samples: list[Sample], path: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from contenders import ALL, Recordio, installed_versions, without_fsync
 from measuring import Row, machine, say, scratch, show, timed
 from record_files import Bagz, RowCoder
-from workloads import Kinds, MissingDataError, Sample, add_arguments, as_columns, kinds_of, make, raw_nbytes
+from workloads import Kinds, Sample, add_arguments, as_columns, available, kinds_of, raw_nbytes
 
 import recordio
 
@@ -122,12 +122,7 @@ def main() -> None:
         peers = ", ".join(installed_versions(ALL[name]) for name in ("litdata", "bagz") if ALL[name].installed())
         print(f"{machine()}, {peers or 'no peers'}; {options.rounds} rounds")
     with scratch(options.out) as out:
-        for workload in options.workloads:
-            try:
-                samples = make(workload, options)
-            except MissingDataError as error:
-                say(f"{workload} is left out: {error}")
-                continue
+        for workload, samples in available(options):
             say(workload)
             medians = rates(samples, out / workload, options.rounds)
             show([row(workload, writer, medians) for writer in medians], options.json, workload)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contender import count
 from measuring import Row, best, in_process, say
-from workloads import MissingDataError, add_arguments as add_workload_arguments, make
+from workloads import add_arguments as add_workload_arguments, available
 
 import recordio
 from scaling.section import Tables
@@ -42,12 +42,7 @@ def measure(request: Row) -> Row:
 
 def run(script: str, out: Path, options: argparse.Namespace) -> Tables:
     rows = []
-    for name in options.workloads:
-        try:
-            samples = make(name, options)
-        except MissingDataError as error:
-            say(f"{name} is left out: {error}")
-            continue
+    for name, samples in available(options):
         for pages, compression in PAGES.items():
             folder = out / f"warm-{name}-{pages}"
             with recordio.DatasetWriter(folder, compression=compression, mode="overwrite") as writer:
