@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import DecodeError, MissingPackageError, RecordIOError, SchemaError
-from recordio.images.header import APP0, SOS, Data, Header, jpeg_segments, read_header
+from recordio.images.header import APP0, SOF, SOS, Data, Header, jpeg_segments, read_header
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +35,9 @@ Pixels = npt.NDArray[np.uint8]
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
 COLOURSPACES = {"RGB": "RGB", "RGBA": "RGBA", "L": "GRAY"}  # simplejpeg's names
 
-_PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_JPEG_PICTURE = {*SOF, 0xC4, 0xCC, 0xDB, 0xDD, 0xEE}  # with the tables, the restart interval and Adobe's transform
+_PNG_OPAQUE = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+_PNG_PICTURE = {*_PNG_OPAQUE, b"tRNS"}
 
 
 def decode_image(data: Data, mode: str = "RGB") -> Pixels:
@@ -79,31 +81,42 @@ def _decode_jpeg(data: Data, header: Header, mode: str) -> Pixels:
     except ValueError as error:  # strict: the first warning is an error
         if "extraneous bytes before marker 0xd9" in str(error):  # stuffing after the last pixel: none is missing
             return _decode_by_pillow(data, header, mode)
-        repaired = _repaired_jpeg(data, str(error))
-        if repaired == data:
+        plain = _plain_jpeg(memoryview(data))
+        if plain == data:
             raise
-        return _decode_jpeg(repaired, header, mode)
+        return _decode_jpeg(plain, header, mode)
     return _decode_by_pillow(data, header, mode) if is_cmyk else pixels  # CMYK to RGB differs by 1 between libraries
 
 
-def _repaired_jpeg(data: Data, warning: str) -> bytes:
-    """Fixes header values that some cameras get wrong and no decoder uses, so that all other warnings stay errors."""
-    repaired = bytearray(data)
-    for marker, at in jpeg_segments(memoryview(data)):
-        if marker == APP0 and "unknown JFIF revision" in warning:
-            repaired[at + 9] = 1
-        elif marker == SOS and "Invalid SOS parameters" in warning:
-            end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
-            repaired[end - 3 : end] = b"\0\x3f\0"
-    return bytes(repaired)
+def _plain_jpeg(view: memoryview) -> bytes:
+    """The file with a header of nothing but what its pixels depend on, so that no other warning stops the decoder.
+
+    Cameras and programs leave stray bytes, broken profiles and odd version numbers there, which no decoder minds. All
+    that follows the header stays, and so does every warning about it.
+    """
+    pieces: list[Data | bytearray] = [b"\xff\xd8"]
+    sequential = False
+    for marker, at in jpeg_segments(view):
+        end = at + 2 + struct.unpack_from(">H", view, at + 2)[0]
+        segment = bytearray(view[at:end])
+        if marker == SOS:
+            segment[-3:] = b"\0\x3f\0" if sequential else segment[-3:]
+            pieces += [segment, view[end:]]
+        elif marker == APP0 and segment[4:9] == b"JFIF\0":
+            segment[9] = 1
+            pieces.append(segment)
+        elif marker in _JPEG_PICTURE:
+            sequential = marker <= 0xC1 if marker in SOF else sequential
+            pieces.append(segment)
+    return b"".join(pieces)
 
 
 def _decode_png(data: Data, header: Header, mode: str) -> Pixels:
-    picture = _png_picture(memoryview(data))
+    view = memoryview(data)
     if mode == "RGBA" and header.channels == 1:  # OpenCV ignores a transparent grey value
-        _decode_by_opencv(picture, "L")
-        return _decode_by_pillow(picture, header, mode)
-    return _decode_by_opencv(picture, mode)
+        _decode_by_opencv(_png_picture(view, _PNG_OPAQUE), "L")
+        return _decode_by_pillow(_png_picture(view, _PNG_PICTURE), header, mode)
+    return _decode_by_opencv(_png_picture(view, _PNG_PICTURE if mode == "RGBA" else _PNG_OPAQUE), mode)
 
 
 def _decode_webp(data: Data, header: Header, mode: str) -> Pixels:
@@ -120,10 +133,11 @@ _DECODERS: dict[str, Callable[[Data, Header, str], Pixels]] = {
 }
 
 
-def _png_picture(view: memoryview) -> bytes:
-    """The file reduced to the chunks that define its pixels, after checking the checksum of every chunk.
+def _png_picture(view: memoryview, kinds: set[bytes]) -> bytes:
+    """The file reduced to chunks of these kinds, after checking the checksum of every chunk.
 
-    libpng would warn on stderr about many of the others: profiles, texts, private chunks of megabytes.
+    libpng would warn on stderr about many of the others: profiles, texts, private chunks of megabytes, and a
+    transparent value that no pixel can have.
     """
     pieces = [view[:8]]
     at, kind = 8, b""
@@ -140,9 +154,9 @@ def _png_picture(view: memoryview) -> bytes:
             raise DecodeError(
                 f"checksum mismatch in png chunk {kind!r} at byte {at}: stored {stored:#x}, computed {computed:#x}"
             )
-        if kind in _PNG_PICTURE:
+        if kind in kinds:
             pieces.append(view[at:end])
-        elif not kind[0] & 0x20:
+        elif not kind[0] & 0x20 and kind not in _PNG_PICTURE:
             raise DecodeError(f"the png file needs an unknown chunk {kind!r}, at byte {at}")
         at = end
     return b"".join(pieces)

@@ -6,6 +6,7 @@ refused by its header alone.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ Data = bytes | memoryview
 
 MAX_IMAGE_PIXELS = 1 << 28
 
-SOS, APP0 = 0xDA, 0xE0  # JPEG markers
+SOS, APP0, APP1 = 0xDA, 0xE0, 0xE1  # JPEG markers
+SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # segments that state the size
 _EOI = 0xD9
-_SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # segments that state the size
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +69,26 @@ def image_size(data: Data) -> tuple[int, int]:
 
 def _jpeg_header(view: memoryview) -> Header:
     for marker, at in jpeg_segments(view):
-        if marker in _SOF:
+        if marker in SOF:
             bits, height, width, channels = struct.unpack_from(">BHHB", view, at + 4)
             return Header("jpeg", height, width, channels=channels, bits=bits)
     raise DecodeError("the jpeg file is broken: no size before its pixels")
 
 
 def jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
-    """(marker, offset) of each segment, up to and including the start of the first scan."""
+    """(marker, offset) of each segment, up to and including the start of the first scan.
+
+    What lies between segments is passed over, as every decoder does: padding, and stray bytes of careless programs.
+    """
     at, marker = 2, 0
     while marker not in (SOS, _EOI):
-        if view[at] != 0xFF:
-            raise DecodeError(f"the jpeg file is broken: no marker at byte {at}")
+        found = _MARKER.search(view, at)
+        if found is None:
+            raise IndexError("no marker")
+        at = found.start()
         marker = view[at + 1]
-        if marker == 0xFF:  # padding before a marker
-            at += 1
+        if marker in _WITHOUT_LENGTH:
+            at += 2
         else:
             yield marker, at
             at += 2 + int(struct.unpack_from(">H", view, at + 2)[0])

@@ -77,6 +77,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     yield "png, a broken profile", with_png_chunk(save(rgb, "PNG"), b"iCCP", b"a\0\0" + zlib.compress(b"x" * 200))
     yield "png, a private chunk of 9 MB", with_png_chunk(save(rgb, "PNG"), b"zzZz", bytes(9_000_000))
     yield "png, animated", save(rgb, "PNG", save_all=True, append_images=[second])
+    yield "png, a transparent grey that no pixel can have", with_png_chunk(save(grey, "PNG"), b"tRNS", b"\1\2")
     yield "webp", save(rgb, "WEBP")
     yield "webp, lossless", save(rgb, "WEBP", lossless=True)
     yield "webp, alpha", save(rgba, "WEBP")

@@ -136,16 +136,31 @@ def odd_jpeg(oddity: str) -> bytes:
     if "scan" in oddity:
         at = odd.index(b"\xff\xda")
         odd[at + 2 + odd[at + 3] - 2] = 0
+    for name, extra in STRAY.items():
+        if name in oddity:
+            at = odd.index(b"\xff\xdb")
+            odd[at:at] = extra
     return bytes(odd)
 
 
-@pytest.mark.parametrize("oddity", ["stuffing", "revision", "scan", "revision and scan"])
+STRAY = {
+    "zeros": bytes(4),
+    "text": b"made by a careless program",
+    "escaped": b"\xff\0\xff\0",
+    "restart": b"\xff\xd0",
+    "profile": b"\xff\xe2\0\x10ICC_PROFILE\0\x07\x02",
+}
+
+
+@pytest.mark.parametrize(
+    "oddity", ["stuffing", "revision", "scan", "revision and scan", *STRAY, "zeros, profile, scan"]
+)
 def test_known_camera_quirks_decode(oddity: str) -> None:
     odd = odd_jpeg(oddity)
     np.testing.assert_array_equal(decode_image(odd, "RGB"), by_pillow(odd, "RGB"))
 
 
-@pytest.mark.parametrize("oddity", ["revision", "scan", "revision and scan"])
+@pytest.mark.parametrize("oddity", ["revision", "scan", "revision and scan", *STRAY])
 def test_damaged_jpeg_with_camera_quirks_is_refused(oddity: str) -> None:
     odd = odd_jpeg(oddity)
     with pytest.raises(DecodeError):
