@@ -24,7 +24,10 @@ examples:
   recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
   recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it
 """
-KINDS = "image_folder, file_groups, csv, tsv, jsonl, npy, npz, mnist, cifar10 or cifar100"
+KINDS = (
+    "image_folder, audio_folder, text_folder, file_groups, paired_folders, yolo, voc, coco, indexed_files, csv, tsv, "
+    "jsonl, npy, npz, mnist, cifar10 or cifar100"
+)
 UNITS = {
     "": 1,
     "K": 1 << 10,

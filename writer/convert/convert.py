@@ -17,7 +17,7 @@ from recordio.writer.convert.job import ConvertJob, Outcome
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
-from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, splits
+from recordio.writer.sources import SPLITS, SourceSpec, find_sources
 
 ProgressSink = Callable[[int, int], None]
 
@@ -138,11 +138,11 @@ def _specs(
     source: str | os.PathLike[str], kind: str | None, split: str | None, embed: tuple[str, ...]
 ) -> dict[str, SourceSpec]:
     """The sources to convert by the name of the folder they go to, "" for the destination itself."""
-    found = splits(source, kind, embed)
+    found = find_sources(source, kind, embed)
     if split is None:
-        return found or {"": SourceSpec(os.fspath(source), kind or "", SourceOptions(embed=embed))}
-    if split not in found:
-        known = f"there are {', '.join(found)}" if found else "it has no splits"
+        return found
+    if split not in found or not split:
+        known = "it has no splits" if "" in found else f"there are {', '.join(found)}"
         raise SourceError(f"there is no split {split!r}: {known}").at(file=os.fspath(source))
     return {"": found[split]}
 

@@ -1,7 +1,8 @@
 """Everything that can be converted: folders, tables, arrays and archives, each read as a list of samples."""
 
-from recordio.writer.sources.registry import KINDS, SPLITS, detect, open_source, splits
+from recordio.writer.sources.registry import KINDS, detect, find_sources, open_source, splits
 from recordio.writer.sources.source import Fingerprint, Item, Source, SourceOptions, SourceSpec
+from recordio.writer.sources.split_names import SPLITS
 
 __all__ = [
     "KINDS",
@@ -12,6 +13,7 @@ __all__ = [
     "SourceOptions",
     "SourceSpec",
     "detect",
+    "find_sources",
     "open_source",
     "splits",
 ]

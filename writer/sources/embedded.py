@@ -9,7 +9,7 @@ from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field
 from recordio.format.image_field import Image
 from recordio.writer.sources.files import read_file
-from recordio.writer.sources.image_folder import STORABLE, encoded_image
+from recordio.writer.sources.media import encoded_image, is_picture
 from recordio.writer.sources.times import changed_at, way_changed_at
 
 
@@ -37,7 +37,7 @@ class EmbeddedFiles:
             self._any_empty = True
             return 0, 0
         self._any = True
-        self._pictures &= name.lower().endswith(tuple(map(bytes.decode, STORABLE)))
+        self._pictures &= is_picture(os.fsencode(name))
         try:
             found = os.stat(self.path(name))
         except (SourceError, OSError, ValueError):

@@ -1,57 +1,37 @@
-"""Any folder of files: files that differ only in their extension are one sample.
+"""A folder of files: files that differ only in their extension are one sample.
 
 `a.jpg`, `a.json` and `a.cls` become {"key": "a", "image": ..., "json": ..., "label": ...}. A field that some samples
-lack is optional.
+lack is optional. Names are cut at the last dot, or at the first where that alone brings files together, as in `a.jpg`
+and `a.seg.png`, which is then the field "seg.png", as WebDataset has it.
+
+Fields other than image, text, json, label and npy hold the bytes of their files. Unless the user names the kind, such a
+file is only taken beside another one of its sample that is understood.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import SchemaError, SourceError
-from recordio.format import strict_json
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.image_field import Image
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.arrays import array_field
 from recordio.writer.sources.files import FileTable, scan_folder, shown
-from recordio.writer.sources.image_folder import encoded_image
+from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.grouping import Grouping, field_of
+from recordio.writer.sources.leftovers import is_clutter, left_out
+from recordio.writer.sources.media import encoded_image
 from recordio.writer.sources.npy import checked_dtype, peek_header, read_array
-from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
-
-FIELD_NAMES = dict.fromkeys(("jpg", "jpeg", "png", "webp"), "image") | {"txt": "text", "cls": "label", "": "file"}
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"the text is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def _json(data: bytes) -> Any:
-    try:
-        value = strict_json.parse(_text(data))
-        Object().pack(value)
-    except ValueError as error:
-        raise SourceError(f"the JSON cannot be read: {error}") from error
-    return value
-
-
-def _label(data: bytes) -> int:
-    try:
-        value = int(_text(data[:64]).strip())
-        Scalar("int64").pack(value)
-    except ValueError as error:
-        raise SourceError(f"a .cls file holds one integer, not {data[:40]!r}") from error
-    return value
+from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
+from recordio.writer.sources.text import class_number, json_value, plain_text
 
 
 def _array(data: bytes) -> npt.NDArray[Any]:
@@ -61,21 +41,34 @@ def _array(data: bytes) -> npt.NDArray[Any]:
 
 _PARSE: dict[str, Callable[[bytes], Any]] = {
     "image": encoded_image,
-    "text": _text,
-    "json": _json,
-    "label": _label,
+    "text": plain_text,
+    "json": json_value,
+    "label": class_number,
     "npy": _array,
 }
+_FIELDS: dict[str, type[Field]] = {"image": Image, "text": Text, "json": Object}
 
 
-def _split(name: bytes) -> tuple[bytes, str]:
-    """The path without its extension, and the field for the extension."""
-    stem, extension = os.path.splitext(name)
-    try:
-        found = extension[1:].lower().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"an extension is not UTF-8: {shown(name)!r}") from error
-    return stem, FIELD_NAMES.get(found, found)
+def _kind(field: str) -> str:
+    """What a field's files hold, a key of _PARSE, or something else for bytes: "seg.png" holds pictures."""
+    return field if field in _PARSE else field_of(field.rpartition(".")[2])
+
+
+def _understood(names: Sequence[bytes], grouping: Grouping) -> list[bool]:
+    """Whether more is known of each file than its bytes, or of another file of its sample."""
+    parts = [grouping.split(name) for name in names]
+    known = [_kind(field) in _PARSE for _, field in parts]
+    keys = {key for (key, _), good in zip(parts, known, strict=True) if good}
+    return [key in keys for key, _ in parts]
+
+
+def recognise(folder: Folder) -> Match | None:
+    """Any files that are understood, with what shares a sample with them."""
+    good = _understood(folder.names, Grouping(folder.names))
+    rest = [name for name, taken in zip(folder.names, good, strict=True) if not taken]
+    if not any(good):
+        return None
+    return Match("file_groups", Certainty.POSSIBLE, sum(good), rest, {"": SourceSpec(folder.path, "file_groups")})
 
 
 class FileGroups(Source):
@@ -84,16 +77,44 @@ class FileGroups(Source):
     kind = "file_groups"
 
     def __init__(self, path: str, options: SourceOptions) -> None:
-        self._files = scan_folder(os.fsencode(path))
-        if not len(self._files):
+        files = scan_folder(os.fsencode(path))
+        if not len(files):
             raise SourceError("the folder is empty").at(file=path)
-        parts = [_split(name) for name in self._files]
+        keep = np.ones(len(files), bool)
+        if not options.forced:
+            keep = np.fromiter((not is_clutter(name) for name in files), bool, len(files))
+            names = [name for name, kept in zip(files, keep.tolist(), strict=True) if kept]
+            keep[keep] = _understood(names, Grouping(names))
+        self._files = files.select(keep)
+        self._grouping = Grouping(self._files)
+        self.notes = (
+            *left_out(
+                name for name, kept in zip(files, keep.tolist(), strict=True) if not kept and not is_clutter(name)
+            ),
+            *self._grouping.notes,
+        )
+        if not len(self._files):
+            raise SourceError("no file here is understood; kind='file_groups' takes all as bytes").at(file=path)
+        parts = [self._grouping.split(name) for name in self._files]
         order = sorted(range(len(parts)), key=parts.__getitem__)
         self._order = np.array(order, np.int64)
         stems = [parts[i][0] for i in order]
         self._starts = np.array([k for k in range(len(stems)) if not k or stems[k] != stems[k - 1]], np.int64)
         self.metadata = {}
         self.schema = self._find_schema(parts)
+        self.notes += (*self._as_bytes(), *self._in_folders(stems))
+
+    def _as_bytes(self) -> tuple[str, ...]:
+        names = [repr(name) for name, field in self.schema.items() if isinstance(field, Bytes)]
+        return (f"kept as bytes, not understood: {', '.join(names)}",) if names else ()
+
+    def _in_folders(self, stems: list[bytes]) -> tuple[str, ...]:
+        """A note when the folders may be classes: their names are part of the keys, and no labels are made of them."""
+        tops = {stem.partition(b"/")[0] for stem in stems if b"/" in stem}
+        if len(tops) < 2 or "image" not in self.schema.fields:
+            return ()
+        text = f"the {len(tops)} folders are part of `key`; --kind image_folder (kind=) makes labels of them"
+        return (text,)
 
     def _find_schema(self, parts: list[tuple[bytes, str]]) -> Schema:
         names = [field for _, field in parts]
@@ -106,12 +127,12 @@ class FileGroups(Source):
         return Schema(fields)
 
     def _field(self, name: str, names: list[str], optional: bool) -> Field:
-        plain: dict[str, type[Field]] = {"image": Image, "text": Text, "json": Object}
-        if name == "label":
+        kind = _kind(name)
+        if kind == "label":
             return Scalar("int64", optional=optional)
-        if name == "npy":
+        if kind == "npy":
             return npy_field(self._files, [i for i, field in enumerate(names) if field == name], optional)
-        return plain.get(name, Bytes)(optional=optional)  # type: ignore[call-arg]
+        return _FIELDS.get(kind, Bytes)(optional=optional)  # type: ignore[call-arg]
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -134,16 +155,16 @@ class FileGroups(Source):
     def sample(self, index: int) -> Sample:
         members = self._members(index)
         try:
-            values: dict[str, Any] = {"key": _split(self._files.name(members[0]))[0].decode("utf-8")}
+            values: dict[str, Any] = {"key": self._grouping.split(self._files.name(members[0]))[0].decode("utf-8")}
         except UnicodeDecodeError as error:
             raise SourceError("the file's name is not UTF-8; rename it") from error
         for member in members:
             name = self._files.name(member)
-            field = _split(name)[1]
+            field = self._grouping.split(name)[1]
             if field in values:
                 raise SourceError(f"two files for the field {field!r}").at(file=shown(name))
             try:
-                values[field] = _PARSE.get(field, bytes)(self._files.read(member))
+                values[field] = _PARSE.get(_kind(field), bytes)(self._files.read(member))
             except SourceError as error:
                 error.at(file=shown(name), field=field)
                 raise
@@ -152,13 +173,14 @@ class FileGroups(Source):
 
     def _fit(self, values: dict[str, Any]) -> None:
         """Raises SourceError for an array unlike the others: its header may have been unreadable before."""
-        kind = self.schema.fields.get("npy")
-        if isinstance(kind, Array) and "npy" in values:
+        for name, field in self.schema.items():
+            if not isinstance(field, Array) or name not in values:
+                continue
             try:
-                kind.pack(values["npy"])  # before the cast, which rounds large integers
-                values["npy"] = np.asarray(values["npy"]).astype(kind.dtype, casting="safe")
+                field.pack(values[name])  # before the cast, which rounds large integers
+                values[name] = np.asarray(values[name]).astype(field.dtype, casting="safe")
             except (SchemaError, TypeError) as error:
-                raise SourceError(f"the array does not fit the others: {error}") from error
+                raise SourceError(f"the array does not fit the others: {error}").at(field=name) from error
 
 
 def npy_field(files: FileTable, members: list[int], optional: bool) -> Field:

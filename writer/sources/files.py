@@ -159,11 +159,19 @@ def file_table(paths: list[bytes], below: bytes | None = None) -> FileTable:
     )
 
 
-def entries(folder: bytes) -> list[os.DirEntry[bytes]]:
-    """The entries of a folder without hidden ones, sorted as their paths would be. Raises SourceError."""
+def entries(folder: bytes, on_hidden: Callable[[bytes], None] | None = None) -> list[os.DirEntry[bytes]]:
+    """The entries of a folder without hidden ones, sorted as their paths would be. Raises SourceError.
+
+    `on_hidden` is called with the name of each hidden one.
+    """
+    seen = []
     try:
         with os.scandir(folder) as found:
-            seen = [entry for entry in found if not entry.name.startswith(b".")]
+            for entry in found:
+                if not entry.name.startswith(b"."):
+                    seen.append(entry)
+                elif on_hidden is not None:
+                    on_hidden(entry.name)
     except OSError as error:
         raise refused(error).at(file=shown(folder)) from error
     # Folders sort with a slash: the order is that of the bytes of all paths below.
@@ -184,15 +192,23 @@ def folders(folder: bytes) -> list[bytes]:
 
 
 def walk(
-    root: bytes, on_folder: Callable[[os.DirEntry[bytes]], None] | None = None
+    root: bytes,
+    on_folder: Callable[[os.DirEntry[bytes]], None] | None = None,
+    on_hidden: Callable[[bytes], None] | None = None,
 ) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
     """Path below `root` and entry of everything but folders; `on_folder` is called with each folder.
 
-    Links to folders are followed, except in a loop.
+    Links to folders are followed, except in a loop. Hidden names are passed over; `on_hidden` is called with the path
+    of each.
     """
+
+    def inside(path: bytes, prefix: bytes) -> list[os.DirEntry[bytes]]:
+        told = None if on_hidden is None else lambda name: on_hidden(prefix + name)
+        return entries(path, told)[::-1]
+
     top = os.stat(root)
     stack: list[tuple[bytes, os.DirEntry[bytes], tuple[tuple[int, int], ...]]]
-    stack = [(b"", entry, ((top.st_dev, top.st_ino),)) for entry in reversed(entries(root))]
+    stack = [(b"", entry, ((top.st_dev, top.st_ino),)) for entry in inside(root, b"")]
     while stack:
         prefix, entry, above = stack.pop()
         if not _is_folder(entry):
@@ -203,8 +219,8 @@ def walk(
         if on_folder is not None:
             on_folder(entry)
         if here not in above:
-            inside = prefix + entry.name + b"/"
-            stack += [(inside, below, (*above, here)) for below in reversed(entries(entry.path))]
+            path = prefix + entry.name + b"/"
+            stack += [(path, below, (*above, here)) for below in inside(entry.path, path)]
 
 
 def scan_folder(root: bytes) -> FileTable:

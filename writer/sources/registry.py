@@ -1,24 +1,43 @@
-"""Recognises the kind of source at a path, finds its splits, and opens it.
+"""Recognises what is at a path, finds its splits, and opens it.
 
-Kinds are recognised by file names, not by contents. All functions raise SourceError when a path is no source.
+Each kind of folder says whether it recognises one, how sure it is, and what it would leave out: the function
+`recognise` of its module. The surest wins, of equals the one that leaves out least. Nothing is taken for opaque bytes
+and nothing is passed over in silence: a kind that would leave out most files is only used if the caller names it, and
+what is left out becomes a note. All functions raise SourceError when a path is no source.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
-from itertools import islice
 
 from recordio.errors import SchemaError, SourceError
+from recordio.format.layout import SHARD_MAGIC
+from recordio.format.manifest import FILE_NAME
+from recordio.writer.sources import class_folders, coco, file_groups, indexed_files, paired_folders
 from recordio.writer.sources.cifar import ARCHIVES, find_version, parts
-from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file, shown, walk
-from recordio.writer.sources.image_folder import class_names, is_picture
+from recordio.writer.sources.class_folders import MEDIA, class_names
+from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file, open_regular
+from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
+from recordio.writer.sources.media import container, is_picture
 from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
+from recordio.writer.sources.split_names import named_splits, renamed
+from recordio.writer.sources.table_kinds import EXTENSIONS as TABLE_EXTENSIONS, TABLES, table_kind
 
 _CLASSES = {
-    "image_folder": ("image_folder", "ImageFolder"),
+    "image_folder": ("class_folders", "ImageFolder"),
+    "audio_folder": ("class_folders", "AudioFolder"),
+    "text_folder": ("class_folders", "TextFolder"),
     "file_groups": ("file_groups", "FileGroups"),
+    "paired_folders": ("paired_folders", "PairedFolders"),
+    "yolo": ("paired_folders", "PairedFolders"),
+    "voc": ("paired_folders", "PairedFolders"),
+    "coco": ("coco", "Coco"),
+    "indexed_files": ("indexed_files", "IndexedFiles"),
     "csv": ("tables", "CsvTable"),
     "tsv": ("tables", "TsvTable"),
     "jsonl": ("json_lines", "JsonLines"),
@@ -29,28 +48,62 @@ _CLASSES = {
     "cifar100": ("cifar", "Cifar"),
 }
 KINDS = tuple(_CLASSES)
-FOLDER_KINDS = ("image_folder", "file_groups")
-TABLE_KINDS = ("csv", "tsv", "jsonl")
-SPLITS = ("train", "val", "valid", "validation", "test")
-_EXTENSIONS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".npy": "npy", ".npz": "npz"}
-_MAX_SEEN_FILES = 20_000
+FOLDER_KINDS = (*MEDIA, "file_groups", "paired_folders", "yolo", "voc")
+FILE_KINDS = (*TABLES, "coco", "indexed_files", "npy", "npz")
+_EXTENSIONS = TABLE_EXTENSIONS | {".npy": "npy", ".npz": "npz"}
+_RECOGNISERS: tuple[Callable[[Folder], Match | None], ...] = (
+    coco.recognise,
+    paired_folders.recognise,
+    indexed_files.recognise,
+    class_folders.recognise,
+    file_groups.recognise,
+)
 
 
 def open_source(path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None) -> Source:
     """The source at a path; its kind is detected if None. Raises SourceError, SchemaError for an unknown kind."""
     where, options = _existing(path), options or SourceOptions()
-    kind = _known(kind) or detect(where)
-    if os.path.isdir(where) and kind in _EXTENSIONS.values():
-        raise SourceError(f"kind {kind!r} is a file, this is a folder").at(file=where)
-    if not os.path.isdir(where) and kind in FOLDER_KINDS:
-        raise SourceError(f"kind {kind!r} is a folder, this is a file").at(file=where)
-    if options.embed and kind not in TABLE_KINDS:
+    if not _known(kind):
+        spec = next(iter(find_sources(where, None, options.embed).values()))
+        where, kind = spec.path, spec.kind
+        options = replace(options, names=options.names or spec.options.names)
+    assert kind is not None
+    _require_kind_of_path(where, kind)
+    if options.embed and kind not in TABLES:
         raise SchemaError(f"only the columns of a table can be embedded, this is {kind!r}")
     module, name = _CLASSES[kind]
     source: Source = getattr(import_module(f"recordio.writer.sources.{module}"), name)(where, options)
     if source.kind != kind:
         raise SourceError(f"this is {source.kind!r}, not {kind!r}").at(file=where)
     return source
+
+
+def detect(path: str | os.PathLike[str]) -> str:
+    """The kind of the source at a path, one of KINDS. A folder of splits has the kind of its first split."""
+    return next(iter(find_sources(path).values())).kind
+
+
+def splits(path: str | os.PathLike[str], kind: str | None = None, embed: tuple[str, ...] = ()) -> dict[str, SourceSpec]:
+    """The splits at a path by name, empty without splits. `kind` replaces the detected kind of each."""
+    found = find_sources(path, kind, embed)
+    return {} if "" in found else found
+
+
+def find_sources(
+    path: str | os.PathLike[str], kind: str | None = None, embed: tuple[str, ...] = ()
+) -> dict[str, SourceSpec]:
+    """The sources at a path by split, "" for one without splits. `kind` replaces the detected kind of each."""
+    where, kind = _existing(path), _known(kind)
+    if os.path.isdir(where):
+        return {split: _with(spec, embed) for split, spec in _in_folder(where, kind).items()}
+    if kind is not None and kind not in ("cifar10", "cifar100"):
+        return {"": SourceSpec(where, kind, SourceOptions(embed=embed, forced=True))}
+    found = _in_archive(where) or {"": SourceSpec(where, _kind_of_file(where))}
+    return {split: _with(spec, embed) for split, spec in found.items()}
+
+
+def _with(spec: SourceSpec, embed: tuple[str, ...]) -> SourceSpec:
+    return replace(spec, options=replace(spec.options, embed=embed)) if embed else spec
 
 
 def _known(kind: str | None) -> str | None:
@@ -69,103 +122,194 @@ def _existing(path: str | os.PathLike[str]) -> str:
     return where
 
 
-def _extension_kind(name: str) -> str | None:
-    return _EXTENSIONS.get(os.path.splitext(name)[1].lower())
+def _require_kind_of_path(where: str, kind: str) -> None:
+    if os.path.isdir(where) and kind in FILE_KINDS:
+        raise SourceError(f"kind {kind!r} is a file, this is a folder").at(file=where)
+    if not os.path.isdir(where) and kind in FOLDER_KINDS:
+        raise SourceError(f"kind {kind!r} is a folder, this is a file").at(file=where)
 
 
-def detect(path: str | os.PathLike[str]) -> str:
-    """The kind of the source at a path, one of KINDS. A folder of splits has the kind of its first split."""
-    where = _existing(path)
-    kind = _detect_folder(where) if os.path.isdir(where) else _detect_file(where)
-    if kind is None:
-        raise SourceError(f"not recognised; give kind=, one of {', '.join(KINDS)}").at(file=where)
-    return kind
-
-
-def _detect_file(path: str) -> str | None:
+def _kind_of_file(path: str) -> str:
     name = os.path.basename(path)
-    if is_images_file(name):
-        return "mnist"
-    if name.lower().endswith(ARCHIVES):
-        version = find_version(path)
-        return version.kind if version else None
-    return _extension_kind(name)
+    kind = "mnist" if is_images_file(name) else _EXTENSIONS.get(os.path.splitext(name)[1].lower())
+    if kind is not None:
+        return kind
+    with open(open_regular(path), "rb") as file:
+        head = file.read(512)
+    known = container(os.fsencode(name), head)
+    if known is not None:
+        raise SourceError(f"this is {known[0]}, which is not read by itself: {known[1]}").at(file=path)
+    if is_picture(os.fsencode(name)):
+        raise SourceError("this is one picture; give the folder that it lies in").at(file=path)
+    extensions = ", ".join(_EXTENSIONS)
+    text = f"not recognised; files that are read: {extensions}; if it is one of these, say so by --kind (kind=)"
+    raise SourceError(text).at(file=path)
 
 
-def _detect_folder(path: str) -> str:
-    if image_files(path):
-        return "mnist"
+def _in_archive(path: str) -> dict[str, SourceSpec]:
+    """The parts of an archive of CIFAR."""
+    version = find_version(path) if path.lower().endswith(ARCHIVES) else None
+    if version is None:
+        return {}
+    return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
+
+
+def _in_folder(path: str, kind: str | None) -> dict[str, SourceSpec]:
+    known = _known_names(path)
+    if known and kind in (None, next(iter(known.values())).kind):
+        return known
+    _refuse_dataset(path)
+    found = _folder_specs(path, kind)
+    if kind in FILE_KINDS and any(spec.kind == kind and os.path.isdir(spec.path) for spec in found.values()):
+        raise SourceError(f"kind {kind!r} is a file, this is a folder").at(file=path)
+    return found
+
+
+def _known_names(path: str) -> dict[str, SourceSpec]:
+    """MNIST and CIFAR, which their files' names tell."""
+    images = image_files(path)
+    if images:
+        return {part: SourceSpec(path, "mnist", SourceOptions(part)) for part in images}
     version = find_version(path)
     if version:
-        return version.kind
-    inside = _split_paths(path)
+        return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
+    return {}
+
+
+def _refuse_dataset(path: str) -> None:
+    """A dataset of ours, or a folder of such, is no folder of files."""
+    for folder in (path, *(os.path.join(path, name) for name in file_names(path))):
+        if os.path.isfile(os.path.join(folder, FILE_NAME)) and _holds_shards(folder):
+            text = "this is a recordio dataset already; open it with recordio.ShardDataset"
+            raise SourceError(text).at(file=folder)
+
+
+def _holds_shards(folder: str) -> bool:
+    for name in file_names(folder):
+        if name.endswith(".rio"):
+            with open(open_regular(os.path.join(folder, name)), "rb") as file:
+                return file.read(len(SHARD_MAGIC)) == SHARD_MAGIC
+    return False
+
+
+def _folder_specs(path: str, kind: str | None) -> dict[str, SourceSpec]:
+    folder = Folder(path)
+    matches = [match for recognise in _RECOGNISERS if (match := recognise(folder)) is not None]
+    notes = (*hidden(folder.hidden), *left_out(folder.clutter))
+    if kind is not None:
+        return _forced(folder, kind, matches)
+    best = max(matches, key=lambda match: (match.certainty, -len(match.left_out)), default=None)
+    if best is None or best.certainty < Certainty.CERTAIN:
+        inside = _split_paths(folder)
+        if inside:
+            return _split_specs(folder, inside, None)
+        only = _only_folder(folder)
+        if only:
+            found = _in_folder(only, None)
+            text = f"everything lies in {os.path.basename(only)}/, which was taken for the source"
+            return {split: replace(spec, notes=(text, *notes, *spec.notes)) for split, spec in found.items()}
+    if best is None:
+        raise _unexplained(folder)
+    _refuse_to_leave_most(folder, best)
+    return {split: replace(spec, notes=(*best.notes, *notes, *spec.notes)) for split, spec in best.specs.items()}
+
+
+def _forced(folder: Folder, kind: str, matches: list[Match]) -> dict[str, SourceSpec]:
+    """The sources of a kind that the caller named: its own splits, or splits of any kind, or the folder itself."""
+    own = [match for match in matches if match.kind == kind and "" not in match.specs]
+    if own:
+        return own[0].specs
+    inside = _split_paths(folder)
     if inside:
-        return detect(next(iter(inside.values())))
-    return _kind_of_files(path)
+        return _split_specs(folder, inside, kind)
+    found = next((match.specs[""] for match in matches if match.kind == kind), SourceSpec(folder.path, kind))
+    return {"": replace(found, options=replace(found.options, forced=True))}
 
 
-def _kind_of_files(path: str) -> str:
-    """image_folder if all images lie in subfolders and no other file shares a stem with one of them."""
-    names = [name for name, _ in islice(walk(os.fsencode(path)), _MAX_SEEN_FILES)]
-    if not names:
-        raise SourceError("the folder is empty").at(file=path)
-    if all(_extension_kind(os.fsdecode(name)) in TABLE_KINDS for name in names):
-        raise SourceError("the folder holds tables; give one of them").at(file=path)
-    pictures = {os.path.splitext(name)[0] for name in names if is_picture(name)}
-    others = {os.path.splitext(name)[0] for name in names if not is_picture(name)}
-    in_classes = pictures and all(b"/" in stem for stem in pictures)
-    return "image_folder" if in_classes and pictures.isdisjoint(others) else "file_groups"
+def _refuse_to_leave_most(folder: Folder, match: Match) -> None:
+    if len(match.left_out) > match.taken:
+        raise SourceError(
+            f"taken for {match.kind!r}, {len(match.left_out)} of {len(folder.names)} files would be left out: "
+            f"{by_extension(match.left_out)}; --kind {match.kind} (kind=) leaves them out, "
+            "--kind file_groups keeps each as bytes"
+        ).at(file=folder.path)
 
 
-def splits(path: str | os.PathLike[str], kind: str | None = None, embed: tuple[str, ...] = ()) -> dict[str, SourceSpec]:
-    """The splits at a path by name, empty without splits. `kind` replaces the detected kind of each."""
-    where, kind = _existing(path), _known(kind)
-    if kind in (None, "mnist") and os.path.isdir(where) and (images := image_files(where)):
-        return {part: SourceSpec(where, "mnist", SourceOptions(part, embed=embed)) for part in images}
-    if kind in (None, "cifar10", "cifar100") and (os.path.isdir(where) or where.lower().endswith(ARCHIVES)):
-        version = find_version(where)
-        if version:
-            return {part: SourceSpec(where, version.kind, SourceOptions(part, embed=embed)) for part in parts(where)}
-    return _split_specs(where, kind, embed) if os.path.isdir(where) else {}
+def _unexplained(folder: Folder) -> SourceError:
+    """Why no kind recognises a folder."""
+    folder.require_files()
+    if all(table_kind(os.fsdecode(name)) for name in folder.names):
+        return SourceError("the folder holds tables; give one of them").at(file=folder.path)
+    known = {container(name) for name in folder.names} - {None}
+    if known and all(container(name) for name in folder.names):
+        what, way = sorted(filter(None, known))[0]
+        text = f"the files here are no samples by themselves ({by_extension(folder.names)}): {what}; {way}"
+        return SourceError(text).at(file=folder.path)
+    shown = by_extension(folder.names)
+    text = f"no rule explains the files here: {shown}; --kind file_groups (kind=) keeps each as bytes"
+    return SourceError(text).at(file=folder.path)
 
 
-def _split_specs(path: str, kind: str | None, embed: tuple[str, ...]) -> dict[str, SourceSpec]:
-    found = _split_paths(path)
-    kinds = {name: kind or detect(inside) for name, inside in found.items()}
-    labelled = [os.fsencode(found[name]) for name in found if kinds[name] == "image_folder"]
+def _only_folder(folder: Folder) -> str | None:
+    """The one folder that holds everything, if it holds more than files; None otherwise."""
+    inside = [name for name in folders(os.fsencode(folder.path)) if not is_clutter(name + b"/")]
+    if len(inside) != 1 or folder.own:
+        return None
+    path = os.path.join(folder.path, os.fsdecode(inside[0]))
+    has_folders = any(b"/" in name for name in folder.top.get(inside[0], ()))
+    return path if has_folders or _known_names(path) else None
+
+
+def _split_specs(folder: Folder, inside: dict[str, str], kind: str | None) -> dict[str, SourceSpec]:
+    found: dict[str, SourceSpec] = {}
+    for split, path in inside.items():
+        specs = find_sources(path, kind)
+        if "" not in specs:
+            text = f"the split {split!r} holds splits itself ({', '.join(specs)}); give its folder"
+            raise SourceError(text).at(file=path)
+        found[split] = specs[""]
     # A label must mean the same class in every split, even if a split lacks a class.
-    classes = tuple(sorted({name for root in labelled for name in class_names(root)}))
-    notes = _left_out(path, list(found.values()))
-    specs = {}
-    for name, inside in found.items():
-        options = SourceOptions(classes=classes if kinds[name] == "image_folder" else None, embed=embed)
-        specs[name] = SourceSpec(inside, kinds[name], options, notes)
-    return specs
+    labelled = [spec.path for spec in found.values() if spec.kind in MEDIA]
+    classes = tuple(sorted({name for root in labelled for name in class_names(os.fsencode(root))}))
+    notes = (*renamed(inside), *hidden(folder.hidden), *_beside(folder.path, list(inside.values())))
+    return {
+        split: replace(
+            spec,
+            notes=(*notes, *spec.notes),
+            options=replace(spec.options, classes=classes) if spec.kind in MEDIA else spec.options,
+        )
+        for split, spec in found.items()
+    }
 
 
-def _left_out(path: str, splits: list[str]) -> tuple[str, ...]:
+def _beside(path: str, splits: list[str]) -> tuple[str, ...]:
     """A note that names the entries of a folder that belong to no split."""
     used = {os.path.basename(split) for split in splits}
-    others = [shown(entry.name) for entry in entries(os.fsencode(path)) if os.fsdecode(entry.name) not in used]
+    names = [os.fsdecode(entry.name) for entry in entries(os.fsencode(path))]
+    others = [name for name in names if name not in used]
     more = ", ..." if others[5:] else ""
     return (f"{', '.join(map(repr, others[:5]))}{more}: left out, beside the splits",) if others else ()
 
 
-def _split_paths(path: str) -> dict[str, str]:
+def _split_paths(folder: Folder) -> dict[str, str]:
     """The folders named as splits, or else the tables and arrays.
 
     A single split name among other folders may well be a class; two are splits.
     """
-    inside = {name: os.path.join(path, name) for name in SPLITS}
+    path = folder.path
+    links = [name for name in file_names(path) if leads_nowhere(os.path.join(path, name))]
+    inside = [os.fsdecode(name) for name in folders(os.fsencode(path))]
     # A dangling link named as a split counts: opening it fails instead of dropping the split.
-    named = [name for name in SPLITS if os.path.isdir(inside[name]) or leads_nowhere(inside[name])]
-    if len(named) > 1 or (named and len(folders(os.fsencode(path))) == 1):
-        return {name: os.path.join(path, name) for name in named}
-    files = [(name, name + extension) for name in SPLITS for extension in _EXTENSIONS]
-    found = [(name, file) for name, file in files if names_file(os.path.join(path, file))]
-    if named or not found:
+    named = named_splits([*inside, *(name for name in links if "." not in name)], path)
+    if len(named) > 1 or (named and len(inside) == 1):
+        return {split: os.path.join(path, name) for split, name in named.items()}
+    files = [name for name in file_names(path) if names_file(os.path.join(path, name)) and _file_kind(name)]
+    stems = [os.path.splitext(name)[0] for name in files]
+    found = named_splits(stems, path) if len(set(stems)) == len(stems) else {}
+    if named or inside or not found or len(found) < len(files):
         return {}
-    others = [name for name in file_names(path) if _extension_kind(name) or os.path.isdir(os.path.join(path, name))]
-    if not len(others) == len(found) == len(dict(found)):
-        return {}
-    return {name: os.path.join(path, file) for name, file in found}
+    return {split: os.path.join(path, files[stems.index(stem)]) for split, stem in found.items()}
+
+
+def _file_kind(name: str) -> str | None:
+    return _EXTENSIONS.get(os.path.splitext(name)[1].lower())

@@ -29,11 +29,15 @@ class SourceOptions:
         part: "train" or "test", where one folder or archive holds both (MNIST, CIFAR).
         classes: names of the class folders in the order of their labels; None uses the folders found.
         embed: columns of a table that name files; the contents replace the names.
+        names: the column of a table beside files that names them; None looks for it.
+        forced: whether the caller named the kind, so that files which it does not explain are taken as they are.
     """
 
     part: str | None = None
     classes: tuple[str, ...] | None = None
     embed: tuple[str, ...] = ()
+    names: str | None = None
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""What of an input is no part of any sample, in words: files by extension and by name, hidden names, known clutter."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
+from recordio.writer.sources.files import shown
+
+_SHOWN = 3  # names for each extension
+_EXTENSIONS_SHOWN = 12
+# Files that lie beside the data of many datasets and are never data.
+_CLUTTER = re.compile(
+    rb"(?:.*/)?(?:(?:readme|licen[cs]e|copying|citation|changelog|authors|contributing|notice|dataset_?card)(?:[._-].*)?"
+    rb"|.*\.md|thumbs\.db|desktop\.ini|ehthumbs\.db|icon\r|md5sums?(?:\.txt)?|sha\d+sums?(?:\.txt)?|.*\.(?:md5|sha1|sha256))"
+    rb"|(?:.*/)?__macosx/.*",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_clutter(name: bytes) -> bool:
+    """Whether a file is known by its name to be no data: a README, a licence, Thumbs.db, a Mac's __MACOSX."""
+    return _CLUTTER.fullmatch(name) is not None
+
+
+def by_extension(names: Iterable[bytes]) -> str:
+    """'2 .txt (a.txt, b.txt), 1 without extension (LICENSE)', most first; "" for no names."""
+    groups: dict[bytes, list[bytes]] = defaultdict(list)
+    counts: dict[bytes, int] = defaultdict(int)
+    for name in names:
+        extension = os.path.splitext(name)[1].lower()
+        counts[extension] += 1
+        if len(groups[extension]) < _SHOWN:
+            groups[extension].append(name)
+    order = sorted(counts, key=lambda extension: (-counts[extension], extension))
+    parts = [_part(extension, counts[extension], groups[extension]) for extension in order[:_EXTENSIONS_SHOWN]]
+    rest = sum(counts[extension] for extension in order[_EXTENSIONS_SHOWN:])
+    return ", ".join(parts + ([f"{rest} with other extensions"] if rest else []))
+
+
+def _part(extension: bytes, count: int, names: list[bytes]) -> str:
+    more = ", ..." if count > len(names) else ""
+    return f"{count} {shown(extension) or 'without extension'} ({', '.join(map(shown, names))}{more})"
+
+
+def left_out(names: Iterable[bytes]) -> tuple[str, ...]:
+    """A note about files that become no part of a sample, none without files."""
+    text = by_extension(names)
+    return (f"left out: {text}",) if text else ()
+
+
+def hidden(names: list[bytes]) -> tuple[str, ...]:
+    """A note about hidden files and folders, none without them."""
+    if not names:
+        return ()
+    more = ", ..." if len(names) > _SHOWN else ""
+    return (f"hidden, left out: {', '.join(map(shown, names[:_SHOWN]))}{more} ({len(names)} in all)",)

@@ -1,0 +1,234 @@
+"""A folder of pictures and folders of something about each: masks, boxes (YOLO, Pascal VOC), texts, JSON.
+
+A sample is a picture with the files of the same stem in the other folders. `key` is the picture's path without its
+extension. Splits are folders inside each of them (`images/train`, `labels/train`), or the lists of VOC's ImageSets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import SourceError
+from recordio.format.fields import Field, Object, Text
+from recordio.format.image_field import Image
+from recordio.format.numeric import Array
+from recordio.format.schema import Sample, Schema
+from recordio.writer.sources.boxes import (
+    named_classes,
+    voc_annotation,
+    voc_boxes,
+    voc_classes,
+    yolo_boxes,
+    yolo_lines,
+    yolo_polygons,
+)
+from recordio.writer.sources.files import read_file, scan_folder, shown
+from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.leftovers import is_clutter, left_out
+from recordio.writer.sources.media import encoded_image, is_picture
+from recordio.writer.sources.paired_layout import PEEKED, Layout, Role, find_layout, mask_stem, stem_of
+from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
+from recordio.writer.sources.text import json_value, plain_text
+
+
+def recognise(folder: Folder) -> Match | None:
+    """Folders with the usual names whose files have the same stems."""
+    layout = find_layout(folder)
+    if layout is None:
+        return None
+    roles = (layout.pictures, *layout.others)
+    taken = sum(len(folder.folders[os.fsdecode(role.folder)]) for role in roles)
+    names = {os.fsdecode(role.folder) for role in roles} | {"ImageSets"}
+    rest = [name for name in folder.names if os.fsdecode(name.partition(b"/")[0]) not in names]
+    specs = {
+        split: SourceSpec(folder.path, layout.kind, SourceOptions(part=split or None))
+        for split in layout.splits or ("",)
+    }
+    return Match(layout.kind, Certainty.CERTAIN, taken, rest, specs)
+
+
+class PairedFolders(Source):
+    """Pictures with what lies beside them; see the module."""
+
+    kind = "paired_folders"
+
+    def __init__(self, path: str, options: SourceOptions) -> None:
+        self.path = path
+        layout = find_layout(Folder(path))
+        if layout is None:
+            text = "there are no two folders such as images/ and masks/, labels/ or Annotations/ with the same stems"
+            raise SourceError(text).at(file=path)
+        self.kind, part = layout.kind, options.part
+        self._files = scan_folder(os.fsencode(path))
+        self._find_samples(layout, part)
+        self.metadata: dict[str, Any] = {}
+        self._polygons = False
+        self.schema = Schema({"key": Text(), "image": Image()} | self._fields(layout))
+        self.notes = (*self._unpaired(layout, part), *self.notes)
+
+    def _find_samples(self, layout: Layout, part: str | None) -> None:
+        """`_members`: for each role, the file of each sample, -1 for none."""
+        listed = self._listed(layout.splits.get(part or "", b""))
+        before = layout.inside(layout.pictures, part)
+        numbers = [
+            number
+            for number, name in enumerate(self._files)
+            if name.startswith(before)
+            and is_picture(name)
+            and (listed is None or stem_of(name[len(before) :]) in listed)
+        ]
+        if not numbers:
+            raise SourceError("there are no pictures in it").at(file=os.path.join(self.path, os.fsdecode(before)))
+        self._keys = [stem_of(self._files.name(number)[len(before) :]) for number in numbers]
+        self._index = {key: index for index, key in enumerate(self._keys)}
+        if len(self._index) < len(self._keys):
+            twice = next(key for key, count in Counter(self._keys).items() if count > 1)
+            raise SourceError(f"two pictures have the stem {shown(twice)!r}; rename one").at(file=self.path)
+        self._members = {"image": np.array(numbers, np.int64)}
+        for role in layout.others:
+            self._members[role.what] = np.full(len(numbers), -1, np.int64)
+            start = layout.inside(role, part)
+            for number, name in enumerate(self._files):
+                if name.startswith(start):
+                    stem = mask_stem(stem_of(name[len(start) :]), self._index)
+                    if stem in self._index and not is_clutter(name):
+                        self._join(role.what, self._index[stem], number)
+
+    def _join(self, what: str, index: int, number: int) -> None:
+        if self._members[what][index] >= 0:
+            other = shown(self._files.name(int(self._members[what][index])))
+            text = f"two files are the {what} of one picture, this and {other!r}; rename or remove one"
+            raise SourceError(text).at(file=shown(self._files.name(number)))
+        self._members[what][index] = number
+
+    def _listed(self, split: bytes) -> set[bytes] | None:
+        """The stems in a list of VOC's ImageSets."""
+        if not split.endswith(b".txt"):
+            return None
+        return {
+            line.split()[0]
+            for line in read_file(os.path.join(os.fsencode(self.path), split)).splitlines()
+            if line.split()
+        }
+
+    def _unpaired(self, layout: Layout, part: str | None) -> tuple[str, ...]:
+        """Files of this part without a sample, and samples without a file."""
+        used = {int(number) for members in self._members.values() for number in members}
+        starts = tuple(layout.inside(role, part) for role in (layout.pictures, *layout.others))
+        listed = layout.splits.get(part or "", b"").endswith(b".txt")
+        beside = (
+            ()
+            if listed
+            else left_out(
+                name for number, name in enumerate(self._files) if name.startswith(starts) and number not in used
+            )
+        )
+        missing = {what: int((members < 0).sum()) for what, members in self._members.items()}
+        return (*beside, *(f"{count} pictures have no {what} file" for what, count in missing.items() if count))
+
+    def _fields(self, layout: Layout) -> dict[str, Field]:
+        fields: dict[str, Field] = {}
+        for role in layout.others:
+            optional = bool((self._members[role.what] < 0).any())
+            if role.what == "mask":
+                fields["mask"] = Image("L", optional=optional)
+            elif role.what == "text":
+                fields["text"] = Text(optional=optional)
+            elif role.what == "json":
+                fields["json"] = Object(optional=optional)
+            else:
+                fields |= self._yolo() if role.what == "yolo" else self._voc(role)
+        return fields
+
+    def _data(self, what: str, index: int) -> bytes | None:
+        number = int(self._members[what][index])
+        return self._files.read(number) if number >= 0 else None
+
+    def _yolo(self) -> dict[str, Field]:
+        with_files = np.flatnonzero(self._members["yolo"] >= 0)[:PEEKED]
+        try:
+            lines = [line for index in with_files for line in yolo_lines(self._data("yolo", int(index)) or b"")]
+        except SourceError:
+            lines = []  # reading the sample raises it again, subject to on_error
+        self._polygons = any(len(line) != 5 for line in lines)
+        folders = [self.path, os.path.dirname(os.path.abspath(self.path))]
+        classes, where = named_classes(folders)
+        if classes is not None:
+            self.metadata["classes"] = classes
+        self.notes += (f"names of classes from {where}" if where else "no data.yaml or classes.txt names the classes",)
+        boxes: Field = Object() if self._polygons else Array("float64", (None, 4))
+        return {"polygons" if self._polygons else "boxes": boxes, "labels": Array("int64", (None,))}
+
+    def _voc(self, role: Role) -> dict[str, Field]:
+        found: set[str] = set()
+        for number, name in enumerate(self._files):
+            if not name.startswith(role.folder + b"/") or name[-4:].lower() != b".xml":
+                continue
+            try:  # of every split: a label must mean the same class in all
+                found |= voc_classes(voc_annotation(self._files.read(number)))
+            except SourceError:
+                continue  # reading the sample raises it again, subject to on_error
+        self.metadata["classes"] = sorted(found)
+        return {
+            "boxes": Array("float64", (None, 4)),
+            "labels": Array("int64", (None,)),
+            "annotation": Object(optional=True),
+        }
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def nbytes(self) -> npt.NDArray[np.int64]:
+        sizes = np.append(np.maximum(self._files.sizes, 0), 0)  # -1 is the appended one
+        total = np.asarray(sum(sizes[members] for members in self._members.values())) + 32
+        return total
+
+    def fingerprint(self) -> Fingerprint:
+        return self._files.fingerprint()
+
+    def key(self, index: int) -> str:
+        return shown(self._files.name(int(self._members["image"][index])))
+
+    def sample(self, index: int) -> Sample:
+        try:
+            values: dict[str, Any] = {"key": self._keys[index].decode("utf-8")}
+        except UnicodeDecodeError as error:
+            raise SourceError("the file's name is not UTF-8; rename it") from error
+        for what, members in self._members.items():
+            try:
+                values |= self._value(what, self._data(what, index))
+            except SourceError as error:
+                error.at(file=shown(self._files.name(int(members[index]))))
+                raise
+        return values
+
+    def _value(self, what: str, data: bytes | None) -> dict[str, Any]:
+        if what == "yolo":
+            shapes, labels = (yolo_polygons if self._polygons else yolo_boxes)(data or b"")  # no file: no objects
+            self._check_labels(labels)
+            return {"polygons" if self._polygons else "boxes": shapes, "labels": labels}
+        if what == "voc":
+            annotation = voc_annotation(data) if data is not None else {"object": []}
+            numbers = {name: number for number, name in enumerate(self.metadata["classes"])}
+            boxes, labels = voc_boxes(annotation, numbers)
+            return {"boxes": boxes, "labels": labels} | ({"annotation": annotation} if data is not None else {})
+        return {} if data is None else {what: _PARSE[what](data)}
+
+    def _check_labels(self, labels: npt.NDArray[np.int64]) -> None:
+        classes = self.metadata.get("classes")
+        if classes is not None and len(labels) and labels.max() >= len(classes):
+            raise SourceError(f"the class {labels.max()} has no name: there are {len(classes)}")
+
+
+_PARSE: dict[str, Callable[[bytes], Any]] = {
+    "image": encoded_image,
+    "mask": encoded_image,
+    "text": plain_text,
+    "json": json_value,
+}

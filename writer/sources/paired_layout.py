@@ -1,0 +1,123 @@
+"""Finds folders that belong together by their names and their files' stems: pictures, masks, boxes, texts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import NamedTuple
+
+from recordio.errors import SourceError
+from recordio.writer.sources.boxes import yolo_lines
+from recordio.writer.sources.files import read_file
+from recordio.writer.sources.folder import Folder
+from recordio.writer.sources.media import extension, is_picture
+from recordio.writer.sources.split_names import split_word
+
+_PICTURES = frozenset("images image imgs img jpegimages rgb input inputs photos pictures frames".split())
+_MASKS = frozenset(
+    "masks mask segmentation segmentations segmentationclass seg segs labels label annotations annotation annots gt "
+    "groundtruth ground_truth target targets trimaps labelids maps".split()
+)
+_TEXTS = frozenset("captions caption texts text txt descriptions prompts labels annotations".split())
+_JSONS = frozenset("annotations annotation json labels meta metadata".split())
+_MASK_ENDING = re.compile(rb"[-_. ](?:masks?|seg|segmentation|labels?|labelids|gt|matte|trimap)$", re.IGNORECASE)
+PEEKED = 64  # files that are looked into
+_SHARED = 0.5  # of a folder's files must belong to a picture
+
+
+class Role(NamedTuple):
+    """What a folder gives to a sample: "image", "mask", "text", "json", "yolo" or "voc"."""
+
+    folder: bytes
+    what: str
+
+
+class Layout(NamedTuple):
+    pictures: Role
+    others: tuple[Role, ...]
+    splits: dict[str, bytes]  # folder inside each role's folder, or the list of ImageSets, by the split's name
+
+    @property
+    def kind(self) -> str:
+        found = {role.what for role in self.others}
+        return "yolo" if "yolo" in found else "voc" if "voc" in found else "paired_folders"
+
+    def inside(self, role: Role, part: str | None) -> bytes:
+        """The start of the paths of a role's files."""
+        split = self.splits.get(part or "", b"")
+        return role.folder + b"/" + (split + b"/" if split and not split.endswith(b".txt") else b"")
+
+
+def stem_of(name: bytes) -> bytes:
+    return os.path.splitext(name)[0]
+
+
+def mask_stem(stem: bytes, stems: set[bytes] | dict[bytes, int]) -> bytes:
+    """The stem of the picture that a mask belongs to: its own, or that without "_mask" at its end."""
+    return stem if stem in stems else _MASK_ENDING.sub(b"", stem)
+
+
+def find_layout(folder: Folder) -> Layout | None:
+    named = {name: name.lower() for name in folder.folders}
+    pictures = [name for name, plain in named.items() if plain in _PICTURES and _most(folder.folders[name], is_picture)]
+    if len(pictures) != 1:
+        return None
+    first = Role(os.fsencode(pictures[0]), "image")
+    stems = {stem_of(name) for name in folder.folders[pictures[0]] if is_picture(name)}
+    others = []
+    for name, plain in named.items():
+        what = None if name == pictures[0] else _what(folder, name, plain)
+        if what is not None and _pairs(folder.folders[name], stems):
+            others.append(Role(os.fsencode(name), what))
+    twice = Counter(role.what for role in others)
+    others = [role for role in others if twice[role.what] == 1]
+    return Layout(first, tuple(others), _splits(folder, first, others)) if others else None
+
+
+def _most(names: list[bytes], test: Callable[[bytes], bool]) -> bool:
+    return 2 * sum(map(test, names)) > len(names)
+
+
+def _pairs(names: list[bytes], stems: set[bytes]) -> bool:
+    return sum(mask_stem(stem_of(name), stems) in stems for name in names) >= _SHARED * len(names)
+
+
+def _what(folder: Folder, name: str, plain: str) -> str | None:
+    """What the files of a folder are about the pictures, by its name and its most common extension."""
+    names = folder.folders[name]
+    common = Counter(map(extension, names)).most_common(1)[0][0]
+    if plain in _MASKS and _most(names, is_picture):
+        return "mask"
+    if common == b".xml" and plain in _JSONS:
+        return "voc"
+    if common == b".json" and plain in _JSONS:
+        return "json"
+    if common != b".txt" or plain not in _TEXTS:
+        return None
+    files = [folder.file(os.path.join(os.fsencode(name), file)) for file in islice(names, PEEKED)]
+    return "yolo" if plain in ("labels", "annotations") and _all_numbers(files) else "text"
+
+
+def _all_numbers(paths: Iterable[str]) -> bool:
+    try:
+        return all(len(line) >= 5 for path in paths for line in yolo_lines(read_file(path)))
+    except SourceError:
+        return False
+
+
+def _splits(folder: Folder, pictures: Role, others: list[Role]) -> dict[str, bytes]:
+    """The splits inside the folders: the same folder in each, or VOC's lists of pictures."""
+    inside = {name.partition(b"/")[0] if b"/" in name else b"" for name in folder.folders[os.fsdecode(pictures.folder)]}
+    words = {name: split_word(os.fsdecode(name)) for name in sorted(inside)}
+    found = {word[0]: name for name, word in words.items() if word is not None and word[1] == "*"}
+    if found and len(found) == len(inside):
+        return found
+    lists = {
+        split: b"ImageSets/Main/%s.txt" % split.encode()
+        for split in ("train", "val", "test")
+        if b"Main/%s.txt" % split.encode() in folder.folders.get("ImageSets", ())
+    }
+    return lists if any(role.what == "voc" for role in others) else {}
