@@ -24,7 +24,7 @@ def describe(value: Any) -> str:
         return "a masked value"
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
-    text = _REPR.repr(value)
+    text = " ".join(_REPR.repr(value).split())
     return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
 
 

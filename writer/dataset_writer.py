@@ -14,7 +14,7 @@ from recordio.format.schema import Sample, Schema
 from recordio.storage.atomic import FolderLock
 from recordio.writer.blocks import BlockBuilder
 from recordio.writer.metadata import plain_metadata, require_fit
-from recordio.writer.packing import first_row
+from recordio.writer.packing import first_row, plain_columns
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.shard_sink import ShardSink, shard_numbers
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
@@ -136,8 +136,8 @@ class DatasetWriter:
         Raises:
             SchemaError: the sample does not fit: the message names the field, the sample, what was expected and got.
         """
-        sink = self._sink or self._begin(sample)
         try:
+            sink = self._sink or self._begin(sample)
             full = sink.add(sample)
         except SchemaError as error:
             raise self._located(error, self._written)
@@ -151,8 +151,9 @@ class DatasetWriter:
 
         Far faster than `write` for arrays. Raises SchemaError as `write` does; then nothing of the batch was taken.
         """
-        sink = self._sink or self._begin(first_row(columns))
         try:
+            columns = plain_columns(columns)
+            sink = self._sink or self._begin(first_row(columns))
             added = sink.add_columns(columns)
         except SchemaError as error:
             row = error.place.sample if isinstance(error.place.sample, int) else 0

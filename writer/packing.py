@@ -15,6 +15,7 @@ from recordio.format.masks import has_masked, is_missing
 from recordio.format.numeric import Numeric
 from recordio.format.page import Packed
 from recordio.format.schema import Sample, Schema
+from recordio.format.tensors import is_tensor, tensor_array
 from recordio.images.encode import lossless_packer
 
 Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
@@ -90,8 +91,6 @@ class Packer:
 
 def _column_length(columns: Mapping[str, Any]) -> int:
     """The common length of the columns. Raises SchemaError."""
-    if not isinstance(columns, Mapping):
-        raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
     lengths = {}
     for name, column in columns.items():
         if (
@@ -104,6 +103,19 @@ def _column_length(columns: Mapping[str, Any]) -> int:
     if len(set(lengths.values())) > 1:
         raise SchemaError(f"the columns differ in length: {lengths}")
     return next(iter(lengths.values()), 0)
+
+
+def plain_columns(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The columns of a batch, tensors as arrays. Raises SchemaError."""
+    if not isinstance(columns, Mapping):
+        raise SchemaError(f"a batch is a dict of columns, not {type(columns).__name__}")
+    out = {}
+    for name, column in columns.items():
+        try:
+            out[name] = tensor_array(column) if is_tensor(column) else column
+        except SchemaError as error:
+            raise error.at(field=name)
+    return out
 
 
 def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,3 +32,14 @@ def require_exact_list(values: Any, array: npt.NDArray[Any], dtype: np.dtype[Any
         for value in np.asarray(values, object).ravel():
             if isinstance(value, (int, np.integer)):
                 require_exact(np.asarray(value), dtype)
+
+
+def unsigned_list(values: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A list of integers of which only some are above 2**63 - 1: `array`, NumPy's version, has them rounded.
+
+    `array` itself for any other list. Raises OverflowError for integers that uint64 does not hold either.
+    """
+    whole = np.asarray(values, object)
+    if whole.size and all(isinstance(value, (int, np.integer)) for value in whole.flat):
+        return whole.astype(np.uint64)
+    return array

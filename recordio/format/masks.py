@@ -1,4 +1,4 @@
-"""Masked values of `numpy.ma`. The number under a mask is arbitrary, so it must never be stored."""
+"""Anything that is given as numbers, as an array. Masked values are missing: the number under a mask is arbitrary."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from numpy import ma
 from numpy.ma import MaskedArray
 
 from recordio.errors import SchemaError
+from recordio.format.tensors import is_tensor, tensor_array
 
 _MISSING = "the value is masked, so it is missing: only an optional field takes it, such as Scalar('f4', optional=True)"
 _PARTLY = "some elements are masked: an array is there or missing as a whole; fill them first, as array.filled(0) does"
 _MASKLESS = (int, float, complex, str, bytes, bytearray, memoryview, np.generic, type(None))
 _COMMON = frozenset({int, float, bool, complex, str, bytes})
+# What NumPy and the `__array__` of other libraries raise for a value that is no array.
+NOT_AN_ARRAY = (TypeError, ValueError, OverflowError, RuntimeError)
 
 
 def is_missing(value: Any) -> bool:
@@ -32,11 +35,18 @@ def has_masked(value: Any) -> bool:
 
 
 def plain_array(value: Any) -> npt.NDArray[Any]:
-    """Like `numpy.asarray`, which drops masks, but a masked element at any depth raises SchemaError."""
+    """Like `numpy.asarray`, which drops masks, but a masked element at any depth raises SchemaError.
+
+    Tensors, alone or in lists, become arrays as `tensor_array` says. Raises one of NOT_AN_ARRAY for anything else.
+    """
     if type(value) is np.ndarray:
         return value
-    if not isinstance(value, _MASKLESS) and isinstance(value, Sequence) and _holds_masked(value):
-        raise SchemaError(_PARTLY)
+    if is_tensor(value):
+        return tensor_array(value)
+    if not isinstance(value, _MASKLESS) and isinstance(value, Sequence):
+        if _holds_masked(value):
+            raise SchemaError(_PARTLY)
+        value = _without_tensors(value)
     array = np.asanyarray(value)  # netCDF4 variables turn into masked arrays here
     if has_masked(array):
         raise SchemaError(_MISSING if is_missing(array) else _PARTLY)
@@ -46,9 +56,23 @@ def plain_array(value: Any) -> npt.NDArray[Any]:
 def _holds_masked(value: Any) -> bool:
     """Whether any element is masked, in an array or in nested lists of arrays."""
     if type(value) is list or (isinstance(value, Sequence) and not isinstance(value, _MASKLESS)):
-        # A list of numbers has few types: collecting them is faster than checking each number.
-        kinds = set(map(type, value))
-        if kinds <= _COMMON or all(issubclass(kind, _MASKLESS) for kind in kinds):
-            return False
-        return any(map(_holds_masked, value))
-    return hasattr(value, "__array__") and has_masked(np.asanyarray(value))
+        return not _holds_numbers(value) and any(map(_holds_masked, value))
+    return hasattr(value, "__array__") and not is_tensor(value) and has_masked(np.asanyarray(value))
+
+
+def _without_tensors(value: Any) -> Any:
+    """Nested lists with each tensor replaced by its array."""
+    if is_tensor(value):
+        return tensor_array(value)
+    if isinstance(value, (list, tuple)) and not _holds_numbers(value):
+        return list(map(_without_tensors, value))
+    return value
+
+
+def _holds_numbers(values: Sequence[Any]) -> bool:
+    """Whether a list holds nothing but plain numbers and text.
+
+    It has few types, and collecting them is faster than checking each number.
+    """
+    kinds = set(map(type, values))
+    return kinds <= _COMMON or all(issubclass(kind, _MASKLESS) for kind in kinds)

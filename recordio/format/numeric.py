@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from recordio.arguments import describe
 from recordio.errors import CorruptError, SchemaError
-from recordio.format.exact import require_exact, require_exact_list
+from recordio.format.exact import require_exact, require_exact_list, unsigned_list
 from recordio.format.fields import Field
 from recordio.format.layout import MAX_ROW_NBYTES
-from recordio.format.masks import has_masked, plain_array
+from recordio.format.masks import NOT_AN_ARRAY, has_masked, plain_array
 
 Shape = tuple[int | None, ...]
 
@@ -83,13 +83,15 @@ class Numeric(Field):
     def _array(self, value: Any) -> npt.NDArray[Any]:
         try:
             array = plain_array(value)
+            if self.dtype.kind == "u" and array.dtype.kind == "f" and not hasattr(value, "dtype"):
+                array = unsigned_list(value, array)
             if array.dtype.kind in "fc" and self.dtype.kind in "fc" and not hasattr(value, "dtype"):
                 require_exact_list(value, array, self.dtype)
             if array.dtype != self.dtype:
                 array = self._cast(value, array)
         except SchemaError:
             raise
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except NOT_AN_ARRAY as error:
             raise self._refuse(value) from error
         if len(array.shape) != len(self.shape) or any(
             want is not None and want != got for want, got in zip(self.shape, array.shape, strict=True)

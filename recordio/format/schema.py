@@ -13,7 +13,7 @@ from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.image_field import Image
 from recordio.format.layout import MAX_FIELDS, MAX_NAME_NBYTES
-from recordio.format.masks import plain_array
+from recordio.format.masks import NOT_AN_ARRAY, plain_array
 from recordio.format.numeric import Array, Scalar
 from recordio.format.pil import fitting_mode
 
@@ -37,6 +37,8 @@ def _infer(value: Any) -> Field:
         return Text()
     if isinstance(value, (bytes, bytearray, memoryview)):
         return Bytes()
+    if isinstance(value, int) and value >= 1 << 63:
+        raise SchemaError(f"{describe(value)} is above the range of int64; give a schema with Scalar('uint64')")
     if isinstance(value, (bool, int, float, complex, np.generic)):
         return Scalar(np.asarray(value).dtype if not isinstance(value, int) or isinstance(value, bool) else "int64")
     if type(value).__module__.startswith("PIL."):
@@ -99,6 +101,8 @@ class Schema(Mapping[str, Field]):
                 fields[name] = _infer(value)
             except SchemaError as error:
                 raise error.at(field=name)
+            except NOT_AN_ARRAY as error:
+                raise SchemaError(f"{describe(value)} cannot become an array: {error}").at(field=name) from error
         return cls(fields)
 
     def select(self, names: Iterable[str]) -> Self:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from recordio import Array, DatasetWriter, Scalar, SchemaError, ShardDataset, SourceError, convert
+from recordio import Array, DatasetWriter, Scalar, Schema, SchemaError, ShardDataset, SourceError, convert
 from recordio.format.exact import require_exact
 
 BIG = 2**53 + 1
@@ -111,3 +111,20 @@ def test_convert_does_not_round_integer_npy_files_beside_floats(tmp_path: Path) 
     np.save(tmp_path / "in" / "3.npy", np.array([BIG]))
     with pytest.raises(SourceError, match=rf"would round the integer {BIG}.*3\.npy"):
         convert(tmp_path / "in", tmp_path / "bad")
+
+
+@pytest.mark.parametrize("value", [[2**63 + 1, 1], [[2**63 + 1], [1]], (2**64 - 1, 0)])
+def test_a_list_may_mix_integers_above_and_below_half_of_uint64(value: Any) -> None:
+    field = Array("uint64", np.asarray(value, object).shape)
+    assert np.frombuffer(field.pack(value), "<u8").tolist() == np.asarray(value, object).ravel().tolist()
+
+
+@pytest.mark.parametrize("value", [[2**63 + 1, -1], [2**64, 1], [2.0**63, 1], [2**63 + 1, 1.0]])
+def test_a_list_that_uint64_does_not_hold_is_refused(value: Any) -> None:
+    with pytest.raises(SchemaError, match="expected uint64"):
+        Array("uint64", (2,)).pack(value)
+
+
+def test_an_integer_above_int64_asks_for_a_schema() -> None:
+    with pytest.raises(SchemaError, match=r"Scalar\('uint64'\)"):
+        Schema.infer({"a": 2**63})
