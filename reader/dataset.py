@@ -15,7 +15,7 @@ from typing import Any, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arguments import choice
+from recordio.arguments import choice, folder_path
 from recordio.errors import CorruptError, RecordIOError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
@@ -78,7 +78,7 @@ class ShardDataset(DatasetView):
     ) -> None:
         choice("decode", decode, ("numpy", "pil", None))
         names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
-        self._path = os.path.abspath(os.fsdecode(path))
+        self._path = os.path.abspath(folder_path("path", path))
         self._options = ReadOptions(verify=verify, io=io, cache_bytes=cache_bytes, max_open_shards=max_open_shards)
         self._decode: Decode | None = decode
         self._transforms: tuple[tuple[str, Callable[..., Any]], ...] = ()

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from recordio.arguments import folder_path
 from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
 from recordio.format.layout import block_header_nbytes, padded
 from recordio.format.manifest import Manifest
@@ -90,7 +91,7 @@ def verify(path: str | os.PathLike[str], level: Level = "full", *, progress: Pro
     """
     if level not in ("quick", "full"):
         raise SchemaError(f"unknown level {level!r}: expected 'quick' or 'full'")
-    folder = os.fsdecode(path)
+    folder = folder_path("path", path)
     storage = LocalStorage(folder)
     try:
         manifest, _ = read_manifest(storage, folder)

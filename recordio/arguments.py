@@ -6,13 +6,15 @@ Every check returns the value in its plain form, or raises SchemaError naming th
 from __future__ import annotations
 
 import operator
+import os
+import re
 import reprlib
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from recordio.errors import SchemaError
+from recordio.errors import DatasetError, SchemaError
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
@@ -75,6 +77,19 @@ def interval(name: str, value: Any) -> tuple[float, float]:
     if len(found) != 2 or not 0 < found[0] <= found[1]:
         raise SchemaError(f"{name} is (low, high) with 0 < low <= high, not {value!r}")
     return found[0], found[1]
+
+
+def folder_path(name: str, value: Any) -> str:
+    """The path of a folder on this machine, as text. Raises DatasetError for none, or a URL."""
+    try:
+        path = os.fsdecode(value)
+    except TypeError:
+        raise SchemaError(f"{name} is a path, not {describe(value)}") from None
+    if not path:
+        raise DatasetError(f"{name} is empty: expected the path of a folder")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        raise DatasetError(f"{name} is a URL: expected the path of a folder on this machine").at(file=path)
+    return path
 
 
 def choice(name: str, value: Any, choices: Collection[Any]) -> Any:

@@ -39,6 +39,7 @@ UNITS = {
     "GB": 10**9,
     "TB": 10**12,
 }
+LEAST_WITHOUT_UNIT = 4096
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +75,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def nbytes(text: str) -> int:
-    """'256MiB' -> 268435456. K, M, G and T are powers of 1024, KB to TB of 1000. Raises ArgumentTypeError."""
+    """'256MiB' -> 268435456. K, M, G and T are powers of 1024, KB to TB of 1000. Raises ArgumentTypeError.
+
+    A small number without a unit is refused: '256' was meant as MiB.
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
     if not found:
         raise argparse.ArgumentTypeError(f"not a size: {text!r}; expected bytes, or such as 256MiB or 64KB")
@@ -82,6 +86,8 @@ def nbytes(text: str) -> int:
     size = float(number) * UNITS[unit + "B" if unit and suffix == "B" else unit]
     if not 1 <= size < 2**63:
         raise argparse.ArgumentTypeError(f"not a size: {text!r} is less than a byte or more than a file can hold")
+    if size < LEAST_WITHOUT_UNIT and not unit and not suffix:
+        raise argparse.ArgumentTypeError(f"a size of {text} bytes? give the unit: {text}MiB, {text}KiB, or {text}B")
     return round(size)
 
 
@@ -106,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     for report in reports.values():
         for line in _lines(report):
             say(line)
-    made = sum(report.samples for report in reports.values() if not report.done_before)
+    made = sum(report.made for report in reports.values())
     if made:
         speed = f", {rate_text(made / progress.seconds, 'samples')}" if progress.seconds > 0 else ""
         say(f"{count_text(made, 'sample')} in {seconds_text(progress.seconds)}{speed}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from recordio.tools.output import bytes_text, clean, count_text, cut, json_line, json_text, say, table
-from recordio.tools.splits import Split, find_splits
+from recordio.tools.splits import Split, find_splits, naming
 
 if TYPE_CHECKING:
     from recordio.format.schema import Schema
@@ -38,8 +38,9 @@ def run(options: argparse.Namespace) -> int:
 
     datasets = []
     for number, split in enumerate(find_splits(options.path)):
-        dataset = recordio.ShardDataset(split.path)
-        facts = _facts(split, dataset)
+        with naming(split):
+            dataset = recordio.ShardDataset(split.path)
+            facts = _facts(split, dataset)
         datasets.append(facts)
         if not options.json:
             if number:

@@ -38,10 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = PIPE_CLOSED
     except KeyboardInterrupt:
         code = _complain(STOPPED, command.STOPPED)
-    except CorruptError as error:
-        code = _complain(DAMAGED, f"error: {error}")
     except (RecordIOError, OSError) as error:
-        code = _complain(WRONG, f"error: {error}")
+        words = "\n".join([f"error: {error}", *getattr(error, "__notes__", ())])
+        code = _complain(DAMAGED if isinstance(error, CorruptError) else WRONG, words)
     if code != GOOD:
         _release(sys.stdout)
     return code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from recordio.errors import SchemaError
 from recordio.tools.output import clean, columns_of, count_text, cut, json_line, say
-from recordio.tools.splits import Split, find_splits
+from recordio.tools.splits import Split, find_splits, naming
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
@@ -45,23 +45,24 @@ def _count(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     for number, split in enumerate(find_splits(options.path)):
-        dataset = _open(split, options)
-        if not options.json:
-            if number:
-                say()
-            say(f"{clean(split.path)}: {count_text(len(dataset), 'sample')}")
-        for index in _indices(split, dataset, options):
-            if options.json:
-                say(_json(split, index, dataset[index]))
-            else:
-                _print(index, dataset[index], dataset)
+        if number and not options.json:
+            say()
+        with naming(split):
+            _show(split, options)
     return 0
 
 
-def _open(split: Split, options: argparse.Namespace) -> ShardDataset:
+def _show(split: Split, options: argparse.Namespace) -> None:
     import recordio
 
-    return recordio.ShardDataset(split.path, fields=options.fields, decode=None)
+    dataset = recordio.ShardDataset(split.path, fields=options.fields, decode=None)
+    if not options.json:
+        say(f"{clean(split.path)}: {count_text(len(dataset), 'sample')}")
+    for index in _indices(split, dataset, options):
+        if options.json:
+            say(_json(split, index, dataset[index]))
+        else:
+            _print(index, dataset[index], dataset)
 
 
 def _indices(split: Split, dataset: Sequence[Any], options: argparse.Namespace) -> Sequence[int]:

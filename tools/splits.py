@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
-STAGING = ".convert"  # staging folder of an unfinished conversion
+from recordio.errors import RecordIOError
+
 ORDER = ("train", "val", "valid", "validation", "test")
 
 
@@ -23,18 +26,28 @@ def find_splits(path: str) -> list[Split]:
     split is silently missed. A path without datasets is returned as it is, for the library to refuse.
     """
     from recordio.format.manifest import FILE_NAME
+    from recordio.storage.dataset_files import STAGING
 
     if os.path.lexists(os.path.join(path, FILE_NAME)) or not os.path.isdir(path):
         return [Split(None, path)]
     with os.scandir(path) as entries:
         shown = [entry for entry in entries if not entry.name.startswith(".")]
-    names = [entry.name for entry in shown if _holds_dataset(entry.path, FILE_NAME)]
+    names = [entry.name for entry in shown if _holds_dataset(entry.path, (FILE_NAME, STAGING))]
     names.sort(key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     return [Split(name, os.path.join(path, name)) for name in names] or [Split(None, path)]
 
 
-def _holds_dataset(folder: str, manifest: str) -> bool:
+@contextmanager
+def naming(split: Split) -> Iterator[None]:
+    """Adds the name of the split to errors: those of a shard name its file alone."""
+    try:
+        yield
+    except RecordIOError as error:
+        raise error.at(dataset=split.name)
+
+
+def _holds_dataset(folder: str, signs: tuple[str, ...]) -> bool:
     if not os.path.isdir(folder):
         return False
     with os.scandir(folder) as entries:
-        return any(entry.name in (manifest, STAGING) or entry.name.endswith(".rio") for entry in entries)
+        return any(entry.name in signs or entry.name.endswith(".rio") for entry in entries)

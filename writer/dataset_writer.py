@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from recordio.arguments import folder_path
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.schema import Sample, Schema
@@ -70,7 +71,7 @@ class DatasetWriter:
         self._options = WriteOptions(
             compression=compression, shard_bytes=shard_bytes, shard_samples=shard_samples, block_bytes=block_bytes
         )
-        self._folder = Path(os.path.abspath(os.fsdecode(path)))
+        self._folder = Path(os.path.abspath(folder_path("path", path)))
         given = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = plain_metadata(metadata) if metadata is not None else {}
         require_fit(given, self._metadata)

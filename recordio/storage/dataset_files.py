@@ -16,6 +16,9 @@ from recordio.format.shard import Footer
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.storage.base import File, Storage
 
+STAGING = ".convert"  # in a folder that is to become a dataset: the finished shards of a conversion
+PLAN = "plan.json"  # in STAGING: what is being made
+
 
 def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple[Manifest, bytes] | None:
     """The manifest and the digest of its bytes; None if there is none.
@@ -48,24 +51,36 @@ def read_manifest(storage: Storage, folder: str) -> tuple[Manifest, bytes]:
     """The manifest and the digest of its bytes. Raises as `find_manifest` does, and DatasetError if there is none."""
     found = find_manifest(storage, folder)
     if found is None:
-        raise DatasetError(f"not a recordio dataset: {_why_none(storage)}").at(file=folder)
+        raise DatasetError(f"not a recordio dataset{_why_none(storage)}").at(file=folder)
     return found
 
 
+_UNFINISHED = ": a conversion into this folder has not finished; run the same `recordio convert` again, and it goes on"
+
+
 def _why_none(storage: Storage) -> str:
-    """Explains a missing manifest; names the first few subfolders with datasets."""
-    found = []
+    """Explains a missing manifest; names the first few subfolders with datasets, finished or not."""
+    if _holds(storage, f"{STAGING}/{PLAN}"):
+        return f" yet{_UNFINISHED}"
     try:
-        for name in storage.names()[:32]:
-            with contextlib.suppress(FileNotFoundError, DatasetError):
-                storage.open(f"{name}/{FILE_NAME}").close()
-                found.append(name)
+        names = storage.names()[:32]
+        found = [name for name in names if _holds(storage, f"{name}/{FILE_NAME}")]
+        unfinished = [name for name in names if _holds(storage, f"{name}/{STAGING}/{PLAN}")]
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            return "there is no such folder"
+            return ": there is no such folder"
         if isinstance(error.__cause__, NotADirectoryError):
-            return "this is no folder; `recordio convert` makes datasets of files"
-    return f"there is no {FILE_NAME}" + (f"; there is one in each of {', '.join(found)}" if found else "")
+            return ": this is no folder; `recordio convert` makes datasets of files"
+        found = unfinished = []
+    text = f": there is no {FILE_NAME}" + (f"; there is one in each of {', '.join(found)}" if found else "")
+    return text + (f"; an unfinished conversion is in each of {', '.join(unfinished)}" if unfinished else "")
+
+
+def _holds(storage: Storage, name: str) -> bool:
+    with contextlib.suppress(FileNotFoundError, DatasetError):
+        storage.open(name).close()
+        return True
+    return False
 
 
 def open_shard_file(storage: Storage, name: str) -> File:

@@ -29,6 +29,9 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
+Capsys = pytest.CaptureFixture[str]
+
+
 def converted(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> str:
     assert main(["convert", *map(str, words)]) == code
     captured = capsys.readouterr()
@@ -57,6 +60,7 @@ def test_json_output_is_the_report(table: Path, tmp_path: Path, capsys: pytest.C
         "nbytes": size,
         "skipped": [],
         "reused": 0,
+        "made": 100,
         "done_before": False,
         "notes": [],
     }
@@ -108,7 +112,7 @@ def test_help_names_every_kind(capsys: pytest.CaptureFixture[str], monkeypatch: 
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("1", 1),
+        ("4096", 4096),
         ("256MiB", 256 << 20),
         ("64K", 64 << 10),
         ("64kb", 64_000),
@@ -130,6 +134,29 @@ def test_invalid_size_is_refused(text: str) -> None:
 def test_resize_takes_a_side_or_height_and_width() -> None:
     assert picture_size("256") == 256
     assert picture_size("240x320") == (240, 320)
+
+
+@pytest.mark.parametrize("text", ["1", "256", "4095", "64.5"])
+def test_small_size_needs_a_unit(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"give the unit: {text}MiB, {text}KiB, or {text}B"):
+        nbytes(text)
+    assert nbytes(f"{text}B") == round(float(text))
+
+
+@pytest.mark.parametrize("option", ["--shard-bytes", "--block-bytes"])
+def test_size_without_a_unit_exits_2(option: str, table: Path, tmp_path: Path, capsys: Capsys) -> None:
+    assert "256MiB" in converted(capsys, table, tmp_path / "out", option, "256", code=2)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("destination", "fault"), [("", "is empty"), ("s3://bucket/x", "URL"), ("gs://b", "URL")])
+def test_destination_is_a_folder_here(
+    destination: str, fault: str, table: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert fault in converted(capsys, table, destination, code=2)
+    assert not list((tmp_path / "here").iterdir())
 
 
 @pytest.mark.parametrize("text", ["", "x", "240x", "x320", "1x2x3", "-5", "2.5", "9999999"])
@@ -246,6 +273,27 @@ def test_same_command_resumes_after_ctrl_c(
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert "finished by an earlier run" in converted(capsys, *words)
     assert len(recordio.ShardDataset(tmp_path / "out")) == 10_000
+
+
+def test_what_an_earlier_run_made_is_not_counted(tmp_path: Path, capsys: Capsys) -> None:
+    rows = "".join(f'{{"n": {n}}}\n' for n in range(2000))
+    (tmp_path / "rows.jsonl").write_text(rows + "not JSON\n")
+    words = (tmp_path / "rows.jsonl", tmp_path / "out", "--shard-bytes", "4096", "--workers", "1")
+    err = converted(capsys, *words, code=2)
+    assert "rows.jsonl line 2001" in err
+    assert "--on-error skip" in err
+    assert "what is finished is kept" in err
+    (report,) = json.loads(converted(capsys, *words, "--on-error", "skip", "--json"))["datasets"]
+    assert (report["samples"], report["shards"] - report["reused"]) == (2000, 1)
+    assert report["made"] < 1000
+
+
+def test_what_an_earlier_run_made_is_not_in_the_rate(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = ConvertReport("a", "b", "csv", 1000, 10, 100, reused=9, made=70)
+    monkeypatch.setattr(recordio, "convert", lambda **options: report, raising=False)
+    assert converted(capsys, "a", "b").splitlines()[-1].startswith("70 samples in ")
 
 
 def test_worker_processes_start_from_the_command_line(tmp_path: Path) -> None:

@@ -112,3 +112,11 @@ def test_missing_shard_is_damage(dataset: Path, capsys: pytest.CaptureFixture[st
 def test_path_without_a_dataset_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.startswith("recordio: error: not a recordio dataset")
+
+
+@pytest.mark.parametrize("command", ["info", "show"])
+def test_damaged_split_is_named(split_dataset: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    shard = split_dataset / "train/shard-00000.rio"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert main([command, str(split_dataset)]) == 1
+    assert "dataset 'train', shard-00000.rio" in capsys.readouterr().err

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recordio.storage.dataset_files import STAGING
 from recordio.tools.splits import find_splits
-from recordio.writer.convert.staging import STAGING
 
 
 def put(root: Path, *names: str) -> str:

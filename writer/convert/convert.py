@@ -7,19 +7,19 @@ manifest comes last, so a partial conversion is never taken for a dataset.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recordio.arguments import folder_path
 from recordio.errors import DatasetError, SourceError
 from recordio.format.manifest import FILE_NAME
 from recordio.writer.convert.job import ConvertJob, Outcome
 from recordio.writer.convert.plan import ConvertOptions
+from recordio.writer.convert.progress import ProgressSink, TotalProgress
 from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceSpec, find_sources
-
-ProgressSink = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class ConvertReport:
         nbytes: their length in all.
         skipped: (name, reason) of each sample that could not be read; empty unless on_error="skip".
         reused: how many shards an earlier, interrupted run had finished.
+        made: how many samples this run has made; those of reused shards do not count.
         done_before: whether the whole dataset was there already, and nothing was done.
         notes: what of the source is no part of any sample, in words.
     """
@@ -47,6 +48,7 @@ class ConvertReport:
     nbytes: int
     skipped: tuple[Skip, ...] = ()
     reused: int = 0
+    made: int = 0
     done_before: bool = False
     notes: tuple[str, ...] = ()
 
@@ -96,7 +98,7 @@ def convert(
         limit: the first so many samples, after mixing, of each split.
         on_error: "raise" stops at a sample that cannot be read, "skip" leaves it out and lists it in the report.
         workers: processes; 0 and 1 are this one, None is one for each processor when there is more than one shard.
-        progress: called as progress(samples done, samples in all).
+        progress: called as progress(samples done, samples to do). What an earlier run finished counts in neither.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
         embed: columns of a table that name files; the files' contents take the place of the names.
         check: decodes each image once, so that a broken one is found now; False trusts their first bytes.
@@ -111,6 +113,7 @@ def convert(
         SchemaError: an argument does not fit.
         StorageError: the system refused; finished shards are kept, and the next run goes on.
     """
+    target = Path(folder_path("destination", destination))
     options = ConvertOptions(
         write=WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes),
         resize=resize,
@@ -123,14 +126,10 @@ def convert(
         check=check,
     )
     specs = _specs(source, kind, split, embed=(embed,) if isinstance(embed, str) else tuple(embed))
-    target = Path(destination)
     _refuse_target(target, list(specs))
     jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
-    total = _Total(progress, sum(len(job.plan.order) for job in jobs.values()))
-    reports = {}
-    for name, job in jobs.items():
-        reports[name] = _report(job, job.run(total.report()))
-        total.finish(job)
+    total = TotalProgress(progress, sum(len(job.plan.order) for job in jobs.values()))
+    reports = {name: _report(job, job.run(total)) for name, job in jobs.items()}
     return reports.get("", reports)
 
 
@@ -160,27 +159,6 @@ def _refuse_target(target: Path, names: list[str]) -> None:
         raise DatasetError(text).at(file=str(target))
 
 
-class _Total:
-    """Counts the samples of one job after another for the user's progress function."""
-
-    def __init__(self, progress: ProgressSink | None, samples: int) -> None:
-        self._progress = progress
-        self._samples = samples
-        self._before = 0
-
-    def report(self) -> Callable[[int], None] | None:
-        """The progress function of the current job, None if nobody asked."""
-        return None if self._progress is None else self._tell
-
-    def finish(self, job: ConvertJob) -> None:
-        self._before += len(job.plan.order)
-        self._tell(0)
-
-    def _tell(self, done: int) -> None:
-        if self._progress is not None:
-            self._progress(self._before + done, self._samples)
-
-
 def _report(job: ConvertJob, outcome: Outcome) -> ConvertReport:
     return ConvertReport(
         source=job.source_path,
@@ -191,6 +169,7 @@ def _report(job: ConvertJob, outcome: Outcome) -> ConvertReport:
         nbytes=sum(shard.nbytes for shard in outcome.manifest.shards),
         skipped=outcome.skipped,
         reused=outcome.reused,
+        made=outcome.made,
         done_before=outcome.done_before,
         notes=outcome.notes,
     )

@@ -12,11 +12,17 @@ from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.storage.atomic import FolderLock
 from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.plan import ConvertOptions, make_plan
+from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
-from recordio.writer.convert.units import Report, Skip, Unit, finished_unit
+from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.sources import SourceSpec, open_source
 from recordio.writer.sources.times import as_of, way_changed_at
+
+_WAY_ON = (
+    "what is finished is kept: mend the input and run the same command again, "
+    'or leave such inputs out by on_error="skip" (--on-error skip)'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,7 @@ class Outcome:
     manifest: Manifest
     skipped: tuple[Skip, ...] = ()
     reused: int = 0
+    made: int = 0
     done_before: bool = False
     notes: tuple[str, ...] = ()
 
@@ -50,24 +57,26 @@ class ConvertJob:
         if os.path.isdir(source) and os.path.commonpath([source, target]) == source:
             raise DatasetError("the destination lies in the source").at(file=str(self.target))
 
-    def run(self, progress: Report | None) -> Outcome:
-        """Makes the dataset, as far as it is not there yet. `progress` is told how many samples are done."""
+    def run(self, progress: TotalProgress) -> Outcome:
+        """Makes the dataset, as far as it is not there yet."""
         with FolderLock(self.target):
             if self.plan.options.overwrite:
                 _clear_corrupt_manifest(self.target)
             restage(self.target, self.plan)
             clear_remains(self.target)
-            outcome = self._done_before() or self._make(progress)
+            outcome = self._done_before(progress) or self._make(progress)
             remove_staging(self.target)
         return outcome
 
-    def _done_before(self) -> Outcome | None:
+    def _done_before(self, progress: TotalProgress) -> Outcome | None:
         """The outcome when the dataset is there already, None when it is to be made. Raises DatasetError."""
         manifest = read_manifest(self.target)
         if manifest is None:
             return None
         objection = self._objection(manifest)
         if objection is None:
+            progress.reused(len(self.plan.order))
+            progress.finish(0)
             missing = len(self.plan.order) - manifest.samples
             skipped = (f"{missing} samples were skipped when it was made",) if missing else ()
             return Outcome(manifest, done_before=True, notes=(*self._notes, *skipped))
@@ -89,16 +98,26 @@ class ConvertJob:
                 return f"the dataset here is damaged: {shard.name} is missing or of the wrong length"
         return None
 
-    def _make(self, progress: Report | None) -> Outcome:
+    def _make(self, progress: TotalProgress) -> Outcome:
         staging, notes = open_staging(self.target, self.plan)
         kept = [unit for k in range(self.plan.units) if (unit := finished_unit(self.plan, k, staging))]
         before = sum(len(self.plan.indices(unit.number)) for unit in kept)
         rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
-        report = None if progress is None else lambda done: progress(before + done)
-        made = run_units(self.plan, rest, staging, report)
+        progress.reused(before)
+        try:
+            made = run_units(self.plan, rest, staging, progress if progress.asked else None)
+        except SKIPPABLE as error:
+            error.add_note(_WAY_ON)
+            raise
+        progress.finish(len(self.plan.order) - before)
         units = sorted(kept + made, key=lambda unit: unit.number)
-        skipped = tuple(skip for unit in units for skip in unit.skipped)
-        return Outcome(self._commit(units, staging), skipped, reused=len(kept), notes=(*self._notes, *notes))
+        return Outcome(
+            self._commit(units, staging),
+            skipped=tuple(skip for unit in units for skip in unit.skipped),
+            reused=len(kept),
+            made=sum(unit.entry.samples for unit in made),
+            notes=(*self._notes, *notes),
+        )
 
     def _commit(self, units: list[Unit], staging: Staging) -> Manifest:
         full = [unit for unit in units if unit.entry.samples]

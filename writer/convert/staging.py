@@ -17,12 +17,10 @@ from recordio.format import strict_json
 from recordio.format.manifest import FILE_NAME, Manifest, shard_name
 from recordio.storage.atomic import write_file
 from recordio.storage.base import storage_error
+from recordio.storage.dataset_files import PLAN, STAGING
 from recordio.writer.convert.plan import Plan
 from recordio.writer.publish import PENDING, read_manifest
 from recordio.writer.shard_sink import shard_numbers
-
-STAGING = ".convert"
-_PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def open_staging(target: Path, plan: Plan) -> tuple[Staging, tuple[str, ...]]:
         folder.mkdir()
     except OSError as error:
         raise storage_error("make the folder", folder, error) from error
-    write_file(folder / _PLAN, b'{"digest": "%b", "first": %d}\n' % (plan.digest.hex().encode(), free))
+    write_file(folder / PLAN, b'{"digest": "%b", "first": %d}\n' % (plan.digest.hex().encode(), free))
     return Staging(folder, free), notes
 
 
@@ -75,7 +73,7 @@ def remove_staging(target: Path) -> None:
 def _first_number(folder: Path, digest: bytes) -> int | None:
     """The number of the first shard of an earlier run of the plan, None without one."""
     try:
-        plan = strict_json.loads((folder / _PLAN).read_bytes(), "plan")
+        plan = strict_json.loads((folder / PLAN).read_bytes(), "plan")
     except (OSError, CorruptError):
         return None
     same = isinstance(plan, dict) and plan.get("digest") == digest.hex() and isinstance(plan.get("first"), int)
@@ -88,7 +86,7 @@ def restage(target: Path, plan: Plan) -> None:
     To be called before `clear_remains`, which removes shards that no manifest lists.
     """
     pending = _manifest(target, PENDING)
-    if pending is None or pending.dataset_id != plan.dataset_id or not (target / STAGING / _PLAN).exists():
+    if pending is None or pending.dataset_id != plan.dataset_id or not (target / STAGING / PLAN).exists():
         return
     published = _manifest(target, FILE_NAME)
     kept = {shard.name for shard in published.shards} if published else set()

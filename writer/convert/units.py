@@ -26,7 +26,7 @@ from recordio.writer.convert.staging import Staging
 from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
 
-_SKIPPABLE = (SourceError, DecodeError, SchemaError)
+SKIPPABLE = (SourceError, DecodeError, SchemaError)
 Skip = tuple[str, str]  # name, reason
 Report = Callable[[int], None]  # called with the samples done so far
 
@@ -60,7 +60,7 @@ class _Prepared:
             self.key = key
             try:
                 sample = self._prepare(item)
-            except _SKIPPABLE as error:
+            except SKIPPABLE as error:
                 error.at(file=key)
                 if self._options.on_error == "raise":
                     raise

@@ -74,7 +74,13 @@ class TestSamples:
         shards = list((tmp_path / "out").glob("*.rio"))
         assert report.shards == len(shards) > 2
         assert report == ConvertReport(
-            str(source), str(tmp_path / "out"), "image_folder", 12, len(shards), sum(p.stat().st_size for p in shards)
+            str(source),
+            str(tmp_path / "out"),
+            "image_folder",
+            12,
+            len(shards),
+            sum(p.stat().st_size for p in shards),
+            made=12,
         )
 
     def test_convert_leaves_only_the_dataset(self, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import pytest
 import recordio
 from recordio import DatasetError, RecordIOError, ShardDataset, SourceError, StorageError, convert, verify
 from recordio.storage.atomic import FolderLock
+from recordio.tools.main import main
 from recordio.writer.convert.convert import ConvertReport
 
 ROWS = 400
@@ -143,6 +144,50 @@ class TestResume:
         assert contents(out) == whole
 
 
+class TestProgress:
+    def test_reused_samples_count_in_neither_number(self, tmp_path: Path, source: Path) -> None:
+        with pytest.raises(_Stop):
+            made(source, tmp_path / "out", progress=stop_after(3))
+        calls: list[tuple[int, int]] = []
+        report = made(source, tmp_path / "out", progress=lambda *call: calls.append(call))
+        assert report.reused
+        assert 0 < report.made < ROWS
+        assert {total for _, total in calls} == {report.made}
+        assert calls == sorted(calls)
+        assert calls[-1][0] == report.made
+
+    def test_a_finished_split_counts_in_neither_number(self, tmp_path: Path) -> None:
+        for name, rows in (("train", 300), ("test", 100)):
+            (tmp_path / "in" / name).mkdir(parents=True)
+            for n in range(rows // 100):
+                (tmp_path / "in" / name / f"{n}.txt").write_text(name)
+        convert(tmp_path / "in/train", tmp_path / "out/train", kind="file_groups")
+        calls: list[tuple[int, int]] = []
+        reports = convert(tmp_path / "in", tmp_path / "out", kind="file_groups", progress=lambda *c: calls.append(c))
+        assert isinstance(reports, dict)
+        assert [report.made for report in reports.values()] == [0, 1]
+        assert set(calls) == {(0, 1), (1, 1)}
+
+
+class TestUnfinished:
+    @pytest.mark.parametrize("command", ["info", "show", "verify"])
+    def test_every_command_says_so(
+        self, tmp_path: Path, source: Path, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(_Stop):
+            made(source, tmp_path / "out", progress=stop_after(3))
+        assert main([command, str(tmp_path / "out")]) == 2
+        assert "has not finished; run the same `recordio convert` again" in capsys.readouterr().err
+
+    def test_opening_it_says_so(self, tmp_path: Path, source: Path) -> None:
+        with pytest.raises(_Stop):
+            made(source, tmp_path / "out/train", progress=stop_after(3))
+        with pytest.raises(DatasetError, match=r"not a recordio dataset yet: .* has not finished"):
+            ShardDataset(tmp_path / "out/train")
+        with pytest.raises(DatasetError, match="an unfinished conversion is in each of train"):
+            ShardDataset(tmp_path / "out")
+
+
 class TestDoneBefore:
     def test_finished_conversion_is_not_repeated(self, tmp_path: Path, source: Path) -> None:
         first = made(source, tmp_path / "out")
@@ -152,7 +197,7 @@ class TestDoneBefore:
         assert second.done_before
         assert (second.samples, second.shards, second.nbytes) == (first.samples, first.shards, first.nbytes)
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
-        assert calls == [(ROWS, ROWS)]
+        assert calls == []
         assert made(source, tmp_path / "out", overwrite=True).done_before
 
     def test_finished_conversion_reports_the_number_of_skipped_samples(self, tmp_path: Path, source: Path) -> None:
