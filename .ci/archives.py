@@ -55,7 +55,7 @@ def modules(names: list[str]) -> set[str]:
 LISTING = """
 import importlib.metadata
 import recordio.reader, recordio.writer, recordio.tools
-print(*importlib.metadata.files("recordio"), sep="\\n")
+print(*importlib.metadata.files("recordio-shards"), sep="\\n")
 """
 
 

@@ -3,7 +3,7 @@
     python examples/demo.py [FOLDER]
 
 Works in FOLDER, which must not exist and is kept, or in a temporary folder. Every step checks its result; the first
-failure ends the demo with exit code 1. Needs `pip install recordio[demo]`.
+failure ends the demo with exit code 1. Needs `pip install '.[demo]'`.
 """
 
 from __future__ import annotations

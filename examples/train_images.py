@@ -4,7 +4,7 @@
     python examples/train_images.py SHARDS --checkpoint FILE     any dataset with `image` (pixels) and `label`
     torchrun --nproc-per-node 2 examples/train_images.py SHARDS  DistributedDataParallel, here on CPUs (gloo)
 
-The steps of an epoch and the checkpoint are in training.py. Needs `pip install recordio[test]`.
+The steps of an epoch and the checkpoint are in training.py. Needs `pip install '.[test]'`.
 """
 
 from __future__ import annotations

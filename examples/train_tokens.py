@@ -6,7 +6,7 @@
 
 A token is a byte. Every tenth file is held out. A model of byte frequencies alone reaches the unigram entropy; a lower
 loss is learned from the order of the bytes.
-The steps of an epoch and the checkpoint are in training.py. Needs `pip install recordio[test]`.
+The steps of an epoch and the checkpoint are in training.py. Needs `pip install '.[test]'`.
 """
 
 from __future__ import annotations

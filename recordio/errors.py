@@ -20,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+DISTRIBUTION = "recordio-shards"  # the name to install; `recordio` belongs to another project on the public index
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -101,3 +103,12 @@ class WorkerError(RecordIOError, RuntimeError):
 
 class MissingPackageError(RecordIOError, ImportError):
     """An optional package is not installed; the message names the `pip install` that helps."""
+
+    @classmethod
+    def needed(cls, what: str, package: str, extra: str, error: ImportError) -> Self:
+        """The error of `what` (in the plural) without a package of the extra.
+
+        Where this project is installed already, the command takes the extra from there and no index is asked for it.
+        """
+        name = package.partition(".")[0]
+        return cls(f"{what} need the package {name} ({error}): pip install '{DISTRIBUTION}[{extra}]'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import recordio
+from recordio.errors import DISTRIBUTION
 
 TOP = Path(__file__).parents[1]
 PACKAGE = Path(recordio.__file__).parent  # the tree, or an installed wheel
@@ -237,7 +239,24 @@ def test_what_a_visitor_looks_for_is_at_the_top(name: str) -> None:
 
 def test_the_version_is_written_once_in_effect() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["version"] == recordio.__version__ == importlib.metadata.version("recordio")
+    assert project["version"] == recordio.__version__ == importlib.metadata.version(DISTRIBUTION)
+
+
+def test_the_distribution_is_named_once_in_effect() -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["name"] == DISTRIBUTION
+    extras = project["optional-dependencies"]
+    own = [need for needs in extras.values() for need in needs if need.startswith("recordio")]
+    assert own
+    assert all(need.startswith(f"{DISTRIBUTION}[") for need in own)
+
+
+@every_source
+def test_a_message_names_no_other_distribution(module: str) -> None:
+    """What `pip install recordio` gets is another project."""
+    assert not re.findall(
+        r"(?:pip install|uv add) '?recordio\b(?!-shards)|recordio\[", MODULES[module].read_text("utf-8")
+    )
 
 
 def test_the_types_are_shipped() -> None:
@@ -245,6 +264,7 @@ def test_the_types_are_shipped() -> None:
 
 
 def test_the_command_is_installed() -> None:
-    (command,) = importlib.metadata.entry_points(group="console_scripts", name="recordio")
+    (command,) = importlib.metadata.distribution(DISTRIBUTION).entry_points.select(group="console_scripts")
+    assert command.name == "recordio"
     assert command.value == "recordio.tools.main:main"
     assert callable(command.load())

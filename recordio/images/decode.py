@@ -202,6 +202,4 @@ def _package(name: str) -> Any:
             package.setNumThreads(0)
         return package
     except ImportError as error:
-        raise MissingPackageError(
-            f"pictures need the package {name.partition('.')[0]} ({error}): pip install 'recordio[images]'"
-        ) from error
+        raise MissingPackageError.needed("pictures", name, "images", error) from error

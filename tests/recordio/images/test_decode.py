@@ -176,7 +176,7 @@ def test_unknown_mode_is_refused() -> None:
 def test_missing_package_names_the_pip_install(package: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     images._package.cache_clear()
-    with pytest.raises(MissingPackageError, match=rf"{package}.*pip install 'recordio\[images\]'"):
+    with pytest.raises(MissingPackageError, match=rf"{package}.*pip install 'recordio-shards\[images\]'"):
         decode_image(PICTURES[name], "RGB")
 
 
