@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="this column of the table names files: take in what they hold; may be given again",
     )
+    add("--root", metavar="DIR", help="the folder that the names of files in a table count from; else the table's own")
     add("--overwrite", action="store_true", help="replace a dataset that is at DST")
+    _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
     add("--json", action="store_true", default=False, help="print one line of JSON")
+
+
+def _add_table_options(add: Callable[..., Any]) -> None:
+    yes_or_no = argparse.BooleanOptionalAction
+    add("--encoding", metavar="NAME", help="what the text is encoded in, such as cp1252 or utf-16")
+    add("--delimiter", type=delimiter, metavar="MARK", help="the character between cells, or: tab, space")
+    add("--quotes", action=yes_or_no, help="quotes enclose cells, or are characters")
+    add("--header", action=yes_or_no, help="the first line names the columns, or is a row")
+    add("--columns", type=lambda text: text.split(","), metavar="A,B,...", help="the names of the columns")
+    add("--missing", action="append", metavar="CELL", help="a cell with this text is missing; may be given again")
+    add("--skip-lines", type=int, metavar="N", help="leave out so many lines before the table")
+
+
+def delimiter(text: str) -> str:
+    """'tab', '\\\\t' -> a tab, 'space' -> a space, ';' -> ';'."""
+    return {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
 
 
 def nbytes(text: str) -> int:

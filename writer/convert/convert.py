@@ -19,7 +19,7 @@ from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
 from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
-from recordio.writer.sources import SPLITS, SourceSpec, find_sources
+from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, TableOptions, find_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,17 @@ def convert(
     progress: ProgressSink | None = None,
     overwrite: bool = False,
     embed: str | Sequence[str] = (),
+    root: str | os.PathLike[str] | None = None,
     check: bool = True,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    quotes: bool | None = None,
+    header: bool | None = None,
+    columns: Sequence[str] = (),
+    missing: str | Sequence[str] = (),
+    skip_lines: int = 0,
 ) -> ConvertReport | dict[str, ConvertReport]:
-    """Makes a dataset of a folder of images, a folder of files, a table, NumPy files, MNIST or CIFAR.
+    """Makes a dataset of a folder of images or other files, a table, NumPy files, MNIST or CIFAR.
 
     The same input and options give the same bytes, whatever `workers` is. A conversion that was stopped goes on where
     it was when it is run again; one that is finished is left as it is. It counts as finished if names, sizes and
@@ -101,7 +109,20 @@ def convert(
         progress: called as progress(samples done, samples to do). What an earlier run finished counts in neither.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
         embed: columns of a table that name files; the files' contents take the place of the names.
+        root: the folder that the names of files in a table count from; None for the table's own folder.
         check: decodes each image once, so that a broken one is found now; False trusts their first bytes.
+        encoding: what a table's text is encoded in, such as "cp1252"; None is UTF-8, or what its byte order mark says.
+            A table without a mark that is no UTF-8 is read where its few letters are the same in all encodings for
+            Latin script, with a note, or is refused. Tables that end in .gz, .bz2, .xz or .zst are unpacked.
+        delimiter: the character between the cells of a table; None finds out whether it is a comma, a semicolon, a tab
+            or a bar.
+        quotes: whether quotes enclose cells, True, or are characters, False. None is True, but for cells between tabs
+            the whole file decides.
+        header: whether the first line of a table names its columns; None finds out, and asks where it cannot be told.
+        columns: names for the columns of a table, in place of those in the file.
+        missing: cells that are missing values, in a column of text too, beside those that pandas takes for missing in
+            columns of numbers: empty, NA, NaN, null and more. In a float64 NaN is a value.
+        skip_lines: how many lines to leave out before the table.
 
     Returns:
         A report, or a dict of them by split when the source has splits and `split` is None.
@@ -125,7 +146,11 @@ def convert(
         overwrite=overwrite,
         check=check,
     )
-    specs = _specs(source, kind, split, embed=(embed,) if isinstance(embed, str) else tuple(embed))
+    table = TableOptions(encoding, delimiter, quotes, header, columns, missing, skip_lines)  # type: ignore[arg-type]
+    embedded = (embed,) if isinstance(embed, str) else tuple(embed)
+    specs = _specs(
+        source, kind, split, SourceOptions(embed=embedded, root=None if root is None else os.fspath(root), table=table)
+    )
     _refuse_target(target, list(specs))
     jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
     total = TotalProgress(progress, sum(len(job.plan.order) for job in jobs.values()))
@@ -134,10 +159,10 @@ def convert(
 
 
 def _specs(
-    source: str | os.PathLike[str], kind: str | None, split: str | None, embed: tuple[str, ...]
+    source: str | os.PathLike[str], kind: str | None, split: str | None, options: SourceOptions
 ) -> dict[str, SourceSpec]:
     """The sources to convert by the name of the folder they go to, "" for the destination itself."""
-    found = find_sources(source, kind, embed)
+    found = find_sources(source, kind, options)
     if split is None:
         return found
     if split not in found or not split:

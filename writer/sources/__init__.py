@@ -3,6 +3,7 @@
 from recordio.writer.sources.registry import KINDS, detect, find_sources, open_source, splits
 from recordio.writer.sources.source import Fingerprint, Item, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import SPLITS
+from recordio.writer.sources.table_options import TableOptions
 
 __all__ = [
     "KINDS",
@@ -12,6 +13,7 @@ __all__ = [
     "Source",
     "SourceOptions",
     "SourceSpec",
+    "TableOptions",
     "detect",
     "find_sources",
     "open_source",

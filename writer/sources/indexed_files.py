@@ -21,11 +21,11 @@ from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
-from recordio.writer.sources.media import encoded_image, is_picture, is_sound, is_table
+from recordio.writer.sources.media import encoded_image, is_picture, is_sound
 from recordio.writer.sources.named_files import NamedFiles, missing
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits
-from recordio.writer.sources.table_kinds import open_table
+from recordio.writer.sources.table_kinds import open_table, table_kind
 
 _SURE = 0.9  # of the names have a file
 _ENOUGH = 0.5
@@ -40,7 +40,7 @@ class IndexedFiles(Source):
 
     def __init__(self, path: str, options: SourceOptions) -> None:
         self._table = open_table(path, options)
-        self._root = os.path.dirname(path) or "."
+        self._root = options.root or os.path.dirname(path) or "."
         hint = os.path.splitext(os.path.basename(path))[0]
         self.column = options.names or self._naming_column(hint)
         if self.column not in self._table.schema.fields:
@@ -159,7 +159,7 @@ def _fit(root: str, names: list[str], hint: str, whole: bool) -> float:
 def recognise(folder: Folder) -> Match | None:
     """A table in the folder itself of whose names most are files below."""
     media = [name for name in folder.names if is_picture(name) or is_sound(name)]
-    tables = [os.fsdecode(name) for name in folder.own if is_table(name)]
+    tables = [os.fsdecode(name) for name in folder.own if table_kind(os.fsdecode(name))]
     if not media or not tables:
         return None
     tables = [name for name in tables if name in _METADATA] or tables

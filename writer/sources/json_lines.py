@@ -1,4 +1,4 @@
-"""JSON Lines: one object per line, UTF-8."""
+"""JSON Lines: one object per line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from recordio.errors import SchemaError, SourceError
 from recordio.format import strict_json
 from recordio.format.schema import Schema
-from recordio.writer.sources.table_types import JsonColumn
-from recordio.writer.sources.tables import BOM, Table, row_text
+from recordio.writer.sources.json_types import JsonColumn
+from recordio.writer.sources.table_options import TableOptions
+from recordio.writer.sources.tables import Table
+from recordio.writer.sources.text_file import row_text
 
 
 class JsonLines(Table):
@@ -17,22 +19,25 @@ class JsonLines(Table):
 
     kind = "jsonl"
 
-    def _scan(self, file: Any) -> Iterator[tuple[int, int]]:
+    def _scan(self) -> Iterator[tuple[int, int]]:
+        if self._options != TableOptions(self._options.encoding):
+            raise SchemaError("delimiter, quotes, header, columns, missing and skip_lines are for CSV and TSV")
         self._types: dict[str, JsonColumn] = {}
         self._good = 0
-        start = 3 if file.read(3) == BOM else 0
-        file.seek(start)
-        for number, line in enumerate(file, 1):
+        self._first_fault: SourceError | None = None
+        start = self._file.start
+        for number, line in enumerate(self._file.lines(), 1):
             self._end = start + len(line)
             if not line.isspace():
-                self._see(line)
+                self._see(line, number)
                 yield start, number
             start = self._end
 
-    def _see(self, line: bytes) -> None:
+    def _see(self, line: bytes, number: int) -> None:
         try:
             row = self._object(line)
-        except SourceError:  # reading the row raises it again, subject to on_error
+        except SourceError as error:  # reading the row raises it again, subject to on_error
+            self._first_fault = self._first_fault or error.at(file=self._at_line(number))
             self._see_files({})
             return
         self._good += 1
@@ -54,12 +59,21 @@ class JsonLines(Table):
         return row
 
     def _find_schema(self, rows: int) -> Schema:
+        if not self._good and self._first_fault:
+            text = f"JSON Lines has one object a line, and no line here is one; the first: {self._first_fault.fault}"
+            raise SourceError(text + self._advice()).at(file=self._first_fault.place.file)
         if not self._types:
-            raise SourceError("no line holds a JSON object with a key").at(file=self._path)
+            raise SourceError("no object in it has a key").at(file=self._path)
         try:
             return Schema({name: column.field(self._good) for name, column in self._types.items()})
         except SchemaError as error:
             raise SourceError(f"the keys cannot become fields: {error.fault}").at(file=self._path) from error
+
+    def _advice(self) -> str:
+        head = self._file.read(self._file.start, 256).lstrip()
+        if head.startswith(b"["):
+            return "; `jq -c '.[]'` makes lines of one array"
+        return "; `jq -c .` makes lines of objects over several" if head.startswith(b"{") else ""
 
     def _parse(self, row: bytes) -> dict[str, Any]:
         return self._object(row)

@@ -10,7 +10,6 @@ from recordio.images.formats import EXTENSIONS, HEAD_NBYTES, sniff
 PICTURES = frozenset(extension.encode() for extension in EXTENSIONS)
 SOUNDS = frozenset((b".wav", b".flac", b".mp3", b".ogg", b".opus", b".m4a", b".aac", b".aif", b".aiff"))
 TEXTS = frozenset((b".txt",))
-TABLES = frozenset((b".csv", b".tsv", b".jsonl", b".ndjson"))
 _UNPACK = "unpack it, and give the folder"
 _ROWS = "read it with pandas or pyarrow, and save it as JSON Lines, or write its rows with recordio.DatasetWriter"
 _OWN_LIBRARY = "read it with its own library, and write its samples with recordio.DatasetWriter"
@@ -80,11 +79,6 @@ def is_sound(name: bytes) -> bool:
 def is_text(name: bytes) -> bool:
     """Whether a file is a plain text by its name."""
     return extension(name) in TEXTS
-
-
-def is_table(name: bytes) -> bool:
-    """Whether a file is a table by its name."""
-    return extension(name) in TABLES
 
 
 def container(name: bytes, head: bytes = b"") -> tuple[str, str] | None:

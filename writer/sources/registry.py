@@ -27,6 +27,7 @@ from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, renamed
 from recordio.writer.sources.table_kinds import EXTENSIONS as TABLE_EXTENSIONS, TABLES, table_kind
+from recordio.writer.sources.table_options import TableOptions
 
 _CLASSES = {
     "image_folder": ("class_folders", "ImageFolder"),
@@ -38,8 +39,8 @@ _CLASSES = {
     "voc": ("paired_folders", "PairedFolders"),
     "coco": ("coco", "Coco"),
     "indexed_files": ("indexed_files", "IndexedFiles"),
-    "csv": ("tables", "CsvTable"),
-    "tsv": ("tables", "TsvTable"),
+    "csv": ("delimited", "CsvTable"),
+    "tsv": ("delimited", "TsvTable"),
     "jsonl": ("json_lines", "JsonLines"),
     "npy": ("arrays", "NpyFile"),
     "npz": ("arrays", "NpzFile"),
@@ -50,7 +51,7 @@ _CLASSES = {
 KINDS = tuple(_CLASSES)
 FOLDER_KINDS = (*MEDIA, "file_groups", "paired_folders", "yolo", "voc")
 FILE_KINDS = (*TABLES, "coco", "indexed_files", "npy", "npz")
-_EXTENSIONS = TABLE_EXTENSIONS | {".npy": "npy", ".npz": "npz"}
+_ARRAYS = {".npy": "npy", ".npz": "npz"}
 _RECOGNISERS: tuple[Callable[[Folder], Match | None], ...] = (
     coco.recognise,
     paired_folders.recognise,
@@ -64,13 +65,17 @@ def open_source(path: str | os.PathLike[str], kind: str | None = None, options: 
     """The source at a path; its kind is detected if None. Raises SourceError, SchemaError for an unknown kind."""
     where, options = _existing(path), options or SourceOptions()
     if not _known(kind):
-        spec = next(iter(find_sources(where, None, options.embed).values()))
+        spec = next(iter(find_sources(where, None, options).values()))
         where, kind = spec.path, spec.kind
         options = replace(options, names=options.names or spec.options.names)
     assert kind is not None
     _require_kind_of_path(where, kind)
     if options.embed and kind not in TABLES:
         raise SchemaError(f"only the columns of a table can be embedded, this is {kind!r}")
+    if options.root is not None and kind not in (*TABLES, "indexed_files"):
+        raise SchemaError(f"root is for the names in a table, this is {kind!r}")
+    if options.table != TableOptions() and kind not in (*TABLES, "indexed_files"):
+        raise SchemaError(f"encoding, delimiter and the like are for tables, this is {kind!r}")
     module, name = _CLASSES[kind]
     source: Source = getattr(import_module(f"recordio.writer.sources.{module}"), name)(where, options)
     if source.kind != kind:
@@ -83,27 +88,30 @@ def detect(path: str | os.PathLike[str]) -> str:
     return next(iter(find_sources(path).values())).kind
 
 
-def splits(path: str | os.PathLike[str], kind: str | None = None, embed: tuple[str, ...] = ()) -> dict[str, SourceSpec]:
+def splits(
+    path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None
+) -> dict[str, SourceSpec]:
     """The splits at a path by name, empty without splits. `kind` replaces the detected kind of each."""
-    found = find_sources(path, kind, embed)
+    found = find_sources(path, kind, options)
     return {} if "" in found else found
 
 
 def find_sources(
-    path: str | os.PathLike[str], kind: str | None = None, embed: tuple[str, ...] = ()
+    path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None
 ) -> dict[str, SourceSpec]:
     """The sources at a path by split, "" for one without splits. `kind` replaces the detected kind of each."""
-    where, kind = _existing(path), _known(kind)
+    where, kind, options = _existing(path), _known(kind), options or SourceOptions()
     if os.path.isdir(where):
-        return {split: _with(spec, embed) for split, spec in _in_folder(where, kind).items()}
+        return {split: _with(spec, options) for split, spec in _in_folder(where, kind).items()}
     if kind is not None and kind not in ("cifar10", "cifar100"):
-        return {"": SourceSpec(where, kind, SourceOptions(embed=embed, forced=True))}
+        return {"": SourceSpec(where, kind, replace(options, forced=True))}
     found = _in_archive(where) or {"": SourceSpec(where, _kind_of_file(where))}
-    return {split: _with(spec, embed) for split, spec in found.items()}
+    return {split: _with(spec, options) for split, spec in found.items()}
 
 
-def _with(spec: SourceSpec, embed: tuple[str, ...]) -> SourceSpec:
-    return replace(spec, options=replace(spec.options, embed=embed)) if embed else spec
+def _with(spec: SourceSpec, options: SourceOptions) -> SourceSpec:
+    """The spec with what the caller says about tables."""
+    return replace(spec, options=replace(spec.options, embed=options.embed, root=options.root, table=options.table))
 
 
 def _known(kind: str | None) -> str | None:
@@ -131,7 +139,7 @@ def _require_kind_of_path(where: str, kind: str) -> None:
 
 def _kind_of_file(path: str) -> str:
     name = os.path.basename(path)
-    kind = "mnist" if is_images_file(name) else _EXTENSIONS.get(os.path.splitext(name)[1].lower())
+    kind = "mnist" if is_images_file(name) else _file_kind(name)
     if kind is not None:
         return kind
     with open(open_regular(path), "rb") as file:
@@ -141,7 +149,7 @@ def _kind_of_file(path: str) -> str:
         raise SourceError(f"this is {known[0]}, which is not read by itself: {known[1]}").at(file=path)
     if is_picture(os.fsencode(name)):
         raise SourceError("this is one picture; give the folder that it lies in").at(file=path)
-    extensions = ", ".join(_EXTENSIONS)
+    extensions = ", ".join([*TABLE_EXTENSIONS, *_ARRAYS])
     text = f"not recognised; files that are read: {extensions}; if it is one of these, say so by --kind (kind=)"
     raise SourceError(text).at(file=path)
 
@@ -195,9 +203,10 @@ def _holds_shards(folder: str) -> bool:
 def _folder_specs(path: str, kind: str | None) -> dict[str, SourceSpec]:
     folder = Folder(path)
     matches = [match for recognise in _RECOGNISERS if (match := recognise(folder)) is not None]
-    notes = (*hidden(folder.hidden), *left_out(folder.clutter))
+    notes = (*hidden(folder.hidden), *(left_out(folder.clutter) if kind != "file_groups" else ()))
     if kind is not None:
-        return _forced(folder, kind, matches)
+        found = _forced(folder, kind, matches)
+        return {split: replace(spec, notes=(*notes, *spec.notes)) for split, spec in found.items()}
     best = max(matches, key=lambda match: (match.certainty, -len(match.left_out)), default=None)
     if best is None or best.certainty < Certainty.CERTAIN:
         inside = _split_paths(folder)
@@ -304,7 +313,7 @@ def _split_paths(folder: Folder) -> dict[str, str]:
     if len(named) > 1 or (named and len(inside) == 1):
         return {split: os.path.join(path, name) for split, name in named.items()}
     files = [name for name in file_names(path) if names_file(os.path.join(path, name)) and _file_kind(name)]
-    stems = [os.path.splitext(name)[0] for name in files]
+    stems = [name.partition(".")[0] for name in files]  # both extensions of train.csv.gz
     found = named_splits(stems, path) if len(set(stems)) == len(stems) else {}
     if named or inside or not found or len(found) < len(files):
         return {}
@@ -312,4 +321,4 @@ def _split_paths(folder: Folder) -> dict[str, str]:
 
 
 def _file_kind(name: str) -> str | None:
-    return _EXTENSIONS.get(os.path.splitext(name)[1].lower())
+    return table_kind(name) or _ARRAYS.get(os.path.splitext(name)[1].lower())

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from recordio.errors import RecordIOError, SourceError
 from recordio.format.schema import Sample, Schema
+from recordio.writer.sources.table_options import DEFAULT, TableOptions
 
 Item = tuple[str, Sample | RecordIOError]
 
@@ -29,15 +30,19 @@ class SourceOptions:
         part: "train" or "test", where one folder or archive holds both (MNIST, CIFAR).
         classes: names of the class folders in the order of their labels; None uses the folders found.
         embed: columns of a table that name files; the contents replace the names.
+        root: the folder that the names in a table count from; None for the table's own.
         names: the column of a table beside files that names them; None looks for it.
         forced: whether the caller named the kind, so that files which it does not explain are taken as they are.
+        table: how a table is read.
     """
 
     part: str | None = None
     classes: tuple[str, ...] | None = None
     embed: tuple[str, ...] = ()
+    root: str | None = None
     names: str | None = None
     forced: bool = False
+    table: TableOptions = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

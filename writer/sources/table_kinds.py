@@ -6,9 +6,11 @@ import os
 from dataclasses import replace
 
 from recordio.errors import SourceError
+from recordio.writer.sources.delimited import CsvTable, TsvTable
 from recordio.writer.sources.json_lines import JsonLines
 from recordio.writer.sources.source import SourceOptions
-from recordio.writer.sources.tables import CsvTable, Table, TsvTable
+from recordio.writer.sources.tables import Table
+from recordio.writer.sources.text_file import COMPRESSED
 
 TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": JsonLines}
 EXTENSIONS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -16,7 +18,8 @@ EXTENSIONS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl
 
 def table_kind(name: str) -> str | None:
     """The kind of a table by its file's name, None for anything else."""
-    return EXTENSIONS.get(os.path.splitext(name)[1].lower())
+    stem, extension = os.path.splitext(name.lower())
+    return EXTENSIONS.get(os.path.splitext(stem)[1] if extension in COMPRESSED else extension)
 
 
 def open_table(path: str, options: SourceOptions) -> Table:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO
 
-from recordio.writer.sources.table_types import long_cells
+from recordio.writer.sources.cell_types import long_cells
 
 _MAX_CELL_LINES = 10_000
 _QUOTED = rb'"[^"]*(?:""[^"]*)*"'
@@ -46,20 +45,18 @@ class _Lines:
     uneven: int = 0
 
 
-def find_quoting(file: IO[bytes]) -> tuple[bool, tuple[str, ...]]:
+def find_quoting(lines: Callable[[], Iterable[bytes]]) -> tuple[bool, tuple[str, ...]]:
     """Whether quotes are quoting, and a note if another reader may well decide otherwise.
 
-    Reads the file from its current position to the end.
+    `lines` begins to read the lines of the file, each time that it is called.
     """
-    start = file.tell()
-    seen = _inspect(file)
+    seen = _inspect(lines())
     if not seen.quoted:
         return False, ()
     if not seen.unquoted:
         note = f"the quotes around cells are taken as quoting (the first is in line {seen.quoted})"
         return True, () if seen.needed else (note,)
-    file.seek(start)
-    if seen.uneven and _spans_lines(file):
+    if seen.uneven and _spans_lines(lines()):
         note = f"quotes are taken as quoting: a cell that begins in line {seen.unquoted} spans several lines"
         return True, (note,)
     note = f"quotes are kept as characters: those of line {seen.unquoted} do not enclose whole cells"

@@ -38,11 +38,15 @@ def rows(source: Source) -> list[Any]:
         (["007", "1"], Text(), ["007", "1"]),
         (["1_000"], Text(), ["1_000"]),
         (["٣"], Text(), ["٣"]),
-        ([" 1"], Text(), [" 1"]),
+        ([" 1", "2 ", "3"], Scalar("int64"), [1, 2, 3]),
+        ([" 1.5", "\t2"], Scalar("float64"), [1.5, 2.0]),
+        ([" true", "False "], Scalar("bool"), [True, False]),
+        ([" a", "b "], Text(), [" a", "b "]),
         (["1", "2.5", "-1e3", ".5", "5."], Scalar("float64"), [1.0, 2.5, -1000.0, 0.5, 5.0]),
         (["1e5", "+inf", "-Infinity"], Scalar("float64"), [1e5, float("inf"), -float("inf")]),
         (["00.5"], Text(), ["00.5"]),
         (["1.5", "12345678901234567"], Text(), ["1.5", "12345678901234567"]),
+        (["1.5", "12345678901234568"], Scalar("float64"), [1.5, 12345678901234568.0]),
         (["true", "False", "TRUE"], Scalar("bool"), [True, False, True]),
         (["true", ""], Scalar("bool", optional=True), [True, None]),
         (["true", "1"], Text(), ["true", "1"]),
@@ -130,7 +134,7 @@ def test_quote_swallows_no_tsv_rows(tmp_path: Path) -> None:
     """A bad row leaves only the quoted reading even; a tab in a multi-line cell rules that out too."""
     first, bad, third, fourth = rows(table(tmp_path, 'id\ttext\n1\t"hello\nbad\n3\tbye"\n4\tx\n', "t.tsv"))
     assert (first["text"], third["text"], fourth["text"]) == ('"hello', 'bye"', "x")
-    assert "the row has 1 cells" in str(bad)
+    assert "the row has 1 cell," in str(bad)
 
 
 def test_stray_tsv_quote_is_not_followed_to_the_end(tmp_path: Path) -> None:
@@ -141,8 +145,8 @@ def test_stray_tsv_quote_is_not_followed_to_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (b"1,2,3", "the row has 3 cells, the first line names 2 columns"),
-        (b"1", "the row has 1 cells"),
+        (b"1,2,3", "the row has 3 cells, the table 2 columns"),
+        (b"1", "the row has 1 cell, the table 2 columns; on_error='skip'"),
         (b'"1"x,2', "the row cannot be read"),
         (b"\xff,2", "the row is not UTF-8"),
     ],
@@ -160,8 +164,6 @@ def test_bad_csv_row_fails_its_sample(tmp_path: Path, row: bytes, message: str) 
         ("", "empty"),
         ("a,b\n", "no rows"),
         ("a,b\n\n\n", "no rows"),
-        ("a,a\n1,2\n", "'a' stands twice"),
-        ("a,\n1,2\n", "a column has no name"),
         ('a\n1\n"2\n3\n4\n', "a quote is not closed .* t.csv line 3"),
     ],
 )
@@ -194,7 +196,13 @@ def test_truncated_table_is_an_error(tmp_path: Path) -> None:
         (["[[1, 2], [3]]"], Object()),
         (["[1, null]"], Object()),
         (["[]"], Object()),
-        (["[1]", "[1.5]"], Object()),
+        (["[1]", "[1.5]"], Array("float64", (1,))),
+        (["[1, 2.5]", "[]"], Array("float64", (None,))),
+        (["[[1, 2.5]]", "[[3, 4]]"], Array("float64", (1, 2))),
+        (["[9007199254740993]", "[2.5]"], Object()),
+        (["[true]", "[1]"], Object()),
+        (["[1]", "2.5"], Object()),
+        (["[[]]", "[[]]"], Object()),
         (['{"a": [1]}', "[1]"], Object()),
         (["null"], Object(optional=True)),
     ],
