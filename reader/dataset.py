@@ -222,10 +222,11 @@ class ShardDataset(DatasetView):
 
             ds.transform(image=Compose([RandomResizedCrop(224), RandomHorizontalFlip()]))
 
-        A function takes the value, and a numpy.random.Generator if it has a parameter `rng`. In a loader the generator
-        depends only on the seed, the epoch and the sample, and is the same for each field, so an image and its mask are
-        cropped alike. Images arrive decoded; the transforms of `recordio.transforms` decode by themselves. Missing
-        values stay missing. In a batch, arrays of one shape are stacked.
+        A function takes the value, and a numpy.random.Generator if it has a parameter `rng`. In a loader its numbers
+        depend only on the seed, the epoch, the sample and the step. They are the same for each field, so an image and
+        its mask are cropped and flipped alike, whatever functions draw between the built-in steps. Images arrive
+        decoded; the transforms of `recordio.transforms` decode by themselves. Missing values stay missing. In a batch,
+        arrays of one shape are stacked.
         """
         self.schema.select(list(functions))
         for name, function in functions.items():

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field as dataclass_field
 from functools import partial
 from typing import Any, Literal
 
@@ -17,17 +18,19 @@ import numpy as np
 
 from recordio.determinism import key
 from recordio.errors import DecodeError
+from recordio.format.checksum import digest
 from recordio.format.fields import Field
 from recordio.format.image_field import Image
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.images.decode import decode_image, decode_pil, pil_image
+from recordio.images.transform import StepRandom, Transform, function_name, takes_rng
 from recordio.reader.columns import ColumnBuilder, Empty, collate, uncollate, values_of
 from recordio.reader.joining import Cast
 from recordio.reader.open_dataset import OpenDataset
-from recordio.transforms import Transform, takes_rng
 
 Decode = Literal["numpy", "pil"]
+_FUNCTION = 1 << 63  # above the numbers of maps
 RandomFunction = Callable[[Any, "SampleRandom"], Any]  # (value, random) -> value
 
 
@@ -48,13 +51,18 @@ class SampleOrigin:
     index: Indices
     epoch_key: int | None = None
     dataset: str | None = None
+    _keys: dict[int, int] = dataclass_field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def key(self, k: int) -> int:
-        """The key of the generator of sample k: key(seed, epoch, index)."""
-        return random.getrandbits(64) if self.epoch_key is None else key(int(self.index[k]), after=self.epoch_key)
+        """The key of the generators of sample k: key(seed, epoch, index). The same for all its fields."""
+        if self.epoch_key is not None:
+            return key(int(self.index[k]), after=self.epoch_key)
+        if k not in self._keys:
+            self._keys[k] = random.getrandbits(64)
+        return self._keys[k]
 
     def location(self, k: int) -> dict[str, Any]:
         """The location of sample k, for errors."""
@@ -81,13 +89,23 @@ _reused = _ReusedGenerator()
 
 
 @dataclass(slots=True)
-class SampleRandom:
+class SampleRandom(StepRandom):
     """The random source of sample k, for the functions of a field (map 0) or for one map (1, 2, ...)."""
 
     origin: SampleOrigin
     k: int
     map: int = 0
     _generator: np.random.Generator | None = None
+    _uses: Counter[str] = dataclass_field(default_factory=Counter)
+
+    def random(self) -> float:
+        return self.rng().random()
+
+    def own(self, name: str) -> np.random.Generator:
+        """The generator of the n-th use of this function in the field: alike in each field that uses it."""
+        self._uses[name] += 1
+        stream = _FUNCTION | int.from_bytes(digest([f"{name} {self._uses[name]}".encode()])[:7], "little")
+        return np.random.Generator(np.random.Philox(key=self.origin.key(self.k) | stream << 64))
 
     def rng(self) -> np.random.Generator:
         if self._generator is None:
@@ -128,7 +146,7 @@ class Processing:
                 fields[name] = functions[0] if len(functions) == 1 else partial(_chained, functions)
         transformed = frozenset(name for name, _ in transforms)
         used = {name: cast for name, cast in casts.items() if name in schema.fields}
-        return cls(fields, [_with_random(function) for function in maps], transformed, used)
+        return cls(fields, [partial(_mapping, function, takes_rng(function)) for function in maps], transformed, used)
 
     @property
     def is_plain(self) -> bool:
@@ -199,13 +217,19 @@ def _named(error: Exception, location: dict[str, Any]) -> Exception:
     return error
 
 
+def _mapping(function: Callable[..., Any], random: bool, sample: Any, source: SampleRandom) -> Any:
+    return function(sample, rng=source.rng()) if random else function(sample)
+
+
 def _with_random(function: Callable[..., Any]) -> RandomFunction:
-    """Adapts a user's function to (value, random)."""
+    """Adapts a field's function to (value, random)."""
+    if isinstance(function, Transform):
+        return partial(_apply, function, "RGB", False)
     return partial(_with_rng, function) if takes_rng(function) else partial(_without_rng, function)
 
 
 def _with_rng(function: Callable[..., Any], value: Any, source: SampleRandom) -> Any:
-    return function(value, rng=source.rng())
+    return function(value, rng=source.own(function_name(function)))
 
 
 def _without_rng(function: Callable[..., Any], value: Any, source: SampleRandom) -> Any:
@@ -235,4 +259,6 @@ def _functions(kind: Field, decode: Decode | None, chain: Sequence[Callable[...,
 def _apply(transform: Transform, mode: str, reused_generator: bool, value: Any, source: SampleRandom) -> Any:
     if not transform.random:
         return transform.apply(value, None, mode)
-    return transform.apply(value, source.reused_generator() if reused_generator else source.rng(), mode)
+    if reused_generator:
+        return transform.apply(value, source.reused_generator(), mode)
+    return transform.apply(value, source if transform.calls else source.rng(), mode)

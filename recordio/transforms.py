@@ -41,7 +41,7 @@ from recordio.images import boxes
 from recordio.images.boxes import Box, Size
 from recordio.images.decode import CHANNELS, Pixels, pil_image
 from recordio.images.pixels import BORDERS, as_pixels, flip, from_pil, pad, resized, to_planes
-from recordio.images.transform import Transform, check_resampling, set_arguments, takes_rng
+from recordio.images.transform import FunctionStep, Transform, check_resampling, set_arguments, takes_rng
 
 __all__ = [
     "CenterCrop",
@@ -279,31 +279,11 @@ class _NormalizedTensor(Transform):
 
 
 @dataclass(frozen=True)
-class _Call(Transform):
-    """A step that calls a function of the user with the result of the step before."""
-
-    function: Callable[..., Any]
-    takes_rng: bool
-    calls = True
-
-    @property
-    def encoded(self) -> bool:
-        return False
-
-    @property
-    def random(self) -> bool:
-        return self.takes_rng
-
-    def _run(self, image: Any, rng: Any, mode: str) -> Any:
-        return self.function(image, rng=rng) if self.takes_rng else self.function(image)
-
-
-@dataclass(frozen=True)
 class Compose(Transform):
     """Applies transforms in order: built-in ones and any callables, torchvision's among them.
 
-    A callable gets the result of the step before, and the generator as `rng=` if it has a parameter of this name. A
-    first step that is not built in gets the image as the dataset gives it: `encoded` is false.
+    A callable gets the result of the step before, and a generator as `rng=` if it has a parameter of this name; in a
+    dataset it is one of its own. A first step that is not built in gets the image as the dataset gives it.
     """
 
     transforms: Any
@@ -342,7 +322,7 @@ class Compose(Transform):
 def _steps_of(transforms: Iterable[Callable[..., Any]]) -> tuple[Transform, ...]:
     steps: list[Transform] = []
     for transform in transforms:
-        step = transform if isinstance(transform, Transform) else _Call(transform, takes_rng(transform))
+        step = transform if isinstance(transform, Transform) else FunctionStep(transform, takes_rng(transform))
         if isinstance(step, Normalize) and steps and isinstance(steps[-1], ToTensor):
             steps[-1] = _NormalizedTensor(step)
         else:

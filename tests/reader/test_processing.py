@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from recordio import DataLoader, DatasetWriter, ShardDataset
 from recordio.reader.batches.maker import BatchMaker, IndexRequest
 from recordio.reader.columns import collate_as_torch
 from recordio.reader.processing import SampleOrigin, SampleRandom
-from recordio.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop, Resize
+from recordio.transforms import Compose, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, Resize
 
 TRAIN = Compose([RandomResizedCrop(9), RandomHorizontalFlip()])
 N = 12
@@ -95,3 +96,69 @@ def test_collated_columns_use_the_given_allocator(dataset: ShardDataset) -> None
         batch = BatchMaker([view], collate_fn=collate_fn, empty=empty)(IndexRequest([3, 1, 7], 5)).batch
         assert [id(array) for array in made] == [id(batch["image"])]
         np.testing.assert_array_equal(batch["image"], make(IndexRequest([3, 1, 7], 5)).batch["image"], strict=True)
+
+
+def noise(image: Any, rng: np.random.Generator) -> Any:
+    return np.clip(image + rng.normal(0, 0.1), 0, 255).astype(np.uint8)
+
+
+def own_flip(image: Any, rng: np.random.Generator) -> Any:
+    return image[:, ::-1].copy() if rng.random() < 0.5 else image
+
+
+FLIP = RandomHorizontalFlip()
+CROP = RandomCrop(4)
+
+
+class TestFieldsTogether:
+    """An image of which each column has its own value, and its mask."""
+
+    @pytest.fixture
+    def pairs(self, tmp_path: Path) -> ShardDataset:
+        pixels = np.arange(0, 240, 30, dtype=np.uint8)[None, :, None].repeat(8, 0).repeat(3, 2)
+        with DatasetWriter(
+            tmp_path / "pairs", {k: recordio.Image(shape=(8, 8, 3)) for k in ("image", "mask")}
+        ) as writer:
+            for _ in range(40):
+                writer.write({"image": pixels, "mask": pixels})
+        return ShardDataset(tmp_path / "pairs")
+
+    @pytest.mark.parametrize(
+        ("image", "mask"),
+        [
+            ([FLIP], [FLIP]),
+            ([noise, FLIP], [FLIP]),
+            ([FLIP, noise], [FLIP]),
+            ([noise, noise, CROP, noise, FLIP], [CROP, FLIP]),
+            ([partial(noise), FLIP, own_flip], [FLIP, own_flip]),
+            ([noise, own_flip], [own_flip]),
+            ([Compose([noise, CROP]), FLIP], [CROP, FLIP]),
+        ],
+    )
+    def test_a_random_step_more_parts_nothing(self, pairs: ShardDataset, image: Any, mask: Any) -> None:
+        view = pairs.transform(image=Compose(image), mask=Compose(mask))
+        chained = pairs
+        for step in image:
+            chained = chained.transform(image=step)
+        for step in mask:
+            chained = chained.transform(mask=step)
+        batches = [next(iter(DataLoader(one, 40, shuffle=True, seed=3))) for one in (view, chained)]
+        firsts = [{k: np.round(b[k][:, 0, 0, 0] / 30).tolist() for k in ("image", "mask")} for b in batches]
+        assert firsts[0]["image"] == firsts[0]["mask"]
+        assert firsts[1] == firsts[0]
+        assert len(set(firsts[0]["image"])) > 1
+        samples = [view[k] for k in range(40)]  # without a loader
+        assert [round(s["image"][0, 0, 0] / 30) for s in samples] == [round(s["mask"][0, 0, 0] / 30) for s in samples]
+
+    def test_a_function_draws_anew_each_time_that_it_stands_in_a_field(self, tmp_path: Path) -> None:
+        with DatasetWriter(tmp_path / "x") as writer:
+            writer.write({"a": 0.0})
+
+        def add(value: Any, rng: np.random.Generator) -> Any:
+            return value + rng.random()
+
+        ds = ShardDataset(tmp_path / "x")
+        once, twice = ds.transform(a=add), ds.transform(a=add).transform(a=add)
+        first, both = (next(iter(DataLoader(view, 1)))["a"][0] for view in (once, twice))
+        assert both != first * 2
+        assert both > first

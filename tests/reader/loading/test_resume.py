@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
@@ -229,7 +230,12 @@ def test_random_maps_and_transforms_do_not_depend_on_batches_workers_or_ranks(
     def noisy(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         return sample | {"noise": [*sample.get("noise", []), int(rng.integers(2**62))]}
 
-    view = ds.transform(text=lambda text, rng: f"{text} {rng.random()}").map(noisy).map(noisy)
+    def numbered(text: str, rng: np.random.Generator) -> str:
+        return f"{text} {rng.random()}"
+
+    use = xxhash.xxh3_128_digest(f"{numbered.__qualname__} 1".encode())
+    streams = [1 << 63 | int.from_bytes(use[:7], "little"), 1, 2]  # a field's function, and two maps
+    view = ds.transform(text=numbered).map(noisy).map(noisy)
     word, seen, state, position = key(5, 0), [], None, 0
     for world, size, count, workers in [*runs, (1, 16, 10**6, NO_WORKERS)]:
         for rank in range(world):
@@ -245,7 +251,7 @@ def test_random_maps_and_transforms_do_not_depend_on_batches_workers_or_ranks(
     assert {n for n, *_ in seen} == set(range(COUNT))
     for number, text, noise in seen:
         first = plain.key(number, after=word)
-        generators = [np.random.Generator(np.random.Philox(key=np.array([first, m], np.uint64))) for m in range(3)]
+        generators = [np.random.Generator(np.random.Philox(key=np.array([first, m], np.uint64))) for m in streams]
         assert text == f"{number} {generators[0].random()}"
         assert noise == [generator.integers(2**62) for generator in generators[1:]]
 
