@@ -31,7 +31,7 @@ from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.page_access import Projection, Verify
 from recordio.reader.processing import Decode, Processing, SampleOrigin
 from recordio.reader.view import DatasetView, Piece, Plans
-from recordio.storage.dataset_files import check_shards, read_manifest, refuse
+from recordio.storage.dataset_files import check_shards, read_manifest, read_version, refuse
 from recordio.storage.local import LocalStorage
 
 MapFunction = Callable[..., Any]
@@ -212,6 +212,17 @@ class ShardDataset(DatasetView):
     def _only(self, names: Sequence[str]) -> Self:
         return self._with(fields=self.store.projection(names), _transforms=(), _maps=())
 
+    def refresh(self) -> Self:
+        """The dataset as it is now, with the same options, fields, transforms and maps.
+
+        A dataset goes on with the version that was opened, in every process: samples that a writer appends are in the
+        result of `refresh` alone. Raises SchemaError for a view, whose samples are chosen, and if a field has gone.
+        """
+        if self.numbers != range(self.store.samples):
+            raise SchemaError("this view has chosen samples: refresh the dataset that it is a view of")
+        store = self._open_checked()
+        return self._with(store=store, fields=store.projection(list(self.schema)), numbers=range(store.samples))._with()
+
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
         return self._view(chosen(self.numbers, self._checked(indices)))
 
@@ -288,16 +299,19 @@ class ShardDataset(DatasetView):
             "_options": replace(self._options, io=self.store.io.kind),
             "numbers": packed(self.numbers),
             "digest": self.store.manifest_digest,
+            "shards": len(self.store.manifest.shards),
+            "metadata": self.metadata,
             "names": list(self.schema),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         digest, names, numbers = (state.pop(name) for name in ("digest", "names", "numbers"))
+        shards, metadata = state.pop("shards"), state.pop("metadata")
         self.__dict__.update(state)
         self.numbers = unpacked(numbers)
-        self.store = self._open()
-        if self.store.manifest_digest != digest:
-            raise CorruptError("the dataset has changed since it was opened").at(file=self._path)
+        storage = LocalStorage(self._path)
+        manifest = read_version(storage, self._path, digest, shards, metadata)
+        self.store = OpenDataset(storage, manifest, self._options, digest)
         self.fields = self.store.projection(names)
         self._update_processing()
 

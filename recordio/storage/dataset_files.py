@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +55,21 @@ def read_manifest(storage: Storage, folder: str) -> tuple[Manifest, bytes]:
     if found is None:
         raise DatasetError(f"not a recordio dataset{_why_none(storage)}").at(file=folder)
     return found
+
+
+def read_version(storage: Storage, folder: str, wanted: bytes, shards: int, metadata: Mapping[str, Any]) -> Manifest:
+    """The manifest of a dataset as it was when it had this digest, with this number of shards and this metadata.
+
+    Shards that were appended since are left out. Raises DatasetError if the dataset was replaced, and as
+    `read_manifest` does.
+    """
+    manifest, found = read_manifest(storage, folder)
+    if found == wanted:
+        return manifest
+    before = replace(manifest, shards=manifest.shards[:shards], metadata=metadata)
+    if Manifest.digest(before.encode()) != wanted:
+        raise DatasetError("the dataset was replaced since it was opened; open it again").at(file=folder)
+    return before
 
 
 _UNFINISHED = ": a conversion into this folder has not finished; run the same `recordio convert` again, and it goes on"

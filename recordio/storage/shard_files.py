@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Sequence
 
+import numpy as np
+
 from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
 from recordio.format.index import RawIndex
 from recordio.format.layout import CHECKSUM, FOOTER, index_dtype, padded
@@ -66,9 +68,11 @@ class ShardFiles:
         return better
 
     def _was_replaced(self) -> bool:
-        """Whether the manifest on disk is another one by now."""
+        """Whether the manifest on disk is another one by now, and not the same one with shards appended."""
         try:
-            return read_manifest(self.storage, "")[1] != self._digest
+            manifest, found = read_manifest(self.storage, "")
+            own = self._manifest.table.digests
+            return found != self._digest and not np.array_equal(manifest.table.digests[: len(own)], own)
         except RecordIOError:
             return False
 

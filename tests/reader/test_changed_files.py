@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from recordio import CorruptError, DataLoader, DatasetWriter, ShardDataset
+from recordio import CorruptError, DataLoader, DatasetError, DatasetWriter, SchemaError, ShardDataset
 from recordio.reader import scan
 from recordio.storage.local import LocalFile
 
@@ -113,3 +114,58 @@ def test_no_memory_is_asked_for_beyond_the_end_of_a_file(folder: Path, monkeypat
     for offset, nbytes in ((0, 1 << 60), (file.nbytes - 5, 6), (1 << 60, 1)):
         with pytest.raises(CorruptError, match=f"of {nbytes} bytes"):
             file.read(offset, nbytes)
+
+
+def grown(path: Path, **options: Any) -> ShardDataset:
+    """A dataset of 20 samples, opened before 7 more were appended."""
+    with DatasetWriter(path, metadata={"classes": ["a", "b"]}, shard_samples=8) as writer:
+        writer.write_batch({"x": np.arange(20)})
+    ds = ShardDataset(path)
+    with DatasetWriter(path, mode="append", **options) as writer:
+        writer.write_batch({"x": np.arange(20, 27)})
+    return ds
+
+
+@pytest.mark.parametrize("options", [{}, {"metadata": {"other": 1}}])
+class TestAppended:
+    def test_a_pickle_is_of_the_version_that_was_opened(self, tmp_path: Path, options: Any) -> None:
+        ds = grown(tmp_path / "x", **options)
+        again = pickle.loads(pickle.dumps(ds[5:]))
+        assert again.column("x").tolist() == list(range(5, 20))
+        assert again.fingerprint == ds[5:].fingerprint
+        assert again.metadata == {"classes": ["a", "b"]}
+
+    @pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+    def test_worker_processes_go_on(self, tmp_path: Path, options: Any, start: str) -> None:
+        ds = grown(tmp_path / "x", **options)
+        loader = DataLoader(ds, 4, num_workers=1, worker_type="process", multiprocessing_context=start)
+        assert [x for batch in loader for x in batch["x"].tolist()] == list(range(20))
+
+    def test_refresh_takes_what_was_appended(self, tmp_path: Path, options: Any) -> None:
+        ds = grown(tmp_path / "x", **options).map(double)
+        new = ds.refresh()
+        assert [len(ds), len(new), new[26], new[0]] == [20, 27, {"x": 52}, {"x": 0}]
+        assert new.fingerprint != ds.fingerprint
+        assert new.refresh().fingerprint == new.fingerprint
+        with pytest.raises(SchemaError, match="chosen samples"):
+            ds[:3].refresh()
+
+
+def test_damage_is_no_replacement_where_shards_were_appended(tmp_path: Path) -> None:
+    ds = grown(tmp_path / "x")
+    shard = tmp_path / "x/shard-00001.rio"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(CorruptError, match=r"shard-00001\.rio"):
+        ds.column("x")
+
+
+def double(sample: dict[str, Any]) -> dict[str, Any]:
+    return {"x": int(sample["x"]) * 2}
+
+
+def test_a_pickle_of_a_dataset_that_was_replaced_is_refused(tmp_path: Path) -> None:
+    data = pickle.dumps(grown(tmp_path / "x"))
+    with DatasetWriter(tmp_path / "x", mode="overwrite") as writer:
+        writer.write_batch({"x": np.arange(20)})
+    with pytest.raises(DatasetError, match="was replaced since it was opened"):
+        pickle.loads(data)

@@ -640,10 +640,10 @@ def test_pickle_keeps_fields_options_and_maps(folder: Path, images: Path) -> Non
     assert isinstance(pickle.loads(pickle.dumps(ShardDataset(images, decode="pil")))[0]["grey"], PIL.Image)
 
 
-def test_unpickling_a_changed_dataset_is_refused(own: Path) -> None:
+def test_unpickling_a_replaced_dataset_is_refused(own: Path) -> None:
     data = pickle.dumps(ShardDataset(own))
-    write(own, SCHEMA, PETS[:1], mode="append")
-    with pytest.raises(CorruptError, match="changed"):
+    write(own, SCHEMA, PETS[:1], mode="overwrite")
+    with pytest.raises(DatasetError, match="was replaced since it was opened"):
         pickle.loads(data)
 
 
