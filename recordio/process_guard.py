@@ -6,9 +6,11 @@ Shared by the reader's workers and the processes of a conversion; knows nothing 
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import connection, resource_tracker, spawn
@@ -38,6 +40,26 @@ def starting_children(start_method: str) -> Iterator[None]:
 def main_module() -> dict[str, Any]:
     """Location of the main module, for `multiprocessing.spawn.prepare` in a child that needs it after all."""
     return {key: value for key, value in spawn.get_preparation_data("").items() if key.startswith(_MAIN_KEYS)}
+
+
+def silence_libraries() -> None:
+    """Sends what C libraries write to descriptor 2 nowhere; Python's `sys.stderr` goes on as before, on a copy of it.
+
+    libpng prints its warnings and errors there, without the file's name, and offers Python no other way; what is wrong
+    with a file, our errors say. For a process of our own only: the command line, and workers of a conversion. In
+    anyone else's, other libraries have a right to speak.
+    """
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+        copy = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        sys.stderr = io.TextIOWrapper(
+            io.FileIO(copy, "w"), sys.stderr.encoding, sys.stderr.errors, line_buffering=True, write_through=True
+        )
 
 
 def begin_child() -> None:

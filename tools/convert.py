@@ -71,6 +71,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="this column of the table names files: take in what they hold; may be given again",
     )
     add("--root", metavar="DIR", help="the folder that the names of files in a table count from; else the table's own")
+    add("--upright", action="store_true", help="turn pictures as their EXIF orientation says")
+    add(
+        "--masks",
+        action="append",
+        metavar="FIELD",
+        help="the pictures of this field are masks: keep their values; may be given again",
+    )
+    add("--mode", choices=("RGB", "L", "RGBA"), help="what pictures are read as")
+    add("--no-check", dest="check", action="store_false", help="do not decode each picture to prove it whole")
     add("--overwrite", action="store_true", help="replace a dataset that is at DST")
     _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
     add("--json", action="store_true", default=False, help="print one line of JSON")

@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed help, version or error
         return int(stop.code or 0)
     command = COMMANDS[options.command]
+    if argv is None and command is convert:  # this process is ours, and C libraries would write into its progress
+        from recordio.process_guard import silence_libraries
+
+        silence_libraries()
     try:
         code: int = command.run(options)
         write(sys.stdout, "", flush=True)

@@ -112,11 +112,10 @@ def _plain_jpeg(view: memoryview) -> bytes:
 
 
 def _decode_png(data: Data, header: Header, mode: str) -> Pixels:
-    view = memoryview(data)
     if mode == "RGBA" and header.channels == 1:  # OpenCV ignores a transparent grey value
-        _decode_by_opencv(_png_picture(view, _PNG_OPAQUE), "L")
-        return _decode_by_pillow(_png_picture(view, _PNG_PICTURE), header, mode)
-    return _decode_by_opencv(_png_picture(view, _PNG_PICTURE if mode == "RGBA" else _PNG_OPAQUE), mode)
+        _decode_by_opencv(checked_png(data, alpha=False), "L")
+        return _decode_by_pillow(checked_png(data), header, mode)
+    return _decode_by_opencv(checked_png(data, alpha=mode == "RGBA"), mode)
 
 
 def _decode_webp(data: Data, header: Header, mode: str) -> Pixels:
@@ -133,12 +132,14 @@ _DECODERS: dict[str, Callable[[Data, Header, str], Pixels]] = {
 }
 
 
-def _png_picture(view: memoryview, kinds: set[bytes]) -> bytes:
-    """The file reduced to chunks of these kinds, after checking the checksum of every chunk.
+def checked_png(data: Data, alpha: bool = True) -> bytes:
+    """The file reduced to the chunks that define its pixels, after checking the checksum of every chunk.
 
-    libpng would warn on stderr about many of the others: profiles, texts, private chunks of megabytes, and a
-    transparent value that no pixel can have.
+    libpng would warn on stderr about many of the others: profiles, texts, private chunks of megabytes, and, unless
+    `alpha` is asked for, a transparent value that no pixel can have. Raises DecodeError.
     """
+    view = memoryview(data)
+    kinds = _PNG_PICTURE if alpha else _PNG_OPAQUE
     pieces = [view[:8]]
     at, kind = 8, b""
     while kind != b"IEND":

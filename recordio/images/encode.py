@@ -15,9 +15,11 @@ from recordio.format.image_field import Image, image_format
 from recordio.format.pil import fitting_mode, is_picture, keeps
 from recordio.images.decode import decode_image, decode_pil
 from recordio.images.header import Header, read_header
+from recordio.images.pillow import opened
 
 DEFAULT_QUALITY = 92
-BILINEAR = 2  # PIL.Image.Resampling.BILINEAR
+NEAREST, BILINEAR = 0, 2  # of PIL.Image.Resampling
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # the PIL.Image.Transpose for each orientation
 
 
 def check_image(data: bytes, mode: str) -> None:
@@ -59,33 +61,58 @@ def _decoded(data: bytes) -> Any:
 
 
 def resize_image(
-    data: bytes, resize: int | tuple[int, int] | None, quality: int | None = None, mode: str = "RGB"
+    data: bytes,
+    resize: int | tuple[int, int] | None,
+    quality: int | None = None,
+    mode: str = "RGB",
+    *,
+    orientation: int = 1,
+    upright: bool = False,
+    palette: bool = False,
 ) -> bytes:
     """The picture in the same format, at another size or quality; the same bytes if neither changes.
 
     Args:
         resize: an int is the length of the shorter side, as in torchvision's `Resize`, but never enlarges;
-            a pair is the exact (height, width); None keeps the size.
+            a pair is the exact (height, width), of the picture upright; None keeps the size.
         quality: 1 to 100, for JPEG and WebP, which are re-encoded even at the same size; a lossless WebP becomes lossy.
-            None means 92 for resized pictures. PNG has no quality.
+            None means 92 for pictures encoded anew. PNG has no quality.
         mode: the mode to decode to, "RGB", "L" or "RGBA". A grey picture stays grey under "RGB".
+        orientation: the picture's EXIF orientation, 1 to 8. What is encoded anew is turned by it.
+        upright: a picture of another orientation than 1 is encoded anew, even at the same size.
+        palette: the picture is a PNG whose values stand for something: resized to the nearest pixel, with its
+            palette if it has one.
 
-    EXIF orientation is not applied. Re-encoding drops all metadata (EXIF, colour profile), and all but the first frame
-    of an animation.
+    Re-encoding drops all metadata (EXIF, colour profile), and all but the first frame of an animation.
     Every picture is decoded, even if it is returned unchanged: raises DecodeError as `check_image` does.
     """
     if quality is not None and not 1 <= quality <= 100:
         raise SchemaError(f"quality is 1 to 100, not {quality}")
     header = read_header(data)
-    size = target_size((header.height, header.width), resize)
-    reencode = quality is not None and header.format != "png"
-    if size == (header.height, header.width) and not reencode:
+    before = (header.height, header.width) if orientation < 5 else (header.width, header.height)
+    size = target_size(before, resize)
+    reencode = (quality is not None and header.format != "png") or (upright and orientation != 1)
+    if size == before and not reencode:
         check_image(data, mode)
         return data
-    picture = decode_pil(data, "L" if header.channels == 1 and mode == "RGB" else mode)
-    if size != (header.height, header.width):
-        picture = picture.resize(size[::-1], BILINEAR)
+    picture: Any = _with_values(data, mode) if palette else decode_pil(data, _kept_mode(header, mode))
+    if orientation != 1:
+        picture = picture.transpose(_TURNS[orientation])
+    if size != before:
+        picture = picture.resize(size[::-1], NEAREST if palette else BILINEAR)
     return _encode(picture, header, quality)
+
+
+def _kept_mode(header: Header, mode: str) -> str:
+    return "L" if header.channels == 1 and mode == "RGB" else mode
+
+
+def _with_values(data: bytes, mode: str) -> Any:
+    """The picture with its palette, after proving that it decodes whole."""
+    check_image(data, mode)
+    with opened(data, "png") as picture:
+        picture.load()
+    return picture
 
 
 def target_size(size: tuple[int, int], resize: int | tuple[int, int] | None) -> tuple[int, int]:

@@ -56,7 +56,8 @@ def read_header(data: Data) -> Header:
         )
     if header.bits > 8:
         raise DecodeError(
-            f"the {name} file has {header.bits} bits a channel, which 8-bit pixels would cut: store it as an Array"
+            f"the {name} file has {header.bits} bits a channel, which 8-bit pixels would cut: store it as an Array, "
+            "which `recordio convert` does for a source of such pictures alone"
         )
     return header
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recordio.arguments import folder_path
+from recordio.arguments import choice, folder_path
 from recordio.errors import DatasetError, SourceError
 from recordio.format.manifest import FILE_NAME
 from recordio.writer.convert.job import ConvertJob, Outcome
@@ -80,6 +80,9 @@ def convert(
     columns: Sequence[str] = (),
     missing: str | Sequence[str] = (),
     skip_lines: int = 0,
+    upright: bool = False,
+    masks: str | Sequence[str] = (),
+    mode: str | None = None,
 ) -> ConvertReport | dict[str, ConvertReport]:
     """Makes a dataset of a folder of images or other files, a table, NumPy files, MNIST or CIFAR.
 
@@ -123,6 +126,12 @@ def convert(
         missing: cells that are missing values, in a column of text too, beside those that pandas takes for missing in
             columns of numbers: empty, NA, NaN, null and more. In a float64 NaN is a value.
         skip_lines: how many lines to leave out before the table.
+        upright: images with an EXIF orientation are turned by it and encoded anew, without loss if the format has none.
+            Images that are resized or recoded are turned in any case; reading never does.
+        masks: fields whose images are masks: their values are kept, of a palette the indices, and they are resized to
+            the nearest pixel. A field whose name says so (mask, label, seg, ...) is found to be one if all its images
+            are lossless and have one channel or a palette.
+        mode: what encoded images are read as, "RGB", "L" or "RGBA"; None is "RGB", and "L" for masks.
 
     Returns:
         A report, or a dict of them by split when the source has splits and `split` is None.
@@ -145,17 +154,26 @@ def convert(
         workers=workers,
         overwrite=overwrite,
         check=check,
+        upright=upright,
     )
-    table = TableOptions(encoding, delimiter, quotes, header, columns, missing, skip_lines)  # type: ignore[arg-type]
-    embedded = (embed,) if isinstance(embed, str) else tuple(embed)
-    specs = _specs(
-        source, kind, split, SourceOptions(embed=embedded, root=None if root is None else os.fspath(root), table=table)
+    choice("mode", mode, (None, "RGB", "L", "RGBA"))
+    source_options = SourceOptions(
+        embed=_texts(embed),
+        root=None if root is None else os.fspath(root),
+        table=TableOptions(encoding, delimiter, quotes, header, columns, missing, skip_lines),  # type: ignore[arg-type]
+        masks=_texts(masks),
+        mode=mode,
     )
+    specs = _specs(source, kind, split, source_options)
     _refuse_target(target, list(specs))
     jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
     total = TotalProgress(progress, sum(len(job.plan.order) for job in jobs.values()))
     reports = {name: _report(job, job.run(total)) for name, job in jobs.items()}
     return reports.get("", reports)
+
+
+def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _specs(

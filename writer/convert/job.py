@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from recordio.errors import CorruptError, DatasetError, SourceError
+from recordio.errors import CorruptError, DatasetError, SchemaError, SourceError
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.storage.atomic import FolderLock
 from recordio.writer.convert.engines import run_units
@@ -16,7 +17,7 @@ from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
 from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_remains, commit, read_manifest
-from recordio.writer.sources import SourceSpec, open_source
+from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.times import as_of, way_changed_at
 
 _WAY_ON = (
@@ -46,6 +47,7 @@ class ConvertJob:
         self._refuse_nesting()
         listed = time.time_ns()
         source = open_source(spec.path, spec.kind or None, spec.options)
+        _require_pictures(source, spec.options)
         self.plan = make_plan(source, options)
         self._notes = (*spec.notes, *source.notes)
         # Folders above both source and dataset do not count: they may be renamed with both inside.
@@ -116,7 +118,7 @@ class ConvertJob:
             skipped=tuple(skip for unit in units for skip in unit.skipped),
             reused=len(kept),
             made=sum(unit.entry.samples for unit in made),
-            notes=(*self._notes, *notes),
+            notes=(*self._notes, *notes, *_remarks(units)),
         )
 
     def _commit(self, units: list[Unit], staging: Staging) -> Manifest:
@@ -129,6 +131,28 @@ class ConvertJob:
         manifest = Manifest(self.plan.dataset_id, source.schema, source.metadata, [unit.entry for unit in full])
         commit(self.target, manifest, {staging.shard(unit.number): unit.entry.name for unit in full}, self._as_of)
         return manifest
+
+
+def _require_pictures(source: Source, options: SourceOptions) -> None:
+    """Raises SchemaError for options about pictures that the source does not have."""
+    unknown = [name for name in options.masks if name not in source.pictures]
+    if unknown:
+        there = f"there are {', '.join(source.pictures)}" if source.pictures else "there are none"
+        raise SchemaError(f"masks names {unknown[0]!r}, which is no field of picture files: {there}")
+    if options.mode is not None and not source.pictures:
+        raise SchemaError(f"mode is for picture files, and a {source.kind!r} source has none")
+
+
+def _remarks(units: list[Unit]) -> tuple[str, ...]:
+    """What was remarked on pictures, with the number of them, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for unit in units:
+        counts.update(unit.remarks)
+    return tuple(f"{count_of(count, 'picture')} {text}" for text, count in counts.most_common())
+
+
+def count_of(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _clear_corrupt_manifest(folder: Path) -> None:

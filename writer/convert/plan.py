@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from recordio.arguments import choice, integer
+from recordio.arguments import choice, flag, integer
 from recordio.determinism import MASK, hashes, key
 from recordio.errors import SchemaError
 from recordio.format.image_field import Image
 from recordio.format.layout import VERSION
+from recordio.images.prepare import Treatment
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
@@ -39,8 +40,11 @@ class ConvertOptions:
     workers: int | None = None
     overwrite: bool = False
     check: bool = True
+    upright: bool = False
 
     def __post_init__(self) -> None:
+        flag("check", self.check)
+        flag("upright", self.upright)
         choice("on_error", self.on_error, ("raise", "skip"))
         integer("limit", self.limit, 1, optional=True)
         integer("workers", self.workers, 0, optional=True)
@@ -54,8 +58,8 @@ class ConvertOptions:
             integer("resize", side, 1, optional=True)
 
     @property
-    def reencodes(self) -> bool:
-        return self.resize is not None or self.quality is not None
+    def treatment(self) -> Treatment:
+        return Treatment(self.resize, self.quality, self.upright, self.check)
 
 
 def shuffled(samples: int, seed: int) -> Indices:
@@ -103,8 +107,8 @@ class Plan:
 def make_plan(source: Source, options: ConvertOptions) -> Plan:
     """Raises SchemaError when the options do not fit the source, or the metadata is too large."""
     require_fit(source.schema, plain_metadata(source.metadata))
-    pictures = any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
-    if options.reencodes and not pictures:
+    pictures = source.pictures or any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
+    if options.treatment.recodes and not pictures:
         raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")
     order = np.arange(len(source)) if options.shuffle is None else shuffled(len(source), options.shuffle)
     order = order[: options.limit]
@@ -125,5 +129,9 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
         "quality": options.quality,
         "check": options.check,
     }
+    if options.upright:
+        identity["upright"] = True
+    if kinds := {name: kind for name, kind in source.pictures.items() if kind != "photo"}:
+        identity["pictures"] = kinds
     dataset_id = xxhash.xxh3_128_digest(json.dumps(identity, sort_keys=True).encode())
     return Plan(source, options, order, cuts, dataset_id, xxhash.xxh3_128_digest(dataset_id + fingerprint.times))

@@ -7,8 +7,9 @@ and later runs reuse it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
@@ -17,7 +18,7 @@ from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Sample
 from recordio.format.shard import ShardHeader
-from recordio.images.encode import check_image, resize_image
+from recordio.images.prepare import prepare
 from recordio.storage.atomic import write_file
 from recordio.storage.dataset_files import read_footer
 from recordio.storage.local import LocalStorage
@@ -33,11 +34,12 @@ Report = Callable[[int], None]  # called with the samples done so far
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A finished unit: the manifest entry of its shard, and the skipped samples."""
+    """A finished unit: the manifest entry of its shard, the skipped samples, and remarks on pictures, counted."""
 
     number: int
     entry: ShardEntry
     skipped: tuple[Skip, ...]
+    remarks: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Prepared:
@@ -48,11 +50,17 @@ class _Prepared:
         self._unit = unit
         self._report = report
         self._options = plan.options
+        self._treatment = plan.options.treatment
         schema = plan.source.schema
-        self._pictures = [(name, f.mode) for name, f in schema.items() if isinstance(f, Image) and f.encoded]
+        kinds = plan.source.pictures
+        images = {name for name, kind in schema.items() if isinstance(kind, Image) and kind.encoded}
+        self._pictures = [
+            (name, schema[name], kinds.get(name, "photo")) for name in schema if name in images | {*kinds}
+        ]
         self._pack: Callable[[Sample], Any] | None = Packer(schema).pack if strict else None
         self.key = ""
         self.skipped: list[Skip] = []
+        self.remarks: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Sample]:
         indices = self._plan.indices(self._unit).tolist()
@@ -72,26 +80,26 @@ class _Prepared:
     def _prepare(self, item: Sample | RecordIOError) -> Sample:
         if isinstance(item, RecordIOError):
             raise item
-        sample = self._with_pictures(item) if self._pictures else item
+        sample, remarks = self._with_pictures(item) if self._pictures else (item, [])
         if self._pack is not None:
             self._pack(sample)
+        self.remarks.update(remarks)
         return sample
 
-    def _with_pictures(self, sample: Sample) -> Sample:
+    def _with_pictures(self, sample: Sample) -> tuple[Sample, list[str]]:
         out = dict(sample)
-        for name, mode in self._pictures:
+        remarks: list[str] = []
+        for name, kind, treated in self._pictures:
             data = out.get(name)
             if data is None:
                 continue
             try:
-                if self._options.reencodes:
-                    out[name] = resize_image(data, self._options.resize, self._options.quality, mode)
-                elif self._options.check:
-                    check_image(data, mode)
+                out[name], found = prepare(data, self.key, kind, treated, self._treatment)
             except DecodeError as error:
                 error.at(field=name)
                 raise
-        return out
+            remarks += found
+        return out, remarks
 
 
 def make_unit(plan: Plan, unit: int, staging: Staging, report: Report) -> Unit:
@@ -115,9 +123,9 @@ def _write(plan: Plan, unit: int, staging: Staging, samples: _Prepared) -> Unit:
     except SchemaError as error:
         error.at(file=samples.key)
         raise
-    note = {"entry": entry.to_json(), "skipped": samples.skipped}
+    note = {"entry": entry.to_json(), "skipped": samples.skipped, "remarks": samples.remarks}
     write_file(staging.note(unit), json.dumps(note).encode())
-    return Unit(unit, entry, tuple(samples.skipped))
+    return Unit(unit, entry, tuple(samples.skipped), samples.remarks)
 
 
 def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
@@ -126,11 +134,12 @@ def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
         note = strict_json.loads(staging.note(unit).read_bytes(), "note of a shard")
         entry = ShardEntry.from_json(note["entry"])
         skipped = tuple((str(key), str(reason)) for key, reason in note["skipped"])
+        remarks = {str(text): int(count) for text, count in note["remarks"].items()}
         if (skipped and plan.options.on_error == "raise") or entry.number != staging.number(unit):
             return None
         path = staging.shard(unit)
         footer = read_footer(LocalStorage(path.parent).open(path.name))
-    except (OSError, RecordIOError, KeyError, TypeError, ValueError):
+    except (OSError, RecordIOError, KeyError, TypeError, ValueError, AttributeError):
         return None  # missing or incomplete
     # The digest covers the header too: dataset, number, schema.
-    return Unit(unit, entry, skipped) if footer.digest == entry.digest else None
+    return Unit(unit, entry, skipped, remarks) if footer.digest == entry.digest else None

@@ -17,12 +17,14 @@ from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import is_clutter, left_out
-from recordio.writer.sources.media import encoded_image, is_picture, is_sound, is_text
+from recordio.writer.sources.media import is_picture, is_sound, is_text
+from recordio.writer.sources.pictures import survey
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import plain_text
 
 _FLAT_SHARE = 0.25  # more pictures than this beside the class folders, and the folders may well be no classes
 _SIDECAR_SHARE = 0.5  # more pictures than this with a file of the same stem, and the two belong together
+_NO_CLASSES = frozenset("all data dataset files images imgs jpg jpegs photos pics pictures png raw samples".split())
 
 
 class Medium(NamedTuple):
@@ -36,7 +38,7 @@ class Medium(NamedTuple):
 
 
 MEDIA = {
-    "image_folder": Medium("images", "image", Image(), is_picture, encoded_image),
+    "image_folder": Medium("images", "image", Image(), is_picture, bytes),
     "audio_folder": Medium("sounds", "audio", Bytes(), is_sound, bytes),
     "text_folder": Medium("texts", "text", Text(), is_text, plain_text),
 }
@@ -76,7 +78,6 @@ class ClassFolders(Source):
         root = os.fsencode(path)
         found = class_names(root)
         classes = list(options.classes or found)
-        self.schema = Schema({self.medium.name: self.medium.field, "label": Scalar("int64")})
         self.metadata = {"classes": classes}
         files = scan_folder(root)
         numbers = {name.encode(): label for label, name in enumerate(classes)}
@@ -90,12 +91,25 @@ class ClassFolders(Source):
         self._labels = labels[labels >= 0]
         others = (name for name, label in zip(files, labels.tolist(), strict=True) if label < 0)
         self.notes = (*left_out(name for name in others if not is_clutter(name)), *self._doubts(classes))
+        self.schema = Schema({self.medium.name: self._survey(options), "label": Scalar("int64")})
         self._refuse_empty(path, [numbers[name.encode()] for name in found])
+
+    def _survey(self, options: SourceOptions) -> Field:
+        """The field of the files; of pictures their headers tell."""
+        if self.medium.name != "image":
+            return self.medium.field
+        root = self._files.root
+        column = survey("image", (os.path.join(root, name) for name in self._files), options)
+        self.pictures = {"image": column.kind}
+        self.notes += column.notes
+        return column.field
 
     def _doubts(self, classes: list[str]) -> tuple[str, ...]:
         """Notes about labels that may not be those that were meant."""
-        if len(classes) == 1:
-            return (f"there is one class folder, {classes[0]!r}: every label is 0",)
+        if len(classes) == 1 and classes[0].lower() in _NO_CLASSES:
+            return (
+                f"the one folder, {classes[0]!r}, is taken for a class; --kind file_groups (kind=) makes no labels",
+            )
         deeper = sorted({name.rsplit(b"/", 1)[0] for name in self._files if name.count(b"/") > 1})
         if not deeper:
             return ()

@@ -16,14 +16,14 @@ import xxhash
 
 from recordio.errors import SourceError
 from recordio.format.fields import Object, Text
-from recordio.format.image_field import Image
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_table, read_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
-from recordio.writer.sources.media import encoded_image, is_picture
+from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.named_files import NamedFiles, missing
+from recordio.writer.sources.pictures import survey
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
 from recordio.writer.sources.text import json_value
@@ -87,8 +87,11 @@ class Coco(Source):
         self._packed = b"".join(packed)  # pickles at once, unlike millions of dicts
         boxes = {"boxes": Array("float64", (None, 4)), "labels": Array("int64", (None,))} if self._boxed else {}
         names = {"image_id": Scalar("int64"), "file_name": Text()}
-        self.schema = Schema({"image": Image()} | boxes | names | {"annotations": Object()})
-        self.notes = self._say(images, others, sum(map(len, by_image.values())))
+        files = self._named.files
+        column = survey("image", (os.path.join(files.root, name) for name in files), options)
+        self.pictures = {"image": column.kind}
+        self.schema = Schema({"image": column.field} | boxes | names | {"annotations": Object()})
+        self.notes = column.notes + self._say(images, others, sum(map(len, by_image.values())))
 
     def _find_files(self, path: str) -> None:
         """Looks beside the file, then beside its folder."""
@@ -137,7 +140,7 @@ class Coco(Source):
         number = int(self._named.numbers[index])
         if number < 0:
             raise SourceError(missing(self._names[index], self._named.folder or self._root))
-        sample: dict[str, Any] = {"image": encoded_image(self._named.files.read(number))}
+        sample: dict[str, Any] = {"image": self._named.files.read(number)}
         start = int(self._ends[index - 1]) if index else 0
         found = msgpack.unpackb(self._packed[start : int(self._ends[index])], strict_map_key=False)
         if self._boxed:

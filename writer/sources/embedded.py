@@ -7,17 +7,19 @@ import stat
 
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field
-from recordio.format.image_field import Image
+from recordio.images.formats import by_name
 from recordio.writer.sources.files import read_file
-from recordio.writer.sources.media import encoded_image, is_picture
+from recordio.writer.sources.pictures import PictureColumn, PictureSurvey
+from recordio.writer.sources.source import SourceOptions
 from recordio.writer.sources.times import changed_at, way_changed_at
 
 
 class EmbeddedFiles:
     """The files of one column. After `see` was called for every name, `field` is their type and `read` their bytes."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, name: str, options: SourceOptions) -> None:
         self._root = os.path.realpath(folder)
+        self._survey = PictureSurvey(name, options)
         self._pictures = True
         self._any = self._any_empty = False
         self._folders: dict[str, int] = {}  # when a folder or link on the path to each was last changed
@@ -37,11 +39,13 @@ class EmbeddedFiles:
             self._any_empty = True
             return 0, 0
         self._any = True
-        self._pictures &= is_picture(os.fsencode(name))
+        self._pictures &= by_name(name) is not None
         try:
             found = os.stat(self.path(name))
         except (SourceError, OSError, ValueError):
             return 0, 0
+        if self._pictures and stat.S_ISREG(found.st_mode):
+            self._survey.see(os.fsencode(os.path.join(self._root, name)))
         return (found.st_size, max(changed_at(found), self._way(name))) if stat.S_ISREG(found.st_mode) else (0, 0)
 
     def _way(self, name: str) -> int:
@@ -53,9 +57,13 @@ class EmbeddedFiles:
             self._folders[folder] = way_changed_at(folder, self._root)
         return self._folders[folder]
 
+    def column(self) -> PictureColumn | None:
+        """The column of pictures, None if these are other files."""
+        return self._survey.column(self._any_empty) if self._pictures and self._any else None
+
     def field(self) -> Field:
-        kind = Image if self._pictures and self._any else Bytes
-        return kind(optional=self._any_empty)
+        column = self.column()
+        return column.field if column else Bytes(optional=self._any_empty)
 
     def read(self, name: object) -> bytes | None:
         """The file's bytes, None for no name. Raises SourceError."""
@@ -70,5 +78,4 @@ class EmbeddedFiles:
             raise SourceError(f"the file {name[:80]!r} cannot be read: {error}") from error
         if not regular:
             raise SourceError(f"{name[:80]!r} is not a regular file")
-        data = read_file(path)
-        return encoded_image(data) if self._pictures else data
+        return read_file(path)

@@ -16,13 +16,13 @@ import xxhash
 
 from recordio.errors import RecordIOError, SourceError
 from recordio.format.fields import Bytes, Field, Text
-from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
-from recordio.writer.sources.media import encoded_image, is_picture, is_sound
+from recordio.writer.sources.media import is_picture, is_sound
 from recordio.writer.sources.named_files import NamedFiles, missing
+from recordio.writer.sources.pictures import survey
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits
 from recordio.writer.sources.table_kinds import open_table, table_kind
@@ -54,13 +54,18 @@ class IndexedFiles(Source):
         sounds = all(map(is_sound, self._named.files))
         self._field = "image" if self._pictures else "audio" if sounds else "file"
         self._kept = next(name for name in ("file_name", "path", "source") if name not in self._table.schema.fields)
-        self.schema = self._find_schema()
+        self._noted: tuple[str, ...] = ()
+        self.schema = self._find_schema(options)
         self.metadata = dict(self._table.metadata)
-        self.notes = (*self._table.notes, *self._say(path))
+        self.notes = (*self._table.notes, *self._noted, *self._say(path))
 
-    def _find_schema(self) -> Schema:
+    def _find_schema(self, options: SourceOptions) -> Schema:
         optional = bool((self._named.numbers < 0).any()) and any(not name for name in self._names(range(len(self))))
-        kind: Field = Image(optional=optional) if self._pictures else Bytes(optional=optional)
+        kind: Field = Bytes(optional=optional)
+        if self._pictures:
+            files = self._named.files
+            column = survey(self._field, (os.path.join(files.root, name) for name in files), options, optional)
+            self.pictures, self._noted, kind = {self._field: column.kind}, column.notes, column.field
         fields = dict(self._table.schema.fields)
         kept = {self._kept: Text(optional=optional)} if self._field in fields else {}
         fields.pop(self._field, None)
@@ -128,10 +133,7 @@ class IndexedFiles(Source):
         if number < 0:
             raise SourceError(missing(_name(name), self._named.folder or self._root))
         data = self._named.files.read(number)
-        try:
-            row[self._field] = encoded_image(data) if self._pictures else data
-        except SourceError as error:
-            raise SourceError(f"{error.fault}: {_name(name)}") from error
+        row[self._field] = data
         return row
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from recordio.errors import SourceError
-from recordio.images.formats import EXTENSIONS, HEAD_NBYTES, sniff
+from recordio.images.formats import EXTENSIONS
 
 PICTURES = frozenset(extension.encode() for extension in EXTENSIONS)
 SOUNDS = frozenset((b".wav", b".flac", b".mp3", b".ogg", b".opus", b".m4a", b".aac", b".aif", b".aiff"))
@@ -87,12 +86,3 @@ def container(name: bytes, head: bytes = b"") -> tuple[str, str] | None:
     if by_head is None and head[257:262] == b"ustar":
         by_head = b".tar"
     return _BY_EXTENSION.get(by_head or extension(name)) or _BY_EXTENSION.get(extension(name))
-
-
-def encoded_image(data: bytes) -> bytes:
-    """The bytes, if they begin like a picture. Raises SourceError."""
-    if not data:
-        raise SourceError("the file is empty")
-    if sniff(data[:HEAD_NBYTES]) is None:
-        raise SourceError("not a picture")
-    return data

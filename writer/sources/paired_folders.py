@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from recordio.errors import SourceError
 from recordio.format.fields import Field, Object, Text
-from recordio.format.image_field import Image
 from recordio.format.numeric import Array
 from recordio.format.schema import Sample, Schema
+from recordio.images.prepare import PictureKind
 from recordio.writer.sources.boxes import (
     named_classes,
     voc_annotation,
@@ -31,8 +31,9 @@ from recordio.writer.sources.boxes import (
 from recordio.writer.sources.files import read_file, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import is_clutter, left_out
-from recordio.writer.sources.media import encoded_image, is_picture
+from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.paired_layout import PEEKED, Layout, Role, find_layout, mask_stem, stem_of
+from recordio.writer.sources.pictures import survey
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import json_value, plain_text
 
@@ -69,7 +70,9 @@ class PairedFolders(Source):
         self._find_samples(layout, part)
         self.metadata: dict[str, Any] = {}
         self._polygons = False
-        self.schema = Schema({"key": Text(), "image": Image()} | self._fields(layout))
+        self.pictures: dict[str, PictureKind] = {}
+        image = self._survey("image", options)
+        self.schema = Schema({"key": Text(), "image": image} | self._fields(layout, options))
         self.notes = (*self._unpaired(layout, part), *self.notes)
 
     def _find_samples(self, layout: Layout, part: str | None) -> None:
@@ -130,14 +133,26 @@ class PairedFolders(Source):
             )
         )
         missing = {what: int((members < 0).sum()) for what, members in self._members.items()}
-        return (*beside, *(f"{count} pictures have no {what} file" for what, count in missing.items() if count))
+        return (
+            *beside,
+            *(f"{count} pictures have no {_WORDS.get(what, what)}" for what, count in missing.items() if count),
+        )
 
-    def _fields(self, layout: Layout) -> dict[str, Field]:
+    def _survey(self, what: str, options: SourceOptions, optional: bool = False) -> Field:
+        """The field of a folder of pictures, by their headers."""
+        numbers = self._members[what][self._members[what] >= 0].tolist()
+        paths = (os.path.join(self._files.root, self._files.name(number)) for number in numbers)
+        column = survey(what, paths, options, optional)
+        self.pictures[what] = column.kind
+        self.notes += column.notes
+        return column.field
+
+    def _fields(self, layout: Layout, options: SourceOptions) -> dict[str, Field]:
         fields: dict[str, Field] = {}
         for role in layout.others:
             optional = bool((self._members[role.what] < 0).any())
             if role.what == "mask":
-                fields["mask"] = Image("L", optional=optional)
+                fields["mask"] = self._survey("mask", options, optional)
             elif role.what == "text":
                 fields["text"] = Text(optional=optional)
             elif role.what == "json":
@@ -226,9 +241,10 @@ class PairedFolders(Source):
             raise SourceError(f"the class {labels.max()} has no name: there are {len(classes)}")
 
 
+_WORDS = {"yolo": "label file, and so no boxes", "voc": "annotation file, and so no boxes", "json": "JSON file"}
 _PARSE: dict[str, Callable[[bytes], Any]] = {
-    "image": encoded_image,
-    "mask": encoded_image,
+    "image": bytes,
+    "mask": bytes,
     "text": plain_text,
     "json": json_value,
 }

@@ -67,7 +67,7 @@ def open_source(path: str | os.PathLike[str], kind: str | None = None, options: 
     if not _known(kind):
         spec = next(iter(find_sources(where, None, options).values()))
         where, kind = spec.path, spec.kind
-        options = replace(options, names=options.names or spec.options.names)
+        options = replace(spec.options, part=options.part, classes=options.classes)
     assert kind is not None
     _require_kind_of_path(where, kind)
     if options.embed and kind not in TABLES:
@@ -110,8 +110,11 @@ def find_sources(
 
 
 def _with(spec: SourceSpec, options: SourceOptions) -> SourceSpec:
-    """The spec with what the caller says about tables."""
-    return replace(spec, options=replace(spec.options, embed=options.embed, root=options.root, table=options.table))
+    """The spec with what the caller says of tables and pictures."""
+    own = spec.options
+    return replace(
+        spec, options=replace(options, part=own.part, classes=own.classes, names=own.names, forced=own.forced)
+    )
 
 
 def _known(kind: str | None) -> str | None:

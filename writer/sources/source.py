@@ -8,8 +8,9 @@ whether to stop or to skip.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from recordio.errors import RecordIOError, SourceError
 from recordio.format.schema import Sample, Schema
+from recordio.images.prepare import PictureKind
 from recordio.writer.sources.table_options import DEFAULT, TableOptions
 
 Item = tuple[str, Sample | RecordIOError]
@@ -34,6 +36,8 @@ class SourceOptions:
         names: the column of a table beside files that names them; None looks for it.
         forced: whether the caller named the kind, so that files which it does not explain are taken as they are.
         table: how a table is read.
+        masks: fields whose pictures are masks: values, not colours.
+        mode: what pictures are read as; None looks.
     """
 
     part: str | None = None
@@ -43,6 +47,8 @@ class SourceOptions:
     names: str | None = None
     forced: bool = False
     table: TableOptions = DEFAULT
+    masks: tuple[str, ...] = ()
+    mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +85,15 @@ class Source(ABC):
         schema: the schema that every readable sample fits.
         metadata: what the dataset says about itself, JSON.
         notes: what of the input is no part of any sample, in words.
+        pictures: how the pictures of each field are treated; a field that is not named holds photographs. Samples hold
+            the bytes of any file that Pillow reads: a conversion makes of them what the field stores.
     """
 
     kind: str
     schema: Schema
     metadata: dict[str, Any]
     notes: tuple[str, ...] = ()
+    pictures: Mapping[str, PictureKind] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -58,7 +58,8 @@ class Table(Source):
         self._name = os.path.basename(path)
         self._options = options.table
         self._table = file_table([os.fsencode(path)])
-        self._embed = {name: EmbeddedFiles(options.root or os.path.dirname(path) or ".") for name in options.embed}
+        folder = options.root or os.path.dirname(path) or "."
+        self._embed = {name: EmbeddedFiles(folder, name, options) for name in options.embed}
         self._embed_stats = array("q")
         self._file = TextFile(path, options.table.encoding)
         self._rows: _RowReader | None = None
@@ -80,7 +81,7 @@ class Table(Source):
         regular = numbers[-1] - numbers[0] == len(numbers) - 1
         self._lines = None if regular else numbers
         self.schema = self._embedded_schema(self._find_schema(len(starts)))
-        self.notes = (*self._file.notes, *self._found_notes())
+        self.notes += (*self._file.notes, *self._found_notes())
 
     def _scan(self) -> Iterator[tuple[int, int]]:
         """Byte offset and line number of each row. Also inspects the types; `_end` is the end of the last row."""
@@ -102,6 +103,9 @@ class Table(Source):
         if missing:
             names = ", ".join(map(repr, missing))
             raise SourceError(f"no column named {names} to embed; there are {', '.join(schema)}").at(file=self._path)
+        columns = {name: column for name, files in self._embed.items() if (column := files.column())}
+        self.pictures = {name: column.kind for name, column in columns.items()}
+        self.notes += tuple(note for column in columns.values() for note in column.notes)
         return Schema(dict(schema.fields) | {name: files.field() for name, files in self._embed.items()})
 
     def _see_files(self, row: Mapping[str, Any]) -> None:

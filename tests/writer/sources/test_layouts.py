@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from recordio import Array, Image, Object, Scalar, SourceError, Text
 from recordio.writer.sources import Source, find_sources, open_source
 from tests.writer.sources.test_folders import fill, picture, samples
 
+
+def grey() -> bytes:
+    out = BytesIO()
+    Pillow.new("L", (6, 4), 3).save(out, "PNG")
+    return out.getvalue()
+
+
 JPEG = picture()
 PNG = picture(7, "PNG")
+GREY = grey()
 
 
 def sources(root: str, kind: str | None = None) -> dict[str, Source]:
@@ -72,8 +82,11 @@ class TestClassFolders:
         assert source.metadata == {"classes": ["animal", "plant"]}
         assert "3 folders inside them count as the same class: animal/cat, animal/dog, plant/rose" in said(source)
 
-    def test_a_single_class_is_told(self, tmp_path: Path) -> None:
-        assert "one class folder, 'cat'" in said(only(fill(tmp_path, {"cat/1.jpg": JPEG, "cat/2.jpg": JPEG})))
+    def test_a_single_class_that_is_none_by_its_name_is_told(self, tmp_path: Path) -> None:
+        assert "the one folder, 'Images', is taken for a class" in said(
+            only(fill(tmp_path / "a", {"Images/1.jpg": JPEG}))
+        )
+        assert only(fill(tmp_path / "b", {"cat/1.jpg": JPEG})).notes == ()
 
     def test_many_pictures_beside_the_folders_make_no_classes(self, tmp_path: Path) -> None:
         source = only(fill(tmp_path, dict.fromkeys(["a/1.jpg", "b/1.jpg", "1.jpg", "2.jpg"], JPEG)))
@@ -183,12 +196,12 @@ class TestIndexedFiles:
 
 class TestPairedFolders:
     def test_masks_of_the_same_name_or_with_an_ending(self, tmp_path: Path) -> None:
-        files = {f"images/{n}.jpg": JPEG for n in range(3)} | {f"masks/{n}_mask.png": PNG for n in range(2)}
+        files = {f"images/{n}.jpg": JPEG for n in range(3)} | {f"masks/{n}_mask.png": GREY for n in range(2)}
         source = only(fill(tmp_path, files))
         assert source.kind == "paired_folders"
         assert dict(source.schema) == {"key": Text(), "image": Image(), "mask": Image("L", optional=True)}
-        assert samples(source)[0] == {"key": "0", "image": JPEG, "mask": PNG}
-        assert "1 pictures have no mask file" in said(source)
+        assert samples(source)[0] == {"key": "0", "image": JPEG, "mask": GREY}
+        assert "1 pictures have no mask" in said(source)
 
     def test_captions_in_a_folder_of_their_own(self, tmp_path: Path) -> None:
         source = only(fill(tmp_path, {"imgs/a.jpg": JPEG, "captions/a.txt": "a car", "captions/z.txt": "lost"}))
@@ -206,7 +219,7 @@ class TestPairedFolders:
         assert first["labels"].tolist() == [1, 0]
         assert second["boxes"].shape == (0, 4)
         assert found["val"].metadata == {"classes": ["cat", "dog"]}
-        assert "1 pictures have no yolo file" in said(found["train"])
+        assert "1 pictures have no label file" in said(found["train"])
 
     def test_yolo_in_folders_of_splits(self, tmp_path: Path) -> None:
         files = {

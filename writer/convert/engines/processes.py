@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recordio.errors import RecordIOError
-from recordio.process_guard import begin_child, starting_children
+from recordio.process_guard import begin_child, silence_libraries, starting_children
 from recordio.writer.convert.plan import Plan
 from recordio.writer.convert.staging import Staging
 from recordio.writer.convert.units import Report, Unit, make_unit
@@ -43,6 +43,7 @@ def _begin(shared: _Shared) -> None:
     """Initializer of a worker process."""
     global _shared
     begin_child()  # the parent handles Ctrl-C, and says when to stop
+    silence_libraries()
     _shared = shared
 
 
