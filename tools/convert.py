@@ -21,6 +21,7 @@ examples:
   recordio convert photos/ photos.rio                       a folder for each class
   recordio convert photos/ small.rio --resize 256 --quality 90
   recordio convert table.csv table.rio --embed picture      the column names files; take them in
+  recordio convert table.csv table.rio --encoding cp1252 --delimiter tab --missing '?' --no-header --columns id,x,label
   recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
   recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it
 """

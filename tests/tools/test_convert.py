@@ -38,6 +38,24 @@ def converted(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0)
     return captured.out if code == 0 else captured.err
 
 
+def test_options_say_how_a_table_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_bytes('made by hand\n1\tmère\t?\n2\t"x\t5\n'.encode("cp1252"))
+    words = ["--skip-lines", 1, "--encoding", "cp1252", "--delimiter", "tab", "--no-header", "--no-quotes"]
+    converted(capsys, tmp_path / "t.csv", tmp_path / "out", *words, "--columns", "id,s,n", "--missing", "?")
+    assert list(recordio.ShardDataset(tmp_path / "out")) == [
+        {"id": 1, "s": "mère", "n": None},
+        {"id": 2, "s": '"x', "n": 5},
+    ]
+    text = converted(capsys, tmp_path / "t.csv", tmp_path / "out", "--encoding", "none such", code=2)
+    assert "encoding is 'none such'" in text
+
+
+def test_table_options_are_for_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3))
+    text = converted(capsys, tmp_path / "a.npy", tmp_path / "out", "--delimiter", "tab", code=2)
+    assert "are for tables, this is 'npy'" in text
+
+
 def test_convert_makes_a_dataset_of_a_table(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, last = converted(capsys, table, tmp_path / "out").splitlines()
     dataset = recordio.ShardDataset(tmp_path / "out")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from typing import Any
 
 from recordio.errors import SchemaError, SourceError
 from recordio.format.schema import Schema
 from recordio.writer.sources.cell_types import MISSING, CellColumn, long_cells
-from recordio.writer.sources.dialect import Dialect, blank, find_delimiter, is_spaced, listed, separator_line, shown
+from recordio.writer.sources.dialect import (
+    Dialect,
+    blank,
+    counted,
+    find_delimiter,
+    is_spaced,
+    listed,
+    separator_line,
+    shown,
+)
 from recordio.writer.sources.header import find_columns
 from recordio.writer.sources.tables import Table
 from recordio.writer.sources.text_file import TextFile, row_text
@@ -193,19 +203,23 @@ class DelimitedTable(Table):
         ]:
             notes.append(f"a column without a name is called as pandas calls it: {listed(unnamed)}")
         if self._dropped:
-            notes.append(f"left out: {_count(len(self._dropped), 'column')} without a name and with nothing in it")
+            notes.append(f"left out: {counted(len(self._dropped), 'column')} without a name and with nothing in it")
         for stray in self._strays[:5]:
             notes.append(f"{stray} is no number that is kept exactly; missing= (--missing) makes such cells missing")
         if more := self._strays[5:]:
-            notes.append(f"{_count(len(more), 'more column')} of numbers with other text in it")
+            notes.append(f"{counted(len(more), 'more column')} of numbers with other text in it")
         return tuple(notes)
 
     def _missing_notes(self) -> Iterator[str]:
         absent: dict[str, list[str]] = {}
         kept: dict[str, list[str]] = {}
         for name, column in zip(self._columns, self._types, strict=True):
+            if name in self._dropped or name in self._embed:
+                continue
             found = column.absent()
-            for cell in (column.seen_missing & MISSING) - {""}:
+            for cell in column.seen_missing & MISSING:
+                if cell == "" and (column.dtype or cell in found):
+                    continue
                 if cell in found:
                     absent.setdefault(cell, []).append(name)
                 elif column.dtype is None:
@@ -239,13 +253,16 @@ class DelimitedTable(Table):
             raise SourceError(f"the row cannot be read: {error}") from error
 
     def _one_row(self, text: str) -> list[str]:
-        row: list[str] = next(self._dialect.reader([text]))
+        bare = text.rstrip("\r\n")
+        # A cell may span lines, and blank ones may follow the row.
+        lines = io.StringIO(text, newline="") if "\n" in bare or "\r" in bare else [text]
+        row: list[str] = next(self._dialect.reader(lines))
         return row
 
     def _parse(self, row: bytes) -> dict[str, Any]:
         cells = self._cells(row_text(row))
         if len(cells) != len(self._columns):
-            fault = f"the row has {_count(len(cells), 'cell')}, the table {_count(len(self._columns), 'column')}"
+            fault = f"the row has {counted(len(cells), 'cell')}, the table {counted(len(self._columns), 'column')}"
             raise SourceError(f"{fault}; on_error='skip' (--on-error skip) leaves such rows out")
         try:
             values = [parse(cell) for parse, cell in zip(self._parsers, cells, strict=True)]
@@ -268,7 +285,3 @@ class TsvTable(DelimitedTable):
 
     kind = "tsv"
     delimiter = "\t"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -13,7 +13,6 @@ from recordio.writer.sources.cell_types import is_number
 DELIMITERS = (",", ";", "\t", "|")
 _SHOWN = {"\t": "tabs", " ": "spaces"}
 _ROWS = 200
-_SAYS = "delimiter= (--delimiter) says otherwise"
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 
 
@@ -72,12 +71,19 @@ def find_delimiter(head: list[str], expected: str, whole: bool) -> tuple[str, st
     # Without an even one, the first line decides.
     likely = even or ({} if expected in named else named)
     best = max(likely, key=lambda mark: (likely[mark], mark == expected), default=expected)
+    others = [mark for mark, width in even.items() if mark != expected and width == even.get(expected)]
+    if others:
+        return expected, _note(f"{shown(expected)}, although {shown(others[0])} would do")
     if best == expected:
         spaced = expected != "\t" and not named and _is_aligned(Dialect(" ", spaced=True).first_rows(head, whole))
-        return (" ", f"cells are taken as separated by spaces; {_SAYS}") if spaced else (expected, None)
+        return (" ", _note("spaces")) if spaced else (expected, None)
     if expected == "\t":
-        return expected, f"cells are taken as separated by tabs, although {shown(best)} would do; {_SAYS}"
-    return best, f"cells are taken as separated by {shown(best)}; {_SAYS}"
+        return expected, _note(f"tabs, although {shown(best)} would do")
+    return best, _note(shown(best))
+
+
+def _note(separator: str) -> str:
+    return f"cells are taken as separated by {separator}; delimiter= (--delimiter) says otherwise"
 
 
 def _is_aligned(rows: list[list[str]]) -> bool:
@@ -95,6 +101,11 @@ def shown(delimiter: str) -> str:
 def is_spaced(rows: list[list[str]]) -> bool:
     """Whether a space follows every delimiter, in the first line as well."""
     return len(rows) > 1 and len(rows[0]) > 1 and all(cell.startswith(" ") for row in rows for cell in row[1:])
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 row", "2 rows"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def listed(names: list[str]) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from recordio.errors import SourceError
 from recordio.writer.sources.cell_types import MISSING, is_number
-from recordio.writer.sources.dialect import listed
+from recordio.writer.sources.dialect import counted, listed
 from recordio.writer.sources.table_options import TableOptions
 
 _SAY_SO = "say so with header=True (--header) or header=False (--no-header)"
@@ -49,14 +49,14 @@ def find_columns(rows: list[list[str]], options: TableOptions) -> Columns:
         notes += more
     if options.columns:
         if len(options.columns) != len(names):
-            raise SourceError(f"columns= (--columns) names {len(options.columns)} columns, the file has {len(names)}")
+            raise SourceError(
+                f"columns= (--columns) names {counted(len(options.columns), 'column')}, the file has {len(names)}"
+            )
         names = list(options.columns)
     elif not header:
         notes.append(f"columns are called {names[0]!r} to {names[-1]!r}; columns= (--columns) names them")
     if below and all(len(row) != len(names) for row in below):
-        fault = f"the first line has {len(names)} cells, those below it have {len(below[0])}".replace(
-            " 1 cells", " 1 cell"
-        )
+        fault = f"the first line has {counted(len(names), 'cell')}, those below it have {len(below[0])}"
         raise SourceError(f"{fault}; if it is no part of the table, skip_lines=1 (--skip-lines 1) leaves it out")
     unnamed = frozenset(k for k, name in enumerate(names) if not name)
     names, twice = _all_different(names)

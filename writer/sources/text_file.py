@@ -146,7 +146,7 @@ class TextFile:
             try:
                 yield from _unpacked(raw, self._packed)
             except _DAMAGED as error:
-                raise SourceError(f"the {self._packed or 'file'} cannot be read to its end: {error}") from error
+                raise SourceError(f"the {self._packed or 'file'} data cannot be read to its end: {error}") from error
 
     def _make(self) -> None:
         """Opens the file, or makes the temporary one."""
