@@ -17,6 +17,7 @@ from recordio.format.page import Packed
 from recordio.format.schema import Sample, Schema
 from recordio.format.tensors import is_tensor, tensor_array
 from recordio.images.encode import lossless_packer
+from recordio.images.jpeg_file import picture_packer
 
 Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
 
@@ -37,7 +38,8 @@ class Packer:
         field = self._schema[name]
         if inferred and isinstance(field, Image) and field.encoded:
             return lossless_packer(name, field, alone=len(self._schema) == 1)
-        return _optional(field) if field.optional else field.packer()
+        pack = picture_packer(field) if isinstance(field, Image) and field.encoded else field.packer()
+        return _optional(pack) if field.optional else pack
 
     def pack(self, sample: Sample) -> list[bytes | None]:
         """One sample. Raises SchemaError with the field's name."""
@@ -125,8 +127,7 @@ def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {name: column[0] for name, column in columns.items()}
 
 
-def _optional(field: Field) -> Any:
-    pack = field.packer()
+def _optional(pack: Any) -> Any:
     return lambda value: None if value is None or is_missing(value) else pack(value)
 
 

@@ -15,6 +15,7 @@ from recordio.format.image_field import Image, image_format
 from recordio.format.pil import fitting_mode, is_picture, keeps
 from recordio.images.decode import decode_image, decode_pil
 from recordio.images.header import Header, read_header
+from recordio.images.jpeg_file import picture_packer
 from recordio.images.pillow import opened
 
 DEFAULT_QUALITY = 92
@@ -35,7 +36,7 @@ def lossless_packer(name: str, field: Image, alone: bool) -> Callable[[Any], byt
         field: the field; it holds encoded pictures.
         alone: whether it is the only field of the schema.
     """
-    pack = field.packer()
+    pack = picture_packer(field)
 
     def packed(value: Any) -> bytes:
         data = pack(value)

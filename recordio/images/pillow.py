@@ -6,6 +6,7 @@ and the limit on pixels is ours. Orientation is applied here, never by the reade
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 import threading
@@ -118,6 +119,7 @@ def _pillow() -> Any:
     except ImportError as error:
         raise MissingPackageError.needed("pictures", "PIL", "images", error) from error
     package.init()
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # or its errors would go to stderr, unless asked for
     return package
 
 
@@ -158,7 +160,8 @@ def _bits(picture: Image.Image, head: bytes) -> int:
 
 def lost_bits(head: bytes, name: str) -> int:
     """The bits of a channel of an AVIF or HEIC picture, which Pillow reads as 8; 8 for all others."""
-    at = head.find({"avif": b"av1C", "heif": b"hvcC"}.get(name, b"\0" * 5))
+    box = {"avif": b"av1C", "heif": b"hvcC"}.get(name)
+    at = head.find(box) if box else -1
     if at < 0 or len(head) < at + 24:
         return 8
     if name == "avif":

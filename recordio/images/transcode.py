@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recordio.errors import DecodeError
 from recordio.format.pil import png
-from recordio.images.decode import CHANNELS, checked_png, opencv, pil_image
+from recordio.images.decode import checked_png, opencv, pil_image
 from recordio.images.pillow import Depth, depth_of, lost_bits, opened, read_head, upright
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _loaded(data: bytes, name: str) -> tuple[Image.Image, Remarks]:
     with opened(data, name) as picture:
         if depth_of(picture, data[: 1 << 16]) is not None:
             raise DecodeError(too_deep(name))
-        if getattr(picture, "is_animated", False) and name not in _LAYERED:
+        if name not in _LAYERED and getattr(picture, "is_animated", False):
             remarks.append(f"only the first frame or page kept: {label(name)}")
         if (bits := lost_bits(data[: 1 << 16], name)) > 8:
             remarks.append(f"stored as 8 bits a channel, of {bits}: {label(name)}")
@@ -108,9 +108,9 @@ def deep_pixels(data: bytes, name: str, expected: Depth) -> npt.NDArray[Any]:
         found = depth_of(picture, read_head(BytesIO(data)))
         if found != expected:
             raise DecodeError(f"the {name} file has {_words(found)}, and others of the field have {_words(expected)}")
-        if picture.mode in CHANNELS or picture.mode == "LA":
-            return _by_opencv(data, name, found)
         picture.load()
+        if picture.mode[0] not in "IF":
+            return _by_opencv(data, name, found, np.asarray(picture))
         pixels = np.asarray(upright(picture))
     if found.dtype == np.dtype("u4"):
         return pixels.view("u4")
@@ -121,8 +121,8 @@ def _words(depth: Depth | None) -> str:
     return f"{depth.channels} x {depth.dtype} a pixel" if depth else "8 bits a channel"
 
 
-def _by_opencv(data: bytes, name: str, depth: Depth) -> npt.NDArray[Any]:
-    """Colours of 16 bits. The file was proven to decode whole by Pillow, or is a PNG whose checksums fit."""
+def _by_opencv(data: bytes, name: str, depth: Depth, high_bits: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """Colours of 16 bits, proven by the 8 of them that Pillow reads: OpenCV misreads some kinds of TIFF."""
     if name not in _BY_OPENCV:
         raise DecodeError(f"colours of more than 8 bits in a {name} file cannot be read: save it as PNG or TIFF")
     cv2 = opencv()
@@ -130,9 +130,11 @@ def _by_opencv(data: bytes, name: str, depth: Depth) -> npt.NDArray[Any]:
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != depth.dtype or pixels.ndim != 3:
         raise DecodeError("the pixels are damaged or of a kind that OpenCV does not read")
-    if depth.channels == 2 and pixels.shape[2] == 4:
-        return np.ascontiguousarray(pixels[:, :, (0, 3)])
-    if pixels.shape[2] != depth.channels:
+    order = (0, 3) if depth.channels == 2 else (2, 1, 0, 3)[: depth.channels]
+    if pixels.shape[2] <= max(order):
         raise DecodeError(f"OpenCV reads {pixels.shape[2]} channels of {depth.channels}")
-    order = (2, 1, 0, 3)[: depth.channels]
-    return np.ascontiguousarray(pixels[:, :, order])
+    colours = np.ascontiguousarray(pixels[:, :, order])
+    high = (colours >> 8).astype(np.int16)
+    if high.shape != high_bits.shape or np.abs(high - high_bits).max() > 1:
+        raise DecodeError(f"this kind of {name} file with more than 8 bits a channel cannot be read: save it as PNG")
+    return colours
