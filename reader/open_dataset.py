@@ -168,6 +168,10 @@ class OpenDataset:
         shard = self.shards.get(number) or self.shard_within_limit(number)
         return self._files.open(number) if shard is None else shard.file
 
+    def unkept_file(self, number: int) -> File:
+        """The file of a shard, opened for a single use."""
+        return self._files.open(number)
+
     def _open(self, number: int) -> OpenShard:
         shard = self.transient(number)
         _open_shards.keep(self, number, shard)
@@ -185,14 +189,17 @@ class OpenDataset:
             access=self.access,
         )
 
-    def entries(self, blocks: Indices, columns: Sequence[int]) -> tuple[PageEntries, dict[int, RecordIOError]]:
+    def entries(
+        self, blocks: Indices, columns: Sequence[int], whole: dict[int, File] | None = None
+    ) -> tuple[PageEntries, dict[int, RecordIOError]]:
         """The entries of some pages, and the error of each shard whose index cannot be read.
 
         Args:
             blocks: int64 (b,), blocks of the dataset.
             columns: f positions in the schema.
+            whole: where to put the small shards that are read now as a whole, index and pages together.
         """
-        found, failed = self.indexes.entries(blocks, columns)
+        found, failed = self.indexes.entries(blocks, columns, whole)
         if self.options.verify == "always":
             found.checked[:] = False
         return found, failed

@@ -7,7 +7,6 @@ ones are decoded from a buffer. Every read is aligned, so that it can bypass the
 from __future__ import annotations
 
 import contextlib
-import mmap
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +29,7 @@ from recordio.reader.page_access import PageAccess, Projection
 from recordio.reader.shard_indexes import PageEntries
 from recordio.storage.base import DIRECT_ALIGNMENT, File
 from recordio.storage.machine import share_of_files
+from recordio.storage.memory import new_memory
 
 if TYPE_CHECKING:
     from recordio.reader.open_dataset import OpenDataset
@@ -267,14 +267,9 @@ class PageReads:
         check_stored(self._access.verify, field, samples, stored, data, page.checksum, page.codec)
 
 
-def _own_memory(nbytes: int) -> mmap.mmap:
-    """Aligned memory that a forked child does not share, unlike that which mmap gives if not told otherwise."""
-    return mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
 class _Scratch(threading.local):
     def __init__(self) -> None:
-        self.memory = _own_memory(DIRECT_ALIGNMENT)
+        self.memory = new_memory(DIRECT_ALIGNMENT)
 
 
 _scratches = _Scratch()
@@ -284,7 +279,7 @@ def scratch(nbytes: int) -> memoryview:
     """Aligned memory for a read; the next read of this thread overwrites it."""
     memory = _scratches.memory
     if len(memory) < nbytes:
-        memory = _own_memory(nbytes)
+        memory = new_memory(nbytes)
         if nbytes <= _MAX_SCRATCH:
             _scratches.memory = memory
     return memoryview(memory)[:nbytes]

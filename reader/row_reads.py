@@ -38,7 +38,7 @@ class RowReads:
         marks = self._dataset.indexes.checked
         offsets = self._readable(shard, block)
         if offsets is not None:
-            file = self._dataset.file(shard)
+            file = self._dataset.unkept_file(shard)
             if self._dataset.indexes.checked is marks:  # else the shard has become another file
                 return self._row(file, block, number - int(self._first[block]), offsets)
         opened = self._dataset.transient(shard)  # a sampler does not keep its shard open

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.page_access import Projection
 from recordio.reader.page_reads import PageReads, reporter
 from recordio.reader.page_table import MAX_MAPS, PageColumn, PageTable
+from recordio.storage.base import File
+from recordio.storage.memory import new_memory
 
 if TYPE_CHECKING:
     from recordio.reader.open_dataset import OpenDataset
@@ -88,16 +89,19 @@ def _table(dataset: OpenDataset, blocks: Indices, fields: Projection, threads: F
     None if a shard became another file meanwhile: what was found checked in it no longer is.
     """
     marks = dataset.indexes.checked
-    entries, errors = dataset.entries(blocks, fields.columns)
+    whole: dict[int, File] = {}
+    access = dataset.access
+    entries, errors = dataset.entries(blocks, fields.columns, None if access.direct or access.drops else whole)
     for error in errors.values():
         raise error
     samples, every = dataset.samples_of(blocks), np.arange(len(blocks))
     wanted = np.ones(entries.offset.shape, bool)
     kinds = list(fields.schema.values())
-    reads = PageReads(entries, wanted, dataset.shard_of(blocks), samples, kinds, dataset.access)
-    memory = mmap.mmap(-1, max(1, reads.nbytes))
+    reads = PageReads(entries, wanted, dataset.shard_of(blocks), samples, kinds, access)
+    memory = new_memory(reads.nbytes)
     failed: dict[int, RecordIOError] = {}
-    work = reads.work(memoryview(memory), dataset.file, reporter(dataset, blocks, fields, failed))
+    opener = lambda number: whole.pop(number, None) or dataset.file(number)  # noqa: E731
+    work = reads.work(memoryview(memory), opener, reporter(dataset, blocks, fields, failed))
     if threads is None:
         for read in work:
             read()

@@ -17,6 +17,7 @@ from recordio.format.page import Indices
 from recordio.format.shard_table import shard_name, starts_of
 from recordio.reader.order.selection import ranges
 from recordio.reader.order.shuffle import PLAN_NBYTES, Blocks
+from recordio.storage.base import File
 from recordio.storage.shard_files import ShardFiles
 
 _AT_A_TIME = 512  # shards: enough for NumPy, and the raw bytes of all would take memory
@@ -122,16 +123,19 @@ class ShardIndexes:
                 page_offsets=every.page_offsets[begin:end],
             )
 
-    def entries(self, blocks: Indices, columns: Sequence[int]) -> tuple[PageEntries, dict[int, RecordIOError]]:
+    def entries(
+        self, blocks: Indices, columns: Sequence[int], whole: dict[int, File] | None = None
+    ) -> tuple[PageEntries, dict[int, RecordIOError]]:
         """The entries of some pages, and the error of each shard whose index cannot be read.
 
         Args:
             blocks: int64 (b,), blocks of the dataset.
             columns: f positions in the schema.
+            whole: where to put the small shards that are read now as a whole, index and pages together.
         """
         with self._lock:
             shards = np.unique(np.searchsorted(self._shard, blocks, side="right") - 1)
-            failed = self._read(shards[~self._known[shards]].tolist())
+            failed = self._read(shards[~self._known[shards]].tolist(), whole)
             at = np.ix_(blocks, np.array(columns, np.int64))
             pages = self._index.pages[at]
             found = PageEntries(
@@ -155,17 +159,17 @@ class ShardIndexes:
             plain = self._known[shard] and not self._index.pages["codec"][block, columns].any()
             return bool(plain and self.checked[block, columns].all())
 
-    def _read(self, numbers: list[int]) -> dict[int, RecordIOError]:
+    def _read(self, numbers: list[int], whole: dict[int, File] | None = None) -> dict[int, RecordIOError]:
         """Reads the indexes of these shards. The errors of those that have none."""
         if numbers and self._nbytes > _MAX_NBYTES:
             self._forget()  # what is in use is a copy, or keeps the arrays of before
         failed: dict[int, RecordIOError] = {}
         for begin in range(0, len(numbers), _AT_A_TIME):
-            failed |= self._read_some(numbers[begin : begin + _AT_A_TIME])
+            failed |= self._read_some(numbers[begin : begin + _AT_A_TIME], whole)
         return failed
 
-    def _read_some(self, numbers: list[int]) -> dict[int, RecordIOError]:
-        found, failed = self._files.read_indexes(numbers)
+    def _read_some(self, numbers: list[int], whole: dict[int, File] | None) -> dict[int, RecordIOError]:
+        found, failed = self._files.read_indexes(numbers, whole)
         try:
             self._add(list(found), list(found.values()))
         except RecordIOError:

@@ -23,7 +23,7 @@ from recordio.reader.page_access import PageAccess, Projection
 from recordio.reader.page_reads import PageReads, Work, reporter, runs_of
 from recordio.reader.page_table import PageColumn, PageTable, Piece
 from recordio.reader.shard_indexes import PageEntries
-from recordio.storage.base import Range
+from recordio.storage.base import File, Range
 
 _PLAIN = int(Codec.PLAIN)
 _SMALL_NBYTES = 1024  # copy values of up to this size together from two shards on: cheaper than two gathers
@@ -119,11 +119,14 @@ class FetchPlan:
         self._fields = fields
         self.failed: dict[int, RecordIOError] = {}
         self._marks = dataset.indexes.checked
-        entries, errors = dataset.entries(blocks, fields.columns)
         shard, samples = dataset.shard_of(blocks), dataset.samples_of(blocks)
+        shards = len(np.unique(shard))
+        self._whole: dict[int, File] = {}
+        reads_whole = shards > access.maps and not (access.direct or access.drops)
+        entries, errors = dataset.entries(blocks, fields.columns, self._whole if reads_whole else None)
         readable = self._readable(shard, errors)
         in_place = (entries.codec == _PLAIN) & access.mapped & readable[:, None]
-        in_place[:, _copied_together(entries, len(np.unique(shard)), access.maps, int(samples.sum()))] = False
+        in_place[:, _copied_together(entries, shards, access.maps, int(samples.sum()))] = False
         wanted = ~in_place & readable[:, None]
         self._reads = PageReads(entries, wanted, shard, samples, fields.schema.values(), access)
         stays = dataset.content_nbytes <= mapped_limit
@@ -157,8 +160,12 @@ class FetchPlan:
 
     def _work(self, memory: memoryview) -> Iterator[Work]:
         dataset, blocks = self._dataset, self.layout.blocks
-        yield from self._reads.work(memory, dataset.file, reporter(dataset, blocks, self._fields, self.failed))
+        yield from self._reads.work(memory, self._file, reporter(dataset, blocks, self._fields, self.failed))
         yield from self._touches()
+
+    def _file(self, number: int) -> File:
+        """The file of a shard: in memory the first time, if it has just been read as a whole."""
+        return self._whole.pop(number, None) or self._dataset.file(number)
 
     def _touches(self) -> Iterator[Work]:
         """Checks the pages in place, in the order of the files, once the system has been asked to read them all.

@@ -8,9 +8,9 @@ import weakref
 from typing import Any
 
 from recordio.errors import StorageError
+from recordio.storage.memory import new_memory
 
 Memory = mmap.mmap | bytes
-_HUGE = 2 << 20
 _MAX_IDLE = 2  # a loader has two windows in memory
 
 
@@ -26,13 +26,11 @@ class Arena:
         """Memory of at least that size. The contents are undefined."""
         if self._memory is None or len(self._memory) < nbytes:
             try:
-                self._memory = mmap.mmap(-1, -(-max(nbytes, 1) // _HUGE) * _HUGE)
+                self._memory = new_memory(nbytes)
             except (OSError, OverflowError) as error:
                 raise StorageError(
                     f"cannot get {nbytes} bytes of memory for a window; ask for a smaller one"
                 ) from error
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                self._memory.madvise(mmap.MADV_HUGEPAGE)
         return self._memory
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol
 
 from recordio.errors import CorruptError, StorageError
@@ -49,18 +49,18 @@ class File(ABC):
         return data
 
     def read_into(self, target: memoryview, offset: int, nbytes: int, *, direct: bool = False) -> None:
-        """Fills the target with the bytes from `offset` on; the first `nbytes` of them must exist.
+        """Reads `nbytes` bytes from `offset` on into the target; what is behind them there is undefined.
 
         Args:
             target: uint8, writable.
             offset: where to begin.
-            nbytes: the bytes that are needed, up to len(target).
+            nbytes: up to len(target).
             direct: past the system's cache, where it can do that. The address and the length of the target, and the
                 offset, are multiples of DIRECT_ALIGNMENT then.
 
         Raises CorruptError if the file is shorter, StorageError if the system fails to read.
         """
-        found = self._read_into(target, offset, direct)
+        found = self._read_into(target if direct else target[:nbytes], offset, direct)
         if found < nbytes:
             raise CorruptError(f"the file was cut: {found} of {nbytes} bytes").at(file=self.name, byte=offset)
 
@@ -102,6 +102,13 @@ class Storage(Protocol):
 
         Of a file that cannot be read, is not regular or has another length, it is not `nbytes` bytes but fewer or more:
         `open` tells why. Follows no symbolic link, waits for no pipe.
+        """
+
+    def read_whole(self, files: Sequence[tuple[str, int]], target: memoryview) -> list[Hashable]:
+        """Reads these small files, (name, length) pairs, one after the other into `target`: the identity of each.
+
+        It is None for a file that cannot be read, is not regular or has another length: `open` tells why. Its part of
+        the target is undefined. Follows no symbolic link, waits for no pipe.
         """
 
     def names(self) -> list[str]:

@@ -7,15 +7,16 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
 from recordio.errors import DatasetError
 from recordio.storage.base import DIRECT_ALIGNMENT, File, Range, storage_error
-from recordio.storage.machine import file_system
+from recordio.storage.machine import file_system, share_of_files
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)  # Linux needs no right to list it
+_AHEAD = 32  # files that are read at a time, if so many may be open
 
 
 class LocalFile(File):
@@ -39,7 +40,7 @@ class LocalFile(File):
             raise DatasetError(f"no file can have this name: {error}").at(file=repr(path)) from error
         status = os.fstat(self._fd)
         self.nbytes = status.st_size
-        self.identity = status.st_dev, status.st_ino, status.st_ctime_ns
+        self.identity = _identity(status)
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise DatasetError("is not a regular file").at(file=name)
@@ -138,6 +139,23 @@ class LocalStorage:
         finally:
             os.close(folder)
 
+    def read_whole(self, files: Sequence[tuple[str, int]], target: memoryview) -> list[Hashable]:
+        try:
+            folder = os.open(self.folder, _FOLDER)
+        except OSError:
+            return [None for _ in files]
+        found: list[Hashable] = []
+        ahead = min(_AHEAD, share_of_files(64))
+        try:
+            for begin in range(0, len(files), ahead):
+                some = files[begin : begin + ahead]
+                end = sum(length for _, length in some)
+                found += _read_some(folder, some, target[:end])
+                target = target[end:]
+        finally:
+            os.close(folder)
+        return found
+
     def names(self) -> list[str]:
         try:
             return sorted(os.listdir(self.folder))
@@ -155,3 +173,53 @@ def _tail(folder: int, name: str, length: int, nbytes: int) -> bytes:
             os.close(fd)
     except OSError:
         return b""
+
+
+def _read_some(folder: int, files: Sequence[tuple[str, int]], target: memoryview) -> list[Hashable]:
+    """The identities of files that are read one after the other, once the system has been asked for all of them."""
+    fds: list[int] = []
+    found: list[Hashable] = []
+    try:
+        for name, length in files:
+            fd, identity = _opened(folder, name, length)
+            fds.append(fd)
+            found.append(identity)
+        at = 0
+        for k, (_, length) in enumerate(files):
+            if found[k] is not None and not _fill(fds[k], target[at : at + length]):
+                found[k] = None
+            at += length
+    finally:
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
+    return found
+
+
+def _opened(folder: int, name: str, length: int) -> tuple[int, Hashable]:
+    """A descriptor, and the identity of a regular file of this length, which the system is asked to read; else None."""
+    try:
+        fd = os.open(name, _FLAGS, dir_fd=folder)
+    except (OSError, ValueError):
+        return -1, None
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != length:
+        return fd, None
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+    return fd, _identity(status)
+
+
+def _fill(fd: int, target: memoryview) -> bool:
+    """Whether the file has enough bytes, and can be read."""
+    done = 0
+    try:
+        while done < len(target) and (count := os.preadv(fd, [target[done:]], done)):
+            done += count
+    except OSError:
+        return False
+    return done == len(target)
+
+
+def _identity(status: os.stat_result) -> Hashable:
+    return status.st_dev, status.st_ino, status.st_ctime_ns

@@ -16,7 +16,9 @@ from recordio.format.shard_table import shard_name
 from recordio.storage.base import File, Storage
 from recordio.storage.dataset_files import check_footer, open_shard_file, read_manifest
 from recordio.storage.machine import share_of_files
+from recordio.storage.memory import MemoryFile, new_memory
 
+_SMALL = 64 << 10  # to read so much takes less time than to open a file
 _AHEAD = 32  # files of which the headers and indexes are read at a time, if so many may be open
 
 
@@ -53,7 +55,7 @@ class ShardFiles:
         try:
             file = self._opened(number)
             if file.identity is None or file.identity != self._proven.get(number):
-                self._check(file, number, self._footer(number))
+                self._check(file, number, *self._footers([number]))
         except CorruptError as error:
             better = self.explained(error)
             raise better from better.__cause__
@@ -94,33 +96,36 @@ class ShardFiles:
             self.state = object()
         self._proven[number] = file.identity
 
-    def _footer(self, number: int) -> Footer:
-        """The footer that the manifest expects."""
+    def _footers(self, numbers: Sequence[int]) -> list[Footer]:
+        """The footers that the manifest expects."""
         table = self._manifest.table
-        nbytes, blocks = table.nbytes.item(number), table.blocks.item(number)
-        index_nbytes = padded(blocks * self._row_nbytes)
-        return Footer(
-            dataset_id=self._manifest.dataset_id,
-            number=table.numbers.item(number),
-            fields=len(self._manifest.schema),
-            file_nbytes=nbytes,
-            index_offset=nbytes - FOOTER.size - index_nbytes,
-            index_nbytes=index_nbytes,
-            samples=table.samples.item(number),
-            blocks=blocks,
-            digest=table.digests[number].tobytes(),
-        )
+        every = [column[numbers].tolist() for column in (table.numbers, table.nbytes, table.samples, table.blocks)]
+        digests = table.digests[numbers].tobytes()
+        identity, fields = self._manifest.dataset_id, len(self._manifest.schema)
+        found = []
+        for k, (number, nbytes, samples, blocks) in enumerate(zip(*every, strict=True)):
+            index_nbytes = padded(blocks * self._row_nbytes)
+            offset, digest = nbytes - FOOTER.size - index_nbytes, digests[16 * k : 16 * k + 16]
+            found.append(Footer(identity, number, fields, nbytes, offset, index_nbytes, samples, blocks, digest))
+        return found
 
-    def read_indexes(self, numbers: Sequence[int]) -> tuple[dict[int, RawIndex], dict[int, RecordIOError]]:
-        """The indexes of these shards, and the errors of those that have none."""
-        found: dict[int, RawIndex] = {}
+    def read_indexes(
+        self, numbers: Sequence[int], whole: dict[int, File] | None = None
+    ) -> tuple[dict[int, RawIndex], dict[int, RecordIOError]]:
+        """The indexes of these shards, and the errors of those that have none.
+
+        `whole`: small shards are read as a whole, once, and put there as files in memory.
+        """
+        found = {} if whole is None else self._read_whole(numbers, whole)
         failed: dict[int, RecordIOError] = {}
+        numbers = [number for number in numbers if number not in found]
         ahead = min(_AHEAD, share_of_files(64))
         for begin in range(0, len(numbers), ahead):
             opened: list[tuple[int, File, Footer]] = []
-            for number in numbers[begin : begin + ahead]:
+            some = numbers[begin : begin + ahead]
+            for number, footer in zip(some, self._footers(some), strict=True):
                 try:
-                    file, footer = self._opened(number), self._footer(number)
+                    file = self._opened(number)
                 except RecordIOError as error:
                     failed[number] = self.explained(error)
                     continue
@@ -133,6 +138,41 @@ class ShardFiles:
                 except RecordIOError as error:
                     failed[number] = self.explained(error.at(file=file.name))
         return found, failed
+
+    def _read_whole(self, numbers: Sequence[int], whole: dict[int, File]) -> dict[int, RawIndex]:
+        """The indexes of small shards that are just as expected; others are read again, to find out what is wrong."""
+        small = [number for number, nbytes in zip(numbers, self._nbytes_of(numbers), strict=True) if nbytes <= _SMALL]
+        footers = self._footers(small)
+        files = [(shard_name(footer.number), footer.file_nbytes) for footer in footers]
+        try:
+            memory = memoryview(new_memory(sum(nbytes for _, nbytes in files)))  # freed with the last file in it
+        except OSError:  # there is not enough
+            return {}
+        found: dict[int, RawIndex] = {}
+        begin = 0
+        identities = self.storage.read_whole(files, memory)
+        for number, footer, (name, nbytes), identity in zip(small, footers, files, identities, strict=True):
+            data = memory[begin : begin + nbytes]
+            if identity is not None and (index := self._index_of(data, footer)) is not None:
+                found[number] = index
+                whole[number] = file = MemoryFile(name, data, identity)
+                self._note(file, number)
+            begin += nbytes
+        return found
+
+    def _nbytes_of(self, numbers: Sequence[int]) -> list[int]:
+        nbytes: list[int] = self._manifest.table.nbytes[numbers].tolist()
+        return nbytes
+
+    def _index_of(self, data: memoryview, footer: Footer) -> RawIndex | None:
+        """The index of a shard of these bytes, if its header and its footer are those that are expected."""
+        header = ShardHeader.encode_text(footer.dataset_id, footer.number, self._text)
+        if footer.index_offset < len(header) or data[: len(header)] != header:
+            return None
+        tail = bytes(data[footer.index_offset :])
+        if not tail.endswith(footer.encode()):
+            return None
+        return RawIndex(tail[: footer.index_nbytes], footer, len(header), header[-CHECKSUM.size :])
 
     def _read_index(self, file: File, number: int, footer: Footer) -> RawIndex:
         """The index of a shard of which this footer is expected; both are read together."""

@@ -12,7 +12,9 @@ import pytest
 
 from recordio import CorruptError, DataLoader, DatasetError, DatasetWriter, SchemaError, ShardDataset
 from recordio.reader import scan
+from recordio.reader.batches.fetch_plan import FetchPlan
 from recordio.storage.local import LocalFile
+from recordio.storage.memory import new_memory
 
 COUNT = 60
 
@@ -74,6 +76,72 @@ def test_a_shard_that_was_rewritten_as_it_was_is_read_on(folder: Path, io: Any) 
         assert read(ds)[:, 0].tolist() == list(range(COUNT))
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Twenty shards that are read as a whole, the first ten with other metadata than the manifest."""
+    for mode, first in (("create", 0), ("append", 100)):
+        with DatasetWriter(
+            tmp_path / "it", shard_samples=10, compression=None, mode=mode, metadata={"at": first}
+        ) as writer:
+            for i in range(first, first + 100):
+                writer.write({"number": i, "text": f"{i} "})
+    return tmp_path / "it"
+
+
+def epoch(ds: ShardDataset) -> list[int]:
+    return sorted(n for batch in DataLoader(ds, 7, shuffle=True) for n in batch["number"].tolist())
+
+
+SMALL_READS: dict[str, Any] = {"epoch": epoch, "column": lambda ds: ds.column("number").tolist()}
+
+
+@pytest.mark.parametrize("read", SMALL_READS)
+def test_small_shards_are_opened_once_for_index_and_pages(
+    small: Path, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds, opened = ShardDataset(small, max_open_shards=5), []
+    real = LocalFile.__init__
+    monkeypatch.setattr(LocalFile, "__init__", lambda file, *at: (opened.append(at[1]), real(file, *at))[1])
+    assert SMALL_READS[read](ds) == list(range(200))
+    assert set(opened) == {f"shard-{number:05d}.rio" for number in range(10)}  # to find out what differs
+    monkeypatch.undo()
+    assert SMALL_READS[read](ds) == list(range(200))
+
+
+@pytest.mark.parametrize("read", SMALL_READS)
+@pytest.mark.parametrize("where", ["header", "page", "index", "footer", "cut", "longer", "missing", "another"])
+@pytest.mark.parametrize("number", [4, 14])
+def test_what_is_wrong_with_a_small_shard_is_said(small: Path, read: str, where: str, number: int) -> None:
+    path = small / f"shard-{number:05d}.rio"
+    page = int(ShardDataset(small).store.indexes.of(number).page_offsets[0, 0])
+    ds, data = ShardDataset(small), bytearray(path.read_bytes())
+    if where in ("header", "page", "index", "footer"):
+        data[{"header": 70, "page": page + 3, "index": -190, "footer": -100}[where]] ^= 1
+    path.unlink()
+    changed = {"cut": data[:-1], "longer": data + b"x", "another": (small / "shard-00005.rio").read_bytes()}
+    if where != "missing":
+        path.write_bytes(changed.get(where, data))
+    for _ in range(2):
+        with pytest.raises(CorruptError) as caught:
+            SMALL_READS[read](ds)
+        assert caught.value.place.file == path.name
+
+
+def test_a_small_shard_that_changes_between_its_index_and_its_pages_is_read_as_it_was(small: Path) -> None:
+    ds = ShardDataset(small)
+    blocks = np.arange(20)
+    plan = FetchPlan(ds.store, ds.fields, blocks)
+    path = small / "shard-00014.rio"
+    data = bytearray(path.read_bytes())
+    data[int(ds.store.indexes.of(14).page_offsets[0, 0]) + 3] ^= 1
+    path.write_bytes(data)
+    memory = new_memory(plan.layout.nbytes)
+    table = plan.load(memory, lambda work: [piece() for piece in work] and None)
+    assert table.take(blocks, np.full(20, 3))["number"].tolist() == list(range(3, 200, 10))
+    with pytest.raises(CorruptError, match="page checksum"):  # of the next window it is another file
+        epoch(ds)
+
+
 def test_a_missing_shard_does_not_matter_to_who_does_not_ask_for_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +162,7 @@ def test_a_damaged_offset_asks_for_no_memory(tmp_path: Path) -> None:
     before = [ds[i] for i in range(COUNT)]
     page = int(ds.store.indexes.of(3).page_offsets[0, 0])
     file = ds.store.file(3)
-    ds.store.file = lambda number: file  # type: ignore[method-assign] # a file that claims to be as it was
+    ds.store.unkept_file = lambda number: file  # type: ignore[method-assign] # a file that claims to be as it was
     with open(tmp_path / "it/shard-00003.rio", "r+b") as out:
         out.seek(page + 8 * 4)
         out.write((1 << 62).to_bytes(8, "little"))

@@ -235,3 +235,41 @@ def test_identity_changes_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"two")
     os.replace(tmp_path / "other", tmp_path / "it")
     assert storage.open("it").identity != first
+
+
+def test_small_files_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number:02d}" for number in range(40)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes([number]) * number)
+    storage, target = LocalStorage(tmp_path), memoryview(bytearray(sum(range(40))))
+    files = [(name, number) for number, name in enumerate(names)]
+    want = b"".join((tmp_path / name).read_bytes() for name in names)
+    before = open_files()
+    assert storage.read_whole(files, target) == [storage.open(name).identity for name in names]
+    assert bytes(target) == want
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, targets, offset: real(fd, [targets[0][:3]], offset))
+    target[:] = bytes(len(target))
+    assert None not in storage.read_whole(files, target)  # short reads are continued
+    assert bytes(target) == want
+    assert open_files() == before
+
+
+def test_what_cannot_be_read_as_a_whole_has_no_identity(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = storage.folder
+    (folder / "link").symlink_to("b")
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    before = open_files()
+    wrong = [("b", 9), ("b", 11), ("c", 10), ("link", 10), ("folder", 0), ("pipe", 0), ("b\0", 10)]
+    target = memoryview(bytearray(60))
+    assert storage.read_whole([*wrong, ("b", 10)], target) == [None] * 7 + [storage.open("b").identity]
+    assert bytes(target[-10:]) == b"0123456789"
+    assert LocalStorage(folder / "missing").read_whole([("b", 10)], target) == [None]
+
+    def fail(*_: Any) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", fail)
+    assert storage.read_whole([("b", 10)], target) == [None]
+    assert open_files() == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recordio import CorruptError
-from recordio.storage.memory import MemoryStorage
+from recordio.storage.memory import MemoryStorage, new_memory
 
 
 def test_reads_and_maps_a_file() -> None:
@@ -31,3 +31,18 @@ def test_tails_of_files() -> None:
     wrong = [("b", 9), ("b", 11), ("c", 10), ("a", 0)]
     assert [len(tail) == 3 for tail in storage.tails(wrong, 3)] == [False] * 4
     assert storage.tails([("b", 10)], 3) == [b"789"]
+
+
+def test_small_files_read_as_a_whole() -> None:
+    storage, target = MemoryStorage({"b": b"0123456789", "a": b"xy"}), memoryview(bytearray(24))
+    found = storage.read_whole([("b", 10), ("c", 1), ("b", 9), ("a", 2), ("a", 2)], target)
+    assert [one is None for one in found] == [False, True, True, False, False]
+    assert found[3] == found[4] == storage.open("a").identity
+    assert (bytes(target[:10]), bytes(target[20:])) == (b"0123456789", b"xyxy")
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 70_000, (2 << 20) - 1, (2 << 20) + 1])
+def test_new_memory_is_large_enough_and_empty(nbytes: int) -> None:
+    memory = new_memory(nbytes)
+    assert nbytes <= len(memory) <= max(2 * nbytes, 64 << 10)
+    assert not any(memory[:nbytes:4096])
