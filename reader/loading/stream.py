@@ -87,12 +87,14 @@ def requests(
         sources: the dataset of each sample, in chunks; None for a single dataset.
         samples: the number of samples left.
         batch_size: samples a batch.
-        together: so many batches a request.
+        together: so many batches a request, but one at first, which does not wait for the others, nor for the windows
+            of datasets that it takes nothing of.
     """
     waiting = np.zeros(0, np.int64)
-    step = batch_size * together
-    for begin in range(0, samples, step):
-        n = min(step, samples - begin)
+    left, step = samples, 1
+    while left:
+        n = min(step * batch_size, left)
+        left, step = left - n, together
         turns = None
         if sources is None:
             taken = streams[0].take(n)
@@ -101,6 +103,6 @@ def requests(
                 waiting = np.concatenate([waiting, next(sources)])
             turns, waiting = waiting[:n], waiting[n:]
             counts = np.bincount(turns, minlength=len(streams)).tolist()
-            taken = [one for stream, count in zip(streams, counts, strict=True) for one in stream.take(count)]
+            taken = [one for stream, count in zip(streams, counts, strict=True) if count for one in stream.take(count)]
         leases = [lease for _, lease in taken if lease is not None]
         yield BatchRequest([one for one, _ in taken], turns, several=together > 1), leases
