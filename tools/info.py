@@ -24,6 +24,7 @@ examples:
 MEASURED_SHARDS = 256  # larger datasets are sampled evenly: reading every index would take long
 CLASSES_SHOWN = 10
 METADATA_SHOWN = 20
+INPUTS_SHOWN = 20
 NAME_COLUMNS = 32
 HEAD_COLUMNS = 14
 
@@ -101,7 +102,10 @@ def _lines(facts: dict[str, Any], schema: Schema) -> Iterator[str]:
     yield _line("compression", _compression(facts))
     yield _line("reading", f"{facts['io']['kind']}: {facts['io']['reason']}")
     for name, value in list(facts["metadata"].items())[:METADATA_SHOWN]:
-        yield _line(cut(name, NAME_COLUMNS), _metadata_text(name, value))
+        if name == "conversion" and isinstance(value, dict):
+            yield from _conversion(value)
+        else:
+            yield _line(cut(name, NAME_COLUMNS), _metadata_text(name, value))
     if len(facts["metadata"]) > METADATA_SHOWN:
         yield _line("...", f"{len(facts['metadata']) - METADATA_SHOWN} more in the metadata")
     yield _line("format", f"version {facts['format_version']}, dataset id {facts['dataset_id']}")
@@ -111,6 +115,24 @@ def _lines(facts: dict[str, Any], schema: Schema) -> Iterator[str]:
         yield f"  {line}"
     if facts["measured_shards"] < facts["shards"]:
         yield f"  (the sizes are those of {facts['measured_shards']:,} of the {facts['shards']:,} shards)"
+
+
+def _conversion(record: dict[str, Any]) -> Iterator[str]:
+    """What a conversion left out, and what it did to the inputs. A stranger's metadata may hold anything there."""
+    width = max(shutil.get_terminal_size().columns - HEAD_COLUMNS - 2, NAME_COLUMNS)
+    if record.get("check") is False:
+        yield _line("check", "off: pictures were not decoded when the dataset was made")
+    for name, value in record.items():
+        if name not in ("check", "skipped", "skipped_inputs", "notes"):
+            yield _line(cut(name, NAME_COLUMNS), cut(json_text(value), width))
+    notes, listed = (value if isinstance(value, list) else [] for value in map(record.get, ("notes", "skipped_inputs")))
+    yield from (_line("note", clean(str(note))) for note in notes[:INPUTS_SHOWN])
+    if record.get("skipped"):
+        yield _line("skipped", cut(f"{json_text(record['skipped'])} inputs that could not be read", width))
+    for entry in listed[:INPUTS_SHOWN]:
+        yield f"    {clean(': '.join(map(str, entry)) if isinstance(entry, list) else str(entry))}"
+    if len(listed) > INPUTS_SHOWN:
+        yield "    ... (--json lists more)"
 
 
 def _line(name: str, words: str) -> str:

@@ -120,3 +120,34 @@ def test_damaged_split_is_named(split_dataset: Path, capsys: pytest.CaptureFixtu
     shard.write_bytes(shard.read_bytes()[:-1])
     assert main([command, str(split_dataset)]) == 1
     assert "dataset 'train', shard-00000.rio" in capsys.readouterr().err
+
+
+def test_what_a_conversion_left_out_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f'{{"n": {n}}}\n' for n in range(9)) + "not JSON\n" * 30
+    (tmp_path / "t.jsonl").write_text(rows)
+    words = ["convert", str(tmp_path / "t.jsonl"), str(tmp_path / "out"), "--on-error", "skip"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    assert main(words) == 0
+    again = capsys.readouterr().out
+    skipped = [line for line in first.splitlines() if line.startswith("  skipped ")]
+    assert len(skipped) == 30
+    assert [line for line in again.splitlines() if line.startswith("  skipped ")] == skipped
+    assert main(["info", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "30 inputs that could not be read" in out
+    assert "t.jsonl line 10: " in out
+    assert "--json lists more" in out
+    assert main(["info", "--json", str(tmp_path / "out")]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)["datasets"]
+    assert len(facts["metadata"]["conversion"]["skipped_inputs"]) == 30
+
+
+@pytest.mark.parametrize("record", [{"skipped": [1]}, {"skipped_inputs": 7}, {"notes": {"a": 1}, "x\x1b": None}, {}])
+def test_a_strangers_record_of_a_conversion_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record: object
+) -> None:
+    with recordio.DatasetWriter(tmp_path / "x", metadata={"conversion": record}) as writer:
+        writer.write({"a": 1})
+    assert main(["info", str(tmp_path / "x")]) == 0
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())

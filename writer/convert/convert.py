@@ -33,7 +33,8 @@ class ConvertReport:
         samples: how many the dataset holds.
         shards: its shard files.
         nbytes: their length in all.
-        skipped: (name, reason) of each sample that could not be read; empty unless on_error="skip".
+        skipped: (name, reason) of each sample that could not be read; empty unless on_error="skip". The dataset keeps
+            the first 1,000 in its metadata, under "conversion", as it does `notes` and what else a reader must know.
         reused: how many shards an earlier, interrupted run had finished.
         made: how many samples this run has made; those of reused shards do not count.
         done_before: whether the whole dataset was there already, and nothing was done.

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recordio.errors import CorruptError, DatasetError, SchemaError, SourceError
 from recordio.format.manifest import FILE_NAME, Manifest
@@ -14,6 +15,7 @@ from recordio.storage.atomic import FolderLock
 from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.plan import ConvertOptions, make_plan
 from recordio.writer.convert.progress import TotalProgress
+from recordio.writer.convert.record import conversion_record, recorded_skips
 from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
 from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_remains, commit, read_manifest
@@ -80,8 +82,10 @@ class ConvertJob:
             progress.reused(len(self.plan.order))
             progress.finish(0)
             missing = len(self.plan.order) - manifest.samples
-            skipped = (f"{missing} samples were skipped when it was made",) if missing else ()
-            return Outcome(manifest, done_before=True, notes=(*self._notes, *skipped))
+            listed = recorded_skips(manifest.metadata)
+            more = missing - len(listed)
+            unlisted = (f"{more} samples were skipped when it was made",) if more > 0 else ()
+            return Outcome(manifest, skipped=listed, done_before=True, notes=(*self._notes, *unlisted))
         if not self.plan.options.overwrite:
             raise DatasetError(f"{objection}; overwrite=True (--overwrite) makes it anew").at(file=str(self.target))
         return None
@@ -113,22 +117,24 @@ class ConvertJob:
             raise
         progress.finish(len(self.plan.order) - before)
         units = sorted(kept + made, key=lambda unit: unit.number)
+        skipped = tuple(skip for unit in units for skip in unit.skipped)
         return Outcome(
-            self._commit(units, staging),
-            skipped=tuple(skip for unit in units for skip in unit.skipped),
+            self._commit(units, staging, conversion_record(self.plan.options, skipped, self._notes)),
+            skipped=skipped,
             reused=len(kept),
             made=sum(unit.entry.samples for unit in made),
             notes=(*self._notes, *notes, *_remarks(units)),
         )
 
-    def _commit(self, units: list[Unit], staging: Staging) -> Manifest:
+    def _commit(self, units: list[Unit], staging: Staging, record: dict[str, Any]) -> Manifest:
         full = [unit for unit in units if unit.entry.samples]
         if not full:
             name, reason = units[0].skipped[0]
             count = len(self.plan.order)
             raise SourceError(f"none of the {count} samples can be read; the first: {reason}").at(file=name)
         source = self.plan.source
-        manifest = Manifest(self.plan.dataset_id, source.schema, source.metadata, [unit.entry for unit in full])
+        metadata = {**source.metadata, **record}
+        manifest = Manifest(self.plan.dataset_id, source.schema, metadata, [unit.entry for unit in full])
         commit(self.target, manifest, {staging.shard(unit.number): unit.entry.name for unit in full}, self._as_of)
         return manifest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import random
@@ -203,7 +204,25 @@ class TestDoneBefore:
     def test_finished_conversion_reports_the_number_of_skipped_samples(self, tmp_path: Path, source: Path) -> None:
         source.write_text(source.read_text() + "1\n")
         made(source, tmp_path / "out", on_error="skip")
-        assert made(source, tmp_path / "out").notes == ("1 samples were skipped when it was made",)
+        (skip,) = made(source, tmp_path / "out").skipped
+        assert skip[0].endswith(f"line {ROWS + 2}")
+        assert ShardDataset(tmp_path / "out").metadata["conversion"] == {"skipped": 1, "skipped_inputs": [list(skip)]}
+
+    def test_skips_change_no_byte_of_the_shards(self, tmp_path: Path, source: Path) -> None:
+        source.write_text(source.read_text() + "1\n")
+        for name in "ab":
+            made(source, tmp_path / name, on_error="skip")
+        assert contents(tmp_path / "a") == contents(tmp_path / "b")
+        manifest = json.loads((tmp_path / "a/manifest.json").read_text())
+        shard = (tmp_path / "a" / "shard-00000.rio").read_bytes()
+        assert "conversion" in manifest["metadata"]
+        assert b"skipped" not in shard
+
+    def test_a_conversion_of_good_inputs_has_no_record(self, tmp_path: Path, source: Path) -> None:
+        made(source, tmp_path / "out", on_error="skip")
+        assert not ShardDataset(tmp_path / "out").metadata
+        made(source, tmp_path / "unchecked", check=False)
+        assert ShardDataset(tmp_path / "unchecked").metadata == {"conversion": {"check": False}}
 
     @pytest.mark.parametrize("change", ["options", "source", "times", "length", "shard"])
     def test_different_dataset_is_replaced_only_with_overwrite(self, tmp_path: Path, source: Path, change: str) -> None:

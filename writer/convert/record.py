@@ -1,0 +1,42 @@
+"""What a dataset keeps of its conversion: the inputs that were left out and why, and options that a reader must know.
+
+It is the key "conversion" of the manifest's metadata, there only if there is something to say: a plain conversion of
+good inputs has none. Shards do not hold it, so they are the same whatever was skipped in others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recordio.writer.convert.plan import ConvertOptions
+from recordio.writer.convert.units import Skip
+
+KEY = "conversion"
+_MOST_LISTED = 1000
+_MOST_TEXT = 300  # characters of a name, and of a reason
+
+
+def conversion_record(options: ConvertOptions, skipped: Sequence[Skip], notes: Sequence[str]) -> dict[str, Any]:
+    """{"conversion": ...}, or nothing.
+
+    It has `skipped`, the number of samples left out; `skipped_inputs`, [name, reason] of the first 1,000; `notes` about
+    input that is in no sample; `check`: False; `resize`; `quality`. Keys without meaning are left out.
+    """
+    said = {
+        "check": False if not options.check else None,
+        "resize": list(options.resize) if isinstance(options.resize, tuple) else options.resize,
+        "quality": options.quality,
+        "notes": [note[:_MOST_TEXT] for note in notes],
+        "skipped": len(skipped),
+        "skipped_inputs": [[name[:_MOST_TEXT], reason[:_MOST_TEXT]] for name, reason in skipped[:_MOST_LISTED]],
+    }
+    kept = {name: value for name, value in said.items() if value not in (None, 0, []) or value is False}
+    return {KEY: kept} if kept else {}
+
+
+def recorded_skips(metadata: Mapping[str, Any]) -> tuple[Skip, ...]:
+    """The skipped inputs that a finished dataset lists."""
+    record = metadata.get(KEY)
+    listed = record.get("skipped_inputs") if isinstance(record, dict) else None
+    return tuple((str(name), str(reason)) for name, reason in listed or ())
