@@ -81,6 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--mode", choices=("RGB", "L", "RGBA"), help="what pictures are read as")
     add("--no-check", dest="check", action="store_false", help="do not decode each picture to prove it whole")
+    add("--keep-names", action="store_true", help="keep the name of each sample's file, in a text field `file`")
     add("--overwrite", action="store_true", help="replace a dataset that is at DST")
     _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
     add("--json", action="store_true", default=False, help="print one line of JSON")

@@ -94,12 +94,13 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(recordio, "convert", convert, raising=False)
     words = (
         "a b --kind csv --split train --compression zstd:7 --shard-bytes 1MiB --block-bytes 64KB --resize 240x320 "
-        "--quality 90 --shuffle 7 --limit 5 --on-error skip --workers 2 --embed x --embed y --overwrite"
+        "--quality 90 --shuffle 7 --limit 5 --on-error skip --workers 2 --embed x --embed y --keep-names --overwrite"
     )
     converted(capsys, *words.split())
     del given["progress"]
     assert given == {
         "source": "a",
+        "keep_names": True,
         "destination": "b",
         "kind": "csv",
         "split": "train",

@@ -84,6 +84,7 @@ def convert(
     upright: bool = False,
     masks: str | Sequence[str] = (),
     mode: str | None = None,
+    keep_names: bool = False,
 ) -> ConvertReport | dict[str, ConvertReport]:
     """Makes a dataset of a folder of images or other files, a table, NumPy files, MNIST or CIFAR.
 
@@ -114,6 +115,8 @@ def convert(
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
         embed: columns of a table that name files; the files' contents take the place of the names.
         root: the folder that the names of files in a table count from; None for the table's own folder.
+        keep_names: adds a text field `file`, the name of the file that a sample is from; for a table, a field
+            `<column>_file` for each embedded column.
         check: decodes each image once, so that a broken one is found now; False trusts their first bytes.
         encoding: what a table's text is encoded in, such as "cp1252"; None is UTF-8, or what its byte order mark says.
             A table without a mark that is no UTF-8 is read where its few letters are the same in all encodings for
@@ -156,6 +159,7 @@ def convert(
         overwrite=overwrite,
         check=check,
         upright=upright,
+        keep_names=keep_names,
     )
     choice("mode", mode, (None, "RGB", "L", "RGBA"))
     source_options = SourceOptions(

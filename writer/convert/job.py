@@ -22,6 +22,7 @@ from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.times import as_of, way_changed_at
 
+_ROWS = ("npy", "npz", "mnist", "cifar10", "cifar100")
 _WAY_ON = (
     "what is finished is kept: mend the input and run the same command again, "
     'or leave such inputs out by on_error="skip" (--on-error skip)'
@@ -50,6 +51,8 @@ class ConvertJob:
         listed = time.time_ns()
         source = open_source(spec.path, spec.kind or None, spec.options)
         _require_pictures(source, spec.options)
+        if options.keep_names:
+            source = _with_names(source)
         self.plan = make_plan(source, options)
         self._notes = (*spec.notes, *source.notes)
         # Folders above both source and dataset do not count: they may be renamed with both inside.
@@ -159,6 +162,12 @@ def _remarks(units: list[Unit]) -> tuple[str, ...]:
 
 def count_of(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _with_names(source: Source) -> Source:
+    if source.kind in _ROWS:
+        raise SchemaError(f"keep_names (--keep-names) is for files, and a sample of {source.kind!r} is a row of one")
+    return source.with_names()
 
 
 def _clear_corrupt_manifest(folder: Path) -> None:

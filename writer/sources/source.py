@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import RecordIOError, SourceError
+from recordio.errors import RecordIOError, SchemaError, SourceError
+from recordio.format.fields import Text
 from recordio.format.schema import Sample, Schema
 from recordio.images.prepare import PictureKind
 from recordio.writer.sources.table_options import DEFAULT, TableOptions
 
+NAME = "file"  # the field of names that `with_names` adds
 Item = tuple[str, Sample | RecordIOError]
 
 
@@ -124,3 +126,49 @@ class Source(ABC):
             except SourceError as error:
                 result = error.at(file=key)
             yield key, result
+
+    def with_names(self) -> Source:
+        """The same samples with a field more, `file`: the name of the file that a sample was read from.
+
+        Raises SchemaError if there is such a field already.
+        """
+        return _Named(self)
+
+
+class _Named(Source):
+    """A source with the name of each sample as the field `file`."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
+        self.pictures = source.pictures
+        self.schema = with_name_fields(source.schema, {NAME: Text()})
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def nbytes(self) -> npt.NDArray[np.int64]:
+        return self._source.nbytes()
+
+    def fingerprint(self) -> Fingerprint:
+        return self._source.fingerprint()
+
+    def key(self, index: int) -> str:
+        return self._source.key(index)
+
+    def sample(self, index: int) -> Sample:
+        return {**self._source.sample(index), NAME: self.key(index)}
+
+    def read(self, indices: Iterable[int]) -> Iterator[Item]:
+        for key, found in self._source.read(indices):
+            yield key, found if isinstance(found, RecordIOError) else {**found, NAME: key}
+
+
+def with_name_fields(schema: Schema, names: dict[str, Text]) -> Schema:
+    """The schema with these fields more. Raises SchemaError if one is there already."""
+    for name in names:
+        if name in schema.fields:
+            raise SchemaError("keep_names (--keep-names) would add a field of this name, and there is one").at(
+                field=name
+            )
+    return Schema(dict(schema.fields) | names)

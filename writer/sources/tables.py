@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from recordio.errors import SourceError
+from recordio.errors import SchemaError, SourceError
+from recordio.format.fields import Text
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.embedded import EmbeddedFiles
 from recordio.writer.sources.files import file_table
-from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
+from recordio.writer.sources.source import NAME, Fingerprint, Source, SourceOptions, with_name_fields
 from recordio.writer.sources.table_options import TableOptions
 from recordio.writer.sources.text_file import TextFile
 
@@ -63,6 +64,7 @@ class Table(Source):
         self._embed_stats = array("q")
         self._file = TextFile(path, options.table.encoding)
         self._rows: _RowReader | None = None
+        self._keeps_names = False
         self.metadata = {}
         starts, lines = array("q"), array("q")
         self._end = 0
@@ -107,6 +109,15 @@ class Table(Source):
         self.pictures = {name: column.kind for name, column in columns.items()}
         self.notes += tuple(note for column in columns.values() for note in column.notes)
         return Schema(dict(schema.fields) | {name: files.field() for name, files in self._embed.items()})
+
+    def with_names(self) -> Source:
+        """The same rows with the names in each embedded column as a field more, such as `picture_file`."""
+        if not self._embed:
+            raise SchemaError("keep_names (--keep-names) keeps the names in columns that are embedded, and none is")
+        names = {f"{name}_{NAME}": Text(optional=self.schema[name].optional) for name in self._embed}
+        self.schema = with_name_fields(self.schema, names)
+        self._keeps_names = True
+        return self
 
     def _see_files(self, row: Mapping[str, Any]) -> None:
         for name, files in self._embed.items():
@@ -158,6 +169,8 @@ class Table(Source):
             self._rows = _RowReader(self._file)
         sample = self._parse(self._rows.read(int(self._starts[index]), int(self._starts[index + 1])))
         for name, files in self._embed.items():
+            if self._keeps_names:
+                sample[f"{name}_{NAME}"] = sample.get(name)
             try:
                 sample[name] = files.read(sample.get(name))
             except SourceError as error:

@@ -117,6 +117,30 @@ class TestSamples:
         assert calls == sorted(calls)
         assert len(calls) > 5
 
+    def test_names_of_files_are_kept(self, tmp_path: Path) -> None:
+        source = photos(tmp_path / "in", 4)
+        made(source, tmp_path / "out", keep_names=True, shuffle=3)
+        dataset = ShardDataset(tmp_path / "out", decode=None)
+        assert list(dataset.schema) == ["image", "label", "file"]
+        assert [(source / s["file"]).read_bytes() for s in dataset] == [s["image"] for s in dataset]
+        assert sorted(dataset.column("file")) == sorted(str(p.relative_to(source)) for p in source.rglob("*.jpg"))
+
+    @pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+    def test_names_of_embedded_files_are_kept(self, tmp_path: Path, name: str) -> None:
+        photos(tmp_path, 2)
+        csv = "f,n\nclass_1/001.jpg,1\nclass_0/000.jpg,0\n"
+        jsonl = '{"f": "class_1/001.jpg", "n": 1}\n{"f": "class_0/000.jpg", "n": 0}\n'
+        (tmp_path / name).write_text(csv if name == "t.csv" else jsonl)
+        made(tmp_path / name, tmp_path / "out", embed="f", keep_names=True)
+        assert column(tmp_path / "out", "f_file") == ["class_1/001.jpg", "class_0/000.jpg"]
+        assert column(tmp_path / "out", "f") == [picture(1), picture(0)]
+
+    def test_names_are_refused_where_there_are_none(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "a.npy", np.arange(4))
+        for source in (tmp_path / "a.npy", table(tmp_path / "t.csv")):
+            with pytest.raises(SchemaError, match="--keep-names"):
+                made(source, tmp_path / "out", keep_names=True)
+
 
 class TestByteIdentity:
     def test_bytes_do_not_depend_on_workers(self, tmp_path: Path) -> None:
