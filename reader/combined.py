@@ -150,9 +150,9 @@ class Combined(DatasetView):
         schema, parts = _joined([part._only(names) for part in self.parts], [repr(part) for part in self.parts])
         return self._with(parts, schema)
 
-    def transform(self, **functions: Callable[..., Any]) -> Self:
+    def transform(self, *together: Any, **functions: Callable[..., Any]) -> Self:
         """A view that applies a function to every value of each of these fields; see ShardDataset.transform."""
-        return self._with([part.transform(**functions) for part in self.parts])
+        return self._with([part.transform(*together, **functions) for part in self.parts])
 
     def map(self, function: Callable[..., Any]) -> Self:
         """A view that applies `function` to every sample; see ShardDataset.map."""

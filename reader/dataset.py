@@ -22,6 +22,7 @@ from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.lazy import lazy
 from recordio.reader.combined import ConcatDataset
+from recordio.reader.field_groups import function_by_field
 from recordio.reader.io_choice import Io
 from recordio.reader.joining import Cast, ClassMap
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
@@ -228,20 +229,33 @@ class ShardDataset(DatasetView):
 
     select.__doc__ = DatasetView.select.__doc__
 
-    def transform(self, **functions: Callable[..., Any]) -> Self:
+    def transform(
+        self,
+        fields: Sequence[str] | Mapping[str, str] | None = None,
+        function: Callable[..., Any] | None = None,
+        /,
+        **functions: Callable[..., Any],
+    ) -> Self:
         """A view that applies a function to every value of each of these fields.
 
             ds.transform(image=Compose([RandomResizedCrop(224), RandomHorizontalFlip()]))
+            ds.transform(("image", "mask"), Compose([RandomResizedCrop(224), RandomHorizontalFlip(), ToTensor()]))
 
         A function takes the value, and a numpy.random.Generator if it has a parameter `rng`. In a loader its numbers
         depend only on the seed, the epoch, the sample and the step. They are the same for each field, so an image and
         its mask are cropped and flipped alike, whatever functions draw between the built-in steps. Images arrive
         decoded; the transforms of `recordio.transforms` decode by themselves. Missing values stay missing. In a batch,
         arrays of one shape are stacked.
+
+        One transform for several fields treats masks as such: the steps that move pixels take the nearest one, and
+        those that change values (ToTensor, Normalize, your functions) are left out. Fields of one channel beside one of
+        colour are masks; a dict says it: `{"scan": "image", "organ": "mask"}`.
         """
+        if fields is not None:
+            functions = function_by_field(self.schema, fields, function) | functions
         self.schema.select(list(functions))
-        for name, function in functions.items():
-            _check_function(function, name)
+        for name, one in functions.items():
+            _check_function(one, name)
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:

@@ -27,7 +27,7 @@ first step, or `antialias=False`, decodes in full.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from textwrap import indent
 from typing import Any
@@ -75,6 +75,9 @@ class Decode(Transform):
         if self.mode is not None:
             choice("mode", self.mode, CHANNELS)
 
+    def for_mask(self) -> Transform:
+        return Decode()
+
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         pixels = as_pixels(image, self.mode or mode)
         if self.mode is None or pixels.shape[2] == CHANNELS[self.mode]:
@@ -110,6 +113,9 @@ class Resize(Transform):
                 raise SchemaError(f"max_size is more than the shorter side, which size gives alone, not {longest}")
             set_arguments(self, max_size=longest)
 
+    def for_mask(self) -> Transform:
+        return replace(self, interpolation="nearest")
+
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         return resized(image, mode, self._plan, self.interpolation, self.antialias)
 
@@ -140,6 +146,9 @@ class RandomResizedCrop(Transform):
         size = boxes.crop_size(self.size)
         set_arguments(self, size=size, scale=interval("scale", self.scale), ratio=interval("ratio", self.ratio))
         check_resampling(self)
+
+    def for_mask(self) -> Transform:
+        return replace(self, interpolation="nearest")
 
     def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
         return resized(image, mode, partial(self._plan, rng), self.interpolation, self.antialias)
@@ -204,6 +213,9 @@ class RandomCrop(Transform):
         height, width, _ = pixels.shape
         return boxes.placed_box(height, width, self.size, rng).of(pixels).copy()
 
+    def for_mask(self) -> Transform:
+        return replace(self, fill=0) if isinstance(self.fill, tuple) else self
+
     def _padded(self, pixels: Pixels, by: tuple[int, int, int, int]) -> Pixels:
         fill = self.fill if isinstance(self.fill, tuple) else (self.fill,)
         return pad(pixels, by, self.padding_mode, fill)
@@ -230,6 +242,8 @@ class RandomHorizontalFlip(Transform):
 class ToTensor(Transform):
     """Divides each value by 255: float32 (C, H, W) in 0 to 1, a NumPy array for `torch.from_numpy`."""
 
+    moves = False
+
     def _change(self, pixels: Pixels, rng: Any) -> Floats:
         return to_planes(pixels, _FRACTIONS)
 
@@ -243,6 +257,7 @@ class Normalize(Transform):
 
     mean: Any
     std: Any
+    moves = False
 
     def __post_init__(self) -> None:
         set_arguments(self, mean=numbers("mean", self.mean), std=numbers("std", self.std))
@@ -267,6 +282,8 @@ class Normalize(Transform):
 
 class _NormalizedTensor(Transform):
     """ToTensor and Normalize, fused."""
+
+    moves = False
 
     def __init__(self, normalize: Normalize) -> None:
         mean, std = (np.array(x, np.float32).reshape(-1, 1) for x in (normalize.mean, normalize.std))
@@ -313,6 +330,9 @@ class Compose(Transform):
         for step in self._steps:
             image = step._run(image, rng, mode)
         return image
+
+    def for_mask(self) -> Transform:
+        return Compose([mask_step for step in self._steps if (mask_step := step.for_mask())])
 
     def __repr__(self) -> str:
         lines = "".join(f"\n{transform!r}," for transform in self.transforms)

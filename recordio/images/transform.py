@@ -39,6 +39,8 @@ class StepRandom(ABC):
 class Transform:
     """The base of the built-in transforms. Your own need no base class: Compose takes any callable."""
 
+    moves = True  # pixels to other places; otherwise it changes values only
+
     @property
     def encoded(self) -> bool:
         """Whether it takes the bytes of an encoded image, so that it decodes only the part it needs."""
@@ -65,6 +67,10 @@ class Transform:
         elif not isinstance(rng, np.random.Generator | StepRandom):
             raise SchemaError(f"rng is a numpy.random.Generator, not {type(rng).__name__}")
         return self._run(image, rng, mode)
+
+    def for_mask(self) -> Transform | None:
+        """The same step for the mask of an image: it moves pixels alike and blends none. None if it moves none."""
+        return self if self.moves else None
 
     def _run(self, image: Any, rng: Any, mode: str) -> Any:
         return self._change(as_pixels(image, mode), rng)
@@ -98,6 +104,7 @@ class FunctionStep(Transform):
     function: Callable[..., Any]
     takes_rng: bool
     calls = True
+    moves = False
 
     @property
     def encoded(self) -> bool:

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 import recordio
-from recordio import DataLoader, DatasetWriter, ShardDataset
+from recordio import DataLoader, DatasetWriter, SchemaError, ShardDataset
 from recordio.reader.batches.maker import BatchMaker, IndexRequest
 from recordio.reader.columns import collate_as_torch
 from recordio.reader.processing import SampleOrigin, SampleRandom
-from recordio.transforms import Compose, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, Resize
+from recordio.transforms import Compose, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, Resize, ToTensor
 
 TRAIN = Compose([RandomResizedCrop(9), RandomHorizontalFlip()])
 N = 12
@@ -162,3 +162,59 @@ class TestFieldsTogether:
         first, both = (next(iter(DataLoader(view, 1)))["a"][0] for view in (once, twice))
         assert both != first * 2
         assert both > first
+
+
+class TestMasks:
+    """Pictures whose mask repeats one of their channels, divided by 30: a class for each column."""
+
+    TRAIN = Compose([noise, RandomResizedCrop(6), RandomHorizontalFlip(), Resize(12), ToTensor()])
+
+    @pytest.fixture(params=["encoded", "pixels", "array"])
+    def scans(self, request: pytest.FixtureRequest, tmp_path: Path) -> ShardDataset:
+        classes = np.arange(8, dtype=np.uint8)[None].repeat(8, 0)
+        image = Image.fromarray((classes * 30)[..., None].repeat(3, 2))
+        fields = {
+            "encoded": (recordio.Image("L"), Image.fromarray(classes)),
+            "pixels": (recordio.Image(shape=(8, 8)), classes),
+            "array": (recordio.Array("uint8", (8, 8, 1)), classes[..., None]),
+        }
+        field, mask = fields[request.param]
+        with DatasetWriter(tmp_path / "scans", {"image": recordio.Image(), "mask": field}) as writer:
+            for _ in range(20):
+                writer.write({"image": image, "mask": mask})
+        return ShardDataset(tmp_path / "scans")
+
+    @pytest.mark.parametrize("together", [("image", "mask"), {"image": "image", "mask": "mask"}])
+    def test_it_follows_its_image_and_keeps_its_values(self, scans: ShardDataset, together: Any) -> None:
+        for view in (scans.transform(together, self.TRAIN), (scans + scans).transform(together, self.TRAIN)):
+            for batch in DataLoader(view, 20, shuffle=True):
+                assert batch["image"].shape == (20, 3, 12, 12)
+                assert batch["mask"].dtype == np.uint8
+                assert batch["mask"].shape == (20, 12, 12, 1)
+                assert set(np.unique(batch["mask"])) <= set(range(8))
+                off = batch["image"][:, 0] * 255 / 30 - batch["mask"][..., 0]
+                assert np.abs(off).max() < 1.01  # the image is blended over the edges of a column
+
+    def test_values_alone_change_no_mask(self, scans: ShardDataset) -> None:
+        view = scans.transform(("image", "mask"), ToTensor())
+        assert np.array_equal(view[0]["mask"].ravel(), scans[0]["mask"].ravel())
+
+    def test_what_cannot_be_told_is_refused(self, scans: ShardDataset) -> None:
+        with pytest.raises(SchemaError, match="might blend"):
+            scans.transform(("image", "mask"), noise)
+        with pytest.raises(SchemaError, match="unknown role of 'mask'"):
+            scans.transform({"image": "image", "mask": "label"}, self.TRAIN)
+        with pytest.raises(SchemaError, match="no field named 'nothing'"):
+            scans.transform(("image", "nothing"), self.TRAIN)
+
+    def test_two_of_one_channel_need_their_roles(self, tmp_path: Path) -> None:
+        grey = recordio.Image(shape=(4, 4))
+        with DatasetWriter(tmp_path, {"scan": grey, "organ": grey, "label": recordio.Scalar()}) as writer:
+            writer.write({"scan": np.eye(4, dtype="u1"), "organ": np.eye(4, dtype="u1"), "label": 1})
+        ds = ShardDataset(tmp_path)
+        with pytest.raises(SchemaError, match=r'transform\({"scan": "image", "organ": "mask"}'):
+            ds.transform(("scan", "organ"), FLIP)
+        sample = ds.transform({"scan": "image", "organ": "mask"}, Compose([FLIP]))[0]
+        assert np.array_equal(sample["scan"], sample["organ"])
+        with pytest.raises(SchemaError, match="int64 is no picture"):
+            ds.transform(("scan", "label"), FLIP)
