@@ -1,0 +1,31 @@
+"""Options that the package's messages name are options of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import recordio
+from recordio.tools import main
+
+PACKAGE = Path(recordio.__file__).parent
+
+
+def _options() -> set[str]:
+    parser = main._parser()
+    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {
+        name
+        for one in (parser, *commands.choices.values())
+        for action in one._actions
+        for name in action.option_strings
+    }
+
+
+def test_every_option_that_the_source_names_exists() -> None:
+    folders = (PACKAGE, *(PACKAGE / name for name in ("reader", "writer", "tools")))
+    texts = [path.read_text("utf-8") for folder in folders for path in sorted(folder.rglob("*.py"))]
+    named = {option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)}
+    assert "--on-error" in named
+    assert not named - _options()
