@@ -232,6 +232,14 @@ def test_picture_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: st
         convert(tmp_path / "in", tmp_path / "out")
 
 
+def test_unchecked_conversion_says_so_in_the_metadata(tmp_path: Path) -> None:
+    source = put(tmp_path / "in", photo(), "cat/a.png")
+    made(source, tmp_path / "out", check=False)
+    assert ShardDataset(tmp_path / "out").metadata == {"classes": ["cat"], "conversion": {"check": False}}
+    made(source, tmp_path / "checked")
+    assert ShardDataset(tmp_path / "checked").metadata == {"classes": ["cat"]}
+
+
 def test_remarks_outlive_a_stop(tmp_path: Path) -> None:
     source = put(tmp_path / "in", photo(), *(f"cat/{n}.bmp" for n in range(6)))
     (source / "cat/9.bmp").write_bytes(b"broken")
