@@ -49,7 +49,8 @@ class ShardDataset(DatasetView):
 
     Args:
         path: the dataset's folder.
-        fields: the names of the fields to read; the pages of others are not touched.
+        fields: the names of the fields to read; the pages of others are not touched. None is all, but for the names of
+            files that `convert` has kept, such as `file`.
         verify: "first" compares a page's checksum the first time this process touches it, "always" each time, "never"
             not at all. Sizes, offsets and the index are always checked, so reading is safe either way.
         io: "mmap" reads from memory maps: the fastest while the system's cache holds the data, but truncating a mapped
@@ -88,9 +89,17 @@ class ShardDataset(DatasetView):
         self._class_map: ClassMap | None = None
         self.name_in_errors: str | None = None  # a combined dataset names its parts
         self.store = self._open_checked()
-        self.fields: Projection = self.store.projection(names)
+        self.fields: Projection = self.store.projection(self._shown_fields() if names is None else names)
         self.numbers: Numbers = range(self.store.samples)
         self._update_processing()
+
+    def _shown_fields(self) -> list[str] | None:
+        """All fields but the names of files, which a conversion keeps to be read on request. None for all."""
+        record = self.metadata.get("conversion")
+        names = record.get("names") if isinstance(record, dict) else None
+        every = list(self.store.manifest.schema)
+        hidden = [name for name in every if name in names] if isinstance(names, list) else []
+        return [name for name in every if name not in hidden] if 0 < len(hidden) < len(every) else None
 
     def _open_checked(self) -> OpenDataset:
         """Opens the dataset and checks every shard; tries again if it was replaced in between."""

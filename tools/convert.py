@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from recordio.tools.output import bytes_text, clean, count_text, json_line, say, seconds_text
+from recordio.tools.output import bytes_text, clean, count_text, json_line, listed, say, seconds_text
 from recordio.tools.progress import Progress, rate_text
 
 if TYPE_CHECKING:
-    from recordio.writer.convert.convert import ConvertReport
+    from recordio.writer.convert.convert import ConvertPlan, ConvertReport
 
 SUMMARY = "turn a folder, a table or an archive into a dataset"
 STOPPED = "stopped: what is finished is kept; run the same command to go on"
@@ -54,13 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--compression", metavar="HOW", help="auto, none, zstd or zstd:LEVEL")
     add("--shard-bytes", type=nbytes, metavar="SIZE", help="about what goes into a shard, such as 256MiB")
     add("--block-bytes", type=nbytes, metavar="SIZE", help="gather samples into blocks of this size, such as 256KiB")
-    add(
-        "--resize",
-        type=picture_size,
-        metavar="N|HxW",
-        help="make pictures smaller: their shorter side, or their height and width",
-    )
-    add("--quality", type=int, metavar="Q", help="code JPEG and WebP pictures anew with this quality, 1 to 100")
     add("--shuffle", type=int, metavar="SEED", help="mix the samples by this seed")
     add("--limit", type=int, metavar="N", help="take the first N samples of each split, after mixing")
     add("--on-error", choices=("raise", "skip"), help="what to do about an input that cannot be read")
@@ -72,6 +65,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="this column of the table names files: take in what they hold; may be given again",
     )
     add("--root", metavar="DIR", help="the folder that the names of files in a table count from; else the table's own")
+    add(
+        "--keep-names",
+        action=argparse.BooleanOptionalAction,
+        help="the name of each sample's file is a field of it, `file`; by default it is kept, and read on request",
+    )
+    add("--overwrite", action="store_true", help="replace a dataset that is at DST")
+    _add_picture_options(parser.add_argument_group("pictures").add_argument)
+    _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
+    add("--json", action="store_true", default=False, help="print one line of JSON")
+
+
+def _add_picture_options(add: Callable[..., Any]) -> None:
+    add(
+        "--resize",
+        type=picture_size,
+        metavar="N|HxW",
+        help="make pictures smaller: their shorter side, or their height and width",
+    )
+    add("--quality", type=int, metavar="Q", help="code JPEG and WebP pictures anew with this quality, 1 to 100")
     add("--upright", action="store_true", help="turn pictures as their EXIF orientation says")
     add(
         "--masks",
@@ -81,10 +93,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--mode", choices=("RGB", "L", "RGBA"), help="what pictures are read as")
     add("--no-check", dest="check", action="store_false", help="do not decode each picture to prove it whole")
-    add("--keep-names", action="store_true", help="keep the name of each sample's file, in a text field `file`")
-    add("--overwrite", action="store_true", help="replace a dataset that is at DST")
-    _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
-    add("--json", action="store_true", default=False, help="print one line of JSON")
 
 
 def _add_table_options(add: Callable[..., Any]) -> None:
@@ -132,14 +140,20 @@ def run(options: argparse.Namespace) -> int:
     import recordio
 
     given = {name: value for name, value in vars(options).items() if name not in ("command", "json")}
+    announced: set[str] = set()
+
+    def announce(plan: ConvertPlan) -> None:
+        for line in _announcement(plan, announced):
+            say(line)
+
     with Progress("convert", "samples", quiet=options.json) as progress:
-        result = recordio.convert(**given, progress=progress)
+        result = recordio.convert(**given, progress=progress, announce=None if options.json else announce)
     reports = result if isinstance(result, dict) else {None: result}
     if options.json:
         say(json_line({"datasets": [_json(split, report) for split, report in reports.items()]}))
         return 0
     for report in reports.values():
-        for line in _lines(report):
+        for line in _lines(report, announced):
             say(line)
     made = sum(report.made for report in reports.values())
     if made:
@@ -154,14 +168,29 @@ def _json(split: str | None, report: ConvertReport) -> dict[str, Any]:
     return {"split": split, **facts}
 
 
-def _lines(report: ConvertReport) -> Iterator[str]:
+def _announcement(plan: ConvertPlan, announced: set[str]) -> Iterator[str]:
+    """What a source was taken for; a note that was printed before is not repeated."""
+    yield f"{clean(plan.source)}: {plan.kind}, {count_text(plan.samples, 'sample')}"
+    if plan.classes:
+        yield f"  classes: {len(plan.classes):,}: {listed(plan.classes)}"
+    yield from _new_notes(plan.notes, announced)
+
+
+def _new_notes(notes: Iterable[str], announced: set[str]) -> Iterator[str]:
+    for note in notes:
+        if note not in announced:
+            announced.add(note)
+            yield f"  note: {clean(note)}"
+
+
+def _lines(report: ConvertReport, announced: set[str]) -> Iterator[str]:
     samples, shards = count_text(report.samples, "sample"), count_text(report.shards, "shard")
     size = f"{samples} in {shards}, {bytes_text(report.nbytes)}"
     before = ", was there already" if report.done_before else ""
     yield f"{clean(report.destination)}: {size}, from {clean(report.source)} ({report.kind}){before}"
     if report.reused:
         yield f"  {count_text(report.reused, 'shard')} finished by an earlier run"
-    yield from (f"  note: {clean(note)}" for note in report.notes)
+    yield from _new_notes(report.notes, announced)
     yield from (f"  skipped {clean(name)}: {clean(reason)}" for name, reason in report.skipped)
     if report.skipped:
         yield f"  {count_text(len(report.skipped), 'sample')} skipped"

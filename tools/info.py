@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from recordio.tools.output import bytes_text, clean, count_text, cut, json_line, json_text, say, table
+from recordio.tools.output import bytes_text, clean, count_text, cut, json_line, json_text, listed, say, table
 from recordio.tools.splits import Split, find_splits, naming
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ examples:
   recordio info digits --json    one line: {"datasets": [...]}
 """
 MEASURED_SHARDS = 256  # larger datasets are sampled evenly: reading every index would take long
-CLASSES_SHOWN = 10
 METADATA_SHOWN = 20
 INPUTS_SHOWN = 20
 NAME_COLUMNS = 32
@@ -161,6 +160,5 @@ def _compression(facts: dict[str, Any]) -> str:
 def _metadata_text(name: str, value: Any) -> str:
     width = max(shutil.get_terminal_size().columns - HEAD_COLUMNS - 2, NAME_COLUMNS)
     if name == "classes" and isinstance(value, list):
-        more = ", ..." if len(value) > CLASSES_SHOWN else ""
-        return cut(f"{len(value):,}: {', '.join(map(str, value[:CLASSES_SHOWN]))}{more}", width)
+        return cut(f"{len(value):,}: {listed(value)}", width)
     return cut(json_text(value), width)

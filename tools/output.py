@@ -90,9 +90,18 @@ def seconds_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+CLASSES_SHOWN = 10
+
+
 def count_text(number: int, noun: str) -> str:
     """1 -> '1 shard', 1234 -> '1,234 shards'."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[object]) -> str:
+    """The first of the names, cleaned: 'cat, dog, ...'."""
+    more = ", ..." if len(names) > CLASSES_SHOWN else ""
+    return clean(", ".join(map(str, names[:CLASSES_SHOWN])) + more)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:

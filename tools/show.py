@@ -56,6 +56,9 @@ def _show(split: Split, options: argparse.Namespace) -> None:
     import recordio
 
     dataset = recordio.ShardDataset(split.path, fields=options.fields, decode=None)
+    every = list(dataset.store.manifest.schema)
+    if options.fields is None and len(every) > len(dataset.schema):  # the names of files are shown too
+        dataset = recordio.ShardDataset(split.path, fields=every, decode=None)
     if not options.json:
         say(f"{clean(split.path)}: {count_text(len(dataset), 'sample')}")
     for index in _indices(split, dataset, options):

@@ -55,6 +55,8 @@ def mask_png(data: bytes, name: str) -> tuple[bytes, Remarks]:
     if name == "png" and picture.mode in ("1", "L"):
         return data, remarks
     changed = "the indices of a palette stored as grey values" if picture.mode == "P" else None
+    if name == "png" and not changed:
+        changed = "three equal channels stored as one"
     return png(values_of(picture)), (changed or f"stored as PNG, without loss: {label(name)}", *remarks)
 
 
@@ -88,6 +90,11 @@ def values_of(picture: Image.Image) -> Image.Image:
         return pil_image(np.asarray(picture))
     if picture.mode in ("1", "L"):
         return picture.convert("L")
+    if picture.mode in ("RGB", "RGBA", "LA"):
+        pixels = np.asarray(picture.convert("RGBA"))
+        if (pixels[..., :3] == pixels[..., :1]).all() and (pixels[..., 3] == 255).all():
+            return pil_image(np.ascontiguousarray(pixels[..., 0]))
+        raise DecodeError("a mask has one value a pixel, and this picture has colours: save it with one channel")
     raise DecodeError(f"a mask has one value a pixel, and this picture has mode {picture.mode}: it is no mask")
 
 

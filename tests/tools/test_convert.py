@@ -57,9 +57,10 @@ def test_table_options_are_for_tables(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_convert_makes_a_dataset_of_a_table(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, last = converted(capsys, table, tmp_path / "out").splitlines()
+    announced, first, last = converted(capsys, table, tmp_path / "out").splitlines()
     dataset = recordio.ShardDataset(tmp_path / "out")
     assert dataset.column("number").tolist() == list(range(100))
+    assert announced == f"{table}: csv, 100 samples"
     assert first.startswith(f"{tmp_path / 'out'}: 100 samples in 1 shard, ")
     assert first.endswith(f", from {table} (csv)")
     assert last.startswith("100 samples in ")
@@ -97,7 +98,7 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch, capsy
         "--quality 90 --shuffle 7 --limit 5 --on-error skip --workers 2 --embed x --embed y --keep-names --overwrite"
     )
     converted(capsys, *words.split())
-    del given["progress"]
+    del given["progress"], given["announce"]
     assert given == {
         "source": "a",
         "keep_names": True,
@@ -118,7 +119,7 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch, capsy
     }
     given.clear()
     converted(capsys, "a", "b")
-    assert set(given) == {"source", "destination", "progress"}
+    assert set(given) == {"source", "destination", "progress", "announce"}
 
 
 def test_help_names_every_kind(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +219,7 @@ def test_repeated_conversion_reports_the_existing_dataset(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     converted(capsys, table, tmp_path / "out")
-    (line,) = converted(capsys, table, tmp_path / "out").splitlines()
+    _, line = converted(capsys, table, tmp_path / "out").splitlines()
     assert line.endswith(", was there already")
 
 
@@ -241,7 +242,7 @@ def test_convert_reports_each_split(tmp_path: Path, capsys: pytest.CaptureFixtur
     reports = json.loads(converted(capsys, tmp_path / "notes", tmp_path / "out", "--json"))["datasets"]
     assert [(report["split"], report["samples"]) for report in reports] == [("train", 3), ("test", 2)]
     out = converted(capsys, tmp_path / "notes", tmp_path / "one", "--split", "test")
-    assert out.startswith(f"{tmp_path / 'one'}: 2 samples")
+    assert f"\n{tmp_path / 'one'}: 2 samples" in out
 
 
 def test_every_skip_is_listed_and_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

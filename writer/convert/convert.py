@@ -7,7 +7,7 @@ manifest comes last, so a partial conversion is never taken for a dataset.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,30 @@ from recordio.writer.convert.progress import ProgressSink, TotalProgress
 from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, TableOptions, find_sources
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertPlan:
+    """What a source was taken for, before any of it is converted.
+
+    Attributes:
+        source: the path of what is to be converted.
+        destination: the path of the dataset.
+        kind: what the source was taken for, one of `recordio.writer.sources.KINDS`.
+        samples: how many it has.
+        classes: the names of its classes, where it has any.
+        notes: what of the source is no part of any sample, and what was guessed, in words.
+    """
+
+    source: str
+    destination: str
+    kind: str
+    samples: int
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Announce = Callable[[ConvertPlan], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,7 @@ def convert(
     on_error: str = "raise",
     workers: int | None = None,
     progress: ProgressSink | None = None,
+    announce: Announce | None = None,
     overwrite: bool = False,
     embed: str | Sequence[str] = (),
     root: str | os.PathLike[str] | None = None,
@@ -84,7 +109,7 @@ def convert(
     upright: bool = False,
     masks: str | Sequence[str] = (),
     mode: str | None = None,
-    keep_names: bool = False,
+    keep_names: bool | None = None,
 ) -> ConvertReport | dict[str, ConvertReport]:
     """Makes a dataset of a folder of images or other files, a table, NumPy files, MNIST or CIFAR.
 
@@ -112,11 +137,14 @@ def convert(
         on_error: "raise" stops at a sample that cannot be read, "skip" leaves it out and lists it in the report.
         workers: processes; 0 and 1 are this one, None is one for each processor when there is more than one shard.
         progress: called as progress(samples done, samples to do). What an earlier run finished counts in neither.
+        announce: called with a ConvertPlan for each dataset, before anything is converted.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
         embed: columns of a table that name files; the files' contents take the place of the names.
         root: the folder that the names of files in a table count from; None for the table's own folder.
-        keep_names: adds a text field `file`, the name of the file that a sample is from; for a table, a field
-            `<column>_file` for each embedded column.
+        keep_names: True adds a text field `file`, the name of the file that a sample is from; for a table, a field
+            `<column>_file` for each embedded column. None keeps them for class folders and embedded columns, where
+            nothing else names the files, as fields that are read on request alone: by `column("file")` or `fields=`.
+            False keeps none.
         check: decodes each image once, so that a broken one is found now; False trusts their first bytes.
         encoding: what a table's text is encoded in, such as "cp1252"; None is UTF-8, or what its byte order mark says.
             A table without a mark that is no UTF-8 is read where its few letters are the same in all encodings for
@@ -172,6 +200,9 @@ def convert(
     specs = _specs(source, kind, split, source_options)
     _refuse_target(target, list(specs))
     jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
+    if announce is not None:
+        for job in jobs.values():
+            announce(_plan(job))
     total = TotalProgress(progress, sum(len(job.plan.order) for job in jobs.values()))
     reports = {name: _report(job, job.run(total)) for name, job in jobs.items()}
     return reports.get("", reports)
@@ -205,6 +236,12 @@ def _refuse_target(target: Path, names: list[str]) -> None:
     if taken:
         text = f"there are datasets in this folder ({', '.join(taken)}), so it cannot be one; choose another"
         raise DatasetError(text).at(file=str(target))
+
+
+def _plan(job: ConvertJob) -> ConvertPlan:
+    source = job.plan.source
+    classes = source.metadata.get("classes", ())
+    return ConvertPlan(job.source_path, str(job.target), source.kind, len(job.plan.order), tuple(classes), job.notes)
 
 
 def _report(job: ConvertJob, outcome: Outcome) -> ConvertReport:

@@ -51,10 +51,11 @@ class ConvertJob:
         listed = time.time_ns()
         source = open_source(spec.path, spec.kind or None, spec.options)
         _require_pictures(source, spec.options)
-        if options.keep_names:
-            source = _with_names(source)
+        before = set(source.schema)
+        source = _with_names(source, options.keep_names)
+        self._names = [] if options.keep_names else sorted(set(source.schema) - before)
         self.plan = make_plan(source, options)
-        self._notes = (*spec.notes, *source.notes)
+        self.notes = (*spec.notes, *source.notes)
         # Folders above both source and dataset do not count: they may be renamed with both inside.
         self._changed = max(source.fingerprint().newest, way_changed_at(spec.path, os.fspath(target)))
         self._as_of = as_of(listed, self._changed)
@@ -88,7 +89,7 @@ class ConvertJob:
             listed = recorded_skips(manifest.metadata)
             more = missing - len(listed)
             unlisted = (f"{more} samples were skipped when it was made",) if more > 0 else ()
-            return Outcome(manifest, skipped=listed, done_before=True, notes=(*self._notes, *unlisted))
+            return Outcome(manifest, skipped=listed, done_before=True, notes=(*self.notes, *unlisted))
         if not self.plan.options.overwrite:
             raise DatasetError(f"{objection}; overwrite=True (--overwrite) makes it anew").at(file=str(self.target))
         return None
@@ -122,11 +123,11 @@ class ConvertJob:
         units = sorted(kept + made, key=lambda unit: unit.number)
         skipped = tuple(skip for unit in units for skip in unit.skipped)
         return Outcome(
-            self._commit(units, staging, conversion_record(self.plan.options, skipped, self._notes)),
+            self._commit(units, staging, conversion_record(self.plan.options, skipped, self.notes, self._names)),
             skipped=skipped,
             reused=len(kept),
             made=sum(unit.entry.samples for unit in made),
-            notes=(*self._notes, *notes, *_remarks(units)),
+            notes=(*self.notes, *notes, *_remarks(units)),
         )
 
     def _commit(self, units: list[Unit], staging: Staging, record: dict[str, Any]) -> Manifest:
@@ -164,7 +165,10 @@ def count_of(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
-def _with_names(source: Source) -> Source:
+def _with_names(source: Source, wanted: bool | None) -> Source:
+    """The source with the names of its files, if they are wanted, or if nothing else says which file a sample is."""
+    if wanted is False or (wanted is None and not source.nameless):
+        return source
     if source.kind in _ROWS:
         raise SchemaError(f"keep_names (--keep-names) is for files, and a sample of {source.kind!r} is a row of one")
     return source.with_names()

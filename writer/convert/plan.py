@@ -41,13 +41,14 @@ class ConvertOptions:
     overwrite: bool = False
     check: bool = True
     upright: bool = False
-    keep_names: bool = False
+    keep_names: bool | None = None
 
     def __post_init__(self) -> None:
         flag("check", self.check)
         flag("upright", self.upright)
         choice("on_error", self.on_error, ("raise", "skip"))
-        flag("keep_names", self.keep_names)
+        if self.keep_names is not None:
+            flag("keep_names", self.keep_names)
         integer("limit", self.limit, 1, optional=True)
         integer("workers", self.workers, 0, optional=True)
         integer("quality", self.quality, 1, 100, optional=True)

@@ -17,16 +17,20 @@ _MOST_LISTED = 1000
 _MOST_TEXT = 300  # characters of a name, and of a reason
 
 
-def conversion_record(options: ConvertOptions, skipped: Sequence[Skip], notes: Sequence[str]) -> dict[str, Any]:
+def conversion_record(
+    options: ConvertOptions, skipped: Sequence[Skip], notes: Sequence[str], names: Sequence[str] = ()
+) -> dict[str, Any]:
     """{"conversion": ...}, or nothing.
 
     It has `skipped`, the number of samples left out; `skipped_inputs`, [name, reason] of the first 1,000; `notes` about
-    input that is in no sample; `check`: False; `resize`; `quality`. Keys without meaning are left out.
+    input that is in no sample; `check`: False; `resize`; `quality`; `names`, the fields with the names of files, which
+    readers leave out unless they are asked for. Keys without meaning are left out.
     """
     said = {
         "check": False if not options.check else None,
         "resize": list(options.resize) if isinstance(options.resize, tuple) else options.resize,
         "quality": options.quality,
+        "names": list(names),
         "notes": [note[:_MOST_TEXT] for note in notes],
         "skipped": len(skipped),
         "skipped_inputs": [[name[:_MOST_TEXT], reason[:_MOST_TEXT]] for name, reason in skipped[:_MOST_LISTED]],

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format import strict_json
 from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Sample
 from recordio.format.shard import ShardHeader
+from recordio.images.header import read_header
 from recordio.images.prepare import prepare
 from recordio.storage.atomic import write_file
 from recordio.storage.dataset_files import read_footer
@@ -57,6 +60,7 @@ class _Prepared:
         self._pictures = [
             (name, schema[name], kinds.get(name, "photo")) for name in schema if name in images | {*kinds}
         ]
+        self._with_masks = any(treated == "mask" for *_, treated in self._pictures)
         self._pack: Callable[[Sample], Any] | None = Packer(schema).pack if strict else None
         self.key = ""
         self.skipped: list[Skip] = []
@@ -64,10 +68,11 @@ class _Prepared:
 
     def __iter__(self) -> Iterator[Sample]:
         indices = self._plan.indices(self._unit).tolist()
-        for done, (key, item) in enumerate(self._plan.source.read(indices), 1):
+        read = zip(indices, self._plan.source.read(indices), strict=True)
+        for done, (index, (key, item)) in enumerate(read, 1):
             self.key = key
             try:
-                sample = self._prepare(item)
+                sample = self._prepare(index, item)
             except SKIPPABLE as error:
                 error.at(file=key)
                 if self._options.on_error == "raise":
@@ -77,29 +82,40 @@ class _Prepared:
                 yield sample
             self._report(done)
 
-    def _prepare(self, item: Sample | RecordIOError) -> Sample:
+    def _prepare(self, index: int, item: Sample | RecordIOError) -> Sample:
         if isinstance(item, RecordIOError):
             raise item
-        sample, remarks = self._with_pictures(item) if self._pictures else (item, [])
+        sample, remarks = self._with_pictures(index, item) if self._pictures else (item, [])
         if self._pack is not None:
             self._pack(sample)
         self.remarks.update(remarks)
         return sample
 
-    def _with_pictures(self, sample: Sample) -> tuple[Sample, list[str]]:
+    def _with_pictures(self, index: int, sample: Sample) -> tuple[Sample, list[str]]:
         out = dict(sample)
         remarks: list[str] = []
         for name, kind, treated in self._pictures:
             data = out.get(name)
             if data is None:
                 continue
+            file = self._plan.source.file(index, name)
             try:
-                out[name], found = prepare(data, self.key, kind, treated, self._treatment)
+                out[name], found = prepare(data, file, kind, treated, self._treatment)
             except DecodeError as error:
-                error.at(field=name)
+                error.at(file=file, field=name)
                 raise
             remarks += found
+        if self._with_masks and len({_size(out[name]) for name, *_ in self._pictures if out.get(name) is not None}) > 1:
+            remarks.append("with a mask of another size: their pixels do not correspond")
         return out, remarks
+
+
+def _size(picture: Any) -> tuple[int, int]:
+    """(height, width) of an encoded picture or an array."""
+    if isinstance(picture, np.ndarray):
+        return picture.shape[0], picture.shape[1]
+    header = read_header(picture)
+    return header.height, header.width
 
 
 def make_unit(plan: Plan, unit: int, staging: Staging, report: Report) -> Unit:

@@ -73,6 +73,7 @@ class ClassFolders(Source):
     """ROOT/<class>/**/*.jpg. `label` is the index in the sorted class names, `metadata["classes"]`."""
 
     medium = MEDIA["image_folder"]
+    nameless = True
 
     def __init__(self, path: str, options: SourceOptions) -> None:
         root = os.fsencode(path)

@@ -51,6 +51,8 @@ _FIELDS: dict[str, type[Field]] = {"text": Text, "json": Object}
 
 def _kind(field: str) -> str:
     """What a field's files hold, a key of _PARSE, or something else for bytes: "seg.png" holds pictures."""
+    if field == "mask":
+        return "image"
     return field if field in _PARSE else field_of(field.rpartition(".")[2])
 
 
@@ -160,6 +162,10 @@ class FileGroups(Source):
 
     def key(self, index: int) -> str:
         return shown(self._files.name(int(self._order[self._starts[index]])))
+
+    def file(self, index: int, field: str) -> str:
+        names = map(self._files.name, self._members(index))
+        return next((shown(name) for name in names if self._grouping.split(name)[1] == field), self.key(index))
 
     def sample(self, index: int) -> Sample:
         members = self._members(index)

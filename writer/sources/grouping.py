@@ -7,6 +7,7 @@ files together, and what follows it looks like the name of a field, is it done s
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ from recordio.writer.sources.media import is_picture
 
 _FIELD_NAMES = {"txt": "text", "cls": "label", "": "file"}
 _COMPRESSED = (b".gz", b".bz2", b".xz", b".zst")  # "a.nii.gz" is a .nii.gz of "a"
+MASK_ENDING = re.compile(rb"[-_. ](?:masks?|seg|segmentation|labels?|labelids|gt|matte|trimap)$", re.IGNORECASE)
 _MAX_SUFFIXES = 16  # names with more endings than this have dots for other reasons
 
 
@@ -53,6 +55,17 @@ class Grouping:
         first = {name: _cut_first(name) for name in names if _cut_first(name) != last[name]}
         self.first_dot = bool(first) and self._joins(last, first)
         self.notes = self._notes(last, first)
+        self._masked = self._masks_beside(last)
+        if self._masked:
+            self.notes += ("pictures whose names end in _mask or the like are the field 'mask' of those without",)
+
+    @staticmethod
+    def _masks_beside(last: dict[bytes, tuple[bytes, bytes]]) -> bool:
+        """Whether most pictures have another beside them with a name such as `000_mask.png`."""
+        stems = {stem for stem, extension in last.values() if is_picture(b"x" + extension)}
+        plain = {stem for stem in stems if not MASK_ENDING.search(stem)}
+        masks = {MASK_ENDING.sub(b"", stem) for stem in stems - plain}
+        return bool(masks) and masks <= plain and 2 * len(masks) >= len(plain)
 
     @staticmethod
     def _joins(last: dict[bytes, tuple[bytes, bytes]], first: dict[bytes, tuple[bytes, bytes]]) -> bool:
@@ -82,6 +95,8 @@ class Grouping:
     def split(self, name: bytes) -> tuple[bytes, str]:
         """The key of the file's sample, and the field. Raises SourceError for an extension that is not UTF-8."""
         stem, extension = _cut_first(name) if self.first_dot else cut_last(name)
+        if self._masked and MASK_ENDING.search(stem) and is_picture(b"x" + extension):
+            return MASK_ENDING.sub(b"", stem), "mask"
         try:
             found = extension[1:].lower().decode("utf-8")
         except UnicodeDecodeError as error:

@@ -18,6 +18,7 @@ from recordio.errors import RecordIOError, SourceError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
+from recordio.writer.sources.files import shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.media import is_picture, is_sound
@@ -122,6 +123,10 @@ class IndexedFiles(Source):
 
     def key(self, index: int) -> str:
         return self._table.key(index)
+
+    def file(self, index: int, field: str) -> str:
+        number = int(self._named.numbers[index])
+        return shown(self._named.files.name(number)) if field == self._field and number >= 0 else self.key(index)
 
     def sample(self, index: int) -> Sample:
         row = dict(self._table.sample(index))

@@ -210,6 +210,10 @@ class PairedFolders(Source):
     def key(self, index: int) -> str:
         return shown(self._files.name(int(self._members["image"][index])))
 
+    def file(self, index: int, field: str) -> str:
+        members = self._members.get(field, self._members["image"])
+        return shown(self._files.name(int(members[index]))) if members[index] >= 0 else self.key(index)
+
     def sample(self, index: int) -> Sample:
         try:
             values: dict[str, Any] = {"key": self._keys[index].decode("utf-8")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -13,6 +12,7 @@ from recordio.errors import SourceError
 from recordio.writer.sources.boxes import yolo_lines
 from recordio.writer.sources.files import read_file
 from recordio.writer.sources.folder import Folder
+from recordio.writer.sources.grouping import MASK_ENDING
 from recordio.writer.sources.media import extension, is_picture
 from recordio.writer.sources.split_names import split_word
 
@@ -23,7 +23,6 @@ _MASKS = frozenset(
 )
 _TEXTS = frozenset("captions caption texts text txt descriptions prompts labels annotations".split())
 _JSONS = frozenset("annotations annotation json labels meta metadata".split())
-_MASK_ENDING = re.compile(rb"[-_. ](?:masks?|seg|segmentation|labels?|labelids|gt|matte|trimap)$", re.IGNORECASE)
 PEEKED = 64  # files that are looked into
 _SHARED = 0.5  # of a folder's files must belong to a picture
 
@@ -57,7 +56,7 @@ def stem_of(name: bytes) -> bytes:
 
 def mask_stem(stem: bytes, stems: set[bytes] | dict[bytes, int]) -> bytes:
     """The stem of the picture that a mask belongs to: its own, or that without "_mask" at its end."""
-    return stem if stem in stems else _MASK_ENDING.sub(b"", stem)
+    return stem if stem in stems else MASK_ENDING.sub(b"", stem)
 
 
 def find_layout(folder: Folder) -> Layout | None:

@@ -24,6 +24,7 @@ from recordio.writer.sources.source import SourceOptions
 _MASK_NAMES = re.compile(
     r"(?:^|[^a-z])(masks?|labels?|seg|segm|segmentations?|annotations?|gt|semantic|instances?|classes)(?:$|[^a-z])"
 )
+_SURE_MASK_NAMES = re.compile(r"(?:^|[^a-z])(masks?|segm?|segmentations?)(?:$|[^a-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,15 @@ def _column(
         note = f"{name!r} holds masks: their values are kept, of a palette the indices"
         return PictureColumn(Image(mode or "L", optional=optional), "mask", () if asked else (note,))
     kind: PictureKind = "palette" if found == {"palette"} else "photo"
-    return PictureColumn(Image(mode or "RGB", optional=optional), kind)
+    return PictureColumn(Image(mode or "RGB", optional=optional), kind, _no_masks(name) if kind == "photo" else ())
+
+
+def _no_masks(name: str) -> tuple[str, ...]:
+    """A note that a column of this name is not one of masks, if its name says so."""
+    if _SURE_MASK_NAMES.search(name.lower()) is None:
+        return ()
+    advice = f"--masks {name} (masks=) keeps their values, if they have one a pixel and are no JPEG"
+    return (f"{name!r} holds colours, and is treated as photographs are: resizing makes new values; {advice}",)
 
 
 def _look(path: bytes) -> str | Depth | None:

@@ -87,6 +87,7 @@ class Source(ABC):
         schema: the schema that every readable sample fits.
         metadata: what the dataset says about itself, JSON.
         notes: what of the input is no part of any sample, in words.
+        nameless: whether samples are made of files, and nothing in them says of which.
         pictures: how the pictures of each field are treated; a field that is not named holds photographs. Samples hold
             the bytes of any file that Pillow reads: a conversion makes of them what the field stores.
     """
@@ -95,6 +96,7 @@ class Source(ABC):
     schema: Schema
     metadata: dict[str, Any]
     notes: tuple[str, ...] = ()
+    nameless: bool = False
     pictures: Mapping[str, PictureKind] = MappingProxyType({})
 
     @abstractmethod
@@ -111,6 +113,10 @@ class Source(ABC):
     @abstractmethod
     def key(self, index: int) -> str:
         """The name of a sample for display: a file's path, or "data.csv line 17"."""
+
+    def file(self, index: int, field: str) -> str:
+        """The name for display of the file that a field of a sample is from."""
+        return self.key(index)
 
     @abstractmethod
     def sample(self, index: int) -> Sample:
@@ -142,7 +148,7 @@ class _Named(Source):
         self._source = source
         self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
         self.pictures = source.pictures
-        self.schema = with_name_fields(source.schema, {NAME: Text()})
+        self.schema = with_name_fields(source.schema, {NAME: Text(optional=True)})
 
     def __len__(self) -> int:
         return len(self._source)
@@ -155,6 +161,9 @@ class _Named(Source):
 
     def key(self, index: int) -> str:
         return self._source.key(index)
+
+    def file(self, index: int, field: str) -> str:
+        return self._source.file(index, field)
 
     def sample(self, index: int) -> Sample:
         return {**self._source.sample(index), NAME: self.key(index)}

@@ -65,6 +65,7 @@ class Table(Source):
         self._file = TextFile(path, options.table.encoding)
         self._rows: _RowReader | None = None
         self._keeps_names = False
+        self.nameless = bool(options.embed)
         self.metadata = {}
         starts, lines = array("q"), array("q")
         self._end = 0
@@ -114,7 +115,7 @@ class Table(Source):
         """The same rows with the names in each embedded column as a field more, such as `picture_file`."""
         if not self._embed:
             raise SchemaError("keep_names (--keep-names) keeps the names in columns that are embedded, and none is")
-        names = {f"{name}_{NAME}": Text(optional=self.schema[name].optional) for name in self._embed}
+        names = {f"{name}_{NAME}": Text(optional=True) for name in self._embed}
         self.schema = with_name_fields(self.schema, names)
         self._keeps_names = True
         return self

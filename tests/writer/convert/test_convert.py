@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image as Pillow
 
 from recordio import (
     DatasetError,
+    DatasetWriter,
     DecodeError,
     Schema,
     SchemaError,
@@ -359,3 +361,37 @@ def test_destination_inside_the_source_is_refused(tmp_path: Path) -> None:
 def test_converted_schema_equals_the_source_schema(tmp_path: Path) -> None:
     made(table(tmp_path / "t.csv"), tmp_path / "out")
     assert ShardDataset(tmp_path / "out").schema == Schema.infer({"n": 1, "text": ""})
+
+
+class TestNamesOfFiles:
+    def test_class_folders_keep_names_to_be_read_on_request(self, tmp_path: Path) -> None:
+        photos(tmp_path / "in")
+        made(tmp_path / "in", tmp_path / "out")
+        dataset = ShardDataset(tmp_path / "out")
+        assert list(dataset.schema) == ["image", "label"]
+        assert set(dataset[0]) == {"image", "label"}
+        names = dataset.column("file")
+        assert names[0].startswith("class_0/")
+        assert (tmp_path / "in" / names[0]).is_file()
+        assert ShardDataset(tmp_path / "out", fields=["label", "file"])[0] == {"label": 0, "file": names[0]}
+        assert set(pickle.loads(pickle.dumps(dataset))[0]) == {"image", "label"}
+
+    def test_no_names_are_kept_if_none_are_wanted(self, tmp_path: Path) -> None:
+        photos(tmp_path / "in")
+        made(tmp_path / "in", tmp_path / "out", keep_names=False)
+        assert list(ShardDataset(tmp_path / "out").store.manifest.schema) == ["image", "label"]
+        assert "conversion" not in ShardDataset(tmp_path / "out").metadata
+
+    @pytest.mark.parametrize("names", [["nothing"], "x", 7, [["x"]], ["x", "y"]])
+    def test_a_strangers_metadata_hides_no_whole_dataset(self, tmp_path: Path, names: Any) -> None:
+        with DatasetWriter(tmp_path / "x", metadata={"conversion": {"names": names}}) as writer:
+            writer.write({"x": 1, "y": 2})
+        assert set(ShardDataset(tmp_path / "x")[0]) == {"x", "y"}
+
+    def test_samples_without_a_name_can_be_appended(self, tmp_path: Path) -> None:
+        photos(tmp_path / "in")
+        made(tmp_path / "in", tmp_path / "out")
+        first = ShardDataset(tmp_path / "out", decode=None)[0]
+        with DatasetWriter(tmp_path / "out", mode="append") as writer:
+            writer.write(first)
+        assert ShardDataset(tmp_path / "out", fields=["file"])[-1] == {"file": None}

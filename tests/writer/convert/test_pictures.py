@@ -201,7 +201,7 @@ class TestMasks:
         assert {tuple(pixel) for pixel in pixels.tolist()} == {(0, 0, 0), (128, 0, 0), (0, 128, 0)}
 
     def test_colour_picture_that_is_to_be_a_mask_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(DecodeError, match="mode RGB: it is no mask"):
+        with pytest.raises(DecodeError, match="this picture has colours: save it with one channel"):
             convert(self.table(tmp_path, "a", photo()), tmp_path / "out", embed="a", masks=("a",))
         put(tmp_path / "in", photo(), "cat/a.jpg")
         with pytest.raises(DecodeError, match=r"a JPEG file does not keep the values of a mask.*a\.jpg"):
@@ -235,9 +235,10 @@ def test_picture_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: st
 def test_unchecked_conversion_says_so_in_the_metadata(tmp_path: Path) -> None:
     source = put(tmp_path / "in", photo(), "cat/a.png")
     made(source, tmp_path / "out", check=False)
-    assert ShardDataset(tmp_path / "out").metadata == {"classes": ["cat"], "conversion": {"check": False}}
+    record = {"check": False, "names": ["file"]}
+    assert ShardDataset(tmp_path / "out").metadata == {"classes": ["cat"], "conversion": record}
     made(source, tmp_path / "checked")
-    assert ShardDataset(tmp_path / "checked").metadata == {"classes": ["cat"]}
+    assert ShardDataset(tmp_path / "checked").metadata["conversion"] == {"names": ["file"]}
 
 
 def test_remarks_outlive_a_stop(tmp_path: Path) -> None:
@@ -261,3 +262,37 @@ def test_no_library_speaks_on_the_command_line(tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
     assert "libpng" not in ran.stderr
     assert "skipped cat/a.png" in ran.stdout
+
+
+class TestSeveralPicturesOfASample:
+    @staticmethod
+    def folders(root: Path, mask: Pillow.Image, form: str = "png") -> Path:
+        put(root, photo(), "images/a.jpg")
+        return put(root, mask, f"masks/a.{form}")
+
+    def test_the_file_at_fault_is_named(self, tmp_path: Path) -> None:
+        source = self.folders(tmp_path / "in", Pillow.new("L", photo().size, 3))
+        assert made(source, tmp_path / "out").notes == (
+            "'mask' holds masks: their values are kept, of a palette the indices",
+        )
+        data = (source / "masks/a.png").read_bytes()
+        (source / "masks/a.png").write_bytes(data[:-20])
+        with pytest.raises(DecodeError, match=r"masks/a\.png, field 'mask'"):
+            convert(source, tmp_path / "cut")
+
+    def test_three_equal_channels_are_one(self, tmp_path: Path) -> None:
+        size = photo().size
+        source = self.folders(tmp_path / "in", Pillow.new("RGB", size, (7, 7, 7)))
+        report = made(source, tmp_path / "out", masks="mask")
+        assert "1 picture three equal channels stored as one" in report.notes
+        assert np.unique(ShardDataset(tmp_path / "out")[0]["mask"]).tolist() == [7]
+        put(source, Pillow.new("RGB", size, (7, 8, 7)), "masks/a.png")
+        with pytest.raises(DecodeError, match=r"this picture has colours.*masks/a\.png"):
+            convert(source, tmp_path / "other", masks="mask")
+
+    def test_a_mask_of_another_size_is_told(self, tmp_path: Path) -> None:
+        source = self.folders(tmp_path / "in", Pillow.new("L", (5, 5), 3))
+        assert (
+            "1 picture with a mask of another size: their pixels do not correspond"
+            in made(source, tmp_path / "out").notes
+        )

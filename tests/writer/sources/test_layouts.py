@@ -443,3 +443,23 @@ class TestRefused:
             np.save(tmp_path / f"{n}.feat.npy", np.zeros(3 + n, "f4"))
             fill(tmp_path, {f"{n}.txt": "x"})
         assert only(str(tmp_path)).schema["feat.npy"] == Array("float32", (None,))
+
+
+def test_masks_beside_their_pictures_are_a_field(tmp_path: Path) -> None:
+    files = {f"{n}.jpg": JPEG for n in range(3)} | {f"{n}_mask.png": GREY for n in range(3)}
+    source = only(fill(tmp_path, files))
+    assert dict(source.schema) == {"key": Text(), "image": Image(), "mask": Image("L")}
+    assert samples(source)[2] == {"key": "2", "image": JPEG, "mask": GREY}
+    assert "'mask' of those without" in said(source)
+    assert (source.file(2, "mask"), source.file(2, "image")) == ("2_mask.png", "2.jpg")
+
+
+def test_pictures_that_end_alike_are_no_masks_without_others(tmp_path: Path) -> None:
+    source = only(fill(tmp_path, dict.fromkeys(["a_mask.png", "b_mask.png", "c.jpg"], GREY)))
+    assert sorted(sample["key"] for sample in samples(source)) == ["a_mask", "b_mask", "c"]
+
+
+def test_masks_in_colour_are_told(tmp_path: Path) -> None:
+    source = only(fill(tmp_path, {"images/1.jpg": JPEG, "masks/1.png": PNG}))
+    assert source.schema["mask"] == Image()
+    assert "'mask' holds colours" in said(source)
