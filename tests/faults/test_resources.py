@@ -35,8 +35,10 @@ def test_dataset_pickles_by_path_and_detects_changes(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(view))
     assert again.column("number").tolist() == view.column("number").tolist() == [8, 6, 6]
     data = pickle.dumps(ds)
-    some(tmp_path, mode="append")
-    with pytest.raises(recordio.RecordIOError, match="changed"):
+    some(tmp_path, mode="append")  # no damage: the version that was opened is all there
+    assert len(pickle.loads(data)) == len(ds) < len(ShardDataset(tmp_path))
+    some(tmp_path, mode="overwrite")
+    with pytest.raises(recordio.RecordIOError, match="was replaced since"):
         pickle.loads(data)
 
 
