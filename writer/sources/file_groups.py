@@ -189,7 +189,7 @@ class FileGroups(Source):
     def _fit(self, values: dict[str, Any]) -> None:
         """Raises SourceError for an array unlike the others: its header may have been unreadable before."""
         for name, field in self.schema.items():
-            if not isinstance(field, Array) or name not in values:
+            if not isinstance(field, Array) or name not in values or _kind(name) != "npy":
                 continue
             try:
                 field.pack(values[name])  # before the cast, which rounds large integers

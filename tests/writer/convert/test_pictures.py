@@ -264,6 +264,13 @@ def test_no_library_speaks_on_the_command_line(tmp_path: Path) -> None:
     assert "skipped cat/a.png" in ran.stdout
 
 
+def test_deep_pictures_in_a_flat_folder_are_arrays(tmp_path: Path) -> None:
+    depth = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    put(tmp_path / "in", Pillow.fromarray(depth), "depth.png")
+    made(tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(ShardDataset(tmp_path / "out")[0]["image"], depth)
+
+
 class TestSeveralPicturesOfASample:
     @staticmethod
     def folders(root: Path, mask: Pillow.Image, form: str = "png") -> Path:
