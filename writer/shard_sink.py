@@ -150,7 +150,7 @@ def write_shard(folder: Path, header: ShardHeader, samples: Iterable[Sample], op
                 sink.write_full_blocks()
         sink.finish()
         ((temporary, entry),) = sink.finished.items()
-        _rename(temporary, path)
+        rename(temporary, path)
     except BaseException:
         sink.discard()
         raise
@@ -158,7 +158,8 @@ def write_shard(folder: Path, header: ShardHeader, samples: Iterable[Sample], op
     return entry
 
 
-def _rename(temporary: Path, path: Path) -> None:
+def rename(temporary: Path, path: Path) -> None:
+    """Gives a finished file its name, in place of any file that has it. Raises StorageError."""
     try:
         os.replace(temporary, path)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,18 +85,22 @@ class ShardWriter:
             entry, stored = store_page(coder, encode_page(field, parts))
             entries.append(entry)
             buffers += stored
+        self.write_pages(block.samples, entries, buffers)
+
+    def write_pages(self, samples: int, entries: Sequence[PageEntry], stored: Sequence[Buffer]) -> None:
+        """Writes a block of `samples` whose pages are coded and padded already. Raises StorageError."""
         header = BlockHeader(
             dataset_id=self.header.dataset_id,
             shard=self.header.number,
             block=len(self._rows),
             offset=self.nbytes,
             first=self.samples,
-            samples=block.samples,
+            samples=samples,
             pages=tuple(entries),
         ).encode()
-        self._write([header, *buffers])
-        self._rows.append((block.samples, CHECKSUM.unpack(header[-CHECKSUM.size :])[0], tuple(entries)))
-        self.samples += block.samples
+        self._write([header, *stored])
+        self._rows.append((samples, CHECKSUM.unpack(header[-CHECKSUM.size :])[0], tuple(entries)))
+        self.samples += samples
 
     def finish(self) -> ShardEntry:
         """Writes index and footer, syncs the file, and returns its entry for the manifest."""

@@ -114,7 +114,9 @@ def convert(
     """Makes a dataset of a folder of images or other files, a table, NumPy files, MNIST or CIFAR.
 
     The same input and options give the same bytes, whatever `workers` is. A conversion that was stopped goes on where
-    it was when it is run again; one that is finished is left as it is. It counts as finished if names, sizes and
+    it was when it is run again, also after a bad input was mended, replaced or removed: finished shards whose own input
+    and options did not change are used again, after their checksums were compared. One that is finished is left as it
+    is. It counts as finished if names, sizes and
     options are the same and no file of the source was changed, nor a link or folder on the way to it replaced, since
     the source was listed: by ctime, not by modification time. The manifest's modification time says when that was. If
     the source lies on a file server, the server's clock is compared with the one here, and a change by another machine

@@ -16,6 +16,7 @@ from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.plan import ConvertOptions, make_plan
 from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.record import conversion_record, recorded_skips
+from recordio.writer.convert.reuse import reuse_finished
 from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
 from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_remains, commit, read_manifest
@@ -70,7 +71,7 @@ class ConvertJob:
         with FolderLock(self.target):
             if self.plan.options.overwrite:
                 _clear_corrupt_manifest(self.target)
-            restage(self.target, self.plan)
+            restage(self.target)
             clear_remains(self.target)
             outcome = self._done_before(progress) or self._make(progress)
             remove_staging(self.target)
@@ -109,7 +110,8 @@ class ConvertJob:
         return None
 
     def _make(self, progress: TotalProgress) -> Outcome:
-        staging, notes = open_staging(self.target, self.plan)
+        staging = open_staging(self.target, self.plan)
+        dropped = reuse_finished(self.plan, staging)
         kept = [unit for k in range(self.plan.units) if (unit := finished_unit(self.plan, k, staging))]
         before = sum(len(self.plan.indices(unit.number)) for unit in kept)
         rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
@@ -117,7 +119,8 @@ class ConvertJob:
         try:
             made = run_units(self.plan, rest, staging, progress if progress.asked else None)
         except SKIPPABLE as error:
-            error.add_note(_WAY_ON)
+            for note in (*dropped, _WAY_ON):
+                error.add_note(note)
             raise
         progress.finish(len(self.plan.order) - before)
         units = sorted(kept + made, key=lambda unit: unit.number)
@@ -127,7 +130,7 @@ class ConvertJob:
             skipped=skipped,
             reused=len(kept),
             made=sum(unit.entry.samples for unit in made),
-            notes=(*self.notes, *notes, *_remarks(units)),
+            notes=(*self.notes, *dropped, *_remarks(units)),
         )
 
     def _commit(self, units: list[Unit], staging: Staging, record: dict[str, Any]) -> Manifest:

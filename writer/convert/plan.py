@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,10 @@ import xxhash
 
 from recordio.arguments import choice, flag, integer
 from recordio.determinism import MASK, hashes, key
-from recordio.errors import SchemaError
+from recordio.errors import SchemaError, SourceError
 from recordio.format.image_field import Image
 from recordio.format.layout import VERSION
+from recordio.format.shard import ShardHeader
 from recordio.images.prepare import Treatment
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
@@ -80,6 +82,13 @@ def cut(nbytes: Indices, unit_nbytes: int) -> Indices:
     return np.array(cuts, np.int64)
 
 
+class Recipe(NamedTuple):
+    """What a shard is made of, and how: digests of the rules and of its own input, in hexadecimal, "" if unknown."""
+
+    rules: str
+    inputs: str
+
+
 @dataclass(frozen=True)
 class Plan:
     """The work and its identity.
@@ -88,7 +97,9 @@ class Plan:
         order: the source's samples in the order of the dataset, int64.
         cuts: start of each unit in `order`, and the end of the last.
         dataset_id: depends on the names and sizes of the input, and on the options that shape the bytes.
-        digest: depends on the times of the input files as well. Finished shards are reused only if it is equal.
+        digest: depends on the times of the input files as well. If it is equal, all finished shards are reused.
+        rules: digest of what shapes every shard alike: the options, the fields, the metadata. If it is equal, those
+            shards are reused whose own input is the same.
     """
 
     source: Source
@@ -97,6 +108,7 @@ class Plan:
     cuts: Indices
     dataset_id: bytes
     digest: bytes
+    rules: bytes
 
     @property
     def units(self) -> int:
@@ -105,6 +117,18 @@ class Plan:
     def indices(self, unit: int) -> Indices:
         """The source's samples in a unit, in order."""
         return self.order[self.cuts[unit] : self.cuts[unit + 1]]
+
+    def header(self, number: int) -> ShardHeader:
+        """Of the shard with this number."""
+        return ShardHeader(self.dataset_id, number, self.source.schema, self.source.metadata)
+
+    def recipe(self, unit: int) -> Recipe:
+        """What the shard of a unit is made of, and how."""
+        try:
+            inputs = self.source.input_digest(self.indices(unit))
+        except SourceError:  # reading the samples raises it again, subject to on_error
+            inputs = None
+        return Recipe(self.rules.hex(), (inputs or b"").hex())
 
 
 def make_plan(source: Source, options: ConvertOptions) -> Plan:
@@ -117,14 +141,12 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
     order = order[: options.limit]
     cuts = cut(source.nbytes()[order], options.write.shard_bytes)
     fingerprint = source.fingerprint()
-    identity = {
+    rules = {
         "format": VERSION,
         "rule": _RULE,
         "kind": source.kind,
         "schema": source.schema.to_json(),
         "metadata": source.metadata,
-        "content": fingerprint.content.hex(),
-        "cuts": xxhash.xxh3_128_hexdigest(cuts.astype("<i8").tobytes()),
         "compression": options.write.compression,
         "block_bytes": options.write.block_target(source.schema),
         "shuffle": options.shuffle,
@@ -133,8 +155,17 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
         "check": options.check,
     }
     if options.upright:
-        identity["upright"] = True
+        rules["upright"] = True
     if kinds := {name: kind for name, kind in source.pictures.items() if kind != "photo"}:
-        identity["pictures"] = kinds
-    dataset_id = xxhash.xxh3_128_digest(json.dumps(identity, sort_keys=True).encode())
-    return Plan(source, options, order, cuts, dataset_id, xxhash.xxh3_128_digest(dataset_id + fingerprint.times))
+        rules["pictures"] = kinds
+    content = {
+        "content": fingerprint.content.hex(),
+        "cuts": xxhash.xxh3_128_hexdigest(cuts.astype("<i8").tobytes()),
+    }
+    dataset_id = _json_digest(rules | content)
+    times = xxhash.xxh3_128_digest(dataset_id + fingerprint.times)
+    return Plan(source, options, order, cuts, dataset_id, times, _json_digest(rules))
+
+
+def _json_digest(value: dict[str, Any]) -> bytes:
+    return xxhash.xxh3_128_digest(json.dumps(value, sort_keys=True).encode())

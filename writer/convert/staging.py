@@ -1,26 +1,64 @@
 """DST/.convert: where finished shards wait until the manifest is written.
 
 `plan.json` names the plan that the shards belong to and the number of the first one. Beside each shard stands a note
-with its manifest entry. A later run of the same plan reuses both.
+with its manifest entry. A later run of the same plan reuses both. A run of another plan moves the folder into its own,
+as `earlier`, and takes from there what may serve (reuse.py).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError
 from recordio.format import strict_json
-from recordio.format.manifest import FILE_NAME, Manifest, shard_name
-from recordio.storage.atomic import write_file
+from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
+from recordio.storage.atomic import sync_folder, write_file
 from recordio.storage.base import storage_error
 from recordio.storage.dataset_files import PLAN, STAGING
-from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.plan import Plan, Recipe
 from recordio.writer.publish import PENDING, read_manifest
 from recordio.writer.shard_sink import shard_numbers
+
+EARLIER = "earlier"  # in the staging folder: that of an earlier plan, which may have one in turn
+_NEXT = f"{STAGING}.next"  # beside it: the one that is to take its place
+
+
+@dataclass(frozen=True, slots=True)
+class UnitNote:
+    """What stands beside a finished shard: its manifest entry, (name, reason) of each skipped sample, remarks on
+    pictures, counted, and what it was made of.
+    """
+
+    entry: ShardEntry
+    skipped: tuple[tuple[str, str], ...]
+    remarks: Mapping[str, int]
+    recipe: Recipe
+
+    def write(self, path: Path) -> None:
+        """Raises StorageError."""
+        note = {"entry": self.entry.to_json(), "skipped": self.skipped, "remarks": dict(self.remarks)}
+        write_file(path, json.dumps(note | self.recipe._asdict()).encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """None if it is missing, or not what `write` writes."""
+        try:
+            note = strict_json.loads(path.read_bytes(), "note of a shard")
+            return cls(
+                ShardEntry.from_json(note["entry"]),
+                tuple((str(key), str(reason)) for key, reason in note["skipped"]),
+                {str(text): int(count) for text, count in note["remarks"].items()},
+                Recipe(str(note["rules"]), str(note["inputs"])),
+            )
+        except (OSError, RecordIOError, KeyError, TypeError, ValueError, AttributeError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +79,46 @@ class Staging:
         return self.shard(unit).with_suffix(".json")
 
 
-def open_staging(target: Path, plan: Plan) -> tuple[Staging, tuple[str, ...]]:
-    """The staging folder as an earlier run of the plan left it, or an empty one; and notes for the report.
+def open_staging(target: Path, plan: Plan) -> Staging:
+    """The staging folder as an earlier run of the plan left it, or a new one; that of another plan lies in it then.
 
     Raises DatasetError when shards without a manifest are in the way, StorageError.
     """
-    folder = target / STAGING
+    folder, following = target / STAGING, target / _NEXT
     numbers = shard_numbers(target)
     if numbers and not plan.options.overwrite:
         text = f"there are shards here but no {FILE_NAME}; move them away, or use overwrite=True to leave them aside"
         raise DatasetError(text).at(file=str(target))
+    if following.exists() and not folder.exists():
+        _move(following, folder)  # the run that made it died before this
     free = 1 + max(numbers, default=-1)
     first = _first_number(folder, plan.digest)
     if first is not None and first >= free:
-        return Staging(folder, first), ()
-    notes = ("an unfinished conversion of something else was dropped",) if folder.exists() else ()
+        return Staging(folder, first)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        shutil.rmtree(following, ignore_errors=True)
+        following.mkdir()
     except OSError as error:
-        raise storage_error("make the folder", folder, error) from error
-    write_file(folder / PLAN, b'{"digest": "%b", "first": %d}\n' % (plan.digest.hex().encode(), free))
-    return Staging(folder, free), notes
+        raise storage_error("make the folder", following, error) from error
+    write_file(following / PLAN, b'{"digest": "%b", "first": %d}\n' % (plan.digest.hex().encode(), free))
+    if folder.exists():
+        _move(folder, following / EARLIER)
+    _move(following, folder)
+    sync_folder(target)
+    return Staging(folder, free)
+
+
+def _move(folder: Path, to: Path) -> None:
+    try:
+        os.replace(folder, to)
+    except OSError as error:
+        raise storage_error("rename", folder, error) from error
 
 
 def remove_staging(target: Path) -> None:
     """Removes the staging folder once the dataset is published."""
-    shutil.rmtree(target / STAGING, ignore_errors=True)
+    for name in (STAGING, _NEXT):
+        shutil.rmtree(target / name, ignore_errors=True)
 
 
 def _first_number(folder: Path, digest: bytes) -> int | None:
@@ -80,22 +131,21 @@ def _first_number(folder: Path, digest: bytes) -> int | None:
     return plan["first"] if same else None
 
 
-def restage(target: Path, plan: Plan) -> None:
+def restage(target: Path) -> None:
     """Moves the shards of an interrupted commit back to the staging folder, so that they are not lost.
 
     To be called before `clear_remains`, which removes shards that no manifest lists.
     """
     pending = _manifest(target, PENDING)
-    if pending is None or pending.dataset_id != plan.dataset_id or not (target / STAGING / PLAN).exists():
+    if pending is None:
         return
     published = _manifest(target, FILE_NAME)
     kept = {shard.name for shard in published.shards} if published else set()
     for shard in pending.shards:
-        if shard.name not in kept and (target / shard.name).exists():
-            try:
-                os.replace(target / shard.name, target / STAGING / shard.name)
-            except OSError as error:
-                raise storage_error("rename", target / shard.name, error) from error
+        place = target / STAGING / shard.name
+        note = UnitNote.read(place.with_suffix(".json"))
+        if note and note.entry == shard and shard.name not in kept and (target / shard.name).exists():
+            _move(target / shard.name, place)
 
 
 def _manifest(folder: Path, name: str) -> Manifest | None:

@@ -1,12 +1,11 @@
 """One unit of a conversion: a range of the source's samples becomes one finished shard in the staging folder.
 
-A note beside each shard holds its manifest entry and the skipped samples. A unit whose shard and note agree is done,
-and later runs reuse it.
+A note beside each shard holds its manifest entry, the skipped samples and what it was made of. A unit whose shard and
+note agree is done, and later runs reuse it.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,18 +14,15 @@ from typing import Any
 import numpy as np
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
-from recordio.format import strict_json
 from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Sample
-from recordio.format.shard import ShardHeader
 from recordio.images.header import read_header
 from recordio.images.prepare import prepare
-from recordio.storage.atomic import write_file
 from recordio.storage.dataset_files import read_footer
 from recordio.storage.local import LocalStorage
 from recordio.writer.convert.plan import Plan
-from recordio.writer.convert.staging import Staging
+from recordio.writer.convert.staging import Staging, UnitNote
 from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
 
@@ -133,29 +129,29 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report) -> Unit:
 
 
 def _write(plan: Plan, unit: int, staging: Staging, samples: _Prepared) -> Unit:
-    header = ShardHeader(plan.dataset_id, staging.number(unit), plan.source.schema, plan.source.metadata)
+    # Before the samples are read: should the input change meanwhile, it is not the one that the shard claims.
+    recipe = plan.recipe(unit)
     try:
-        entry = write_shard(staging.folder, header, samples, plan.options.write)
+        entry = write_shard(staging.folder, plan.header(staging.number(unit)), samples, plan.options.write)
     except SchemaError as error:
         error.at(file=samples.key)
         raise
-    note = {"entry": entry.to_json(), "skipped": samples.skipped, "remarks": samples.remarks}
-    write_file(staging.note(unit), json.dumps(note).encode())
-    return Unit(unit, entry, tuple(samples.skipped), samples.remarks)
+    note = UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe)
+    note.write(staging.note(unit))
+    return Unit(unit, note.entry, note.skipped, note.remarks)
 
 
 def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
     """The unit as an earlier run finished it, None if it has to be made."""
+    note = UnitNote.read(staging.note(unit))
+    if note is None or (note.skipped and plan.options.on_error == "raise"):
+        return None
+    if note.entry.number != staging.number(unit):
+        return None
     try:
-        note = strict_json.loads(staging.note(unit).read_bytes(), "note of a shard")
-        entry = ShardEntry.from_json(note["entry"])
-        skipped = tuple((str(key), str(reason)) for key, reason in note["skipped"])
-        remarks = {str(text): int(count) for text, count in note["remarks"].items()}
-        if (skipped and plan.options.on_error == "raise") or entry.number != staging.number(unit):
-            return None
         path = staging.shard(unit)
         footer = read_footer(LocalStorage(path.parent).open(path.name))
-    except (OSError, RecordIOError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, RecordIOError):
         return None  # missing or incomplete
     # The digest covers the header too: dataset, number, schema.
-    return Unit(unit, entry, skipped, remarks) if footer.digest == entry.digest else None
+    return Unit(unit, note.entry, note.skipped, note.remarks) if footer.digest == note.entry.digest else None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field, Text
@@ -146,6 +147,9 @@ class ClassFolders(Source):
 
     def fingerprint(self) -> Fingerprint:
         return self._files.fingerprint()
+
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
+        return xxhash.xxh3_128_digest(self._files.digest(indices) + self._labels[indices].astype("<i4").tobytes())
 
     def key(self, index: int) -> str:
         return shown(self._files.name(index))

@@ -133,6 +133,17 @@ class Coco(Source):
         times = xxhash.xxh3_128_digest(own.times + files.times)
         return Fingerprint(content, times, max(own.newest, files.newest))
 
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
+        chosen = self._named.numbers[indices]
+        out = xxhash.xxh3_128((chosen >= 0).tobytes() + self._named.files.digest(chosen[chosen >= 0]))
+        for index in indices.tolist():
+            out.update(repr((self._ids[index], self._names[index], self._objects(index))).encode())
+        return out.digest()
+
+    def _objects(self, index: int) -> bytes:
+        """The annotations of an image, packed."""
+        return self._packed[int(self._ends[index - 1]) if index else 0 : int(self._ends[index])]
+
     def key(self, index: int) -> str:
         return self._names[index]
 
@@ -141,8 +152,7 @@ class Coco(Source):
         if number < 0:
             raise SourceError(missing(self._names[index], self._named.folder or self._root))
         sample: dict[str, Any] = {"image": self._named.files.read(number)}
-        start = int(self._ends[index - 1]) if index else 0
-        found = msgpack.unpackb(self._packed[start : int(self._ends[index])], strict_map_key=False)
+        found = msgpack.unpackb(self._objects(index), strict_map_key=False)
         if self._boxed:
             try:
                 boxes = np.array([annotation.pop("bbox") for annotation in found], np.float64).reshape(-1, 4)

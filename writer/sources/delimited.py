@@ -229,6 +229,10 @@ class DelimitedTable(Table):
         for cell, names in sorted(kept.items()):
             yield f"{cell!r} is kept as text in {listed(names)}; missing={cell!r} (--missing) makes it missing"
 
+    def _reading(self) -> tuple[Any, ...]:
+        absent = [sorted(column.absent()) for column in self._types]
+        return (*super()._reading(), self._dialect, self._columns, self._dropped, absent)
+
     def _make_parsers(self) -> None:
         pairs = zip(self._columns, self._types, strict=True)
         self._parsers = [self._file_name if name in self._embed else column.parse() for name, column in pairs]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Bytes, Field, Object, Text
@@ -159,6 +160,13 @@ class FileGroups(Source):
 
     def fingerprint(self) -> Fingerprint:
         return self._files.fingerprint()
+
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
+        members = [self._members(index) for index in indices.tolist()]
+        files = np.array([member for group in members for member in group], np.int64)
+        # What a name means depends on the names of all files.
+        parts = [[self._grouping.split(self._files.name(member)) for member in group] for group in members]
+        return xxhash.xxh3_128_digest(self._files.digest(files) + repr(parts).encode())
 
     def key(self, index: int) -> str:
         return shown(self._files.name(int(self._order[self._starts[index]])))

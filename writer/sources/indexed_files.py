@@ -121,6 +121,11 @@ class IndexedFiles(Source):
         times = xxhash.xxh3_128_digest(table.times + files.times)
         return Fingerprint(content, times, max(table.newest, files.newest))
 
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
+        chosen = self._named.numbers[indices]
+        files = (chosen >= 0).tobytes() + self._named.files.digest(chosen[chosen >= 0])
+        return xxhash.xxh3_128_digest(self._table.input_digest(indices) + self.column.encode() + files)
+
     def key(self, index: int) -> str:
         return self._table.key(index)
 

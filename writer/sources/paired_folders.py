@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from recordio.errors import SourceError
 from recordio.format.fields import Field, Object, Text
@@ -206,6 +207,13 @@ class PairedFolders(Source):
 
     def fingerprint(self) -> Fingerprint:
         return self._files.fingerprint()
+
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
+        out = xxhash.xxh3_128(repr([self._keys[index] for index in indices.tolist()]).encode())
+        for what, members in self._members.items():
+            chosen = members[indices]
+            out.update(what.encode() + (chosen >= 0).tobytes() + self._files.digest(chosen[chosen >= 0]))
+        return out.digest()
 
     def key(self, index: int) -> str:
         return shown(self._files.name(int(self._members["image"][index])))

@@ -110,6 +110,14 @@ class Source(ABC):
     def fingerprint(self) -> Fingerprint:
         """What the input was when it was listed."""
 
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes | None:
+        """Tells whether these samples are read from the same input as before, at little cost.
+
+        Covers, in order, all that they depend on besides kind, schema and metadata: names, sizes and times of files,
+        the bytes of rows, and the keys. None where that cannot be told. Raises SourceError.
+        """
+        return None
+
     @abstractmethod
     def key(self, index: int) -> str:
         """The name of a sample for display: a file's path, or "data.csv line 17"."""
@@ -158,6 +166,9 @@ class _Named(Source):
 
     def fingerprint(self) -> Fingerprint:
         return self._source.fingerprint()
+
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes | None:
+        return self._source.input_digest(indices)
 
     def key(self, index: int) -> str:
         return self._source.key(index)

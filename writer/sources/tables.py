@@ -155,6 +155,21 @@ class Table(Source):
         times = xxhash.xxh3_128_digest(own.times + stats[:, 1].astype("<i8").tobytes())
         return Fingerprint(content, times, max(own.newest, int(stats[:, 1].max(initial=0))))
 
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
+        lines = [self.line(index) for index in indices.tolist()]  # the keys
+        out = xxhash.xxh3_128(repr((self._name, self._reading(), lines)).encode("utf-8", "backslashreplace"))
+        rows = _RowReader(self._file)  # its own: what it has read must not serve for the samples
+        for start, end in zip(self._starts[indices].tolist(), self._starts[indices + 1].tolist(), strict=True):
+            out.update((end - start).to_bytes(8, "little") + rows.read(start, end))
+        if self._embed:
+            stats = np.frombuffer(self._embed_stats, np.int64).reshape(len(self), -1)
+            out.update(stats[indices].astype("<i8").tobytes())
+        return out.digest()
+
+    def _reading(self) -> tuple[Any, ...]:
+        """All that decides what the bytes of a row mean, besides the schema."""
+        return (self._options,)
+
     def line(self, index: int) -> int:
         """The line of the file in which a row begins, from 1."""
         return self._first_line + index if self._lines is None else int(self._lines[index])
