@@ -48,14 +48,13 @@ def clear_remains(folder: Path) -> None:
     remove([folder / PENDING, folder / REPLACED, *folder.glob(f".shard-*{TEMPORARY}")])
 
 
-def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], as_of: int | None = None) -> None:
+def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None:
     """Publishes finished, synced shard files under their names, and the manifest last.
 
     A reader sees the old dataset or the new one, nothing between. Shards of the old manifest alone are removed after
     the new one is in place. If the writer dies, `clear_remains` finishes or undoes the commit.
 
-    `as_of` is the manifest's modification time, in nanoseconds since 1970, if the file system can set it. Raises
-    StorageError, and SchemaError for an invalid manifest; then nothing was touched.
+    Raises StorageError, and SchemaError for an invalid manifest; then nothing was touched.
     """
     old = readable_manifest(folder)
     kept = {shard.number for shard in manifest.shards}
@@ -65,8 +64,6 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], as_of: 
         if old is not None:
             write_new(folder / REPLACED, old.encode())
         write_new(folder / PENDING, data)
-        if as_of is not None:
-            _set_time(folder / PENDING, as_of)
         sync_folder(folder)
         for path, name in staged.items():
             os.rename(path, folder / name)
@@ -80,11 +77,3 @@ def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], as_of: 
         ) from error
     sync_folder(folder)
     remove([*(folder / name for name in obsolete), folder / REPLACED])
-
-
-def _set_time(path: Path, time: int) -> None:
-    """Sets a modification time not before `time`, even if the file system rounds down to one or two seconds."""
-    with contextlib.suppress(OSError):
-        os.utime(path, ns=(time, time))
-        if path.stat().st_mtime_ns < time:
-            os.utime(path, ns=(time + 2 * 10**9, time + 2 * 10**9))

@@ -20,6 +20,7 @@ from recordio.storage.base import File, Storage
 
 STAGING = ".convert"  # in a folder that is to become a dataset: the finished shards of a conversion
 PLAN = "plan.json"  # in STAGING: what is being made
+SOURCE = ".source"  # beside the manifest of a conversion: a digest by which the next one sees whether its input changed
 
 
 def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple[Manifest, bytes] | None:

@@ -115,12 +115,13 @@ def convert(
 
     The same input and options give the same bytes, whatever `workers` is. A conversion that was stopped goes on where
     it was when it is run again, also after a bad input was mended, replaced or removed: finished shards whose own input
-    and options did not change are used again, after their checksums were compared. One that is finished is left as it
-    is. It counts as finished if names, sizes and
-    options are the same and no file of the source was changed, nor a link or folder on the way to it replaced, since
-    the source was listed: by ctime, not by modification time. The manifest's modification time says when that was. If
-    the source lies on a file server, the server's clock is compared with the one here, and a change by another machine
-    may be seen some seconds late. Another disk mounted in the source's place is not noticed.
+    and options did not change are used again, after their checksums were compared.
+
+    A conversion that is finished is left as it is. It counts as finished if the options are the same, and so are name,
+    size, times and inode of every file that the samples are read from; the file `.source` beside the manifest keeps a
+    digest of these. So a file that another was moved over, or that a link or a folder on the way replaced, has changed,
+    however it is dated. Renaming a folder above the source changes nothing. Two changes within a tick of the file
+    system's clock, some milliseconds, may look like one.
 
     Args:
         source: the file or folder.

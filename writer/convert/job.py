@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from recordio.errors import CorruptError, DatasetError, SchemaError, SourceError
 from recordio.format.manifest import FILE_NAME, Manifest
-from recordio.storage.atomic import FolderLock
+from recordio.storage.atomic import FolderLock, write_file
+from recordio.storage.dataset_files import SOURCE
 from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.plan import ConvertOptions, make_plan
 from recordio.writer.convert.progress import TotalProgress
@@ -21,7 +21,6 @@ from recordio.writer.convert.staging import Staging, open_staging, remove_stagin
 from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
-from recordio.writer.sources.times import as_of, way_changed_at
 
 _ROWS = ("npy", "npz", "mnist", "cifar10", "cifar100")
 _WAY_ON = (
@@ -49,7 +48,6 @@ class ConvertJob:
         self.source_path = spec.path
         self.target = target
         self._refuse_nesting()
-        listed = time.time_ns()
         source = open_source(spec.path, spec.kind or None, spec.options)
         _require_pictures(source, spec.options)
         before = set(source.schema)
@@ -57,9 +55,6 @@ class ConvertJob:
         self._names = [] if options.keep_names else sorted(set(source.schema) - before)
         self.plan = make_plan(source, options)
         self.notes = (*spec.notes, *source.notes)
-        # Folders above both source and dataset do not count: they may be renamed with both inside.
-        self._changed = max(source.fingerprint().newest, way_changed_at(spec.path, os.fspath(target)))
-        self._as_of = as_of(listed, self._changed)
 
     def _refuse_nesting(self) -> None:
         source, target = os.path.realpath(self.source_path), os.path.realpath(self.target)
@@ -101,7 +96,7 @@ class ConvertJob:
             return "there is another dataset here, from another source or with other options"
         if manifest.samples > len(self.plan.order):
             return "samples were added to the dataset here after it was made from this source"
-        if self._changed > (self.target / FILE_NAME).stat().st_mtime_ns:
+        if _source_digest(self.target) != self.plan.digest:
             return "the source was changed, moved or replaced after this dataset was made from it"
         for shard in manifest.shards:
             path = self.target / shard.name
@@ -142,8 +137,18 @@ class ConvertJob:
         source = self.plan.source
         metadata = {**source.metadata, **record}
         manifest = Manifest(self.plan.dataset_id, source.schema, metadata, [unit.entry for unit in full])
-        commit(self.target, manifest, {staging.shard(unit.number): unit.entry.name for unit in full}, self._as_of)
+        # First: a manifest without it, or beside another one, is taken for that of a source that was changed.
+        write_file(self.target / SOURCE, self.plan.digest.hex().encode() + b"\n")
+        commit(self.target, manifest, {staging.shard(unit.number): unit.entry.name for unit in full})
         return manifest
+
+
+def _source_digest(folder: Path) -> bytes | None:
+    """The digest of the plan that a dataset was made by, None if unknown."""
+    try:
+        return bytes.fromhex((folder / SOURCE).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def _require_pictures(source: Source, options: SourceOptions) -> None:

@@ -97,7 +97,8 @@ class Plan:
         order: the source's samples in the order of the dataset, int64.
         cuts: start of each unit in `order`, and the end of the last.
         dataset_id: depends on the names and sizes of the input, and on the options that shape the bytes.
-        digest: depends on the times of the input files as well. If it is equal, all finished shards are reused.
+        digest: depends on the times and inodes of the input files as well. If it is equal, all finished shards are
+            reused, and a finished dataset is left as it is.
         rules: digest of what shapes every shard alike: the options, the fields, the metadata. If it is equal, those
             shards are reused whose own input is the same.
     """
@@ -163,8 +164,8 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
         "cuts": xxhash.xxh3_128_hexdigest(cuts.astype("<i8").tobytes()),
     }
     dataset_id = _json_digest(rules | content)
-    times = xxhash.xxh3_128_digest(dataset_id + fingerprint.times)
-    return Plan(source, options, order, cuts, dataset_id, times, _json_digest(rules))
+    digest = xxhash.xxh3_128_digest(dataset_id + fingerprint.state)
+    return Plan(source, options, order, cuts, dataset_id, digest, _json_digest(rules))
 
 
 def _json_digest(value: dict[str, Any]) -> bytes:

@@ -256,7 +256,7 @@ class Cifar(Source):
         folders = (self._path, os.path.join(self._path, self._version.folder))
         paths = [os.path.join(folder, name) for folder in folders for name in self._version.files()]
         files = [os.fsencode(path) for path in paths if os.path.isfile(path)]
-        return file_table(files, os.fsencode(self._path)).fingerprint()
+        return file_table(files).fingerprint()
 
     def key(self, index: int) -> str:
         return f"{self._part} row {index}"

@@ -130,8 +130,7 @@ class Coco(Source):
         own = file_table([os.fsencode(self._path)]).fingerprint()
         files = self._named.files.fingerprint()
         content = xxhash.xxh3_128_digest(own.content + files.content)
-        times = xxhash.xxh3_128_digest(own.times + files.times)
-        return Fingerprint(content, times, max(own.newest, files.newest))
+        return Fingerprint(content, xxhash.xxh3_128_digest(own.state + files.state))
 
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
         chosen = self._named.numbers[indices]

@@ -8,10 +8,9 @@ import stat
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field
 from recordio.images.formats import by_name
-from recordio.writer.sources.files import read_file
+from recordio.writer.sources.files import read_file, stamp
 from recordio.writer.sources.pictures import PictureColumn, PictureSurvey
 from recordio.writer.sources.source import SourceOptions
-from recordio.writer.sources.times import changed_at, way_changed_at
 
 
 class EmbeddedFiles:
@@ -22,7 +21,6 @@ class EmbeddedFiles:
         self._survey = PictureSurvey(name, options)
         self._pictures = True
         self._any = self._any_empty = False
-        self._folders: dict[str, int] = {}  # when a folder or link on the path to each was last changed
 
     def path(self, name: str) -> str:
         """The path of a named file. Raises SourceError for one outside the folder, links resolved."""
@@ -34,7 +32,7 @@ class EmbeddedFiles:
         return found
 
     def see(self, name: str | None) -> tuple[int, int]:
-        """Size and time of last change of a named file. Zeros if it cannot be read: `read` raises the reason."""
+        """Size and stamp of a named file. Zeros if it cannot be read: `read` raises the reason."""
         if not name:
             self._any_empty = True
             return 0, 0
@@ -46,16 +44,7 @@ class EmbeddedFiles:
             return 0, 0
         if self._pictures and stat.S_ISREG(found.st_mode):
             self._survey.see(os.fsencode(os.path.join(self._root, name)))
-        return (found.st_size, max(changed_at(found), self._way(name))) if stat.S_ISREG(found.st_mode) else (0, 0)
-
-    def _way(self, name: str) -> int:
-        path = os.path.join(self._root, name)
-        if os.path.islink(path):
-            return way_changed_at(path, self._root)
-        folder = os.path.dirname(path)
-        if folder not in self._folders:
-            self._folders[folder] = way_changed_at(folder, self._root)
-        return self._folders[folder]
+        return (found.st_size, stamp(found)) if stat.S_ISREG(found.st_mode) else (0, 0)
 
     def column(self) -> PictureColumn | None:
         """The column of pictures, None if these are other files."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ import xxhash
 
 from recordio.errors import SourceError
 from recordio.writer.sources.source import Fingerprint
-from recordio.writer.sources.times import arrived_at, changed_at, way_changed_at
 
 # O_NONBLOCK: opening a FIFO must not wait for a writer.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -83,16 +83,14 @@ class FileTable:
         names: the paths below it, end to end.
         ends: the end of each path in `names`.
         sizes: bytes, -1 for anything but a regular file.
-        changed: when each file or its link was last changed, in nanoseconds since the epoch.
-        moved: when a folder on the way to them was last renamed.
+        stamps: `stamp` of each file.
     """
 
     root: bytes
     names: bytes
     ends: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
-    changed: npt.NDArray[np.int64]
-    moved: int = 0
+    stamps: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -119,14 +117,14 @@ class FileTable:
             return self
         names = [name for name, kept in zip(self, keep.tolist(), strict=True) if kept]
         ends = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)))
-        return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.changed[keep], self.moved)
+        return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.stamps[keep])
 
     def digest(self, indices: npt.NDArray[np.int64]) -> bytes:
-        """Of the names, sizes and times of last change of these files, in order."""
+        """Of the names, sizes and stamps of these files, in order."""
         names = [self.name(index) for index in indices.tolist()]
         lengths = np.fromiter(map(len, names), np.int64, len(names))
         out = xxhash.xxh3_128(b"".join(names))
-        for numbers in (lengths, self.sizes[indices], self.changed[indices]):
+        for numbers in (lengths, self.sizes[indices], self.stamps[indices]):
             out.update(numbers.astype("<i8").tobytes())
         return out.digest()
 
@@ -134,8 +132,18 @@ class FileTable:
         content = xxhash.xxh3_128()
         for part in (self.names, self.ends, self.sizes):
             content.update(part if isinstance(part, bytes) else part.astype("<i8").tobytes())
-        times = xxhash.xxh3_128_digest(self.changed.astype("<i8").tobytes())
-        return Fingerprint(content.digest(), times, int(self.changed.max(initial=self.moved)))
+        return Fingerprint(content.digest(), xxhash.xxh3_128_digest(self.stamps.astype("<i8").tobytes()))
+
+
+def stamp(found: os.stat_result) -> int:
+    """A digest of times and inode, 63 bits: another one as soon as a file was written, or another put in its place.
+
+    The modification time alone is not enough: `mv`, `cp -p`, `rsync -a` and `tar x` keep an older one. ctime is set by
+    the system alone, but to the tick of a clock, and to the same one for files that are made together. The inode tells
+    those apart, also where a link or a folder on the way leads elsewhere now.
+    """
+    numbers = struct.pack("<Qqq", found.st_ino, found.st_ctime_ns, found.st_mtime_ns)
+    return xxhash.xxh3_64_intdigest(numbers) >> 1
 
 
 def _irregular(path: bytes) -> SourceError:
@@ -146,11 +154,8 @@ def _irregular(path: bytes) -> SourceError:
     return SourceError(f"the symbolic link leads to no file that can be read: {shown(target)!r}")
 
 
-def file_table(paths: list[bytes], below: bytes | None = None) -> FileTable:
-    """A table of the files, named by their base names. Raises SourceError.
-
-    `moved` covers the folders between `below` and each file; None leaves all folders out.
-    """
+def file_table(paths: list[bytes]) -> FileTable:
+    """A table of the files, named by their base names. Raises SourceError."""
     names = [os.path.basename(path) for path in paths]
     stats = []
     for path in paths:
@@ -163,8 +168,7 @@ def file_table(paths: list[bytes], below: bytes | None = None) -> FileTable:
         b"".join(names),
         np.cumsum(np.array([len(name) for name in names], np.int64)),
         np.array([found.st_size for found in stats], np.int64),
-        np.array([changed_at(found) for found in stats], np.int64),
-        max(way_changed_at(path, below or os.path.dirname(path)) for path in paths),
+        np.array([stamp(found) for found in stats], np.int64),
     )
 
 
@@ -202,10 +206,9 @@ def folders(folder: bytes) -> list[bytes]:
 
 def walk(
     root: bytes,
-    on_folder: Callable[[os.DirEntry[bytes]], None] | None = None,
     on_hidden: Callable[[bytes], None] | None = None,
 ) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
-    """Path below `root` and entry of everything but folders; `on_folder` is called with each folder.
+    """Path below `root` and entry of everything but folders.
 
     Links to folders are followed, except in a loop. Hidden names are passed over; `on_hidden` is called with the path
     of each.
@@ -225,8 +228,6 @@ def walk(
             continue
         found = entry.stat()
         here = (found.st_dev, found.st_ino)
-        if on_folder is not None:
-            on_folder(entry)
         if here not in above:
             path = prefix + entry.name + b"/"
             stack += [(path, below, (*above, here)) for below in inside(entry.path, path)]
@@ -237,25 +238,18 @@ def scan_folder(root: bytes) -> FileTable:
 
     Raises SourceError when a folder cannot be listed.
     """
-    names, ends, sizes, changed = bytearray(), array("q"), array("q"), array("q")
-    moved = [0]
-    for name, entry in walk(root, lambda folder: moved.append(max(moved.pop(), _entry_time(folder)))):
+    names, ends, sizes, stamps = bytearray(), array("q"), array("q"), array("q")
+    for name, entry in walk(root):
         try:
             regular = _is_regular(entry)
-            found, time = entry.stat(follow_symlinks=regular), _entry_time(entry, regular)
+            found = entry.stat(follow_symlinks=regular)
         except OSError as error:
             raise refused(error).at(file=shown(name)) from error
         names += name
         ends.append(len(names))
         sizes.append(found.st_size if regular else -1)
-        changed.append(time)
-    return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(changed), moved[0])
-
-
-def _entry_time(entry: os.DirEntry[bytes], follow: bool = True) -> int:
-    """When an entry last came to name its file: the later of the link's and the target's times."""
-    time = arrived_at(entry.stat(follow_symlinks=follow))
-    return max(time, arrived_at(entry.stat(follow_symlinks=False))) if entry.is_symlink() else time
+        stamps.append(stamp(found))
+    return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(stamps))
 
 
 def _is_regular(entry: os.DirEntry[bytes]) -> bool:

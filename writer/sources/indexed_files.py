@@ -118,8 +118,7 @@ class IndexedFiles(Source):
     def fingerprint(self) -> Fingerprint:
         table, files = self._table.fingerprint(), self._named.files.fingerprint()
         content = xxhash.xxh3_128_digest(table.content + files.content)
-        times = xxhash.xxh3_128_digest(table.times + files.times)
-        return Fingerprint(content, times, max(table.newest, files.newest))
+        return Fingerprint(content, xxhash.xxh3_128_digest(table.state + files.state))
 
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
         chosen = self._named.numbers[indices]

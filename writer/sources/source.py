@@ -69,14 +69,11 @@ class Fingerprint:
 
     Attributes:
         content: digest of the names and sizes; a copy of the input elsewhere has the same one.
-        times: digest of the times of the last change of each file.
-        newest: the latest of them, in nanoseconds since the epoch, links and folders on the way to the files included.
-            Not a modification time, which moving and unpacking keep: see `recordio.writer.sources.times`.
+        state: digest of the times and the inode of each file (`stamp` in files.py), which a copy does not share.
     """
 
     content: bytes
-    times: bytes
-    newest: int
+    state: bytes
 
 
 class Source(ABC):
@@ -113,7 +110,7 @@ class Source(ABC):
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes | None:
         """Tells whether these samples are read from the same input as before, at little cost.
 
-        Covers, in order, all that they depend on besides kind, schema and metadata: names, sizes and times of files,
+        Covers, in order, all that they depend on besides kind, schema and metadata: names, sizes and stamps of files,
         the bytes of rows, and the keys. None where that cannot be told. Raises SourceError.
         """
         return None

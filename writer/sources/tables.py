@@ -147,13 +147,12 @@ class Table(Source):
         own = self._table.fingerprint()
         if self._options != TableOptions():  # the same cells may be read in another way
             content = xxhash.xxh3_128_digest(own.content + repr(self._options).encode("utf-8", "backslashreplace"))
-            own = Fingerprint(content, own.times, own.newest)
+            own = Fingerprint(content, own.state)
         if not self._embed:
             return own
         stats = np.frombuffer(self._embed_stats, np.int64).reshape(-1, 2)
         content = xxhash.xxh3_128_digest(own.content + stats[:, 0].astype("<i8").tobytes())
-        times = xxhash.xxh3_128_digest(own.times + stats[:, 1].astype("<i8").tobytes())
-        return Fingerprint(content, times, max(own.newest, int(stats[:, 1].max(initial=0))))
+        return Fingerprint(content, xxhash.xxh3_128_digest(own.state + stats[:, 1].astype("<i8").tobytes()))
 
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
         lines = [self.line(index) for index in indices.tolist()]  # the keys

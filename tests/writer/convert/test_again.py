@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recordio import DatasetError, DatasetWriter, ShardDataset, convert
-from recordio.writer import publish
+from recordio import DatasetError, DatasetWriter, ShardDataset, convert, verify
 from recordio.writer.convert.convert import ConvertReport
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
@@ -222,29 +221,52 @@ def test_samples_added_to_the_dataset_are_noticed(tmp_path: Path) -> None:
         made(tmp_path / "t.csv", tmp_path / "out")
 
 
-@pytest.mark.parametrize("step", [10**9, 2 * 10**9])
-def test_coarse_file_times_do_not_make_the_source_look_newer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    utime = os.utime
-
-    def coarse(path: Path, ns: tuple[int, int]) -> None:
-        utime(path, ns=(ns[0], ns[1] // step * step))
-
-    monkeypatch.setattr(os, "utime", coarse)
-    source = tmp_path / "t.csv"
-    source.write_text("x\n1\n")
+def test_no_clock_decides_whether_a_conversion_is_done(tmp_path: Path) -> None:
+    source, manifest = text(tmp_path / "t.csv", "x\n1\n"), tmp_path / "out/manifest.json"
     made(source, tmp_path / "out")
-    assert (tmp_path / "out/manifest.json").stat().st_mtime_ns % step == 0
+    for time_of in (0, 4_000_000_000):
+        os.utime(manifest, (time_of, time_of))
+        assert made(source, tmp_path / "out").done_before
+
+
+def test_another_link_to_the_same_files_and_a_folder_renamed_back_change_nothing(tmp_path: Path) -> None:
+    text(tmp_path / "v1/a.txt", "1"), text(tmp_path / "in/b.txt", "2")
+    (tmp_path / "in/x").symlink_to(tmp_path / "v1")
+    made(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "new").symlink_to("../v1")
+    os.replace(tmp_path / "new", tmp_path / "in/x")
+    os.rename(tmp_path / "v1", tmp_path / "v2")
+    os.rename(tmp_path / "v2", tmp_path / "v1")
+    assert made(tmp_path / "in", tmp_path / "out").done_before
+
+
+@pytest.mark.parametrize("found", [None, "", "no digest\n", "00" * 16])
+def test_a_dataset_without_the_digest_of_its_source_is_not_taken_for_done(tmp_path: Path, found: str | None) -> None:
+    source, digest = text(tmp_path / "t.csv", "x\n1\n"), tmp_path / "out/.source"
+    made(source, tmp_path / "out")
+    digest.unlink() if found is None else digest.write_text(found)
+    with pytest.raises(DatasetError, match="changed, moved or replaced after this dataset was made from it; overwrite"):
+        made(source, tmp_path / "out")
+    assert not made(source, tmp_path / "out", overwrite=True).done_before
     assert made(source, tmp_path / "out").done_before
 
 
-def test_convert_works_without_utime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_copies_and_archives_do_without_the_digest(tmp_path: Path) -> None:
+    made(text(tmp_path / "t.csv", "x\n1\n"), tmp_path / "out")
+    (tmp_path / "out/.source").write_bytes(b"\0")
+    assert verify(tmp_path / "out").ok
+    assert ShardDataset(tmp_path / "out").column("x").tolist() == [1]
+    (tmp_path / "out/.source").unlink()
+    assert verify(tmp_path / "out").ok
+    assert ShardDataset(tmp_path / "out").column("x").tolist() == [1]
+
+
+def test_only_the_digest_of_the_source_depends_on_its_times(tmp_path: Path) -> None:
     source = text(tmp_path / "t.csv", "x\n1\n")
-
-    def refuse(*args: Any, **options: Any) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(publish.os, "utime", refuse)
-    made(source, tmp_path / "out")
-    assert made(source, tmp_path / "out").done_before
+    made(source, tmp_path / "a")
+    tick()
+    os.utime(source)
+    made(source, tmp_path / "b")
+    a, b = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab")
+    assert a.pop(".source") != b.pop(".source")
+    assert a == b
