@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             if number:
                 say()
-            for line in _lines(facts, dataset.schema):
+            for line in _lines(facts, dataset.store.manifest.schema):
                 say(line)
     if options.json:
         say(json_line({"datasets": datasets}))
@@ -78,7 +78,7 @@ def _measure(dataset: ShardDataset) -> tuple[int, list[dict[str, Any]]]:
     """The number of shards measured, and the size of each field's pages in them. Raises CorruptError."""
     from recordio.format.codec import Codec
 
-    shards, fields = len(dataset.store.manifest.shards), len(dataset.schema)
+    shards, fields = len(dataset.store.manifest.shards), len(dataset.store.manifest.schema)
     stored, content = [0] * fields, [0] * fields
     codecs: list[set[str]] = [set() for _ in range(fields)]
     count = min(shards, MEASURED_SHARDS)
@@ -121,16 +121,18 @@ def _conversion(record: dict[str, Any]) -> Iterator[str]:
     width = max(shutil.get_terminal_size().columns - HEAD_COLUMNS - 2, NAME_COLUMNS)
     if record.get("check") is False:
         yield _line("check", "off: pictures were not decoded when the dataset was made")
+    if isinstance(names := record.get("names"), list):
+        yield _line("on request", cut(listed(names), width))
     for name, value in record.items():
-        if name not in ("check", "skipped", "skipped_inputs", "notes"):
+        if name not in ("check", "names", "skipped", "skipped_inputs", "notes"):
             yield _line(cut(name, NAME_COLUMNS), cut(json_text(value), width))
-    notes, listed = (value if isinstance(value, list) else [] for value in map(record.get, ("notes", "skipped_inputs")))
+    notes, inputs = (value if isinstance(value, list) else [] for value in map(record.get, ("notes", "skipped_inputs")))
     yield from (_line("note", clean(str(note))) for note in notes[:INPUTS_SHOWN])
     if record.get("skipped"):
-        yield _line("skipped", cut(f"{json_text(record['skipped'])} inputs that could not be read", width))
-    for entry in listed[:INPUTS_SHOWN]:
+        yield _line("skipped", cut(f"{json_text(record['skipped'])} of the inputs, which could not be read", width))
+    for entry in inputs[:INPUTS_SHOWN]:
         yield f"    {clean(': '.join(map(str, entry)) if isinstance(entry, list) else str(entry))}"
-    if len(listed) > INPUTS_SHOWN:
+    if len(inputs) > INPUTS_SHOWN:
         yield "    ... (--json lists more)"
 
 

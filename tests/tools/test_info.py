@@ -12,6 +12,7 @@ import pytest
 import recordio
 from recordio.tools import info
 from recordio.tools.main import main
+from tests.photos import encode, photo
 
 
 def output_of(capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -135,7 +136,7 @@ def test_what_a_conversion_left_out_is_shown(tmp_path: Path, capsys: pytest.Capt
     assert [line for line in again.splitlines() if line.startswith("  skipped ")] == skipped
     assert main(["info", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
-    assert "30 inputs that could not be read" in out
+    assert "30 of the inputs, which could not be read" in out
     assert "t.jsonl line 10: " in out
     assert "--json lists more" in out
     assert main(["info", "--json", str(tmp_path / "out")]) == 0
@@ -151,3 +152,16 @@ def test_a_strangers_record_of_a_conversion_is_shown(
         writer.write({"a": 1})
     assert main(["info", str(tmp_path / "x")]) == 0
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_names_of_files_are_shown_and_read_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "1.jpg").write_bytes(encode(photo()))
+    recordio.convert(tmp_path / "in", tmp_path / "out")
+    assert [entry["name"] for entry in facts(capsys, tmp_path / "out")["schema"]] == ["image", "label", "file"]
+    out = output_of(capsys, tmp_path / "out")
+    assert "  on request    file\n" in out
+    assert main(["show", "--json", str(tmp_path / "out")]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert first["sample"]["file"].startswith("cat/")

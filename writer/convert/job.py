@@ -93,7 +93,7 @@ class ConvertJob:
     def _objection(self, manifest: Manifest) -> str | None:
         """Why the dataset at the destination is not the one that this job would make, None if it is."""
         if manifest.dataset_id != self.plan.dataset_id:
-            return "there is another dataset here, from another source or with other options"
+            return "the dataset here was made from another source, or its files or the options have changed since"
         if manifest.samples > len(self.plan.order):
             return "samples were added to the dataset here after it was made from this source"
         if _source_digest(self.target) != self.plan.digest:
