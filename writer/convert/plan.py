@@ -138,6 +138,11 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
     pictures = source.pictures or any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
     if options.treatment.recodes and not pictures:
         raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")
+    if source.boxed and (options.treatment.recodes or options.upright):
+        raise SchemaError(
+            "resize, quality and upright would move the pixels and leave the boxes where they are: "
+            "convert the pictures as they are, and resize both while training"
+        )
     order = np.arange(len(source)) if options.shuffle is None else shuffled(len(source), options.shuffle)
     order = order[: options.limit]
     cuts = cut(source.nbytes()[order], options.write.shard_bytes)

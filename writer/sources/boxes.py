@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Any
@@ -15,7 +16,7 @@ from recordio.writer.sources.files import read_file
 from recordio.writer.sources.text import plain_text
 
 _MAX_XML = 16 << 20
-_CLASS_FILES = (
+CLASS_FILES = (
     "data.yaml",
     "data.yml",
     "dataset.yaml",
@@ -23,7 +24,9 @@ _CLASS_FILES = (
     "obj.names",
     "predefined_classes.txt",
 )
-_QUOTED = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,'"\]]+))\s*(?:,|$)""")
+_QUOTED = re.compile(r"""((?:"[^"]*"|'[^']*'|[^,'"])*),""")  # one item of a list, quotes kept
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_NUMBERED = re.compile(r"""['"]?(\d+)['"]?\s*:\s*(.*)""")
 
 Boxes = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
@@ -39,7 +42,9 @@ def yolo_lines(data: bytes) -> list[list[float]]:
             lines.append([float(word) for word in words])
         except ValueError as error:
             raise SourceError(f"line {number} is no class and coordinates: {line[:60]!r}") from error
-        if not lines[-1][0].is_integer() or lines[-1][0] < 0:
+        if not all(map(math.isfinite, lines[-1])):
+            raise SourceError(f"line {number} holds a number that is none: {line[:60]!r}")
+        if not lines[-1][0].is_integer() or not 0 <= lines[-1][0] < 1 << 31:
             raise SourceError(f"line {number} begins with {words[0]!r}, not with the number of a class")
     return lines
 
@@ -49,7 +54,8 @@ def yolo_boxes(data: bytes) -> Boxes:
     lines = yolo_lines(data)
     for number, line in enumerate(lines, 1):
         if len(line) != 5:
-            raise SourceError(f"object {number} has {len(line)} values; a class and a box are 5")
+            more = ", and the 6th may be a confidence" if len(line) == 6 else ""
+            raise SourceError(f"object {number} has {len(line)} values; a class and a box are 5{more}")
     numbers = np.array(lines, np.float64).reshape(-1, 5)
     return numbers[:, 1:], numbers[:, 0].astype(np.int64)
 
@@ -109,39 +115,49 @@ def voc_classes(annotation: dict[str, Any]) -> set[str]:
 def named_classes(folders: list[str]) -> tuple[list[str] | None, str]:
     """The names of YOLO's classes from a file in one of the folders, and the file's path; None and "" without one.
 
-    Raises SourceError for a file without names that can be read.
+    Raises SourceError if there are such files and the names can be read from none.
     """
+    unread = ""
     for folder in folders:
-        for name in _CLASS_FILES:
+        for name in CLASS_FILES:
             path = os.path.join(folder, name)
             if os.path.isfile(path):
                 text = plain_text(read_file(path))
                 names = _yaml_names(text) if name.endswith(("yaml", "yml")) else _line_names(text)
-                if not names:
-                    raise SourceError("the names of the classes cannot be read; write one a line to classes.txt").at(
-                        file=path
-                    )
-                return names, path
+                if names:
+                    return names, path
+                unread = unread or path
+    if unread:
+        text = "the names of the classes cannot be read; write one a line to classes.txt"
+        raise SourceError(text).at(file=unread)
     return None, ""
 
 
 def _line_names(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """One a line. An empty line between names is a class without one: the numbers of the others stay."""
+    return [line.strip() for line in text.rstrip().splitlines()]
 
 
 def _yaml_names(text: str) -> list[str]:
-    """The `names:` of a data.yaml: a list or a map from number to name, in lines or in brackets."""
-    found = re.search(r"^names:[ \t]*(.*(?:\n(?:[ \t]+.*|-.*|[ \t]*))*)", text, re.MULTILINE)
+    """The `names:` of a data.yaml: a list or a map from number to name, in lines or in brackets; else empty."""
+    found = re.search(r"^names:[ \t]*(.*(?:\n(?:[ \t]+.*|-.*|[\]}].*|[ \t]*))*)", text, re.MULTILINE)
     if found is None:
         return []
-    block = re.sub(r"(^|\s)#.*", "", found[1]).strip()
-    if block[:1] in "[{" and block[-1:] in "]}":
-        words = [next(word for word in match.groups() if word is not None) for match in _QUOTED.finditer(block[1:-1])]
-        items = [word.strip() for word in words if word.strip()]
+    block = "\n".join(_COMMENT.sub("", line) for line in found[1].splitlines()).strip()
+    if block[:1] in ("[", "{"):
+        end = block.find("]" if block[0] == "[" else "}")
+        items = _QUOTED.findall(block[1:end].replace("\n", " ").strip().removesuffix(",") + ",") if end > 0 else []
     else:
-        items = [line.strip().removeprefix("- ") for line in block.splitlines() if line.strip()]
-    pairs = [re.fullmatch(r"(\d+):\s*(.*)", item) for item in items]
+        items = [line.strip().removeprefix("-").strip() for line in block.splitlines() if line.strip()]
+        if len(block.splitlines()) == 1 and not block.startswith(("-", "0", "'0", '"0')):
+            return []  # the path of another file
+    pairs = [_NUMBERED.fullmatch(item.strip()) for item in items]
     if items and all(pairs):
         numbered = {int(pair[1]): pair[2] for pair in pairs if pair}
         items = [numbered[number] for number in sorted(numbered)] if sorted(numbered) == list(range(len(items))) else []
-    return [item.strip().strip("'\"") for item in items]
+    return [_unquoted(item) for item in items]
+
+
+def _unquoted(item: str) -> str:
+    item = item.strip()
+    return item[1:-1] if len(item) > 1 and item[0] == item[-1] and item[0] in "'\"" else item

@@ -30,6 +30,7 @@ _FLOAT = (
     r"|nan|inf|infinity)"
 )
 _LONG_INT = re.compile(r"[+-]?[1-9][0-9]{15,39}", re.ASCII)
+_MAY_LOSE = re.compile(r"[0-9]{16}|e-[0-9]{3}", re.IGNORECASE)  # more digits, or less, than a float64 may keep
 _IS_FLOAT = re.compile(_FLOAT, re.IGNORECASE)
 # Each matches at a cell that is not of its type, in cells joined by newlines.
 _NO_INT = re.compile(rf"^(?!{_INT}$)", re.MULTILINE)
@@ -58,15 +59,24 @@ def _all_ints(cells: Iterable[str], lines: str) -> bool:
 
 def _all_floats(cells: Iterable[str], lines: str) -> bool:
     if _NO_FLOAT.search(lines) is None:
-        return True
+        return _MAY_LOSE.search(lines) is None or all(map(_is_float, cells))
     return any("." in cell for cell in cells) and all(map(_is_float, cells))
 
 
 def _is_float(cell: str) -> bool:
     """Whether a cell is a number that a float64 keeps; of integers, exactly."""
     if _IS_FLOAT.fullmatch(cell):
-        return True
+        return _kept(cell)
     return _LONG_INT.fullmatch(cell) is not None and int(float(cell)) == int(cell)
+
+
+def _kept(cell: str) -> bool:
+    """Whether a float64 keeps the integer part of a number, and does not make 0 of it."""
+    digits, _, exponent = cell.lower().partition("e")
+    whole = digits.partition(".")[0].lstrip("+-")
+    if len(whole) > 15 and whole.isdigit() and not exponent:
+        return int(float(whole)) == int(whole)
+    return float(cell) != 0 or not digits.strip("+-0.")
 
 
 def _all_bools(cells: Iterable[str], lines: str) -> bool:

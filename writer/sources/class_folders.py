@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.grouping import MASK_ENDING
 from recordio.writer.sources.leftovers import is_clutter, left_out
 from recordio.writer.sources.media import is_picture, is_sound, is_text
 from recordio.writer.sources.pictures import survey
@@ -26,6 +28,10 @@ from recordio.writer.sources.text import plain_text
 _FLAT_SHARE = 0.25  # more pictures than this beside the class folders, and the folders may well be no classes
 _SIDECAR_SHARE = 0.5  # more pictures than this with a file of the same stem, and the two belong together
 _NO_CLASSES = frozenset("all data dataset files images imgs jpg jpegs photos pics pictures png raw samples".split())
+_MASK_ROLES = frozenset(
+    "mask masks seg segmentation segmentations annotations gt gtfine groundtruth trimaps labels".split()
+)
+_ROLES = _MASK_ROLES | frozenset("images image img imgs leftimg8bit rgb".split())
 
 
 class Medium(NamedTuple):
@@ -53,9 +59,27 @@ def class_names(root: bytes) -> list[str]:
         raise SourceError(f"a class folder's name is not UTF-8: {shown(error.object)!r}; rename it") from error
 
 
-def recognise(folder: Folder) -> Match | None:
+def _are_roles(folder: Folder) -> bool:
+    """Whether the folders say what is in them, not of which class it is: images/ and masks/, or images/ alone.
+
+    Nor are they classes if most pictures have another beside them that ends in _mask or the like.
+    """
+    names = [name.lower() for name in folder.folders]
+    roles = [name for name in names if _ROLES & set(re.findall(r"[a-z]+", name)) or name in _NO_CLASSES]
+    if roles and (len(names) == 1 or any(_MASK_ROLES & set(re.findall(r"[a-z0-9]+", name)) for name in names)):
+        return True
+    stems = {os.path.splitext(name)[0] for name in folder.names if is_picture(name)}
+    masks = {stem for stem in stems if MASK_ENDING.search(stem)}
+    return bool(masks) and 2 * sum(MASK_ENDING.sub(b"", stem) in stems for stem in masks) >= len(stems) - len(masks)
+
+
+def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """Class folders: nearly all pictures (sounds, texts) lie in folders, and few have a file of the same stem."""
-    for kind, medium in MEDIA.items():
+    if _are_roles(folder):
+        return None
+    counts = {kind: sum(map(medium.belongs, folder.names)) for kind, medium in MEDIA.items()}
+    for kind in sorted(MEDIA, key=lambda kind: -counts[kind]):
+        medium = MEDIA[kind]
         taken = [name for name in folder.names if medium.belongs(name)]
         inside = [name for name in taken if b"/" in name]
         if not inside or len(taken) - len(inside) > _FLAT_SHARE * len(taken):

@@ -22,7 +22,7 @@ from recordio.writer.sources.files import file_table, read_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.media import is_picture
-from recordio.writer.sources.named_files import NamedFiles, missing
+from recordio.writer.sources.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.pictures import survey
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
@@ -50,6 +50,12 @@ def _parts(path: str) -> tuple[list[Any], list[Any], list[Any], tuple[str, ...]]
 _KEYS = ("images", "annotations", "categories")
 
 
+def _id(value: Any) -> int:
+    if type(value) is not int:
+        raise SourceError(f"not COCO: the id of an image is {value!r}, not an integer")
+    return value
+
+
 class Coco(Source):
     """`image`, `image_id`, `file_name`; `boxes` (N, 4), x, y, width, height in pixels; `labels` (N,); `annotations`.
 
@@ -72,16 +78,19 @@ class Coco(Source):
                     "category_ids": list(self._labels),
                 }
             self._names = [str(image["file_name"]) for image in images]
-            self._ids = [int(image["id"]) for image in images]
+            self._ids = [_id(image["id"]) for image in images]
+            if len(set(self._ids)) < len(self._ids):
+                raise SourceError("two images have one id").at(file=path)
             by_image = defaultdict(list)
             for annotation in annotations:
-                by_image[int(annotation["image_id"])].append(annotation)
+                by_image[_id(annotation["image_id"])].append(annotation)
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"not COCO: an image, annotation or category without {error}").at(file=path) from error
         if not images:
             raise SourceError("there are no images in it").at(file=path)
-        self._boxed = all("bbox" in found and "category_id" in found for found in annotations)
-        self._find_files(path)
+        self._boxed = any("bbox" in found for found in annotations)
+        self.boxed = True
+        self._find_files(path, options.root)
         packed = [msgpack.packb(by_image.pop(number, [])) for number in self._ids]
         self._ends = np.cumsum(np.fromiter(map(len, packed), np.int64, len(packed)))
         self._packed = b"".join(packed)  # pickles at once, unlike millions of dicts
@@ -93,16 +102,17 @@ class Coco(Source):
         self.schema = Schema({"image": column.field} | boxes | names | {"annotations": Object()})
         self.notes = column.notes + self._say(images, others, sum(map(len, by_image.values())))
 
-    def _find_files(self, path: str) -> None:
+    def _find_files(self, path: str, root: str | None) -> None:
         """Looks beside the file, then beside its folder."""
         folder = os.path.dirname(os.path.abspath(path))
         hint = os.path.splitext(os.path.basename(path))[0]
-        self._named = NamedFiles(folder, self._names, hint)
-        self._root = folder
-        if self._named.hits < 1:
-            above = NamedFiles(os.path.dirname(folder), self._names, hint)
+        self._root = root or folder
+        self._named = NamedFiles(FileIndex(self._root), self._names, hint)
+        if not self._named.hits and root is None:
+            above = NamedFiles(FileIndex(os.path.dirname(folder)), self._names, hint)
             if above.hits > self._named.hits:
                 self._named, self._root = above, os.path.dirname(folder)
+        self._named.require_one_folder()
         if not len(self._named.files):
             raise SourceError("its images are neither beside it nor beside its folder").at(file=path)
 
@@ -149,7 +159,7 @@ class Coco(Source):
     def sample(self, index: int) -> Sample:
         number = int(self._named.numbers[index])
         if number < 0:
-            raise SourceError(missing(self._names[index], self._named.folder or self._root))
+            raise self._named.missing(self._names[index])
         sample: dict[str, Any] = {"image": self._named.files.read(number)}
         found = msgpack.unpackb(self._objects(index), strict_map_key=False)
         if self._boxed:
@@ -166,11 +176,11 @@ class Coco(Source):
         return sample | {"image_id": self._ids[index], "file_name": self._names[index], "annotations": found}
 
 
-def recognise(folder: Folder) -> Match | None:
+def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """JSON files that begin as COCO's do, and pictures."""
-    pictures = [name for name in folder.names if is_picture(name)]
+    pictures = {name for name in folder.names if is_picture(name)}
     files = [os.fsdecode(name) for name in folder.names if name.lower().endswith(b".json") and name.count(b"/") < 2]
-    found = [name for name in files if pictures and _begins_like_coco(folder.file(name))] if len(files) < 100 else []
+    found = [name for name in files if pictures and begins_like_coco(folder.file(name))] if len(files) < 100 else []
     if not found:
         return None
     instances = [name for name in found if "instances" in name] or found
@@ -183,7 +193,7 @@ def recognise(folder: Folder) -> Match | None:
     chosen = splits or {"": instances[0]}
     rest = [name for name in folder.names if name not in pictures and os.fsdecode(name) not in chosen.values()]
     specs = {split: SourceSpec(folder.file(name), "coco", SourceOptions()) for split, name in chosen.items()}
-    apart = _of_other_splits(pictures, chosen)
+    apart = _of_other_splits(sorted(pictures), chosen)
     taken = len(pictures) - len(apart)
     return Match("coco", Certainty.CERTAIN, taken, rest, specs, left_out([*apart, *rest]))
 
@@ -205,7 +215,7 @@ def _one_each(names: list[str]) -> dict[str, str]:
     return splits if len(splits) == len(names) else {}
 
 
-def _begins_like_coco(path: str) -> bool:
+def begins_like_coco(path: str) -> bool:
     """Whether a JSON file has COCO's keys, as far as its beginning and its end tell."""
     try:
         with open(path, "rb") as file:

@@ -25,6 +25,7 @@ from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.images.prepare import PictureKind
 from recordio.writer.sources.arrays import array_field
+from recordio.writer.sources.boxes import CLASS_FILES
 from recordio.writer.sources.files import FileTable, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.grouping import Grouping, field_of
@@ -62,10 +63,14 @@ def _understood(names: Sequence[bytes], grouping: Grouping) -> list[bool]:
     parts = [grouping.split(name) for name in names]
     known = [_kind(field) in _PARSE for _, field in parts]
     keys = {key for (key, _), good in zip(parts, known, strict=True) if good}
-    return [key in keys for key, _ in parts]
+    pictures = any(_kind(field) == "image" for _, field in parts)
+    return [
+        key in keys and not (pictures and os.fsdecode(os.path.basename(name)) in CLASS_FILES)
+        for name, (key, _) in zip(names, parts, strict=True)
+    ]
 
 
-def recognise(folder: Folder) -> Match | None:
+def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """Any files that are understood, with what shares a sample with them."""
     good = _understood(folder.names, Grouping(folder.names))
     rest = [name for name, taken in zip(folder.names, good, strict=True) if not taken]

@@ -7,7 +7,9 @@ is called so already keeps its names as `file_name`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,94 +20,101 @@ from recordio.errors import RecordIOError, SourceError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
+from recordio.images.prepare import PictureKind
 from recordio.writer.sources.files import shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.media import is_picture, is_sound
-from recordio.writer.sources.named_files import NamedFiles, missing
+from recordio.writer.sources.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.pictures import survey
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
-from recordio.writer.sources.split_names import named_splits
+from recordio.writer.sources.split_names import named_splits, split_word
 from recordio.writer.sources.table_kinds import open_table, table_kind
+from recordio.writer.sources.table_options import DEFAULT
+from recordio.writer.sources.tables import Table
 
 _SURE = 0.9  # of the names have a file
 _ENOUGH = 0.5
 _PEEKED = 256  # rows that decide on the column
+_MASK = re.compile(r"mask|seg|label|annot|ground_?truth", re.IGNORECASE)
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv")  # Hugging Face's names
 
 
 class IndexedFiles(Source):
-    """The rows of a table with the files that one of its columns names."""
+    """The rows of a table with the files that one of its columns names; other columns of files are taken in too."""
 
     kind = "indexed_files"
 
-    def __init__(self, path: str, options: SourceOptions) -> None:
-        self._table = open_table(path, options)
+    def __init__(self, path: str, options: SourceOptions, index: FileIndex | None = None) -> None:
         self._root = options.root or os.path.dirname(path) or "."
+        index = index or FileIndex(self._root)
+        self._table, noted = _open(path, options, index)
         hint = os.path.splitext(os.path.basename(path))[0]
-        self.column = options.names or self._naming_column(hint)
+        columns = [options.names] if options.names else _naming_columns(self._table, index, hint)
+        if not columns:
+            raise SourceError(
+                "no column names pictures or sounds beside the table; --root (root=) says where they are"
+            ).at(file=path)
+        self.column = columns[0]
         if self.column not in self._table.schema.fields:
             known = ", ".join(self._table.schema)
             raise SourceError(f"there is no column {self.column!r}; there are {known}").at(file=path)
-        self._named = NamedFiles(self._root, self._names(range(len(self._table))), hint)
+        self._named = NamedFiles(index, self._names(self.column), hint)
+        self._others = {column: NamedFiles(index, self._names(column), hint) for column in columns[1:]}
+        for found in (self._named, *self._others.values()):
+            found.require_one_folder()
         self.hits = self._named.hits
         if not len(self._named.files):
             raise SourceError(f"the column {self.column!r} names no picture or sound in {self._root}").at(file=path)
-        self._pictures = all(map(is_picture, self._named.files))
-        sounds = all(map(is_sound, self._named.files))
-        self._field = "image" if self._pictures else "audio" if sounds else "file"
-        self._kept = next(name for name in ("file_name", "path", "source") if name not in self._table.schema.fields)
-        self._noted: tuple[str, ...] = ()
+        self._field = _what(self._named)
+        self._kept = _free_name(self._table.schema)
+        self.pictures: dict[str, PictureKind] = {}
+        self.notes = (*self._table.notes, *noted, *self._say(path))
         self.schema = self._find_schema(options)
         self.metadata = dict(self._table.metadata)
-        self.notes = (*self._table.notes, *self._noted, *self._say(path))
 
     def _find_schema(self, options: SourceOptions) -> Schema:
-        optional = bool((self._named.numbers < 0).any()) and any(not name for name in self._names(range(len(self))))
-        kind: Field = Bytes(optional=optional)
-        if self._pictures:
-            files = self._named.files
-            column = survey(self._field, (os.path.join(files.root, name) for name in files), options, optional)
-            self.pictures, self._noted, kind = {self._field: column.kind}, column.notes, column.field
         fields = dict(self._table.schema.fields)
-        kept = {self._kept: Text(optional=optional)} if self._field in fields else {}
-        fields.pop(self._field, None)
-        return Schema({self._field: kind} | fields | kept)
+        kept = {self._kept: fields.pop(self._field)} if self._field in fields else {}
+        if kept:
+            self.notes += (f"the column {self._field!r} is the field {self._kept!r}",)
+        first = {self._field: self._files_field(self._field, self._named, options)}
+        others = {column: self._files_field(column, found, options) for column, found in self._others.items()}
+        return Schema(first | fields | others | kept)
+
+    def _files_field(self, name: str, found: NamedFiles, options: SourceOptions) -> Field:
+        optional = bool((found.numbers < 0).any()) and not all(
+            self._names(name if found is not self._named else self.column)
+        )
+        if _what(found) != "image":
+            return Bytes(optional=optional)
+        column = survey(name, (os.path.join(found.files.root, file) for file in found.files), options, optional)
+        self.pictures[name] = column.kind
+        self.notes += column.notes
+        return column.field
 
     def _say(self, path: str) -> Iterator[str]:
         """What was found, and what is left out."""
+        columns = {self.column: self._named, **self._others}
+        for column, found in columns.items():
+            where = found.folder or "the folder"
+            yield f"the column {column!r} of {os.path.basename(path)} names the files in {where}"
         used = self._named.numbers[self._named.numbers >= 0]
-        where = f"{self._named.folder or 'the folder'}"
-        yield f"the column {self.column!r} of {os.path.basename(path)} names the files in {where}"
         files = len(set(used.tolist()))
         if files < len(used):
             yield f"{len(used)} rows name {files} files: a file is stored once for each row that names it"
-        for note in left_out([*self._named.beside, *self._named.elsewhere]):
+        for note in left_out(self.unnamed()):
             yield f"no row names these files; {note}"
 
-    def _names(self, rows: range) -> list[str]:
-        return [_name(value) for value in self._values(rows, getattr(self, "column", ""))]
+    def unnamed(self) -> list[bytes]:
+        """The pictures and sounds that no column names."""
+        rest = set(self._named.beside) | set(self._named.elsewhere)
+        for found in self._others.values():
+            rest -= set(found.files)
+        return sorted(rest)
 
-    def _values(self, rows: range, column: str) -> Iterator[Any]:
-        for _, row in self._table.read(rows):
-            yield None if isinstance(row, RecordIOError) else row.get(column)
-
-    def _naming_column(self, hint: str) -> str:
-        """The column that names most files; of equal ones that with more different names, then the first."""
-        step = max(1, len(self._table) // _PEEKED)
-        rows = [row for _, row in self._table.read(range(0, len(self._table), step)) if isinstance(row, dict)]
-        best, most = "", (0.0, 0.0)
-        for column, kind in self._table.schema.items():
-            if not isinstance(kind, Text) and not (isinstance(kind, Scalar) and kind.dtype.kind == "i"):
-                continue
-            names = [_name(row.get(column)) for row in rows]
-            unlike = len(set(names)) / max(1, len(names))
-            score = (_fit(self._root, names, hint, whole=isinstance(kind, Scalar)), unlike)
-            if score[0] >= _ENOUGH and score > most:
-                best, most = column, score
-        if not best:
-            raise SourceError("no column names files beside the table").at(file=self._root)
-        return best
+    def _names(self, column: str) -> list[str]:
+        return _names_in(self._table, range(len(self._table)), column)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -116,13 +125,17 @@ class IndexedFiles(Source):
         return total
 
     def fingerprint(self) -> Fingerprint:
-        table, files = self._table.fingerprint(), self._named.files.fingerprint()
-        content = xxhash.xxh3_128_digest(table.content + files.content)
-        return Fingerprint(content, xxhash.xxh3_128_digest(table.state + files.state))
+        parts = [self._table.fingerprint()]
+        parts += [found.files.fingerprint() for found in (self._named, *self._others.values())]
+        content = xxhash.xxh3_128_digest(b"".join(part.content for part in parts))
+        return Fingerprint(content, xxhash.xxh3_128_digest(b"".join(part.state for part in parts)))
 
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
         chosen = self._named.numbers[indices]
         files = (chosen >= 0).tobytes() + self._named.files.digest(chosen[chosen >= 0])
+        for column, found in self._others.items():
+            other = found.numbers[indices]
+            files += column.encode() + (other >= 0).tobytes() + found.files.digest(other[other >= 0])
         return xxhash.xxh3_128_digest(self._table.input_digest(indices) + self.column.encode() + files)
 
     def key(self, index: int) -> str:
@@ -132,18 +145,68 @@ class IndexedFiles(Source):
         number = int(self._named.numbers[index])
         return shown(self._named.files.name(number)) if field == self._field and number >= 0 else self.key(index)
 
+    def _read(self, index: int, found: NamedFiles, name: Any) -> bytes | None:
+        if name is None or name == "":
+            return None
+        if found.numbers[index] < 0:
+            raise found.missing(_name(name))
+        return found.files.read(int(found.numbers[index]))
+
     def sample(self, index: int) -> Sample:
         row = dict(self._table.sample(index))
-        name, number = row.get(self.column), int(self._named.numbers[index])
+        main = self._read(index, self._named, row.get(self.column))
+        for column, found in self._others.items():
+            row[column] = self._read(index, found, row.get(column))
         if self._field in row:
             row[self._kept] = row.pop(self._field)
-        if name is None or name == "":
-            return row
-        if number < 0:
-            raise SourceError(missing(_name(name), self._named.folder or self._root))
-        data = self._named.files.read(number)
-        row[self._field] = data
-        return row
+        return row | {self._field: main}
+
+
+def _open(path: str, options: SourceOptions, index: FileIndex) -> tuple[Table, tuple[str, ...]]:
+    """The table; where its first line names a file, that line is a row."""
+    table = open_table(path, options)
+    if options.table.header is None and any(index.anywhere(os.fsencode(name)) >= 0 for name in table.schema):
+        table = open_table(path, replace(options, table=replace(options.table, header=False)))
+        return table, ("the first line names a file, and is a row: the table has no header",)
+    return table, ()
+
+
+def _what(found: NamedFiles) -> str:
+    """The field for files: "image" for pictures, "audio" for sounds, "file" for both."""
+    if all(map(is_picture, found.files)):
+        return "image"
+    return "audio" if all(map(is_sound, found.files)) else "file"
+
+
+def _free_name(schema: Schema) -> str:
+    return next(name for name in ("file_name", "path", "source", "original") if name not in schema.fields)
+
+
+def _names_in(table: Table, rows: Iterable[int], column: str) -> list[str]:
+    return ["" if isinstance(row, RecordIOError) else _name(row.get(column)) for _, row in table.read(rows)]
+
+
+def _naming_columns(table: Table, index: FileIndex, hint: str) -> list[str]:
+    """The columns that name files, the main one first: that which names most, pictures before masks."""
+    rows = range(0, len(table), max(1, len(table) // _PEEKED))
+    found: list[tuple[tuple[float, bool, float], str]] = []
+    for column, kind in table.schema.items():
+        if isinstance(kind, Text) or (isinstance(kind, Scalar) and kind.dtype.kind == "i"):
+            names = _names_in(table, rows, column)
+            fit = _fit(index, names, hint, len(rows) / len(table), whole=isinstance(kind, Scalar))
+            if fit >= _ENOUGH:
+                found.append(((fit, _MASK.search(column) is None, len(set(names)) / len(names)), column))
+    if not found:
+        return []
+    found.sort(key=lambda entry: entry[0], reverse=True)
+    main = found[0][1]
+    exact = [column for _, column in found[1:] if _exact(table, rows, column, index, hint)]
+    return [main, *exact]
+
+
+def _exact(table: Table, rows: range, column: str, index: FileIndex, hint: str) -> bool:
+    named = NamedFiles(index, _names_in(table, rows, column), hint)
+    return named.exact and named.hits >= _SURE
 
 
 def _name(value: Any) -> str:
@@ -154,27 +217,30 @@ def _name(value: Any) -> str:
     return "" if "\0" in text or len(text) > 1024 else text
 
 
-def _fit(root: str, names: list[str], hint: str, whole: bool) -> float:
+def _fit(index: FileIndex, names: list[str], hint: str, share: float, whole: bool) -> float:
     """The share of the names that have a file; 0 if that may be by chance.
 
     Numbers and words such as labels may have files by chance, `3` in `cat/3.jpg`. So names without an extension have to
-    name most of their folder, and those that are numbers (`whole`) nearly all of it.
+    name most of their folder, and those that are numbers (`whole`) nearly all of it. `share`: how much of all the
+    names these are.
     """
     if not any(names) or any("\n" in name for name in names):
         return 0.0
-    found = NamedFiles(root, names, hint)
+    found = NamedFiles(index, names, hint, share)
     by_chance = not found.exact and found.coverage < (_SURE if whole else _ENOUGH)
     return 0.0 if by_chance else found.hits
 
 
-def recognise(folder: Folder) -> Match | None:
+def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """A table in the folder itself of whose names most are files below."""
-    media = [name for name in folder.names if is_picture(name) or is_sound(name)]
+    media = {name for name in folder.names if is_picture(name) or is_sound(name)}
     tables = [os.fsdecode(name) for name in folder.own if table_kind(os.fsdecode(name))]
     if not media or not tables:
         return None
-    tables = [name for name in tables if name in _METADATA] or tables
-    found = {name: source for name in tables if (source := _index(folder.file(name))) is not None}
+    metadata = [name for name in tables if name in _METADATA]
+    index = FileIndex(options.root or folder.path)
+    opened = {name: _index(folder.file(name), options, index, name in metadata) for name in metadata or tables}
+    found = {name: source for name, source in opened.items() if source is not None}
     if not found:
         return None
     splits = named_splits(found, folder.path)
@@ -182,21 +248,41 @@ def recognise(folder: Folder) -> Match | None:
         names = ", ".join(map(repr, found))
         text = f"several tables here name the files ({names}); give the path of one of them, with --kind indexed_files"
         raise SourceError(text).at(file=folder.path)
-    chosen = splits or {"": next(iter(found))}
+    return _match(folder, found, splits or {"": next(iter(found))}, media)
+
+
+def _match(folder: Folder, found: dict[str, IndexedFiles], chosen: dict[str, str], media: set[bytes]) -> Match:
     sources = [found[name] for name in chosen.values()]
+    unnamed = set.intersection(*(set(source.unnamed()) for source in sources))
+    tables = {os.fsencode(name) for name in chosen.values()}
+    others = [name for name in folder.names if name not in media and name not in tables]
     specs = {
         split: SourceSpec(folder.file(name), "indexed_files", SourceOptions(names=found[name].column))
         for split, name in chosen.items()
     }
-    certainty = Certainty.CERTAIN if all(source.hits >= _SURE for source in sources) else Certainty.LIKELY
-    others = [name for name in folder.names if name not in media and os.fsdecode(name) not in chosen.values()]
-    return Match("indexed_files", certainty, sum(map(len, sources)), others, specs)
+    taken = len(media) - len(unnamed)
+    certain = all(source.hits >= _SURE for source in sources) and 2 * taken >= len(media)
+    certainty = Certainty.CERTAIN if certain else Certainty.POSSIBLE
+    apart = [name for name in unnamed if not _of_another_split(name, chosen)]
+    return Match("indexed_files", certainty, taken, [*others, *apart], specs, left_out(others))
 
 
-def _index(path: str) -> IndexedFiles | None:
-    """The source of a table that names files, None for any other."""
+def _of_another_split(name: bytes, chosen: dict[str, str]) -> bool:
+    """Whether a file lies in a folder of a split that no table is about: test pictures have no labels."""
+    words = (split_word(os.fsdecode(part)) for part in name.split(b"/")[:-1])
+    about = {word[0] for word in map(split_word, chosen.values()) if word is not None} | set(chosen)
+    return any(word is not None and word[0] not in about for word in words)
+
+
+def _index(path: str, options: SourceOptions, index: FileIndex, strict: bool) -> IndexedFiles | None:
+    """The source of a table that names files, None for any other; `strict` raises for one that cannot be read."""
     try:
-        source = IndexedFiles(path, SourceOptions())
+        table, _ = _open(path, options, index)
     except RecordIOError:
+        if strict or options.table != DEFAULT:
+            raise
         return None
+    if not _naming_columns(table, index, os.path.splitext(os.path.basename(path))[0]):
+        return None
+    source = IndexedFiles(path, options, index)
     return source if source.hits >= _ENOUGH else None

@@ -13,16 +13,20 @@ _SHOWN = 3  # names for each extension
 _EXTENSIONS_SHOWN = 12
 # Files that lie beside the data of many datasets and are never data.
 _CLUTTER = re.compile(
-    rb"(?:.*/)?(?:(?:readme|licen[cs]e|copying|citation|changelog|authors|contributing|notice|dataset_?card)(?:[._-].*)?"
-    rb"|.*\.md|thumbs\.db|desktop\.ini|ehthumbs\.db|icon\r|md5sums?(?:\.txt)?|sha\d+sums?(?:\.txt)?|.*\.(?:md5|sha1|sha256))"
+    rb"(?:.*/)?(?:(?:readme|licen[cs]e|copying|citation|changelog|authors|contributing|notice|dataset_?card)"
+    rb"(?:[._-][a-z0-9._-]*)?|thumbs\.db|desktop\.ini|ehthumbs\.db|icon\r|md5sums?|sha\d+sums?|[^/]*\.(?:md|md5|sha1|sha256))"
     rb"|(?:.*/)?__macosx/.*",
     re.IGNORECASE | re.DOTALL,
 )
+# Extensions of files that are for people to read; a picture called license_0.jpg is a picture.
+_DOCUMENTS = frozenset(b" .txt .md .rst .html .pdf .db .ini .md5 .sha1 .sha256 .cff .bib".split(b" "))
 
 
 def is_clutter(name: bytes) -> bool:
     """Whether a file is known by its name to be no data: a README, a licence, Thumbs.db, a Mac's __MACOSX."""
-    return _CLUTTER.fullmatch(name) is not None
+    if _CLUTTER.fullmatch(name) is None:
+        return False
+    return b"__macosx/" in name.lower() or os.path.splitext(name)[1].lower() in _DOCUMENTS or name.endswith(b"\r")
 
 
 def by_extension(names: Iterable[bytes]) -> str:

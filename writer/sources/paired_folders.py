@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from recordio.format.numeric import Array
 from recordio.format.schema import Sample, Schema
 from recordio.images.prepare import PictureKind
 from recordio.writer.sources.boxes import (
+    CLASS_FILES,
     named_classes,
     voc_annotation,
     voc_boxes,
@@ -33,26 +35,43 @@ from recordio.writer.sources.files import read_file, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import is_clutter, left_out
 from recordio.writer.sources.media import is_picture
-from recordio.writer.sources.paired_layout import PEEKED, Layout, Role, find_layout, mask_stem, stem_of
+from recordio.writer.sources.paired_layout import Layout, Role, find_layout, mask_stem, stem_of
 from recordio.writer.sources.pictures import survey
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import json_value, plain_text
 
 
-def recognise(folder: Folder) -> Match | None:
+def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """Folders with the usual names whose files have the same stems."""
     layout = find_layout(folder)
     if layout is None:
         return None
     roles = (layout.pictures, *layout.others)
-    taken = sum(len(folder.folders[os.fsdecode(role.folder)]) for role in roles)
-    names = {os.fsdecode(role.folder) for role in roles} | {"ImageSets"}
-    rest = [name for name in folder.names if os.fsdecode(name.partition(b"/")[0]) not in names]
+    starts = tuple(layout.inside(role, split) for role in roles for split in layout.splits or ("",))
+    used = {os.fsencode(name) for name in CLASS_FILES} if layout.kind == "yolo" else set(layout.splits.values())
+    rest = [name for name in folder.names if not name.startswith(starts) and name not in used]
+    rest += _unlisted(folder, layout)
+    taken = len(folder.names) - len(rest)
     specs = {
         split: SourceSpec(folder.path, layout.kind, SourceOptions(part=split or None))
         for split in layout.splits or ("",)
     }
-    return Match(layout.kind, Certainty.CERTAIN, taken, rest, specs)
+    return Match(layout.kind, Certainty.CERTAIN, taken, rest, specs, left_out(rest))
+
+
+def _unlisted(folder: Folder, layout: Layout) -> list[bytes]:
+    """The pictures that are in none of VOC's lists."""
+    lists = [name for name in layout.splits.values() if name.endswith(b".txt")]
+    if not lists:
+        return []
+    listed = set().union(*(listed_stems(folder.file(name)) for name in lists))
+    start = layout.inside(layout.pictures, None)
+    return [name for name in folder.names if name.startswith(start) and stem_of(name[len(start) :]) not in listed]
+
+
+def listed_stems(path: str) -> set[bytes]:
+    """The stems in one of VOC's lists."""
+    return {line.split()[0] for line in read_file(path).splitlines() if line.split()}
 
 
 class PairedFolders(Source):
@@ -67,6 +86,7 @@ class PairedFolders(Source):
             text = "there are no two folders such as images/ and masks/, labels/ or Annotations/ with the same stems"
             raise SourceError(text).at(file=path)
         self.kind, part = layout.kind, options.part
+        self.boxed = self.kind in ("yolo", "voc")
         self._files = scan_folder(os.fsencode(path))
         self._find_samples(layout, part)
         self.metadata: dict[str, Any] = {}
@@ -115,11 +135,7 @@ class PairedFolders(Source):
         """The stems in a list of VOC's ImageSets."""
         if not split.endswith(b".txt"):
             return None
-        return {
-            line.split()[0]
-            for line in read_file(os.path.join(os.fsencode(self.path), split)).splitlines()
-            if line.split()
-        }
+        return listed_stems(os.path.join(self.path, os.fsdecode(split)))
 
     def _unpaired(self, layout: Layout, part: str | None) -> tuple[str, ...]:
         """Files of this part without a sample, and samples without a file."""
@@ -133,6 +149,11 @@ class PairedFolders(Source):
                 name for number, name in enumerate(self._files) if name.startswith(starts) and number not in used
             )
         )
+        stems = set(self._keys)
+        lost = sorted((self._listed(layout.splits.get(part or "", b"")) or set()) - stems)
+        if lost:
+            names = ", ".join(map(shown, lost[:3])) + (", ..." if lost[3:] else "")
+            beside = (*beside, f"{len(lost)} pictures of the list are not there: {names}")
         missing = {what: int((members < 0).sum()) for what, members in self._members.items()}
         return (
             *beside,
@@ -167,12 +188,13 @@ class PairedFolders(Source):
         return self._files.read(number) if number >= 0 else None
 
     def _yolo(self) -> dict[str, Field]:
-        with_files = np.flatnonzero(self._members["yolo"] >= 0)[:PEEKED]
-        try:
-            lines = [line for index in with_files for line in yolo_lines(self._data("yolo", int(index)) or b"")]
-        except SourceError:
-            lines = []  # reading the sample raises it again, subject to on_error
-        self._polygons = any(len(line) != 5 for line in lines)
+        lines: list[list[float]] = []
+        for index in np.flatnonzero(self._members["yolo"] >= 0).tolist():
+            with suppress(SourceError):  # reading the sample raises it again, subject to on_error
+                lines += [line for line in yolo_lines(self._data("yolo", index) or b"") if len(line) != 5]
+        self._polygons = any(len(line) > 6 for line in lines)
+        if self._polygons:
+            self.notes += ("labels are outlines or key points: their numbers are the field 'polygons'",)
         folders = [self.path, os.path.dirname(os.path.abspath(self.path))]
         classes, where = named_classes(folders)
         if classes is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from recordio.writer.sources.files import read_file
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.grouping import MASK_ENDING
 from recordio.writer.sources.media import extension, is_picture
-from recordio.writer.sources.split_names import split_word
+from recordio.writer.sources.split_names import named_splits
 
 _PICTURES = frozenset("images image imgs img jpegimages rgb input inputs photos pictures frames".split())
 _MASKS = frozenset(
@@ -71,9 +72,17 @@ def find_layout(folder: Folder) -> Layout | None:
         what = None if name == pictures[0] else _what(folder, name, plain)
         if what is not None and _pairs(folder.folders[name], stems):
             others.append(Role(os.fsencode(name), what))
-    twice = Counter(role.what for role in others)
-    others = [role for role in others if twice[role.what] == 1]
+    kinds = {role.what for role in others}
+    if {"yolo", "voc"} <= kinds:
+        text = "there are labels of YOLO and of Pascal VOC here, whose classes may differ; move one of the two away"
+        raise SourceError(text).at(file=folder.path)
+    others = [max((r for r in others if r.what == what), key=lambda r: _size(folder, r)) for what in sorted(kinds)]
     return Layout(first, tuple(others), _splits(folder, first, others)) if others else None
+
+
+def _size(folder: Folder, role: Role) -> tuple[int, bool]:
+    """Of two folders with masks the larger one is taken, else the one that is called so."""
+    return len(folder.folders[os.fsdecode(role.folder)]), b"mask" in role.folder.lower()
 
 
 def _most(names: list[bytes], test: Callable[[bytes], bool]) -> bool:
@@ -97,23 +106,24 @@ def _what(folder: Folder, name: str, plain: str) -> str | None:
     if common != b".txt" or plain not in _TEXTS:
         return None
     files = [folder.file(os.path.join(os.fsencode(name), file)) for file in islice(names, PEEKED)]
-    return "yolo" if plain in ("labels", "annotations") and _all_numbers(files) else "text"
+    return "yolo" if plain in ("labels", "annotations") and _mostly_numbers(files) else "text"
 
 
-def _all_numbers(paths: Iterable[str]) -> bool:
-    try:
-        return all(len(line) >= 5 for path in paths for line in yolo_lines(read_file(path)))
-    except SourceError:
-        return False
+def _mostly_numbers(paths: list[str]) -> bool:
+    """Whether most of the files hold lines of a class and coordinates; the others fail their samples by name."""
+    good = 0
+    for path in paths:
+        with suppress(SourceError):
+            good += all(len(line) >= 5 for line in yolo_lines(read_file(path)))
+    return 2 * good > len(paths)
 
 
 def _splits(folder: Folder, pictures: Role, others: list[Role]) -> dict[str, bytes]:
     """The splits inside the folders: the same folder in each, or VOC's lists of pictures."""
     inside = {name.partition(b"/")[0] if b"/" in name else b"" for name in folder.folders[os.fsdecode(pictures.folder)]}
-    words = {name: split_word(os.fsdecode(name)) for name in sorted(inside)}
-    found = {word[0]: name for name, word in words.items() if word is not None and word[1] == "*"}
+    found = named_splits(map(os.fsdecode, sorted(inside)), folder.path)
     if found and len(found) == len(inside):
-        return found
+        return {split: os.fsencode(name) for split, name in found.items()}
     lists = {
         split: b"ImageSets/Main/%s.txt" % split.encode()
         for split in ("train", "val", "test")

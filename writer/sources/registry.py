@@ -19,13 +19,14 @@ from recordio.format.manifest import FILE_NAME
 from recordio.writer.sources import class_folders, coco, file_groups, indexed_files, paired_folders
 from recordio.writer.sources.cifar import ARCHIVES, find_version, parts
 from recordio.writer.sources.class_folders import MEDIA, class_names
-from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file, open_regular
+from recordio.writer.sources.files import entries, file_names, folders, open_regular
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
-from recordio.writer.sources.media import container, is_picture
+from recordio.writer.sources.media import container, is_picture, is_sound
 from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
-from recordio.writer.sources.split_names import named_splits, renamed
+from recordio.writer.sources.split_names import renamed
+from recordio.writer.sources.split_paths import ARRAYS, file_kind, split_paths
 from recordio.writer.sources.table_kinds import EXTENSIONS as TABLE_EXTENSIONS, TABLES, table_kind
 from recordio.writer.sources.table_options import TableOptions
 
@@ -51,8 +52,7 @@ _CLASSES = {
 KINDS = tuple(_CLASSES)
 FOLDER_KINDS = (*MEDIA, "file_groups", "paired_folders", "yolo", "voc")
 FILE_KINDS = (*TABLES, "coco", "indexed_files", "npy", "npz")
-_ARRAYS = {".npy": "npy", ".npz": "npz"}
-_RECOGNISERS: tuple[Callable[[Folder], Match | None], ...] = (
+_RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     coco.recognise,
     paired_folders.recognise,
     indexed_files.recognise,
@@ -72,8 +72,8 @@ def open_source(path: str | os.PathLike[str], kind: str | None = None, options: 
     _require_kind_of_path(where, kind)
     if options.embed and kind not in TABLES:
         raise SchemaError(f"only the columns of a table can be embedded, this is {kind!r}")
-    if options.root is not None and kind not in (*TABLES, "indexed_files"):
-        raise SchemaError(f"root is for the names in a table, this is {kind!r}")
+    if options.root is not None and kind not in (*TABLES, "indexed_files", "coco"):
+        raise SchemaError(f"root is for the names of files in a table, this is {kind!r}")
     if options.table != TableOptions() and kind not in (*TABLES, "indexed_files"):
         raise SchemaError(f"encoding, delimiter and the like are for tables, this is {kind!r}")
     module, name = _CLASSES[kind]
@@ -102,7 +102,9 @@ def find_sources(
     """The sources at a path by split, "" for one without splits. `kind` replaces the detected kind of each."""
     where, kind, options = _existing(path), _known(kind), options or SourceOptions()
     if os.path.isdir(where):
-        return {split: _with(spec, options) for split, spec in _in_folder(where, kind).items()}
+        return {split: _with(spec, options) for split, spec in _in_folder(where, kind, options).items()}
+    if kind in ("cifar10", "cifar100") and not where.lower().endswith(ARCHIVES):
+        raise SourceError(f"kind {kind!r} is a folder, or an archive such as {ARCHIVES[0]}").at(file=where)
     if kind is not None and kind not in ("cifar10", "cifar100"):
         return {"": SourceSpec(where, kind, replace(options, forced=True))}
     found = _in_archive(where) or {"": SourceSpec(where, _kind_of_file(where))}
@@ -142,17 +144,19 @@ def _require_kind_of_path(where: str, kind: str) -> None:
 
 def _kind_of_file(path: str) -> str:
     name = os.path.basename(path)
-    kind = "mnist" if is_images_file(name) else _file_kind(name)
+    kind = "mnist" if is_images_file(name) else file_kind(name)
     if kind is not None:
         return kind
     with open(open_regular(path), "rb") as file:
         head = file.read(512)
+    if name.lower().endswith(".json") and coco.begins_like_coco(path):
+        return "coco"
     known = container(os.fsencode(name), head)
     if known is not None:
         raise SourceError(f"this is {known[0]}, which is not read by itself: {known[1]}").at(file=path)
     if is_picture(os.fsencode(name)):
         raise SourceError("this is one picture; give the folder that it lies in").at(file=path)
-    extensions = ", ".join([*TABLE_EXTENSIONS, *_ARRAYS])
+    extensions = ", ".join([*TABLE_EXTENSIONS, *ARRAYS])
     text = f"not recognised; files that are read: {extensions}; if it is one of these, say so by --kind (kind=)"
     raise SourceError(text).at(file=path)
 
@@ -165,12 +169,12 @@ def _in_archive(path: str) -> dict[str, SourceSpec]:
     return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
 
 
-def _in_folder(path: str, kind: str | None) -> dict[str, SourceSpec]:
+def _in_folder(path: str, kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:
     known = _known_names(path)
     if known and kind in (None, next(iter(known.values())).kind):
         return known
     _refuse_dataset(path)
-    found = _folder_specs(path, kind)
+    found = _folder_specs(path, kind, options)
     if kind in FILE_KINDS and any(spec.kind == kind and os.path.isdir(spec.path) for spec in found.values()):
         raise SourceError(f"kind {kind!r} is a file, this is a folder").at(file=path)
     return found
@@ -203,37 +207,53 @@ def _holds_shards(folder: str) -> bool:
     return False
 
 
-def _folder_specs(path: str, kind: str | None) -> dict[str, SourceSpec]:
+def _folder_specs(path: str, kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:
     folder = Folder(path)
-    matches = [match for recognise in _RECOGNISERS if (match := recognise(folder)) is not None]
+    matches = _matches(folder, kind, options)
     notes = (*hidden(folder.hidden), *(left_out(folder.clutter) if kind != "file_groups" else ()))
     if kind is not None:
-        found = _forced(folder, kind, matches)
+        found = _forced(folder, kind, matches, options)
         return {split: replace(spec, notes=(*notes, *spec.notes)) for split, spec in found.items()}
     best = max(matches, key=lambda match: (match.certainty, -len(match.left_out)), default=None)
     if best is None or best.certainty < Certainty.CERTAIN:
-        inside = _split_paths(folder)
+        inside = split_paths(folder)
         if inside:
-            return _split_specs(folder, inside, None)
+            return _split_specs(folder, inside, None, options)
         only = _only_folder(folder)
         if only:
-            found = _in_folder(only, None)
+            found = _in_folder(only, None, options)
             text = f"everything lies in {os.path.basename(only)}/, which was taken for the source"
-            return {split: replace(spec, notes=(text, *notes, *spec.notes)) for split, spec in found.items()}
+            notes = (text, *left_out(folder.own), *notes)
+            return {split: replace(spec, notes=(*notes, *spec.notes)) for split, spec in found.items()}
     if best is None:
         raise _unexplained(folder)
     _refuse_to_leave_most(folder, best)
     return {split: replace(spec, notes=(*best.notes, *notes, *spec.notes)) for split, spec in best.specs.items()}
 
 
-def _forced(folder: Folder, kind: str, matches: list[Match]) -> dict[str, SourceSpec]:
+def _matches(folder: Folder, kind: str | None, options: SourceOptions) -> list[Match]:
+    """What each kind makes of a folder. One that cannot decide counts only if no other kind is asked for."""
+    found = []
+    for recognise in _RECOGNISERS:
+        try:
+            match = recognise(folder, options)
+        except SourceError:
+            if kind in (None, recognise.__module__.rpartition(".")[2]):
+                raise
+            continue
+        if match is not None:
+            found.append(match)
+    return found
+
+
+def _forced(folder: Folder, kind: str, matches: list[Match], options: SourceOptions) -> dict[str, SourceSpec]:
     """The sources of a kind that the caller named: its own splits, or splits of any kind, or the folder itself."""
     own = [match for match in matches if match.kind == kind and "" not in match.specs]
     if own:
         return own[0].specs
-    inside = _split_paths(folder)
+    inside = split_paths(folder)
     if inside:
-        return _split_specs(folder, inside, kind)
+        return _split_specs(folder, inside, kind, options)
     found = next((match.specs[""] for match in matches if match.kind == kind), SourceSpec(folder.path, kind))
     return {"": replace(found, options=replace(found.options, forced=True))}
 
@@ -265,17 +285,19 @@ def _unexplained(folder: Folder) -> SourceError:
 def _only_folder(folder: Folder) -> str | None:
     """The one folder that holds everything, if it holds more than files; None otherwise."""
     inside = [name for name in folders(os.fsencode(folder.path)) if not is_clutter(name + b"/")]
-    if len(inside) != 1 or folder.own:
+    if len(inside) != 1 or any(is_picture(name) or file_kind(os.fsdecode(name)) for name in folder.own):
         return None
     path = os.path.join(folder.path, os.fsdecode(inside[0]))
     has_folders = any(b"/" in name for name in folder.top.get(inside[0], ()))
     return path if has_folders or _known_names(path) else None
 
 
-def _split_specs(folder: Folder, inside: dict[str, str], kind: str | None) -> dict[str, SourceSpec]:
+def _split_specs(
+    folder: Folder, inside: dict[str, str], kind: str | None, options: SourceOptions
+) -> dict[str, SourceSpec]:
     found: dict[str, SourceSpec] = {}
     for split, path in inside.items():
-        specs = find_sources(path, kind)
+        specs = find_sources(path, kind, options)
         if "" not in specs:
             text = f"the split {split!r} holds splits itself ({', '.join(specs)}); give its folder"
             raise SourceError(text).at(file=path)
@@ -283,7 +305,7 @@ def _split_specs(folder: Folder, inside: dict[str, str], kind: str | None) -> di
     # A label must mean the same class in every split, even if a split lacks a class.
     labelled = [spec.path for spec in found.values() if spec.kind in MEDIA]
     classes = tuple(sorted({name for root in labelled for name in class_names(os.fsencode(root))}))
-    notes = (*renamed(inside), *hidden(folder.hidden), *_beside(folder.path, list(inside.values())))
+    notes = (*renamed(inside), *hidden(folder.hidden), *_beside(folder, inside, found))
     return {
         split: replace(
             spec,
@@ -294,34 +316,17 @@ def _split_specs(folder: Folder, inside: dict[str, str], kind: str | None) -> di
     }
 
 
-def _beside(path: str, splits: list[str]) -> tuple[str, ...]:
-    """A note that names the entries of a folder that belong to no split."""
-    used = {os.path.basename(split) for split in splits}
-    names = [os.fsdecode(entry.name) for entry in entries(os.fsencode(path))]
-    others = [name for name in names if name not in used]
-    more = ", ..." if others[5:] else ""
-    return (f"{', '.join(map(repr, others[:5]))}{more}: left out, beside the splits",) if others else ()
-
-
-def _split_paths(folder: Folder) -> dict[str, str]:
-    """The folders named as splits, or else the tables and arrays.
-
-    A single split name among other folders may well be a class; two are splits.
-    """
-    path = folder.path
-    links = [name for name in file_names(path) if leads_nowhere(os.path.join(path, name))]
-    inside = [os.fsdecode(name) for name in folders(os.fsencode(path))]
-    # A dangling link named as a split counts: opening it fails instead of dropping the split.
-    named = named_splits([*inside, *(name for name in links if "." not in name)], path)
-    if len(named) > 1 or (named and len(inside) == 1):
-        return {split: os.path.join(path, name) for split, name in named.items()}
-    files = [name for name in file_names(path) if names_file(os.path.join(path, name)) and _file_kind(name)]
-    stems = [name.partition(".")[0] for name in files]  # both extensions of train.csv.gz
-    found = named_splits(stems, path) if len(set(stems)) == len(stems) else {}
-    if named or inside or not found or len(found) < len(files):
-        return {}
-    return {split: os.path.join(path, files[stems.index(stem)]) for split, stem in found.items()}
-
-
-def _file_kind(name: str) -> str | None:
-    return table_kind(name) or _ARRAYS.get(os.path.splitext(name)[1].lower())
+def _beside(folder: Folder, inside: dict[str, str], found: dict[str, SourceSpec]) -> tuple[str, ...]:
+    """A note about what belongs to no split. Raises SourceError if that is most of the pictures, sounds and texts."""
+    used = {os.path.basename(path) for path in inside.values()}
+    rest = [name for name in folder.names if os.fsdecode(name.partition(b"/")[0]) not in used]
+    media = [name for name in rest if is_picture(name) or is_sound(name)]
+    if 2 * len(media) > sum(is_picture(name) or is_sound(name) for name in folder.names):
+        raise SourceError(
+            f"taken for splits ({', '.join(inside)}), most files would be left out: {by_extension(media)}; "
+            "move the others away, or give the folders one by one"
+        ).at(file=folder.path)
+    empty = [os.fsdecode(entry.name) for entry in entries(os.fsencode(folder.path))]
+    others = sorted(set(empty) - used - {os.fsdecode(name.partition(b"/")[0]) for name in (*rest, *folder.clutter)})
+    notes = (f"{', '.join(map(repr, others[:5]))}: left out, beside the splits",) if others else ()
+    return (*(f"beside the splits, {note}" for note in left_out([*rest, *folder.clutter])), *notes)

@@ -85,6 +85,7 @@ class Source(ABC):
         metadata: what the dataset says about itself, JSON.
         notes: what of the input is no part of any sample, in words.
         nameless: whether samples are made of files, and nothing in them says of which.
+        boxed: whether samples have boxes or outlines in their pictures.
         pictures: how the pictures of each field are treated; a field that is not named holds photographs. Samples hold
             the bytes of any file that Pillow reads: a conversion makes of them what the field stores.
     """
@@ -94,6 +95,7 @@ class Source(ABC):
     metadata: dict[str, Any]
     notes: tuple[str, ...] = ()
     nameless: bool = False
+    boxed: bool = False
     pictures: Mapping[str, PictureKind] = MappingProxyType({})
 
     @abstractmethod
@@ -152,7 +154,7 @@ class _Named(Source):
     def __init__(self, source: Source) -> None:
         self._source = source
         self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
-        self.pictures = source.pictures
+        self.pictures, self.boxed = source.pictures, source.boxed
         self.schema = with_name_fields(source.schema, {NAME: Text(optional=True)})
 
     def __len__(self) -> int:

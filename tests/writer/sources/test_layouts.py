@@ -82,11 +82,9 @@ class TestClassFolders:
         assert source.metadata == {"classes": ["animal", "plant"]}
         assert "3 folders inside them count as the same class: animal/cat, animal/dog, plant/rose" in said(source)
 
-    def test_a_single_class_that_is_none_by_its_name_is_told(self, tmp_path: Path) -> None:
-        assert "the one folder, 'Images', is taken for a class" in said(
-            only(fill(tmp_path / "a", {"Images/1.jpg": JPEG}))
-        )
-        assert only(fill(tmp_path / "b", {"cat/1.jpg": JPEG})).notes == ()
+    def test_a_single_folder_whose_name_is_no_class_makes_no_labels(self, tmp_path: Path) -> None:
+        assert only(fill(tmp_path / "a", {"Images/1.jpg": JPEG})).kind == "file_groups"
+        assert only(fill(tmp_path / "b", {"cat/1.jpg": JPEG})).kind == "image_folder"
 
     def test_many_pictures_beside_the_folders_make_no_classes(self, tmp_path: Path) -> None:
         source = only(fill(tmp_path, dict.fromkeys(["a/1.jpg", "b/1.jpg", "1.jpg", "2.jpg"], JPEG)))
@@ -120,7 +118,7 @@ class TestSplitNames:
         assert [source.metadata for source in found.values()] == [{"classes": ["a", "b"]}] * len(expected)
         for name, split in zip(names, expected, strict=False):
             assert name == split or f"{name!r} is {split!r}" in said(found[expected[0]])
-        assert len(names) == len(expected) or "'seg_pred': left out" in said(found["train"])
+        assert len(names) == len(expected) or "seg_pred/a/1.jpg" in said(found["train"])
 
     def test_words_in_class_names_are_no_splits(self, tmp_path: Path) -> None:
         names = ["test_tube", "train_station", "dev_board"]

@@ -1,0 +1,48 @@
+"""Finds the splits inside a folder: folders or files with the names of splits."""
+
+from __future__ import annotations
+
+import os
+
+from recordio.writer.sources.files import file_names, folders, leads_nowhere, names_file
+from recordio.writer.sources.folder import Folder
+from recordio.writer.sources.media import is_picture
+from recordio.writer.sources.split_names import named_splits
+from recordio.writer.sources.table_kinds import table_kind
+
+ARRAYS = {".npy": "npy", ".npz": "npz"}
+
+
+def split_paths(folder: Folder) -> dict[str, str]:
+    """The folders named as splits, or else the tables and arrays.
+
+    A single split name among other folders may well be a class; two are splits.
+    """
+    path = folder.path
+    links = [name for name in file_names(path) if leads_nowhere(os.path.join(path, name))]
+    inside = [os.fsdecode(name) for name in folders(os.fsencode(path))]
+    # A dangling link named as a split counts: opening it fails instead of dropping the split.
+    named = named_splits([*inside, *(name for name in links if "." not in name)], path)
+    if _are_classes(folder, named, inside):
+        return {}
+    if len(named) > 1 or (named and len(inside) == 1):
+        return {split: os.path.join(path, name) for split, name in named.items()}
+    files = [name for name in file_names(path) if names_file(os.path.join(path, name)) and file_kind(name)]
+    stems = [name.partition(".")[0] for name in files]  # both extensions of train.csv.gz
+    found = named_splits(stems, path) if len(set(stems)) == len(stems) else {}
+    if named or inside or not found or len(found) < len(files):
+        return {}
+    return {split: os.path.join(path, files[stems.index(stem)]) for split, stem in found.items()}
+
+
+def _are_classes(folder: Folder, named: dict[str, str], inside: list[str]) -> bool:
+    """Whether folders with the names of splits are classes: like another folder beside them, they hold files alone."""
+    others = [
+        name for name in inside if name not in named.values() and any(map(is_picture, folder.folders.get(name, ())))
+    ]
+    flat = [all(b"/" not in file for file in folder.folders.get(name, ())) for name in (*named.values(), *others)]
+    return bool(named) and bool(others) and all(flat)
+
+
+def file_kind(name: str) -> str | None:
+    return table_kind(name) or ARRAYS.get(os.path.splitext(name)[1].lower())
