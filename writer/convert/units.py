@@ -6,8 +6,9 @@ note agree is done, and later runs reuse it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from recordio.writer.convert.plan import Plan
 from recordio.writer.convert.staging import Staging, UnitNote
 from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
+from recordio.writer.sources import Item
 
 SKIPPABLE = (SourceError, DecodeError, SchemaError)
 Skip = tuple[str, str]  # name, reason
@@ -41,13 +43,18 @@ class Unit:
     remarks: Mapping[str, int] = field(default_factory=dict)
 
 
+_AHEAD = 4  # samples being prepared for each thread
+_Made = tuple[Sample, list[str]] | RecordIOError
+
+
 class _Prepared:
     """Iterates over the samples of a unit, ready to be written. Raises or lists the bad ones, as `on_error` says."""
 
-    def __init__(self, plan: Plan, unit: int, report: Report, strict: bool) -> None:
+    def __init__(self, plan: Plan, unit: int, report: Report, strict: bool, threads: int = 1) -> None:
         self._plan = plan
         self._unit = unit
         self._report = report
+        self._threads = threads
         self._options = plan.options
         self._treatment = plan.options.treatment
         schema = plan.source.schema
@@ -65,27 +72,49 @@ class _Prepared:
     def __iter__(self) -> Iterator[Sample]:
         indices = self._plan.indices(self._unit).tolist()
         read = zip(indices, self._plan.source.read(indices), strict=True)
-        for done, (index, (key, item)) in enumerate(read, 1):
+        for done, (key, made) in enumerate(self._in_order(read), 1):
             self.key = key
-            try:
-                sample = self._prepare(index, item)
-            except SKIPPABLE as error:
-                error.at(file=key)
+            if isinstance(made, RecordIOError):
+                made.at(file=key)
                 if self._options.on_error == "raise":
-                    raise
-                self.skipped.append((error.place.file or key, error.fault))
+                    raise made
+                self.skipped.append((made.place.file or key, made.fault))
             else:
+                sample, remarks = made
+                self.remarks.update(remarks)
                 yield sample
             self._report(done)
 
-    def _prepare(self, index: int, item: Sample | RecordIOError) -> Sample:
+    def _in_order(self, read: Iterator[tuple[int, Item]]) -> Iterator[tuple[str, _Made]]:
+        """The samples, prepared by threads if there are pictures to decode: the decoders release the lock."""
+        if self._threads < 2 or not self._pictures:
+            yield from ((key, self._attempt(index, item)) for index, (key, item) in read)
+            return
+        waiting: deque[tuple[str, Future[_Made]]] = deque()
+        pool = ThreadPoolExecutor(self._threads, "recordio-convert")
+        try:
+            for index, (key, item) in read:
+                waiting.append((key, pool.submit(self._attempt, index, item)))
+                if len(waiting) > _AHEAD * self._threads:
+                    key, future = waiting.popleft()
+                    yield key, future.result()
+            yield from ((key, future.result()) for key, future in waiting)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _attempt(self, index: int, item: Sample | RecordIOError) -> _Made:
+        try:
+            return self._prepare(index, item)
+        except SKIPPABLE as error:
+            return error
+
+    def _prepare(self, index: int, item: Sample | RecordIOError) -> tuple[Sample, list[str]]:
         if isinstance(item, RecordIOError):
             raise item
         sample, remarks = self._with_pictures(index, item) if self._pictures else (item, [])
         if self._pack is not None:
             self._pack(sample)
-        self.remarks.update(remarks)
-        return sample
+        return sample, remarks
 
     def _with_pictures(self, index: int, sample: Sample) -> tuple[Sample, list[str]]:
         out = dict(sample)
@@ -114,13 +143,13 @@ def _size(picture: Any) -> tuple[int, int]:
     return header.height, header.width
 
 
-def make_unit(plan: Plan, unit: int, staging: Staging, report: Report) -> Unit:
+def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: int = 1) -> Unit:
     """Writes the shard of a unit. `report` is called after each sample with the number done; it may raise to stop.
 
     Raises SourceError, DecodeError and SchemaError for a sample, StorageError. On an error no file is left.
     """
     try:
-        return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=False))
+        return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=False, threads=threads))
     except SchemaError:
         if plan.options.on_error == "raise":
             raise

@@ -303,3 +303,20 @@ class TestSeveralPicturesOfASample:
             "1 picture with a mask of another size: their pixels do not correspond"
             in made(source, tmp_path / "out").notes
         )
+
+
+def test_threads_give_the_same_bytes_and_the_same_first_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        put(tmp_path / "in", photo().rotate(number), f"cat/{number:02}.jpg")
+    monkeypatch.setattr("recordio.writer.convert.engines._default_workers", lambda: 4)
+    made(tmp_path / "in", tmp_path / "threads")
+    made(tmp_path / "in", tmp_path / "one", workers=1)
+    shards = [next((tmp_path / name).glob("*.rio")).read_bytes() for name in ("threads", "one")]
+    assert shards[0] == shards[1]
+    for number in (20, 7):
+        path = tmp_path / f"in/cat/{number:02}.jpg"
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DecodeError, match=r"cat/07\.jpg"):
+        convert(tmp_path / "in", tmp_path / "cut")
+    report = made(tmp_path / "in", tmp_path / "skipped", on_error="skip")
+    assert [name for name, _ in report.skipped] == ["cat/07.jpg", "cat/20.jpg"]

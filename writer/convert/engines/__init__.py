@@ -20,7 +20,8 @@ def run_units(plan: Plan, units: Sequence[int], staging: Staging, progress: Repo
     """
     workers = worker_count(plan.options.workers, len(units))
     if workers <= 1:
-        return run_inline(plan, units, staging, progress)
+        threads = _default_workers() if plan.options.workers is None else 1
+        return run_inline(plan, units, staging, progress, threads)
     return run_processes(plan, units, staging, progress, workers)
 
 

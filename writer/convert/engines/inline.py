@@ -11,12 +11,14 @@ from recordio.writer.convert.units import Report, Unit, make_unit
 _REPORT_SAMPLES = 64
 
 
-def run_inline(plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
-    """Makes the units in order. Raises the error of the first that fails."""
+def run_inline(
+    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, threads: int = 1
+) -> list[Unit]:
+    """Makes the units in order, with so many threads that decode pictures. Raises the error of the first that fails."""
     made: list[Unit] = []
     before = 0
     for unit in units:
-        made.append(make_unit(plan, unit, staging, _offset(progress, before) if progress else _ignore))
+        made.append(make_unit(plan, unit, staging, _offset(progress, before) if progress else _ignore, threads))
         before += len(plan.indices(unit))
         if progress:
             progress(before)
