@@ -20,7 +20,7 @@ from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_table, read_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.leftovers import left_out
+from recordio.writer.sources.leftovers import count_of, left_out
 from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.pictures import survey
@@ -125,7 +125,7 @@ class Coco(Source):
         if others:
             notes.append(f"of the file, these keys are not kept: {', '.join(others)}")
         if orphans:
-            notes.append(f"{orphans} annotations belong to no image of the file, and are left out")
+            notes.append(f"left out: {count_of(orphans, 'annotation')} of no image of the file")
         return tuple(notes)
 
     def __len__(self) -> int:

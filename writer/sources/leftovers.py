@@ -49,6 +49,11 @@ def _part(extension: bytes, count: int, names: list[bytes]) -> str:
     return f"{count} {shown(extension) or 'without extension'} ({', '.join(map(shown, names))}{more})"
 
 
+def count_of(number: int, thing: str) -> str:
+    """1 -> "1 picture", 3 -> "3 pictures"."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def left_out(names: Iterable[bytes]) -> tuple[str, ...]:
     """A note about files that become no part of a sample, none without files."""
     text = by_extension(names)

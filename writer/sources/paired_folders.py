@@ -33,7 +33,7 @@ from recordio.writer.sources.boxes import (
 )
 from recordio.writer.sources.files import read_file, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.leftovers import is_clutter, left_out
+from recordio.writer.sources.leftovers import count_of, is_clutter, left_out
 from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.paired_layout import Layout, Role, find_layout, mask_stem, stem_of
 from recordio.writer.sources.pictures import survey
@@ -153,11 +153,11 @@ class PairedFolders(Source):
         lost = sorted((self._listed(layout.splits.get(part or "", b"")) or set()) - stems)
         if lost:
             names = ", ".join(map(shown, lost[:3])) + (", ..." if lost[3:] else "")
-            beside = (*beside, f"{len(lost)} pictures of the list are not there: {names}")
-        missing = {what: int((members < 0).sum()) for what, members in self._members.items()}
+            beside = (*beside, f"not there, though listed: {count_of(len(lost), 'picture')} ({names})")
+        missing = {_WORDS.get(what, what): int((members < 0).sum()) for what, members in self._members.items()}
         return (
             *beside,
-            *(f"{count} pictures have no {_WORDS.get(what, what)}" for what, count in missing.items() if count),
+            *(f"{count_of(count, 'picture')} without a {what}" for what, count in missing.items() if count),
         )
 
     def _survey(self, what: str, options: SourceOptions, optional: bool = False) -> Field:
@@ -275,7 +275,7 @@ class PairedFolders(Source):
             raise SourceError(f"the class {labels.max()} has no name: there are {len(classes)}")
 
 
-_WORDS = {"yolo": "label file, and so no boxes", "voc": "annotation file, and so no boxes", "json": "JSON file"}
+_WORDS = {"yolo": "label file, and so no boxes", "voc": "file of annotations, and so no boxes", "json": "JSON file"}
 _PARSE: dict[str, Callable[[bytes], Any]] = {
     "image": bytes,
     "mask": bytes,

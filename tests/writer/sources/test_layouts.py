@@ -199,7 +199,7 @@ class TestPairedFolders:
         assert source.kind == "paired_folders"
         assert dict(source.schema) == {"key": Text(), "image": Image(), "mask": Image("L", optional=True)}
         assert samples(source)[0] == {"key": "0", "image": JPEG, "mask": GREY}
-        assert "1 pictures have no mask" in said(source)
+        assert "1 picture without a mask" in said(source)
 
     def test_captions_in_a_folder_of_their_own(self, tmp_path: Path) -> None:
         source = only(fill(tmp_path, {"imgs/a.jpg": JPEG, "captions/a.txt": "a car", "captions/z.txt": "lost"}))
@@ -217,7 +217,7 @@ class TestPairedFolders:
         assert first["labels"].tolist() == [1, 0]
         assert second["boxes"].shape == (0, 4)
         assert found["val"].metadata == {"classes": ["cat", "dog"]}
-        assert "1 pictures have no label file" in said(found["train"])
+        assert "1 picture without a label file" in said(found["train"])
 
     def test_yolo_in_folders_of_splits(self, tmp_path: Path) -> None:
         files = {

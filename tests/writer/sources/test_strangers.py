@@ -162,7 +162,7 @@ class TestBoxes:
         lists = {"ImageSets/Main/train.txt": b"0\n1\n77\n", "ImageSets/Main/val.txt": b"2\n"}
         found = sources(fill(tmp_path, files | lists))
         assert "JPEGImages/3.jpg" in said(found["train"])
-        assert "1 pictures of the list are not there: 77" in said(found["train"])
+        assert "not there, though listed: 1 picture (77)" in said(found["train"])
 
     def test_what_lies_beside_is_told(self, tmp_path: Path) -> None:
         files = {"images/0.jpg": JPEG, "masks/0.png": GREY, "1st_manual/0.gif": GREY, "meta.json": b"{}"}
