@@ -153,7 +153,7 @@ def check_damage_is_found() -> None:
     (problem,) = recordio.verify("damaged.rio/train").problems
     place = problem.place
     check(shard.name in told and str(place.byte) in told, f"verify names the place: {place}")
-    check(None not in (place.block, place.byte) and place.field == "image", "down to the block, the field and the byte")
+    check(None not in (place.block, place.byte) and place.field == "image", "down to the page and its first byte")
     labels = recordio.ShardDataset("damaged.rio/train", fields=["label"]).column("label")
     check(len(labels) == COUNTS["train"], "the labels still read")
     try:
