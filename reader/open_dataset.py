@@ -192,13 +192,7 @@ class OpenDataset:
     def entries(
         self, blocks: Indices, columns: Sequence[int], whole: dict[int, File] | None = None
     ) -> tuple[PageEntries, dict[int, RecordIOError]]:
-        """The entries of some pages, and the error of each shard whose index cannot be read.
-
-        Args:
-            blocks: int64 (b,), blocks of the dataset.
-            columns: f positions in the schema.
-            whole: where to put the small shards that are read now as a whole, index and pages together.
-        """
+        """`ShardIndexes.entries`, with every page still to be checked if `verify` is "always"."""
         found, failed = self.indexes.entries(blocks, columns, whole)
         if self.options.verify == "always":
             found.checked[:] = False

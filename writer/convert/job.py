@@ -21,7 +21,7 @@ from recordio.writer.convert.staging import Staging, open_staging, remove_stagin
 from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
-from recordio.writer.sources.leftovers import count_of
+from recordio.writer.sources.leftovers import counted
 
 _ROWS = ("npy", "npz", "mnist", "cifar10", "cifar100")
 _WAY_ON = (
@@ -167,7 +167,7 @@ def _remarks(units: list[Unit]) -> tuple[str, ...]:
     counts: Counter[str] = Counter()
     for unit in units:
         counts.update(unit.remarks)
-    return tuple(f"{count_of(count, 'picture')} {text}" for text, count in counts.most_common())
+    return tuple(f"{counted(count, 'picture')} {text}" for text, count in counts.most_common())
 
 
 def _with_names(source: Source, wanted: bool | None) -> Source:

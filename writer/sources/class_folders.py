@@ -21,7 +21,7 @@ from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.grouping import MASK_ENDING
 from recordio.writer.sources.leftovers import is_clutter, left_out
 from recordio.writer.sources.media import is_picture, is_sound, is_text
-from recordio.writer.sources.pictures import survey
+from recordio.writer.sources.pictures import add_pictures
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import plain_text
 
@@ -124,11 +124,7 @@ class ClassFolders(Source):
         """The field of the files; of pictures their headers tell."""
         if self.medium.name != "image":
             return self.medium.field
-        root = self._files.root
-        column = survey("image", (os.path.join(root, name) for name in self._files), options)
-        self.pictures = {"image": column.kind}
-        self.notes += column.notes
-        return column.field
+        return add_pictures(self, "image", self._files, options)
 
     def _doubts(self, classes: list[str]) -> tuple[str, ...]:
         """Notes about labels that may not be those that were meant."""

@@ -20,10 +20,10 @@ from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import file_table, read_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.leftovers import count_of, left_out
+from recordio.writer.sources.leftovers import counted, left_out
 from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.named_files import FileIndex, NamedFiles
-from recordio.writer.sources.pictures import survey
+from recordio.writer.sources.pictures import add_pictures
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
 from recordio.writer.sources.text import json_value
@@ -64,6 +64,7 @@ class Coco(Source):
     """
 
     kind = "coco"
+    boxed = True
 
     def __init__(self, path: str, options: SourceOptions) -> None:
         self._path = path
@@ -88,19 +89,16 @@ class Coco(Source):
             raise SourceError(f"not COCO: an image, annotation or category without {error}").at(file=path) from error
         if not images:
             raise SourceError("there are no images in it").at(file=path)
-        self._boxed = any("bbox" in found for found in annotations)
-        self.boxed = True
+        self._with_boxes = any("bbox" in found for found in annotations)
         self._find_files(path, options.root)
         packed = [msgpack.packb(by_image.pop(number, [])) for number in self._ids]
         self._ends = np.cumsum(np.fromiter(map(len, packed), np.int64, len(packed)))
         self._packed = b"".join(packed)  # pickles at once, unlike millions of dicts
-        boxes = {"boxes": Array("float64", (None, 4)), "labels": Array("int64", (None,))} if self._boxed else {}
+        boxes = {"boxes": Array("float64", (None, 4)), "labels": Array("int64", (None,))} if self._with_boxes else {}
         names = {"image_id": Scalar("int64"), "file_name": Text()}
-        files = self._named.files
-        column = survey("image", (os.path.join(files.root, name) for name in files), options)
-        self.pictures = {"image": column.kind}
-        self.schema = Schema({"image": column.field} | boxes | names | {"annotations": Object()})
-        self.notes = column.notes + self._say(images, others, sum(map(len, by_image.values())))
+        image = add_pictures(self, "image", self._named.files, options)
+        self.schema = Schema({"image": image} | boxes | names | {"annotations": Object()})
+        self.notes += self._say(images, others, sum(map(len, by_image.values())))
 
     def _find_files(self, path: str, root: str | None) -> None:
         """Looks beside the file, then beside its folder."""
@@ -125,26 +123,21 @@ class Coco(Source):
         if others:
             notes.append(f"of the file, these keys are not kept: {', '.join(others)}")
         if orphans:
-            notes.append(f"left out: {count_of(orphans, 'annotation')} of no image of the file")
+            notes.append(f"left out: {counted(orphans, 'annotation')} of no image of the file")
         return tuple(notes)
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def nbytes(self) -> npt.NDArray[np.int64]:
-        sizes = np.append(np.maximum(self._named.files.sizes, 0), 0)
-        total: npt.NDArray[np.int64] = sizes[self._named.numbers] + np.diff(self._ends, prepend=0)
-        return total
+        return self._named.files.nbytes(self._named.numbers) + np.diff(self._ends, prepend=0)
 
     def fingerprint(self) -> Fingerprint:
-        own = file_table([os.fsencode(self._path)]).fingerprint()
-        files = self._named.files.fingerprint()
-        content = xxhash.xxh3_128_digest(own.content + files.content)
-        return Fingerprint(content, xxhash.xxh3_128_digest(own.state + files.state))
+        own = file_table([os.fsencode(self._path)])
+        return Fingerprint.joined(files.fingerprint() for files in (own, self._named.files))
 
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
-        chosen = self._named.numbers[indices]
-        out = xxhash.xxh3_128((chosen >= 0).tobytes() + self._named.files.digest(chosen[chosen >= 0]))
+        out = xxhash.xxh3_128(self._named.files.digest_of_some(self._named.numbers[indices]))
         for index in indices.tolist():
             out.update(repr((self._ids[index], self._names[index], self._objects(index))).encode())
         return out.digest()
@@ -162,7 +155,7 @@ class Coco(Source):
             raise self._named.missing(self._names[index])
         sample: dict[str, Any] = {"image": self._named.files.read(number)}
         found = msgpack.unpackb(self._objects(index), strict_map_key=False)
-        if self._boxed:
+        if self._with_boxes:
             try:
                 boxes = np.array([annotation.pop("bbox") for annotation in found], np.float64).reshape(-1, 4)
                 labels = [self._labels[annotation.pop("category_id")] for annotation in found]

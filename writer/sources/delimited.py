@@ -13,7 +13,6 @@ from recordio.writer.sources.cell_types import MISSING, CellColumn, long_cells
 from recordio.writer.sources.dialect import (
     Dialect,
     blank,
-    counted,
     find_delimiter,
     is_spaced,
     listed,
@@ -21,6 +20,7 @@ from recordio.writer.sources.dialect import (
     shown,
 )
 from recordio.writer.sources.header import find_columns
+from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.tables import Table
 from recordio.writer.sources.text_file import TextFile, row_text
 from recordio.writer.sources.tsv_quotes import find_quoting

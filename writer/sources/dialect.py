@@ -103,11 +103,6 @@ def is_spaced(rows: list[list[str]]) -> bool:
     return len(rows) > 1 and len(rows[0]) > 1 and all(cell.startswith(" ") for row in rows for cell in row[1:])
 
 
-def counted(number: int, noun: str) -> str:
-    """ "1 row", "2 rows"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def listed(names: list[str]) -> str:
     """Some names for a message, and how many more there are."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

@@ -23,7 +23,6 @@ from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.images.prepare import PictureKind
 from recordio.writer.sources.arrays import array_field
 from recordio.writer.sources.boxes import CLASS_FILES
 from recordio.writer.sources.files import FileTable, scan_folder, shown
@@ -31,7 +30,7 @@ from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.grouping import Grouping, field_of
 from recordio.writer.sources.leftovers import is_clutter, left_out
 from recordio.writer.sources.npy import checked_dtype, peek_header, read_array
-from recordio.writer.sources.pictures import survey
+from recordio.writer.sources.pictures import add_pictures
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import class_number, json_value, plain_text
 
@@ -110,7 +109,6 @@ class FileGroups(Source):
         self._starts = np.array([k for k in range(len(stems)) if not k or stems[k] != stems[k - 1]], np.int64)
         self.metadata = {}
         self._options = options
-        self.pictures: dict[str, PictureKind] = {}
         self.schema = self._find_schema(parts)
         self.notes += (*self._as_bytes(), *self._in_folders(stems))
 
@@ -141,12 +139,8 @@ class FileGroups(Source):
         if kind == "label":
             return Scalar("int64", optional=optional)
         if kind == "image":
-            files = self._files
-            paths = (os.path.join(files.root, files.name(i)) for i, field in enumerate(names) if field == name)
-            column = survey(name, paths, self._options, optional)
-            self.pictures[name] = column.kind
-            self.notes += column.notes
-            return column.field
+            members = (number for number, field in enumerate(names) if field == name)
+            return add_pictures(self, name, self._files, self._options, optional, members)
         if kind == "npy":
             return npy_field(self._files, [i for i, field in enumerate(names) if field == name], optional)
         return _FIELDS.get(kind, Bytes)(optional=optional)  # type: ignore[call-arg]

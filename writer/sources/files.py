@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,19 @@ class FileTable:
         names = [name for name, kept in zip(self, keep.tolist(), strict=True) if kept]
         ends = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)))
         return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.stamps[keep])
+
+    def paths(self, indices: Iterable[int] | None = None) -> Iterator[bytes]:
+        """The paths of these files, of all if None."""
+        chosen = self if indices is None else map(self.name, indices)
+        return (os.path.join(self.root, name) for name in chosen)
+
+    def nbytes(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The sizes of these files, int64 (n,); 0 for -1 and for anything but a regular file."""
+        return np.append(np.maximum(self.sizes, 0), 0)[indices]
+
+    def digest_of_some(self, indices: npt.NDArray[np.int64]) -> bytes:
+        """`digest`, where -1 stands for no file."""
+        return (indices >= 0).tobytes() + self.digest(indices[indices >= 0])
 
     def digest(self, indices: npt.NDArray[np.int64]) -> bytes:
         """Of the names, sizes and stamps of these files, in order."""

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from recordio.errors import SourceError
 from recordio.writer.sources.cell_types import MISSING, is_number
-from recordio.writer.sources.dialect import counted, listed
+from recordio.writer.sources.dialect import listed
+from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.table_options import TableOptions
 
 _SAY_SO = "say so with header=True (--header) or header=False (--no-header)"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,12 @@ from recordio.errors import RecordIOError, SourceError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.images.prepare import PictureKind
 from recordio.writer.sources.files import shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.media import is_picture, is_sound
 from recordio.writer.sources.named_files import FileIndex, NamedFiles
-from recordio.writer.sources.pictures import survey
+from recordio.writer.sources.pictures import add_pictures
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
 from recordio.writer.sources.table_kinds import open_table, table_kind
@@ -45,11 +44,10 @@ class IndexedFiles(Source):
 
     kind = "indexed_files"
 
-    def __init__(self, path: str, options: SourceOptions, index: FileIndex | None = None) -> None:
+    def __init__(self, path: str, options: SourceOptions, opened: _Opened | None = None) -> None:
         self._root = options.root or os.path.dirname(path) or "."
-        index = index or FileIndex(self._root)
-        self._table, noted = _open(path, options, index)
-        hint = os.path.splitext(os.path.basename(path))[0]
+        self._table, index, noted = opened or _open(path, options, FileIndex(self._root))
+        hint = _hint(path)
         columns = [options.names] if options.names else _naming_columns(self._table, index, hint)
         if not columns:
             raise SourceError(
@@ -59,8 +57,10 @@ class IndexedFiles(Source):
         if self.column not in self._table.schema.fields:
             known = ", ".join(self._table.schema)
             raise SourceError(f"there is no column {self.column!r}; there are {known}").at(file=path)
-        self._named = NamedFiles(index, self._names(self.column), hint)
-        self._others = {column: NamedFiles(index, self._names(column), hint) for column in columns[1:]}
+        rows = range(len(self._table))
+        names = {column: _names_in(self._table, rows, column) for column in columns}
+        self._named, *others = (NamedFiles(index, names[column], hint) for column in columns)
+        self._others = dict(zip(columns[1:], others, strict=True))
         for found in (self._named, *self._others.values()):
             found.require_one_folder()
         self.hits = self._named.hits
@@ -68,30 +68,24 @@ class IndexedFiles(Source):
             raise SourceError(f"the column {self.column!r} names no picture or sound in {self._root}").at(file=path)
         self._field = _what(self._named)
         self._kept = _free_name(self._table.schema)
-        self.pictures: dict[str, PictureKind] = {}
         self.notes = (*self._table.notes, *noted, *self._say(path))
-        self.schema = self._find_schema(options)
+        self.schema = self._find_schema(options, names)
         self.metadata = dict(self._table.metadata)
 
-    def _find_schema(self, options: SourceOptions) -> Schema:
+    def _find_schema(self, options: SourceOptions, names: dict[str, list[str]]) -> Schema:
         fields = dict(self._table.schema.fields)
         kept = {self._kept: fields.pop(self._field)} if self._field in fields else {}
         if kept:
             self.notes += (f"the column {self._field!r} is the field {self._kept!r}",)
-        first = {self._field: self._files_field(self._field, self._named, options)}
-        others = {column: self._files_field(column, found, options) for column, found in self._others.items()}
-        return Schema(first | fields | others | kept)
+        files = {self._field: (self._named, names[self.column])}
+        files |= {column: (found, names[column]) for column, found in self._others.items()}
+        added = {name: self._files_field(name, found, options, not all(said)) for name, (found, said) in files.items()}
+        return Schema({self._field: added.pop(self._field)} | fields | added | kept)
 
-    def _files_field(self, name: str, found: NamedFiles, options: SourceOptions) -> Field:
-        optional = bool((found.numbers < 0).any()) and not all(
-            self._names(name if found is not self._named else self.column)
-        )
+    def _files_field(self, name: str, found: NamedFiles, options: SourceOptions, optional: bool) -> Field:
         if _what(found) != "image":
             return Bytes(optional=optional)
-        column = survey(name, (os.path.join(found.files.root, file) for file in found.files), options, optional)
-        self.pictures[name] = column.kind
-        self.notes += column.notes
-        return column.field
+        return add_pictures(self, name, found.files, options, optional)
 
     def _say(self, path: str) -> Iterator[str]:
         """What was found, and what is left out."""
@@ -113,29 +107,20 @@ class IndexedFiles(Source):
             rest -= set(found.files)
         return sorted(rest)
 
-    def _names(self, column: str) -> list[str]:
-        return _names_in(self._table, range(len(self._table)), column)
-
     def __len__(self) -> int:
         return len(self._table)
 
     def nbytes(self) -> npt.NDArray[np.int64]:
-        sizes = np.append(np.maximum(self._named.files.sizes, 0), 0)
-        total: npt.NDArray[np.int64] = self._table.nbytes() + sizes[self._named.numbers]
-        return total
+        return self._table.nbytes() + self._named.files.nbytes(self._named.numbers)
 
     def fingerprint(self) -> Fingerprint:
-        parts = [self._table.fingerprint()]
-        parts += [found.files.fingerprint() for found in (self._named, *self._others.values())]
-        content = xxhash.xxh3_128_digest(b"".join(part.content for part in parts))
-        return Fingerprint(content, xxhash.xxh3_128_digest(b"".join(part.state for part in parts)))
+        named = (found.files.fingerprint() for found in (self._named, *self._others.values()))
+        return Fingerprint.joined((self._table.fingerprint(), *named))
 
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
-        chosen = self._named.numbers[indices]
-        files = (chosen >= 0).tobytes() + self._named.files.digest(chosen[chosen >= 0])
+        files = self._named.files.digest_of_some(self._named.numbers[indices])
         for column, found in self._others.items():
-            other = found.numbers[indices]
-            files += column.encode() + (other >= 0).tobytes() + found.files.digest(other[other >= 0])
+            files += column.encode() + found.files.digest_of_some(found.numbers[indices])
         return xxhash.xxh3_128_digest(self._table.input_digest(indices) + self.column.encode() + files)
 
     def key(self, index: int) -> str:
@@ -162,13 +147,26 @@ class IndexedFiles(Source):
         return row | {self._field: main}
 
 
-def _open(path: str, options: SourceOptions, index: FileIndex) -> tuple[Table, tuple[str, ...]]:
+class _Opened(NamedTuple):
+    """A table, the files that it may name, and what was guessed about it."""
+
+    table: Table
+    files: FileIndex
+    notes: tuple[str, ...] = ()
+
+
+def _open(path: str, options: SourceOptions, index: FileIndex) -> _Opened:
     """The table; where its first line names a file, that line is a row."""
     table = open_table(path, options)
     if options.table.header is None and any(index.anywhere(os.fsencode(name)) >= 0 for name in table.schema):
         table = open_table(path, replace(options, table=replace(options.table, header=False)))
-        return table, ("the first line names a file, and is a row: the table has no header",)
-    return table, ()
+        return _Opened(table, index, ("the first line names a file, and is a row: the table has no header",))
+    return _Opened(table, index)
+
+
+def _hint(path: str) -> str:
+    """The name of a table without its extension: train.csv means the files of train_images/."""
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _what(found: NamedFiles) -> str:
@@ -189,24 +187,27 @@ def _names_in(table: Table, rows: Iterable[int], column: str) -> list[str]:
 def _naming_columns(table: Table, index: FileIndex, hint: str) -> list[str]:
     """The columns that name files, the main one first: that which names most, pictures before masks."""
     rows = range(0, len(table), max(1, len(table) // _PEEKED))
-    found: list[tuple[tuple[float, bool, float], str]] = []
+    peeked = [row if isinstance(row, Mapping) else {} for _, row in table.read(rows)]
+    found: list[tuple[tuple[float, bool, float], str, bool]] = []
     for column, kind in table.schema.items():
-        if isinstance(kind, Text) or (isinstance(kind, Scalar) and kind.dtype.kind == "i"):
-            names = _names_in(table, rows, column)
-            fit = _fit(index, names, hint, len(rows) / len(table), whole=isinstance(kind, Scalar))
-            if fit >= _ENOUGH:
-                found.append(((fit, _MASK.search(column) is None, len(set(names)) / len(names)), column))
-    if not found:
-        return []
+        numbers = isinstance(kind, Scalar) and kind.dtype.kind == "i"
+        names = [_name(row.get(column)) for row in peeked] if numbers or isinstance(kind, Text) else []
+        if not any(names) or any("\n" in name for name in names):
+            continue
+        named = NamedFiles(index, names, hint, len(rows) / len(table))
+        if named.hits >= _ENOUGH and not _by_chance(named, numbers):
+            score = (named.hits, _MASK.search(column) is None, len(set(names)) / len(names))
+            found.append((score, column, named.exact and named.hits >= _SURE))
     found.sort(key=lambda entry: entry[0], reverse=True)
-    main = found[0][1]
-    exact = [column for _, column in found[1:] if _exact(table, rows, column, index, hint)]
-    return [main, *exact]
+    return [column for number, (_, column, sure) in enumerate(found) if sure or not number]
 
 
-def _exact(table: Table, rows: range, column: str, index: FileIndex, hint: str) -> bool:
-    named = NamedFiles(index, _names_in(table, rows, column), hint)
-    return named.exact and named.hits >= _SURE
+def _by_chance(named: NamedFiles, numbers: bool) -> bool:
+    """Whether words or numbers, such as labels, may have files by chance, as `3` in `cat/3.jpg`.
+
+    So names without an extension have to name most of their folder, and numbers nearly all of it.
+    """
+    return not named.exact and named.coverage < (_SURE if numbers else _ENOUGH)
 
 
 def _name(value: Any) -> str:
@@ -215,20 +216,6 @@ def _name(value: Any) -> str:
         return ""
     text = str(value)
     return "" if "\0" in text or len(text) > 1024 else text
-
-
-def _fit(index: FileIndex, names: list[str], hint: str, share: float, whole: bool) -> float:
-    """The share of the names that have a file; 0 if that may be by chance.
-
-    Numbers and words such as labels may have files by chance, `3` in `cat/3.jpg`. So names without an extension have to
-    name most of their folder, and those that are numbers (`whole`) nearly all of it. `share`: how much of all the
-    names these are.
-    """
-    if not any(names) or any("\n" in name for name in names):
-        return 0.0
-    found = NamedFiles(index, names, hint, share)
-    by_chance = not found.exact and found.coverage < (_SURE if whole else _ENOUGH)
-    return 0.0 if by_chance else found.hits
 
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
@@ -277,12 +264,12 @@ def _of_another_split(name: bytes, chosen: dict[str, str]) -> bool:
 def _index(path: str, options: SourceOptions, index: FileIndex, strict: bool) -> IndexedFiles | None:
     """The source of a table that names files, None for any other; `strict` raises for one that cannot be read."""
     try:
-        table, _ = _open(path, options, index)
+        opened = _open(path, options, index)
     except RecordIOError:
         if strict or options.table != DEFAULT:
             raise
         return None
-    if not _naming_columns(table, index, os.path.splitext(os.path.basename(path))[0]):
+    if not _naming_columns(opened.table, index, _hint(path)):
         return None
-    source = IndexedFiles(path, options, index)
+    source = IndexedFiles(path, options, opened)
     return source if source.hits >= _ENOUGH else None

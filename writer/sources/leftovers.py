@@ -49,9 +49,9 @@ def _part(extension: bytes, count: int, names: list[bytes]) -> str:
     return f"{count} {shown(extension) or 'without extension'} ({', '.join(map(shown, names))}{more})"
 
 
-def count_of(number: int, thing: str) -> str:
+def counted(number: int, noun: str) -> str:
     """1 -> "1 picture", 3 -> "3 pictures"."""
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def left_out(names: Iterable[bytes]) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from recordio.errors import SourceError
 from recordio.format.fields import Field, Object, Text
 from recordio.format.numeric import Array
 from recordio.format.schema import Sample, Schema
-from recordio.images.prepare import PictureKind
 from recordio.writer.sources.boxes import (
     CLASS_FILES,
     named_classes,
@@ -33,10 +32,10 @@ from recordio.writer.sources.boxes import (
 )
 from recordio.writer.sources.files import read_file, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.leftovers import count_of, is_clutter, left_out
+from recordio.writer.sources.leftovers import counted, is_clutter, left_out
 from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.paired_layout import Layout, Role, find_layout, mask_stem, stem_of
-from recordio.writer.sources.pictures import survey
+from recordio.writer.sources.pictures import add_pictures
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import json_value, plain_text
 
@@ -91,7 +90,6 @@ class PairedFolders(Source):
         self._find_samples(layout, part)
         self.metadata: dict[str, Any] = {}
         self._polygons = False
-        self.pictures: dict[str, PictureKind] = {}
         image = self._survey("image", options)
         self.schema = Schema({"key": Text(), "image": image} | self._fields(layout, options))
         self.notes = (*self._unpaired(layout, part), *self.notes)
@@ -153,21 +151,17 @@ class PairedFolders(Source):
         lost = sorted((self._listed(layout.splits.get(part or "", b"")) or set()) - stems)
         if lost:
             names = ", ".join(map(shown, lost[:3])) + (", ..." if lost[3:] else "")
-            beside = (*beside, f"not there, though listed: {count_of(len(lost), 'picture')} ({names})")
+            beside = (*beside, f"not there, though listed: {counted(len(lost), 'picture')} ({names})")
         missing = {_WORDS.get(what, what): int((members < 0).sum()) for what, members in self._members.items()}
         return (
             *beside,
-            *(f"{count_of(count, 'picture')} without a {what}" for what, count in missing.items() if count),
+            *(f"{counted(count, 'picture')} without a {what}" for what, count in missing.items() if count),
         )
 
     def _survey(self, what: str, options: SourceOptions, optional: bool = False) -> Field:
         """The field of a folder of pictures, by their headers."""
         numbers = self._members[what][self._members[what] >= 0].tolist()
-        paths = (os.path.join(self._files.root, self._files.name(number)) for number in numbers)
-        column = survey(what, paths, options, optional)
-        self.pictures[what] = column.kind
-        self.notes += column.notes
-        return column.field
+        return add_pictures(self, what, self._files, options, optional, numbers)
 
     def _fields(self, layout: Layout, options: SourceOptions) -> dict[str, Field]:
         fields: dict[str, Field] = {}
@@ -213,6 +207,7 @@ class PairedFolders(Source):
             except SourceError:
                 continue  # reading the sample raises it again, subject to on_error
         self.metadata["classes"] = sorted(found)
+        self._labels = {name: number for number, name in enumerate(self.metadata["classes"])}
         return {
             "boxes": Array("float64", (None, 4)),
             "labels": Array("int64", (None,)),
@@ -223,9 +218,7 @@ class PairedFolders(Source):
         return len(self._keys)
 
     def nbytes(self) -> npt.NDArray[np.int64]:
-        sizes = np.append(np.maximum(self._files.sizes, 0), 0)  # -1 is the appended one
-        total = np.asarray(sum(sizes[members] for members in self._members.values())) + 32
-        return total
+        return np.asarray(sum(self._files.nbytes(members) for members in self._members.values())) + 32
 
     def fingerprint(self) -> Fingerprint:
         return self._files.fingerprint()
@@ -233,8 +226,7 @@ class PairedFolders(Source):
     def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
         out = xxhash.xxh3_128(repr([self._keys[index] for index in indices.tolist()]).encode())
         for what, members in self._members.items():
-            chosen = members[indices]
-            out.update(what.encode() + (chosen >= 0).tobytes() + self._files.digest(chosen[chosen >= 0]))
+            out.update(what.encode() + self._files.digest_of_some(members[indices]))
         return out.digest()
 
     def key(self, index: int) -> str:
@@ -264,8 +256,7 @@ class PairedFolders(Source):
             return {"polygons" if self._polygons else "boxes": shapes, "labels": labels}
         if what == "voc":
             annotation = voc_annotation(data) if data is not None else {"object": []}
-            numbers = {name: number for number, name in enumerate(self.metadata["classes"])}
-            boxes, labels = voc_boxes(annotation, numbers)
+            boxes, labels = voc_boxes(annotation, self._labels)
             return {"boxes": boxes, "labels": labels} | ({"annotation": annotation} if data is not None else {})
         return {} if data is None else {what: _PARSE[what](data)}
 

@@ -18,8 +18,8 @@ from recordio.format.image_field import Image
 from recordio.format.numeric import Array
 from recordio.images.pillow import Depth, depth_of, format_of, opened, read_head
 from recordio.images.prepare import PictureKind
-from recordio.writer.sources.files import open_regular
-from recordio.writer.sources.source import SourceOptions
+from recordio.writer.sources.files import FileTable, open_regular
+from recordio.writer.sources.source import Source, SourceOptions
 
 _MASK_NAMES = re.compile(
     r"(?:^|[^a-z])(masks?|labels?|seg|segm|segmentations?|annotations?|gt|semantic|instances?|classes)(?:$|[^a-z])"
@@ -36,14 +36,28 @@ class PictureColumn:
     notes: tuple[str, ...] = ()
 
 
-def survey(name: str, paths: Iterable[bytes], options: SourceOptions, optional: bool = False) -> PictureColumn:
-    """Looks at the headers of a column's files, as long as they can decide something."""
+def add_pictures(
+    source: Source,
+    name: str,
+    files: FileTable,
+    options: SourceOptions,
+    optional: bool = False,
+    indices: Iterable[int] | None = None,
+) -> Field:
+    """The field of picture files, by their headers, as far as they can decide something.
+
+    The source is told how the pictures are treated, and what to say of them. `indices`: which of the files, None for
+    all.
+    """
     found = PictureSurvey(name, options)
-    for path in paths:
+    for path in files.paths(indices):
         found.see(path)
         if found.decided:
             break
-    return found.column(optional)
+    column = found.column(optional)
+    source.pictures = {**source.pictures, name: column.kind}
+    source.notes += column.notes
+    return column.field
 
 
 class PictureSurvey:

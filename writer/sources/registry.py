@@ -193,7 +193,7 @@ def _known_names(path: str) -> dict[str, SourceSpec]:
 
 def _refuse_dataset(path: str) -> None:
     """A dataset of ours, or a folder of such, is no folder of files."""
-    for folder in (path, *(os.path.join(path, name) for name in file_names(path))):
+    for folder in (path, *(os.path.join(path, os.fsdecode(name)) for name in folders(os.fsencode(path)))):
         if os.path.isfile(os.path.join(folder, FILE_NAME)) and _holds_shards(folder):
             text = "this is a recordio dataset already; open it with recordio.ShardDataset"
             raise SourceError(text).at(file=folder)
@@ -305,7 +305,7 @@ def _split_specs(
     # A label must mean the same class in every split, even if a split lacks a class.
     labelled = [spec.path for spec in found.values() if spec.kind in MEDIA]
     classes = tuple(sorted({name for root in labelled for name in class_names(os.fsencode(root))}))
-    notes = (*renamed(inside), *hidden(folder.hidden), *_beside(folder, inside, found))
+    notes = (*renamed(inside), *hidden(folder.hidden), *_beside(folder, inside))
     return {
         split: replace(
             spec,
@@ -316,7 +316,7 @@ def _split_specs(
     }
 
 
-def _beside(folder: Folder, inside: dict[str, str], found: dict[str, SourceSpec]) -> tuple[str, ...]:
+def _beside(folder: Folder, inside: dict[str, str]) -> tuple[str, ...]:
     """A note about what belongs to no split. Raises SourceError if that is most of the pictures, sounds and texts."""
     used = {os.path.basename(path) for path in inside.values()}
     rest = [name for name in folder.names if os.fsdecode(name.partition(b"/")[0]) not in used]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from recordio.errors import RecordIOError, SchemaError, SourceError
 from recordio.format.fields import Text
@@ -74,6 +75,15 @@ class Fingerprint:
 
     content: bytes
     state: bytes
+
+    @classmethod
+    def joined(cls, parts: Iterable[Fingerprint]) -> Fingerprint:
+        """That of an input of several parts, in order."""
+        content, state = xxhash.xxh3_128(), xxhash.xxh3_128()
+        for part in parts:
+            content.update(part.content)
+            state.update(part.state)
+        return cls(content.digest(), state.digest())
 
 
 class Source(ABC):

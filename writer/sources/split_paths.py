@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from recordio.writer.sources.files import file_names, folders, leads_nowhere, names_file
+from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.split_names import named_splits
@@ -19,7 +19,8 @@ def split_paths(folder: Folder) -> dict[str, str]:
     A single split name among other folders may well be a class; two are splits.
     """
     path = folder.path
-    links = [name for name in file_names(path) if leads_nowhere(os.path.join(path, name))]
+    found_links = (entry for entry in entries(os.fsencode(path)) if entry.is_symlink())
+    links = [os.fsdecode(entry.name) for entry in found_links if leads_nowhere(entry.path)]
     inside = [os.fsdecode(name) for name in folders(os.fsencode(path))]
     # A dangling link named as a split counts: opening it fails instead of dropping the split.
     named = named_splits([*inside, *(name for name in links if "." not in name)], path)
@@ -27,7 +28,7 @@ def split_paths(folder: Folder) -> dict[str, str]:
         return {}
     if len(named) > 1 or (named and len(inside) == 1):
         return {split: os.path.join(path, name) for split, name in named.items()}
-    files = [name for name in file_names(path) if names_file(os.path.join(path, name)) and file_kind(name)]
+    files = [name for name in file_names(path) if file_kind(name) and names_file(os.path.join(path, name))]
     stems = [name.partition(".")[0] for name in files]  # both extensions of train.csv.gz
     found = named_splits(stems, path) if len(set(stems)) == len(stems) else {}
     if named or inside or not found or len(found) < len(files):
