@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import itertools
 import operator
@@ -11,10 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from numpy import ma
 from torch.utils import data
 from torch.utils.data._utils.pin_memory import pin_memory as pinned
 from typing_extensions import TypeVar  # torch brings it
@@ -24,41 +20,12 @@ from recordio.reader.columns import collate_as_torch
 from recordio.reader.loading import loader
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
 from recordio.reader.loading.progress import LoaderStats
+from recordio.reader.torch.tensors import to_tensors
 from recordio.reader.view import DatasetView
 
 Batch = TypeVar("Batch", covariant=True, default=Any)
-_DTYPES = frozenset(map(np.dtype, "? b h i l q B H I L Q e f d F D".split()))
-_PLAIN = frozenset([str, bytes, int, float, bool, type(None)])
 _TORCHS = frozenset(inspect.signature(data.DataLoader).parameters)  # of the torch that is installed
 _FIXED = ("num_workers", "collate_fn", "timeout", "prefetch_factor", "in_order", "multiprocessing_context")
-
-
-def to_tensors(value: Any) -> Any:
-    """Arrays as tensors that share their memory, NumPy's numbers as tensors too, within dicts, lists and tuples.
-
-    What torch has no dtype for, masked arrays, text, bytes and anything else stay as they are. An array that cannot be
-    written to, runs backwards, or is a field of records is copied: torch knows no such tensors.
-    """
-    if isinstance(value, np.ndarray):
-        return value if isinstance(value, ma.MaskedArray) else _tensor(value)
-    if isinstance(value, np.generic):
-        return _tensor(np.asarray(value)) if value.dtype in _DTYPES else value
-    if isinstance(value, dict):
-        return {name: to_tensors(one) for name, one in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(to_tensors, value))
-    if type(value) in (list, tuple) and not _PLAIN.issuperset(map(type, value)):
-        return type(value)(map(to_tensors, value))
-    return value
-
-
-def _tensor(array: npt.NDArray[Any]) -> Any:
-    if array.dtype not in _DTYPES:
-        return array
-    if array.flags.writeable:
-        with contextlib.suppress(ValueError):  # strides that torch does not have
-            return torch.from_numpy(array)
-    return torch.from_numpy(array.copy())
 
 
 class DataLoader(data.DataLoader[Batch]):

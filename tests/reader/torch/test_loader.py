@@ -18,7 +18,8 @@ from torch.utils import data
 
 import recordio
 from recordio import reader
-from recordio.reader.torch.loader import LoaderOrder, to_tensors
+from recordio.reader.torch.loader import LoaderOrder
+from recordio.reader.torch.tensors import to_tensors
 from recordio.torch import DataLoader
 
 pytestmark = [
