@@ -19,7 +19,7 @@ from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.lazy import lazy
 from recordio.reader.columns import collate, grouped, scatter
-from recordio.reader.joining import LABEL, casts_to, join_schemas, joined_classes, with_labels_of
+from recordio.reader.joining import LABEL, joined_classes, joined_parts
 from recordio.reader.order.mixing import Arranged, Consecutive, Interleaved, Schedule, drawn_plans, sources
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import Order, OrderOptions, WindowPlan, order_of
@@ -54,7 +54,7 @@ class Combined(DatasetView):
         if relabel and self._classes is not None:
             maps = [one.onto(self._classes) for one in maps]
         parts = [part.as_part({}, one) for part, one in zip(found, maps, strict=True)]
-        self._schema, self.parts = _joined(parts, names)
+        self._schema, self.parts = joined_parts(parts, names)
 
     @abstractmethod
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
@@ -110,6 +110,11 @@ class Combined(DatasetView):
         part, draw = self._in_order.locate(indices)
         return part, draw % self._sizes[part]
 
+    def index_of(self, source: int, indices: Indices) -> Indices:
+        if len(indices) and int(indices.max()) >= self.draws[source]:
+            raise SchemaError("an epoch of this mixture holds samples that are not in the order by index")
+        return self._in_order.positions_of(source, indices)
+
     def pieces(self, indices: Indices) -> list[Piece]:
         number, local = self.locate(indices)
         found, _, runs = grouped(number)
@@ -147,7 +152,7 @@ class Combined(DatasetView):
         return self.select(range(len(self))[index])
 
     def _only(self, names: Sequence[str]) -> Self:
-        schema, parts = _joined([part._only(names) for part in self.parts], [repr(part) for part in self.parts])
+        schema, parts = joined_parts([part._only(names) for part in self.parts], [repr(part) for part in self.parts])
         return self._with(parts, schema)
 
     def transform(self, *together: Any, **functions: Callable[..., Any]) -> Self:
@@ -258,6 +263,11 @@ class Mixture(Combined):
         scale = pick(len(part) / weight for part, weight in zip(self.parts, self.weights, strict=True))
         self.draws = [max(1, round(scale * weight)) for weight in self.weights]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether an epoch holds every sample."""
+        return all(drawn >= len(part) for part, drawn in zip(self.parts, self.draws, strict=True))
+
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
         return Interleaved(self.draws, epoch_key)
 
@@ -271,25 +281,6 @@ def _listed(datasets: Any) -> list[Any]:
 def _has_labels(part: ShardDataset) -> bool:
     """Whether a field that is read may hold labels: `label`, or any of a dataset that has no such field."""
     return LABEL in part.schema.fields or LABEL not in part.store.manifest.schema.fields
-
-
-def _joined(parts: list[ShardDataset], names: Sequence[str]) -> tuple[Schema, tuple[ShardDataset, ...]]:
-    """The schema of all parts, and the parts with its types and labels. Maps may make anything of any fields."""
-    has_maps = any(part.processing.maps for part in parts)
-    try:
-        if not has_maps:
-            _require_same_processing(parts, names)
-        schema = join_schemas([part.schema for part in parts], names)
-    except SchemaError:
-        if not has_maps:
-            raise
-        joined = [with_labels_of(part.schema, [part.class_map]) for part in parts]
-    else:
-        joined = [with_labels_of(schema, [part.class_map for part in parts])] * len(parts)
-    typed = []
-    for part, own in zip(parts, joined, strict=True):
-        typed.append(part.as_part(casts_to(part.schema, own, part.class_map), part.class_map))
-    return joined[0], tuple(typed)
 
 
 def _pair(pair: Any) -> tuple[Any, float]:
@@ -329,19 +320,3 @@ def _joined_sources(datasets: Sequence[DatasetView]) -> Indices | None:
         found.append(first + own)
         first += len(one.parts)
     return np.concatenate(found)
-
-
-def _require_same_processing(datasets: Sequence[ShardDataset], names: Sequence[str]) -> None:
-    """Refuses a field transformed in only some datasets: it would be an array in one batch, a list in the next."""
-    first = datasets[0]
-    for dataset, name in zip(datasets[1:], names[1:], strict=True):
-        for field in dataset.schema:
-            if (field in first.processing.transformed) != (field in dataset.processing.transformed):
-                raise SchemaError(
-                    f"the field is transformed in one of {names[0]} and {name}, and not in the other; "
-                    "transform both, or the combined dataset"
-                ).at(field=field)
-            if (field in first.processing.fields) != (field in dataset.processing.fields):
-                raise SchemaError(f"{names[0]} and {name} decode the field differently; open both alike").at(
-                    field=field
-                )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from recordio.errors import SchemaError
 from recordio.format.fields import Field
 from recordio.format.numeric import Array, Numeric, Scalar
 from recordio.format.schema import Schema
+
+if TYPE_CHECKING:
+    from recordio.reader.dataset import ShardDataset
 
 LABEL = "label"  # this field indexes metadata["classes"]
 
@@ -196,3 +199,38 @@ def _differ(stored: Field, joined: Field) -> bool:
     if stored == joined or not isinstance(stored, Numeric) or not isinstance(joined, Numeric):
         return False
     return stored.row_nbytes is not None or stored.dtype != joined.dtype
+
+
+def joined_parts(parts: list[ShardDataset], names: Sequence[str]) -> tuple[Schema, tuple[ShardDataset, ...]]:
+    """The schema of all parts, and the parts with its types and labels. Maps may make anything of any fields."""
+    has_maps = any(part.processing.maps for part in parts)
+    try:
+        if not has_maps:
+            _require_same_processing(parts, names)
+        schema = join_schemas([part.schema for part in parts], names)
+    except SchemaError:
+        if not has_maps:
+            raise
+        joined = [with_labels_of(part.schema, [part.class_map]) for part in parts]
+    else:
+        joined = [with_labels_of(schema, [part.class_map for part in parts])] * len(parts)
+    typed = []
+    for part, own in zip(parts, joined, strict=True):
+        typed.append(part.as_part(casts_to(part.schema, own, part.class_map), part.class_map))
+    return joined[0], tuple(typed)
+
+
+def _require_same_processing(datasets: Sequence[ShardDataset], names: Sequence[str]) -> None:
+    """Refuses a field transformed in only some datasets: it would be an array in one batch, a list in the next."""
+    first = datasets[0]
+    for dataset, name in zip(datasets[1:], names[1:], strict=True):
+        for field in dataset.schema:
+            if (field in first.processing.transformed) != (field in dataset.processing.transformed):
+                raise SchemaError(
+                    f"the field is transformed in one of {names[0]} and {name}, and not in the other; "
+                    "transform both, or the combined dataset"
+                ).at(field=field)
+            if (field in first.processing.fields) != (field in dataset.processing.fields):
+                raise SchemaError(f"{names[0]} and {name} decode the field differently; open both alike").at(
+                    field=field
+                )

@@ -122,12 +122,18 @@ class SampleRandom(StepRandom):
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """The processing of a view, in this order: casts, functions of fields, maps."""
+    """The processing of a view, in this order: casts, functions of fields, maps.
+
+    Attributes:
+        transformed: the fields with transforms.
+        calls_others: whether a function is not of this package, and may draw from the process's generators.
+    """
 
     fields: Mapping[str, RandomFunction]
     maps: Sequence[RandomFunction]
     transformed: frozenset[str]
     casts: Mapping[str, Cast]
+    calls_others: bool
 
     @classmethod
     def of(
@@ -146,7 +152,9 @@ class Processing:
                 fields[name] = functions[0] if len(functions) == 1 else partial(_chained, functions)
         transformed = frozenset(name for name, _ in transforms)
         used = {name: cast for name, cast in casts.items() if name in schema.fields}
-        return cls(fields, [partial(_mapping, function, takes_rng(function)) for function in maps], transformed, used)
+        steps = [partial(_mapping, function, takes_rng(function)) for function in maps]
+        others = bool(steps) or any(not isinstance(one, Transform) or one.calls for _, one in transforms)
+        return cls(fields, steps, transformed, used, others)
 
     @property
     def is_plain(self) -> bool:

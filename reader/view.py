@@ -91,6 +91,10 @@ class DatasetView(Sequence[Any]):
     def pieces(self, indices: Indices) -> list[Piece]:
         """The samples at these non-negative indices, by part."""
 
+    def index_of(self, source: int, indices: Indices) -> Indices:
+        """The indices of the samples at these indices of a part. Raises SchemaError for samples without an index."""
+        return indices
+
     @abstractmethod
     def _only(self, names: Sequence[str]) -> Self:
         """The same samples with other fields, without transforms and maps."""
@@ -129,6 +133,8 @@ class DatasetView(Sequence[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
+        if (made_from := getattr(indices, "made_from", None)) is not None:  # the batch of a loader of ours
+            return made_from(self)  # type: ignore[no-any-return]
         found = self.pieces(self.checked_indices(indices))
         samples: list[Any] = [None] * sum(len(piece.rows) for piece in found)
         for piece in found:

@@ -54,8 +54,17 @@ class BatchMaker:
     def calls_functions(self) -> bool:
         """Whether batches pass through functions of the user, which may be in Python."""
         given = [part.processing for one in self.datasets for part in one.parts]
-        collates = self.collate_fn is not None and self.collate_fn is not collate_as_torch
-        return collates or any(one.maps or one.transformed for one in given)
+        return self._has_collate_fn or any(one.maps or one.transformed for one in given)
+
+    @property
+    def calls_others(self) -> bool:
+        """Whether a batch passes through a function that is not of this package, and may draw by itself."""
+        given = [part.processing for one in self.datasets for part in one.parts]
+        return self._has_collate_fn or any(one.calls_others for one in given)
+
+    @property
+    def _has_collate_fn(self) -> bool:
+        return self.collate_fn is not None and self.collate_fn is not collate_as_torch
 
     def __call__(self, request: BatchRequest | IndexRequest) -> BatchResult:
         """The batch of a request."""
@@ -111,7 +120,8 @@ class BatchMaker:
     ) -> tuple[list[tuple[ShardDataset, Columns, SampleOrigin]], Indices | None]:
         """The samples of each part of the dataset, and their rows in the batch if there are several."""
         dataset: DatasetView = self.datasets[0]
-        asked, found, rows = np.asarray(request.indices, np.int64), [], []
+        drawn = request.indices if request.random_index is None else request.random_index
+        asked, found, rows = np.asarray(drawn, np.int64), [], []
         for piece in dataset.pieces(dataset.checked_indices(request.indices)):
             part, numbers = piece.dataset, piece.dataset.numbers_of(piece.indices)
             origin = part.origin(numbers, asked[piece.rows], request.epoch_key)

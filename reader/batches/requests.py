@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from recordio.determinism import key
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
@@ -94,6 +95,12 @@ class BatchRequest:
         """int64 (n,): the batch_row of each sample of the slices."""
         return np.arange(len(self)) if self.sources is None else np.argsort(self.sources, kind="stable")
 
+    @property
+    def seed(self) -> int:
+        """The key of everything that functions of other people draw for this batch."""
+        first = self.slices[0]
+        return key(int(first.plan.position[first.begin]), after=first.plan.epoch_key)
+
     def only(self, kept: Sequence[int]) -> BatchRequest:
         """A batch of these rows, ascending."""
         mask = np.zeros(len(self), bool)
@@ -110,16 +117,30 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """A batch of these indices of the first dataset, in the epoch of this key."""
+    """A batch of these indices of the first dataset.
+
+    Attributes:
+        epoch_key: the key of the epoch.
+        number: the number of the batch in the epoch.
+        random_index: the numbers by which samples draw, if not their indices.
+    """
 
     indices: Sequence[int]
     epoch_key: int
+    number: int = 0
+    random_index: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def seed(self) -> int:
+        """The key of everything that functions of other people draw for this batch."""
+        return key(self.number, after=self.epoch_key)
+
     def only(self, kept: Sequence[int]) -> IndexRequest:
-        return replace(self, indices=[self.indices[k] for k in kept])
+        drawn = None if self.random_index is None else [self.random_index[k] for k in kept]
+        return replace(self, indices=[self.indices[k] for k in kept], random_index=drawn)
 
 
 @dataclass(slots=True)

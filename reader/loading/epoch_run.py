@@ -18,6 +18,7 @@ import numpy as np
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.reader.batches.fetch_plan import MAPPED_NBYTES
+from recordio.reader.batches.index_batch import IndexBatch
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.memory import Arena, ArenaPool, arenas_of
 from recordio.reader.batches.requests import BatchResult, IndexRequest
@@ -75,7 +76,7 @@ class EpochRun:
         if not options.num_workers:
             return InlineWorkers(make)
         if options.worker_type == "thread":
-            return ThreadWorkers(options.num_workers, make, options.timeout, options.worker_init_fn, self._trial)
+            return ThreadWorkers(options.num_workers, make, options.timeout, self._trial)
         start = partial(
             WorkerPool,
             options.num_workers,
@@ -114,9 +115,9 @@ class EpochRun:
             context=self._context,
         )
 
-    def indexed(self, batches: Iterator[Sequence[int]], epoch_key: int) -> Iterator[BatchResult]:
-        """The batches of these indices of the first dataset, in the epoch of this key."""
-        return self._deliver((IndexRequest(_copied(indices), epoch_key), []) for indices in batches)
+    def indexed(self, batches: Iterator[Sequence[int]], start: int, epoch_key: int) -> Iterator[BatchResult]:
+        """The batches of these indices of the first dataset, in the epoch of this key; the first is number `start`."""
+        return self._deliver((_index_request(one, epoch_key, number), []) for number, one in enumerate(batches, start))
 
     def _deliver(self, work: Iterator[Work], several: int | None = None) -> Iterator[Any]:
         """The batches, with `options.ahead` requests more being made.
@@ -186,6 +187,9 @@ class EpochRun:
                     pool.give_back(memory)
 
 
-def _copied(indices: Any) -> Any:
-    """A copy: a sampler may reuse one list for every batch."""
-    return indices.copy() if isinstance(indices, (list, np.ndarray)) else indices
+def _index_request(indices: Any, epoch_key: int, number: int) -> IndexRequest:
+    if isinstance(indices, IndexBatch):  # a tool has rebuilt a loader with its own order
+        return indices.request(number)
+    if isinstance(indices, (list, np.ndarray)):
+        indices = indices.copy()  # a sampler may reuse one list for every batch
+    return IndexRequest(indices, epoch_key, number)

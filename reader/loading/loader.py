@@ -7,30 +7,28 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Unpack
 
-import numpy as np
-import numpy.typing as npt
-
 from recordio.arguments import integer
 from recordio.determinism import key
 from recordio.errors import DatasetError, SchemaError
-from recordio.format.checksum import digest
+from recordio.format.page import Indices
 from recordio.process_guard import interrupt_held
+from recordio.reader.batches.index_batch import IndexBatch, Making
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchResult
-from recordio.reader.combined import Mixture
-from recordio.reader.dataset import ShardDataset
+from recordio.reader.loading.checks import check_indexable, sampler_of, weights_of
 from recordio.reader.loading.epoch_run import EpochRun
+from recordio.reader.loading.index_order import index_batches, indices_of
 from recordio.reader.loading.joint_access import joint_access
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
 from recordio.reader.loading.progress import Cursor, LoaderStats, unequal_ranks
-from recordio.reader.loading.sampler import SampledBatches
-from recordio.reader.order.ranks import RankShare
+from recordio.reader.loading.state import check_state, identity
+from recordio.reader.loading.worker_choice import choose_workers
+from recordio.reader.order.ranks import RankShare, distributed_ranks
 from recordio.reader.order.shuffle import OrderOptions
-from recordio.reader.order.weights import checked_weights, drawn_by_weight
+from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.view import DatasetView, Plans
 from recordio.reader.workers.thread_trial import ThreadTrial
 
-_STATE_VERSION = 1
 _UNBATCHED = 256  # samples made at a time for batch_size=None
 
 
@@ -48,7 +46,9 @@ class DataLoader:
         batch_sampler: gives lists of indices, one a batch.
         num_workers: how many make batches ahead: gather, decode images, transform; with 0 the caller's thread does it.
         worker_type: "thread", or "process" for maps and transforms that hold the interpreter's lock. Threads that such
-            functions make slower than one thread alone are left to that one, with a RuntimeWarning.
+            functions make slower than one thread alone are left to that one, with a RuntimeWarning. "auto" takes
+            threads, but processes for a `worker_init_fn`, and for functions found to draw from the global generators of
+            Python, NumPy or torch: threads would draw from those of the training.
         multiprocessing_context: how processes start: "fork", "forkserver", "spawn", or a context; as the system does it
             if None.
         persistent_workers: keep the workers from one epoch to the next.
@@ -59,12 +59,12 @@ class DataLoader:
         prefetch_factor: batches made ahead, for each worker.
         in_order: False hands batches over as they are done; such a loader has no state.
         timeout: seconds to wait for a worker's batch; 0 for ever.
-        worker_init_fn: called with a worker's number when it begins. In a process the global generators of Python,
-            NumPy and torch have been seeded before that, differently in each worker.
+        worker_init_fn: called with its number in each worker process when it begins. There the global generators of
+            Python, NumPy and torch are seeded anew for each batch: from the seed, the epoch and the batch.
         on_error: "skip" leaves out samples that cannot be read, decoded or transformed; `stats` counts them. A batch of
             which nothing is left is left out too; with other ranks, which would then be a batch behind, it is an error,
             unless even_batches is false.
-        seed: the seed of the order and of random transforms.
+        seed: the seed of the order and of random transforms; 0 if None, or that of a state that is loaded.
         rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
         ranks: "auto" finds them: from torch.distributed where it runs, else from the launcher's variables.
         window_bytes: memory for mixing, for all ranks together: 256 MiB if None. Half of it is delivered while the
@@ -93,12 +93,13 @@ class DataLoader:
         self.dataset = dataset
         self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
         self.stats = LoaderStats(io=joint_access([part.store for part in dataset.parts])[1])
-        self._weights = _checked_weights(self)
-        self._sampler = _one_sampler(self)
+        self._weights = weights_of(self.options, dataset)
+        self._sampler = sampler_of(self.options)
         self._cursor = Cursor()
-        # Idle run kept by persistent_workers, and the dataset it was built for.
-        self._idle: tuple[EpochRun, DatasetView] | None = None
-        self._trial: tuple[ThreadTrial, DatasetView] | None = None  # likewise; of all epochs
+        self._seed = self.options.seed
+        self._known_ranks = self.options.rank or 0, self.options.world_size or 1
+        self._idle: tuple[EpochRun, DatasetView] | None = None  # kept by persistent_workers, with its dataset
+        self._trial: tuple[ThreadTrial, DatasetView] | None = None  # of all epochs
 
     @property
     def order(self) -> OrderOptions:
@@ -107,15 +108,28 @@ class DataLoader:
 
     @property
     def seed(self) -> int:
-        return self.options.seed
+        """The seed. If none was given, it is that of a state that was loaded, or the default from the first use on."""
+        if self._seed is None:
+            self._seed = self._default_seed()
+        return self._seed
+
+    def _default_seed(self) -> int:
+        return 0
 
     @property
     def rank(self) -> int:
-        return self.options.rank or 0
+        return self._ranks[0]
 
     @property
     def world_size(self) -> int:
-        return self.options.world_size or 1
+        return self._ranks[1]
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        """The rank and the world size. With ranks="auto" a loader may be older than the processes that share it."""
+        if self.options.ranks == "auto":
+            self._known_ranks = distributed_ranks() or self._known_ranks
+        return self._known_ranks
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a loader has workers of its own, and goes on by itself."""
@@ -125,41 +139,53 @@ class DataLoader:
         """Batches of a whole epoch, on this rank."""
         if self._sampler is not None:
             return len(self._sampler)
-        return -(-len(self._share(0)) // (self.options.batch_size or 1))
+        return -(-len(self.share(0)) // (self.options.batch_size or 1))
 
     def __iter__(self) -> Iterator[Any]:
         """The next epoch, or the rest of one whose state was loaded."""
-        last = self._cursor
-        self._cursor = cursor = Cursor(last.epoch + 1) if last.begun else replace(last)
+        cursor = self._begin()
         if self._sampler is not None and (epoch := self._sampler.begin(cursor.epoch)) != cursor.epoch:
-            self._cursor = Cursor(epoch)
-        self._cursor.begun = True
-        return self._delivered(self._cursor)
+            self._cursor = cursor = Cursor(epoch, begun=True)
+        return self._delivered(cursor)
 
-    def indices(self) -> Iterator[list[int]]:
+    def indices(self, batch_size: int | None = None, *, drop_last: bool | None = None) -> Iterator[IndexBatch]:
         """The indices of the samples of each batch, where `iter()` would give the batches: for other people's loaders.
 
-        Raises SchemaError when indices cannot say what this loader delivers.
+        A dataset's `__getitems__` makes of them the batch that this loader would make. The epoch begins with the first
+        batch: torch's loader makes more iterators than it uses.
+
+        Args:
+            batch_size, drop_last: those of the loader if None.
+
+        Raises SchemaError when samples have no index: in a shuffled Mixture that takes some of a dataset's samples.
         """
-        if self._sampler is not None or not isinstance(self.dataset, ShardDataset):
-            raise SchemaError("only a loader of a ShardDataset without a sampler has an order of indices")
-        if self.options.on_error == "skip" or self.world_size > 1:
-            raise SchemaError(
-                "another loader that is built from this one's order would lose on_error='skip', rank and world_size: "
-                "iterate over this loader itself (with accelerate: do not prepare() it), or leave these options out"
-            )
-        last, size = self._cursor, self.options.batch_size or 1
-        cursor = self._cursor = Cursor(last.epoch + 1) if last.begun else replace(last)
-        cursor.begun = True
-        epoch_key, waiting = key(self.seed, cursor.epoch), np.zeros(0, np.int64)
-        drawn = None if self._weights is None else drawn_by_weight(self._weights, epoch_key)
-        for plan in self._plan(epoch_key, self._share(cursor.position))[0][0]:
-            waiting = np.concatenate([waiting, plan.index if drawn is None else drawn[plan.index]])
-            whole = len(waiting) - len(waiting) % size
-            yield from waiting[:whole].reshape(-1, size).tolist()
-            waiting = waiting[whole:]
-        if len(waiting):
-            yield waiting.tolist()
+        options = self.options
+        check_indexable(self.dataset, options)
+        cursor = self._begin()
+        epoch_key = key(self.seed, cursor.epoch)
+        drawn, dataset = self._drawn(epoch_key)
+        share = self.share(cursor.position, batch_size, drop_last=drop_last)
+        yield from index_batches(
+            indices_of(dataset, dataset.plan(self.order, epoch_key, share)),
+            batch_size or options.batch_size or 1,
+            drop_last=options.drop_last if drop_last is None else drop_last,
+            drawn=drawn,
+            making=Making(epoch_key, skip=options.on_error == "skip", samples=options.collates),
+        )
+
+    def _begin(self) -> Cursor:
+        """Begins the next epoch, or the rest of one whose state was loaded."""
+        last = self._cursor
+        self._cursor = Cursor(last.epoch + 1) if last.begun else replace(last)
+        self._cursor.begun = True
+        return self._cursor
+
+    def _drawn(self, epoch_key: int) -> tuple[Indices | None, DatasetView]:
+        """The samples drawn by weight, if they are; and the samples of an epoch."""
+        if self._weights is None:
+            return None, self.dataset
+        drawn = drawn_by_weight(self._weights, epoch_key)
+        return drawn, self.dataset.select(drawn)
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
@@ -180,7 +206,7 @@ class DataLoader:
         cursor = self._cursor
         ended = self._has_ended(cursor.position) and cursor.position > 0
         epoch, position = (cursor.epoch + 1, 0) if ended else (cursor.epoch, cursor.position)
-        state = {"version": _STATE_VERSION, **self._identity(), "epoch": epoch, "position": position}
+        state = {**self._identity(), "epoch": epoch, "position": position}
         return state | {"indices": cursor.indices} if self._sampler is not None else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -188,45 +214,40 @@ class DataLoader:
 
         Raises DatasetError for the state of another dataset, SchemaError for one of other options or no state at all.
         """
-        if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
-            raise SchemaError(f"not the state of a loader of version {_STATE_VERSION}: {str(state)[:80]}")
-        for name, mine in self._identity().items():
-            if state.get(name) != mine:
-                error = DatasetError if name in ("dataset", "samples") else SchemaError
-                raise error(f"the state is of another {name}: {state.get(name)!r}, this loader has {mine!r}")
+        check_state(state, self._identity(), adopts_seed=self._adopts_seeds)
         epoch = integer("the state's epoch", state.get("epoch"), 0)
         position = integer("the state's position", state.get("position"), 0)
         if position > len(self.dataset) and self._sampler is None:
             raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
+        self._seed = state["seed"]
         self._cursor = Cursor(epoch, position, indices=state.get("indices"))
         if self._sampler is not None:
             self._sampler.set_epoch(epoch)
 
+    @property
+    def _adopts_seeds(self) -> bool:
+        """Whether nobody has said the seed, so that a state may."""
+        return self.options.seed is None
+
     def _identity(self) -> dict[str, Any]:
         """The entries of a state that a loader must share to continue from it."""
-        order = self.order
-        window = {"window_samples": order.window} if order.window_samples else {"window_bytes": order.window}
-        shuffle = {**window, "unit_bytes": order.unit_bytes, "lanes": order.lanes} if order.shuffle else None
-        return {
-            "dataset": self.dataset.fingerprint,
-            "samples": len(self.dataset),
-            "seed": self.seed,
-            "shuffle": shuffle,
-            "weights": None if self._weights is None else digest([self._weights.data]).hex(),
-            "sampler": self._sampler is not None,
-        }
+        return identity(self.dataset, self.order, self.seed, self._weights, sampler=self._sampler is not None)
 
-    def _share(self, start: int) -> RankShare:
-        """The positions of this rank from `start` on."""
+    def share(self, start: int, batch_size: int | None = None, *, drop_last: bool | None = None) -> RankShare:
+        """The positions of this rank from `start` on, with this batch size and `drop_last` instead of the loader's."""
         return RankShare.of(
             rank=self.rank,
             world=self.world_size,
             start=start,
             total=len(self.dataset),
-            batch_size=self.options.batch_size or 1,
-            drop_last=self.options.drop_last,
+            batch_size=batch_size or self.options.batch_size or 1,
+            drop_last=self.options.drop_last if drop_last is None else drop_last,
             even=self.options.even_batches,
         )
+
+    def _after(self, position: int) -> int:
+        """The position after this rank's next sample from `position` on."""
+        return position + self.world_size
 
     def _has_ended(self, position: int) -> bool:
         """Whether no rank has a batch left."""
@@ -271,8 +292,8 @@ class DataLoader:
     def _results(self, run: EpochRun, cursor: Cursor, epoch_key: int) -> Iterator[BatchResult]:
         """The rest of an epoch."""
         if self._sampler is not None:
-            return run.indexed(self._sampler.batches(cursor.position, cursor.indices), epoch_key)
-        share = self._share(cursor.position)
+            return run.indexed(self._sampler.batches(cursor.position, cursor.indices), cursor.position, epoch_key)
+        share = self.share(cursor.position)
         plans, sources = self._plan(epoch_key, share)
         single = 1 if self.options.on_error == "skip" else _UNBATCHED
         return run.windowed(plans, sources, len(share), self.options.batch_size or single)
@@ -280,9 +301,10 @@ class DataLoader:
     def _singles(self, result: BatchResult, cursor: Cursor) -> Iterator[Any]:
         """The samples of a batch, for batch_size=None."""
         process, total = os.getpid(), len(self.dataset)
-        cursor.position += result.skipped * self.world_size
+        for _ in range(result.skipped):
+            cursor.position = self._after(cursor.position)
         for sample in result.batch or ():
-            cursor.position = min(total, cursor.position + self.world_size)
+            cursor.position = min(total, self._after(cursor.position))
             yield sample
             _check_process(process)
 
@@ -311,37 +333,14 @@ class DataLoader:
         )
         if self._trial is None or self._trial[1] is not self.dataset:
             self._trial = ThreadTrial(options.num_workers, ended=not make.calls_functions), self.dataset
-        return EpochRun(make, options, epoch_key, self._trial[0])
+            self._workers = choose_workers(options, make, self.dataset)
+        return EpochRun(make, replace(options, worker_type=self._workers), epoch_key, self._trial[0])
 
     def _plan(self, epoch_key: int, share: RankShare) -> Plans:
         """The windows of each part, and the part of each sample if there are several."""
-        dataset = self.dataset
-        if self._weights is not None:
-            dataset = dataset.select(drawn_by_weight(self._weights, epoch_key))
-        return dataset.plan(self.order, epoch_key, share)
+        return self._drawn(epoch_key)[1].plan(self.order, epoch_key, share)
 
 
 def _check_process(process: int) -> None:
     if os.getpid() != process:
         raise DatasetError("this iterator belongs to the process that this one was forked from; call iter() anew")
-
-
-def _checked_weights(loader: DataLoader) -> npt.NDArray[np.float64] | None:
-    weights = loader.options.weights
-    if weights is None:
-        return None
-    if isinstance(loader.dataset, Mixture) or not loader.order.shuffle:
-        raise SchemaError("weights need shuffle=True, and a dataset that has no weights of its own")
-    return checked_weights(weights, len(loader.dataset))
-
-
-def _one_sampler(loader: DataLoader) -> SampledBatches | None:
-    """The user's sampler, if there is one. Raises SchemaError for options that exclude it."""
-    options = loader.options
-    if options.sampler is None and options.batch_sampler is None:
-        return None
-    if options.sampler is not None and options.batch_sampler is not None:
-        raise SchemaError("give a sampler or a batch_sampler, not both")
-    if loader.order.shuffle or loader._weights is not None or loader.world_size > 1:
-        raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
-    return SampledBatches(options.sampler, options.batch_sampler, options.batch_size or 1, options.drop_last)

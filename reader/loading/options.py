@@ -15,12 +15,13 @@ import numpy.typing as npt
 from recordio.arguments import choice, flag, integer
 from recordio.determinism import MASK
 from recordio.errors import SchemaError
+from recordio.reader.columns import collate_as_torch
 from recordio.reader.order.ranks import resolve_ranks
 from recordio.reader.order.shuffle import LANES, OrderOptions
 
 _MAX_TIMEOUT = 10**6  # seconds; the system cannot wait much longer
 
-WorkerType = Literal["thread", "process"]
+WorkerType = Literal["auto", "thread", "process"]
 OnError = Literal["raise", "skip"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -29,7 +30,7 @@ class EpochArguments(TypedDict, total=False):
     """The samples of an epoch, their order, and the share of a rank."""
 
     on_error: OnError
-    seed: int
+    seed: int | None
     rank: int | None
     world_size: int | None
     ranks: Literal["auto"] | None
@@ -75,7 +76,7 @@ class LoaderOptions:
     sampler: Any = None
     batch_sampler: Any = None
     num_workers: int = 0
-    worker_type: WorkerType = "thread"
+    worker_type: WorkerType = "auto"
     multiprocessing_context: Any = None
     persistent_workers: bool = False
     drop_last: bool = False
@@ -86,7 +87,7 @@ class LoaderOptions:
     timeout: float = 0
     worker_init_fn: Callable[[int], Any] | None = None
     on_error: OnError = "raise"
-    seed: int = 0
+    seed: int | None = None
     rank: int | None = None
     world_size: int | None = None
     ranks: Literal["auto"] | None = None
@@ -101,17 +102,21 @@ class LoaderOptions:
         self._set("batch_size", integer("batch_size", self.batch_size, 1, optional=True))
         self._set("num_workers", integer("num_workers", self.num_workers, 0))
         self._set("prefetch_factor", integer("prefetch_factor", self.prefetch_factor, 1))
-        self._set("seed", integer("seed", self.seed, 0, MASK))
+        self._set("seed", integer("seed", self.seed, 0, MASK, optional=True))
         choice("on_error", self.on_error, ("raise", "skip"))
-        choice("worker_type", self.worker_type, ("thread", "process"))
+        choice("worker_type", self.worker_type, ("auto", "thread", "process"))
         for name in ("persistent_workers", "even_batches", "in_order", "drop_last", "shuffle"):
             value = getattr(self, name)
             self._set(name, flag(name, bool(value) if value in (0, 1) else value))
         if not isinstance(self.timeout, (int, float)) or not 0 <= self.timeout <= _MAX_TIMEOUT:
             raise SchemaError(f"timeout is {self.timeout!r}: expected seconds, or 0 for none")
-        if self.multiprocessing_context is not None and self.worker_type == "thread":
-            raise SchemaError("multiprocessing_context is for worker_type='process'")
+        if self.multiprocessing_context is not None:
+            if self.worker_type == "thread":
+                raise SchemaError("multiprocessing_context is for worker_type='process'")
+            self._set("worker_type", "process")
         rank, world_size = resolve_ranks(self.rank, self.world_size, self.ranks)
+        if self.rank is not None:
+            self._set("ranks", None)
         self._set("rank", rank)
         self._set("world_size", world_size)
         self._set("order", self._order())
@@ -127,6 +132,11 @@ class LoaderOptions:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    @property
+    def collates(self) -> bool:
+        """Whether batches are made of the samples by a function of the user."""
+        return self.collate_fn is not None and self.collate_fn is not collate_as_torch
 
     @property
     def has_processes(self) -> bool:

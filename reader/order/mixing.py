@@ -41,6 +41,9 @@ class Schedule(Protocol):
     def positions(self, source: int, begin: int, end: int) -> Indices:
         """int64 (end - begin,): the positions of draws begin to end - 1 from a dataset."""
 
+    def positions_of(self, source: int, draws: Indices) -> Indices:
+        """int64 (n,): the positions of these draws from a dataset."""
+
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
         """int64 (n,) both: the dataset of each position below `total`, and the number of its draw."""
 
@@ -69,6 +72,10 @@ class Consecutive:
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
         return np.arange(begin, end) + int(self._starts[source])
+
+    def positions_of(self, source: int, draws: Indices) -> Indices:
+        positions: Indices = draws + self._starts[source]
+        return positions
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
         source = np.searchsorted(self._starts, positions, side="right") - 1
@@ -105,6 +112,9 @@ class Arranged:
 
     def positions(self, source: int, begin: int, end: int) -> Indices:
         return self._by_source.rows(source)[begin:end]
+
+    def positions_of(self, source: int, draws: Indices) -> Indices:
+        return self._by_source.stored_rows(source)[draws].astype(np.int64, copy=False)
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
         source, draw = self.order[positions], np.empty(len(positions), np.int64)
@@ -188,6 +198,13 @@ class Interleaved:
             begin += len(rows)
             number += 1
         return np.concatenate(found)
+
+    @lazy
+    def _all_positions(self) -> Callable[[int], Indices]:
+        return lru_cache(None)(lambda source: self.positions(source, 0, self.draws[source]))
+
+    def positions_of(self, source: int, draws: Indices) -> Indices:
+        return self._all_positions(source)[draws]
 
     def locate(self, positions: Indices) -> tuple[Indices, Indices]:
         source, draw = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)

@@ -44,14 +44,21 @@ def found_ranks() -> tuple[int, int]:
 
     Raises SchemaError when the variables make no sense.
     """
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)  # imported by whoever uses it
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
+    if (ranks := distributed_ranks()) is not None:
+        return ranks
     for names in _LAUNCHERS:
         rank, world_size = map(os.environ.get, names)
         if rank is not None and world_size is not None:
             return checked_ranks(rank, world_size, names=" and ".join(names))
     return 0, 1
+
+
+def distributed_ranks() -> tuple[int, int] | None:
+    """(rank, world size) where torch.distributed runs."""
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)  # imported by whoever uses it
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return None
 
 
 def checked_ranks(rank: object, world_size: object, names: str = "rank and world_size") -> tuple[int, int]:
@@ -70,12 +77,17 @@ class RankShare:
     """The positions of one rank: all from `start` to `stop` - 1 that are `rank` modulo `world`.
 
     Positions beyond the end of the epoch are padding: they repeat its first samples.
+
+    Attributes:
+        run: how many neighbouring positions a rank gets at a time: position p is of rank p // run % world. Runs of more
+            than one position are not padded.
     """
 
     rank: int
     world: int
     start: int
     stop: int
+    run: int = 1
 
     @classmethod
     def of(cls, rank: int, world: int, start: int, total: int, batch_size: int, *, drop_last: bool, even: bool) -> Self:
@@ -93,19 +105,30 @@ class RankShare:
     @property
     def first(self) -> int:
         """The first position."""
-        return self.start + (self.rank - self.start) % self.world
+        turn = self.run * self.world
+        own = self.start - self.start % turn + self.rank * self.run
+        return self.start if own <= self.start < own + self.run else own if own > self.start else own + turn
 
     def __len__(self) -> int:
-        return len(range(self.first, self.stop, self.world))
+        return max(0, self._before(self.stop) - self._before(self.start))
+
+    def _before(self, position: int) -> int:
+        """The number of positions of this rank before a position."""
+        turns, rest = divmod(position, self.run * self.world)
+        return turns * self.run + min(self.run, max(0, rest - self.rank * self.run))
 
     def mask(self, position: Indices) -> Mask:
         """bool (n,): which of these positions are in the share."""
         inside = (position >= self.start) & (position < self.stop)
-        return inside & (position % self.world == self.rank) if self.world > 1 else inside
+        if self.world == 1:
+            return inside
+        turn = position if self.run == 1 else position // self.run
+        mine: Mask = inside & (turn % self.world == self.rank)
+        return mine
 
     def lanes(self, lanes: int) -> range | None:
         """The lanes that contain the positions; None for all lanes."""
-        common = math.gcd(lanes, self.world)
+        common = math.gcd(lanes, self.world) if self.run == 1 else 1
         return None if common == 1 else range(self.rank % common, lanes, common)
 
     def padding(self, total: int) -> Iterator[int]:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
 
-import torch
 from torch.utils import data
 
 from recordio.arguments import integer
 from recordio.errors import SchemaError
-from recordio.reader.loading import loader
+from recordio.reader.loading.loader import DataLoader
 from recordio.reader.loading.options import DEFAULTS, EpochArguments, spelled_out
+from recordio.reader.order.ranks import RankShare
+from recordio.reader.torch.epochs import Epochs
+from recordio.reader.torch.seeding import default_seed
 from recordio.reader.view import DatasetView
 
 
 class IterableShards(data.IterableDataset[Any]):
     """Single samples for torch's own DataLoader, shared out over ranks and its worker processes, none of them twice.
 
-    The samples are those of the dataset, in NumPy; torch's loader makes tensors of them. Every `iter()` is the next
-    epoch, unless `set_epoch` says which. Worker processes that end with an epoch know nothing of it: without
-    `persistent_workers` each epoch takes a `set_epoch`, or it is the first one again. In torchdata's
-    StatefulDataLoader it resumes exactly, with the same number of workers.
+    The samples are those of the dataset, in NumPy; torch's loader makes tensors of them. Every `iter()` of the loader
+    is the next epoch, unless `set_epoch` says which. In torchdata's StatefulDataLoader it resumes exactly, with the
+    same number of workers.
 
     Args:
         dataset: a ShardDataset, a ConcatDataset or a Mixture.
-        shuffle, on_error, seed, rank, world_size, ranks: as of recordio.DataLoader.
+        batch_size: that of torch's loader, so that each worker gets samples for whole batches. Only one batch of an
+            epoch is smaller then, and `len` is known. Without it the last batch of every worker may be smaller.
+        shuffle, on_error, rank, world_size, ranks: as of recordio.DataLoader.
+        seed: as of recordio.torch.DataLoader, when it is made.
         window_bytes, window_samples, unit_bytes, lanes, weights: as of recordio.DataLoader.
 
     Raises:
@@ -38,56 +44,57 @@ class IterableShards(data.IterableDataset[Any]):
         self,
         dataset: DatasetView,
         shuffle: bool = DEFAULTS["shuffle"],
+        batch_size: int | None = None,
         **options: Unpack[EpochArguments],
     ) -> None:
         self.dataset = dataset
+        self.batch_size = integer("batch_size", batch_size, 1, optional=True)
         own = {name: options.pop(name, None) for name in ("rank", "world_size", "ranks")}  # type: ignore[misc]
-        self._make = partial(
-            loader.DataLoader, dataset, batch_size=None, shuffle=shuffle, even_batches=False, **options
-        )
-        self._inner = self._make(**own)
+        self._make = partial(_Share, dataset, self.batch_size or 1, shuffle=shuffle, **options)
+        self._inner = self._make(0, **own)
         self.rank, self.world_size = self._inner.rank, self._inner.world_size
-        self._next = 0, 0  # the epoch and the position where the next iter() begins
-        self._running: int | None = None  # the epoch of the last one
+        self._seed = default_seed(None, self.world_size)  # unless one is given
+        self._epochs = Epochs()
+        self._loaded: tuple[int, int] | None = None  # the epoch and the position of a state, until it is continued
+        self._running: int | None = None  # the epoch of the last iter()
         self._split: list[int] | None = None  # the ranks and workers of the state that was loaded
-        self._announced = torch.zeros(2, dtype=torch.int64)  # number of calls of set_epoch, and the last epoch
-        self._seen = 0  # number of these calls that this process has followed
-        self._share()
 
     def __iter__(self) -> Iterator[Any]:
         """The next epoch of this worker's share, or the rest of one whose state was loaded."""
+        self._check_shared_once()
         split = self._take_share()
-        epoch, position = self._next = self._upcoming()
-        self._seen = int(self._announced[0])
+        epoch, position = self._epochs.begin(self._loaded)
         if position and self._split not in (None, split) and self._split[1] > 1:
             raise SchemaError(f"the state is of {self._split} ranks and workers, here are {split}")
         self._inner.load_state_dict(self._inner.state_dict() | {"epoch": epoch, "position": position})
-        self._running, self._next = epoch, (epoch + 1, 0)
+        self._running, self._loaded = epoch, None
         return iter(self._inner)
 
     def __len__(self) -> int:
-        """Samples of an epoch on this rank, of all its workers together."""
-        return len(range(self.rank, len(self.dataset), self.world_size))
+        """Samples of an epoch on this rank, of all its workers together. Raises TypeError without a `batch_size`."""
+        if self.batch_size is None:
+            raise TypeError(
+                "how many batches there are depends on the workers, whose last ones may each be smaller: "
+                "IterableShards(..., batch_size=) with that of the loader makes them known"
+            )
+        return len(self._make(0, rank=self.rank, world_size=self.world_size).share(0))
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`, in worker processes that live on as well.
 
         The rest of an epoch whose state was loaded stays the rest.
         """
-        self._announced[1] = integer("epoch", epoch, 0)
-        self._announced[0] += 1
-
-    def _upcoming(self) -> tuple[int, int]:
-        """The epoch and the position where the next iter() begins, after any call of `set_epoch`."""
-        calls, epoch = self._announced.tolist()
-        return self._next if calls == self._seen or epoch == self._next[0] else (epoch, 0)
+        epoch = integer("epoch", epoch, 0)
+        self._epochs.announce(epoch)
+        if self._loaded is not None and self._loaded[0] != epoch:
+            self._loaded = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where this worker is, as small JSON. An epoch ends when the next one begins, not with its last sample."""
         split = self._take_share()
         state = self._inner.state_dict()
         if self._running is None:
-            state["epoch"], state["position"] = self._upcoming()
+            state["epoch"], state["position"] = self._epochs.upcoming(self._loaded)
         elif state["epoch"] != self._running:
             state |= {"epoch": self._running, "position": len(self.dataset)}
         return state | {"split": split}
@@ -95,27 +102,47 @@ class IterableShards(data.IterableDataset[Any]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next `iter()` continues where the state was taken. Raises DatasetError, SchemaError."""
         self._inner.load_state_dict(state)
-        self._next = state["epoch"], state["position"]
+        self._seed = state["seed"]
+        self._loaded = state["epoch"], state["position"]
+        self._epochs.load()
         self._running = None
         self._split = state.get("split")
-        self._seen = int(self._announced[0])
 
     def _take_share(self) -> list[int]:
         """Makes the inner loader that of this worker's share. Returns the number of ranks and of workers.
 
-        Worker v of w on rank r of n has the positions v * n + r modulo w * n: those of a rank are r modulo n.
+        Worker v of w on rank r of n has the runs v * n + r modulo w * n: those of a rank are r modulo n.
         """
         info = data.get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         share, shares = worker * self.world_size + self.rank, workers * self.world_size
-        if (share, shares) != (self._inner.rank, self._inner.world_size):
-            self._inner = self._make(rank=share, world_size=shares)
+        if (share, shares, self._seed) != (self._inner.rank, self._inner.world_size, self._inner.default):
+            self._inner = self._make(self._seed, rank=share, world_size=shares)
         return [self.world_size, workers]
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._share()
+    def _check_shared_once(self) -> None:
+        """Raises SchemaError if another dataset around this one shares its samples out to ranks once more."""
+        info = data.get_worker_info()
+        holder = sys._getframe(2).f_locals.get("self") if info is None else info.dataset
+        if self.world_size > 1 and holder is not self and getattr(holder, "num_processes", 1) > 1:
+            raise SchemaError(
+                f"the samples are shared out twice: to {self.world_size} ranks here, and by {type(holder).__name__} "
+                "around it: leave out ranks, rank and world_size, or do not prepare() the loader"
+            )
 
-    def _share(self) -> None:
-        """Lets running worker processes see later calls of `set_epoch`."""
-        self._announced.share_memory_()  # type: ignore[no-untyped-call]
+
+class _Share(DataLoader):
+    """The single samples of one worker, in runs of `length` samples; with a seed by default."""
+
+    def __init__(self, dataset: DatasetView, length: int, default: int, **options: Any) -> None:
+        super().__init__(dataset, batch_size=None, even_batches=False, **options)
+        self._length, self.default = length, default
+
+    def _default_seed(self) -> int:
+        return self.default
+
+    def share(self, start: int, batch_size: int | None = None, *, drop_last: bool | None = None) -> RankShare:
+        return replace(super().share(start, batch_size, drop_last=drop_last), run=self._length)
+
+    def _after(self, position: int) -> int:
+        return super()._after(position) if self._length == 1 else self.share(position).first + 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, Generic, TypeVar as PlainTypeVar, Unpack
 
 import torch
 from torch.utils import data
@@ -17,15 +17,36 @@ from typing_extensions import TypeVar  # torch brings it
 
 from recordio.errors import SchemaError
 from recordio.reader.columns import collate_as_torch
-from recordio.reader.loading import loader
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
 from recordio.reader.loading.progress import LoaderStats
-from recordio.reader.torch.tensors import to_tensors
+from recordio.reader.torch.samplers import LoaderBatchSampler, LoaderSampler, innermost, sampler_of
+from recordio.reader.torch.seeding import SeededLoader
+from recordio.reader.torch.tensors import collate_tensors, to_tensors
 from recordio.reader.view import DatasetView
 
+Function = PlainTypeVar("Function", bound=Callable[..., Any])
 Batch = TypeVar("Batch", covariant=True, default=Any)
 _TORCHS = frozenset(inspect.signature(data.DataLoader).parameters)  # of the torch that is installed
+_OF_INNER = ("seed", "rank", "world_size", "stats")
+_TOLD = frozenset(["seed", "on_error", "worker_type", "weights"])  # to tools that rebuild a loader from its attributes
 _FIXED = ("num_workers", "collate_fn", "timeout", "prefetch_factor", "in_order", "multiprocessing_context")
+
+
+class _OnlyOurs(Generic[Function]):
+    """A method that is there only if the dataset is ours: tools look whether a loader has it."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, loader: DataLoader[Any] | None, owner: type) -> Function:
+        if loader is not None and loader._inner is None:
+            raise AttributeError(f"a loader of {type(loader.dataset).__name__} has no {self._function.__name__}")
+        return self._function.__get__(loader, owner)  # type: ignore[no-any-return]
+
+
+def _only_ours(function: Function) -> Function:
+    return _OnlyOurs(function)  # type: ignore[return-value]
 
 
 class DataLoader(data.DataLoader[Batch]):
@@ -35,12 +56,19 @@ class DataLoader(data.DataLoader[Batch]):
     methods and attributes `seed`, `rank`, `world_size` and `stats` it has as well. They come as dicts of tensors:
     numbers and arrays without a copy, pinned if `pin_memory` is set and there is a GPU; text, bytes, masked arrays and
     what torch has no dtype for stay as they are. With batch_size=None they are single samples. What a `collate_fn`
-    makes of a list of samples is handed on unchanged; torch's own, `default_collate`, counts as none.
+    makes of a list of samples is handed on unchanged.
 
-    What differs from torch: workers are threads, unless `worker_type` or `multiprocessing_context` asks for processes;
-    they have no `get_worker_info`; `seed` says how epochs are shuffled, not `generator`; and of the arguments only
-    `worker_init_fn` and `pin_memory` can be set once the loader is made. A spawned worker does without torch unless
-    what it is sent needs it: in one, a function that imports torch by itself finds torch's generator unseeded.
+    `sampler` and `batch_sampler` describe this loader's order, so trainers that take a loader apart and build another
+    one of it (accelerate, Lightning, Ignite, Ray Train) deliver the same batches; each `iter()` of them is an epoch.
+    A sampler of ranks is a torch.utils.data.DistributedSampler, which trainers leave alone.
+
+    What differs from torch: workers are threads, unless something asks for processes (`worker_type`); they have no
+    `get_worker_info`; and of the arguments only `worker_init_fn` and `pin_memory` can be set once the loader is made.
+    If no `seed` says how epochs are shuffled and what random transforms draw, it is the seed that `generator` was given
+    or, without one, the last torch.manual_seed: the order changes with them, and no number is drawn. Among several
+    processes of torch.distributed or a launcher it is 0, as with torch's DistributedSampler, unless a `generator` or a
+    `seed`, the same on each, says otherwise. A spawned worker does without torch unless what it is sent needs it: in
+    one, a function that imports torch by itself finds torch's generator unseeded.
 
     Raises:
         ValueError: arguments that torch refuses.
@@ -48,13 +76,12 @@ class DataLoader(data.DataLoader[Batch]):
     """
 
     worker_type: WorkerType
-    seed: int
+    shuffle: bool
+    weights: Any
     rank: int
     world_size: int
+    ranks: Any
     stats: LoaderStats
-    set_epoch: Callable[[int], None]
-    state_dict: Callable[[], dict[str, Any]]
-    load_state_dict: Callable[[dict[str, Any]], None]
 
     @spelled_out(OwnArguments)
     def __init__(
@@ -81,7 +108,7 @@ class DataLoader(data.DataLoader[Batch]):
     ) -> None:
         if unknown := options.keys() - OWN_NAMES:
             raise TypeError(f"DataLoader() got an unexpected keyword argument {min(unknown)!r}")
-        self._inner: loader.DataLoader | None = None
+        self._inner: SeededLoader | None = None
         torchs = {
             "batch_size": batch_size,
             "shuffle": shuffle,
@@ -113,30 +140,58 @@ class DataLoader(data.DataLoader[Batch]):
         given["multiprocessing_context"] = self.multiprocessing_context
         if given["prefetch_factor"] is None:
             given["prefetch_factor"] = DEFAULTS["prefetch_factor"]
-        if self.multiprocessing_context is not None:
-            given.setdefault("worker_type", "process")
         single = given["batch_size"] is None
-        self._converts = given["collate_fn"] in (None, data.default_convert if single else data.default_collate)
+        self._converts = given["collate_fn"] is None or given["collate_fn"] in (collate_tensors, to_tensors)
         if self._converts:
             given["collate_fn"] = None if single or not _has_maps(dataset) else collate_as_torch
         if single and given["sampler"] is not None:
             only = operator.itemgetter(0) if self._converts else partial(_only, given["collate_fn"])
             given |= {"batch_size": 1, "collate_fn": only}
-        inner = loader.DataLoader(dataset, **given)
-        self.__dict__.update({name: getattr(inner.options, name) for name in OWN_NAMES})
-        self._inner = inner
-        for name in ("rank", "world_size", "stats", "set_epoch", "state_dict", "load_state_dict"):
-            setattr(self, name, getattr(inner, name))  # of the instance: a loader of other datasets has none of them
-        if torchs["sampler"] is None and torchs["batch_sampler"] is None:  # torch would not let them be set
-            self.__dict__["sampler"] = LoaderOrder(inner, batched=False)
-            self.__dict__["batch_sampler"] = None if single else LoaderOrder(inner, batched=True)
+        inner = self._inner = SeededLoader(dataset, self.generator, **_without_order(given))
+        told: dict[str, Any] = {name: own[name] for name in _TOLD & own.keys()}
+        if self._converts:
+            told["collate_fn"] = to_tensors if single else collate_tensors
+        if torchs["sampler"] is None and torchs["batch_sampler"] is None:
+            sampler = told["sampler"] = sampler_of(self, inner)
+            batches = LoaderBatchSampler(sampler, self.batch_size or 1, self.drop_last)
+            told["batch_sampler"] = None if single else batches
+        self.__dict__.update(told)  # torch would not let them be set
+
+    def __getattr__(self, name: str) -> Any:
+        inner = self.__dict__.get("_inner")
+        if inner is not None and name in _OF_INNER:
+            return getattr(inner, name)
+        if inner is not None and name in OWN_NAMES:
+            return getattr(inner.options, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _FIXED and "stats" in self.__dict__:
+        inner = self.__dict__.get("_inner")
+        if inner is not None and name in _FIXED:
             raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
         super().__setattr__(name, value)
-        if name == "worker_init_fn" and "stats" in self.__dict__ and self._inner is not None:  # trainers set it
-            self._inner.options = replace(self._inner.options, worker_init_fn=value)
+        if inner is not None and name == "worker_init_fn":  # trainers set it
+            inner.options = replace(inner.options, worker_init_fn=value)
+
+    @_only_ours
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
+        self._ours.set_epoch(epoch)
+
+    @_only_ours
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is, as small JSON; see recordio.DataLoader."""
+        return self._ours.state_dict()
+
+    @_only_ours
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next `iter()` continues where the state was taken; see recordio.DataLoader."""
+        self._ours.load_state_dict(state)
+
+    @property
+    def _ours(self) -> SeededLoader:
+        assert self._inner is not None
+        return self._inner
 
     def __iter__(self) -> Any:
         """The next epoch; for our datasets as of recordio.DataLoader."""
@@ -152,23 +207,21 @@ class DataLoader(data.DataLoader[Batch]):
         return super().__len__() if self._inner is None else len(self._inner)
 
 
-class LoaderOrder(data.Sampler[Any]):
-    """The order of a loader as a sampler, for tools that build a loader of their own from torch's attributes.
-
-    Each `iter()` is the next epoch of the loader. Raises SchemaError when indices cannot say what the loader delivers.
-    """
-
-    def __init__(self, inner: loader.DataLoader, batched: bool) -> None:
-        self._inner, self._batched = inner, batched
-        self.batch_size, self.drop_last = inner.options.batch_size, inner.options.drop_last
-        self.set_epoch = inner.set_epoch
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = self._inner.indices()
-        return batches if self._batched else itertools.chain.from_iterable(batches)
-
-    def __len__(self) -> int:
-        return len(self._inner) if self._batched else len(self._inner.dataset)
+def _without_order(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a loader that a tool has rebuilt from another one's. Raises SchemaError if its order is lost."""
+    sampler = innermost(given["batch_sampler"] if given["batch_sampler"] is not None else given["sampler"])
+    if isinstance(sampler, LoaderSampler):  # the order, its weights and ranks are those of the loader that it is from
+        return given | {name: DEFAULTS[name] for name in ("weights", "rank", "world_size", "ranks")}
+    if given.get("weights") is None or sampler is None:
+        return given
+    kind = type(sampler).__name__
+    if isinstance(sampler, data.SequentialSampler):  # Lightning's overfit_batches
+        warnings.warn(f"samples are not drawn by their weights: the order is that of a {kind}", stacklevel=4)
+        return given | {"weights": None}
+    raise SchemaError(
+        f"a {kind} decides on the order by itself, and weights would be lost: leave out one of them; where a trainer "
+        "has put it in to share out the samples, give ranks='auto', and it leaves this loader alone"
+    )
 
 
 def _has_maps(dataset: DatasetView) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from numpy import ma
+
+from recordio.reader.batches.index_batch import MadeBatch
+from recordio.reader.columns import collate_as_torch
 
 _DTYPES = frozenset(map(np.dtype, "? b h i l q B H I L Q e f d F D".split()))
 _PLAIN = frozenset([str, bytes, int, float, bool, type(None)])
@@ -40,3 +44,10 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
         with contextlib.suppress(ValueError):  # strides that torch does not have
             return torch.from_numpy(array)
     return torch.from_numpy(array.copy())
+
+
+def collate_tensors(samples: Sequence[Any]) -> Any:
+    """A batch of samples, as a loader without a `collate_fn` delivers it."""
+    if isinstance(samples, MadeBatch):
+        return to_tensors(samples.columns)
+    return to_tensors(collate_as_torch(list(samples)))

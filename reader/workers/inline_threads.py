@@ -69,13 +69,10 @@ class ThreadWorkers:
         count: the number of threads.
         make: makes the batches.
         timeout: seconds that a batch may take; 0 for no limit.
-        init: called once in each thread, with its number, before everything else.
         trial: says how many threads make batches at a time.
     """
 
-    def __init__(
-        self, count: int, make: BatchMaker, timeout: float, init: Callable[[int], Any] | None, trial: ThreadTrial
-    ) -> None:
+    def __init__(self, count: int, make: BatchMaker, timeout: float, trial: ThreadTrial) -> None:
         self._pool = ThreadPoolExecutor(count, "recordio-batch")
         self._make = make
         self._timeout = timeout
@@ -84,24 +81,6 @@ class ThreadWorkers:
         self._lock = threading.Lock()  # of the following
         self._waiting: deque[_Batch] = deque()
         self._working = 0
-        if init is not None:
-            self._start_all(count, init)
-
-    def _start_all(self, count: int, init: Callable[[int], Any]) -> None:
-        all_started = threading.Barrier(count)
-
-        def start(number: int) -> None:
-            all_started.wait()  # so that each thread makes one call
-            init(number)
-
-        try:
-            started = [ThreadTask(self._pool.submit(start, number), self._timeout) for number in range(count)]
-            for task in started:
-                task.result()
-        except BaseException:
-            all_started.abort()
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
     def submit(self, request: BatchRequest | IndexRequest) -> Task:
         if self._trial.limit == self._trial.count and self._trial.ended:

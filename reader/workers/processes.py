@@ -54,6 +54,7 @@ class _ChildMaker:
     def __init__(self, make: BatchMaker, memories: Sequence[SharedMemory]) -> None:
         self._make, self._memories = make, memories
         self._windows: dict[int, _ChildWindow] = {}
+        self._calls_others = make.calls_others
 
     def receive(self, message: WindowReady | int) -> None:
         """A window that is ready, or the number of one that is no longer needed."""
@@ -69,6 +70,8 @@ class _ChildMaker:
 
     def __call__(self, request: BatchRequest | IndexRequest, empty: Empty) -> BatchResult:
         self._make.empty = empty
+        if self._calls_others:
+            seed_generators(request.seed)  # which worker makes a batch is chance
         if isinstance(request, BatchRequest):
             request = replace(request, slices=[self._unpacked(one) for one in request.slices])
         return self._make(request)
@@ -151,13 +154,18 @@ def seed_worker(epoch_key: int, init: Callable[[int], Any] | None, number: int) 
 
     Limits torch to one thread: the other cores belong to the other workers.
     """
-    seed = key(number, after=epoch_key)
-    random.seed(seed)
-    np.random.seed(seed & 0xFFFFFFFF)
+    seed_generators(key(number, after=epoch_key))
     if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(seed)
         torch.set_num_threads(1)
     else:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # for a torch that is imported later
     if init is not None:
         init(number)
+
+
+def seed_generators(seed: int) -> None:
+    """Seeds the global generators of Python, NumPy, and torch if it is imported."""
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)

@@ -31,7 +31,7 @@ TABLE: dict[str, Any] = {
     "sampler": None,
     "batch_sampler": None,
     "num_workers": 0,
-    "worker_type": "thread",
+    "worker_type": "auto",
     "multiprocessing_context": None,
     "persistent_workers": False,
     "drop_last": False,
@@ -42,7 +42,7 @@ TABLE: dict[str, Any] = {
     "timeout": 0,
     "worker_init_fn": None,
     "on_error": "raise",
-    "seed": 0,
+    "seed": None,
     "rank": None,
     "world_size": None,
     "ranks": None,
@@ -123,7 +123,6 @@ def test_spelling_out_changes_the_signature_only() -> None:
         ("timeout", float("inf"), "timeout"),
         ("timeout", float("nan"), "timeout"),
         ("timeout", 10**7, "timeout"),
-        ("multiprocessing_context", "spawn", "for worker_type='process'"),
         ("rank", 1, "rank and world_size belong together"),
         ("ranks", "all", "ranks"),
         ("window_bytes", 0, "window_bytes"),
@@ -138,6 +137,17 @@ def test_spelling_out_changes_the_signature_only() -> None:
 def test_a_wrong_value_is_refused(option: str, value: Any, reason: str) -> None:
     with pytest.raises(SchemaError, match=reason):
         LoaderOptions(**{option: value})
+
+
+def test_a_context_is_for_processes() -> None:
+    assert LoaderOptions(multiprocessing_context="spawn").worker_type == "process"
+    with pytest.raises(SchemaError, match="for worker_type='process'"):
+        LoaderOptions(multiprocessing_context="spawn", worker_type="thread")
+
+
+def test_ranks_that_are_given_are_not_found() -> None:
+    assert LoaderOptions(ranks="auto").ranks == "auto"
+    assert LoaderOptions(ranks="auto", rank=0, world_size=1).ranks is None
 
 
 def test_numpy_integers_become_python_integers() -> None:

@@ -328,7 +328,7 @@ def test_arbitrary_state_is_refused_or_resumes(ds: ShardDataset, name: str | Non
     else:
         left = COUNT - state["position"]
         assert len(flat(numbers_of(batch) for batch in loader)) == left
-        assert name in ("epoch", "position") or state == DataLoader(ds, 10, True).state_dict()
+        assert name in ("epoch", "position", "seed") or state == DataLoader(ds, 10, True).state_dict()
 
 
 def test_loader_without_a_state_raises(ds: ShardDataset) -> None:

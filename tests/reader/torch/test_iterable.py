@@ -18,6 +18,7 @@ from torch.utils.data import (
     ConcatDataset,
     DataLoader,
     DistributedSampler,
+    IterableDataset,
     Subset,
     WeightedRandomSampler,
     random_split,
@@ -132,7 +133,6 @@ def test_iterable_shards_share_the_samples_out(plain: ShardDataset, workers: int
     for rank in range(world):
         shards = IterableShards(plain, shuffle, rank=rank, world_size=world, window_samples=20)
         found.append(labels(loaded(shards, 9, workers)))
-        assert len(shards) == len(found[-1])
         shards.set_epoch(0)
         assert set(found[-1]) == {int(sample["label"]) for sample in shards}  # however many workers a rank has
     assert sorted(itertools.chain(*found)) == list(range(103))
@@ -175,14 +175,96 @@ def test_persistent_workers_advance_and_follow_set_epoch(plain: ShardDataset, st
     assert [labels(loader), labels(loader)] == expected[4:]
 
 
-def test_workers_that_end_with_an_epoch_need_set_epoch(plain: ShardDataset) -> None:
+@pytest.mark.parametrize("persistent", [False, True])
+def test_the_order_changes_each_epoch_by_itself(plain: ShardDataset, persistent: bool) -> None:
+    shards, alone = IterableShards(plain, True, seed=1), IterableShards(plain, True, seed=1)
+    loader = loaded(shards, 10, 3, persistent_workers=persistent)
+    for said, epoch in ((None, 0), (None, 1), (None, 2), (5, 5), (None, 6), (1, 1), (None, 2)):
+        if said is not None:
+            shards.set_epoch(said)
+        alone.set_epoch(epoch)
+        torch.manual_seed(0)  # each epoch of the loader draws the same number
+        found = labels(loader)
+        assert sorted(found) == list(range(103))
+        assert shards._epochs.upcoming(None) == (epoch + 1, 0)
+        first = labels(loaded(alone, 103))  # a worker has its samples in the order of the epoch
+        assert [n for n in first if n in found[:5]] == found[:5]
+
+
+def test_workers_that_are_stopped_early_agree_on_the_next_epoch(plain: ShardDataset) -> None:
     shards = IterableShards(plain, True)
-    loader = loaded(shards, 10, 2)
-    found = [labels(loader), labels(loader)]
-    shards.set_epoch(1)
-    assert found[0] == found[1] != labels(loader)
-    copied = pickle.loads(pickle.dumps(shards))
-    assert labels(loaded(copied, 10, 2)) == labels(loaded(copy.deepcopy(shards), 10, 2)) == labels(loader)
+    for _ in range(3):
+        next(iter(loaded(shards, 5, 3)))
+    assert sorted(labels(loaded(shards, 5, 2))) == list(range(103))
+    assert sorted(labels(loaded(shards, 5, 3))) == list(range(103))
+
+
+def test_copies_have_epochs_of_their_own(plain: ShardDataset) -> None:
+    shards = IterableShards(plain, True)
+    labels(loaded(shards, 10, 2))
+    again = [pickle.loads(pickle.dumps(shards)), copy.deepcopy(shards), shards]
+    found = [labels(loaded(one, 10, 2)) for one in again]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("world", [1, 2])
+def test_with_the_batch_size_one_batch_is_partial(plain: ShardDataset, workers: int, world: int) -> None:
+    found, sizes = [], []
+    for rank in range(world):
+        shards = IterableShards(plain, True, 10, rank=rank, world_size=world)
+        loader = loaded(shards, 10, workers)
+        batches = list(loader)
+        assert (len(loader), len(shards)) == (len(batches), sum(len(batch["label"]) for batch in batches))
+        sizes += [len(batch["label"]) for batch in batches]
+        found += labels(batches)
+    assert sorted(found) == list(range(103))
+    assert sorted(sizes) == [3, *[10] * 10]
+    with pytest.raises(TypeError, match=r"IterableShards.*batch_size="):
+        len(loaded(IterableShards(plain), 10))
+
+
+def test_a_state_in_the_middle_of_a_run(plain: ShardDataset) -> None:
+    for n in (0, 1, 9, 10, 11, 30, 52):
+        shards, again = (IterableShards(plain, True, 10, rank=1, world_size=2) for _ in range(2))
+        samples = iter(shards)
+        seen = [int(next(samples)["label"]) for _ in range(min(n, 50))]
+        again.load_state_dict(json.loads(json.dumps(shards.state_dict())))
+        rest = [int(sample["label"]) for sample in again]
+        assert rest == [int(sample["label"]) for sample in samples]
+        assert len({*seen, *rest}) == len(seen) + len(rest) == 50
+
+
+def test_seeds_of_torch_change_the_order(plain: ShardDataset) -> None:
+    orders = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        orders.append(labels(loaded(IterableShards(plain, True), 10, 2)))
+    assert orders[0] == orders[2] != orders[1]
+    resumed = IterableShards(plain, True)
+    torch.manual_seed(2)
+    resumed.load_state_dict(IterableShards(plain, True, seed=9).state_dict())
+    assert labels(loaded(resumed)) == labels(loaded(IterableShards(plain, True, seed=9)))
+
+
+class SharedAgain(IterableDataset[Any]):
+    """As accelerate and transformers have one."""
+
+    num_processes = 2
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Any:
+        yield from itertools.islice(self.dataset, 0, None, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_that_are_shared_out_twice_are_refused(plain: ShardDataset, workers: int) -> None:
+    shards = IterableShards(plain, rank=0, world_size=2)
+    with pytest.raises(SchemaError, match="shared out twice: to 2 ranks here, and by SharedAgain"):
+        list(loaded(SharedAgain(shards), 10, workers))
+    assert len(labels(loaded(SharedAgain(IterableShards(plain)), 10, workers))) == 52
 
 
 @pytest.mark.parametrize("n", [0, 1, 50, 102, 103])
@@ -213,7 +295,7 @@ class Worker:
     """What torch tells a worker process about itself."""
 
     def __init__(self, number: int, count: int) -> None:
-        self.id, self.num_workers = number, count
+        self.id, self.num_workers, self.seed, self.dataset = number, count, 100 + number, None
 
 
 @pytest.mark.parametrize("given", [10, 103])

@@ -18,7 +18,7 @@ from torch.utils import data
 
 import recordio
 from recordio import reader
-from recordio.reader.torch.loader import LoaderOrder
+from recordio.reader.torch.samplers import LoaderBatchSampler, LoaderSampler, LoaderSequentialSampler
 from recordio.reader.torch.tensors import to_tensors
 from recordio.torch import DataLoader
 
@@ -67,7 +67,7 @@ def test_batches_equal_recordios_as_tensors(ds: recordio.ShardDataset) -> None:
 
 def test_tensors_share_memory_with_the_arrays(ds: recordio.ShardDataset) -> None:
     loader, batch = DataLoader(ds), {"row": np.zeros((2, 3), np.float16), "text": ["a", "b"]}
-    loader._inner = [batch]  # type: ignore[assignment]
+    loader.__dict__["_inner"] = [batch]
     (found,) = loader
     assert found["row"].data_ptr() == batch["row"].ctypes.data  # type: ignore[attr-defined]
     assert found["text"] is batch["text"]
@@ -230,12 +230,15 @@ def test_attributes_are_those_of_torchs_loader(ds: recordio.ShardDataset) -> Non
         ours, torchs = DataLoader(ds, **given), data.DataLoader(ds, **given)  # type: ignore[arg-type]
         assert len(ours) == len(torchs)
         assert ours.multiprocessing_context == torchs.multiprocessing_context
-        for name in inspect.signature(data.DataLoader).parameters.keys() - {"shuffle", "sampler", "batch_sampler"}:
+        own = {"shuffle", "sampler", "batch_sampler", *({"collate_fn"} - given.keys())}
+        for name in inspect.signature(data.DataLoader).parameters.keys() - own:
             assert getattr(ours, name) is getattr(torchs, name)
-        for name in ("sampler", "batch_sampler"):  # its own order, unless the user says another
-            kind = type(getattr(torchs, name))
-            own = kind is not type(None) and not {"sampler", "batch_sampler"} & given.keys()
-            assert type(getattr(ours, name)) is (LoaderOrder if own else kind)
+        if "sampler" in given or "batch_sampler" in given:
+            assert type(ours.sampler) is type(torchs.sampler)
+            assert type(ours.batch_sampler) is type(torchs.batch_sampler)
+        else:
+            assert type(ours.sampler) is (LoaderSampler if given.get("shuffle") else LoaderSequentialSampler)
+            assert type(ours.batch_sampler) is (LoaderBatchSampler if given["batch_size"] else type(None))
 
 
 def test_loader_can_be_rebuilt_from_its_attributes(ds: recordio.ShardDataset) -> None:
@@ -258,12 +261,11 @@ def test_the_arguments_are_torchs_and_then_recordios() -> None:
     assert all((ours[name].default, ours[name].kind) == (p.default, p.kind) for name, p in torchs.items())
     assert inner.keys() <= ours.keys()
     for name in list(ours)[len(torchs) :]:
-        if name != "worker_type":  # None, so that a multiprocessing_context can say it
-            assert ours[name].default == inner[name].default
+        assert ours[name].default == inner[name].default
 
 
 def test_contexts_ask_for_processes(ds: recordio.ShardDataset) -> None:
-    assert DataLoader(ds).worker_type == "thread"
+    assert DataLoader(ds).worker_type == "auto"
     assert DataLoader(ds, num_workers=1, multiprocessing_context="spawn").worker_type == "process"
     with pytest.raises(recordio.SchemaError, match="multiprocessing_context"):
         DataLoader(ds, num_workers=1, multiprocessing_context="spawn", worker_type="thread")
@@ -324,12 +326,13 @@ def test_seeds_and_epochs(ds: recordio.ShardDataset) -> None:
 
 @pytest.mark.parametrize("even", [True, False])
 def test_ranks_share_an_epoch(ds: recordio.ShardDataset, even: bool) -> None:
-    ranks = [DataLoader(ds[:199], 20, True, rank=r, world_size=3, even_batches=even) for r in range(3)]
+    options: dict[str, Any] = {"shuffle": True, "even_batches": even, "seed": 4}
+    ranks = [DataLoader(ds[:199], 20, rank=r, world_size=3, **options) for r in range(3)]
     assert [(loader.rank, loader.world_size) for loader in ranks] == [(0, 3), (1, 3), (2, 3)]
     found = [labels(loader) for loader in ranks]
     assert [len(one) for one in found] == ([67, 67, 67] if even else [67, 66, 66])
     assert {n for one in found for n in one} == set(range(199))
-    whole = [n for batch in DataLoader(ds[:199], 60, True, even_batches=even) for n in batch["label"].tolist()]
+    whole = [n for batch in DataLoader(ds[:199], 60, **options) for n in batch["label"].tolist()]
     assert whole == [found[p % 3][p // 3] for p in range(199)]
 
 
@@ -405,10 +408,3 @@ def test_weights_reach_a_loader_that_is_built_from_the_sampler(ds: recordio.Shar
     weights[:3] = 1
     made, again = (DataLoader(ds, 8, shuffle=True, weights=weights) for _ in range(2))
     assert labels(data.DataLoader(ds, batch_sampler=made.batch_sampler)) == labels(again)
-
-
-@pytest.mark.parametrize("options", [{"on_error": "skip"}, {"rank": 0, "world_size": 2}])
-def test_options_that_a_sampler_cannot_carry_are_not_lost(ds: recordio.ShardDataset, options: dict[str, Any]) -> None:
-    made = DataLoader(ds, 8, **options)
-    with pytest.raises(recordio.SchemaError, match="would lose"):
-        list(data.DataLoader(ds, batch_sampler=made.batch_sampler))

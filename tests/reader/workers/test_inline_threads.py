@@ -32,10 +32,8 @@ def gate() -> Iterator[Gate]:
     found.opens.set()
 
 
-def threads(
-    count: int, make: Any, timeout: float = 0, init: Any = None, trial: ThreadTrial | None = None
-) -> ThreadWorkers:
-    return ThreadWorkers(count, make, timeout, init, trial or ThreadTrial(count, ended=True))
+def threads(count: int, make: Any, timeout: float = 0, trial: ThreadTrial | None = None) -> ThreadWorkers:
+    return ThreadWorkers(count, make, timeout, trial or ThreadTrial(count, ended=True))
 
 
 def raising(error: Exception) -> Any:
@@ -125,27 +123,6 @@ class TestThreadTask:
         assert task.result() == [1]
         assert task._future is None
         assert workers.close()
-
-
-class TestInit:
-    def test_init_is_called_once_in_each_thread(self) -> None:
-        calls: dict[int, int] = {}
-        workers = threads(4, lambda request: request, init=lambda number: calls.update({number: threading.get_ident()}))
-        assert sorted(calls) == [0, 1, 2, 3]
-        assert len(set(calls.values())) == 4
-        assert workers.close()
-
-    def test_error_of_init_is_raised_and_leaves_no_thread(self) -> None:
-        before = set(threading.enumerate())
-
-        def init(number: int) -> None:
-            if number == 1:
-                raise LookupError("no such worker")
-
-        with pytest.raises(LookupError, match="no such worker"):
-            threads(3, lambda request: request, init=init)
-        for thread in set(threading.enumerate()) - before:
-            thread.join()
 
 
 class Making:

@@ -255,20 +255,17 @@ class TestPersistentWorkers:
         assert pids <= children() or method == "forkserver"
         del loader
 
-    @pytest.mark.parametrize("kind", ["thread", "process"])
-    def test_persistent_workers_call_init_once(self, ds: ShardDataset, kind: Any, tmp_path: Path) -> None:
+    def test_persistent_workers_call_init_once(self, ds: ShardDataset, tmp_path: Path) -> None:
         def note(number: int) -> None:
             with (tmp_path / "begun").open("a") as file:
                 file.write(f"{number}\n")
 
-        context = "fork" if kind == "process" else None
         for keeps, times in ((True, 1), (False, 3)):
             loader = DataLoader(
                 ds,
                 10,
                 num_workers=2,
-                worker_type=kind,
-                multiprocessing_context=context,
+                multiprocessing_context="fork",
                 persistent_workers=keeps,
                 worker_init_fn=note,
             )
@@ -277,7 +274,7 @@ class TestPersistentWorkers:
             assert sorted((tmp_path / "begun").read_text().split()) == ["0"] * times + ["1"] * times
             (tmp_path / "begun").unlink()
 
-    @pytest.mark.parametrize("options", [{"num_workers": 3}, processes(count=3)])
+    @pytest.mark.parametrize("options", [processes(count=3)])
     def test_init_is_called_in_idle_workers(self, ds: ShardDataset, options: Any, tmp_path: Path) -> None:
         loader = DataLoader(ds[:10], 10, **options, worker_init_fn=lambda number: (tmp_path / str(number)).touch())
         assert len(list(loader)) == 1
@@ -407,7 +404,7 @@ class TestErrors:
         with pytest.raises(SchemaError, match="worker_type"):
             DataLoader(ds, worker_type="fibre")  # type: ignore[arg-type]
         with pytest.raises(SchemaError, match="multiprocessing_context"):
-            DataLoader(ds, num_workers=1, multiprocessing_context="fork")
+            DataLoader(ds, num_workers=1, multiprocessing_context="fork", worker_type="thread")
 
 
 LEFT_OPEN = """

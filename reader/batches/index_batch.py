@@ -1,0 +1,87 @@
+"""The batches of a loader as lists of indices, for other people's loaders, which fetch them from the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recordio.errors import DatasetError
+from recordio.format.schema import Columns
+from recordio.reader.batches.maker import BatchMaker
+from recordio.reader.batches.requests import IndexRequest
+from recordio.reader.columns import uncollate
+from recordio.reader.view import DatasetView
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a loader makes the batches of an epoch.
+
+    Attributes:
+        epoch_key: the key of the epoch, for random transforms.
+        skip: leave out samples that cannot be read or processed.
+        samples: whether a `collate_fn` gets the samples.
+    """
+
+    epoch_key: int
+    skip: bool
+    samples: bool
+
+
+class IndexBatch(list[int]):
+    """The indices of a batch, and how its loader makes it.
+
+    A dataset that is asked for these indices, by `__getitems__`, makes the batch that the loader would have made.
+
+    Attributes:
+        making: how.
+        random_index: the numbers by which samples draw, if not their indices: an index may repeat.
+    """
+
+    def __init__(self, indices: Iterable[int], making: Making, random_index: Sequence[int] | None = None) -> None:
+        super().__init__(indices)
+        self.making, self.random_index = making, random_index
+
+    def request(self, number: int) -> IndexRequest:
+        return IndexRequest(list(self), self.making.epoch_key, number, self.random_index)
+
+    def made_from(self, dataset: DatasetView) -> Sequence[Any]:
+        """The samples of the batch. Raises DatasetError if none is left."""
+        as_columns = not self.making.samples and not any(part.processing.maps for part in dataset.parts)
+        collate_fn: Callable[[list[Any]], Any] | None = None if as_columns else list
+        result = BatchMaker([dataset], collate_fn=collate_fn, skip=self.making.skip)(self.request(0))
+        if result.batch is None:
+            raise DatasetError(
+                f"nothing is left of a batch, and this loader, which is not recordio's, cannot leave it out: "
+                f"{result.errors[0]}; use larger batches"
+            )
+        return MadeBatch(result.batch, result.samples) if as_columns else result.batch
+
+    def __add__(self, other: list[int]) -> IndexBatch:  # type: ignore[override]
+        """Tools fill a last batch up. Samples from elsewhere draw by their indices."""
+        more = other.random_index if isinstance(other, IndexBatch) else other
+        return IndexBatch([*self, *other], self.making, [*(self.random_index or self), *(more or other)])
+
+    def __getitem__(self, at: Any) -> Any:
+        """Tools cut a batch into those of several ranks."""
+        if not isinstance(at, slice):
+            return super().__getitem__(at)
+        random_index = None if self.random_index is None else self.random_index[at]
+        return IndexBatch(super().__getitem__(at), self.making, random_index)
+
+
+class MadeBatch(Sequence[Any]):
+    """A batch of columns, to be seen as its samples by a `collate_fn` that expects a list of them."""
+
+    def __init__(self, columns: Columns, samples: int) -> None:
+        self.columns, self._samples = columns, samples
+        self._list: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __getitem__(self, at: Any) -> Any:
+        if self._list is None:
+            self._list = uncollate(self.columns, self._samples)
+        return self._list[at]

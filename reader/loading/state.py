@@ -1,0 +1,46 @@
+"""The state of a loader: small JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.arguments import integer
+from recordio.determinism import MASK
+from recordio.errors import DatasetError, SchemaError
+from recordio.format.checksum import digest
+from recordio.reader.order.shuffle import OrderOptions
+from recordio.reader.view import DatasetView
+
+_VERSION = 1
+
+
+def identity(
+    dataset: DatasetView, order: OrderOptions, seed: int, weights: npt.NDArray[np.float64] | None, *, sampler: bool
+) -> dict[str, Any]:
+    """The entries of a state that a loader must share to continue from it."""
+    window = {"window_samples": order.window} if order.window_samples else {"window_bytes": order.window}
+    shuffle = {**window, "unit_bytes": order.unit_bytes, "lanes": order.lanes} if order.shuffle else None
+    return {
+        "version": _VERSION,
+        "dataset": dataset.fingerprint,
+        "samples": len(dataset),
+        "seed": seed,
+        "shuffle": shuffle,
+        "weights": None if weights is None else digest([weights.data]).hex(),
+        "sampler": sampler,
+    }
+
+
+def check_state(state: Any, mine: dict[str, Any], *, adopts_seed: bool) -> None:
+    """Raises DatasetError for the state of another dataset, SchemaError for one of other options or no state at all."""
+    if not isinstance(state, dict) or state.get("version") != _VERSION:
+        raise SchemaError(f"not the state of a loader of version {_VERSION}: {str(state)[:80]}")
+    if adopts_seed:
+        mine = mine | {"seed": integer("the state's seed", state.get("seed"), 0, MASK)}
+    for name, value in mine.items():
+        if state.get(name) != value:
+            error = DatasetError if name in ("dataset", "samples") else SchemaError
+            raise error(f"the state is of another {name}: {state.get(name)!r}, this loader has {value!r}")

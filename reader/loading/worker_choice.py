@@ -1,0 +1,91 @@
+"""Threads or processes: the workers of a loader whose `worker_type` is "auto"."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import pickle
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Literal
+
+import numpy as np
+
+from recordio.reader.batches.maker import BatchMaker
+from recordio.reader.batches.requests import IndexRequest
+from recordio.reader.loading.options import LoaderOptions
+from recordio.reader.view import DatasetView
+
+_CALLER = 5  # of the loader, from here, which DataLoader._new_run calls, and that _run, and that _delivered
+_PROBED = 2  # samples
+
+
+def choose_workers(options: LoaderOptions, make: BatchMaker, dataset: DatasetView) -> Literal["thread", "process"]:
+    """The workers of an epoch. Warns of what is lost where they cannot be processes, but should.
+
+    Threads are in the training process, where a `worker_init_fn` would seed the generators that the training draws
+    from, and where random functions of other people draw from them in an order that is chance. Such work is for
+    processes. Whether functions are random is found out: they process two samples.
+    """
+    if not options.num_workers or options.worker_type == "process":
+        return "process" if options.worker_type == "process" else "thread"
+    init = options.worker_init_fn
+    if options.worker_type == "auto":
+        if init is None and not _draws(make, dataset):
+            return "thread"
+        if (why := _unpicklable(options, make)) is None:
+            return "process"
+    elif init is not None:
+        why = "worker_type is 'thread'"
+    else:
+        return "thread"
+    lost = "worker_init_fn is not called" if init is not None else "random functions draw in an order that is chance"
+    warnings.warn(f"{lost}, for the workers are threads: {why}", RuntimeWarning, stacklevel=_CALLER)
+    return "thread"
+
+
+def _draws(make: BatchMaker, dataset: DatasetView) -> bool:
+    """Whether functions that are not of this package draw from the process's generators, which stay as they are."""
+    if not make.calls_others:
+        return False
+    with _generators_kept() as before:
+        for part in dataset.parts:
+            indices = list(range(min(_PROBED, len(part))))
+            with contextlib.suppress(Exception):  # the loader raises it when it comes to the sample
+                BatchMaker([part], make.collate_fn, make.unbatched)(IndexRequest(indices, 0))
+        return _states() != before
+
+
+@contextlib.contextmanager
+def _generators_kept() -> Iterator[tuple[bytes, bytes]]:
+    """Gives the states of the global generators, and restores them."""
+    torch: Any = sys.modules.get("torch")
+    python, numpys = random.getstate(), np.random.get_state(legacy=False)
+    torchs = None if torch is None else torch.get_rng_state()
+    try:
+        yield _states()
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpys)
+        if torchs is not None:
+            torch.set_rng_state(torchs)
+
+
+def _states() -> tuple[bytes, bytes]:
+    torch: Any = sys.modules.get("torch")
+    own = pickle.dumps((random.getstate(), np.random.get_state(legacy=False)))
+    return own, b"" if torch is None else torch.get_rng_state().numpy().tobytes()
+
+
+def _unpicklable(options: LoaderOptions, make: BatchMaker) -> str | None:
+    """Why the work cannot be sent to new processes; None if it can, or need not be."""
+    if multiprocessing.get_start_method() == "fork":
+        return None
+    try:
+        ForkingPickler.dumps((make, options.worker_init_fn))
+    except Exception as error:  # noqa: BLE001 whatever a user's object raises
+        return f"{error}; define functions in a module, or give multiprocessing_context='fork'"
+    return None

@@ -1,0 +1,110 @@
+"""The order of a loader in torch's words: a sampler and a batch sampler, for tools that take loaders apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from torch.utils import data
+
+if TYPE_CHECKING:
+    from recordio.reader.torch.loader import DataLoader
+    from recordio.reader.torch.seeding import SeededLoader
+
+
+class LoaderSampler(data.Sampler[int]):
+    """The indices of the samples that a loader delivers. Each `iter()` is its next epoch."""
+
+    def __init__(self, loader: DataLoader, inner: SeededLoader) -> None:
+        self.loader, self.inner = loader, inner
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self.inner.indices(drop_last=False))
+
+    def __len__(self) -> int:
+        """Samples of an epoch, on this rank."""
+        return len(self.inner.share(0, drop_last=False))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.loader.set_epoch(epoch)
+
+
+class LoaderSequentialSampler(LoaderSampler, data.SequentialSampler):
+    """That of a loader that does not shuffle."""
+
+    def __init__(self, loader: DataLoader, inner: SeededLoader) -> None:
+        super().__init__(loader, inner)
+        self.data_source: Any = loader.dataset
+
+
+class LoaderRankSampler(LoaderSampler, data.DistributedSampler[int]):
+    """That of a loader whose samples are shared out to ranks: tools leave it as it is."""
+
+    drop_last = False
+
+    @property
+    def dataset(self) -> Any:  # type: ignore[override]
+        return self.loader.dataset
+
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        return self.inner.world_size
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return self.inner.rank
+
+    @property
+    def num_samples(self) -> int:  # type: ignore[override]
+        return len(self)
+
+    @property
+    def total_size(self) -> int:  # type: ignore[override]
+        return len(self) * self.num_replicas
+
+    @property
+    def shuffle(self) -> bool:  # type: ignore[override]
+        return self.inner.options.shuffle
+
+    @property
+    def seed(self) -> int:  # type: ignore[override]
+        return self.inner.seed
+
+
+class LoaderBatchSampler(data.BatchSampler):
+    """The indices of the batches that a loader delivers, if the sampler is its own; else torch's."""
+
+    sampler: Any
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if not isinstance(self.sampler, LoaderSampler):
+            return super().__iter__()
+        return self.sampler.inner.indices(self.batch_size, drop_last=self.drop_last)
+
+    def __len__(self) -> int:
+        if not isinstance(self.sampler, LoaderSampler):
+            return super().__len__()
+        share = self.sampler.inner.share(0, self.batch_size, drop_last=self.drop_last)
+        return -(-len(share) // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        if callable(set_epoch := getattr(self.sampler, "set_epoch", None)):
+            set_epoch(epoch)
+
+
+def sampler_of(loader: DataLoader, inner: SeededLoader) -> LoaderSampler:
+    """The sampler of a loader of ours."""
+    if inner.options.ranks == "auto" or inner.world_size > 1:
+        return LoaderRankSampler(loader, inner)
+    return (LoaderSampler if inner.options.shuffle else LoaderSequentialSampler)(loader, inner)
+
+
+def innermost(sampler: Any) -> Any:
+    """The sampler that decides on the order, however many tools have wrapped it to cut it up or to skip."""
+    inner = sampler
+    while inner is not None and not isinstance(inner, LoaderSampler):
+        sampler = inner
+        held = (getattr(inner, name, None) for name in ("batch_sampler", "_batch_sampler", "sampler", "_sampler"))
+        inner = next((one for one in held if isinstance(one, data.Sampler)), None)
+    return sampler if inner is None else inner
