@@ -54,7 +54,7 @@ class Combined(DatasetView):
         if relabel and self._classes is not None:
             maps = [one.onto(self._classes) for one in maps]
         parts = [part.as_part({}, one) for part, one in zip(found, maps, strict=True)]
-        self._schema, self.parts = joined_parts(parts, names)
+        self._schema, self.parts = joined_parts(parts)
 
     @abstractmethod
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
@@ -71,6 +71,11 @@ class Combined(DatasetView):
         first, *rest = [part.metadata for part in self.parts]
         agreed = {name: value for name, value in first.items() if all(one.get(name) == value for one in rest)}
         return agreed if self._classes is None else agreed | {"classes": self._classes}
+
+    @property
+    def tuple_fields(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """As of each part."""
+        return self.parts[0].tuple_fields
 
     @lazy
     def _sizes(self) -> Indices:
@@ -125,11 +130,11 @@ class Combined(DatasetView):
         (number,), (local,) = self.locate(np.array([index]))
         return self.parts[number][int(local)]
 
-    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
+    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Any:
         found = self.checked_indices(indices)
-        if any(part.processing.maps for part in self.parts):
-            return collate(self.__getitems__(found)) if len(found) else {}  # type: ignore[arg-type]
-        return self._columns(found)
+        if not self.has_maps:
+            return self.formed(self._columns(found))
+        return self.formed(collate(self._samples(found)) if len(found) else {})
 
     take.__doc__ = DatasetView.take.__doc__
 
@@ -152,20 +157,23 @@ class Combined(DatasetView):
         return self.select(range(len(self))[index])
 
     def _only(self, names: Sequence[str]) -> Self:
-        schema, parts = joined_parts([part._only(names) for part in self.parts], [repr(part) for part in self.parts])
-        return self._with(parts, schema)
+        return self._with(*joined_parts([part._only(names) for part in self.parts]))
+
+    def _tuples(self, names: tuple[str, ...]) -> Self:
+        parts = [part._tuples(names) for part in self.parts]
+        return self._with(self._schema, parts) if self.has_maps else self._with(*joined_parts(parts))
 
     def transform(self, *together: Any, **functions: Callable[..., Any]) -> Self:
         """A view that applies a function to every value of each of these fields; see ShardDataset.transform."""
-        return self._with([part.transform(*together, **functions) for part in self.parts])
+        return self._with(self._schema, [part.transform(*together, **functions) for part in self.parts])
 
     def map(self, function: Callable[..., Any]) -> Self:
         """A view that applies `function` to every sample; see ShardDataset.map."""
-        return self._with([part.map(function) for part in self.parts])
+        return self._with(self._schema, [part.map(function) for part in self.parts])
 
-    def _with(self, parts: Sequence[ShardDataset], schema: Schema | None = None) -> Self:
+    def _with(self, schema: Schema, parts: Sequence[ShardDataset]) -> Self:
         out = object.__new__(type(self))
-        out.__dict__.update(self.__dict__ | {"parts": tuple(parts)} | ({} if schema is None else {"_schema": schema}))
+        out.__dict__.update(self.__dict__ | {"_schema": schema, "parts": tuple(parts)})
         return out
 
     def __add__(self, other: DatasetView) -> ConcatDataset:

@@ -9,6 +9,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any, Self, overload
 
@@ -31,6 +32,7 @@ from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.page_access import Projection, Verify
 from recordio.reader.processing import Decode, Processing, SampleOrigin
+from recordio.reader.tuples import as_tuple, named_fields
 from recordio.reader.view import DatasetView, Piece, Plans
 from recordio.storage.dataset_files import check_shards, read_manifest, read_version, refuse
 from recordio.storage.local import LocalStorage
@@ -89,17 +91,9 @@ class ShardDataset(DatasetView):
         self._class_map: ClassMap | None = None
         self.name_in_errors: str | None = None  # a combined dataset names its parts
         self.store = self._open_checked()
-        self.fields: Projection = self.store.projection(self._shown_fields() if names is None else names)
+        self.fields: Projection = self.store.projection(self.store.shown_fields() if names is None else names)
         self.numbers: Numbers = range(self.store.samples)
         self._update_processing()
-
-    def _shown_fields(self) -> list[str] | None:
-        """All fields but the names of files, which a conversion keeps to be read on request. None for all."""
-        record = self.metadata.get("conversion")
-        names = record.get("names") if isinstance(record, dict) else None
-        every = list(self.store.manifest.schema)
-        hidden = [name for name in every if name in names] if isinstance(names, list) else []
-        return [name for name in every if name not in hidden] if 0 < len(hidden) < len(every) else None
 
     def _open_checked(self) -> OpenDataset:
         """Opens the dataset and checks every shard; tries again if it was replaced in between."""
@@ -156,7 +150,8 @@ class ShardDataset(DatasetView):
         except CorruptError as error:
             error.at(dataset=self.name_in_errors)
             raise
-        return sample if self._is_plain else self._processed(sample, number)
+        sample = sample if self._is_plain else self._processed(sample, number)
+        return sample if self.tuple_fields is None else tuple(sample.values())
 
     __getitem__.__doc__ = DatasetView.__getitem__.__doc__
 
@@ -171,7 +166,7 @@ class ShardDataset(DatasetView):
         return self.processing.sample(sample, self.origin(numbers, numbers))
 
     def samples_at(self, indices: Indices) -> list[Any]:
-        """The samples at these non-negative indices."""
+        """The samples at these non-negative indices, not as tuples yet."""
         numbers = self.numbers_of(indices)
         return self.processing.samples(self.read(numbers), self.origin(numbers, numbers))
 
@@ -193,9 +188,9 @@ class ShardDataset(DatasetView):
             error = self.store.located(error, numbers, self.fields)
         return error.at(dataset=self.name_in_errors)
 
-    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
+    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Any:
         numbers = self.resolve(indices)
-        return self.processing.batch(self.read(numbers), self.origin(numbers, numbers))
+        return self.formed(self.processing.batch(self.read(numbers), self.origin(numbers, numbers)))
 
     take.__doc__ = DatasetView.take.__doc__
 
@@ -220,7 +215,12 @@ class ShardDataset(DatasetView):
         return [window_plans(order_of(self.store.blocks, self.numbers, options, epoch_key), share)], None
 
     def _only(self, names: Sequence[str]) -> Self:
-        return self._with(fields=self.store.projection(names), _transforms=(), _maps=())
+        return self._with(fields=self.store.projection(names), _transforms=(), _maps=(), tuple_fields=None)
+
+    def _tuples(self, names: tuple[str, ...]) -> Self:
+        if self._maps:
+            return self._with(_maps=(*self._maps, partial(named_fields, names)), tuple_fields=names)
+        return self._with(fields=self.store.projection(names), tuple_fields=names)
 
     def refresh(self) -> Self:
         """The dataset as it is now, with the same options, fields, transforms and maps.
@@ -268,12 +268,13 @@ class ShardDataset(DatasetView):
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:
-        """A view that applies `function` to every sample, a dict. Batches are collated from the results.
+        """A view that applies `function` to every sample. Batches are collated from the results.
 
         It runs after all transforms, and gets a generator as they do if it has a parameter `rng`.
         """
         _check_function(function)
-        return self._with(_maps=(*self._maps, function))
+        before = () if self.tuple_fields is None else (as_tuple,)
+        return self._with(_maps=(*self._maps, *before, function), tuple_fields=None)
 
     @property
     def class_map(self) -> ClassMap:
@@ -339,7 +340,8 @@ class ShardDataset(DatasetView):
         self._update_processing()
 
     def __repr__(self) -> str:
-        return f"ShardDataset({self._path!r}, {len(self)} samples, fields {', '.join(self.schema)})"
+        shown = ("fields " if self.tuple_fields is None else "tuples of ") + ", ".join(self.tuple_fields or self.schema)
+        return f"ShardDataset({self._path!r}, {len(self)} samples, {shown})"
 
 
 def _check_function(function: Any, field: str | None = None) -> None:

@@ -17,6 +17,7 @@ from recordio.format.schema import Schema
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
+    from recordio.reader.processing import Processing
 
 LABEL = "label"  # this field indexes metadata["classes"]
 
@@ -115,6 +116,29 @@ def join_schemas(schemas: Sequence[Schema], names: Sequence[str]) -> Schema:
     return Schema(joined)
 
 
+def require_same_processing(each: Sequence[Processing], schemas: Sequence[Schema], names: Sequence[str]) -> None:
+    """Refuses a field transformed in only some datasets: it would be an array in one batch, a list in the next."""
+    first = each[0]
+    for own, schema, name in zip(each[1:], schemas[1:], names[1:], strict=True):
+        for field in schema:
+            if (field in first.transformed) != (field in own.transformed):
+                raise SchemaError(
+                    f"the field is transformed in one of {names[0]} and {name}, and not in the other; "
+                    "transform both, or the combined dataset"
+                ).at(field=field)
+            if (field in first.fields) != (field in own.fields):
+                raise SchemaError(f"{names[0]} and {name} decode the field differently; open both alike").at(
+                    field=field
+                )
+
+
+def require_same_tuples(each: Sequence[tuple[str, ...] | None], names: Sequence[str]) -> None:
+    """Refuses datasets whose samples are not tuples of the same fields, or no tuples of `tuples` at all."""
+    for own, name in zip(each[1:], names[1:], strict=True):
+        if own != each[0]:
+            raise SchemaError(f"{names[0]} and {name} differ in their tuples; call tuples() of the combined dataset")
+
+
 @dataclass(frozen=True, slots=True)
 class ClassMap:
     """The classes of a dataset, as part of a combined one.
@@ -201,13 +225,15 @@ def _differ(stored: Field, joined: Field) -> bool:
     return stored.row_nbytes is not None or stored.dtype != joined.dtype
 
 
-def joined_parts(parts: list[ShardDataset], names: Sequence[str]) -> tuple[Schema, tuple[ShardDataset, ...]]:
+def joined_parts(parts: Sequence[ShardDataset]) -> tuple[Schema, tuple[ShardDataset, ...]]:
     """The schema of all parts, and the parts with its types and labels. Maps may make anything of any fields."""
+    names, schemas = [repr(part) for part in parts], [part.schema for part in parts]
     has_maps = any(part.processing.maps for part in parts)
+    require_same_tuples([part.tuple_fields for part in parts], names)
     try:
         if not has_maps:
-            _require_same_processing(parts, names)
-        schema = join_schemas([part.schema for part in parts], names)
+            require_same_processing([part.processing for part in parts], schemas, names)
+        schema = join_schemas(schemas, names)
     except SchemaError:
         if not has_maps:
             raise
@@ -218,19 +244,3 @@ def joined_parts(parts: list[ShardDataset], names: Sequence[str]) -> tuple[Schem
     for part, own in zip(parts, joined, strict=True):
         typed.append(part.as_part(casts_to(part.schema, own, part.class_map), part.class_map))
     return joined[0], tuple(typed)
-
-
-def _require_same_processing(datasets: Sequence[ShardDataset], names: Sequence[str]) -> None:
-    """Refuses a field transformed in only some datasets: it would be an array in one batch, a list in the next."""
-    first = datasets[0]
-    for dataset, name in zip(datasets[1:], names[1:], strict=True):
-        for field in dataset.schema:
-            if (field in first.processing.transformed) != (field in dataset.processing.transformed):
-                raise SchemaError(
-                    f"the field is transformed in one of {names[0]} and {name}, and not in the other; "
-                    "transform both, or the combined dataset"
-                ).at(field=field)
-            if (field in first.processing.fields) != (field in dataset.processing.fields):
-                raise SchemaError(f"{names[0]} and {name} decode the field differently; open both alike").at(
-                    field=field
-                )

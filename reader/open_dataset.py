@@ -137,6 +137,14 @@ class OpenDataset:
         """All blocks."""
         return blocks_of(self.manifest)
 
+    def shown_fields(self) -> list[str] | None:
+        """All fields but the names of files, which a conversion keeps to be read on request. None for all."""
+        record = self.manifest.metadata.get("conversion")
+        names = record.get("names") if isinstance(record, dict) else None
+        every = list(self.manifest.schema)
+        hidden = [name for name in every if name in names] if isinstance(names, list) else []
+        return [name for name in every if name not in hidden] if 0 < len(hidden) < len(every) else None
+
     def projection(self, names: Sequence[str] | None) -> Projection:
         """The fields of these names, all of them if None. Raises SchemaError.
 

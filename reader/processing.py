@@ -150,7 +150,7 @@ class Processing:
             chain = [function for field, function in transforms if field == name]
             if functions := _functions(kind, decode, chain):
                 fields[name] = functions[0] if len(functions) == 1 else partial(_chained, functions)
-        transformed = frozenset(name for name, _ in transforms)
+        transformed = frozenset(name for name, _ in transforms if name in schema.fields)
         used = {name: cast for name, cast in casts.items() if name in schema.fields}
         steps = [partial(_mapping, function, takes_rng(function)) for function in maps]
         others = bool(steps) or any(not isinstance(one, Transform) or one.calls for _, one in transforms)

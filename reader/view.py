@@ -22,6 +22,7 @@ from recordio.reader.columns import concatenate
 from recordio.reader.order.numbers import true_indices
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan
+from recordio.reader.tuples import tuple_names
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
@@ -50,11 +51,15 @@ class Piece:
 class DatasetView(Sequence[Any]):
     """A sequence of samples, as a loader takes it.
 
+    Inside, samples are dicts and batches are dicts of columns, also those of `tuples`: `formed` is the last step.
+
     Attributes:
         parts: the single datasets of the samples.
+        tuple_fields: what the samples are tuples of; None if they are no tuples of `tuples`.
     """
 
     parts: tuple[ShardDataset, ...]
+    tuple_fields: tuple[str, ...] | None = None
 
     @property
     @abstractmethod
@@ -71,9 +76,14 @@ class DatasetView(Sequence[Any]):
     def fingerprint(self) -> str:
         """32 hex digits that identify the samples and their order, for the state of a loader."""
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether samples pass through functions that may return anything."""
+        return any(part.processing.maps for part in self.parts)
+
     @abstractmethod
-    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Columns:
-        """The samples at these indices, in their order, as a dict of columns.
+    def take(self, indices: Sequence[int] | npt.ArrayLike) -> Any:
+        """The samples at these indices, in their order, as a dict of columns; a tuple of columns in a view of `tuples`.
 
         Fixed-shape fields are arrays (n, *shape), masked arrays if the field is optional; all others are lists of n
         values. Negative indices count from the end. Raises IndexError.
@@ -98,6 +108,10 @@ class DatasetView(Sequence[Any]):
     @abstractmethod
     def _only(self, names: Sequence[str]) -> Self:
         """The same samples with other fields, without transforms and maps."""
+
+    @abstractmethod
+    def _tuples(self, names: tuple[str, ...]) -> Self:
+        """See `tuples`."""
 
     @abstractmethod
     def _columns(self, indices: Indices) -> Columns:
@@ -135,12 +149,38 @@ class DatasetView(Sequence[Any]):
         """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
         if (made_from := getattr(indices, "made_from", None)) is not None:  # the batch of a loader of ours
             return made_from(self)  # type: ignore[no-any-return]
-        found = self.pieces(self.checked_indices(indices))
+        samples = self._samples(self.checked_indices(indices))
+        return samples if self.tuple_fields is None else list(map(self.formed, samples))
+
+    def _samples(self, indices: Indices) -> list[Any]:
+        """The samples at these non-negative indices, not as tuples yet."""
+        found = self.pieces(indices)
         samples: list[Any] = [None] * sum(len(piece.rows) for piece in found)
         for piece in found:
             for row, sample in zip(piece.rows.tolist(), piece.dataset.samples_at(piece.indices), strict=True):
                 samples[row] = sample
         return samples
+
+    def formed(self, fields: Any) -> Any:
+        """A sample or a batch in the form that the user gets: of a dict, a tuple in a view of `tuples`.
+
+        There, the dict has the fields of the tuple in its order.
+        """
+        if self.tuple_fields is None:
+            return fields
+        return tuple(fields.values()) or tuple([] for _ in self.tuple_fields)  # maps of no samples give no columns
+
+    def tuples(self, *names: str) -> Self:
+        """A view whose samples are tuples of these fields, in this order, and whose batches are tuples of columns.
+
+            for images, labels in DataLoader(ds.tuples("image", "label"), batch_size=256): ...
+
+        Only these fields are read; their transforms stay. After a `map` they are keys of the dicts that it returns,
+        and a `map` of the view gets the tuples.
+
+        Raises SchemaError for a name that is not there: at once, or after a map when a sample is read.
+        """
+        return self._tuples(tuple_names(names))
 
     def _getitems(self, indices: Sequence[int]) -> list[Any]:
         """`__getitems__` under the name that Grain calls."""

@@ -28,7 +28,7 @@ class BatchMaker:
 
     Attributes:
         datasets: the datasets of the loader, by their `source`. An IndexRequest is of the first.
-        collate_fn: makes a batch of a list of samples; None for columns.
+        collate_fn: makes a batch of a list of samples; None for a dict of columns, of a view of `tuples` as well.
         unbatched: a batch is a list of samples, and `collate_fn` is applied to each of them.
         skip: leave out samples that cannot be read or processed.
         empty: allocates the arrays of collated values; a worker process allocates them in shared memory.
@@ -42,6 +42,8 @@ class BatchMaker:
 
     def __post_init__(self) -> None:
         columns = self.collate_fn is None and not self.unbatched
+        # Whether batches are dicts of columns, unless maps give other samples than dicts.
+        self.makes_columns = columns or (self.collate_fn is collate_as_torch and not self.unbatched)
         parts = [one.parts for one in self.datasets]
         # Whether the batches of each dataset are columns as they are stored.
         self._plain = [columns and all(part.processing.is_plain for part in own) for own in parts]
@@ -109,11 +111,13 @@ class BatchMaker:
         samples = [s for dataset, columns, origin in found for s in dataset.processing.samples(columns, origin)]
         if batch_rows is not None:
             samples = [samples[k] for k in np.argsort(batch_rows).tolist()]
-        if self.unbatched:
-            return samples if self.collate_fn is None else [self.collate_fn(sample) for sample in samples]
-        if self.collate_fn is None or self.collate_fn is collate_as_torch:
-            return (self.collate_fn or collate)(samples, self.empty)
-        return self.collate_fn(samples)
+        if self.makes_columns:
+            return (collate if self.collate_fn is None else collate_as_torch)(samples, self.empty)
+        if self.datasets[0].tuple_fields is not None:
+            samples = [self.datasets[0].formed(sample) for sample in samples]
+        if self.collate_fn is None:
+            return samples
+        return [self.collate_fn(sample) for sample in samples] if self.unbatched else self.collate_fn(samples)
 
     def _indexed(
         self, request: IndexRequest

@@ -156,6 +156,11 @@ class EpochRun:
         return task
 
     @property
+    def makes_columns(self) -> bool:
+        """Whether batches are dicts of columns, and not what a `collate_fn` makes, nor single samples."""
+        return self._make.makes_columns
+
+    @property
     def is_ours(self) -> bool:
         """False in a fork, which has none of the threads and must not touch their data."""
         return os.getpid() == self._process

@@ -33,7 +33,7 @@ _UNBATCHED = 256  # samples made at a time for batch_size=None
 
 
 class DataLoader:
-    """Batches of a dataset, as dicts of columns.
+    """Batches of a dataset, as dicts of columns; as tuples of columns for a view of `tuples`.
 
     Every `iter()` is the next epoch, from 0, unless `set_epoch` says which. A shuffled epoch is a pure function of the
     dataset, the seed, the epoch and the window: neither the workers nor the ranks change what a global batch holds.
@@ -262,6 +262,7 @@ class DataLoader:
         sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size
         epoch_key = key(self.seed, cursor.epoch)
         run, dataset = self._run(epoch_key), self.dataset
+        to_form = run.makes_columns and dataset.tuple_fields is not None
         reusable = dropped = False
         try:
             for result in self._results(run, cursor, epoch_key):
@@ -275,7 +276,7 @@ class DataLoader:
                 else:
                     cursor.position = min(total, cursor.position + step)
                 if result.batch is not None:
-                    yield result.batch
+                    yield dataset.formed(result.batch) if to_form else result.batch
                 elif sampler is None and self.world_size > 1 and self.options.even_batches:
                     raise unequal_ranks(result, self.rank)
                 _check_process(process)
