@@ -145,7 +145,7 @@ class DatasetView(Sequence[Any]):
             raise IndexError(f"sample {index} of a dataset of {n}")
         return self._sample_at(number + n if number < 0 else number)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
         """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
         if (made_from := getattr(indices, "made_from", None)) is not None:  # the batch of a loader of ours
             return made_from(self)  # type: ignore[no-any-return]
@@ -182,7 +182,7 @@ class DatasetView(Sequence[Any]):
         """
         return self._tuples(tuple_names(names))
 
-    def _getitems(self, indices: Sequence[int]) -> list[Any]:
+    def _getitems(self, indices: Sequence[int]) -> Sequence[Any]:
         """`__getitems__` under the name that Grain calls."""
         return self.__getitems__(indices)
 

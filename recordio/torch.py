@@ -1,6 +1,7 @@
 """The names for PyTorch; importing this imports torch."""
 
+from recordio.reader.torch.datasets import CIFAR10, CIFAR100, MNIST, Dataset, ImageFolder
 from recordio.reader.torch.iterable import IterableShards
 from recordio.reader.torch.loader import DataLoader
 
-__all__ = ["DataLoader", "IterableShards"]
+__all__ = ["CIFAR10", "CIFAR100", "MNIST", "DataLoader", "Dataset", "ImageFolder", "IterableShards"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from recordio.errors import DatasetError
 from recordio.format.schema import Columns
+from recordio.lazy import lazy
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import IndexRequest
 from recordio.reader.columns import uncollate
@@ -48,7 +49,7 @@ class IndexBatch(list[int]):
 
     def made_from(self, dataset: DatasetView) -> Sequence[Any]:
         """The samples of the batch. Raises DatasetError if none is left."""
-        as_columns = not self.making.samples and not any(part.processing.maps for part in dataset.parts)
+        as_columns = not self.making.samples and not dataset.has_maps
         collate_fn: Callable[[list[Any]], Any] | None = None if as_columns else list
         result = BatchMaker([dataset], collate_fn=collate_fn, skip=self.making.skip)(self.request(0))
         if result.batch is None:
@@ -56,7 +57,7 @@ class IndexBatch(list[int]):
                 f"nothing is left of a batch, and this loader, which is not recordio's, cannot leave it out: "
                 f"{result.errors[0]}; use larger batches"
             )
-        return MadeBatch(result.batch, result.samples) if as_columns else result.batch
+        return MadeBatch(result.batch, result.samples, dataset.formed) if as_columns else result.batch
 
     def __add__(self, other: list[int]) -> IndexBatch:  # type: ignore[override]
         """Tools fill a last batch up. Samples from elsewhere draw by their indices."""
@@ -74,14 +75,20 @@ class IndexBatch(list[int]):
 class MadeBatch(Sequence[Any]):
     """A batch of columns, to be seen as its samples by a `collate_fn` that expects a list of them."""
 
-    def __init__(self, columns: Columns, samples: int) -> None:
-        self.columns, self._samples = columns, samples
-        self._list: list[Any] | None = None
+    def __init__(self, columns: Columns, samples: int, formed: Callable[[Any], Any]) -> None:
+        self._columns, self._count, self._formed = columns, samples, formed
+
+    @property
+    def batch(self) -> Any:
+        """The batch as a loader of ours delivers it."""
+        return self._formed(self._columns)
+
+    @lazy
+    def _samples(self) -> list[Any]:
+        return list(map(self._formed, uncollate(self._columns, self._count)))
 
     def __len__(self) -> int:
-        return self._samples
+        return self._count
 
     def __getitem__(self, at: Any) -> Any:
-        if self._list is None:
-            self._list = uncollate(self.columns, self._samples)
-        return self._list[at]
+        return self._samples[at]

@@ -19,6 +19,7 @@ from recordio.errors import SchemaError
 from recordio.reader.columns import collate_as_torch
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
 from recordio.reader.loading.progress import LoaderStats
+from recordio.reader.torch.datasets import Dataset, collate_for, view_of
 from recordio.reader.torch.samplers import LoaderBatchSampler, LoaderSampler, innermost, sampler_of
 from recordio.reader.torch.seeding import SeededLoader
 from recordio.reader.torch.tensors import collate_tensors, to_tensors
@@ -128,8 +129,8 @@ class DataLoader(data.DataLoader[Batch]):
             "in_order": in_order,
         }
         super().__init__(dataset, **{name: value for name, value in torchs.items() if name in _TORCHS})
-        if isinstance(dataset, DatasetView):
-            self._take_over(dataset, torchs, dict(options))
+        if (view := view_of(dataset)) is not None:
+            self._take_over(view, torchs, dict(options))
         elif refused := [name for name, value in options.items() if value is not DEFAULTS[name]]:
             raise SchemaError(f"{', '.join(refused)}: only for the datasets of recordio, not {type(dataset).__name__}")
 
@@ -143,7 +144,9 @@ class DataLoader(data.DataLoader[Batch]):
         single = given["batch_size"] is None
         self._converts = given["collate_fn"] is None or given["collate_fn"] in (collate_tensors, to_tensors)
         if self._converts:
-            given["collate_fn"] = None if single or not _has_maps(dataset) else collate_as_torch
+            given["collate_fn"] = None if single or not dataset.has_maps else collate_as_torch
+        else:
+            given["collate_fn"] = collate_for(self.dataset, given["collate_fn"], single)
         if single and given["sampler"] is not None:
             only = operator.itemgetter(0) if self._converts else partial(_only, given["collate_fn"])
             given |= {"batch_size": 1, "collate_fn": only}
@@ -151,6 +154,10 @@ class DataLoader(data.DataLoader[Batch]):
         told: dict[str, Any] = {name: own[name] for name in _TOLD & own.keys()}
         if self._converts:
             told["collate_fn"] = to_tensors if single else collate_tensors
+        elif not isinstance(self.dataset, DatasetView | Dataset):  # torch's Subset, which hands on mere indices
+            told["collate_fn"] = given["collate_fn"]
+        if not isinstance(self.dataset, Dataset):
+            told["dataset"] = dataset
         if torchs["sampler"] is None and torchs["batch_sampler"] is None:
             sampler = told["sampler"] = sampler_of(self, inner)
             batches = LoaderBatchSampler(sampler, self.batch_size or 1, self.drop_last)
@@ -197,6 +204,8 @@ class DataLoader(data.DataLoader[Batch]):
         """The next epoch; for our datasets as of recordio.DataLoader."""
         if self._inner is None:
             return super().__iter__()
+        if isinstance(self.dataset, Dataset):
+            self._inner.dataset = self.dataset.view  # its transforms may have been set since
         batches: Iterator[Any] = iter(self._inner)
         if self._converts:
             batches = map(to_tensors, batches)
@@ -222,10 +231,6 @@ def _without_order(given: dict[str, Any]) -> dict[str, Any]:
         f"a {kind} decides on the order by itself, and weights would be lost: leave out one of them; where a trainer "
         "has put it in to share out the samples, give ranks='auto', and it leaves this loader alone"
     )
-
-
-def _has_maps(dataset: DatasetView) -> bool:
-    return any(part.processing.maps for part in dataset.parts)
 
 
 def _only(collate_fn: Callable[[Any], Any], samples: list[Any]) -> Any:

@@ -49,5 +49,5 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
 def collate_tensors(samples: Sequence[Any]) -> Any:
     """A batch of samples, as a loader without a `collate_fn` delivers it."""
     if isinstance(samples, MadeBatch):
-        return to_tensors(samples.columns)
+        return to_tensors(samples.batch)
     return to_tensors(collate_as_torch(list(samples)))
