@@ -64,6 +64,10 @@ def test_two_processes_train_together(shards: str, tmp_path: Path) -> None:
         assert labels == sorted(line.split()[:-1])
 
 
+def test_the_classic_tutorial_learns_in_an_epoch() -> None:
+    assert accuracy(run(script="tutorial.py")) > 65
+
+
 def figures(name: str, output: str) -> list[float]:
     return [float(found) for found in re.findall(f"{name} ([0-9.]+)", output)]
 
