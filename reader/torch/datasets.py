@@ -181,8 +181,7 @@ class _TrainAndTest(Dataset):
     ) -> None:
         name = type(self).__name__
         if download:
-            text = f"nothing is downloaded: torchvision.datasets.{name}(root, download=True) does it, then convert it"
-            raise SchemaError(f"{text} with `recordio convert`, once")
+            raise SchemaError("nothing is downloaded: let torchvision do that, then `recordio convert` the files, once")
         split = "train" if flag("train", train) else "test"
         dataset = _open_split(root, split, name, self._downloads)
         super().__init__(dataset, "image", self._label, transform=transform, target_transform=target_transform)
@@ -317,9 +316,7 @@ def _open(root: Any) -> ShardDataset:
         return ShardDataset(path)
     splits = [os.path.join(path, name) for name in sorted(os.listdir(path)) if _is_dataset(os.path.join(path, name))]
     if splits:
-        raise DatasetError(f"there is a dataset for each split: give one, {' or '.join(map(repr, splits))}").at(
-            file=path
-        )
+        raise DatasetError(f"each split is a dataset: give one, {' or '.join(map(repr, splits))}").at(file=path)
     whole = os.path.normpath(path)
     raise _unconverted(whole, whole, f"{whole}.rio", "ImageFolder")
 
@@ -327,9 +324,8 @@ def _open(root: Any) -> ShardDataset:
 def _open_split(root: Any, split: str, name: str, downloads: tuple[str, ...]) -> ShardDataset:
     """The dataset of a split in `root`. Raises as `_open` does."""
     path = os.path.normpath(folder_path("root", root))
-    found = os.path.join(path, split)
-    if not os.path.isdir(path) or os.path.isdir(found):
-        return ShardDataset(found)
+    if not os.path.isdir(path) or any(os.path.isdir(os.path.join(path, one)) for one in ("train", "test")):
+        return ShardDataset(os.path.join(path, split))
     if _is_dataset(path):
         raise DatasetError(f"this is one dataset: {name} takes the folder that holds train and test").at(file=path)
     files = [os.path.join(path, one) for one in downloads if os.path.isdir(os.path.join(path, one))]

@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 import shlex
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,8 @@ class TestDownloads:
         assert train.classes[7] == "7 - seven"
         assert next(iter(DataLoader(test, 2)))[1].tolist() == [7, 0]
         assert "this is one dataset" in message(DatasetError, MNIST, Path(made) / "train")
+        shutil.rmtree(Path(made) / "test")
+        assert "there is no such folder" in message(DatasetError, MNIST, made, train=False)
         assert "nothing is downloaded" in message(SchemaError, MNIST, made, download=True)
 
     @pytest.mark.parametrize(
