@@ -140,6 +140,9 @@ class WorkerPool:
             with starting_children(self._context.get_start_method()):
                 for number in range(workers):
                     self._start(number, work)
+        except WorkerError:
+            self.close()
+            raise
         except Exception as error:
             self.close()
             raise WorkerError(f"cannot start worker {number}: {type(error).__name__}: {error}") from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import traceback
 from dataclasses import dataclass, field
+from io import BytesIO
 from multiprocessing import reduction, spawn
+from types import FunctionType
 from typing import Any
 
 from recordio.errors import WorkerError
@@ -26,11 +29,40 @@ class TensorPickler(pickle.Pickler):
             return NotImplemented
 
 
+class _FunctionsByName(reduction.ForkingPickler):
+    """Refuses, by name, functions and classes that a new process could not import.
+
+    `main` is the location of the main module. In a notebook, with -c, or read from stdin, it has no file.
+    """
+
+    def __init__(self, file: Any, main: dict[str, Any]) -> None:
+        super().__init__(file)
+        path = main.get("init_main_from_path")
+        self._main_has_a_file = "init_main_from_name" in main or (path is not None and os.path.exists(path))
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, FunctionType) and "<" in value.__qualname__:
+            where = f"{value.__code__.co_filename}, line {value.__code__.co_firstlineno}"
+            raise _unreachable(value, f"is a lambda or was defined inside a function ({where})", "at the top of")
+        is_named = isinstance(value, (FunctionType, type)) and value.__module__ == "__main__"
+        if is_named and not self._main_has_a_file:
+            raise _unreachable(value, "was defined in a notebook, with -c or on stdin", "in")
+        return NotImplemented
+
+
+def _unreachable(value: Any, why: str, where: str) -> WorkerError:
+    return WorkerError(
+        f"worker processes cannot import {value.__qualname__}: it {why}. Put it {where} a module and import it, "
+        'or use worker_type="thread" or multiprocessing_context="fork"'
+    )
+
+
 @dataclass(slots=True)
 class DeferredPickle:
     """Objects for a process that is being started. `open` unpickles them, where an error can be reported.
 
-    A spawned process imports its parent's main module only if one of its objects was defined there.
+    A spawned process imports its parent's main module only if one of its objects was defined there. Pickling raises
+    WorkerError for a function that the process could not import.
     """
 
     objects: Any
@@ -38,7 +70,9 @@ class DeferredPickle:
     main: dict[str, Any] = field(default_factory=main_module)  # for multiprocessing.spawn.prepare
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DeferredPickle, (None, bytes(reduction.ForkingPickler.dumps(self.objects)), self.main)
+        pickled = BytesIO()
+        _FunctionsByName(pickled, self.main).dump(self.objects)
+        return DeferredPickle, (None, pickled.getvalue(), self.main)
 
     def open(self) -> Any:
         return self.objects if self.pickled is None else self.loads(self.pickled)

@@ -317,8 +317,10 @@ def test_maker_that_cannot_be_unpickled_is_an_error(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_maker_that_cannot_be_pickled_is_an_error(method: str) -> None:
-    with pytest.raises(WorkerError, match=r"cannot start worker 0: .*(pickle|get local object)"):
+    with pytest.raises(WorkerError, match=r"cannot import .*lambda>: it is a lambda .*test_pool\.py, line \d+"):
         pool(3, lambda request: request, method)
+    with pytest.raises(WorkerError, match=r"cannot start worker 0: .*pickle"):
+        pool(3, threading.Lock(), method)  # type: ignore[arg-type]
 
 
 def test_forked_workers_inherit_any_maker() -> None:
