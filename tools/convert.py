@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from recordio.tools.output import bytes_text, clean, count_text, json_line, listed, say, seconds_text
+from recordio.display.text import bytes_text, clean, count_text, json_line, listed
+from recordio.tools.output import say, seconds_text
 from recordio.tools.progress import Progress, rate_text
 
 if TYPE_CHECKING:

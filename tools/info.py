@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from recordio.tools.output import bytes_text, clean, count_text, cut, json_line, json_text, listed, say, table
+from recordio.display.text import bytes_text, clean, count_text, cut, json_line, json_text, listed
+from recordio.tools.output import say, table
 from recordio.tools.splits import Split, find_splits, naming
 
 if TYPE_CHECKING:

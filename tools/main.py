@@ -14,9 +14,10 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, TextIO
 
+from recordio.display.text import clean
 from recordio.errors import CorruptError, RecordIOError
 from recordio.tools import convert, info, show, verify
-from recordio.tools.output import OutputClosed, clean, write
+from recordio.tools.output import OutputClosed, write
 
 GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 

@@ -15,7 +15,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, TextIO
 
-from recordio.tools.output import OutputClosed, bytes_text, columns_of, cut, seconds_text, write
+from recordio.display.text import bytes_text, columns_of, cut
+from recordio.tools.output import OutputClosed, seconds_text, write
 
 REDRAW_SECONDS = 0.1
 LINE_SECONDS = 5.0

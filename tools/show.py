@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recordio.display.text import clean, count_text, json_line
 from recordio.errors import SchemaError
-from recordio.tools.output import clean, columns_of, count_text, cut, json_line, say
+from recordio.tools.output import say
 from recordio.tools.splits import Split, find_splits, naming
 
 if TYPE_CHECKING:
@@ -79,25 +80,16 @@ def _indices(split: Split, dataset: Sequence[Any], options: argparse.Namespace) 
 
 
 def _json(split: Split, index: int, sample: Mapping[str, Any]) -> str:
-    from recordio.tools.values import json_value
+    from recordio.display.values import json_value
 
     values = {name: json_value(value) for name, value in sample.items()}
     return json_line({"split": split.name, "index": index, "sample": values})
 
 
 def _print(index: int, sample: Mapping[str, Any], dataset: ShardDataset) -> None:
+    from recordio.display.values import sample_lines
+
     say()
     say(f"sample {index}")
-    for line in _lines(sample, dataset.metadata, shutil.get_terminal_size().columns):
+    for line in sample_lines(sample, dataset.metadata, shutil.get_terminal_size().columns):
         say(line)
-
-
-def _lines(sample: Mapping[str, Any], metadata: Mapping[str, Any], columns: int) -> Iterator[str]:
-    from recordio.tools.values import value_text
-
-    names = {name: cut(name, columns // 3) for name in sample}
-    width = max(map(columns_of, names.values()), default=0)
-    for name, value in sample.items():
-        head = f"  {names[name]}{' ' * (width - columns_of(names[name]))}  "
-        classes = metadata.get("classes") if name == "label" else None
-        yield head + value_text(value, columns - columns_of(head), classes)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, Literal
 
+from recordio.display.text import bytes_text, clean, count_text, json_line
 from recordio.errors import CorruptError, RecordIOError
-from recordio.tools.output import bytes_text, clean, count_text, json_line, say, seconds_text
+from recordio.tools.output import say, seconds_text
 from recordio.tools.progress import Progress, rate_text
 from recordio.tools.splits import Split, find_splits
 

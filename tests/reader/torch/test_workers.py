@@ -174,7 +174,7 @@ def test_an_error_in_a_worker_is_raised_with_its_place(ds: recordio.ShardDataset
 
 def test_unpicklable_maps_need_fork(ds: recordio.ShardDataset) -> None:
     assert list(DataLoader(ds, 150, collate_fn=lambda samples: len(samples), **FORK)) == [150, 50]
-    with pytest.raises(recordio.WorkerError, match="worker processes cannot import .*lambda"):
+    with pytest.raises(recordio.WorkerError, match=r"worker processes cannot import .*lambda"):
         list(DataLoader(ds, 150, collate_fn=lambda samples: len(samples), **WAYS["spawn"]))
 
 

@@ -387,7 +387,7 @@ class TestErrors:
             list(DataLoader(ds.map(slow), 10, **processes(), timeout=0.5))
 
     def test_maker_that_cannot_be_pickled_is_refused(self, ds: ShardDataset) -> None:
-        with pytest.raises(WorkerError, match="worker processes cannot import .*lambda"):
+        with pytest.raises(WorkerError, match=r"worker processes cannot import .*lambda"):
             list(DataLoader(ds.map(lambda sample: sample), 10, **processes("spawn")))
         found = list(DataLoader(ds.map(lambda sample: sample), 10, **processes("fork")))
         assert len(found) == 40

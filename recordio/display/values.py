@@ -5,19 +5,36 @@ Contract: takes any value that a dataset can hold; the text is clean and fits th
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recordio.display.text import bytes_text, columns_of, cut, json_text, plain
 from recordio.errors import DecodeError
 from recordio.format.image_field import image_format
 from recordio.images.header import image_size
-from recordio.tools.output import bytes_text, cut, json_text, plain
 
+LABELS = ("label", "labels")  # the fields that index metadata["classes"]
 JSON_ELEMENTS = 64  # larger arrays are summarised
 FIRST = 8
 HEX_BYTES = 16
+
+
+def sample_lines(sample: Mapping[str, Any], metadata: Mapping[str, Any], columns: int) -> Iterator[str]:
+    """A line for each field, its name and its value, of at most `columns` columns."""
+    names = {name: cut(name, columns // 3) for name in sample}
+    width = max(map(columns_of, names.values()), default=0)
+    for name, value in sample.items():
+        head = f"  {names[name]}{' ' * (width - columns_of(names[name]))}  "
+        yield head + value_text(value, columns - columns_of(head), classes_of(name, metadata))
+
+
+def classes_of(name: str, metadata: Mapping[str, Any]) -> list[Any] | None:
+    """The names of a field's classes, None for a field that is no label: `label`, and the labels of boxes, `labels`."""
+    classes = metadata.get("classes")
+    return classes if name in LABELS and isinstance(classes, list) else None
 
 
 def value_text(value: Any, width: int, classes: Any = None) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recordio.tools.output import columns_of
-from recordio.tools.values import json_value, value_text
+from recordio.display.text import columns_of
+from recordio.display.values import json_value, value_text
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x08\x08\0"
 

@@ -1,0 +1,1 @@
+"""Values and datasets as text and as HTML, for terminals, notebooks and pages."""

@@ -1,0 +1,108 @@
+"""Plain text from any data: safe to print, short, readable.
+
+Contract: what comes from data passes through `clean` before it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+TAIL = "..."
+MAX_DEPTH = 200  # deeper objects would exhaust the stack
+CLASSES_SHOWN = 10
+
+
+def clean(text: str) -> str:
+    """Escapes control characters, and format characters that hide or reorder text."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\N{IDEOGRAPHIC SPACE}" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def columns_of(text: str) -> int:
+    """Terminal columns of clean text: East Asian wide characters take two."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Clean text of at most `width` columns, ending in three dots if cut."""
+    text = clean(text[: width + 1])
+    if columns_of(text) <= width:
+        return text
+    text = text[: max(width - len(TAIL), 0)]
+    while columns_of(text) > width - len(TAIL) and text:
+        text = text[:-1]
+    return text + TAIL[:width]
+
+
+def bytes_text(nbytes: float) -> str:
+    """1234567 -> '1.23 MB'. Powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if nbytes < 999.5:
+            return f"{nbytes:.0f} B" if unit == "B" else f"{_three_digits(nbytes)} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:,.0f} PB"
+
+
+def _three_digits(value: float) -> str:
+    digits = (value < 9.995) + (value < 99.95)
+    return f"{value:.{digits}f}"
+
+
+def count_text(number: int, noun: str) -> str:
+    """1 -> '1 shard', 1234 -> '1,234 shards'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[object]) -> str:
+    """The first of the names, cleaned: 'cat, dog, ...'."""
+    more = ", ..." if len(names) > CLASSES_SHOWN else ""
+    return clean(", ".join(map(str, names[:CLASSES_SHOWN])) + more)
+
+
+def json_line(value: Any) -> str:
+    """The value as one line of printable ASCII JSON, safe on a terminal."""
+    import json
+
+    return json.dumps(plain(value), allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def json_text(value: Any) -> str:
+    """The value as readable JSON. Not clean yet."""
+    import json
+
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """A JSON-compatible form: bytes become their length; NaN, infinities and unknown types become text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else _odd_float(value)
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"bytes": len(value)}
+    if isinstance(value, (dict, list, tuple)) and not depth:
+        return TAIL
+    if isinstance(value, dict):
+        return {str(key): plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, depth - 1) for item in value]
+    return str(value)
+
+
+def _odd_float(value: float) -> str:
+    if value != value:
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
