@@ -6,6 +6,7 @@ Contract: takes any value that a dataset can hold; the text is clean and fits th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,21 @@ import numpy.typing as npt
 from recordio.display.text import bytes_text, columns_of, cut, json_text, plain
 from recordio.errors import DecodeError
 from recordio.format.image_field import image_format
+from recordio.format.numeric import Scalar
+from recordio.format.schema import Schema
 from recordio.images.header import image_size
 
 LABELS = ("label", "labels")  # the fields that index metadata["classes"]
 JSON_ELEMENTS = 64  # larger arrays are summarised
 FIRST = 8
 HEX_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """Stands for a value that cannot be read."""
+
+    reason: str
 
 
 def sample_lines(sample: Mapping[str, Any], metadata: Mapping[str, Any], columns: int) -> Iterator[str]:
@@ -35,6 +45,14 @@ def classes_of(name: str, metadata: Mapping[str, Any]) -> list[Any] | None:
     """The names of a field's classes, None for a field that is no label: `label`, and the labels of boxes, `labels`."""
     classes = metadata.get("classes")
     return classes if name in LABELS and isinstance(classes, list) else None
+
+
+def label_field(schema: Schema, metadata: Mapping[str, Any]) -> str | None:
+    """The field that says the class of a sample, an integer; None if there is none, or the classes have no names."""
+    for name, kind in schema.items():
+        if isinstance(kind, Scalar) and kind.dtype.kind in "iu" and classes_of(name, metadata) is not None:
+            return name
+    return None
 
 
 def value_text(value: Any, width: int, classes: Any = None) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import recordio
 from recordio.display.text import columns_of
-from recordio.display.values import json_value, value_text
+from recordio.display.values import json_value, label_field, value_text
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x08\x08\0"
 
@@ -81,3 +82,19 @@ def test_plain_values_stay_plain_in_json(value: Any) -> None:
     shown = json_value(value)
     assert shown == value
     assert type(shown) in (int, float, bool, str, type(None))
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "found"),
+    [
+        (recordio.Scalar("uint8"), ["a"], "label"),
+        (recordio.Scalar("int64", optional=True), [], "label"),
+        (recordio.Scalar("float32"), ["a"], None),
+        (recordio.Array("int64", (2,)), ["a"], None),
+        (recordio.Scalar("uint8"), "abc", None),
+        (recordio.Scalar("uint8"), None, None),
+    ],
+)
+def test_a_label_is_an_integer_with_named_classes(kind: Any, classes: Any, found: str | None) -> None:
+    schema = recordio.Schema({"x": recordio.Scalar("int64"), "label": kind})
+    assert label_field(schema, {"classes": classes}) == found
