@@ -26,6 +26,7 @@ from recordio.reader.tuples import tuple_names
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
+    from recordio.reader.notebook import Samples
 
 _SCAN_SAMPLES = 1 << 16
 _REALS: Any = (int, float, np.integer, np.floating, np.bool_)
@@ -284,6 +285,18 @@ class DatasetView(Sequence[Any]):
             masks = (part[at : at + _SCAN_SAMPLES] == k for at in range(0, n, _SCAN_SAMPLES))
             views.append(self.select(true_indices(masks, end - begin, n)))
         return views  # type: ignore[return-value]
+
+    def show(self, n: int = 8) -> Samples:
+        """The first n samples (200 at most), to look at: pictures in a notebook, text when printed."""
+        from recordio.reader.notebook import Samples
+
+        return Samples(self, n)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the fields, some pictures, how many samples there are of each class."""
+        from recordio.reader.notebook import dataset_card
+
+        return dataset_card(self)
 
 
 def _values(wanted: Any) -> list[Any]:
