@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recordio.display.text import clean, count_text, json_line
 from recordio.errors import SchemaError
 from recordio.tools.output import say
-from recordio.tools.splits import Split, find_splits, naming
+from recordio.tools.splits import Split, find_splits, naming, open_whole
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
@@ -22,6 +23,7 @@ examples:
   recordio show digits                               the first samples
   recordio show digits --index 7                     one of them; -1 is the last
   recordio show digits --count 100 --fields label    some fields only
+  recordio show digits --count 50 --save digits/     their pictures, sounds, texts and arrays as files
   recordio show digits --json                        a line a sample: {"split": ..., "index": ..., "sample": {...}}
 """
 COUNT = 3
@@ -32,13 +34,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--index", type=int, metavar="I", help="this sample; -1 is the last one")
     choice.add_argument(
-        "--count", type=_count, default=COUNT, metavar="N", help="the first N samples (default %(default)s)"
+        "--count", type=count, default=COUNT, metavar="N", help="the first N samples (default %(default)s)"
     )
     parser.add_argument("--fields", type=lambda text: text.split(","), metavar="A,B", help="these fields only")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON a sample")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print one line of JSON a sample")
+    how.add_argument("--save", metavar="DIR", help="write the values as files to this new folder, and print nothing")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A number of samples. Raises ArgumentTypeError."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"not a number of samples: {text!r}")
     return int(text)
@@ -46,7 +51,7 @@ def _count(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     for number, split in enumerate(find_splits(options.path)):
-        if number and not options.json:
+        if number and not options.json and options.save is None:
             say()
         with naming(split):
             _show(split, options)
@@ -54,12 +59,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(split: Split, options: argparse.Namespace) -> None:
-    import recordio
-
-    dataset = recordio.ShardDataset(split.path, fields=options.fields, decode=None)
-    every = list(dataset.store.manifest.schema)
-    if options.fields is None and len(every) > len(dataset.schema):  # the names of files are shown too
-        dataset = recordio.ShardDataset(split.path, fields=every, decode=None)
+    dataset, _ = open_whole(split.path, options.fields)
+    if options.save is not None:
+        _save(split, dataset, options)
+        return
     if not options.json:
         say(f"{clean(split.path)}: {count_text(len(dataset), 'sample')}")
     for index in _indices(split, dataset, options):
@@ -67,6 +70,15 @@ def _show(split: Split, options: argparse.Namespace) -> None:
             say(_json(split, index, dataset[index]))
         else:
             _print(index, dataset[index], dataset)
+
+
+def _save(split: Split, dataset: ShardDataset, options: argparse.Namespace) -> None:
+    from recordio.tools.save import save_samples
+
+    indices = _indices(split, dataset, options)
+    folder = options.save if split.name is None else os.path.join(options.save, split.name)
+    files = save_samples(dataset, indices, folder)
+    say(f"{clean(folder)}: {count_text(len(indices), 'sample')} in {count_text(files, 'file')}")
 
 
 def _indices(split: Split, dataset: Sequence[Any], options: argparse.Namespace) -> Sequence[int]:

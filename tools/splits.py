@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from recordio.errors import RecordIOError
+
+if TYPE_CHECKING:
+    from recordio.reader.dataset import ShardDataset
 
 ORDER = ("train", "val", "valid", "validation", "test")
 
@@ -44,6 +47,22 @@ def naming(split: Split) -> Iterator[None]:
         yield
     except RecordIOError as error:
         raise error.at(dataset=split.name)
+
+
+def open_whole(path: str, fields: Sequence[str] | None) -> tuple[ShardDataset, list[str]]:
+    """The dataset with encoded pictures, and those of its fields that are the names of files.
+
+    All fields are read if `fields` is None, those names too, which a dataset reads on request alone.
+    """
+    import recordio
+
+    dataset = recordio.ShardDataset(path, fields=fields, decode=None)
+    every = list(dataset.store.manifest.schema)
+    shown = dataset._shown_fields() or every
+    files = [name for name in every if name not in shown]
+    if fields is None and files:
+        dataset = recordio.ShardDataset(path, fields=every, decode=None)
+    return dataset, [name for name in dataset.schema if name in files]
 
 
 def _holds_dataset(folder: str, signs: tuple[str, ...]) -> bool:

@@ -1,0 +1,102 @@
+"""The values of samples as files of their own: `recordio show --save`.
+
+Contract: files are named by the sample's number and the field's name, of which plain characters alone are kept, so that
+no name from a dataset leads anywhere else. Nothing is overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recordio.display.media import extension_of
+from recordio.display.text import json_line
+from recordio.errors import DatasetError
+
+if TYPE_CHECKING:
+    from recordio.reader.dataset import ShardDataset
+
+LIST = "samples.jsonl"
+_NAME_CHARACTERS = 60
+
+
+def save_samples(dataset: ShardDataset, indices: Sequence[int], folder: str) -> int:
+    """Writes these samples' values into a new folder, and LIST, a line for each sample. Returns the number of files.
+
+    Numbers and missing values stand in LIST, with the names of the files that hold the others. Raises DatasetError if
+    there is something at `folder`, CorruptError for a damaged sample.
+    """
+    try:
+        os.makedirs(folder)
+    except FileExistsError:
+        raise DatasetError(f"there is something already: name a new folder: {folder}") from None
+    names = file_names(dataset.schema)
+    digits = len(str(max(len(dataset) - 1, 0)))
+    files = 1
+    with _new(folder, LIST) as list_file:
+        for index in indices:
+            line = {}
+            for name, value in dataset[index].items():
+                line[name] = value.item() if isinstance(value, np.generic) else value
+                if found := _file_of(value):
+                    extension, data = found
+                    line[name] = f"{index:0{digits}}.{names[name]}{extension}"
+                    files += 1
+                    with _new(folder, line[name]) as file:
+                        file.write(data)
+            list_file.write((json_line({"index": index, "sample": line}) + "\n").encode())
+    return files
+
+
+def _new(folder: str, name: str) -> Any:
+    return open(os.path.join(folder, name), "xb")
+
+
+def file_names(fields: Iterable[str]) -> Mapping[str, str]:
+    """A part of a file's name for each field, all different."""
+    names: dict[str, str] = {}
+    for number, field in enumerate(fields):
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", field)[:_NAME_CHARACTERS]
+        while name.lower() in {one.lower() for one in names.values()}:
+            name += f"_{number}"
+        names[field] = name
+    return names
+
+
+def _file_of(value: Any) -> tuple[str, bytes] | None:
+    """The extension and content of a value's file; None for numbers and missing values."""
+    if value is None or isinstance(value, (np.generic, bool, int, float, complex)):
+        return None
+    if isinstance(value, bytes):
+        return extension_of(value), value
+    if isinstance(value, str):
+        return ".txt", value.encode("utf-8")
+    if isinstance(value, np.ndarray):
+        return ".npy", _npy(value)
+    return ".json", _json(value)
+
+
+def _npy(array: np.ndarray[Any, Any]) -> bytes:
+    from io import BytesIO
+
+    file = BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return json.dumps(value, default=_encoded).encode()
+    except RecursionError:
+        raise DatasetError("an object is nested too deeply to be written as JSON") from None
+
+
+def _encoded(value: Any) -> dict[str, str]:
+    """Bytes inside an object, which JSON cannot say."""
+    return {"base64": b64encode(value).decode("ascii")}
