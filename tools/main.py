@@ -16,13 +16,13 @@ from typing import Any, TextIO
 
 from recordio.display.text import clean
 from recordio.errors import CorruptError, RecordIOError
-from recordio.tools import convert, info, show, verify
+from recordio.tools import convert, info, show, verify, view
 from recordio.tools.output import OutputClosed, write
 
 GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 # Each has SUMMARY, EXAMPLES, STOPPED (printed after Ctrl-C), add_options(parser) and run(options) -> exit code.
-COMMANDS: dict[str, ModuleType] = {"convert": convert, "verify": verify, "info": info, "show": show}
+COMMANDS: dict[str, ModuleType] = {"convert": convert, "verify": verify, "info": info, "show": show, "view": view}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
