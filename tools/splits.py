@@ -58,7 +58,7 @@ def open_whole(path: str, fields: Sequence[str] | None) -> tuple[ShardDataset, l
 
     dataset = recordio.ShardDataset(path, fields=fields, decode=None)
     every = list(dataset.store.manifest.schema)
-    shown = dataset._shown_fields() or every
+    shown = dataset.store.shown_fields() or every
     files = [name for name in every if name not in shown]
     if fields is None and files:
         dataset = recordio.ShardDataset(path, fields=every, decode=None)
