@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from recordio.errors import DatasetError
 from recordio.format.schema import Columns
 from recordio.lazy import lazy
 from recordio.reader.batches.maker import BatchMaker
-from recordio.reader.batches.requests import IndexRequest
+from recordio.reader.batches.requests import BatchResult, IndexRequest
 from recordio.reader.columns import uncollate
 from recordio.reader.view import DatasetView
 
@@ -30,6 +30,15 @@ class Making:
     samples: bool
 
 
+class Source(Protocol):
+    """Makes batches ahead, in the process of the loader."""
+
+    @property
+    def dataset(self) -> DatasetView: ...
+    def batch(self, number: int, samples: int) -> BatchResult | None:
+        """The batch of this number; None if it is not to be had in this way."""
+
+
 class IndexBatch(list[int]):
     """The indices of a batch, and how its loader makes it.
 
@@ -38,11 +47,18 @@ class IndexBatch(list[int]):
     Attributes:
         making: how.
         random_index: the numbers by which samples draw, if not their indices: an index may repeat.
+        source, number: where this batch is made ahead, if it is; only in the process of the loader.
     """
+
+    source: Source | None = None
+    number: int = 0
 
     def __init__(self, indices: Iterable[int], making: Making, random_index: Sequence[int] | None = None) -> None:
         super().__init__(indices)
         self.making, self.random_index = making, random_index
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"making": self.making, "random_index": self.random_index}
 
     def request(self, number: int) -> IndexRequest:
         return IndexRequest(list(self), self.making.epoch_key, number, self.random_index)
@@ -50,8 +66,12 @@ class IndexBatch(list[int]):
     def made_from(self, dataset: DatasetView) -> Sequence[Any]:
         """The samples of the batch. Raises DatasetError if none is left."""
         as_columns = not self.making.samples and not dataset.has_maps
-        collate_fn: Callable[[list[Any]], Any] | None = None if as_columns else list
-        result = BatchMaker([dataset], collate_fn=collate_fn, skip=self.making.skip)(self.request(0))
+        source, result = self.source, None
+        if source is not None and source.dataset is dataset:
+            result = source.batch(self.number, len(self))
+        if result is None:
+            collate_fn: Callable[[list[Any]], Any] | None = None if as_columns else list
+            result = BatchMaker([dataset], collate_fn=collate_fn, skip=self.making.skip)(self.request(0))
         if result.batch is None:
             raise DatasetError(
                 f"nothing is left of a batch, and this loader, which is not recordio's, cannot leave it out: "

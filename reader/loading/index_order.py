@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 
 from recordio.format.page import Indices
-from recordio.reader.batches.index_batch import IndexBatch, Making
+from recordio.reader.batches.index_batch import IndexBatch, Making, Source
 from recordio.reader.view import DatasetView, Plans
 
 
@@ -28,15 +29,24 @@ def indices_of(dataset: DatasetView, plans: Plans) -> Iterator[Indices]:
 
 
 def index_batches(
-    chunks: Iterator[Indices], size: int, *, drop_last: bool, drawn: Indices | None, making: Making
+    chunks: Iterator[Indices],
+    size: int,
+    *,
+    drop_last: bool,
+    drawn: Indices | None,
+    making: Making,
+    source: Source | None,
 ) -> Iterator[IndexBatch]:
     """Batches of this size; the last one may be smaller. `drawn`: the sample of each index, if drawn by weight."""
     stream = _Stream(chunks)
-    while len(index := stream.take(size)) == size or (len(index) and not drop_last):
-        if drawn is None:
-            yield IndexBatch(index.tolist(), making)
-        else:
-            yield IndexBatch(drawn[index].tolist(), making, index.tolist())
+    for number in count():
+        index = stream.take(size)
+        if not len(index) or (len(index) < size and drop_last):
+            return
+        samples = index if drawn is None else drawn[index]
+        batch = IndexBatch(samples.tolist(), making, None if drawn is None else index.tolist())
+        batch.source, batch.number = source, number
+        yield batch
 
 
 class _Stream:

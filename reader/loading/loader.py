@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -21,6 +22,7 @@ from recordio.reader.loading.index_order import index_batches, indices_of
 from recordio.reader.loading.joint_access import joint_access
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
 from recordio.reader.loading.progress import Cursor, LoaderStats, unequal_ranks
+from recordio.reader.loading.relay import Relay
 from recordio.reader.loading.state import check_state, identity
 from recordio.reader.loading.worker_choice import choose_workers
 from recordio.reader.order.ranks import RankShare, distributed_ranks
@@ -161,17 +163,16 @@ class DataLoader:
         """
         options = self.options
         check_indexable(self.dataset, options)
+        drop_last = options.drop_last if drop_last is None else drop_last
         cursor = self._begin()
         epoch_key = key(self.seed, cursor.epoch)
         drawn, dataset = self._drawn(epoch_key)
         share = self.share(cursor.position, batch_size, drop_last=drop_last)
-        yield from index_batches(
-            indices_of(dataset, dataset.plan(self.order, epoch_key, share)),
-            batch_size or options.batch_size or 1,
-            drop_last=options.drop_last if drop_last is None else drop_last,
-            drawn=drawn,
-            making=Making(epoch_key, skip=options.on_error == "skip", samples=options.collates),
-        )
+        size = batch_size or options.batch_size or 1
+        chunks = indices_of(dataset, dataset.plan(self.order, epoch_key, share))
+        making = Making(epoch_key, skip=options.on_error == "skip", samples=options.collates)
+        with closing(Relay(self, epoch_key, share, size)) as source:
+            yield from index_batches(chunks, size, drop_last=drop_last, drawn=drawn, making=making, source=source)
 
     def _begin(self) -> Cursor:
         """Begins the next epoch, or the rest of one whose state was loaded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +31,15 @@ Batch = TypeVar("Batch", covariant=True, default=Any)
 _TORCHS = frozenset(inspect.signature(data.DataLoader).parameters)  # of the torch that is installed
 _OF_INNER = ("seed", "rank", "world_size", "stats")
 _TOLD = frozenset(["seed", "on_error", "worker_type", "weights"])  # to tools that rebuild a loader from its attributes
+# What accelerate.prepare is told of the workers: it would start torch's processes, each of which fetches its batches by
+# indices. Without them the workers of this loader make the batches ahead, in order, as they do without accelerate.
+_WITHOUT_WORKERS: dict[str, Any] = {
+    "num_workers": 0,
+    "prefetch_factor": None,
+    "persistent_workers": False,
+    "timeout": 0,
+    "multiprocessing_context": None,
+}
 _FIXED = ("num_workers", "collate_fn", "timeout", "prefetch_factor", "in_order", "multiprocessing_context")
 
 
@@ -164,6 +174,11 @@ class DataLoader(data.DataLoader[Batch]):
             told["batch_sampler"] = None if single else batches
         self.__dict__.update(told)  # torch would not let them be set
 
+    def __getattribute__(self, name: str) -> Any:
+        if name in _WITHOUT_WORKERS and _accelerate_asks() and self._inner is not None:
+            return _WITHOUT_WORKERS[name]
+        return super().__getattribute__(name)
+
     def __getattr__(self, name: str) -> Any:
         inner = self.__dict__.get("_inner")
         if inner is not None and name in _OF_INNER:
@@ -231,6 +246,10 @@ def _without_order(given: dict[str, Any]) -> dict[str, Any]:
         f"a {kind} decides on the order by itself, and weights would be lost: leave out one of them; where a trainer "
         "has put it in to share out the samples, give ranks='auto', and it leaves this loader alone"
     )
+
+
+def _accelerate_asks() -> bool:
+    return str(sys._getframe(2).f_globals.get("__name__")).startswith("accelerate.")
 
 
 def _only(collate_fn: Callable[[Any], Any], samples: list[Any]) -> Any:

@@ -1,0 +1,96 @@
+"""Batches for other people's loaders, made ahead by the workers of the loader whose order they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from recordio.reader.batches.requests import BatchResult
+from recordio.reader.order.ranks import RankShare, distributed_ranks
+from recordio.reader.view import DatasetView
+
+if TYPE_CHECKING:
+    from recordio.reader.loading.loader import DataLoader
+
+_MOST_BEGINNINGS = 5
+
+
+class Relay:
+    """The batches of an epoch, for whoever asks for them one after the other, or for every n-th.
+
+    A tool that skips batches begins with a later one, and processes that share an epoch ask for every n-th. If the
+    batch that is asked for is not the one that is next, the epoch begins again there, but not for ever.
+
+    Args:
+        loader: its options and workers are used; its state does not change.
+        epoch_key: the key of the epoch.
+        share: the positions of the epoch.
+        batch_size: samples a batch.
+    """
+
+    def __init__(self, loader: DataLoader, epoch_key: int, share: RankShare, batch_size: int) -> None:
+        columns = not loader.options.collates and not loader.dataset.has_maps
+        self._loader = copy(loader)
+        self._loader.options = replace(loader.options, collate_fn=None if columns else list)
+        self._epoch_key, self._share, self._batch_size = epoch_key, share, batch_size
+        self._results: Iterator[BatchResult] | None = None
+        self._last: int | None = None  # the number of the batch that was asked for last
+        self._step = 1
+        # Batches from which samples were left out are not those of the indices.
+        self._beginnings = _MOST_BEGINNINGS if loader.options.on_error == "skip" else 0
+
+    @property
+    def dataset(self) -> DatasetView:
+        return self._loader.dataset
+
+    def batch(self, number: int, samples: int) -> BatchResult | None:
+        """The batch of this number; None if it is not to be had in this way."""
+        if self._results is None or number - self._step != self._last:
+            self._begin(number)
+        self._last = number
+        result = None if self._results is None else next(self._results, None)
+        return result if result is not None and result.samples == samples else None
+
+    def close(self) -> None:
+        """Ends the workers, for good."""
+        self._beginnings = _MOST_BEGINNINGS
+        self._end()
+
+    def _end(self) -> None:
+        if self._results is not None:
+            self._results.close()  # type: ignore[attr-defined]
+            self._results = None
+
+    def _begin(self, number: int) -> None:
+        self._end()
+        others = distributed_ranks() if self._share.world == 1 else None
+        step = number - self._last if self._last is not None else others[1] if others else 1
+        share = self._from(number, step)
+        if share is not None and self._beginnings < _MOST_BEGINNINGS:
+            self._beginnings += 1
+            self._step, self._results = step, self._made(share)
+
+    def _from(self, number: int, step: int) -> RankShare | None:
+        """The positions of every `step`-th batch from this one on."""
+        share, size = self._share, self._batch_size
+        start = share.start + number * size * share.world
+        if step == 1:
+            return replace(share, start=start)
+        if step < 1 or share.world > 1 or start % size:
+            return None
+        return RankShare(rank=start // size % step, world=step, start=start, stop=share.stop, run=size)
+
+    def _made(self, share: RankShare) -> Iterator[BatchResult]:
+        loader = self._loader
+        run, reusable = loader._run(self._epoch_key), False
+        try:
+            plans, sources = loader._plan(self._epoch_key, share)
+            yield from run.windowed(plans, sources, len(share), self._batch_size)
+            reusable = True
+        except GeneratorExit:
+            reusable = True
+            raise
+        finally:
+            loader._leave(run, loader.dataset, reusable)
