@@ -171,6 +171,9 @@ class Combined(DatasetView):
         """A view that applies `function` to every sample; see ShardDataset.map."""
         return self._with(self._schema, [part.map(function) for part in self.parts])
 
+    def _with_assigned(self, function: Any) -> Self:
+        return self._with(self._schema, [part._with_assigned(function) for part in self.parts])
+
     def _with(self, schema: Schema, parts: Sequence[ShardDataset]) -> Self:
         out = object.__new__(type(self))
         out.__dict__.update(self.__dict__ | {"_schema": schema, "parts": tuple(parts)})
@@ -278,6 +281,21 @@ class Mixture(Combined):
 
     def schedule(self, shuffle: bool, epoch_key: int) -> Schedule:
         return Interleaved(self.draws, epoch_key)
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
+        """The samples at these indices, for other libraries' loaders.
+
+        Raises SchemaError if an epoch leaves samples out: which ones differs from epoch to epoch, and indices always
+        mean those of the first, so such a loader would never see the others.
+        """
+        if not self.is_whole and not hasattr(indices, "made_from"):
+            left = next(part for part, drawn in zip(self.parts, self.draws, strict=True) if drawn < len(part))
+            raise SchemaError(
+                f"an epoch of this mixture does not hold all samples of {left!r}, so by index the rest is never seen: "
+                "load it with recordio.torch.DataLoader or recordio.DataLoader, or combine the datasets with "
+                "ConcatDataset"
+            )
+        return super().__getitems__(indices)
 
 
 def _listed(datasets: Any) -> list[Any]:

@@ -23,7 +23,7 @@ from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.lazy import lazy
 from recordio.reader.combined import ConcatDataset
-from recordio.reader.field_groups import function_by_field
+from recordio.reader.field_groups import assigned_steps, checked_function, function_by_field
 from recordio.reader.io_choice import Io
 from recordio.reader.joining import Cast, ClassMap
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
@@ -39,6 +39,7 @@ from recordio.storage.local import LocalStorage
 
 MapFunction = Callable[..., Any]
 
+_INTEGERS: Any = (int, np.integer)
 _MAX_REPLACED = 10
 _DIRECT_WINDOW_BYTES = 32 << 20  # in order: enough reads at a time for a fast device
 
@@ -134,15 +135,17 @@ class ShardDataset(DatasetView):
         return (self,)
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: str) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> Self: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return self._slice(index)
+    def __getitem__(self, index: slice | list[int] | list[bool] | npt.NDArray[Any]) -> Self: ...
+    @overload
+    def __getitem__(self, index: Any) -> Any: ...
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, _INTEGERS):
+            return super().__getitem__(index)
         try:
             number = self.numbers[operator.index(index)]
-        except (IndexError, TypeError):
+        except IndexError:
             return super().__getitem__(index)  # raises the error
         number = number if type(number) is int else int(number)
         try:
@@ -264,7 +267,7 @@ class ShardDataset(DatasetView):
             functions = function_by_field(self.schema, fields, function) | functions
         self.schema.select(list(functions))
         for name, one in functions.items():
-            _check_function(one, name)
+            checked_function(one, name)
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:
@@ -272,9 +275,13 @@ class ShardDataset(DatasetView):
 
         It runs after all transforms, and gets a generator as they do if it has a parameter `rng`.
         """
-        _check_function(function)
         before = () if self.tuple_fields is None else (as_tuple,)
-        return self._with(_maps=(*self._maps, *before, function), tuple_fields=None)
+        return self._with(_maps=(*self._maps, *before, checked_function(function)), tuple_fields=None)
+
+    def _with_assigned(self, function: Any) -> Self:
+        name, steps = assigned_steps(self.schema, function)
+        others = [one for one in self._transforms if one[0] != name]
+        return self._with(_transforms=(*others, *((name, step) for step in steps)))
 
     @property
     def class_map(self) -> ClassMap:
@@ -342,8 +349,3 @@ class ShardDataset(DatasetView):
     def __repr__(self) -> str:
         shown = ("fields " if self.tuple_fields is None else "tuples of ") + ", ".join(self.tuple_fields or self.schema)
         return f"ShardDataset({self._path!r}, {len(self)} samples, {shown})"
-
-
-def _check_function(function: Any, field: str | None = None) -> None:
-    if not callable(function):
-        raise SchemaError(f"expected a function, got {type(function).__name__}").at(field=field)

@@ -1,9 +1,12 @@
-"""Which function each field gets when one transform is given to several: images and masks that belong together."""
+"""Which fields get a function that is given to several, images and masks that belong together, or to none by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from recordio.arguments import choice
 from recordio.errors import SchemaError
@@ -11,6 +14,7 @@ from recordio.format.fields import Field
 from recordio.format.image_field import Image
 from recordio.format.numeric import Array
 from recordio.format.schema import Schema
+from recordio.images.decode import decode_pil, pil_image
 from recordio.images.transform import Transform
 
 Function = Callable[..., Any]
@@ -30,6 +34,37 @@ def function_by_field(schema: Schema, fields: Sequence[str] | Mapping[str, str],
             "give a Compose of built-in steps, in which your functions are left out for the mask"
         )
     return {name: function if role == "image" else _for_mask(function) for name, role in roles.items()}
+
+
+def assigned_steps(schema: Schema, function: Any) -> tuple[str, list[Function]]:
+    """The only picture field, and its steps after `ds.transform = function`: none for None.
+
+    A function that is none of `recordio.transforms` gets a PIL image, as libraries that assign it expect.
+    Raises SchemaError.
+    """
+    names = [name for name, field in schema.items() if isinstance(field, Image)]
+    if len(names) != 1:
+        many = f"several picture fields, {', '.join(names)}" if names else "no picture field"
+        raise SchemaError(f"the dataset has {many}: name the field instead of assigning, ds = ds.transform(image=f)")
+    if function is None:
+        return names[0], []
+    if isinstance(function, Transform):
+        return names[0], [function]
+    return names[0], [partial(_as_pil, schema[names[0]].mode), checked_function(function, names[0])]  # type: ignore[attr-defined]
+
+
+def _as_pil(mode: str, picture: Any) -> Any:
+    """A picture as PIL.Image, whether decoded or not."""
+    if isinstance(picture, np.ndarray):
+        return pil_image(picture)
+    return decode_pil(picture, mode) if isinstance(picture, bytes) else picture
+
+
+def checked_function(function: Any, field: str | None = None) -> Function:
+    """A function of the user. Raises SchemaError."""
+    if not callable(function):
+        raise SchemaError(f"expected a function, got {type(function).__name__}").at(field=field)
+    return function  # type: ignore[no-any-return]
 
 
 def _for_mask(function: Transform) -> Function:

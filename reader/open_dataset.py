@@ -137,14 +137,6 @@ class OpenDataset:
         """All blocks."""
         return blocks_of(self.manifest)
 
-    def shown_fields(self) -> list[str] | None:
-        """All fields but the names of files, which a conversion keeps to be read on request. None for all."""
-        record = self.manifest.metadata.get("conversion")
-        names = record.get("names") if isinstance(record, dict) else None
-        every = list(self.manifest.schema)
-        hidden = [name for name in every if name in names] if isinstance(names, list) else []
-        return [name for name in every if name not in hidden] if 0 < len(hidden) < len(every) else None
-
     def projection(self, names: Sequence[str] | None) -> Projection:
         """The fields of these names, all of them if None. Raises SchemaError.
 
@@ -154,6 +146,14 @@ class OpenDataset:
         if wanted not in self._projections:
             self._projections[wanted] = Projection.of(self.manifest.schema, wanted)
         return self._projections[wanted]
+
+    def shown_fields(self) -> list[str] | None:
+        """All fields but the names of files, which a conversion keeps to be read on request. None for all."""
+        record = self.manifest.metadata.get("conversion")
+        names = record.get("names") if isinstance(record, dict) else None
+        every = list(self.manifest.schema)
+        hidden = [name for name in every if name in names] if isinstance(names, list) else []
+        return [name for name in every if name not in hidden] if 0 < len(hidden) < len(every) else None
 
     def shard(self, number: int) -> OpenShard:
         """An open shard, by its position in the manifest."""

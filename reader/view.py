@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +18,7 @@ from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.columns import concatenate
+from recordio.reader.indexing import several_indices, single_index
 from recordio.reader.order.numbers import true_indices
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan
@@ -49,8 +49,11 @@ class Piece:
     rows: Indices
 
 
-class DatasetView(Sequence[Any]):
-    """A sequence of samples, as a loader takes it.
+class DatasetView(ABC):
+    """Samples by index, as a loader takes them.
+
+    It has a length, indices and an order, and is yet no collections.abc.Sequence: libraries take those for lists, of
+    datasets for example, and build new ones of the same type. `recordio.torch` makes it a torch.utils.data.Dataset.
 
     Inside, samples are dicts and batches are dicts of columns, also those of `tuples`: `formed` is the last step.
 
@@ -61,6 +64,10 @@ class DatasetView(Sequence[Any]):
 
     parts: tuple[ShardDataset, ...]
     tuple_fields: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of samples."""
 
     @property
     @abstractmethod
@@ -126,31 +133,54 @@ class DatasetView(Sequence[Any]):
     def _slice(self, index: slice) -> Any:
         """A view of these samples."""
 
+    @abstractmethod
+    def _with_assigned(self, function: Any) -> Self:
+        """The same samples, with this function for their only picture field in place of its transforms."""
+
+    # The default would compare samples, which are dicts of arrays: comparing those raises.
+    __contains__: None = None
+
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: str) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> Any: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        """A sample, or a view for a slice. Raises IndexError."""
+    def __getitem__(self, index: slice | list[int] | list[bool] | npt.NDArray[Any]) -> DatasetView: ...
+    @overload
+    def __getitem__(self, index: Any) -> Any: ...
+    def __getitem__(self, index: Any) -> Any:
+        """A sample for an integer; a view for a slice, a list or array of integers or a mask; a column for a name.
+
+            ds[3]      ds[3:9]      ds[[3, 1]]      ds[ds["label"] == 1]      ds["label"]
+
+        Tensors are taken as arrays are. Raises IndexError, TypeError, SchemaError.
+        """
         if isinstance(index, slice):
             return self._slice(index)
-        try:
-            number = operator.index(index)
-        except TypeError:
-            raise TypeError(
-                f"an index is an integer or a slice, not {type(index).__name__}: "
-                "column(name) gives a field of all samples, take(indices) and select(indices) give several samples"
-            ) from None
-        n = len(self)
-        if not -n <= number < n:
-            raise IndexError(f"sample {index} of a dataset of {n}")
-        return self._sample_at(number + n if number < 0 else number)
+        if isinstance(index, str):
+            return self.column(index)
+        several = several_indices(index, len(self))
+        return self._sample_at(single_index(index, len(self))) if several is None else self.select(several)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Honours `ds.transform = function`, as libraries for pictures assign it; see `assigned_steps`.
+
+        Raises SchemaError unless there is one picture field, AttributeError for any other method.
+        """
+        if name == "transform":
+            self.__dict__.update(self._with_assigned(value).__dict__)
+        elif not name.startswith("_") and callable(getattr(type(self), name, None)):
+            raise AttributeError(f"{name} is a method: call it, ds = ds.{name}(...), and do not assign to it")
+        else:
+            super().__setattr__(name, value)
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
         """The samples at these indices: PyTorch's loader asks for a whole batch this way."""
         if (made_from := getattr(indices, "made_from", None)) is not None:  # the batch of a loader of ours
             return made_from(self)  # type: ignore[no-any-return]
-        samples = self._samples(self.checked_indices(indices))
+        return self._formed_samples(self.checked_indices(indices))
+
+    def _formed_samples(self, indices: Indices) -> list[Any]:
+        """The samples at these non-negative indices, as the user gets them."""
+        samples = self._samples(indices)
         return samples if self.tuple_fields is None else list(map(self.formed, samples))
 
     def _samples(self, indices: Indices) -> list[Any]:
@@ -193,7 +223,7 @@ class DatasetView(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
-            yield from self.__getitems__(range(start, min(start + 256, len(self))))
+            yield from self._formed_samples(np.arange(start, min(start + 256, len(self))))
 
     def checked_indices(self, indices: Sequence[int] | npt.ArrayLike) -> Indices:
         """The indices as int64 (n,), non-negative. Raises SchemaError, IndexError."""
@@ -243,7 +273,7 @@ class DatasetView(Sequence[Any]):
         """
         needed = self._fields_of_filter(predicate, fields, equal)
         if not needed:
-            return self[:]  # type: ignore[no-any-return]
+            return self[:]  # type: ignore[return-value]
         wanted = {name: _values(value) for name, value in equal.items()}
         kept, count = [], 0
         for columns in self._only(needed)._scan():

@@ -81,7 +81,7 @@ def _save(split: Split, dataset: ShardDataset, options: argparse.Namespace) -> N
     say(f"{clean(folder)}: {count_text(len(indices), 'sample')} in {count_text(files, 'file')}")
 
 
-def _indices(split: Split, dataset: Sequence[Any], options: argparse.Namespace) -> Sequence[int]:
+def _indices(split: Split, dataset: ShardDataset, options: argparse.Namespace) -> Sequence[int]:
     """Raises SchemaError for an index out of range."""
     size = len(dataset)
     if options.index is None:

@@ -1,1 +1,5 @@
-"""For PyTorch; importing this imports torch."""
+"""For PyTorch; importing this imports torch, and makes our datasets torch's as well."""
+
+from recordio.reader.torch.adoption import adopt
+
+adopt()
