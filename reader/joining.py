@@ -12,6 +12,7 @@ from numpy import ma
 
 from recordio.errors import SchemaError
 from recordio.format.fields import Field
+from recordio.format.masks import masked_column, missing_rows
 from recordio.format.numeric import Array, Numeric, Scalar
 from recordio.format.schema import Schema
 
@@ -66,13 +67,10 @@ class Cast:
         assert isinstance(self.joined, Numeric)
         if self.joined.row_nbytes is None and not len(column):
             return []
+        gone = missing_rows(column) if isinstance(column, ma.MaskedArray) else np.zeros(len(column), bool)
         if self.joined.row_nbytes is None:
-            mask: Any = ma.getmaskarray(column)
-            missing: list[bool] = mask.reshape(len(column), -1).any(axis=1).tolist()
-            return [None if gone else value for value, gone in zip(ma.getdata(column), missing, strict=True)]
-        if self.joined.optional and not isinstance(column, ma.MaskedArray):
-            return ma.MaskedArray(column, np.zeros(column.shape, bool))
-        return column
+            return [None if one else value for value, one in zip(ma.getdata(column), gone.tolist(), strict=True)]
+        return masked_column(ma.getdata(column), gone) if self.joined.optional else column
 
     def value(self, value: Any) -> Any:
         """Converts a single value."""

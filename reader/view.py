@@ -94,7 +94,9 @@ class DatasetView(ABC):
         """The samples at these indices, in their order, as a dict of columns; a tuple of columns in a view of `tuples`.
 
         Fixed-shape fields are arrays (n, *shape), masked arrays if the field is optional; all others are lists of n
-        values. Negative indices count from the end. Raises IndexError.
+        values, None where one is missing. What lies under a mask, for code that ignores masks, is NaN in floats and
+        complex numbers, the lowest value in signed integers, the highest in unsigned ones and False in bools.
+        Negative indices count from the end. Raises IndexError.
         """
 
     @abstractmethod

@@ -1,8 +1,14 @@
-"""Anything that is given as numbers, as an array. Masked values are missing: the number under a mask is arbitrary."""
+"""Missing values in arrays. What is given: a masked value is missing, the number under its mask is arbitrary.
+
+What is read: a column of an optional field is a masked array, its mask true where a value is missing. Libraries that
+know no masks see what lies under it, so that is never a number that could be a value: see `missing_value`.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +25,32 @@ _MASKLESS = (int, float, complex, str, bytes, bytearray, memoryview, np.generic,
 _COMMON = frozenset({int, float, bool, complex, str, bytes})
 # What NumPy and the `__array__` of other libraries raise for a value that is no array.
 NOT_AN_ARRAY = (TypeError, ValueError, OverflowError, RuntimeError)
+
+
+@cache
+def missing_value(dtype: np.dtype[Any]) -> Any:
+    """What stands for a missing value of this dtype where there is no mask.
+
+    NaN for floats and complex numbers, the lowest value for signed integers, the highest for unsigned ones. Nothing can
+    mark a missing bool: it is False.
+    """
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return limits.min if dtype.kind == "i" else limits.max
+    return {"f": math.nan, "c": complex(math.nan, math.nan)}.get(dtype.kind, False)
+
+
+def masked_column(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_]) -> MaskedArray[Any, Any]:
+    """The column of an optional field from its values (n, *shape), which this changes, and a bool (n,) for each."""
+    mask = np.broadcast_to(missing.reshape(-1, *[1] * (values.ndim - 1)), values.shape).copy()
+    np.copyto(values, missing_value(values.dtype), where=mask)
+    return MaskedArray(values, mask)
+
+
+def missing_rows(column: MaskedArray[Any, Any]) -> npt.NDArray[np.bool_]:
+    """bool (n,): which values of a column are missing. A value is missing as a whole."""
+    mask: Any = ma.getmaskarray(column)
+    return mask[(slice(None), *[0] * (mask.ndim - 1))]  # type: ignore[no-any-return]
 
 
 def is_missing(value: Any) -> bool:

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ma
 
 from recordio.errors import CorruptError
 from recordio.format.checksum import Buffer
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
 from recordio.format.layout import padded
+from recordio.format.masks import masked_column
 from recordio.format.numeric import Scalar
 from recordio.lazy import lazy
 
@@ -118,12 +118,11 @@ class Pages:
         raise NotImplementedError
 
     def _with_missing(self, values: Any, page: Indices, row: Indices) -> Any:
-        """The column of an optional field: None, or masked, where a value is missing."""
+        """The column of an optional field: None, or masked, where a value is missing. Changes arrays of values."""
         present = self._present(page, row)
         if isinstance(values, list):
             return [value if ok else None for value, ok in zip(values, present.tolist(), strict=True)]
-        missing = np.broadcast_to(~present.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
-        return ma.MaskedArray(values, missing.copy())
+        return masked_column(values, ~present)
 
     @property
     def has_large_values(self) -> bool:
