@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from numpy import ma
 
 from recordio.errors import SchemaError
+from recordio.format.masks import missing_rows
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
 
@@ -24,33 +26,79 @@ class Empty(Protocol):
     def __call__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, /) -> npt.NDArray[Any]: ...
 
 
-def collate(samples: Sequence[Any], empty: Empty = np.empty) -> Columns:
-    """A dict of columns from dicts: numbers, arrays and tensors of one shape are stacked, anything else is a list.
+def collate(samples: Sequence[Any], empty: Empty = np.empty, as_torch: bool = False) -> Any:
+    """A batch of samples, nested as they are, as torch's `default_collate` makes it.
 
-    Raises SchemaError when the samples are no dicts, or differ in their keys.
+    Dicts of the same keys become one dict of columns, tuples of one length a tuple of columns, lists of one length a
+    list of columns, and so on within them. Numbers, arrays and tensors of one shape are stacked. Anything else is a
+    list of values: text, None, dicts of several keys, lists and arrays of several lengths.
+
+    Args:
+        samples: at least one.
+        empty: allocates the arrays.
+        as_torch: a list stands for a tuple that is not named, and tuples for the lists in one, as torch has it.
+
+    Raises SchemaError when samples that are dicts or tuples differ in their keys or their length, or one is None.
     """
-    first = samples[0]
-    for sample in samples:
-        if not isinstance(sample, dict) or sample.keys() != first.keys():
-            found = " and ".join(dict.fromkeys(map(_described, (first, sample))))
-            raise SchemaError(f"samples of a batch are dicts with the same keys, not {found}; else give a collate_fn")
-    return {name: _stack([sample[name] for sample in samples], empty) for name in first}
+    if _is_nested(samples):
+        return _nested(samples, empty, as_torch)
+    if any(sample is None or isinstance(sample, (Mapping, tuple)) for sample in samples):
+        found = " and ".join(list(dict.fromkeys(map(_described, samples)))[:2])
+        raise SchemaError(
+            "samples of a batch are dicts with the same keys or tuples of the same length, "
+            f"not {found}; else give a collate_fn"
+        )
+    return _stack(samples, empty)
+
+
+def collate_as_torch(samples: Sequence[Any], empty: Empty = np.empty) -> Any:
+    """A batch of the types of `default_collate`, arrays aside."""
+    return collate(samples, empty, as_torch=True)
 
 
 def _described(sample: Any) -> str:
-    return f"{{{', '.join(map(str, sample))}}}" if isinstance(sample, dict) else type(sample).__name__
+    if isinstance(sample, Mapping):
+        return f"{{{', '.join(map(str, sample))}}}"
+    return f"a tuple of {len(sample)}" if isinstance(sample, tuple) else type(sample).__name__
 
 
-def collate_as_torch(samples: list[Any], empty: Empty = np.empty) -> Any:
-    """Collates dicts into columns, anything else with torch's `default_collate`.
+def _is_nested(values: Sequence[Any]) -> bool:
+    """Whether all are dicts of the same keys, or all are tuples and lists of one length."""
+    first, kind = values[0], type(values[0])
+    if isinstance(first, Mapping):
+        keys = first.keys()
+        return all((type(value) is kind or isinstance(value, Mapping)) and value.keys() == keys for value in values)
+    if not isinstance(first, (tuple, list)):
+        return False
+    return all(isinstance(value, (tuple, list)) and len(value) == len(first) for value in values)
 
-    A process whose samples are dicts never imports torch.
-    """
-    if isinstance(samples[0], dict):
-        return collate(samples, empty)
-    from torch.utils.data import default_collate
 
-    return default_collate(samples)
+def _nested(values: Sequence[Any], empty: Empty, as_torch: bool) -> Any:
+    first = values[0]
+    if isinstance(first, Mapping):
+        return rebuilt(first, {name: _column([one[name] for one in values], empty, as_torch) for name in first})
+    columns = [_column(each if as_torch else list(each), empty, as_torch) for each in zip(*values, strict=True)]
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*columns)
+    return tuple(columns) if isinstance(first, tuple) and not as_torch else columns
+
+
+def _column(values: Sequence[Any], empty: Empty, as_torch: bool) -> Any:
+    return _nested(values, empty, as_torch) if _is_nested(values) else _stack(values, empty)
+
+
+def rebuilt(mapping: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
+    """These values in a mapping of the same type; a dict if that cannot be made so."""
+    if type(mapping) is dict:
+        return values
+    try:
+        if not isinstance(mapping, MutableMapping):
+            return type(mapping)(values)  # type: ignore[call-arg]
+        out = copy(mapping)
+        out.update(values)
+        return out
+    except TypeError:
+        return values
 
 
 class ColumnBuilder:
@@ -110,7 +158,7 @@ def _fits(column: npt.NDArray[Any], value: Any) -> bool:
     return _is_plain(value) and (value.dtype, value.shape) == (column.dtype, column.shape[1:])
 
 
-def _stack(values: list[Any], empty: Empty) -> Any:
+def _stack(values: Sequence[Any], empty: Empty) -> Any:
     kinds = _kinds(values)
     if any(map(_is_tensor, kinds)):
         values = [_as_array(value) for value in values]
@@ -123,7 +171,7 @@ def _stack(values: list[Any], empty: Empty) -> Any:
         column = empty((len(values), *values[0].shape), values[0].dtype)
         column[...] = values  # three times as fast as np.stack for small arrays
         return column
-    if len(kinds) == 1 and isinstance(values[0], (bool, int, float, complex)):
+    if kinds == {int, float} or (len(kinds) == 1 and isinstance(values[0], (bool, int, float, complex))):
         return np.array(values)
     if all(map(_is_tensor, kinds)):
         with contextlib.suppress(RuntimeError):  # of different shapes
@@ -131,7 +179,7 @@ def _stack(values: list[Any], empty: Empty) -> Any:
     return values
 
 
-def _kinds(values: list[Any]) -> set[Any]:
+def _kinds(values: Sequence[Any]) -> set[Any]:
     return {(v.dtype, v.shape) if isinstance(v, (np.ndarray, np.generic)) else type(v) for v in values}
 
 
@@ -154,9 +202,8 @@ def values_of(column: Any) -> list[Any]:
     """The values of a column one by one, None where one is missing."""
     if not isinstance(column, ma.MaskedArray):
         return list(column)
-    mask: Any = ma.getmaskarray(column)
-    missing = mask[(slice(None), *[0] * (mask.ndim - 1))]  # a value is masked as a whole
-    return [None if gone else value for value, gone in zip(list(column.data), missing.tolist(), strict=True)]
+    missing = missing_rows(column).tolist()
+    return [None if gone else value for value, gone in zip(list(column.data), missing, strict=True)]
 
 
 def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:

@@ -271,7 +271,7 @@ class ShardDataset(DatasetView):
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
     def map(self, function: MapFunction) -> Self:
-        """A view that applies `function` to every sample. Batches are collated from the results.
+        """A view that applies `function` to every sample. Batches are nested as its results, see `collate`.
 
         It runs after all transforms, and gets a generator as they do if it has a parameter `rng`.
         """

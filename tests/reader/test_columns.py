@@ -1,14 +1,27 @@
-"""Columns built value by value: arrays of one shape are stacked, anything else becomes a list."""
+"""Samples to columns: nested as they are, arrays of one shape are stacked, anything else becomes a list."""
 
 from __future__ import annotations
 
+from collections import OrderedDict, UserDict, namedtuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from recordio import SchemaError
 from recordio.reader import columns
 from recordio.reader.columns import ColumnBuilder
+
+Pair = namedtuple("Pair", "first second")
+
+
+@dataclass(frozen=True)
+class Box:
+    width: int
+
 
 A, B = np.arange(6).reshape(2, 3), np.arange(4)
 
@@ -63,3 +76,66 @@ INNER[:] = [A, B]
 def test_values_of_one_dtype_and_shape_are_stacked(value: Any) -> None:
     found, wanted = columns.collate([{"x": value}] * 3)["x"], np.stack([value] * 3)
     assert (found.dtype, found.shape, repr(found)) == (wanted.dtype, wanted.shape, repr(wanted))
+
+
+def plain(value: Any) -> Any:
+    """A batch with lists for arrays, to compare."""
+    if isinstance(value, np.ndarray):
+        return "array", value.dtype.name, value.tolist()
+    if isinstance(value, Mapping):
+        return type(value), {name: plain(one) for name, one in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+INTS, FLOATS = ("array", "int64", [1, 2]), ("array", "float64", [1.5, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("samples", "wanted"),
+    [
+        ([1, 2], INTS),
+        ([1.5, 2.5], FLOATS),
+        ([1, 2.5], ("array", "float64", [1.0, 2.5])),
+        ([True, False], ("array", "bool", [True, False])),
+        (["a", "b"], ["a", "b"]),
+        ([(1, 1.5), (2, 2.5)], (INTS, FLOATS)),
+        ([[1, 1.5], [2, 2.5]], [INTS, FLOATS]),
+        ([("a", (1,)), ("b", (2,))], (["a", "b"], (INTS,))),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+        ([[], []], []),
+        ([{"a": {"b": 1}}, {"a": {"b": 2}}], (dict, {"a": (dict, {"b": INTS})})),
+        ([{"a": ["x"]}, {"a": ["y"]}], (dict, {"a": [["x", "y"]]})),
+        ([{"a": {"b": 1}}, {"a": {"c": 2}}], (dict, {"a": [(dict, {"b": 1}), (dict, {"c": 2})]})),
+        ([{"a": (1, 2)}, {"a": (3,)}], (dict, {"a": [(1, 2), (3,)]})),
+        ([{"a": None}, {"a": 1}], (dict, {"a": [None, 1]})),
+        ([{"a": Box(1)}, {"a": Box(2)}], (dict, {"a": [Box(1), Box(2)]})),
+        ([{"a": {1}}, {"a": {2}}], (dict, {"a": [{1}, {2}]})),
+        ([OrderedDict(a=1), OrderedDict(a=2)], (OrderedDict, {"a": INTS})),
+        ([UserDict(a=1), UserDict(a=2)], (UserDict, {"a": INTS})),
+        ([MappingProxyType({"a": 1}), {"a": 2}], (MappingProxyType, {"a": INTS})),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_batch_is_nested_as_its_samples(samples: list[Any], wanted: Any) -> None:
+    found = columns.collate(samples)
+    assert plain(found) == wanted
+    assert plain(columns.collate([{"x": one} for one in samples])["x"]) == wanted
+
+
+def test_named_tuples_stay_named() -> None:
+    found = columns.collate([Pair(1, "a"), Pair(2, "b")])
+    assert isinstance(found, Pair)
+    assert (found.first.tolist(), found.second) == ([1, 2], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "samples", [[{"a": 1}, {"b": 1}], [(1,), (1, 2)], [{"a": 1}, (1,)], [1, {"a": 1}], [None, None], [1, None]], ids=str
+)
+def test_samples_that_differ_are_refused(samples: list[Any]) -> None:
+    with pytest.raises(SchemaError, match=r"dicts with the same keys or tuples of the same length, not .* collate_fn"):
+        columns.collate(samples)
+
+
+@pytest.mark.parametrize("values", [[(1, 2), (3, 4)], [[1], [2]], [{"a": 1}, {"a": 2}]], ids=str)
+def test_the_column_of_a_field_has_a_value_for_each_sample(values: list[Any]) -> None:
+    assert column(values) == values

@@ -431,12 +431,14 @@ def test_maps_are_chained_and_kept_by_views(ds: ShardDataset) -> None:
     assert ds[4]["number"] == 4
 
 
-def test_map_may_return_anything_but_only_dicts_are_collated(ds: ShardDataset) -> None:
+def test_map_may_return_anything(ds: ShardDataset) -> None:
     view = ds.map(lambda s: (s["name"], int(s["label"])))
     assert view[1] == ("pet 1", 1)
     assert list(view[:2]) == [("pet 0", 0), ("pet 1", 1)]
-    with pytest.raises(SchemaError, match="collate_fn"):
-        view.take([0])
+    names, found = view.take([0, 1])
+    assert names == ["pet 0", "pet 1"]
+    np.testing.assert_array_equal(found, [0, 1], strict=True)
+    np.testing.assert_array_equal(ds.map(lambda s: s["label"]).take([4, 2]), np.int8([1, 2]), strict=True)
 
 
 def test_map_and_transform_refuse_non_callables(ds: ShardDataset) -> None:

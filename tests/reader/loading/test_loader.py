@@ -210,6 +210,8 @@ class TestBatches:
     def test_samples_with_different_keys_are_refused(self, ds: ShardDataset) -> None:
         with pytest.raises(SchemaError, match="same keys"):
             list(DataLoader(ds.map(lambda s: {str(s["number"] % 2): 1}), 10))
+        with pytest.raises(SchemaError, match="not a tuple of 1 and a tuple of 2"):
+            list(DataLoader(ds.map(lambda s: (1,) * (1 + s["number"] % 2)), 10))
         with pytest.raises(SchemaError, match=r"dicts .* not NoneType; "):
             list(DataLoader(ds.map(lambda s: None), 10))
 
@@ -355,7 +357,7 @@ class TestSkipping:
         ds = ShardDataset(tmp_path, io="pread").map(change)
         loader = DataLoader(ds, 100, True, window_bytes=1, num_workers=workers, on_error="skip")
         for batch in loader:
-            assert all(each == {"times": 1} for each in batch["object"])
+            assert set(batch["object"]["times"].tolist()) == {1}
             assert (batch["row"] == batch["number"][:, None] + 1).all()
         assert (loader.stats.samples, loader.stats.skipped) == (495, 5)
 

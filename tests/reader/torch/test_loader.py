@@ -87,7 +87,7 @@ def test_an_array_of_any_dtype_becomes_a_tensor_in_the_same_memory(dtype: str) -
 @pytest.mark.parametrize(
     "value",
     [
-        np.ma.array([1, 2], mask=[True, False]),
+        np.ma.array(["a", "b"], mask=[True, False]),
         np.array(["a"]),
         np.array([None]),
         np.array([1], "M8[s]"),
@@ -130,7 +130,8 @@ def test_missing_values_and_free_shapes(tmp_path: Path) -> None:
     ds = recordio.ShardDataset(tmp_path)
     (batch,) = DataLoader(ds, 4)
     assert [x.tolist() for x in batch["free"]] == [[], [0], [0, 1], [0, 1, 2]]
-    assert isinstance(batch["maybe"], np.ma.MaskedArray)
+    assert batch["maybe"].tolist() == [-(2**63), 1, -(2**63), 3]
+    assert batch["maybe_mask"].tolist() == [True, False, True, False]
     assert [sample["maybe"] for sample in DataLoader(ds, None)] == [None, torch.tensor(1), None, torch.tensor(3)]
 
 
@@ -152,6 +153,21 @@ def test_result_of_a_collate_fn_is_returned_unchanged(ds: recordio.ShardDataset)
     (batch,) = DataLoader(ds[:2], 2, collate_fn=lambda samples: np.stack([s["row"] for s in samples]))
     assert isinstance(batch, np.ndarray)
     assert labels(DataLoader(ds[:5], 3, collate_fn=data.default_collate)) == [0, 1, 2, 3, 4]
+    with pytest.raises(TypeError, match="NoneType"):
+        list(DataLoader(ds.map(lambda sample: {"gone": None}), 3, collate_fn=data.default_collate))
+
+
+@pytest.mark.parametrize("batch_size", [3, None])
+def test_torchs_loader_makes_our_batches_with_our_collate_fn(ds: recordio.ShardDataset, batch_size: Any) -> None:
+    for one in (ds, ds.map(lambda sample: {**sample, "none": None})):
+        ours = DataLoader(one, batch_size)
+        again = DataLoader(one, batch_size, collate_fn=ours.collate_fn)
+        torchs = data.DataLoader(one, batch_size, collate_fn=ours.collate_fn)
+        for batches in zip(ours, again, torchs, strict=True):
+            for batch in batches:
+                assert batch.keys() == batches[0].keys()
+                assert torch.equal(batch["row"], batches[0]["row"])
+                assert batch["text"] == batches[0]["text"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
