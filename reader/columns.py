@@ -29,26 +29,25 @@ class Empty(Protocol):
 def collate(samples: Sequence[Any], empty: Empty = np.empty, as_torch: bool = False) -> Any:
     """A batch of samples, nested as they are, as torch's `default_collate` makes it.
 
-    Dicts of the same keys become one dict of columns, tuples of one length a tuple of columns, lists of one length a
-    list of columns, and so on within them. Numbers, arrays and tensors of one shape are stacked. Anything else is a
-    list of values: text, None, dicts of several keys, lists and arrays of several lengths.
+    Dicts become one dict of columns, tuples a tuple of columns, and so on within them. Numbers, arrays and tensors of
+    one shape are stacked. Anything else is a list of values: text, None, lists, arrays of several shapes, and in a
+    field dicts of several keys.
 
     Args:
         samples: at least one.
         empty: allocates the arrays.
-        as_torch: a list stands for a tuple that is not named, and tuples for the lists in one, as torch has it.
+        as_torch: lists become a list of columns too; a list stands for a tuple that is not named, and tuples for the
+            lists in one, as torch has it.
 
-    Raises SchemaError when samples that are dicts or tuples differ in their keys or their length, or one is None.
+    Raises SchemaError when samples differ in their keys; when tuples, with `as_torch` lists, differ in their length,
+    also within samples, for a batch of them would be turned over or not by chance; and when a sample is None.
     """
-    if _is_nested(samples):
-        return _nested(samples, empty, as_torch)
-    if any(sample is None or isinstance(sample, (Mapping, tuple)) for sample in samples):
-        found = " and ".join(list(dict.fromkeys(map(_described, samples)))[:2])
-        raise SchemaError(
-            "samples of a batch are dicts with the same keys or tuples of the same length, "
-            f"not {found}; else give a collate_fn"
-        )
-    return _stack(samples, empty)
+    first = samples[0]
+    if any(sample is None or isinstance(sample, Mapping) != isinstance(first, Mapping) for sample in samples):
+        raise _unlike(samples)
+    if isinstance(first, Mapping) and not _have_keys(samples, first):
+        raise _unlike(samples)
+    return _column(samples, empty, as_torch)
 
 
 def collate_as_torch(samples: Sequence[Any], empty: Empty = np.empty) -> Any:
@@ -56,21 +55,35 @@ def collate_as_torch(samples: Sequence[Any], empty: Empty = np.empty) -> Any:
     return collate(samples, empty, as_torch=True)
 
 
+def _column(values: Sequence[Any], empty: Empty, as_torch: bool) -> Any:
+    first = values[0]
+    if isinstance(first, Mapping):
+        return _nested(values, empty, as_torch) if _have_keys(values, first) else values
+    kinds = (tuple, list) if as_torch else tuple
+    if not isinstance(first, kinds) or not all(isinstance(value, (tuple, list)) for value in values):
+        return _stack(values, empty)
+    if any(len(value) != len(first) for value in values):
+        raise _unlike(values)
+    return _nested(values, empty, as_torch)
+
+
+def _have_keys(values: Sequence[Any], first: Mapping[Any, Any]) -> bool:
+    keys, kind = first.keys(), type(first)
+    return all((type(value) is kind or isinstance(value, Mapping)) and value.keys() == keys for value in values)
+
+
+def _unlike(values: Sequence[Any]) -> SchemaError:
+    found = " and ".join(list(dict.fromkeys(map(_described, values)))[:2])
+    return SchemaError(
+        "samples of a batch are dicts with the same keys or tuples of the same length, and so are tuples and lists "
+        f"within them, not {found}: return arrays, which may differ in length, or give a collate_fn"
+    )
+
+
 def _described(sample: Any) -> str:
     if isinstance(sample, Mapping):
         return f"{{{', '.join(map(str, sample))}}}"
-    return f"a tuple of {len(sample)}" if isinstance(sample, tuple) else type(sample).__name__
-
-
-def _is_nested(values: Sequence[Any]) -> bool:
-    """Whether all are dicts of the same keys, or all are tuples and lists of one length."""
-    first, kind = values[0], type(values[0])
-    if isinstance(first, Mapping):
-        keys = first.keys()
-        return all((type(value) is kind or isinstance(value, Mapping)) and value.keys() == keys for value in values)
-    if not isinstance(first, (tuple, list)):
-        return False
-    return all(isinstance(value, (tuple, list)) and len(value) == len(first) for value in values)
+    return f"a {type(sample).__name__} of {len(sample)}" if isinstance(sample, (tuple, list)) else type(sample).__name__
 
 
 def _nested(values: Sequence[Any], empty: Empty, as_torch: bool) -> Any:
@@ -80,11 +93,7 @@ def _nested(values: Sequence[Any], empty: Empty, as_torch: bool) -> Any:
     columns = [_column(each if as_torch else list(each), empty, as_torch) for each in zip(*values, strict=True)]
     if isinstance(first, tuple) and hasattr(first, "_fields"):
         return type(first)(*columns)
-    return tuple(columns) if isinstance(first, tuple) and not as_torch else columns
-
-
-def _column(values: Sequence[Any], empty: Empty, as_torch: bool) -> Any:
-    return _nested(values, empty, as_torch) if _is_nested(values) else _stack(values, empty)
+    return columns if as_torch else tuple(columns)
 
 
 def rebuilt(mapping: Mapping[Any, Any], values: dict[Any, Any]) -> Any:

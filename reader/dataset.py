@@ -320,11 +320,8 @@ class ShardDataset(DatasetView):
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles the path, the options and the view; unpickling opens the files again."""
-        state = {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in ("store", "fields", "processing", "numbers", "_sample")
-        }
+        left = ("store", "fields", "processing", "numbers", "_sample")
+        state = {name: value for name, value in self.__dict__.items() if name not in left}
         return state | {
             # Whoever shares windows with this process must read the same pages in place.
             "_options": replace(self._options, io=self.store.io.kind),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ma
 
 from recordio.arguments import integer
 from recordio.determinism import key, parts_of_permutation
@@ -18,6 +17,7 @@ from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.columns import concatenate
+from recordio.reader.filtering import equals, mask_of, wanted_values
 from recordio.reader.indexing import several_indices, single_index
 from recordio.reader.order.numbers import true_indices
 from recordio.reader.order.ranks import RankShare
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from recordio.reader.notebook import Samples
 
 _SCAN_SAMPLES = 1 << 16
-_REALS: Any = (int, float, np.integer, np.floating, np.bool_)
 
 Plans = tuple[Sequence[Iterator[WindowPlan]], Iterator[Indices] | None]
 
@@ -276,15 +275,15 @@ class DatasetView(ABC):
         needed = self._fields_of_filter(predicate, fields, equal)
         if not needed:
             return self[:]  # type: ignore[return-value]
-        wanted = {name: _values(value) for name, value in equal.items()}
+        wanted = {name: wanted_values(value) for name, value in equal.items()}
         kept, count = [], 0
         for columns in self._only(needed)._scan():
             n = len(columns[needed[0]])
             mask = np.ones(n, bool)
             for name, values in wanted.items():
-                mask &= _equals(columns[name], values, name)
+                mask &= equals(columns[name], values, name)
             if predicate is not None:
-                mask &= _mask(predicate(columns), n)
+                mask &= mask_of(predicate(columns), n)
             kept.append(np.packbits(mask))
             count += int(np.count_nonzero(mask))
         masks = (np.unpackbits(bits) for bits in kept)  # all but the last are of whole bytes
@@ -329,40 +328,3 @@ class DatasetView(ABC):
         from recordio.reader.notebook import dataset_card
 
         return dataset_card(self)
-
-
-def _values(wanted: Any) -> list[Any]:
-    """The accepted values of a filter: the elements of a list, set, range, array or tensor, or a single value."""
-    if not isinstance(wanted, Iterable) or isinstance(wanted, (str, bytes, bytearray, Mapping)):
-        return [wanted]
-    return np.asarray(wanted).ravel().tolist() if hasattr(wanted, "ndim") else list(wanted)
-
-
-def _equals(column: Any, values: list[Any], name: str) -> npt.NDArray[np.bool_]:
-    listed = not isinstance(column, np.ndarray)
-    if any(isinstance(value, np.ndarray) for value in column) if listed else column.ndim > 1:
-        raise SchemaError("a field of arrays is no value to compare; filter by a function").at(field=name)
-    if listed:
-        return np.fromiter((value in values for value in column), bool, len(column))
-    present = [value for value in values if value is not None]
-    if text := [value for value in present if isinstance(value, (str, bytes))]:
-        raise SchemaError(f"the field holds {column.dtype}, which is never {text[0]!r}").at(field=name)
-    missing: npt.NDArray[np.bool_] = ma.getmaskarray(column)
-    equal = np.isin(ma.getdata(column), _as_integers(present, column.dtype))
-    return equal & ~missing | missing & (len(present) < len(values))
-
-
-def _as_integers(values: list[Any], dtype: np.dtype[Any]) -> Any:
-    """For an integer dtype, the values that fit it, converted: NumPy would compare mixed dtypes as doubles."""
-    if dtype.kind not in "iu":
-        return values
-    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-    reals = [value for value in values if isinstance(value, _REALS) and least <= value <= most]
-    return np.array([int(value) for value in reals if value == int(value)], dtype)
-
-
-def _mask(answer: npt.ArrayLike, n: int) -> npt.NDArray[np.bool_]:
-    mask: npt.NDArray[Any] = ma.filled(ma.asarray(answer), False)
-    if mask.shape != (n,) or mask.dtype != bool:
-        raise SchemaError(f"a filter's function gives a boolean array ({n},), not {mask.dtype}{list(mask.shape)}")
-    return mask

@@ -99,14 +99,14 @@ INTS, FLOATS = ("array", "int64", [1, 2]), ("array", "float64", [1.5, 2.5])
         ([True, False], ("array", "bool", [True, False])),
         (["a", "b"], ["a", "b"]),
         ([(1, 1.5), (2, 2.5)], (INTS, FLOATS)),
-        ([[1, 1.5], [2, 2.5]], [INTS, FLOATS]),
+        ([[1, 1.5], [2, 2.5]], [[1, 1.5], [2, 2.5]]),
         ([("a", (1,)), ("b", (2,))], (["a", "b"], (INTS,))),
         ([[1], [2, 3]], [[1], [2, 3]]),
-        ([[], []], []),
+        ([[], []], [[], []]),
         ([{"a": {"b": 1}}, {"a": {"b": 2}}], (dict, {"a": (dict, {"b": INTS})})),
-        ([{"a": ["x"]}, {"a": ["y"]}], (dict, {"a": [["x", "y"]]})),
+        ([{"a": ["x"]}, {"a": ["y"]}], (dict, {"a": [["x"], ["y"]]})),
         ([{"a": {"b": 1}}, {"a": {"c": 2}}], (dict, {"a": [(dict, {"b": 1}), (dict, {"c": 2})]})),
-        ([{"a": (1, 2)}, {"a": (3,)}], (dict, {"a": [(1, 2), (3,)]})),
+        ([{"a": (1, 2)}, {"a": "x"}], (dict, {"a": [(1, 2), "x"]})),
         ([{"a": None}, {"a": 1}], (dict, {"a": [None, 1]})),
         ([{"a": Box(1)}, {"a": Box(2)}], (dict, {"a": [Box(1), Box(2)]})),
         ([{"a": {1}}, {"a": {2}}], (dict, {"a": [{1}, {2}]})),
@@ -129,11 +129,22 @@ def test_named_tuples_stay_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "samples", [[{"a": 1}, {"b": 1}], [(1,), (1, 2)], [{"a": 1}, (1,)], [1, {"a": 1}], [None, None], [1, None]], ids=str
-)
+    "samples",
+    [[{"a": 1}, {"b": 1}], [(1,), (1, 2)], [{"a": 1}, (1,)], [1, {"a": 1}], [None, None], [1, None],
+     [{"a": (1, 2)}, {"a": (3,)}]],
+    ids=str,
+)  # fmt: skip
 def test_samples_that_differ_are_refused(samples: list[Any]) -> None:
-    with pytest.raises(SchemaError, match=r"dicts with the same keys or tuples of the same length, not .* collate_fn"):
+    with pytest.raises(SchemaError, match=r"dicts with the same keys or tuples of the same length, .* collate_fn"):
         columns.collate(samples)
+
+
+def test_lists_are_turned_over_for_torch_alone_and_never_by_chance() -> None:
+    assert plain(columns.collate_as_torch([[1, 1.5], [2, 2.5]])) == [INTS, FLOATS]
+    assert columns.collate([[1], [2, 3]]) == [[1], [2, 3]]
+    for samples in ([[1], [2, 3]], [{"a": [1]}, {"a": [2, 3]}]):
+        with pytest.raises(SchemaError, match="not a list of 1 and a list of 2: return arrays"):
+            columns.collate_as_torch(samples)
 
 
 @pytest.mark.parametrize("values", [[(1, 2), (3, 4)], [[1], [2]], [{"a": 1}, {"a": 2}]], ids=str)
