@@ -98,7 +98,8 @@ class TestSamples:
         view = whole.tuples("text", "label")
         assert pairs([view[k] for k in range(len(view))]) == expected(whole)
         assert pairs(list(view)) == expected(whole)
-        assert pairs(view.__getitems__([3, -1, 3])) == [expected(whole)[k] for k in (3, -1, 3)]
+        if not isinstance(whole, Mixture):  # whose epoch leaves samples out, and which refuses other people's loaders
+            assert pairs(view.__getitems__([3, -1, 3])) == [expected(whole)[k] for k in (3, -1, 3)]
         assert view.tuple_fields == ("text", "label")
 
     def test_take_gives_a_tuple_of_columns(self, whole: Any) -> None:
