@@ -7,7 +7,7 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from recordio.errors import DatasetError
@@ -107,10 +107,10 @@ class LocalFile(File):
         except OSError as error:
             raise storage_error("read", self.name, error) from error
 
-    def close(self) -> None:
+    def close(self, close: Callable[[int], None] = os.close) -> None:  # `os` is gone when the interpreter ends
         for fd in (self._fd, *self._direct_fds):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         self._fd, self._direct_fds = -1, []
 
     __del__ = close
