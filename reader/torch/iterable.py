@@ -16,6 +16,7 @@ from recordio.reader.loading.loader import DataLoader
 from recordio.reader.loading.options import DEFAULTS, EpochArguments, spelled_out
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.torch.epochs import Epochs
+from recordio.reader.torch.samplers import check_shared_once
 from recordio.reader.torch.seeding import default_seed
 from recordio.reader.view import DatasetView
 
@@ -124,11 +125,8 @@ class IterableShards(data.IterableDataset[Any]):
         """Raises SchemaError if another dataset around this one shares its samples out to ranks once more."""
         info = data.get_worker_info()
         holder = sys._getframe(2).f_locals.get("self") if info is None else info.dataset
-        if self.world_size > 1 and holder is not self and getattr(holder, "num_processes", 1) > 1:
-            raise SchemaError(
-                f"the samples are shared out twice: to {self.world_size} ranks here, and by {type(holder).__name__} "
-                "around it: leave out ranks, rank and world_size, or do not prepare() the loader"
-            )
+        if holder is not self:
+            check_shared_once(self.world_size, holder)
 
 
 class _Share(DataLoader):

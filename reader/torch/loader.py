@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, Generic, TypeVar as PlainTypeVar, Unpack
 
 import torch
@@ -223,7 +224,8 @@ class DataLoader(data.DataLoader[Batch]):
             return super().__iter__()
         if isinstance(self.dataset, Dataset):
             self._inner.dataset = self.dataset.view  # its transforms may have been set since
-        batches: Iterator[Any] = iter(self._inner)
+        # The epoch begins with the first batch, as with torch's samplers: Lightning calls set_epoch between the two.
+        batches: Iterator[Any] = chain.from_iterable(map(iter, (self._inner,)))
         if self._converts:
             batches = map(to_tensors, batches)
         return map(pinned, batches) if self.pin_memory and torch.cuda.is_available() else batches

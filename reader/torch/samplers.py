@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from torch.utils import data
+
+from recordio.errors import SchemaError
 
 if TYPE_CHECKING:
     from recordio.reader.torch.loader import DataLoader
@@ -80,6 +83,8 @@ class LoaderBatchSampler(data.BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         if not isinstance(self.sampler, LoaderSampler):
             return super().__iter__()
+        if self.sampler.inner.world_size > 1:
+            check_shared_once(self.sampler.inner.world_size, *_accelerates_callers())
         return self.sampler.inner.indices(self.batch_size, drop_last=self.drop_last)
 
     def __len__(self) -> int:
@@ -98,6 +103,26 @@ def sampler_of(loader: DataLoader, inner: SeededLoader) -> LoaderSampler:
     if inner.options.ranks == "auto" or inner.world_size > 1:
         return LoaderRankSampler(loader, inner)
     return (LoaderSampler if inner.options.shuffle else LoaderSequentialSampler)(loader, inner)
+
+
+def check_shared_once(world_size: int, *holders: Any) -> None:
+    """Raises SchemaError if what holds the samples, as accelerate does, shares them out to ranks once more."""
+    for holder in holders:
+        sharing: Any = getattr(holder, "num_processes", None) or getattr(getattr(holder, "state", None), "num_processes", 1)
+        if world_size > 1 and sharing > 1:
+            raise SchemaError(
+                f"the samples are shared out twice: to {world_size} ranks here, and by {type(holder).__name__} "
+                "around it: leave out ranks, rank and world_size, or do not prepare() the loader"
+            )
+
+
+def _accelerates_callers() -> Iterator[Any]:
+    """What calls from accelerate: it shares out the batches of any sampler, that of ranks too, without a word."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") == "accelerate.data_loader":
+            yield frame.f_locals.get("self")
 
 
 def innermost(sampler: Any) -> Any:

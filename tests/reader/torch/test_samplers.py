@@ -297,3 +297,38 @@ def test_a_subclass_is_asked_for_epochs_and_states(ds: ShardDataset) -> None:
     assert labels(loader) == labels(other)
     assert loader.state_dict()["mine"] == 1
     assert not [name for name in vars(loader) if callable(vars(loader)[name]) and name != "collate_fn"]
+
+
+def test_an_epoch_begins_with_its_first_batch(ds: ShardDataset) -> None:
+    """Lightning makes an iterator, then says which epoch it is, and saves the state while it runs."""
+    loader, again = (DataLoader(ds, 16, True, seed=1) for _ in range(2))
+    whole = [labels(again) for _ in range(3)]
+    batches = iter(loader)
+    loader.set_epoch(0)
+    seen = labels(itertools.islice(batches, 5))
+    again.load_state_dict(loader.state_dict())
+    batches = iter(again)
+    again.set_epoch(0)
+    assert seen + labels(batches) == whole[0]
+    batches = iter(loader)
+    loader.set_epoch(2)
+    assert labels(batches) == whole[2]
+
+
+def test_batches_are_shared_out_once(ds: ShardDataset) -> None:
+    """accelerate shares out the batches of any loader, the share of a rank too."""
+
+    def as_accelerate(batch_sampler: Any, processes: int) -> list[Any]:
+        found: list[Any] = []
+        code = "class Shard:\n    def run(self, batches, found):\n        found.extend(batches)"
+        exec(code, names := {"__name__": "accelerate.data_loader"})
+        shard = names["Shard"]()  # type: ignore[operator]
+        shard.num_processes = processes
+        shard.run(batch_sampler, found)
+        return found
+
+    shared = DataLoader(ds, 16, rank=0, world_size=2)
+    with pytest.raises(SchemaError, match="shared out twice: to 2 ranks here, and by Shard around it"):
+        as_accelerate(shared.batch_sampler, 2)
+    assert len(as_accelerate(shared.batch_sampler, 1)) == len(shared)
+    assert len(as_accelerate(DataLoader(ds, 16).batch_sampler, 2)) == 13
