@@ -59,10 +59,10 @@ def _column(values: Sequence[Any], empty: Empty, as_torch: bool) -> Any:
     first = values[0]
     if isinstance(first, Mapping):
         return _nested(values, empty, as_torch) if _have_keys(values, first) else values
-    kinds = (tuple, list) if as_torch else tuple
-    if not isinstance(first, kinds) or not all(isinstance(value, (tuple, list)) for value in values):
+    kinds: Any = (tuple, list) if as_torch else tuple
+    if not any(isinstance(one, kinds) for one in values) or not all(isinstance(one, (tuple, list)) for one in values):
         return _stack(values, empty)
-    if any(len(value) != len(first) for value in values):
+    if any(len(one) != len(first) or not isinstance(one, kinds) for one in values):
         raise _unlike(values)
     return _nested(values, empty, as_torch)
 
@@ -181,7 +181,11 @@ def _stack(values: Sequence[Any], empty: Empty) -> Any:
         column[...] = values  # three times as fast as np.stack for small arrays
         return column
     if kinds == {int, float} or (len(kinds) == 1 and isinstance(values[0], (bool, int, float, complex))):
-        return np.array(values)
+        column = np.array(values)
+        rounds = (
+            int in kinds and column.dtype.kind == "f" and any(type(one) is int and float(one) != one for one in values)
+        )
+        return list(values) if rounds or column.dtype.hasobject else column
     if all(map(_is_tensor, kinds)):
         with contextlib.suppress(RuntimeError):  # of different shapes
             return sys.modules["torch"].stack(values)

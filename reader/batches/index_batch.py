@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 from recordio.errors import DatasetError
@@ -38,6 +39,9 @@ class Source(Protocol):
     def batch(self, number: int, samples: int) -> BatchResult | None:
         """The batch of this number; None if it is not to be had in this way."""
 
+    def count(self, result: BatchResult) -> None:
+        """Counts a batch for the loader's `stats`."""
+
 
 class IndexBatch(list[int]):
     """The indices of a batch, and how its loader makes it.
@@ -56,22 +60,27 @@ class IndexBatch(list[int]):
     def __init__(self, indices: Iterable[int], making: Making, random_index: Sequence[int] | None = None) -> None:
         super().__init__(indices)
         self.making, self.random_index = making, random_index
+        self._indices = tuple(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"making": self.making, "random_index": self.random_index}
+        return {"making": self.making, "random_index": self.random_index, "_indices": self._indices}
 
     def request(self, number: int) -> IndexRequest:
-        return IndexRequest(list(self), self.making.epoch_key, number, self.random_index)
+        drawn = self.random_index
+        drawn = drawn if drawn is not None and len(drawn) == len(self) else None  # else a tool has changed the list
+        return IndexRequest(list(self), self.making.epoch_key, number, drawn)
 
     def made_from(self, dataset: DatasetView) -> Sequence[Any]:
         """The samples of the batch. Raises DatasetError if none is left."""
         as_columns = not self.making.samples and not dataset.has_maps
         source, result = self.source, None
-        if source is not None and source.dataset is dataset:
+        if source is not None and source.dataset is dataset and self._indices == tuple(self):
             result = source.batch(self.number, len(self))
         if result is None:
             collate_fn: Callable[[list[Any]], Any] | None = None if as_columns else list
             result = BatchMaker([dataset], collate_fn=collate_fn, skip=self.making.skip)(self.request(0))
+        if source is not None:
+            source.count(result)
         if result.batch is None:
             raise DatasetError(
                 f"nothing is left of a batch, and this loader, which is not recordio's, cannot leave it out: "
@@ -81,8 +90,16 @@ class IndexBatch(list[int]):
 
     def __add__(self, other: list[int]) -> IndexBatch:  # type: ignore[override]
         """Tools fill a last batch up. Samples from elsewhere draw by their indices."""
-        more = other.random_index if isinstance(other, IndexBatch) else other
-        return IndexBatch([*self, *other], self.making, [*(self.random_index or self), *(more or other)])
+        return self._joined(self, other)
+
+    def __radd__(self, other: list[int]) -> IndexBatch:
+        return self._joined(other, self)
+
+    __iadd__ = __add__  # type: ignore[assignment]
+
+    def _joined(self, *parts: list[int]) -> IndexBatch:
+        drawn = [getattr(part, "random_index", None) or part for part in parts]
+        return IndexBatch(chain(*parts), self.making, [*chain(*drawn)])
 
     def __getitem__(self, at: Any) -> Any:
         """Tools cut a batch into those of several ranks."""
@@ -95,17 +112,28 @@ class IndexBatch(list[int]):
 class MadeBatch(Sequence[Any]):
     """A batch of columns, to be seen as its samples by a `collate_fn` that expects a list of them."""
 
-    def __init__(self, columns: Columns, samples: int, formed: Callable[[Any], Any]) -> None:
-        self._columns, self._count, self._formed = columns, samples, formed
+    def __init__(
+        self,
+        columns: Columns,
+        samples: int,
+        formed: Callable[[Any], Any],
+        convert: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._columns, self._count, self._formed, self._convert = columns, samples, formed, convert
 
     @property
     def batch(self) -> Any:
         """The batch as a loader of ours delivers it."""
         return self._formed(self._columns)
 
+    def seen_as(self, convert: Callable[[Any], Any]) -> MadeBatch:
+        """The same batch, whose samples are converted."""
+        return MadeBatch(self._columns, self._count, self._formed, convert)
+
     @lazy
     def _samples(self) -> list[Any]:
-        return list(map(self._formed, uncollate(self._columns, self._count)))
+        samples = map(self._formed, uncollate(self._columns, self._count))
+        return list(samples if self._convert is None else map(self._convert, samples))
 
     def __len__(self) -> int:
         return self._count

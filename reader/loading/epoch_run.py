@@ -195,6 +195,6 @@ class EpochRun:
 def _index_request(indices: Any, epoch_key: int, number: int) -> IndexRequest:
     if isinstance(indices, IndexBatch):  # a tool has rebuilt a loader with its own order
         return indices.request(number)
-    if isinstance(indices, (list, np.ndarray)):
-        indices = indices.copy()  # a sampler may reuse one list for every batch
+    if isinstance(indices, list) or hasattr(indices, "__array__"):
+        indices = list(indices) if isinstance(indices, list) else np.array(indices)  # a sampler may reuse it
     return IndexRequest(indices, epoch_key, number)

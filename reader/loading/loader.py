@@ -23,13 +23,12 @@ from recordio.reader.loading.joint_access import joint_access
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
 from recordio.reader.loading.progress import Cursor, LoaderStats, unequal_ranks
 from recordio.reader.loading.relay import Relay
+from recordio.reader.loading.runs import Runs
 from recordio.reader.loading.state import check_state, identity
-from recordio.reader.loading.worker_choice import choose_workers
 from recordio.reader.order.ranks import RankShare, distributed_ranks
 from recordio.reader.order.shuffle import OrderOptions
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.view import DatasetView, Plans
-from recordio.reader.workers.thread_trial import ThreadTrial
 
 _UNBATCHED = 256  # samples made at a time for batch_size=None
 
@@ -100,8 +99,8 @@ class DataLoader:
         self._cursor = Cursor()
         self._seed = self.options.seed
         self._known_ranks = self.options.rank or 0, self.options.world_size or 1
-        self._idle: tuple[EpochRun, DatasetView] | None = None  # kept by persistent_workers, with its dataset
-        self._trial: tuple[ThreadTrial, DatasetView] | None = None  # of all epochs
+        self.runs = Runs()
+        self._twin: tuple[LoaderOptions, DataLoader] | None = None  # for the loaders of other people
 
     @property
     def order(self) -> OrderOptions:
@@ -135,7 +134,7 @@ class DataLoader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a loader has workers of its own, and goes on by itself."""
-        return {**self.__dict__, "_idle": None, "_trial": None, "_cursor": replace(self._cursor)}
+        return {**self.__dict__, "runs": Runs(), "_twin": None, "_cursor": replace(self._cursor)}
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -171,8 +170,15 @@ class DataLoader:
         size = batch_size or options.batch_size or 1
         chunks = indices_of(dataset, dataset.plan(self.order, epoch_key, share))
         making = Making(epoch_key, skip=options.on_error == "skip", samples=options.collates)
+        cursor.by_index = True
         with closing(Relay(self, epoch_key, share, size)) as source:
             yield from index_batches(chunks, size, drop_last=drop_last, drawn=drawn, making=making, source=source)
+        cursor.move_to(cursor.epoch + 1)
+
+    @property
+    def upcoming_epoch(self) -> int:
+        """The epoch of the next `iter()`."""
+        return self._cursor.epoch + self._cursor.begun
 
     def _begin(self) -> Cursor:
         """Begins the next epoch, or the rest of one whose state was loaded."""
@@ -205,6 +211,11 @@ class DataLoader:
         if not self.options.in_order:
             raise SchemaError("a loader with in_order=False has no state: a position cannot say what was delivered")
         cursor = self._cursor
+        if cursor.by_index:
+            raise SchemaError(
+                "the batches of this epoch are made by another loader, built of this one's order, and how far that is "
+                "is not known here: save the state of the tool that has built it, or iterate over this loader itself"
+            )
         ended = self._has_ended(cursor.position) and cursor.position > 0
         epoch, position = (cursor.epoch + 1, 0) if ended else (cursor.epoch, cursor.position)
         state = {**self._identity(), "epoch": epoch, "position": position}
@@ -262,7 +273,8 @@ class DataLoader:
         process, total, single = os.getpid(), len(self.dataset), self.options.batch_size is None
         sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size
         epoch_key = key(self.seed, cursor.epoch)
-        run, dataset = self._run(epoch_key), self.dataset
+        options, dataset = self.options, self.dataset
+        run = self.runs.take(options, self._maker(), dataset, epoch_key)
         to_form = run.makes_columns and dataset.tuple_fields is not None
         reusable = dropped = False
         try:
@@ -289,7 +301,7 @@ class DataLoader:
             raise
         finally:
             with interrupt_held(in_finalizer=dropped):
-                self._leave(run, dataset, reusable)
+                self.runs.leave(run, options, dataset, reusable)
 
     def _results(self, run: EpochRun, cursor: Cursor, epoch_key: int) -> Iterator[BatchResult]:
         """The rest of an epoch."""
@@ -310,33 +322,14 @@ class DataLoader:
             yield sample
             _check_process(process)
 
-    def _run(self, epoch_key: int) -> EpochRun:
-        """The idle run if this process made it for this dataset, else a new one."""
-        idle, self._idle = self._idle, None
-        if idle is not None and idle[0].is_ours:
-            if idle[1] is self.dataset:
-                return idle[0]
-            idle[0].close()
-        return self._new_run(epoch_key)
-
-    def _leave(self, run: EpochRun, dataset: DatasetView, reusable: bool) -> None:
-        if reusable and self.options.persistent_workers and self._idle is None and run.rest():
-            self._idle = run, dataset
-        else:
-            run.close()
-
-    def _new_run(self, epoch_key: int) -> EpochRun:
-        options, by_index = self.options, self._sampler is not None
-        make = BatchMaker(
+    def _maker(self) -> BatchMaker:
+        by_index = self._sampler is not None
+        return BatchMaker(
             [self.dataset] if by_index else [part[:0] for part in self.dataset.parts],  # slices name the samples
-            collate_fn=options.collate_fn,
-            unbatched=options.batch_size is None and not by_index,
-            skip=options.on_error == "skip",
+            collate_fn=self.options.collate_fn,
+            unbatched=self.options.batch_size is None and not by_index,
+            skip=self.options.on_error == "skip",
         )
-        if self._trial is None or self._trial[1] is not self.dataset:
-            self._trial = ThreadTrial(options.num_workers, ended=not make.calls_functions), self.dataset
-            self._workers = choose_workers(options, make, self.dataset)
-        return EpochRun(make, replace(options, worker_type=self._workers), epoch_key, self._trial[0])
 
     def _plan(self, epoch_key: int, share: RankShare) -> Plans:
         """The windows of each part, and the part of each sample if there are several."""

@@ -12,13 +12,15 @@ from recordio.reader.batches.requests import BatchResult
 class Cursor:
     """Where a loader is: `position` samples of the epoch have been delivered, on all ranks together.
 
-    With a sampler `position` counts batches, and `indices` is the digest of their indices, None if unknown.
+    With a sampler `position` counts batches, and `indices` is the digest of their indices, None if unknown. `by_index`:
+    somebody else makes the batches of the epoch, and `position` does not follow.
     """
 
     epoch: int = 0
     position: int = 0
     begun: bool = False
     indices: str | None = None
+    by_index: bool = False
 
     def move_to(self, epoch: int) -> None:
         """To the beginning of an epoch."""
@@ -26,6 +28,7 @@ class Cursor:
         self.position = 0
         self.begun = False
         self.indices = None
+        self.by_index = False
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
@@ -31,9 +32,7 @@ class Relay:
     """
 
     def __init__(self, loader: DataLoader, epoch_key: int, share: RankShare, batch_size: int) -> None:
-        columns = not loader.options.collates and not loader.dataset.has_maps
-        self._loader = copy(loader)
-        self._loader.options = replace(loader.options, collate_fn=None if columns else list)
+        self._loader, self._maker, self._process = loader, _twin_of(loader), os.getpid()
         self._epoch_key, self._share, self._batch_size = epoch_key, share, batch_size
         self._results: Iterator[BatchResult] | None = None
         self._last: int | None = None  # the number of the batch that was asked for last
@@ -45,8 +44,13 @@ class Relay:
     def dataset(self) -> DatasetView:
         return self._loader.dataset
 
+    def count(self, result: BatchResult) -> None:
+        self._loader.stats.add(result)
+
     def batch(self, number: int, samples: int) -> BatchResult | None:
         """The batch of this number; None if it is not to be had in this way."""
+        if os.getpid() != self._process:  # a fork has none of the threads
+            return None
         if self._results is None or number - self._step != self._last:
             self._begin(number)
         self._last = number
@@ -83,14 +87,27 @@ class Relay:
         return RankShare(rank=start // size % step, world=step, start=start, stop=share.stop, run=size)
 
     def _made(self, share: RankShare) -> Iterator[BatchResult]:
-        loader = self._loader
-        run, reusable = loader._run(self._epoch_key), False
+        maker = self._maker
+        options, dataset, reusable = maker.options, maker.dataset, False
+        run = maker.runs.take(options, maker._maker(), dataset, self._epoch_key)
         try:
-            plans, sources = loader._plan(self._epoch_key, share)
+            plans, sources = maker._plan(self._epoch_key, share)
             yield from run.windowed(plans, sources, len(share), self._batch_size)
             reusable = True
         except GeneratorExit:
             reusable = True
             raise
         finally:
-            loader._leave(run, loader.dataset, reusable)
+            maker.runs.leave(run, options, dataset, reusable)
+
+
+def _twin_of(loader: DataLoader) -> DataLoader:
+    """A loader with workers of its own that makes the same batches, in order: of columns, or else the samples."""
+    given = loader.options
+    if loader._twin is None or loader._twin[0] is not given:
+        twin = copy(loader)
+        collate_fn = list if given.collates or loader.dataset.has_maps else None
+        twin.options = replace(given, collate_fn=collate_fn, in_order=True)
+        loader._twin = given, twin
+    loader._twin[1].dataset = loader.dataset
+    return loader._twin[1]

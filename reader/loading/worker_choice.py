@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import operator
 import pickle
 import random
 import sys
@@ -17,10 +18,22 @@ import numpy as np
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import IndexRequest
 from recordio.reader.loading.options import LoaderOptions
+from recordio.reader.processing import Processing
 from recordio.reader.view import DatasetView
 
-_CALLER = 5  # of the loader, from here, which DataLoader._new_run calls, and that _run, and that _delivered
+_CALLER = 4  # of the loader, from here, which Runs.take calls, and that DataLoader._delivered
 _PROBED = 2  # samples
+
+Work = tuple[DatasetView | Processing, ...]
+
+
+def work_of(dataset: DatasetView) -> Work:
+    """The dataset and its functions: these may be set anew, as in `ds.transform = function`."""
+    return dataset, *(part.processing for part in dataset.parts)
+
+
+def is_same_work(one: Work, other: Work) -> bool:
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 def choose_workers(options: LoaderOptions, make: BatchMaker, dataset: DatasetView) -> Literal["thread", "process"]:
@@ -51,12 +64,22 @@ def _draws(make: BatchMaker, dataset: DatasetView) -> bool:
     """Whether functions that are not of this package draw from the process's generators, which stay as they are."""
     if not make.calls_others:
         return False
+    collate_fn = _copied(make.collate_fn)
     with _generators_kept() as before:
         for part in dataset.parts:
             indices = list(range(min(_PROBED, len(part))))
             with contextlib.suppress(Exception):  # the loader raises it when it comes to the sample
-                BatchMaker([part], make.collate_fn, make.unbatched)(IndexRequest(indices, 0))
+                tried = part._with(_transforms=_copied(part._transforms), _maps=_copied(part._maps))
+                BatchMaker([tried], collate_fn, make.unbatched)(IndexRequest(indices, 0))
         return _states() != before
+
+
+def _copied(functions: Any) -> Any:
+    """Copies, if they can be made: one that opens a file when it is first called must not do so before a fork."""
+    try:
+        return pickle.loads(pickle.dumps(functions))
+    except Exception:  # noqa: BLE001 whatever a user's object raises
+        return functions
 
 
 @contextlib.contextmanager
@@ -82,7 +105,9 @@ def _states() -> tuple[bytes, bytes]:
 
 def _unpicklable(options: LoaderOptions, make: BatchMaker) -> str | None:
     """Why the work cannot be sent to new processes; None if it can, or need not be."""
-    if multiprocessing.get_start_method() == "fork":
+    # The default is the first one; to ask for it would settle it for good.
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    if method == "fork":
         return None
     try:
         ForkingPickler.dumps((make, options.worker_init_fn))

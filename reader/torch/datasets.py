@@ -104,7 +104,7 @@ class Dataset(data.Dataset[tuple[Any, ...]]):
         if type(self).__getitem__ is not Dataset.__getitem__:
             return [self[index] for index in indices]
         found = self.view.__getitems__(indices)
-        return found if isinstance(found, MadeBatch) else list(map(tensors_of, found))
+        return found.seen_as(tensors_of) if isinstance(found, MadeBatch) else list(map(tensors_of, found))
 
     @property
     def classes(self) -> list[Any]:

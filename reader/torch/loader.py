@@ -197,6 +197,7 @@ class DataLoader(data.DataLoader[Batch]):
         super().__setattr__(name, value)
         if inner is not None and name == "worker_init_fn":  # trainers set it
             inner.options = replace(inner.options, worker_init_fn=value)
+            inner.runs.choice = None  # the workers are chosen anew
 
     @_only_ours
     def set_epoch(self, epoch: int) -> None:

@@ -32,6 +32,15 @@ class LoaderSampler(data.Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         self.loader.set_epoch(epoch)
 
+    @property
+    def epoch(self) -> Any:
+        """The epoch of the next `iter()`, an int."""
+        return self.inner.upcoming_epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.set_epoch(epoch)
+
 
 class LoaderSequentialSampler(LoaderSampler, data.SequentialSampler):
     """That of a loader that does not shuffle."""
@@ -108,7 +117,9 @@ def sampler_of(loader: DataLoader, inner: SeededLoader) -> LoaderSampler:
 def check_shared_once(world_size: int, *holders: Any) -> None:
     """Raises SchemaError if what holds the samples, as accelerate does, shares them out to ranks once more."""
     for holder in holders:
-        sharing: Any = getattr(holder, "num_processes", None) or getattr(getattr(holder, "state", None), "num_processes", 1)
+        sharing: Any = getattr(holder, "num_processes", None) or getattr(
+            getattr(holder, "state", None), "num_processes", 1
+        )
         if world_size > 1 and sharing > 1:
             raise SchemaError(
                 f"the samples are shared out twice: to {world_size} ranks here, and by {type(holder).__name__} "

@@ -461,8 +461,8 @@ class TestThreadTrial:
     def test_a_loader_says_in_the_callers_line_that_one_thread_goes_on_alone(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds.map(lambda sample: sample), 10, num_workers=2)
         numbers = order(loader)
-        assert loader._trial is not None
-        lost(loader._trial[0])
+        assert loader.runs.choice is not None
+        lost(loader.runs.choice.trial)
         line = sys._getframe().f_lineno + 2
         with pytest.warns(RuntimeWarning, match="2 threads make .* one thread goes on alone") as told:
             batches = list(loader)
@@ -477,14 +477,14 @@ class TestThreadTrial:
         for dataset in (loader.dataset, loader.dataset, ds):
             loader.dataset = dataset
             assert order(loader) == list(range(1000))
-            assert loader._trial is not None
-            trials.append(loader._trial[0])
+            assert loader.runs.choice is not None
+            trials.append(loader.runs.choice.trial)
         assert trials[0] is trials[1] is not trials[2]
 
     def test_copies_of_a_loader_try_for_themselves(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds, 10, num_workers=2)
         order(loader)
-        assert copy.copy(loader)._trial is None
+        assert copy.copy(loader).runs.choice is None
 
     def test_only_functions_of_the_user_are_tried(self, ds: ShardDataset) -> None:
         """All else lets go of the interpreter's lock, or is as quick as can be."""
@@ -492,8 +492,8 @@ class TestThreadTrial:
         def is_tried(dataset: Any, **options: Any) -> bool:
             loader = DataLoader(dataset, 10, num_workers=2, **options)
             assert list(loader)
-            assert loader._trial is not None
-            return not loader._trial[0].ended
+            assert loader.runs.choice is not None
+            return not loader.runs.choice.trial.ended
 
         def same(value: Any) -> Any:
             return value

@@ -34,7 +34,7 @@ def ds(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
 @pytest.fixture(autouse=True)
 def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a system that forks by default: functions of a test cannot be pickled."""
-    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "fork")
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "fork")
     context = multiprocessing.get_context
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind=None: context(kind or "fork"))
 
@@ -87,7 +87,7 @@ def test_epochs_and_batches_of_a_sampler_draw_anew(ds: ShardDataset) -> None:
 def test_functions_that_draw_nothing_or_from_their_own_stay_in_threads(ds: ShardDataset, function: Any) -> None:
     loader = DataLoader(ds.map(function), **WORKERS)
     batch = next(iter(loader))
-    assert loader._workers == "thread"
+    assert loader.runs.choice.workers == "thread"
     assert set(batch.get("pid", [os.getpid()])) == {os.getpid()}
 
 
@@ -144,7 +144,7 @@ def test_threads_that_were_asked_for_say_what_is_lost(ds: ShardDataset) -> None:
 def test_work_that_cannot_be_sent_to_processes_stays_in_threads(
     ds: ShardDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "spawn")
     loader = DataLoader(ds.map(lambda sample: {"drawn": random.random()}), **WORKERS)
     with pytest.warns(RuntimeWarning, match="in an order that is chance, for .* define functions in a module") as told:
         assert len(list(loader)) == 12
@@ -160,14 +160,46 @@ def test_without_workers_functions_draw_as_they_do_in_torch(ds: ShardDataset) ->
 
 def test_the_choice_is_made_once_for_a_dataset(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    choose = recordio.reader.loading.loader.choose_workers  # type: ignore[attr-defined]
+    choose = recordio.reader.loading.runs.choose_workers  # type: ignore[attr-defined]
 
     def counted(*given: Any) -> Any:
         calls.append(given)
         return choose(*given)
 
-    monkeypatch.setattr("recordio.reader.loading.loader.choose_workers", counted)
+    monkeypatch.setattr("recordio.reader.loading.runs.choose_workers", counted)
     loader = Loader(ds.map(dict), **WORKERS)
     for _ in range(3):
         assert len(list(loader)) == 12
     assert len(calls) == 1
+
+
+class Lazy:
+    """Opens a file when it is first called, as people do with HDF5: forks would share where it is read."""
+
+    def __init__(self) -> None:
+        self.file: Any = None
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        if self.file is None:
+            self.file = os.getpid()
+        return {"number": sample["number"], "drawn": random.random(), "pid": self.file}
+
+
+def test_what_functions_open_when_they_are_tried_is_not_handed_on(ds: ShardDataset) -> None:
+    lazy = Lazy()
+    assert os.getpid() not in columns(DataLoader(ds.map(lazy), **WORKERS))["pid"]
+    assert lazy.file is None
+
+
+def test_functions_that_are_set_later_are_tried_as_well(ds: ShardDataset) -> None:
+    view = ds[:]
+    loader = DataLoader(view, persistent_workers=True, collate_fn=None, **WORKERS)
+    assert loader.runs.choice is None
+    assert len(list(loader)) == 12
+    assert loader.runs.choice.workers == "thread"
+    view.transform = lambda image: np.array([np.random.random()])  # type: ignore[method-assign, assignment]
+    before = states()
+    drawn = [float(x) for batch in loader for x in batch["image"][:, 0]]
+    assert loader.runs.choice.workers == "process"
+    assert states() == before
+    assert len(set(drawn)) == 120

@@ -290,7 +290,7 @@ def test_contexts_ask_for_processes(ds: recordio.ShardDataset) -> None:
 def test_a_loader_says_in_the_callers_line_that_one_thread_goes_on_alone(ds: recordio.ShardDataset) -> None:
     loader = DataLoader(ds.map(dict), 32, num_workers=2)
     assert labels(loader) == list(range(200))
-    trial = loader._inner._trial[0]
+    trial = loader._inner.runs.choice.trial
     while not trial.ended:
         limit = trial.limit
         trial.add(limit, limit, limit * limit * 0.1, limit * 0.1)
