@@ -123,8 +123,8 @@ class Combined(DatasetView):
     def pieces(self, indices: Indices) -> list[Piece]:
         number, local = self.locate(indices)
         found, _, runs = grouped(number)
-        pieces = [Piece(self.parts[k], local[rows], rows) for k, rows in zip(found, runs, strict=True)]
-        return pieces or [Piece(self.parts[0], local, local)]
+        pieces = [Piece(self.parts[k], local[rows], rows, k) for k, rows in zip(found, runs, strict=True)]
+        return pieces or [Piece(self.parts[0], local, local, 0)]
 
     def _sample_at(self, index: int) -> Any:
         (number,), (local,) = self.locate(np.array([index]))

@@ -41,11 +41,13 @@ class Piece:
         dataset: the dataset.
         indices: int64 (n,), indices in the dataset.
         rows: int64 (n,), positions in the request.
+        source: the number of the dataset in a combined one.
     """
 
     dataset: ShardDataset
     indices: Indices
     rows: Indices
+    source: int | None = None
 
 
 class DatasetView(ABC):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recordio.determinism import key
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
@@ -124,12 +125,14 @@ class BatchMaker:
     ) -> tuple[list[tuple[ShardDataset, Columns, SampleOrigin]], Indices | None]:
         """The samples of each part of the dataset, and their rows in the batch if there are several."""
         dataset: DatasetView = self.datasets[0]
-        drawn = request.indices if request.random_index is None else request.random_index
-        asked, found, rows = np.asarray(drawn, np.int64), [], []
+        drawn = None if request.random_index is None else np.asarray(request.random_index, np.int64)
+        found, rows = [], []
         for piece in dataset.pieces(dataset.checked_indices(request.indices)):
-            part, numbers = piece.dataset, piece.dataset.numbers_of(piece.indices)
-            origin = part.origin(numbers, asked[piece.rows], request.epoch_key)
-            found.append((part, part.read(numbers), origin))
+            part, numbers, epoch_key = piece.dataset, piece.dataset.numbers_of(piece.indices), request.epoch_key
+            index = piece.indices if drawn is None else drawn[piece.rows]
+            if piece.source is not None and drawn is None:  # as in the first pass of a shuffled epoch
+                epoch_key = key(piece.source, 0, after=epoch_key)
+            found.append((part, part.read(numbers), part.origin(numbers, index, epoch_key)))
             rows.append(piece.rows)
         return found, None if len(found) == 1 else np.concatenate(rows)
 

@@ -25,7 +25,8 @@ WORKERS: dict[str, Any] = {"batch_size": 10, "num_workers": 2}
 @pytest.fixture(scope="module")
 def ds(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     folder = tmp_path_factory.mktemp("choice")
-    with recordio.DatasetWriter(folder, block_bytes=512) as writer:
+    schema = {"number": recordio.Scalar("int64"), "image": recordio.Image(shape=(4, 6, 3))}
+    with recordio.DatasetWriter(folder, schema, block_bytes=512) as writer:
         for n in range(120):
             writer.write({"number": n, "image": np.full((4, 6, 3), n, np.uint8)})
     return ShardDataset(folder)
