@@ -5,6 +5,7 @@ Shared by the reader's workers and the processes of a conversion; knows nothing 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import multiprocessing
@@ -12,13 +13,30 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing import connection, resource_tracker, spawn
 from types import FrameType
 from typing import Any
 
 _MAIN_KEYS = "init_main"  # prefix of the keys with which multiprocessing.spawn describes the main module
 _FINALIZER_SECONDS = 0.02  # time to leave a finalizer, where exceptions are swallowed
+
+
+_epochs: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+
+
+def closed_at_exit(generator: Generator[Any, None, None]) -> Iterator[Any]:
+    """The generator, which is closed before the interpreter ends: later its clean-up would find no modules."""
+    _epochs.add(generator)
+    return generator
+
+
+@atexit.register
+def _close_epochs() -> None:
+    for generator in list(_epochs):
+        with contextlib.suppress(Exception):  # it may be running, in another thread
+            generator.close()
 
 
 @contextlib.contextmanager

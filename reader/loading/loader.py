@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Unpack
@@ -12,7 +12,7 @@ from recordio.arguments import integer
 from recordio.determinism import key
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.page import Indices
-from recordio.process_guard import interrupt_held
+from recordio.process_guard import closed_at_exit, interrupt_held
 from recordio.reader.batches.index_batch import IndexBatch, Making
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchResult
@@ -147,7 +147,7 @@ class DataLoader:
         cursor = self._begin()
         if self._sampler is not None and (epoch := self._sampler.begin(cursor.epoch)) != cursor.epoch:
             self._cursor = cursor = Cursor(epoch, begun=True)
-        return self._delivered(cursor)
+        return closed_at_exit(self._delivered(cursor))
 
     def indices(self, batch_size: int | None = None, *, drop_last: bool | None = None) -> Iterator[IndexBatch]:
         """The indices of the samples of each batch, where `iter()` would give the batches: for other people's loaders.
@@ -160,6 +160,9 @@ class DataLoader:
 
         Raises SchemaError when samples have no index: in a shuffled Mixture that takes some of a dataset's samples.
         """
+        return closed_at_exit(self._indices(batch_size, drop_last))
+
+    def _indices(self, batch_size: int | None, drop_last: bool | None) -> Generator[IndexBatch, None, None]:
         options = self.options
         check_indexable(self.dataset, options)
         drop_last = options.drop_last if drop_last is None else drop_last
@@ -268,7 +271,7 @@ class DataLoader:
         least = (self.options.batch_size or 1) * self.world_size if self.options.drop_last else 1
         return len(self.dataset) - position < least
 
-    def _delivered(self, cursor: Cursor) -> Iterator[Any]:
+    def _delivered(self, cursor: Cursor) -> Generator[Any, None, None]:
         """Yields the batches, and counts them."""
         process, total, single = os.getpid(), len(self.dataset), self.options.batch_size is None
         sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size

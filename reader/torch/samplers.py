@@ -106,6 +106,11 @@ class LoaderBatchSampler(data.BatchSampler):
         if callable(set_epoch := getattr(self.sampler, "set_epoch", None)):
             set_epoch(epoch)
 
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the next `iter()`; None if the sampler does not say."""
+        return getattr(self.sampler, "epoch", None)
+
 
 def sampler_of(loader: DataLoader, inner: SeededLoader) -> LoaderSampler:
     """The sampler of a loader of ours."""
