@@ -2,6 +2,7 @@
 # make test         every test
 # make test-quick   the tests that are not marked slow
 # make test-long    every test, with ten times the examples and every bit flipped
+# make clients      the recipes of docs/training.md, with every training library; makes .venv-clients
 # make check        lint, format, types
 #
 # Each makes .venv from the package registry alone; a second call is quick. PYTHON is any Python from 3.11 on.
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-quick test-long check format dist clean
+.PHONY: help demo test test-quick test-long clients check format dist clean
 .NOTPARALLEL:
 
 help:
@@ -32,6 +33,9 @@ test-quick: test
 test-long: export RECORDIO_TEST_LONG = 1
 test-long: test
 
+clients: .venv-clients/stamp
+	.venv-clients/bin/python -m pytest tests/clients
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,10 +51,15 @@ dist: $(VENV)/dev.stamp
 	$(BIN)/python -m build --quiet
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-clients build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+.venv-clients/stamp: pyproject.toml
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[clients]'
+	touch $@
 
 # demo, test and dev are extras in pyproject.toml
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
