@@ -190,7 +190,7 @@ def ignite(run: Run) -> None:
 
 
 def stateful(run: Run) -> None:
-    """torchdata's loader over IterableShards, with two workers where the epochs are long."""
+    """torchdata's loader over IterableShards, without worker processes."""
     from torchdata.stateful_dataloader import StatefulDataLoader
 
     run.set_seed(torch.manual_seed)

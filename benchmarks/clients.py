@@ -56,7 +56,7 @@ CLIENTS: dict[str, Client] = {
         ("transformers", "accelerate"),
         no={"order": OWN_ORDER, "weights": OWN_ORDER, "two ranks": OWN_ORDER},
     ),
-    "ignite": Client(loops.ignite, ("pytorch-ignite",), no={"shared out": "auto_dataloader does; not tried"}),
+    "ignite": Client(loops.ignite, ("pytorch-ignite",), no={"shared out": ONLY_OURS}),
     "skorch": Client(
         trainers.skorch, ("skorch",), True, {"resumed": NO_STATE, "two ranks": NO_RANKS, "shared out": NO_RANKS}
     ),
@@ -67,7 +67,7 @@ CLIENTS: dict[str, Client] = {
         True,
         {"order": OWN_ORDER, "weights": OWN_ORDER, "resumed": OWN_ORDER, "two ranks": OWN_ORDER},
     ),
-    "fastai": Client(trainers.fastai, ("fastai",), True, {"resumed": NO_STATE, "shared out": "not tried"}),
+    "fastai": Client(trainers.fastai, ("fastai",), True, {"resumed": NO_STATE, "shared out": ONLY_OURS}),
     "Keras": Client(trainers.keras, ("keras",), True, {"shared out": NO_RANKS}),
     "JAX": Client(loops.jax, ("jax",), no={"shared out": ONLY_OURS}),
     "Ray Train": Client(trainers.ray_train, ("ray",)),
