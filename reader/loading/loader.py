@@ -183,6 +183,11 @@ class DataLoader:
         """The epoch of the next `iter()`."""
         return self._cursor.epoch + self._cursor.begun
 
+    @property
+    def loaded_epoch(self) -> int | None:
+        """The epoch of a state that was loaded, until it is begun."""
+        return self._cursor.epoch if self._cursor.loaded and not self._cursor.begun else None
+
     def _begin(self) -> Cursor:
         """Begins the next epoch, or the rest of one whose state was loaded."""
         last = self._cursor
@@ -235,7 +240,7 @@ class DataLoader:
         if position > len(self.dataset) and self._sampler is None:
             raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
         self._seed = state["seed"]
-        self._cursor = Cursor(epoch, position, indices=state.get("indices"))
+        self._cursor = Cursor(epoch, position, indices=state.get("indices"), loaded=True)
         if self._sampler is not None:
             self._sampler.set_epoch(epoch)
 

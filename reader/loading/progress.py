@@ -13,7 +13,7 @@ class Cursor:
     """Where a loader is: `position` samples of the epoch have been delivered, on all ranks together.
 
     With a sampler `position` counts batches, and `indices` is the digest of their indices, None if unknown. `by_index`:
-    somebody else makes the batches of the epoch, and `position` does not follow.
+    somebody else makes the batches of the epoch, and `position` does not follow. `loaded`: it is that of a state.
     """
 
     epoch: int = 0
@@ -21,6 +21,7 @@ class Cursor:
     begun: bool = False
     indices: str | None = None
     by_index: bool = False
+    loaded: bool = False
 
     def move_to(self, epoch: int) -> None:
         """To the beginning of an epoch."""
@@ -28,7 +29,7 @@ class Cursor:
         self.position = 0
         self.begun = False
         self.indices = None
-        self.by_index = False
+        self.by_index = self.loaded = False
 
 
 @dataclass

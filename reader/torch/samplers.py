@@ -21,6 +21,7 @@ class LoaderSampler(data.Sampler[int]):
 
     def __init__(self, loader: DataLoader, inner: SeededLoader) -> None:
         self.loader, self.inner = loader, inner
+        self._ahead = 0  # epochs of the loader before the first of the tool
 
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self.inner.indices(drop_last=False))
@@ -30,7 +31,10 @@ class LoaderSampler(data.Sampler[int]):
         return len(self.inner.share(0, drop_last=False))
 
     def set_epoch(self, epoch: int) -> None:
-        self.loader.set_epoch(epoch)
+        """For tools. One that counts from 0 again after the loader's state was loaded goes on where that was taken."""
+        if (loaded := self.inner.loaded_epoch) is not None:
+            self._ahead = max(0, loaded - epoch)
+        self.loader.set_epoch(epoch + self._ahead)
 
     @property
     def epoch(self) -> Any:

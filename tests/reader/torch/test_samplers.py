@@ -331,3 +331,51 @@ def test_batches_are_shared_out_once(ds: ShardDataset) -> None:
         as_accelerate(shared.batch_sampler, 2)
     assert len(as_accelerate(shared.batch_sampler, 1)) == len(shared)
     assert len(as_accelerate(DataLoader(ds, 16).batch_sampler, 2)) == 13
+
+
+def test_a_tool_that_counts_epochs_anew_goes_on_with_a_loaded_state(ds: ShardDataset) -> None:
+    """As Fabric and accelerate do, which say epoch 0 in a process that resumes epoch 1."""
+    made, whole = DataLoader(ds, 16, True, seed=1), DataLoader(ds, 16, True, seed=1)
+    expected = [labels(whole) for _ in range(3)]
+    made.set_epoch(1)
+    batches = iter(made)
+    seen = labels(itertools.islice(batches, 4))
+    for tool in (torchs, lambda loader: loader):
+        again = DataLoader(ds, 16, True, seed=1)
+        again.load_state_dict(made.state_dict())
+        loader: Any = tool(again)
+        again.batch_sampler.set_epoch(0)  # type: ignore[union-attr, attr-defined]
+        assert seen + labels(loader) == expected[1]
+        again.sampler.set_epoch(1)  # type: ignore[attr-defined]
+        assert labels(loader) == expected[2]
+
+
+def test_how_far_another_loader_is_is_not_guessed(ds: ShardDataset) -> None:
+    loader = DataLoader(ds, 16, True)
+    built = torchs(loader)
+    next(iter(built))
+    with pytest.raises(SchemaError, match="made by another loader"):
+        loader.state_dict()
+    loader.set_epoch(3)
+    assert loader.state_dict()["epoch"] == 3
+    assert len(list(built)) == 13
+    assert loader.state_dict()["epoch"] == 4
+
+
+def test_batches_that_a_tool_has_changed_are_made_as_they_are(ds: ShardDataset) -> None:
+    """Hard negatives, sorted lengths, last batches that are filled up: draws stay those of the samples."""
+    view, weights = ds.transform(row=noisy), np.r_[np.zeros(103), np.ones(100)]
+    whole = next(iter(DataLoader(view, 16, True, seed=1, weights=weights)))
+    batch: Any = next(iter(DataLoader(view, 16, True, seed=1, weights=weights).batch_sampler))  # type: ignore[arg-type]
+    filled = [1]
+    filled += batch[:4]
+    found = view.__getitems__(filled)
+    assert [int(sample["label"]) for sample in found] == [1, *whole["label"][:4].tolist()]
+    assert all(np.array_equal(sample["row"], row) for sample, row in zip(found[1:], whole["row"].numpy(), strict=False))
+    grown = batch[:4]
+    grown += [1, 2]
+    assert [int(sample["label"]) for sample in view.__getitems__(grown)] == [*whole["label"][:4].tolist(), 1, 2]
+    batch.sort()
+    batch[0] = 5
+    batch.append(6)
+    assert [int(sample["label"]) for sample in view.__getitems__(batch)] == [5, *sorted(whole["label"].tolist())[1:], 6]
