@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field as dataclass_field
 from functools import partial
+from itertools import dropwhile
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +33,10 @@ from recordio.reader.open_dataset import OpenDataset
 Decode = Literal["numpy", "pil"]
 _FUNCTION = 1 << 63  # above the numbers of maps
 RandomFunction = Callable[[Any, "SampleRandom"], Any]  # (value, random) -> value
+
+
+class CalledForMissing(partial[Any]):
+    """A function of a field that is called for missing values too, with None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,7 @@ class Processing:
         for name, kind in schema.items():
             chain = [function for field, function in transforms if field == name]
             if functions := _functions(kind, decode, chain):
-                fields[name] = functions[0] if len(functions) == 1 else partial(_chained, functions)
+                fields[name] = functions[0] if len(functions) == 1 else _chain(functions)
         transformed = frozenset(name for name, _ in transforms if name in schema.fields)
         used = {name: cast for name, cast in casts.items() if name in schema.fields}
         steps = [partial(_mapping, function, takes_rng(function)) for function in maps]
@@ -200,7 +205,7 @@ class Processing:
         return self._mapped(sample, origin, 0)
 
     def _field(self, name: str, function: RandomFunction, value: Any, origin: SampleOrigin, k: int) -> Any:
-        if value is None:
+        if value is None and not _sees_missing(function):
             return None
         try:
             return function(value, SampleRandom(origin, k))
@@ -233,7 +238,8 @@ def _with_random(function: Callable[..., Any]) -> RandomFunction:
     """Adapts a field's function to (value, random)."""
     if isinstance(function, Transform):
         return partial(_apply, function, "RGB", False)
-    return partial(_with_rng, function) if takes_rng(function) else partial(_without_rng, function)
+    kind = CalledForMissing if isinstance(function, CalledForMissing) else partial
+    return kind(_with_rng if takes_rng(function) else _without_rng, function)
 
 
 def _with_rng(function: Callable[..., Any], value: Any, source: SampleRandom) -> Any:
@@ -244,7 +250,18 @@ def _without_rng(function: Callable[..., Any], value: Any, source: SampleRandom)
     return function(value)
 
 
+def _chain(functions: Sequence[RandomFunction]) -> RandomFunction:
+    kind = CalledForMissing if any(map(_sees_missing, functions)) else partial
+    return kind(_chained, functions)
+
+
+def _sees_missing(function: RandomFunction) -> bool:
+    return isinstance(function, CalledForMissing)
+
+
 def _chained(functions: Sequence[RandomFunction], value: Any, source: SampleRandom) -> Any:
+    if value is None:
+        functions = list(dropwhile(lambda one: not _sees_missing(one), functions))
     for function in functions:
         value = function(value, source)
     return value

@@ -1,6 +1,7 @@
 """The names for PyTorch; importing this imports torch."""
 
-from recordio.reader.torch.datasets import CIFAR10, CIFAR100, MNIST, Dataset, ImageFolder
+from recordio.reader.torch.converted import CIFAR10, CIFAR100, MNIST, ImageFolder
+from recordio.reader.torch.datasets import Dataset
 from recordio.reader.torch.iterable import IterableShards
 from recordio.reader.torch.loader import DataLoader
 

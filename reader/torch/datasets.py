@@ -1,32 +1,28 @@
-"""Datasets for PyTorch's habits: tuples of (image, label), torchvision's class names, and views behind torch's own."""
+"""Datasets for PyTorch's habits: tuples of (image, label), and the views behind datasets of torch's own."""
 
 from __future__ import annotations
 
-import operator
-import os
-import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch.utils import data
 
-from recordio.arguments import describe, flag, folder_path
-from recordio.errors import DatasetError, SchemaError
+from recordio.arguments import describe
+from recordio.errors import SchemaError
 from recordio.format.image_field import Image
-from recordio.format.manifest import FILE_NAME
 from recordio.images.decode import pil_image
 from recordio.images.transform import Transform, takes_rng
 from recordio.reader.batches.index_batch import MadeBatch
 from recordio.reader.combined import ConcatDataset
-from recordio.reader.dataset import ShardDataset
+from recordio.reader.indexing import single_index
+from recordio.reader.processing import CalledForMissing
 from recordio.reader.torch.tensors import to_tensors
 from recordio.reader.view import DatasetView
-from recordio.storage.dataset_files import STAGING
 
 Function = Callable[..., Any]
-_DIGITS = "zero one two three four five six seven eight nine".split()
+_DERIVED = ("classes", "class_to_idx", "targets")
 
 
 class Dataset(data.Dataset[tuple[Any, ...]]):
@@ -40,7 +36,8 @@ class Dataset(data.Dataset[tuple[Any, ...]]):
         fields: the fields of a sample; "image" and "label" if none is named, or those of a view of `tuples`.
         transform: a function for the first field. The images of a dataset come to it as PIL images, unless it is one of
             recordio.transforms, which decode by themselves, or the dataset has a transform of the field already.
-        target_transform: a function for the second field.
+        target_transform: a function for the second field. Both functions get None for a missing value, as torchvision's
+            do; only recordio.transforms leave it missing.
 
     Attributes:
         transform, target_transform: may be set later. A DataLoader takes them up with its next epoch; one of a Subset
@@ -89,6 +86,7 @@ class Dataset(data.Dataset[tuple[Any, ...]]):
             functions[names[1]] = self.target_transform
         if functions and source.has_maps:
             raise SchemaError("the dataset has maps, which follow transforms: transform in a map, or before the maps")
+        functions = {name: _for_missing_too(function) for name, function in functions.items()}
         view: DatasetView = source.transform(**functions) if functions else source
         return view
 
@@ -96,8 +94,15 @@ class Dataset(data.Dataset[tuple[Any, ...]]):
         return len(self._source)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """A sample. Raises IndexError."""
-        return tensors_of(self.view[operator.index(index)])
+        """A sample. Raises IndexError, TypeError."""
+        try:
+            number = single_index(index, len(self._source))
+        except TypeError:
+            raise TypeError(
+                f"the index of a sample is an integer, not {describe(index)}: slices, lists, masks and the names of "
+                'fields are for the view behind it, as in ds.view[:100] and ds.view["label"]'
+            ) from None
+        return tensors_of(self.view[number])
 
     def __getitems__(self, indices: list[int]) -> Sequence[tuple[Any, ...]]:
         """The samples at these indices: torch's loader asks for a whole batch this way."""
@@ -105,6 +110,14 @@ class Dataset(data.Dataset[tuple[Any, ...]]):
             return [self[index] for index in indices]
         found = self.view.__getitems__(indices)
         return found.seen_as(tensors_of) if isinstance(found, MadeBatch) else list(map(tensors_of, found))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _DERIVED and isinstance(getattr(type(self), name, None), property):
+            raise AttributeError(
+                f"{name} comes from the dataset and cannot be assigned: change labels with target_transform= or a map "
+                f"(ds.view.map), or define {name} as a property of your class"
+            )
+        super().__setattr__(name, value)
 
     @property
     def classes(self) -> list[Any]:
@@ -116,114 +129,41 @@ class Dataset(data.Dataset[tuple[Any, ...]]):
 
     @property
     def class_to_idx(self) -> dict[Any, int]:
-        """The label of each class. Raises AttributeError as `classes` does."""
-        return {name: label for label, name in enumerate(self.classes)}
+        """The label of each class. Raises AttributeError as `classes` does, SchemaError if two have the same name."""
+        labels: dict[Any, int] = {}
+        for label, name in enumerate(self.classes):
+            try:
+                first = labels.setdefault(name, label)
+            except TypeError:
+                raise SchemaError(f"class {label}, {name!r}, cannot be a key of class_to_idx: use classes") from None
+            if first != label:
+                raise SchemaError(f"classes {first} and {label} are both called {name!r}: use classes, a list by label")
+        return labels
 
     @property
-    def targets(self) -> list[Any]:
-        """The second field of every sample as it is stored; read once. Raises AttributeError if there is none."""
-        if "_targets" not in self.__dict__:
+    def targets(self) -> Any:
+        """The second field of every sample as it is stored: a new list at each call, which may be changed.
+
+        The field is read once. Raises AttributeError if there is none.
+        """
+        column = self._target_column()
+        return column.tolist() if isinstance(column, np.ndarray) else list(column)
+
+    def _target_column(self) -> Any:
+        if "_column" not in self.__dict__:
             names = self._source.tuple_fields
             if len(names) < 2:
                 raise AttributeError(f"samples have one field, {names[0]!r}, and no target")
-            column = self._source.column(names[1])
-            self._targets: list[Any] = column.tolist() if isinstance(column, np.ndarray) else column
-        return self._targets
+            self._column: Any = self._source.column(names[1])
+        return self._column
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"_built": None}
-        state.pop("_targets", None)  # read anew where they are needed
+        state.pop("_column", None)  # read anew where they are needed
         return state
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._source!r})"
-
-
-class ImageFolder(Dataset):
-    """A converted folder of class folders, in place of torchvision's dataset of this name: (image, label).
-
-    Without a transform images are PIL images.
-
-    Args:
-        root: the dataset that `recordio convert` has made of the folder.
-        transform, target_transform: as of `Dataset`.
-
-    Raises:
-        DatasetError: there is no dataset; the message names the command that makes it.
-    """
-
-    _pictures = True
-
-    def __init__(
-        self,
-        root: str | os.PathLike[str],
-        transform: Function | None = None,
-        target_transform: Function | None = None,
-    ) -> None:
-        super().__init__(_open(root), transform=transform, target_transform=target_transform)
-        self.root = root
-
-
-class _TrainAndTest(Dataset):
-    """A converted dataset with two splits; see `MNIST`."""
-
-    _pictures = True
-    _label: ClassVar[str] = "label"
-    _downloads: ClassVar[tuple[str, ...]]  # where torchvision leaves the files, in its own root
-
-    def __init__(
-        self,
-        root: str | os.PathLike[str],
-        train: bool = True,
-        transform: Function | None = None,
-        target_transform: Function | None = None,
-        download: bool = False,
-    ) -> None:
-        name = type(self).__name__
-        if download:
-            raise SchemaError("nothing is downloaded: let torchvision do that, then `recordio convert` the files, once")
-        split = "train" if flag("train", train) else "test"
-        dataset = _open_split(root, split, name, self._downloads)
-        super().__init__(dataset, "image", self._label, transform=transform, target_transform=target_transform)
-        self.root, self.train = root, train
-
-
-class MNIST(_TrainAndTest):
-    """Converted MNIST, in place of torchvision's dataset of this name: (image, label).
-
-    Without a transform images are PIL images.
-
-    Args:
-        root: the folder that `recordio convert` has made, with the datasets train and test.
-        train: which of them.
-        transform, target_transform: as of `Dataset`.
-        download: must be false: nothing is downloaded.
-
-    Raises:
-        DatasetError: there is no dataset; the message names the command that makes it.
-        SchemaError: `download` is true.
-    """
-
-    _downloads = ("MNIST/raw",)
-
-    @property
-    def classes(self) -> list[Any]:
-        """The names of the classes, by label: as in the metadata, else as of torchvision's MNIST."""
-        named = self._source.metadata.get("classes")
-        return list(named) if isinstance(named, list) else [f"{k} - {name}" for k, name in enumerate(_DIGITS)]
-
-
-class CIFAR10(_TrainAndTest):
-    """Converted CIFAR-10, in place of torchvision's dataset of this name; arguments as of `MNIST`."""
-
-    _downloads = ("cifar-10-batches-py", "cifar-10-batches-bin")
-
-
-class CIFAR100(_TrainAndTest):
-    """Converted CIFAR-100 with its fine labels, in place of torchvision's dataset; arguments as of `MNIST`."""
-
-    _label = "fine_label"
-    _downloads = ("cifar-100-python", "cifar-100-binary")
 
 
 def view_of(dataset: Any) -> DatasetView | None:
@@ -285,6 +225,11 @@ def _is_picture(view: DatasetView, name: str) -> bool:
     return not transformed and isinstance(view.schema[name], Image)
 
 
+def _for_missing_too(function: Function) -> Function:
+    """The function for a field, to be called with None for missing values; those of recordio.transforms are not."""
+    return function if isinstance(function, Transform) or not callable(function) else CalledForMissing(function)
+
+
 def _on_pictures(view: DatasetView, name: str, function: Function) -> Function:
     """The function for a field; one of other people for images gets PIL images."""
     if isinstance(function, Transform) or not callable(function) or not _is_picture(view, name):
@@ -303,37 +248,3 @@ def _on_picture_with_rng(function: Function, image: Any, rng: np.random.Generato
 def _picture(image: Any) -> Any:
     """A PIL image, unless the dataset was opened for encoded images."""
     return pil_image(image) if isinstance(image, np.ndarray) else image
-
-
-def _is_dataset(path: str) -> bool:
-    return os.path.lexists(os.path.join(path, FILE_NAME))
-
-
-def _open(root: Any) -> ShardDataset:
-    """The dataset at `root`. Raises DatasetError, for a folder that is none with what to do."""
-    path = folder_path("root", root)
-    if not os.path.isdir(path) or _is_dataset(path) or os.path.lexists(os.path.join(path, STAGING)):
-        return ShardDataset(path)
-    splits = [os.path.join(path, name) for name in sorted(os.listdir(path)) if _is_dataset(os.path.join(path, name))]
-    if splits:
-        raise DatasetError(f"each split is a dataset: give one, {' or '.join(map(repr, splits))}").at(file=path)
-    whole = os.path.normpath(path)
-    raise _unconverted(whole, whole, f"{whole}.rio", "ImageFolder")
-
-
-def _open_split(root: Any, split: str, name: str, downloads: tuple[str, ...]) -> ShardDataset:
-    """The dataset of a split in `root`. Raises as `_open` does."""
-    path = os.path.normpath(folder_path("root", root))
-    if not os.path.isdir(path) or any(os.path.isdir(os.path.join(path, one)) for one in ("train", "test")):
-        return ShardDataset(os.path.join(path, split))
-    if _is_dataset(path):
-        raise DatasetError(f"this is one dataset: {name} takes the folder that holds train and test").at(file=path)
-    files = [os.path.join(path, one) for one in downloads if os.path.isdir(os.path.join(path, one))]
-    if files:
-        raise _unconverted(path, files[0], os.path.join(path, f"{name}.rio"), name)
-    raise _unconverted(path, path, f"{path}.rio", name)
-
-
-def _unconverted(root: str, source: str, made: str, name: str) -> DatasetError:
-    command = shlex.join(["recordio", "convert", source, made])
-    return DatasetError(f"not converted yet: run `{command}` once, then open {name}({made!r})").at(file=root)

@@ -98,6 +98,7 @@ def _unmasked(array: Any) -> Any:
     if array.dtype.kind not in "fc" and ma.is_masked(array):
         raise SchemaError(
             f"values of {array.dtype} are missing, which have no NaN, in a tuple or a list, which has no room for a "
-            "mask: deliver dicts, which get one, leave these samples out with ds.filter, or fill them in with ds.map"
+            "mask: deliver dicts, which get one, leave these samples out with ds.filter, or fill them in with ds.map; "
+            "in an ImageFolder, target_transform= is called with None for a missing label"
         )
     return ma.filled(array, missing_value(array.dtype))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import re
-import shlex
-import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,10 @@ from PIL import Image
 from torch.utils import data
 
 import recordio
-from recordio import DatasetError, DatasetWriter, Scalar, Schema, SchemaError, ShardDataset
+from recordio import DatasetWriter, Scalar, Schema, SchemaError, ShardDataset
 from recordio.reader.torch.datasets import view_of
-from recordio.torch import CIFAR10, CIFAR100, MNIST, DataLoader, Dataset, ImageFolder
+from recordio.torch import DataLoader, Dataset, ImageFolder
 from recordio.transforms import Compose, RandomHorizontalFlip, Resize, ToTensor
-from tests.writer.sources.test_arrays import idx
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # more workers than this machine has cores
@@ -72,6 +68,14 @@ def one_hot(label: int) -> torch.Tensor:
     return torch.eye(3)[label]
 
 
+def filled(label: int | None) -> int:
+    return -1 if label is None else int(label)
+
+
+def shade_or_zero(image: Image.Image | None) -> int:
+    return 0 if image is None else int(brightest(image))
+
+
 def drop_target(samples: list[Any]) -> Any:
     assert all(type(sample) is tuple and type(sample[1]) is int for sample in samples)
     return torch.stack([image for image, _ in samples])
@@ -114,7 +118,8 @@ class TestSamples:
         assert ds.classes == CLASSES
         assert ds.class_to_idx == {"ant": 0, "bee": 1, "cat": 2}
         assert ds.targets == [n % 3 for n in range(N)]
-        assert ds.targets is ds.targets
+        ds.targets[3] = 9
+        assert ds.targets[3] == 0
         assert set(map(type, ds.targets)) == {int}
 
     def test_without_a_transform_images_are_pil_images(self, path: Path) -> None:
@@ -240,38 +245,7 @@ def message(error: type[Exception], make: Any, *arguments: Any, **options: Any) 
     return str(raised.value)
 
 
-def command(text: str) -> list[str]:
-    """The arguments of the command in a message."""
-    found = re.search("`(.*?)`", text)
-    assert found
-    start, verb, *arguments = shlex.split(found[1])
-    assert (start, verb) == ("recordio", "convert")
-    return arguments
-
-
 class TestRefusals:
-    def test_a_folder_that_is_not_converted_is_refused_with_the_command(self, tmp_path: Path) -> None:
-        for n in range(4):
-            file = tmp_path / "my photos" / ("ant", "bee")[n % 2] / f"{n}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(png(n))
-        text = message(DatasetError, ImageFolder, tmp_path / "my photos/")
-        source, made = command(text)
-        assert (source, made) == (str(tmp_path / "my photos"), str(tmp_path / "my photos.rio"))
-        assert f"ImageFolder({made!r})" in text
-        recordio.convert(source, made, announce=None)
-        assert ImageFolder(made).targets == [0, 0, 1, 1]
-
-    def test_a_folder_of_splits_is_refused_with_their_paths(self, tmp_path: Path) -> None:
-        for split in ("val", "train"):
-            write(tmp_path / split)
-        text = message(DatasetError, ImageFolder, tmp_path)
-        assert f"give one, {str(tmp_path / 'train')!r} or {str(tmp_path / 'val')!r}" in text
-
-    def test_a_missing_folder_is_refused(self, tmp_path: Path) -> None:
-        for make in (ImageFolder, MNIST):
-            assert "no such folder" in message(DatasetError, make, tmp_path / "none")
-
     def test_a_dataset_without_the_fields_is_refused(self, tmp_path: Path) -> None:
         with DatasetWriter(tmp_path) as writer:
             writer.write({"tokens": 1})
@@ -294,50 +268,56 @@ class TestRefusals:
             writer.write({"image": np.zeros((2, 2), np.uint8), "label": 1})
         ds = Dataset(ShardDataset(tmp_path), "image")
         assert not any(hasattr(ds, name) for name in ("classes", "class_to_idx", "targets"))
-        with pytest.raises(AttributeError):
-            ImageFolder(path).targets = [1]  # type: ignore[misc]
 
-
-PIXELS = np.arange(5 * 28 * 28).astype(np.uint8).reshape(5, 28, 28)
-LABELS = np.array([7, 0, 9, 1, 2], np.uint8)
-
-
-class TestDownloads:
-    @pytest.mark.parametrize("inside", ["MNIST/raw", "."])
-    def test_mnist_reads_the_splits_of_converted_files(self, tmp_path: Path, inside: str) -> None:
-        files = tmp_path / "data" / inside
-        files.mkdir(parents=True)
-        for part, count in (("train", 5), ("t10k", 2)):
-            (files / f"{part}-images-idx3-ubyte").write_bytes(idx(PIXELS[:count]))
-            (files / f"{part}-labels-idx1-ubyte").write_bytes(idx(LABELS[:count]))
-        source, made = command(message(DatasetError, MNIST, tmp_path / "data"))
-        recordio.convert(source, made, announce=None)
-        train, test = MNIST(made), MNIST(made, train=False, transform=ToTensor())
-        assert (len(train), len(test), train.targets, train.train) == (5, 2, LABELS.tolist(), True)
-        assert (train[0][0].mode, train[0][0].size, train[0][1]) == ("L", (28, 28), 7)
-        assert test[1][0].shape == (1, 28, 28)
-        assert train.classes[7] == "7 - seven"
-        assert next(iter(DataLoader(test, 2)))[1].tolist() == [7, 0]
-        assert "this is one dataset" in message(DatasetError, MNIST, Path(made) / "train")
-        shutil.rmtree(Path(made) / "test")
-        assert "there is no such folder" in message(DatasetError, MNIST, made, train=False)
-        assert "nothing is downloaded" in message(SchemaError, MNIST, made, download=True)
+    @pytest.mark.parametrize("name", ["classes", "class_to_idx", "targets"])
+    def test_what_comes_from_the_dataset_cannot_be_assigned(self, path: Path, name: str) -> None:
+        with pytest.raises(AttributeError, match=f"{name} comes from the dataset.*target_transform="):
+            setattr(ImageFolder(path), name, [1])
 
     @pytest.mark.parametrize(
-        ("kind", "folder", "train", "test", "labels"),
-        [
-            (CIFAR10, "cifar-10-batches-bin", "data_batch_1.bin", "test_batch.bin", 1),
-            (CIFAR100, "cifar-100-binary", "train.bin", "test.bin", 2),
-        ],
+        ("classes", "text"),
+        [(["crane", "b", "crane"], "classes 0 and 2 are both called 'crane'"), ([["a"]], "class 0")],
     )
-    def test_cifar_too(self, tmp_path: Path, kind: Any, folder: str, train: str, test: str, labels: int) -> None:
-        (tmp_path / folder).mkdir()
-        record = bytes([3, 5][-labels:]) + bytes(range(256)) * 12
-        for name, count in ((train, 3), (test, 1)):
-            (tmp_path / folder / name).write_bytes(record * count)
-        source, made = command(message(DatasetError, kind, tmp_path))
-        assert (source, made) == (str(tmp_path / folder), str(tmp_path / f"{kind.__name__}.rio"))
-        recordio.convert(source, made, announce=None)
-        assert kind(made).targets == [5] * 3
-        image, label = kind(made, False)[0]
-        assert (image.mode, image.size, label) == ("RGB", (32, 32), 5)
+    def test_classes_that_are_no_keys_are_refused(self, tmp_path: Path, classes: list[Any], text: str) -> None:
+        with DatasetWriter(tmp_path, metadata={"classes": classes}) as writer:
+            writer.write({"image": np.zeros((2, 2), np.uint8), "label": 1})
+        ds = Dataset(ShardDataset(tmp_path))
+        assert ds.classes == classes
+        assert text in message(SchemaError, lambda: ds.class_to_idx)
+
+    @pytest.mark.parametrize("index", [slice(3), "label", [0, 1], True, 1.5], ids=str)
+    def test_what_a_view_takes_in_brackets_is_refused_with_the_view(self, path: Path, index: Any) -> None:
+        assert "for the view behind it, as in ds.view[:100]" in message(TypeError, lambda: ImageFolder(path)[index])
+
+    def test_files_are_not_kept(self, path: Path) -> None:
+        ds = ImageFolder(path)
+        assert not hasattr(ds, "imgs")
+        with pytest.raises(AttributeError, match=r'ds\.targets .* ds\.view\.column\("file"\)'):
+            ds.samples  # noqa: B018
+
+
+class TestMissing:
+    @pytest.fixture
+    def optional(self, tmp_path: Path) -> ShardDataset:
+        schema = Schema({"image": recordio.Image(optional=True), "label": Scalar("int64", optional=True)})
+        with DatasetWriter(tmp_path, schema) as writer:
+            for n, label in enumerate([None, 0, 1, 2]):
+                writer.write({"image": None if n == 3 else png(n), "label": label})
+        return ShardDataset(tmp_path)
+
+    @BOTH
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_functions_get_none(self, optional: ShardDataset, loader: Any, workers: int) -> None:
+        ds = Dataset(optional, transform=shade_or_zero, target_transform=filled)
+        assert [ds[k] for k in range(4)] == [(0, -1), (1, 0), (2, 1), (0, 2)]
+        (images, labels) = next(iter(loader(ds, 4, num_workers=workers)))
+        assert (images.tolist(), labels.tolist()) == ([0, 1, 2, 0], [-1, 0, 1, 2])
+
+    def test_transforms_of_ours_and_of_the_dataset_leave_it_missing(self, optional: ShardDataset) -> None:
+        ds = Dataset(optional.transform(label=np.negative), transform=STEPS, target_transform=filled)
+        assert [ds[k][1] for k in range(4)] == [-1, 0, -1, -2]
+        assert ds[3][0] is None
+
+    def test_missing_labels_are_refused_with_what_to_do(self, optional: ShardDataset) -> None:
+        ds = Dataset(optional[:3], transform=shade_or_zero)
+        assert "target_transform= is called with None" in message(SchemaError, lambda: next(iter(DataLoader(ds, 3))))
