@@ -141,7 +141,7 @@ class ShardDataset(DatasetView):
     @overload
     def __getitem__(self, index: Any) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
-        if not isinstance(index, _INTEGERS):
+        if not isinstance(index, _INTEGERS) or type(index) is bool:
             return super().__getitem__(index)
         try:
             number = self.numbers[operator.index(index)]

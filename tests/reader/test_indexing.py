@@ -78,7 +78,8 @@ def test_an_array_without_dimensions_is_one_index(ds: ShardDataset, index: Any) 
 @pytest.mark.parametrize(
     "index",
     [1.5, None, ..., (1,), (1, 2), {1}, b"number", np.float64(1), [1.5], ["number"], [[1, 2]], [[1], [2, 3]], [None],
-     np.ones(3), np.zeros((2, 2), int), np.ma.array([1, 2], mask=[True, False])],
+     np.ones(3), np.zeros((2, 2), int), np.ma.array([1, 2], mask=[True, False]),
+     True, np.True_, np.array(True), [True, 1], [np.True_, 1]],
     ids=str,
 )  # fmt: skip
 def test_any_other_index_is_a_type_error_that_helps(ds: ShardDataset, index: Any) -> None:
@@ -87,7 +88,9 @@ def test_any_other_index_is_a_type_error_that_helps(ds: ShardDataset, index: Any
             view[index]
 
 
-@pytest.mark.parametrize("index", [[COUNT], [0, -COUNT - 1], np.array([2**63], np.uint64)], ids=str)
+@pytest.mark.parametrize(
+    "index", [[COUNT], [0, -COUNT - 1], [2**70], [2**63, -1], np.array([2**63], np.uint64)], ids=str
+)
 def test_an_index_out_of_range_is_an_index_error(ds: ShardDataset, index: Any) -> None:
     for view in every_kind(ds):
         with pytest.raises(IndexError, match=f"sample -?[0-9]+ of a dataset of {COUNT}"):
@@ -99,3 +102,11 @@ def test_a_mask_of_another_length_is_an_index_error(ds: ShardDataset, mask: Any)
     for view in every_kind(ds):
         with pytest.raises(IndexError, match=f"a mask of .* for a dataset of {COUNT}"):
             view[mask]
+
+
+@pytest.mark.torch
+def test_tensors_of_bools_and_with_gradients_are_no_indices(ds: ShardDataset) -> None:
+    torch = pytest.importorskip("torch")
+    for index in (torch.tensor(True), torch.tensor([1.0], requires_grad=True)):
+        with pytest.raises(TypeError, match="an index is an integer"):
+            ds[index]
