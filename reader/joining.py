@@ -84,11 +84,13 @@ class Cast:
 
     def _relabelled(self, values: Any) -> Any:
         assert self.labels is not None
-        known = ma.filled(values, 0) if isinstance(values, ma.MaskedArray) else values
-        if known.size and not 0 <= int(known.min()) <= int(known.max()) < len(self.labels):
+        if isinstance(values, ma.MaskedArray):
+            gone, found = ma.getmaskarray(values), np.zeros(values.shape, np.int64)
+            found[~gone] = self._relabelled(ma.getdata(values)[~gone])
+            return ma.MaskedArray(found, gone)
+        if values.size and not 0 <= int(values.min()) <= int(values.max()) < len(self.labels):
             raise SchemaError(f"a label is not one of the {len(self.labels)} classes").at(field=LABEL)
-        found = self.labels[known]
-        return ma.MaskedArray(found, ma.getmaskarray(values)) if isinstance(values, ma.MaskedArray) else found
+        return self.labels[values]
 
 
 def join_schemas(schemas: Sequence[Schema], names: Sequence[str]) -> Schema:
@@ -153,8 +155,26 @@ class ClassMap:
         """The same classes by their numbers among others."""
         if self.classes is None or self.classes == classes:
             return ClassMap(classes, self.numbers)
-        numbers = np.array([classes.index(name) for name in self.classes], np.int64)
+        numbers = np.array(_positions(self.classes, classes), np.int64)
         return ClassMap(classes, numbers if self.numbers is None else numbers[self.numbers])
+
+
+def _positions(names: list[Any], classes: list[Any]) -> list[int]:
+    """The place of each name among the classes, which hold them all."""
+    try:
+        places = {name: k for k, name in reversed([*enumerate(classes)])}
+        return [places[name] for name in names]
+    except TypeError:  # a class is a list or a dict
+        return [classes.index(name) for name in names]
+
+
+def _new(names: list[Any], classes: list[Any]) -> list[Any]:
+    """The names that are not among the classes."""
+    try:
+        known = set(classes)
+        return [name for name in names if name not in known]
+    except TypeError:  # a class is a list or a dict
+        return [name for name in names if name not in classes]
 
 
 def joined_classes(maps: Sequence[ClassMap], names: Sequence[str], relabel: bool) -> list[Any] | None:
@@ -168,7 +188,7 @@ def joined_classes(maps: Sequence[ClassMap], names: Sequence[str], relabel: bool
             raise SchemaError("relabel=True needs metadata['classes'] in every dataset")
         union: list[Any] = []
         for classes, _ in named:
-            union += [name for name in classes if name not in union]
+            union += _new(classes, union)
         return union
     for classes, name in named[1:]:
         _require_same_classes(named[0], (classes, name))

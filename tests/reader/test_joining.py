@@ -262,6 +262,21 @@ class TestClasses:
         assert sorted(label for batch in batches for label in batch) == sorted(both.column("label").tolist())
         assert numbers_of_class(both, 2) == 2
 
+    @pytest.mark.parametrize("wrap", [str, lambda k: [k], lambda k: {"name": k}], ids=["text", "list", "dict"])
+    def test_classes_may_be_anything(self, tmp_path: Path, wrap: Callable[[int], Any]) -> None:
+        both = []
+        for name, numbers in (("a", [1, 2]), ("b", [3, 2])):
+            samples, metadata = [{"label": 0}, {"label": 1}], {"classes": [wrap(k) for k in numbers]}
+            both.append(write(tmp_path / name, None, samples, metadata=metadata))
+        whole = ConcatDataset(both, relabel=True)
+        assert whole.metadata["classes"] == [wrap(1), wrap(2), wrap(3)]
+        assert whole.column("label").tolist() == [0, 1, 2, 1]
+
+    def test_only_missing_labels_need_no_classes(self, tmp_path: Path, pair: list[ShardDataset]) -> None:
+        schema = {"label": Scalar("int64", optional=True)}
+        none = write(tmp_path / "none", schema, [{"label": None}] * 2, metadata={"classes": []})
+        assert ConcatDataset([pair[0], none], relabel=True).column("label").tolist() == [0, 1, 0, 1, None, None]
+
     def test_conflicting_classes_are_refused_with_a_hint(self, pair: list[ShardDataset]) -> None:
         with pytest.raises(SchemaError, match=r"label 0 is 'cat' in .* and 'bird' in .*relabel=True"):
             pair[0] + pair[1]
