@@ -319,7 +319,7 @@ def test_maker_that_cannot_be_unpickled_is_an_error(method: str) -> None:
 def test_maker_that_cannot_be_pickled_is_an_error(method: str) -> None:
     with pytest.raises(WorkerError, match=r"cannot import .*lambda>: it is a lambda .*test_pool\.py, line \d+"):
         pool(3, lambda request: request, method)
-    with pytest.raises(WorkerError, match=r"cannot start worker 0: .*pickle"):
+    with pytest.raises(WorkerError, match=r"cannot be given lock: cannot pickle '_thread\.lock' object\. Make "):
         pool(3, threading.Lock(), method)  # type: ignore[arg-type]
 
 

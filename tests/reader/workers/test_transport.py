@@ -76,6 +76,32 @@ def test_deferred_objects_that_the_main_module_does_not_define_do_not_import_it(
     assert deferred.main
 
 
+class Holder:
+    """A map that has something as an attribute."""
+
+    def __init__(self, held: Any) -> None:
+        self.array, self.held = LARGE, held
+
+    def call(self, sample: Any) -> Any:
+        return sample
+
+
+def test_maps_of_local_classes_are_refused_by_name() -> None:
+    class Local(Holder):
+        pass
+
+    for value in (Local(1), Local(1).call, Holder(Local(1)), Local):
+        with pytest.raises(WorkerError, match=r"cannot import .*<locals>\.Local: it was defined inside .*thread"):
+            pickle.dumps(DeferredPickle(value))
+
+
+def test_what_holds_an_open_file_is_refused_by_name() -> None:
+    with open(__file__) as file:
+        for value, name in ((Holder(file), "Holder"), (Holder(file).call, "Holder"), (file, "TextIOWrapper")):
+            with pytest.raises(WorkerError, match=rf"cannot be given {name}: .*TextIOWrapper.* first used, .*thread"):
+                pickle.dumps(DeferredPickle(value))
+
+
 def pickled(value: Any) -> bytes:
     file = io.BytesIO()
     TensorPickler(file, 5).dump(value)
