@@ -1,6 +1,6 @@
 """The classic tutorial of PyTorch on a converted folder. Only the import and the path differ from torchvision's.
 
-    recordio convert photos/ photos.rio          photos/train/CLASS/*.jpg and photos/test/CLASS/*.jpg
+    recordio convert photos/ photos.rio          photos/train/CLASS/*.jpg and photos/test/CLASS/*.jpg, or val/ for test/
     python examples/tutorial.py photos.rio
     python examples/tutorial.py                  scikit-learn's digits, made into pictures and converted first
 
@@ -9,7 +9,7 @@ Needs `pip install '.[test]'`.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -53,8 +53,9 @@ def tutorial(root: Path) -> None:
     test_steps = transforms.Compose(
         [transforms.Resize((32, 32)), transforms.ToTensor(), transforms.Normalize(mean=[0.5], std=[0.5])]
     )
+    held_out = "test" if (root / "test").exists() or not (root / "val").exists() else "val"
     train_set = ImageFolder(root / "train", train_steps)
-    test_set = ImageFolder(root / "test", test_steps)
+    test_set = ImageFolder(root / held_out, test_steps)
     train_loader = DataLoader(train_set, batch_size=16, shuffle=True, num_workers=2)
     test_loader = DataLoader(test_set, batch_size=64, num_workers=2)
 
@@ -81,9 +82,12 @@ def tutorial(root: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", nargs="?", type=Path)
+    root = parser.parse_args().root
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        tutorial(Path(sys.argv[1]) if sys.argv[1:] else converted_digits(Path(folder)))
+        tutorial(root or converted_digits(Path(folder)))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,14 @@ def test_the_classic_tutorial_learns_in_an_epoch() -> None:
     assert accuracy(run(script="tutorial.py")) > 65
 
 
+def test_the_tutorial_takes_val_where_there_is_no_test(tmp_path: Path) -> None:
+    code = "import sys, pathlib, tutorial as t; t.converted_digits(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, cwd=EXAMPLES)
+    (tmp_path / "digits.rio" / "test").rename(tmp_path / "digits.rio" / "val")
+    assert accuracy(run(str(tmp_path / "digits.rio"), script="tutorial.py")) > 65
+    assert "usage: tutorial.py" in run("--help", script="tutorial.py")
+
+
 def figures(name: str, output: str) -> list[float]:
     return [float(found) for found in re.findall(f"{name} ([0-9.]+)", output)]
 
