@@ -12,8 +12,8 @@ function open(number) {
   viewer.querySelector(".v-picture").replaceChildren(image);
   const words = link.closest("figure").querySelector("figcaption").cloneNode(true);
   const size = words.firstElementChild.appendChild(document.createElement("small"));
-  const group = link.closest(".v-class");
-  if (group) size.before(" " + group.querySelector("h3").firstChild.textContent);
+  const heading = link.closest(".v-class")?.querySelector("h3");  // there is none without labels
+  if (heading) size.before(" " + heading.firstChild.textContent);
   viewer.querySelector(".v-words").replaceChildren(words);
   if (!viewer.open) viewer.showModal();
 }

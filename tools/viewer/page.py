@@ -216,9 +216,13 @@ def grouped(shown: Shown, samples: Samples, full: Address) -> Markup:
         value = sample[label] if label else None
         others = {name: one for name, one in sample.items() if name != label or isinstance(one, Damaged)}
         card = sample_card(number, others, classes, shown.files, full)
-        cards.append((_rank(value), _group(value, classes[label]) if label else "", card))
-    cards.sort(key=lambda one: one[:2])
-    return joined(_class(name, [card for *_, card in members]) for name, members in groupby(cards, lambda one: one[1]))
+        cards.append(((_rank(value), _group(value, classes[label]) if label else ""), card))
+    cards.sort(key=_key)  # by label: two classes may have one name
+    return joined(_class(name, [card for _, card in members]) for (_, name), members in groupby(cards, _key))
+
+
+def _key(card: tuple[Any, Markup]) -> Any:
+    return card[0]
 
 
 def _class(name: str, cards: Sequence[Markup]) -> Markup:
@@ -234,4 +238,6 @@ def _rank(label: Any) -> tuple[bool, int]:
 def _group(label: Any, classes: Sequence[Any]) -> str:
     if label is None:
         return "without a label"
-    return "label cannot be read" if isinstance(label, Damaged) else class_name(int(label), classes)
+    if isinstance(label, Damaged):
+        return "label cannot be read"
+    return class_name(int(label), classes) or f"{label} (no name)"

@@ -59,6 +59,11 @@ def test_a_picture_opens_at_full_size_with_number_file_and_class(
     assert re.search(r"<b>31</b>.* bee <small> 160 . 120</small>", viewer)  # its size is known once it is loaded
 
 
+def test_a_picture_without_a_label_opens_too(photos: Path, page: Write, file: str, tmp_path: Path) -> None:
+    page(photos, "--fields", "image")
+    assert re.search(r'<dialog id="viewer" open="">.*<b>31</b> ?<small> 160 . 120</small>', dom(f"{file}#31", tmp_path))
+
+
 def test_the_same_is_served(photos: Path, tmp_path: Path) -> None:
     with serving(photos) as (_, port):
         found = dom(f"http://127.0.0.1:{port}/0/?from=60#77", tmp_path)

@@ -120,3 +120,12 @@ def test_sixteen_bit_pictures_are_shown(tmp_path: Path, page: Write) -> None:
         writer.write({"image": np.arange(600, dtype="u2").reshape(20, 30)})
     found = Html(page(tmp_path / "deep"))
     assert found.all("img", title="values 0 to 599, shown as black to white")
+
+
+def test_classes_of_one_name_or_none_stay_apart(tmp_path: Path, page: Write) -> None:
+    schema = recordio.Schema({"image": recordio.Image("L", (8, 8, 1)), "label": recordio.Scalar("uint8")})
+    with recordio.DatasetWriter(tmp_path / "same", schema, metadata={"classes": ["a", "a", ""]}) as writer:
+        for label in (0, 1, 2, 1):
+            writer.write({"image": np.zeros((8, 8, 1), np.uint8), "label": label})
+    found = re.findall(r'<div class="v-class"><h3>(.*?) <small>(.)</small>', page(tmp_path / "same"))
+    assert found == [("a", "1"), ("a", "2"), ("2 (no name)", "1")]
