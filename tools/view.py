@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recordio.display.text import bytes_text, clean, count_text
-from recordio.errors import DatasetError
+from recordio.errors import DatasetError, StorageError
 from recordio.tools.output import say
 from recordio.tools.show import count
 from recordio.tools.splits import find_splits, naming, open_whole
@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > MAX_PORT:
+    if not (text.isascii() and text.isdecimal()) or int(text) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"not a port: {text!r}; expected 0 to {MAX_PORT}")
     return int(text)
 
@@ -89,14 +89,48 @@ def _write(options: argparse.Namespace) -> int:
     from recordio.tools.viewer.page import one_file
 
     title = _title(options.path)
-    output = options.output or f"{title.removesuffix('.rio')}.html"
-    if os.path.lexists(output) and not options.overwrite:
-        raise DatasetError(f"there is a file already: --overwrite replaces it, --output gives another: {output}")
+    output = f"{title.removesuffix('.rio')}.html" if options.output is None else options.output
+    _check_output(output, options.overwrite)
     page = one_file(_open(options), title, COUNT if options.count is None else options.count)
     data = page.html.encode("utf-8")
-    with open(output, "wb" if options.overwrite else "xb") as file:
-        file.write(data)
+    try:
+        _write_file(os.path.realpath(output), data, options.overwrite)
+    except OSError as error:
+        raise StorageError(f"the page cannot be written ({error.strerror}): {output}") from error
     say(f"{clean(output)}: {bytes_text(len(data))}; open it in a browser")
     if page.damaged:
         say(f"  {count_text(page.damaged, 'sample')} on it cannot be read whole; recordio verify finds every fault")
     return int(page.damaged > 0)
+
+
+def _check_output(output: str, overwrite: bool) -> None:
+    """Raises DatasetError if the page cannot go there. Links are followed."""
+    from recordio.format.manifest import FILE_NAME
+
+    if not output:
+        raise DatasetError("--output names no file")
+    folder = os.path.dirname(os.path.realpath(output))
+    if not os.path.isdir(folder):
+        raise DatasetError(f"there is no folder for the page: make it first, or --output names another: {folder}")
+    if os.path.lexists(os.path.join(folder, FILE_NAME)):
+        raise DatasetError(f"the page would lie inside a dataset: --output names another place: {output}")
+    if os.path.isdir(output):
+        raise DatasetError(f"this is a folder: --output takes the name of a file: {output}")
+    if os.path.lexists(output) and not overwrite:
+        raise DatasetError(f"there is a file already: --overwrite replaces it, --output gives another: {output}")
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise DatasetError(f"this is no file that can be replaced: --output names another: {output}")
+
+
+def _write_file(path: str, data: bytes, overwrite: bool) -> None:
+    """Writes a whole file or none: the one that it replaces stays until then."""
+    part = f"{path}.{os.getpid()}.part" if overwrite else path
+    with open(part, "xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+        except BaseException:
+            os.unlink(part)
+            raise
+    if overwrite:
+        os.replace(part, path)
