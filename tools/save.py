@@ -11,13 +11,13 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from recordio.display.media import extension_of
-from recordio.display.text import json_line
-from recordio.errors import DatasetError
+from recordio.display.text import json_line, plain
+from recordio.errors import DatasetError, RecordIOError
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
@@ -26,32 +26,58 @@ LIST = "samples.jsonl"
 _NAME_CHARACTERS = 60
 
 
-def save_samples(dataset: ShardDataset, indices: Sequence[int], folder: str) -> int:
-    """Writes these samples' values into a new folder, and LIST, a line for each sample. Returns the number of files.
+class Saved(NamedTuple):
+    """Attributes:
+    files: how many were written.
+    faults: (index, error) of the samples that were left out.
+    """
 
-    Numbers and missing values stand in LIST, with the names of the files that hold the others. Raises DatasetError if
-    there is something at `folder`, CorruptError for a damaged sample.
+    files: int
+    faults: list[tuple[int, RecordIOError]]
+
+
+def save_samples(dataset: ShardDataset, indices: Sequence[int], folder: str) -> Saved:
+    """Writes these samples' values into a new folder, and LIST, a line for each sample.
+
+    Numbers and missing values stand in LIST, with the names of the files that hold the others. A sample that cannot be
+    read is left out. Raises DatasetError if there is something at `folder`, or it cannot be made.
     """
     try:
         os.makedirs(folder)
     except FileExistsError:
         raise DatasetError(f"there is something already: name a new folder: {folder}") from None
+    except OSError as error:
+        raise DatasetError(f"the folder cannot be made ({error.strerror}): {folder}") from error
     names = file_names(dataset.schema)
     digits = len(str(max(len(dataset) - 1, 0)))
-    files = 1
+    files, faults = 1, []
     with _new(folder, LIST) as list_file:
         for index in indices:
-            line = {}
-            for name, value in dataset[index].items():
-                line[name] = value.item() if isinstance(value, np.generic) else value
-                if found := _file_of(value):
-                    extension, data = found
-                    line[name] = f"{index:0{digits}}.{names[name]}{extension}"
-                    files += 1
-                    with _new(folder, line[name]) as file:
-                        file.write(data)
+            try:
+                line, contents = _parts(dataset[index], names, f"{index:0{digits}}")
+            except RecordIOError as error:
+                faults.append((index, error))
+                continue
+            for name, data in contents.items():
+                with _new(folder, name) as file:
+                    file.write(data)
+            files += len(contents)
             list_file.write((json_line({"index": index, "sample": line}) + "\n").encode())
-    return files
+    return Saved(files, faults)
+
+
+def _parts(
+    sample: Mapping[str, Any], names: Mapping[str, str], number: str
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What LIST says of a sample, and the contents of its files by name. Raises DatasetError."""
+    line, contents = {}, {}
+    for name, value in sample.items():
+        line[name] = value.item() if isinstance(value, np.generic) else value
+        if found := _file_of(value):
+            extension, data = found
+            line[name] = f"{number}.{names[name]}{extension}"
+            contents[line[name]] = data
+    return line, contents
 
 
 def _new(folder: str, name: str) -> Any:
@@ -92,11 +118,17 @@ def _npy(array: np.ndarray[Any, Any]) -> bytes:
 
 def _json(value: Any) -> bytes:
     try:
-        return json.dumps(value, default=_encoded).encode()
+        return json.dumps(_encoded(value), allow_nan=False).encode()
     except RecursionError:
         raise DatasetError("an object is nested too deeply to be written as JSON") from None
 
 
-def _encoded(value: Any) -> dict[str, str]:
-    """Bytes inside an object, which JSON cannot say."""
-    return {"base64": b64encode(value).decode("ascii")}
+def _encoded(value: Any) -> Any:
+    """What JSON cannot say in other words: bytes, and floats that are not finite, as LIST has them."""
+    if isinstance(value, bytes):
+        return {"base64": b64encode(value).decode("ascii")}
+    if isinstance(value, dict):
+        return {name: _encoded(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_encoded, value))
+    return plain(value) if isinstance(value, float) else value

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recordio.display.text import clean, count_text, json_line
-from recordio.errors import SchemaError
+from recordio.errors import DatasetError, SchemaError
 from recordio.tools.output import say
 from recordio.tools.splits import Split, find_splits, naming, open_whole
 
@@ -44,25 +45,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """A number of samples. Raises ArgumentTypeError."""
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"not a number of samples: {text!r}")
     return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.save == "":
+        raise DatasetError("--save names no folder")
+    good = True
     for number, split in enumerate(find_splits(options.path)):
         if number and not options.json and options.save is None:
             say()
         with naming(split):
-            _show(split, options)
-    return 0
+            dataset, _ = open_whole(split.path, options.fields)
+            if options.save is None:
+                _show(split, dataset, options)
+            else:
+                good &= _save(split, dataset, options)
+    return int(not good)
 
 
-def _show(split: Split, options: argparse.Namespace) -> None:
-    dataset, _ = open_whole(split.path, options.fields)
-    if options.save is not None:
-        _save(split, dataset, options)
-        return
+def _show(split: Split, dataset: ShardDataset, options: argparse.Namespace) -> None:
     if not options.json:
         say(f"{clean(split.path)}: {count_text(len(dataset), 'sample')}")
     for index in _indices(split, dataset, options):
@@ -72,13 +76,20 @@ def _show(split: Split, options: argparse.Namespace) -> None:
             _print(index, dataset[index], dataset)
 
 
-def _save(split: Split, dataset: ShardDataset, options: argparse.Namespace) -> None:
+def _save(split: Split, dataset: ShardDataset, options: argparse.Namespace) -> bool:
+    """Whether every sample could be read and saved."""
     from recordio.tools.save import save_samples
 
     indices = _indices(split, dataset, options)
     folder = options.save if split.name is None else os.path.join(options.save, split.name)
-    files = save_samples(dataset, indices, folder)
-    say(f"{clean(folder)}: {count_text(len(indices), 'sample')} in {count_text(files, 'file')}")
+    saved = save_samples(dataset, indices, folder)
+    samples = len(indices) - len(saved.faults)
+    say(f"{clean(folder)}: {count_text(samples, 'sample')} in {count_text(saved.files, 'file')}")
+    if saved.faults:
+        left_out, (index, fault) = count_text(len(saved.faults), "sample"), saved.faults[0]
+        fault.at(dataset=split.name)
+        say(f"recordio: error: {left_out} left out; the first is sample {index}: {clean(str(fault))}", sys.stderr)
+    return not saved.faults
 
 
 def _indices(split: Split, dataset: ShardDataset, options: argparse.Namespace) -> Sequence[int]:

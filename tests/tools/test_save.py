@@ -101,13 +101,40 @@ def test_nothing_is_overwritten(dataset: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["show", str(dataset), "--save", str(tmp_path / "x"), "--json"]) == 2
 
 
-def test_damage_exits_1(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_samples_are_left_out_and_counted(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (shard,) = dataset.glob("*.rio")
     data = bytearray(shard.read_bytes())
     data[data.index(b"\x89PNG")] ^= 1
     shard.write_bytes(data)
-    save(dataset, tmp_path / "out", code=1)
-    assert "block 0" in capsys.readouterr().err
+    found = save(dataset, out := tmp_path / "out", "--count", 20, code=1)
+    said = capsys.readouterr()
+    assert 0 < len(found) < 20
+    assert f"{20 - len(found)} samples left out; the first is sample 0: page checksum mismatch" in said.err
+    assert "block 0" in said.err
+    assert f"{len(found)} samples in {len(list(out.iterdir()))} files" in said.out
+
+
+@pytest.mark.parametrize(("folder", "words"), [("", "names no folder"), ("file/out", "the folder cannot be made")])
+def test_a_folder_that_cannot_be_made_is_refused_in_words(
+    folder: str,
+    words: str,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(["show", str(dataset), "--save", folder]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert "Errno" not in err
+
+
+def test_floats_that_json_lacks_are_text_in_both_places() -> None:
+    assert save_module._json({"a": [float("nan"), 1.5], "b": float("-inf")}) == b'{"a": ["NaN", 1.5], "b": "-Infinity"}'
 
 
 def test_an_object_too_deep_for_json_is_an_error() -> None:
