@@ -61,17 +61,20 @@ def picture_of(value: Any, side: int = SIDE) -> Picture | Damaged | None:
 
     Pictures are JPEG, PNG and WebP files, pictures of PIL, and arrays of pixels: (H, W), (H, W, C) or (C, H, W).
     """
-    try:
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            data = bytes(value)
-            name = image_format(data[:16])
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+        name = image_format(data[:16])
+        try:
             return None if name is None else _of_file(data, name, side)
+        except DecodeError as error:
+            return Damaged(str(error))
+    try:
         if is_picture(value):
             return _of_pil(value, side)
         pixels = pixels_of(value)
         return None if pixels is None else _of_pixels(pixels, side)
-    except DecodeError as error:
-        return Damaged(str(error))
+    except Exception:  # noqa: BLE001 maps return any object; one that only looks like a picture is shown as text
+        return None
 
 
 def pixels_of(value: Any) -> npt.NDArray[Any] | None:
@@ -94,9 +97,10 @@ def data_uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{b64encode(data).decode('ascii')}"
 
 
-def as_png(pixels: npt.NDArray[Any]) -> tuple[bytes, str]:
-    """Pixels as a PNG file of 8 bits a channel, and a note on how their values were stretched."""
-    shown, note = _eight_bits(pixels)
+def as_png(pixels: npt.NDArray[Any], step: int = 1) -> tuple[bytes, str]:
+    """Every `step`-th pixel as a PNG file of 8 bits a channel, and a note on how the values of all are shown."""
+    eight_bits, note = _eight_bits(pixels)
+    shown = eight_bits[::step, ::step]
     height, width = shown.shape[:2]
     colour = _PNG_COLOURS[1 if shown.ndim == 2 else shown.shape[2]]
     rows = np.zeros((height, 1 + shown[0].size), np.uint8)  # the first byte of a row is its filter: none
@@ -110,13 +114,27 @@ def as_png(pixels: npt.NDArray[Any]) -> tuple[bytes, str]:
 
 
 def _eight_bits(pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], str]:
-    """The values from 0 to 255. Those of 8 bits, and floats from 0 to 1, keep their meaning; others are stretched."""
+    """The values from 0 to 255, and a note. Those that are masked or not finite are 0, and count for nothing."""
+    data, masked = np.ma.getdata(pixels), np.ma.getmaskarray(pixels)
+    known = np.isfinite(data) & ~masked
+    if known.all():
+        return _scaled(data, data)
+    counts = {"masked": int(masked.sum()), "not finite": int((~known & ~masked).sum())}
+    lost = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if not known.any():
+        return np.zeros(data.shape, np.uint8), f"no value to show: of {data.size:,} values, {lost}"
+    shown, note = _scaled(np.where(known, data, data[known][0]), data[known])
+    note += f"{'; ' if note else ''}of {data.size:,} values, {lost}, shown as black"
+    return shown * known.astype(np.uint8), note
+
+
+def _scaled(pixels: npt.NDArray[Any], known: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], str]:
+    """Values of 8 bits, and floats from 0 to 1, keep their meaning; others are stretched from least to most known."""
     if pixels.dtype == np.bool_:
         return pixels * np.uint8(255), ""
-    if pixels.dtype == np.uint8 and (pixels.ndim == 3 or pixels.max() > _FEW_VALUES or not pixels.any()):
+    if pixels.dtype == np.uint8 and (pixels.ndim == 3 or known.max() > _FEW_VALUES or not known.any()):
         return pixels, ""
-    values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
+    values, low, high = pixels.astype(np.float64), float(known.min()), float(known.max())
     if pixels.dtype.kind == "f" and low >= 0 and high <= 1:
         return np.round(values * 255).astype(np.uint8), ""
     half = high / 2 - low / 2  # high - low could overflow
@@ -125,22 +143,23 @@ def _eight_bits(pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], str]:
 
 
 def _of_pixels(pixels: npt.NDArray[Any], side: int) -> Picture:
-    if max(pixels.shape[:2]) > side and pixels.ndim == 3 and pixels.dtype == np.uint8:
+    is_plain = pixels.ndim == 3 and pixels.dtype == np.uint8 and not np.ma.is_masked(pixels)
+    if max(pixels.shape[:2]) > side and is_plain:
         with suppress(MissingPackageError):  # Pillow's result is smoother
             return _of_pil(pil_image(pixels), side)
-    step = -(-max(pixels.shape[:2]) // side)
-    data, note = as_png(pixels[::step, ::step])
+    data, note = as_png(pixels, -(-max(pixels.shape[:2]) // side))
     return Picture(data_uri(data, "image/png"), note, is_tiny=max(pixels.shape[:2]) <= TINY)
 
 
 def _of_file(data: bytes, name: str, side: int) -> Picture:
     height, width = image_size(data)
-    if max(height, width) <= side and len(data) <= SMALL_NBYTES:
-        return _as_it_is(data, name)
     if height * width > MAX_SHRUNK_PIXELS:
         return Picture("", f"{width} x {height} pixels are too many to shrink here")
     try:
         with opened(data, name) as picture:
+            if max(height, width) <= side and len(data) <= SMALL_NBYTES:
+                picture.load()  # or it would not be seen to be damaged
+                return _as_it_is(data, name)
             picture.thumbnail((side, side))
             return _of_pil(picture, side)
     except MissingPackageError as error:

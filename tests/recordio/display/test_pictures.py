@@ -73,6 +73,38 @@ def test_any_floats_are_shown(low: float) -> None:
     assert shown(pixels.astype(np.float32) if abs(low) < 9 else np.stack([pixels] * 3, -1)).shape[:2] == (20, 30)
 
 
+def note(value: Any) -> str:
+    picture = picture_of(value)
+    assert isinstance(picture, Picture)
+    return picture.note
+
+
+def test_values_that_are_not_finite_or_masked_count_for_nothing_and_it_is_said() -> None:
+    pixels = np.linspace(5, 10, 600).reshape(20, 30)
+    pixels = pixels.astype(np.float32)
+    pixels[0, :2] = np.nan, np.inf
+    stretched = "values 5.01669 to 10, shown as black to white"
+    assert note(pixels) == f"{stretched}; of 600 values, 2 not finite, shown as black"
+    pixels[0, :2] = 99, np.inf
+    masked = np.ma.masked_equal(pixels, 99)
+    assert note(masked) == f"{stretched}; of 600 values, 1 masked and 1 not finite, shown as black"
+    assert (shown(masked)[0, 0], shown(masked)[0, 2], shown(masked)[-1, -1]) == (0, 0, 255)
+    assert note(np.full((20, 30), np.nan, np.float32)) == "no value to show: of 600 values, 600 not finite"
+
+
+def test_colours_under_a_mask_are_black() -> None:
+    pixels = np.ma.masked_equal(np.full((300, 300, 3), 7, np.uint8), 7)
+    pixels[9:] = 9
+    assert not shown(pixels)[0].any()
+    assert (shown(pixels)[-1] == 9).all()
+
+
+class Odd:
+    """Looks like a picture, and is none."""
+
+    save = convert = 3
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "F", "I"])
 def test_pictures_of_pil_of_every_mode(mode: str) -> None:
     assert shown(Pil.new(mode, (200, 100))).shape[:2] == (32, 64)
@@ -80,7 +112,7 @@ def test_pictures_of_pil_of_every_mode(mode: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["text", b"bytes", None, 3, np.zeros((30, 4)), np.zeros(30), np.zeros((2, 2, 2, 2)), np.zeros((0, 9)), [1], {}],
+    ["text", b"bytes", None, 3, np.zeros((30, 4)), np.zeros(30), np.zeros((2, 2, 2, 2)), np.zeros((0, 9)), [1], {}, Odd()],
 )
 def test_other_values_are_no_pictures(value: Any) -> None:
     assert picture_of(value) is None
@@ -88,9 +120,10 @@ def test_other_values_are_no_pictures(value: Any) -> None:
 
 
 def test_a_picture_that_does_not_decode_is_damaged() -> None:
-    data = encode(photo(300, 200), "PNG")
-    for broken in (data[:20], data[: len(data) // 2]):
-        assert isinstance(picture_of(broken, 64), Damaged)
+    for size in (300, 20):
+        data = encode(photo(size, size), "PNG")
+        for broken in (data[:20], data[: len(data) // 2]):
+            assert isinstance(picture_of(broken, 64), Damaged)
 
 
 def test_too_many_pixels_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
