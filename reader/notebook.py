@@ -6,7 +6,7 @@ The work is bounded, however large the dataset: a few samples, some thousand lab
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from recordio.display.markup import Markup, joined, style, tag
 from recordio.display.pictures import is_picture_field
 from recordio.display.pieces import bars_of, cards_of, fields_of, paragraph, sample_card, sample_table, value_of
 from recordio.display.summary import label_histogram
-from recordio.display.text import clean, count_text, cut
+from recordio.display.text import clean, count_text, cut, error_text
 from recordio.display.values import LABELS, Damaged, classes_of, label_field, sample_lines
 from recordio.errors import RecordIOError
 from recordio.reader.preview import label_counts, spread, stored_samples, stored_values
@@ -57,7 +57,7 @@ def _guarded(make: Callable[[], Markup]) -> Markup:
 
 
 def _failed(error: Exception) -> Damaged:
-    return Damaged(str(error) if isinstance(error, RecordIOError) else f"{type(error).__name__}: {error}")
+    return Damaged(str(error) if isinstance(error, RecordIOError) else error_text(error))
 
 
 def _examples(view: DatasetView) -> Markup:
@@ -100,7 +100,7 @@ class Samples:
         """Number and sample. One that cannot be read, or that a function fails on, has the error in its place."""
         for index in range(self._n):
             try:
-                yield index, _named(self._view[index])
+                yield index, _named(self._view[index], self._view.tuple_fields)
             except Exception as error:  # noqa: BLE001 functions of the user's run in here
                 yield index, {"": _failed(error)}
 
@@ -128,9 +128,20 @@ class Samples:
                 yield from sample_lines(sample, self._view.metadata, columns)
 
 
-def _named(sample: Any) -> Mapping[str, Any]:
-    """The values of a sample by name: maps may return anything."""
+def _named(sample: Any, fields: Sequence[str] | None) -> Mapping[str, Any]:
+    """The values of a sample by name: maps may return anything. `fields`: what it is a tuple of, if known."""
     if isinstance(sample, dict):
-        return {str(name): value for name, value in sample.items()}
+        return _by_text(sample)
     values = sample if isinstance(sample, (tuple, list)) else [sample]
-    return {str(number): value for number, value in enumerate(values)}
+    return dict(zip(fields or map(str, range(len(values))), values, strict=True))
+
+
+def _by_text(sample: dict[Any, Any]) -> dict[str, Any]:
+    """The values by the text of their keys. The types of keys tell those apart that have one text, such as 1 and "1"."""
+    found: dict[str, Any] = {}
+    for key, value in sample.items():
+        name = str(key)
+        while not isinstance(key, str) and (name in sample or name in found):
+            name += f" ({type(key).__name__})"
+        found[name] = value
+    return found

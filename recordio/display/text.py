@@ -99,7 +99,25 @@ def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
         return {str(key): plain(item, depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, depth - 1) for item in value]
+    return object_text(value)
+
+
+def object_text(value: Any) -> str:
+    """Pictures of PIL as mode and size, tensors as dtype and shape, anything else as it says itself. Not clean yet."""
+    if hasattr(value, "mode") and isinstance(size := getattr(value, "size", None), tuple) and len(size) == 2:
+        return f"picture {value.mode} {size[1]} x {size[0]}"
+    if type(value).__module__ != "numpy" and hasattr(value, "dtype") and getattr(value, "shape", ()):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     return str(value)
+
+
+def error_text(error: BaseException) -> str:
+    """'ValueError: what it says', whatever the error's own code does. Not clean yet."""
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001 it is the user's
+        words = ""
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _odd_float(value: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.display.text import bytes_text, columns_of, cut, json_text, plain
+from recordio.display.text import bytes_text, columns_of, cut, error_text, json_text, object_text, plain
 from recordio.errors import DecodeError
 from recordio.format.image_field import image_format
 from recordio.format.numeric import Scalar
@@ -56,9 +56,12 @@ def label_field(schema: Schema, metadata: Mapping[str, Any]) -> str | None:
 
 
 def value_text(value: Any, width: int, classes: Any = None) -> str:
-    """At most `width` columns of clean text. `classes`: class names by label, if any."""
-    name = _class_name(value, classes)
-    return cut(f"{_text(value, width)} ({name})" if name is not None else _text(value, width), width)
+    """At most `width` columns of clean text. `classes`: class names by label, if any. Never raises."""
+    try:
+        words, name = _text(value, width), _class_name(value, classes)
+    except Exception as error:  # noqa: BLE001 maps return any object, and its code runs in here
+        words, name = f"{type(value).__name__} that cannot be shown: {error_text(error)}", None
+    return cut(f"{words} ({name})" if name is not None else words, width)
 
 
 def json_value(value: Any) -> Any:
@@ -91,7 +94,7 @@ def _text(value: Any, width: int) -> str:
         return _array_text(value)
     if isinstance(value, (bool, int, float, complex, np.generic, np.ndarray)):
         return _number(value)
-    return json_text(value)
+    return json_text(value) if isinstance(value, (dict, list, tuple)) else object_text(value)
 
 
 def _number(value: Any) -> str:
@@ -129,7 +132,8 @@ def _array_text(array: npt.NDArray[Any]) -> str:
 
 
 def _extremes(array: npt.NDArray[Any]) -> tuple[Any, Any]:
-    """Minimum and maximum, ignoring NaN; None for complex or empty arrays."""
-    if array.dtype.kind == "c" or not array.size:
+    """Minimum and maximum, ignoring NaN and what is masked; None without values that have an order."""
+    values = array.compressed() if isinstance(array, np.ma.MaskedArray) else array
+    if values.dtype.kind not in "buifmM" or not values.size:
         return None, None
-    return np.fmin.reduce(array, axis=None).item(), np.fmax.reduce(array, axis=None).item()
+    return np.fmin.reduce(values, axis=None).item(), np.fmax.reduce(values, axis=None).item()

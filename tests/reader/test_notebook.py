@@ -153,6 +153,37 @@ def test_show_takes_whatever_a_map_returns(result: Any, path: Path) -> None:
     assert repr(shown).splitlines()[1] == "sample 0"
 
 
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        raise self
+
+    __repr__ = __str__
+
+
+def test_what_cannot_be_printed_blanks_nothing_else(path: Path) -> None:
+    def odd(sample: Any) -> Any:
+        if sample["name"].startswith("1"):
+            raise Unsayable
+        return {"image": sample["image"], "bad": Unsayable(), "words": np.array(["a"])}
+
+    shown = recordio.ShardDataset(path).map(odd).show(3)
+    found = Elements(shown._repr_html_())
+    assert found.tags.count("img") == 2
+    for text in (found.text, repr(shown)):
+        assert text.count("Unsayable that cannot be shown") == 2
+        assert text.count("<U1[1]: a") == 2
+
+
+def test_keys_of_one_text_are_all_shown(path: Path) -> None:
+    shown = recordio.ShardDataset(path).map(lambda sample: {1: "int", "1": "str", 2: "two"}).show(1)
+    assert repr(shown).splitlines()[2:] == ['  1 (int)  "int"', '  1        "str"', '  2        "two"']
+
+
+def test_tuples_have_the_names_of_their_fields(path: Path) -> None:
+    shown = recordio.ShardDataset(path).tuples("name", "label").show(1)
+    assert repr(shown).splitlines()[2:] == [f'  name   "0{ATTACK}"', "  label  0 (ant)"]
+
+
 def test_an_error_of_a_map_is_shown_in_the_place_of_its_sample(path: Path) -> None:
     def fails(sample: Any) -> Any:
         if sample["name"].startswith("1"):

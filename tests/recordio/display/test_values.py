@@ -6,10 +6,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Pil
 
 import recordio
 from recordio.display.text import columns_of
 from recordio.display.values import json_value, label_field, value_text
+
+
+
+class Unsayable(Exception):
+    """Cannot be printed, and nor can the error that says so."""
+
+    def __str__(self) -> str:
+        raise Unsayable
+
+    __repr__ = __str__
+
+
+class Tensor:
+    dtype, shape = "torch.float32", (3, 4)
+
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x08\x08\0"
 
@@ -40,6 +56,15 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x08\x08\0"
         (np.array([np.nan]), "float64[1] min nan max nan: nan"),
         (np.array([1j]), "complex128[1]: 0+1j"),
         (np.array([True, False]), "bool[2] min false max true: true false"),
+        (np.ma.array([1, 99, 3], mask=[0, 1, 0]), "int64[3] min 1 max 3: 1 -- 3"),
+        (np.array(["b", "a"]), "<U1[2]: b a"),
+        (np.array([None, "a"]), "object[2]: None a"),
+        (np.array([(1, 2.0)], "i4,f4"), "[('f0', '<i4'), ('f1', '<f4')][1]: (1, 2.0)"),
+        (Pil.new("RGB", (4, 3)), "picture RGB 3 x 4"),
+        ([Pil.new("L", (4, 3))], '["picture L 3 x 4"]'),
+        (Tensor(), "float32[3, 4]"),
+        (Unsayable(), "Unsayable that cannot be shown: Unsayable"),
+        (np.array([Unsayable()]), "ndarray that cannot be shown: Unsayable"),
         ({"a": [1, b"xy", None]}, '{"a": [1, {"bytes": 2}, null]}'),
     ],
 )
