@@ -85,7 +85,7 @@ def _title(path: str) -> str:
 
 
 def _write(options: argparse.Namespace) -> int:
-    """Writes the page. 1 if a sample on it is damaged, else 0."""
+    """Writes the page. 1 if a sample on it cannot be read, or its picture not be decoded, else 0."""
     from recordio.tools.viewer.page import one_file
 
     title = _title(options.path)
@@ -99,7 +99,7 @@ def _write(options: argparse.Namespace) -> int:
         raise StorageError(f"the page cannot be written ({error.strerror}): {output}") from error
     say(f"{clean(output)}: {bytes_text(len(data))}; open it in a browser")
     if page.damaged:
-        say(f"  {count_text(page.damaged, 'sample')} on it cannot be read whole; recordio verify finds every fault")
+        say(f"  {count_text(page.damaged, 'sample')} on it cannot be read whole; the page says which and why")
     return int(page.damaged > 0)
 
 

@@ -46,12 +46,17 @@ def _percent(count: int, most: int) -> str:
 
 def value_of(value: Any, classes: Sequence[Any] | None = None) -> Markup:
     """A value as it is best looked at: a picture, a sound, or its text."""
-    picture = value if isinstance(value, Damaged) else picture_of(value)
+    picture = drawn(value)
     if picture is not None:
         return picture_html(picture)
     if isinstance(value, bytes) and (kind := sound_type(value)):
         return _sound(value, kind)
     return tag("span", value_text(value, WORDS, classes), class_="r-none" if value is None else None)
+
+
+def drawn(value: Any) -> Picture | Damaged | None:
+    """The value as a picture; a Damaged as it is."""
+    return value if isinstance(value, Damaged) else picture_of(value)
 
 
 def picture_html(picture: Picture | Damaged) -> Markup:
@@ -107,6 +112,7 @@ def sample_card(
     classes: Mapping[str, Any],
     files: Sequence[str] = (),
     full: Callable[[int, str, Any], str | None] = lambda *_: None,
+    undecoded: Callable[[str, Damaged], None] = lambda *_: None,
 ) -> Markup:
     """The pictures of a sample, and below them its number and its other values.
 
@@ -114,12 +120,15 @@ def sample_card(
         classes: the names of classes by field.
         files: fields with the name of the sample's file, which stands beside the number.
         full: the address of the picture of a sample's field at full size, None if there is none.
+        undecoded: is told of each field whose picture does not decode, and why.
     """
     pictures, rows = [], []
     for name, value in sample.items():
         if name in files and isinstance(value, str):
             continue
-        picture = value if isinstance(value, Damaged) else picture_of(value)
+        picture = drawn(value)
+        if isinstance(picture, Damaged) and picture is not value:
+            undecoded(name, picture)
         if picture is None:
             rows.append(tag("div", tag("em", name), " ", value_of(value, classes.get(name))))
         elif isinstance(picture, Damaged) or not picture.source:

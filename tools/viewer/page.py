@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -108,7 +109,7 @@ def one_file(all_shown: Sequence[Shown], title: str, count: int) -> Page:
         full, faults, n = Full(), Faults(), len(shown.dataset)
         indices = spread(n, count)
         which = f"all {n:,}" if len(indices) == n else f"{len(indices):,} of {n:,}, evenly spread"
-        samples = grouped(shown, faults.noted(shown.samples(indices)), full)
+        samples = grouped(shown, indices, faults, full)
         title_of_samples = tag("h2", "Samples ", tag("small", which))
         sections.append(
             tag("section", heading(shown), shown.summaries, faults.box, title_of_samples, samples, full.note)
@@ -172,14 +173,19 @@ class Faults:
     """The faults in the samples that have passed."""
 
     def __init__(self) -> None:
-        self._found: dict[str, list[int]] = {}
+        self._found: dict[str, dict[int, None]] = {}  # numbers of samples by reason
 
     def noted(self, samples: Samples) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """The samples, unchanged; their faults are kept."""
         for number, sample in samples:
-            for reason in sorted({value.reason for value in sample.values() if isinstance(value, Damaged)}):
-                self._found.setdefault(reason, []).append(number)
+            for value in sample.values():
+                if isinstance(value, Damaged):
+                    self.note(number, value.reason)
             yield number, sample
+
+    def note(self, number: int, reason: str) -> None:
+        """A fault of a sample."""
+        self._found.setdefault(reason, {})[number] = None
 
     @property
     def samples(self) -> set[int]:
@@ -192,12 +198,12 @@ class Faults:
         if not self._found:
             return Markup()
         rows = [
-            tag("li", tag("b", f"{'sample' if len(numbers) == 1 else 'samples'} {_listed(numbers)}: "), reason)
+            tag("li", tag("b", f"{'sample' if len(numbers) == 1 else 'samples'} {_listed(list(numbers))}: "), reason)
             for reason, numbers in islice(self._found.items(), FAULTS_SHOWN)
         ]
         rest = len(self._found) - FAULTS_SHOWN
         more = [tag("li", f"{rest:,} more")] if rest > 0 else []
-        advice = paragraph("recordio verify names every fault of the dataset.")
+        advice = paragraph("recordio verify names every fault of the dataset but pictures that do not decode.")
         return tag("section", tag("h2", "Damaged"), tag("ul", *rows, *more), advice, class_="v-damage")
 
 
@@ -206,19 +212,27 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:FAULTS_SHOWN])) + more
 
 
-def grouped(shown: Shown, samples: Samples, full: Address) -> Markup:
+def grouped(shown: Shown, indices: Indices, faults: Faults, full: Address) -> Markup:
     """Cards with pictures below the names of their classes, or a table where there are no pictures."""
-    if not any(is_picture_field(shown.dataset.schema[name]) for name in shown.names):
-        return sample_table(samples, shown.classes)
-    classes, label = shown.classes, shown.label
+    classes, label, samples = shown.classes, shown.label, faults.noted(shown.samples(indices))
+    pictures = [name for name in shown.names if is_picture_field(shown.dataset.schema[name])]
+    if not pictures:
+        return sample_table(samples, classes)
     cards = []
     for number, sample in samples:
         value = sample[label] if label else None
         others = {name: one for name, one in sample.items() if name != label or isinstance(one, Damaged)}
-        card = sample_card(number, others, classes, shown.files, full)
+        undecoded = partial(_note_undecoded, faults, pictures, number)
+        card = sample_card(number, others, classes, shown.files, full, undecoded)
         cards.append(((_rank(value), _group(value, classes[label]) if label else ""), card))
     cards.sort(key=_key)  # by label: two classes may have one name
     return joined(_class(name, [card for _, card in members]) for (_, name), members in groupby(cards, _key))
+
+
+def _note_undecoded(faults: Faults, pictures: Sequence[str], number: int, name: str, fault: Damaged) -> None:
+    """Bytes of other fields may look like pictures, and need not be any."""
+    if name in pictures:
+        faults.note(number, f"{fault.reason} - field {name!r}")
 
 
 def _key(card: tuple[Any, Markup]) -> Any:

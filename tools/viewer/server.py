@@ -58,7 +58,7 @@ class Viewer:
             return f"/{number}/picture/{sample}/{shown.names.index(name)}"
 
         faults, way = Faults(), _way(number, start, n)
-        samples = grouped(shown, faults.noted(shown.samples(indices)), full)
+        samples = grouped(shown, indices, faults, full)
         parts = [heading(shown), self._splits(number), faults.box]
         if start == 0:
             with self._lock:

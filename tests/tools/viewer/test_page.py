@@ -11,6 +11,7 @@ import pytest
 
 import recordio
 from recordio.tools.viewer import page as page_module
+from tests.photos import encode, photo
 from tests.tools.viewer.conftest import ATTACK, Write
 from tests.tools.viewer.html import Html
 
@@ -129,3 +130,14 @@ def test_classes_of_one_name_or_none_stay_apart(tmp_path: Path, page: Write) -> 
             writer.write({"image": np.zeros((8, 8, 1), np.uint8), "label": label})
     found = re.findall(r'<div class="v-class"><h3>(.*?) <small>(.)</small>', page(tmp_path / "same"))
     assert found == [("a", "1"), ("a", "2"), ("2 (no name)", "1")]
+
+
+@pytest.mark.parametrize("side", [20, 300])
+def test_a_picture_that_does_not_decode_is_damage(side: int, tmp_path: Path, page: Write) -> None:
+    good = encode(photo(side, side), "PNG")
+    with recordio.DatasetWriter(tmp_path / "cut", recordio.Schema({"image": recordio.Image()})) as writer:
+        for data in (good, good[: len(good) // 2], good):
+            writer.write({"image": data})
+    found = Html(page(tmp_path / "cut", code=1))
+    assert re.search(r"Damaged\s*sample 1: the png file does not decode: .* - field 'image'", found.text)
+    assert len(found.all("img")) == 2
