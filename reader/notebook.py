@@ -137,7 +137,7 @@ def _named(sample: Any, fields: Sequence[str] | None) -> Mapping[str, Any]:
 
 
 def _by_text(sample: dict[Any, Any]) -> dict[str, Any]:
-    """The values by the text of their keys. The types of keys tell those apart that have one text, such as 1 and "1"."""
+    """The values by the text of their keys. Types tell keys of one text apart, such as 1 and "1"."""
     found: dict[str, Any] = {}
     for key, value in sample.items():
         name = str(key)

@@ -66,9 +66,7 @@ def save_samples(dataset: ShardDataset, indices: Sequence[int], folder: str) -> 
     return Saved(files, faults)
 
 
-def _parts(
-    sample: Mapping[str, Any], names: Mapping[str, str], number: str
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _parts(sample: Mapping[str, Any], names: Mapping[str, str], number: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What LIST says of a sample, and the contents of its files by name. Raises DatasetError."""
     line, contents = {}, {}
     for name, value in sample.items():

@@ -61,18 +61,17 @@ def picture_of(value: Any, side: int = SIDE) -> Picture | Damaged | None:
 
     Pictures are JPEG, PNG and WebP files, pictures of PIL, and arrays of pixels: (H, W), (H, W, C) or (C, H, W).
     """
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value)
-        name = image_format(data[:16])
-        try:
-            return None if name is None else _of_file(data, name, side)
-        except DecodeError as error:
-            return Damaged(str(error))
     try:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            data = bytes(value)
+            name = image_format(data[:16])
+            return None if name is None else _of_file(data, name, side)
         if is_picture(value):
             return _of_pil(value, side)
         pixels = pixels_of(value)
         return None if pixels is None else _of_pixels(pixels, side)
+    except DecodeError as error:
+        return Damaged(str(error))
     except Exception:  # noqa: BLE001 maps return any object; one that only looks like a picture is shown as text
         return None
 

@@ -49,14 +49,14 @@ def value_of(value: Any, classes: Sequence[Any] | None = None) -> Markup:
     picture = drawn(value)
     if picture is not None:
         return picture_html(picture)
-    if isinstance(value, bytes) and (kind := sound_type(value)):
+    if type(value) is bytes and (kind := sound_type(value)):
         return _sound(value, kind)
     return tag("span", value_text(value, WORDS, classes), class_="r-none" if value is None else None)
 
 
 def drawn(value: Any) -> Picture | Damaged | None:
     """The value as a picture; a Damaged as it is."""
-    return value if isinstance(value, Damaged) else picture_of(value)
+    return value if type(value) is Damaged else picture_of(value)  # isinstance would run code of the value's class
 
 
 def picture_html(picture: Picture | Damaged) -> Markup:

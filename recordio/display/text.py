@@ -106,7 +106,7 @@ def object_text(value: Any) -> str:
     """Pictures of PIL as mode and size, tensors as dtype and shape, anything else as it says itself. Not clean yet."""
     if hasattr(value, "mode") and isinstance(size := getattr(value, "size", None), tuple) and len(size) == 2:
         return f"picture {value.mode} {size[1]} x {size[0]}"
-    if type(value).__module__ != "numpy" and hasattr(value, "dtype") and getattr(value, "shape", ()):
+    if type(value).__module__ != "numpy" and hasattr(value, "dtype") and getattr(value, "shape", None):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     return str(value)
 

@@ -160,17 +160,23 @@ class Unsayable(Exception):
     __repr__ = __str__
 
 
+class Unbound:
+    """A proxy for an object that is not there."""
+
+    __class__ = property(lambda self: 1 // 0)  # type: ignore[assignment]
+
+
 def test_what_cannot_be_printed_blanks_nothing_else(path: Path) -> None:
     def odd(sample: Any) -> Any:
         if sample["name"].startswith("1"):
             raise Unsayable
-        return {"image": sample["image"], "bad": Unsayable(), "words": np.array(["a"])}
+        return {"image": sample["image"], "bad": Unsayable(), "proxy": Unbound(), "words": np.array(["a"])}
 
     shown = recordio.ShardDataset(path).map(odd).show(3)
     found = Elements(shown._repr_html_())
     assert found.tags.count("img") == 2
     for text in (found.text, repr(shown)):
-        assert text.count("Unsayable that cannot be shown") == 2
+        assert text.count("Unsayable that cannot be shown") == text.count("Unbound that cannot be shown") == 2
         assert text.count("<U1[1]: a") == 2
 
 

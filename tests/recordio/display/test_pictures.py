@@ -112,7 +112,19 @@ def test_pictures_of_pil_of_every_mode(mode: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["text", b"bytes", None, 3, np.zeros((30, 4)), np.zeros(30), np.zeros((2, 2, 2, 2)), np.zeros((0, 9)), [1], {}, Odd()],
+    [
+        "text",
+        b"bytes",
+        None,
+        3,
+        np.zeros((30, 4)),
+        np.zeros(30),
+        np.zeros((2, 2, 2, 2)),
+        np.zeros((0, 9)),
+        [1],
+        {},
+        Odd(),
+    ],
 )
 def test_other_values_are_no_pictures(value: Any) -> None:
     assert picture_of(value) is None

@@ -13,7 +13,6 @@ from recordio.display.text import columns_of
 from recordio.display.values import json_value, label_field, value_text
 
 
-
 class Unsayable(Exception):
     """Cannot be printed, and nor can the error that says so."""
 
