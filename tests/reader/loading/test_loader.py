@@ -212,7 +212,7 @@ class TestBatches:
             list(DataLoader(ds.map(lambda s: {str(s["number"] % 2): 1}), 10))
         with pytest.raises(SchemaError, match="not a tuple of 1 and a tuple of 2"):
             list(DataLoader(ds.map(lambda s: (1,) * (1 + s["number"] % 2)), 10))
-        with pytest.raises(SchemaError, match=r"dicts .* not NoneType; "):
+        with pytest.raises(SchemaError, match=r"dicts .* not NoneType: "):
             list(DataLoader(ds.map(lambda s: None), 10))
 
     def test_missing_values_stay_masked(self, tmp_path: Path) -> None:

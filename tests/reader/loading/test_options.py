@@ -77,7 +77,8 @@ def test_torchs_loader_shows_torchs_arguments_and_then_ours() -> None:
 
 def test_an_iterable_shows_the_options_of_an_epoch() -> None:
     names = ["shuffle", *(name for name in TABLE if name in EpochArguments.__optional_keys__)]
-    assert defaults_of(recordio.torch.IterableShards) == {name: TABLE[name] for name in names}
+    expected = {name: TABLE[name] for name in names} | {"batch_size": None}  # of torch's loader, if it is known
+    assert defaults_of(recordio.torch.IterableShards) == expected
 
 
 def test_loader_arguments_match_loader_options() -> None:
