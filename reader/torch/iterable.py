@@ -28,6 +28,9 @@ class IterableShards(data.IterableDataset[Any]):
     is the next epoch, unless `set_epoch` says which. In torchdata's StatefulDataLoader it resumes exactly, with the
     same number of workers.
 
+    No sample is repeated, so ranks may get unequally many, one batch more or less with a `batch_size`: with
+    DistributedDataParallel use torch's Join, or recordio.torch.DataLoader, which pads.
+
     Args:
         dataset: a ShardDataset, a ConcatDataset or a Mixture.
         batch_size: that of torch's loader, so that each worker gets samples for whole batches. Only one batch of an

@@ -155,7 +155,7 @@ class DataLoader(data.DataLoader[Batch]):
         if given["prefetch_factor"] is None:
             given["prefetch_factor"] = DEFAULTS["prefetch_factor"]
         single = given["batch_size"] is None
-        self._converts = given["collate_fn"] is None or given["collate_fn"] in (collate_tensors, to_tensors)
+        self._converts = any(given["collate_fn"] is one for one in (None, collate_tensors, to_tensors))
         if self._converts:
             given["collate_fn"] = None if single or not dataset.has_maps else collate_as_torch
         else:
