@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
     from recordio.reader.torch.seeding import SeededLoader
 
 
+def _nobody() -> None:
+    """In place of a loader that is not there any more."""
+
+
 class LoaderSampler(data.Sampler[int]):
     """The indices of the samples that a loader delivers. Each `iter()` is its next epoch."""
 
     def __init__(self, loader: DataLoader, inner: SeededLoader) -> None:
-        self.loader, self.inner = loader, inner
+        self.inner = inner
+        self._loader: Callable[[], DataLoader | None] = weakref.ref(loader)  # a cycle would keep its workers
         self._ahead = 0  # epochs of the loader before the first of the tool
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_loader": _nobody}
 
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self.inner.indices(drop_last=False))
@@ -34,7 +43,7 @@ class LoaderSampler(data.Sampler[int]):
         """For tools. One that counts from 0 again after the loader's state was loaded goes on where that was taken."""
         if (loaded := self.inner.loaded_epoch) is not None:
             self._ahead = max(0, loaded - epoch)
-        self.loader.set_epoch(epoch + self._ahead)
+        (self._loader() or self.inner).set_epoch(epoch + self._ahead)  # that of a subclass, if there is one
 
     @property
     def epoch(self) -> Any:
@@ -61,7 +70,7 @@ class LoaderRankSampler(LoaderSampler, data.DistributedSampler[int]):
 
     @property
     def dataset(self) -> Any:  # type: ignore[override]
-        return self.loader.dataset
+        return self.inner.dataset
 
     @property
     def num_replicas(self) -> int:  # type: ignore[override]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import pickle
@@ -397,6 +398,23 @@ def test_batches_are_pinned_where_there_is_a_gpu(ds: recordio.ShardDataset, monk
     assert isinstance(next(iter(DataLoader(ds))), dict)
     assert next(iter(DataLoader(ds, pin_memory=True))) == ("pinned", dict)
     assert next(iter(DataLoader(ds, pin_memory=True, collate_fn=lambda samples: samples))) == ("pinned", list)
+
+
+def test_a_loader_that_is_dropped_ends_its_workers(ds: recordio.ShardDataset) -> None:
+    """Without the garbage collector: nothing that a tool sees of a loader keeps it."""
+    before = set(threading.enumerate())
+    loader = DataLoader(ds, 8, num_workers=2, persistent_workers=True)
+    assert len(list(loader)) == 25
+    workers = set(threading.enumerate()) - before
+    assert workers
+    gc.disable()
+    try:
+        del loader
+        for worker in workers:
+            worker.join(10)
+            assert not worker.is_alive()
+    finally:
+        gc.enable()
 
 
 def test_leaving_an_epoch_early_ends_its_threads(ds: recordio.ShardDataset) -> None:
