@@ -43,9 +43,11 @@ def collate(samples: Sequence[Any], empty: Empty = np.empty, as_torch: bool = Fa
     also within samples, for a batch of them would be turned over or not by chance; and when a sample is None.
     """
     first = samples[0]
-    if any(sample is None or isinstance(sample, Mapping) != isinstance(first, Mapping) for sample in samples):
-        raise _unlike(samples)
-    if isinstance(first, Mapping) and not _have_keys(samples, first):
+    if isinstance(first, Mapping):
+        if not _have_keys(samples, first):
+            raise _unlike(samples)
+        return _nested(samples, empty, as_torch)
+    if any(sample is None or isinstance(sample, Mapping) for sample in samples):
         raise _unlike(samples)
     return _column(samples, empty, as_torch)
 

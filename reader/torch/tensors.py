@@ -38,6 +38,8 @@ def to_tensors(value: Any) -> Any:
     What torch has no dtype for, text, bytes and anything else stay as they are. An array that cannot be written to,
     runs backwards, or is a field of records is copied: torch knows no such tensors.
     """
+    if type(value) is np.ndarray:
+        return _tensor(value)
     if isinstance(value, np.ndarray):
         return _tensor(_unmasked(value) if _has_mask(value) else value)
     if isinstance(value, np.generic):
@@ -68,7 +70,7 @@ def _with_masks(values: Mapping[Any, Any]) -> dict[Any, Any]:
     """The values as tensors, with a mask beside each that was a masked array."""
     out: dict[Any, Any] = {}
     for name, value in values.items():
-        if not _has_mask(value):
+        if type(value) is np.ndarray or not _has_mask(value):
             out[name] = to_tensors(value)
             continue
         mask = f"{name}_mask"
