@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, UserDict, namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch.utils import data
 
 import recordio
 from recordio.torch import DataLoader
+from tests.reader.torch.comparing import same
 
 Pair = namedtuple("Pair", "first second")
 Make = Callable[[int], Any]
@@ -31,19 +32,6 @@ def ds(tmp_path: Path) -> recordio.ShardDataset:
         for n in range(10):
             writer.write({"n": n})
     return recordio.ShardDataset(tmp_path)
-
-
-def alike(mine: Any, other: Any) -> bool:
-    """Whether two batches hold equal values of the same types."""
-    if type(mine) is not type(other):
-        return False
-    if isinstance(mine, torch.Tensor):
-        return mine.dtype == other.dtype and torch.equal(mine, other)
-    if isinstance(mine, Mapping):
-        return mine.keys() == other.keys() and all(alike(mine[name], other[name]) for name in mine)
-    if isinstance(mine, (list, tuple)):
-        return len(mine) == len(other) and all(map(alike, mine, other))
-    return bool(mine == other)
 
 
 MAKE: dict[str, Make] = {
@@ -73,7 +61,7 @@ def test_nested_samples_are_collated_as_torch_does(ds: recordio.ShardDataset, ki
     make = MAKE[kind]
     for function in (lambda s: make(int(s["n"])), lambda s: {"x": make(int(s["n"]))}, lambda s: (make(int(s["n"])), 1)):
         for one in (ds.map(function), ds.map(function) + ds[3:].map(function)):
-            assert all(map(alike, DataLoader(one, 4, **options), data.DataLoader(one, 4)))
+            assert all(map(same, DataLoader(one, 4, **options), data.DataLoader(one, 4)))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torch.utils import data
 import recordio
 from recordio.torch import DataLoader
 from tests.reader import maps
+from tests.reader.torch.comparing import same
 from tests.reader.workers import makers
 
 pytestmark = [
@@ -40,19 +41,6 @@ def ds(tmp_path_factory: pytest.TempPathFactory) -> recordio.ShardDataset:
         for n in range(200):
             writer.write({"row": np.full(4, n, np.float32), "label": n, "text": f"sample {n}"})
     return recordio.ShardDataset(folder)
-
-
-def same(mine: Any, other: Any) -> bool:
-    """Whether two batches hold equal values of the same types."""
-    if type(mine) is not type(other):
-        return False
-    if isinstance(mine, torch.Tensor):
-        return mine.dtype == other.dtype and torch.equal(mine, other)
-    if isinstance(mine, dict):
-        return mine.keys() == other.keys() and all(same(mine[name], other[name]) for name in mine)
-    if isinstance(mine, (list, tuple)):
-        return len(mine) == len(other) and all(map(same, mine, other))
-    return bool(mine == other)
 
 
 class Own(torch.Tensor):
