@@ -49,11 +49,7 @@ def plain(run: Run) -> None:
         distributed.init_process_group("gloo")
     wrapped = nn.parallel.DistributedDataParallel(model) if ranks() > 1 else model
     loader = run.loader()
-    begun = 0
-    if run.resumes:
-        state = torch.load(run.checkpoint)
-        loader.load_state_dict(state)
-        begun = state["epoch"]
+    begun = run.begin(loader)
     for _ in range(begun, run.epochs):
         for batch in loader:
             run.see(batch["id"])
@@ -231,11 +227,7 @@ def jax(run: Run) -> None:
         if own.pop("ranks", None):
             own |= {"rank": jax.process_index(), "world_size": jax.process_count()}
         loader = recordio.DataLoader(run.dataset(), run.batch_size, shuffle=True, drop_last=False, **own)
-    begun = 0
-    if run.resumes:
-        state = torch.load(run.checkpoint)
-        loader.load_state_dict(state)
-        begun = state["epoch"]
+    begun = run.begin(loader)
     w = jnp.zeros(8)
     for _ in range(begun, run.epochs):
         for batch in loader:

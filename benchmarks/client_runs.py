@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from measuring import answer
 from torch.utils import data
 
@@ -88,6 +89,14 @@ class Run:
         if self.asked.get("torchs"):
             return data.DataLoader(self.dataset(), self.batch_size, shuffle=True)
         return recordio.torch.DataLoader(self.dataset(), self.batch_size, shuffle=True, **self.options())
+
+    def begin(self, loader: Any) -> int:
+        """Loads the loader's state, if there is one. Returns the epoch to begin with."""
+        if not self.resumes:
+            return 0
+        state = torch.load(self.checkpoint)
+        loader.load_state_dict(state)
+        return int(state["epoch"])
 
     def set_seed(self, function: Callable[[int], Any]) -> None:
         if self.seed is not None:

@@ -101,11 +101,7 @@ def timm(run: Run) -> None:
     if ranks() > 1:
         torch.distributed.init_process_group("gloo")
     loader, losses = run.loader(), AverageMeter()
-    begun = 0
-    if run.resumes:
-        state = torch.load(run.checkpoint)
-        loader.load_state_dict(state)
-        begun = state["epoch"]
+    begun = run.begin(loader)
     for epoch in range(begun, run.epochs):
         if not run.asked.get("torchs"):
             loader.set_epoch(epoch)
@@ -209,11 +205,7 @@ def ray_train(run: Run) -> None:
         run.set_seed(enable_reproducibility)
         model, optimizer = parts()
         loader = run.loader()
-        begun = 0
-        if run.resumes:
-            state = torch.load(run.checkpoint)
-            loader.load_state_dict(state)
-            begun = state["epoch"]
+        begun = run.begin(loader)
         prepared = prepare_data_loader(loader)
         for epoch in range(begun, run.epochs):
             if context.get_world_size() > 1:

@@ -86,7 +86,7 @@ def succeeded(row: Row) -> Row:
 
 def answer(row: Row) -> None:
     """Prints the result and ends a process of `in_process`, whatever threads and children a contender has left."""
-    print(json.dumps(row), flush=True)
+    print(f"{json.dumps(row)}\n", end="", flush=True)  # at once: several ranks may write to one pipe
     os._exit(0)
 
 
