@@ -29,13 +29,7 @@ def indices_of(dataset: DatasetView, plans: Plans) -> Iterator[Indices]:
 
 
 def index_batches(
-    chunks: Iterator[Indices],
-    size: int,
-    *,
-    drop_last: bool,
-    drawn: Indices | None,
-    making: Making,
-    source: Source | None,
+    chunks: Iterator[Indices], size: int, *, drop_last: bool, drawn: Indices | None, making: Making, source: Source
 ) -> Iterator[IndexBatch]:
     """Batches of this size; the last one may be smaller. `drawn`: the sample of each index, if drawn by weight."""
     stream = _Stream(chunks)

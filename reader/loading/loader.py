@@ -12,7 +12,7 @@ from recordio.arguments import integer
 from recordio.determinism import key
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.page import Indices
-from recordio.process_guard import closed_at_exit, interrupt_held
+from recordio.process_guard import closed_at_exit
 from recordio.reader.batches.index_batch import IndexBatch, Making
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchResult
@@ -280,12 +280,10 @@ class DataLoader:
         """Yields the batches, and counts them."""
         process, total, single = os.getpid(), len(self.dataset), self.options.batch_size is None
         sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size
+        dataset = self.dataset
         epoch_key = key(self.seed, cursor.epoch)
-        options, dataset = self.options, self.dataset
-        run = self.runs.take(options, self._maker(), dataset, epoch_key)
-        to_form = run.makes_columns and dataset.tuple_fields is not None
-        reusable = dropped = False
-        try:
+        with self.runs.begin(self.options, self._maker(), dataset, epoch_key) as run:
+            to_form = run.makes_columns and dataset.tuple_fields is not None
             for result in self._results(run, cursor, epoch_key):
                 self.stats.add(result)
                 if sampler is not None:
@@ -302,14 +300,7 @@ class DataLoader:
                     raise unequal_ranks(result, self.rank)
                 _check_process(process)
                 del result
-            reusable = True
             cursor.move_to(cursor.epoch + 1)
-        except GeneratorExit:
-            reusable = dropped = True
-            raise
-        finally:
-            with interrupt_held(in_finalizer=dropped):
-                self.runs.leave(run, options, dataset, reusable)
 
     def _results(self, run: EpochRun, cursor: Cursor, epoch_key: int) -> Iterator[BatchResult]:
         """The rest of an epoch."""

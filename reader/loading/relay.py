@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -34,11 +34,11 @@ class Relay:
     def __init__(self, loader: DataLoader, epoch_key: int, share: RankShare, batch_size: int) -> None:
         self._loader, self._maker, self._process = loader, _twin_of(loader), os.getpid()
         self._epoch_key, self._share, self._batch_size = epoch_key, share, batch_size
-        self._results: Iterator[BatchResult] | None = None
+        self._results: Generator[BatchResult, None, None] | None = None
         self._last: int | None = None  # the number of the batch that was asked for last
         self._step = 1
-        # Batches from which samples were left out are not those of the indices.
-        self._beginnings = _MOST_BEGINNINGS if loader.options.on_error == "skip" else 0
+        self._beginnings = 0
+        self._ended = loader.options.on_error == "skip"  # batches without some samples are not those of the indices
 
     @property
     def dataset(self) -> DatasetView:
@@ -59,20 +59,20 @@ class Relay:
 
     def close(self) -> None:
         """Ends the workers, for good."""
-        self._beginnings = _MOST_BEGINNINGS
-        self._end()
+        self._ended = True
+        self._stop()
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         if self._results is not None:
-            self._results.close()  # type: ignore[attr-defined]
+            self._results.close()
             self._results = None
 
     def _begin(self, number: int) -> None:
-        self._end()
+        self._stop()
         others = distributed_ranks() if self._share.world == 1 else None
         step = number - self._last if self._last is not None else others[1] if others else 1
         share = self._from(number, step)
-        if share is not None and self._beginnings < _MOST_BEGINNINGS:
+        if share is not None and not self._ended and self._beginnings < _MOST_BEGINNINGS:
             self._beginnings += 1
             self._step, self._results = step, self._made(share)
 
@@ -86,19 +86,11 @@ class Relay:
             return None
         return RankShare(rank=start // size % step, world=step, start=start, stop=share.stop, run=size)
 
-    def _made(self, share: RankShare) -> Iterator[BatchResult]:
+    def _made(self, share: RankShare) -> Generator[BatchResult, None, None]:
         maker = self._maker
-        options, dataset, reusable = maker.options, maker.dataset, False
-        run = maker.runs.take(options, maker._maker(), dataset, self._epoch_key)
-        try:
+        with maker.runs.begin(maker.options, maker._maker(), maker.dataset, self._epoch_key) as run:
             plans, sources = maker._plan(self._epoch_key, share)
             yield from run.windowed(plans, sources, len(share), self._batch_size)
-            reusable = True
-        except GeneratorExit:
-            reusable = True
-            raise
-        finally:
-            maker.runs.leave(run, options, dataset, reusable)
 
 
 def _twin_of(loader: DataLoader) -> DataLoader:

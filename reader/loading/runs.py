@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from recordio.process_guard import interrupt_held
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.options import LoaderOptions, WorkerType
@@ -28,8 +29,11 @@ class Runs:
         self._idle: tuple[EpochRun, Work, LoaderOptions] | None = None
         self.choice: Choice | None = None
 
-    def take(self, options: LoaderOptions, make: BatchMaker, dataset: DatasetView, epoch_key: int) -> EpochRun:
-        """The idle run if this process made it for this work, else a new one."""
+    def begin(self, options: LoaderOptions, make: BatchMaker, dataset: DatasetView, epoch_key: int) -> UnderWay:
+        """The run of an epoch: the idle one if this process made it for this work, else a new one."""
+        return UnderWay(self, options, dataset, self._take(options, make, dataset, epoch_key))
+
+    def _take(self, options: LoaderOptions, make: BatchMaker, dataset: DatasetView, epoch_key: int) -> EpochRun:
         work, idle, self._idle = work_of(dataset), self._idle, None
         if idle is not None and idle[0].is_ours:
             if idle[2] is options and is_same_work(idle[1], work):
@@ -40,9 +44,27 @@ class Runs:
             self.choice = Choice(work, choose_workers(options, make, dataset), trial)
         return EpochRun(make, replace(options, worker_type=self.choice.workers), epoch_key, self.choice.trial)
 
-    def leave(self, run: EpochRun, options: LoaderOptions, dataset: DatasetView, reusable: bool) -> None:
+    def leave(self, run: EpochRun, options: LoaderOptions, dataset: DatasetView, *, reusable: bool) -> None:
         """Keeps a run or ends it."""
         if reusable and options.persistent_workers and self._idle is None and run.rest():
             self._idle = run, work_of(dataset), options
         else:
             run.close()
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """A run in a `with` block, after which it is kept, or ended if there was an error. Ctrl-C cannot interrupt that."""
+
+    runs: Runs
+    options: LoaderOptions
+    dataset: DatasetView
+    run: EpochRun
+
+    def __enter__(self) -> EpochRun:
+        return self.run
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        dropped = error is GeneratorExit
+        with interrupt_held(in_finalizer=dropped):
+            self.runs.leave(self.run, self.options, self.dataset, reusable=dropped or error is None)

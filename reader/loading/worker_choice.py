@@ -21,7 +21,7 @@ from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.processing import Processing
 from recordio.reader.view import DatasetView
 
-_CALLER = 4  # of the loader, from here, which Runs.take calls, and that DataLoader._delivered
+_CALLER = 5  # of the loader, from here, which Runs._take calls, that Runs.begin, and that DataLoader._delivered
 _PROBED = 2  # samples
 
 Work = tuple[DatasetView | Processing, ...]

@@ -90,7 +90,6 @@ class DataLoader(data.DataLoader[Batch]):
     """
 
     worker_type: WorkerType
-    shuffle: bool
     weights: Any
     rank: int
     world_size: int
