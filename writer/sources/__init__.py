@@ -1,6 +1,7 @@
 """Everything that can be converted: folders, tables, arrays and archives, each read as a list of samples."""
 
-from recordio.writer.sources.registry import KINDS, detect, find_sources, open_source, splits
+from recordio.writer.sources.kinds import KINDS
+from recordio.writer.sources.registry import detect, find_sources, open_source, splits
 from recordio.writer.sources.source import Fingerprint, Item, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import SPLITS
 from recordio.writer.sources.table_options import TableOptions

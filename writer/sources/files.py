@@ -168,16 +168,20 @@ def _irregular(path: bytes) -> SourceError:
 
 
 def file_table(paths: list[bytes]) -> FileTable:
-    """A table of the files, named by their base names. Raises SourceError."""
-    names = [os.path.basename(path) for path in paths]
+    """A table of files of one folder, named by their base names. Raises SourceError."""
+    return named_files(os.path.dirname(paths[0]), [os.path.basename(path) for path in paths])
+
+
+def named_files(root: bytes, names: list[bytes]) -> FileTable:
+    """A table of the files with these names below a folder. Raises SourceError."""
     stats = []
-    for path in paths:
+    for path in (os.path.join(root, name) for name in names):
         try:
             stats.append(os.stat(path))
         except OSError as error:
             raise refused(error).at(file=shown(path)) from error
     return FileTable(
-        os.path.dirname(paths[0]),
+        root,
         b"".join(names),
         np.cumsum(np.array([len(name) for name in names], np.int64)),
         np.array([found.st_size for found in stats], np.int64),

@@ -16,44 +16,24 @@ from importlib import import_module
 from recordio.errors import SchemaError, SourceError
 from recordio.format.layout import SHARD_MAGIC
 from recordio.format.manifest import FILE_NAME
-from recordio.writer.sources import class_folders, coco, file_groups, indexed_files, paired_folders
+from recordio.writer.sources import class_folders, coco, file_groups, file_sets, indexed_files, paired_folders
 from recordio.writer.sources.cifar import ARCHIVES, find_version, parts
 from recordio.writer.sources.class_folders import MEDIA, class_names
 from recordio.writer.sources.files import entries, file_names, folders, open_regular
 from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.kinds import EXTENSIONS, FILE_KINDS, FOLDER_KINDS, KIND, KINDS, TABLE_KINDS, file_kind
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
 from recordio.writer.sources.media import container, is_picture, is_sound
 from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import renamed
-from recordio.writer.sources.split_paths import ARRAYS, file_kind, split_paths
-from recordio.writer.sources.table_kinds import EXTENSIONS as TABLE_EXTENSIONS, TABLES, table_kind
+from recordio.writer.sources.split_paths import split_paths
+from recordio.writer.sources.table_kinds import table_kind
 from recordio.writer.sources.table_options import TableOptions
 
-_CLASSES = {
-    "image_folder": ("class_folders", "ImageFolder"),
-    "audio_folder": ("class_folders", "AudioFolder"),
-    "text_folder": ("class_folders", "TextFolder"),
-    "file_groups": ("file_groups", "FileGroups"),
-    "paired_folders": ("paired_folders", "PairedFolders"),
-    "yolo": ("paired_folders", "PairedFolders"),
-    "voc": ("paired_folders", "PairedFolders"),
-    "coco": ("coco", "Coco"),
-    "indexed_files": ("indexed_files", "IndexedFiles"),
-    "csv": ("delimited", "CsvTable"),
-    "tsv": ("delimited", "TsvTable"),
-    "jsonl": ("json_lines", "JsonLines"),
-    "npy": ("arrays", "NpyFile"),
-    "npz": ("arrays", "NpzFile"),
-    "mnist": ("mnist", "Mnist"),
-    "cifar10": ("cifar", "Cifar"),
-    "cifar100": ("cifar", "Cifar"),
-}
-KINDS = tuple(_CLASSES)
-FOLDER_KINDS = (*MEDIA, "file_groups", "paired_folders", "yolo", "voc")
-FILE_KINDS = (*TABLES, "coco", "indexed_files", "npy", "npz")
 _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     coco.recognise,
+    file_sets.recognise,
     paired_folders.recognise,
     indexed_files.recognise,
     class_folders.recognise,
@@ -63,21 +43,22 @@ _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
 
 def open_source(path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None) -> Source:
     """The source at a path; its kind is detected if None. Raises SourceError, SchemaError for an unknown kind."""
-    where, options = _existing(path), options or SourceOptions()
+    options = options or SourceOptions()
     if not _known(kind):
-        spec = next(iter(find_sources(where, None, options).values()))
-        where, kind = spec.path, spec.kind
+        spec = next(iter(find_sources(path, None, options).values()))
+        path, kind = spec.path, spec.kind
         options = replace(spec.options, part=options.part, classes=options.classes)
     assert kind is not None
+    where = _existing(path)
     _require_kind_of_path(where, kind)
-    if options.embed and kind not in TABLES:
+    if options.embed and kind not in TABLE_KINDS:
         raise SchemaError(f"only the columns of a table can be embedded, this is {kind!r}")
-    if options.root is not None and kind not in (*TABLES, "indexed_files", "coco"):
+    if options.root is not None and kind not in (*TABLE_KINDS, "indexed_files", "coco"):
         raise SchemaError(f"root is for the names of files in a table, this is {kind!r}")
-    if options.table != TableOptions() and kind not in (*TABLES, "indexed_files"):
+    if options.table != TableOptions() and kind not in (*TABLE_KINDS, "indexed_files"):
         raise SchemaError(f"encoding, delimiter and the like are for tables, this is {kind!r}")
-    module, name = _CLASSES[kind]
-    source: Source = getattr(import_module(f"recordio.writer.sources.{module}"), name)(where, options)
+    module = import_module(f"recordio.writer.sources.{KIND[kind].module}")
+    source: Source = getattr(module, KIND[kind].reader)(where, options)
     if source.kind != kind:
         raise SourceError(f"this is {source.kind!r}, not {kind!r}").at(file=where)
     return source
@@ -100,7 +81,11 @@ def find_sources(
     path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None
 ) -> dict[str, SourceSpec]:
     """The sources at a path by split, "" for one without splits. `kind` replaces the detected kind of each."""
-    where, kind, options = _existing(path), _known(kind), options or SourceOptions()
+    kind, options = _known(kind), options or SourceOptions()
+    if not os.path.lexists(path) and file_sets.is_pattern(os.fspath(path)):
+        spec = file_sets.matching(os.fspath(path))
+        return {"": _with(replace(spec, kind=kind or spec.kind), options)}
+    where = _existing(path)
     if os.path.isdir(where):
         return {split: _with(spec, options) for split, spec in _in_folder(where, kind, options).items()}
     if kind in ("cifar10", "cifar100") and not where.lower().endswith(ARCHIVES):
@@ -115,12 +100,15 @@ def _with(spec: SourceSpec, options: SourceOptions) -> SourceSpec:
     """The spec with what the caller says of tables and pictures."""
     own = spec.options
     return replace(
-        spec, options=replace(options, part=own.part, classes=own.classes, names=own.names, forced=own.forced)
+        spec,
+        options=replace(
+            options, part=own.part, classes=own.classes, names=own.names, files=own.files, forced=own.forced
+        ),
     )
 
 
 def _known(kind: str | None) -> str | None:
-    if kind is not None and kind not in _CLASSES:
+    if kind is not None and kind not in KIND:
         raise SchemaError(f"unknown kind {kind!r}: expected one of {', '.join(KINDS)}")
     return kind
 
@@ -156,7 +144,7 @@ def _kind_of_file(path: str) -> str:
         raise SourceError(f"this is {known[0]}, which is not read by itself: {known[1]}").at(file=path)
     if is_picture(os.fsencode(name)):
         raise SourceError("this is one picture; give the folder that it lies in").at(file=path)
-    extensions = ", ".join([*TABLE_EXTENSIONS, *ARRAYS])
+    extensions = ", ".join(EXTENSIONS)
     text = f"not recognised; files that are read: {extensions}; if it is one of these, say so by --kind (kind=)"
     raise SourceError(text).at(file=path)
 

@@ -41,6 +41,7 @@ class SourceOptions:
         table: how a table is read.
         masks: fields whose pictures are masks: values, not colours.
         mode: what pictures are read as; None looks.
+        files: the files of a source of several, as paths below the folder, in order; () is the path itself.
     """
 
     part: str | None = None
@@ -52,6 +53,7 @@ class SourceOptions:
     table: TableOptions = DEFAULT
     masks: tuple[str, ...] = ()
     mode: str | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ import os
 
 from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file
 from recordio.writer.sources.folder import Folder
+from recordio.writer.sources.kinds import file_kind
 from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.split_names import named_splits
-from recordio.writer.sources.table_kinds import table_kind
-
-ARRAYS = {".npy": "npy", ".npz": "npz"}
 
 
 def split_paths(folder: Folder) -> dict[str, str]:
@@ -43,7 +41,3 @@ def _are_classes(folder: Folder, named: dict[str, str], inside: list[str]) -> bo
     ]
     flat = [all(b"/" not in file for file in folder.folders.get(name, ())) for name in (*named.values(), *others)]
     return bool(named) and bool(others) and all(flat)
-
-
-def file_kind(name: str) -> str | None:
-    return table_kind(name) or ARRAYS.get(os.path.splitext(name)[1].lower())

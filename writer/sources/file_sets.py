@@ -1,0 +1,119 @@
+"""Several files of one kind as one source: shards of Parquet, TFRecord or tar in a folder, or named by a pattern.
+
+Files whose names speak of splits, such as train-00000-of-00002.parquet, make one source for each split.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from recordio.errors import SourceError
+from recordio.writer.sources.files import open_regular
+from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.kinds import FILE_SET_KINDS, KIND, file_kind
+from recordio.writer.sources.source import SourceOptions, SourceSpec
+from recordio.writer.sources.split_names import SPLITS, split_word
+
+_NUMBERED = re.compile(r"[-.]\d+-of-\d+$")  # behind the extension: mnist-train.tfrecord-00000-of-00010
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_MOST = 1_000_000  # files that a pattern may name
+
+
+def set_kind(name: str) -> str | None:
+    """The kind of a file that may be one of several, by its name; None for any other file."""
+    kind = file_kind(_NUMBERED.sub("", name))
+    return kind if kind in FILE_SET_KINDS else None
+
+
+def recognise(folder: Folder, options: SourceOptions) -> Match | None:
+    """A folder of files of one such kind, in folders of their own or not."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    for name in folder.names:
+        found[set_kind(os.fsdecode(name)) or ""].append(name)
+    others = found.pop("", [])
+    if not found:
+        return None
+    if len(found) > 1:
+        counts = ", ".join(f"{len(names)} of {kind!r}" for kind, names in found.items())
+        raise SourceError(f"files of several kinds: {counts}; give the folder or a pattern of one").at(file=folder.path)
+    (kind, names), *_ = found.items()
+    specs = {
+        split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files)))
+        for split, files in by_split([os.fsdecode(name) for name in names], folder.path).items()
+    }
+    certain = begins_right(folder.file(names[0]), kind)
+    return Match(kind, Certainty.CERTAIN if certain else Certainty.LIKELY, len(names), others, specs)
+
+
+def begins_right(path: str, kind: str) -> bool:
+    """Whether a file begins as its kind does. Raises SourceError where it cannot be read."""
+    magic = KIND[kind].magic
+    with open(open_regular(path), "rb") as file:
+        return bool(magic) and file.read(len(magic)) == magic
+
+
+def by_split(names: list[str], where: str) -> dict[str, list[str]]:
+    """Names of files by the split that they stand for, in the order of SPLITS; all under "" if none stands for one.
+
+    Raises SourceError where some do and others do not.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found[_split_of(name)].append(name)
+    if "" in found and len(found) > 1:
+        known = ", ".join(sorted(set(found) - {""}))
+        text = f"{found[''][0]!r} belongs to no split, others do ({known}): give the files of one by a pattern"
+        raise SourceError(text).at(file=where)
+    return {split: found[split] for split in ("", *SPLITS) if split in found}
+
+
+def _split_of(name: str) -> str:
+    """The split in the name of a file, or else in the nearest of its folders; "" without one."""
+    words = (split_word(part) for part in reversed(name.split("/")))
+    return next((word[0] for word in words if word is not None), "")
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path that does not exist is a pattern: shards-{000..009}.tar, train-*.parquet."""
+    return bool(_RANGE.search(path) or _CHOICE.search(path) or glob.has_magic(path))
+
+
+def matching(pattern: str) -> SourceSpec:
+    """The source of the files that a pattern names. Raises SourceError."""
+    paths: list[str] = []
+    for path in _expanded(pattern):
+        paths += sorted(glob.glob(path)) if glob.has_magic(path) else [path]
+        if len(paths) > _MOST:
+            raise SourceError(f"the pattern names more than {_MOST:,} files").at(file=pattern)
+    absent = [path for path in paths if not os.path.lexists(path)]
+    if absent or not paths:
+        what = f"{len(absent)} of {len(paths)} files do not exist, the first is {absent[0]}" if absent else "no file"
+        raise SourceError(f"the pattern names {what}").at(file=pattern)
+    kinds = {set_kind(path) for path in paths}
+    if len(kinds) != 1 or None in kinds:
+        text = f"the files of a pattern must be of one kind out of {', '.join(FILE_SET_KINDS)}"
+        raise SourceError(text).at(file=pattern)
+    root = os.path.commonpath([os.path.dirname(path) or "." for path in paths])
+    files = tuple(os.path.relpath(path, root) for path in paths)
+    return SourceSpec(root, str(kinds.pop()), SourceOptions(files=files))
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """The paths of a pattern with braces, as a shell would make them."""
+    if found := _RANGE.search(pattern):
+        first, last = int(found[1]), int(found[2])
+        if last - first >= _MOST:
+            raise SourceError(f"the pattern names more than {_MOST:,} files").at(file=pattern)
+        inside: Iterator[str] | list[str] = (f"{number:0{len(found[1])}d}" for number in range(first, last + 1))
+    elif found := _CHOICE.search(pattern):
+        inside = found[1].split(",")
+    else:
+        yield pattern
+        return
+    for text in inside:
+        yield from _expanded(pattern[: found.start()] + text + pattern[found.end() :])

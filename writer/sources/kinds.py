@@ -1,0 +1,64 @@
+"""The kinds of source: which class reads each, and whether it is a file, a folder, or a set of files.
+
+Only the module of the kind that is used gets imported, so a kind may need a package that others do not.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from recordio.writer.sources.text_file import COMPRESSED
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a kind of source is read, and what it is on disk.
+
+    Attributes:
+        module: the module in recordio.writer.sources.
+        reader: the class in it.
+        place: "file", "folder" or "both"; "files" is one file, or several in a folder that make one source.
+        extensions: those of its files, in lower case; a file with another one is not recognised by its name.
+        magic: the first bytes of its files, b"" where they do not tell.
+    """
+
+    module: str
+    reader: str
+    place: str
+    extensions: tuple[str, ...] = ()
+    magic: bytes = b""
+
+
+KIND: dict[str, Kind] = {
+    "image_folder": Kind("class_folders", "ImageFolder", "folder"),
+    "audio_folder": Kind("class_folders", "AudioFolder", "folder"),
+    "text_folder": Kind("class_folders", "TextFolder", "folder"),
+    "file_groups": Kind("file_groups", "FileGroups", "folder"),
+    "paired_folders": Kind("paired_folders", "PairedFolders", "folder"),
+    "yolo": Kind("paired_folders", "PairedFolders", "folder"),
+    "voc": Kind("paired_folders", "PairedFolders", "folder"),
+    "coco": Kind("coco", "Coco", "file"),
+    "indexed_files": Kind("indexed_files", "IndexedFiles", "file"),
+    "csv": Kind("delimited", "CsvTable", "file", (".csv",)),
+    "tsv": Kind("delimited", "TsvTable", "file", (".tsv",)),
+    "jsonl": Kind("json_lines", "JsonLines", "file", (".jsonl", ".ndjson")),
+    "npy": Kind("arrays", "NpyFile", "file", (".npy",)),
+    "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
+    "mnist": Kind("mnist", "Mnist", "both"),
+    "cifar10": Kind("cifar", "Cifar", "both"),
+    "cifar100": Kind("cifar", "Cifar", "both"),
+}
+KINDS = tuple(KIND)
+FOLDER_KINDS = tuple(name for name, kind in KIND.items() if kind.place == "folder")
+FILE_KINDS = tuple(name for name, kind in KIND.items() if kind.place == "file")
+FILE_SET_KINDS = tuple(name for name, kind in KIND.items() if kind.place == "files")
+TABLE_KINDS = ("csv", "tsv", "jsonl")
+EXTENSIONS = {extension: name for name, kind in KIND.items() for extension in kind.extensions}
+
+
+def file_kind(name: str) -> str | None:
+    """The kind of a file by its name, None where that does not tell. A table may be compressed."""
+    stem, extension = os.path.splitext(name.lower())
+    inner = EXTENSIONS.get(os.path.splitext(stem)[1])
+    return inner if extension in COMPRESSED and inner in TABLE_KINDS else EXTENSIONS.get(extension)

@@ -1,0 +1,164 @@
+"""Records in one file or several: where each begins and ends is found in one scan, after which any of them is one read.
+
+A kind says where the records of a file lie, and makes a sample of the bytes of one.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from recordio.errors import SourceError
+from recordio.format.schema import Sample
+from recordio.writer.sources.files import named_files, open_regular, refused, shown
+from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
+
+_READ_AHEAD = 1 << 20
+
+
+class FileSet(Source):
+    """A source in one file or in several below a folder, in order.
+
+    Attributes:
+        files: their names, sizes and stamps.
+    """
+
+    def __init__(self, path: str, options: SourceOptions) -> None:
+        self._path = path
+        names = [os.fsencode(name) for name in options.files]
+        root = os.fsencode(path)
+        if not names:
+            root, name = os.path.split(root)
+            names = [name]
+        self.files = named_files(root, names)
+        self.metadata: dict[str, Any] = {}
+
+    def fingerprint(self) -> Fingerprint:
+        return self.files.fingerprint()
+
+    def file_name(self, number: int) -> str:
+        """The name of a file for display."""
+        return shown(self.files.name(number))
+
+
+class RecordFiles(FileSet):
+    """A source whose samples each lie in a range of bytes of a file.
+
+    A subclass implements `_records` and `_sample`, and sets the schema once `_scan` has been called.
+    """
+
+    def _scan(self) -> None:
+        """Finds the records of all files. Raises SourceError."""
+        starts, ends, counts = array("q"), array("q"), []
+        for number in range(len(self.files)):
+            before = len(starts)
+            try:
+                for start, end in self._records(number):
+                    starts.append(start)
+                    ends.append(end)
+            except SourceError as error:
+                raise error.at(file=self.file_name(number))
+            counts.append(len(starts) - before)
+        if not starts:
+            raise SourceError("there are no records").at(file=self._path)
+        self._starts = np.array(starts, np.int64)
+        self._ends = np.array(ends, np.int64)
+        self._firsts = np.append(0, np.cumsum(np.array(counts, np.int64)))  # first record of each file
+        self._reader = _Reader()
+
+    def _records(self, number: int) -> Iterator[tuple[int, int]]:
+        """Where the records of a file begin and end, in order. Raises SourceError."""
+        raise NotImplementedError
+
+    def _sample(self, record: bytes) -> Sample:
+        """The sample in the bytes of a record. Raises SourceError."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_reader": _Reader()}
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def nbytes(self) -> npt.NDArray[np.int64]:
+        return self._ends - self._starts
+
+    def input_digest(self, indices: npt.NDArray[np.int64]) -> bytes:
+        numbers = np.searchsorted(self._firsts, indices, "right") - 1
+        used, of_file = np.unique(numbers, return_inverse=True)
+        out = xxhash.xxh3_128(self.files.digest(used))
+        for part in (of_file, indices - self._firsts[numbers], self._starts[indices], self._ends[indices]):
+            out.update(part.astype("<i8").tobytes())
+        return out.digest()
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The file of a sample, and its number among the records of that file, from 0."""
+        number = int(np.searchsorted(self._firsts, index, "right")) - 1
+        return number, index - int(self._firsts[number])
+
+    def key(self, index: int) -> str:
+        number, record = self.place(index)
+        return f"{self.file_name(number)} record {record}"
+
+    def sample(self, index: int) -> Sample:
+        return self._sample(self._bytes(index))
+
+    def _bytes(self, index: int) -> bytes:
+        number, _ = self.place(index)
+        start, end = int(self._starts[index]), int(self._ends[index])
+        return self._reader.read(next(self.files.paths([number])), int(self.files.sizes[number]), start, end)
+
+
+class _Reader:
+    """Reads ranges of files; ranges that follow each other are read together. The last file stays open."""
+
+    def __init__(self) -> None:
+        self._path, self._fd = b"", -1
+        self._buffer, self._start = b"", 0
+
+    def read(self, path: bytes, size: int, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end` of a file that had `size` bytes. Raises SourceError."""
+        if path != self._path:
+            self._open(path, size)
+        if not self._start <= start <= end <= self._start + len(self._buffer):
+            follows = self._start <= start <= self._start + len(self._buffer)
+            self._buffer, self._start = self._pread(start, max(end - start, _READ_AHEAD if follows else 0)), start
+        found = self._buffer[start - self._start : end - self._start]
+        if len(found) != end - start:
+            raise SourceError("changed while it was converted: it is shorter now")
+        return found
+
+    def _open(self, path: bytes, size: int) -> None:
+        self.close()
+        self._fd = open_regular(path)
+        self._path = path
+        found = os.fstat(self._fd).st_size
+        if found != size:
+            self.close()
+            raise SourceError(f"changed while it was converted: it had {size} bytes, now {found}")
+
+    def _pread(self, start: int, nbytes: int) -> bytes:
+        parts: list[bytes] = []
+        try:
+            while nbytes > 0 and (part := os.pread(self._fd, nbytes, start)):
+                parts.append(part)
+                start += len(part)
+                nbytes -= len(part)
+        except OSError as error:
+            raise refused(error) from error
+        return b"".join(parts)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._path, self._fd = b"", -1
+        self._buffer, self._start = b"", 0
+
+    def __del__(self) -> None:
+        self.close()
