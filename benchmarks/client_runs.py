@@ -27,9 +27,12 @@ Batch = dict[str, Any]
 
 
 def write(folder: Path) -> None:
-    """Writes `points` and the larger `many`: an id, and eight numbers."""
+    """Writes `points` and the larger `many`: an id and eight numbers, or pictures of 8 x 8."""
     rng = np.random.default_rng(0)
     for name, samples, block_bytes in (("points", SAMPLES, 1 << 10), ("many", FAST_SAMPLES, 1 << 18)):
+        schema = {"x": recordio.Image(shape=(8, 8, 3)), "id": recordio.Scalar("int64")}
+        with recordio.DatasetWriter(folder / f"{name}_pictures", schema=schema, block_bytes=block_bytes) as writer:
+            writer.write_batch({"x": rng.integers(0, 256, (samples, 8, 8, 3), np.uint8), "id": np.arange(samples)})
         with recordio.DatasetWriter(folder / name, block_bytes=block_bytes) as writer:
             x = rng.standard_normal((samples, 8)).astype(np.float32)
             writer.write_batch({"id": np.arange(samples), "x": x})
@@ -38,10 +41,6 @@ def write(folder: Path) -> None:
 def weights() -> Any:
     """Samples with odd numbers are drawn three times as often."""
     return 1 + 2 * (np.arange(SAMPLES) % 2)
-
-
-def pair(sample: Batch) -> tuple[Any, Any]:
-    return sample["x"], sample["id"]
 
 
 class Run:
@@ -53,6 +52,7 @@ class Run:
         resumes: whether there is a checkpoint, in `checkpoint`.
         pairs: whether a sample is (x, id), else a dict.
         batches: the ids of each batch so far, and when it came.
+        known_rate: what `rate` is, if the batches came in another process.
     """
 
     def __init__(self, folder: Path, pairs: bool, **asked: Any) -> None:
@@ -63,6 +63,7 @@ class Run:
         self.fast: bool = asked.get("fast", False)
         self.checkpoint = folder / "checkpoint"
         self.batches: list[tuple[list[int], float]] = []
+        self.known_rate: float | None = None
 
     @property
     def batch_size(self) -> int:
@@ -73,9 +74,11 @@ class Run:
         """Whether the loader finds the ranks, not the client."""
         return self.asked.get("ranks") == "auto"
 
-    def dataset(self) -> Any:
-        ds = recordio.ShardDataset(self.folder / ("many" if self.fast else "points"))
-        return ds.map(pair) if self.pairs else ds
+    def dataset(self, pictures: bool = False) -> Any:
+        ds = recordio.ShardDataset(
+            self.folder / f"{'many' if self.fast else 'points'}{'_pictures' if pictures else ''}"
+        )
+        return ds.tuples("x", "id") if self.pairs else ds
 
     def options(self) -> dict[str, Any]:
         """Those of recordio.torch.DataLoader that torch's own lacks."""
@@ -123,6 +126,8 @@ class Run:
 
     def rate(self) -> float:
         """Samples a second in the last epoch."""
+        if self.known_rate is not None:
+            return self.known_rate
         size = -(-FAST_SAMPLES // FAST_BATCH)
         times = [when for _, when in self.batches[-size:]]
         return FAST_BATCH * (len(times) - 1) / (times[-1] - times[0])

@@ -115,7 +115,7 @@ def timm(run: Run) -> None:
 
 
 def timm_loader(run: Run) -> None:
-    """create_loader, over the dataset."""
+    """create_loader, over pictures: it assigns `dataset.transform`."""
     from timm.data import create_loader
     from timm.utils import random_seed
 
@@ -124,7 +124,7 @@ def timm_loader(run: Run) -> None:
         torch.distributed.init_process_group("gloo")
     model, optimizer = parts()
     loader = create_loader(
-        run.dataset(),
+        run.dataset(pictures=True),
         input_size=(3, 8, 8),
         batch_size=run.batch_size,
         is_training=True,
@@ -139,7 +139,7 @@ def timm_loader(run: Run) -> None:
             loader.sampler.set_epoch(epoch)
         for x, ids in loader:
             run.see(ids)
-            step(model, optimizer, x)
+            step(model, optimizer, x[:, 0, 0])
 
 
 def fastai(run: Run) -> None:

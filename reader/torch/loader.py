@@ -22,6 +22,7 @@ from recordio.reader.columns import collate_as_torch
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
 from recordio.reader.loading.progress import LoaderStats
 from recordio.reader.torch.datasets import Dataset, collate_for, view_of
+from recordio.reader.torch.held_batch import HeldBatch, held_by_caller
 from recordio.reader.torch.samplers import LoaderBatchSampler, LoaderSampler, innermost, sampler_of
 from recordio.reader.torch.seeding import SeededLoader
 from recordio.reader.torch.tensors import collate_tensors, to_tensors
@@ -122,6 +123,7 @@ class DataLoader(data.DataLoader[Batch]):
         if unknown := options.keys() - OWN_NAMES:
             raise TypeError(f"DataLoader() got an unexpected keyword argument {min(unknown)!r}")
         self._inner: SeededLoader | None = None
+        self._held: HeldBatch | None = None
         torchs = {
             "batch_size": batch_size,
             "shuffle": shuffle,
@@ -206,11 +208,13 @@ class DataLoader(data.DataLoader[Batch]):
     @_only_ours
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, as small JSON; see recordio.DataLoader."""
-        return self._ours.state_dict()
+        before = self._held.before if self._held is not None else None
+        return self._ours.state_dict() if before is None else before
 
     @_only_ours
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next `iter()` continues where the state was taken; see recordio.DataLoader."""
+        self._held = None
         self._ours.load_state_dict(state)
 
     @property
@@ -222,10 +226,13 @@ class DataLoader(data.DataLoader[Batch]):
         """The next epoch; for our datasets as of recordio.DataLoader."""
         if self._inner is None:
             return super().__iter__()
+        self._held = held_by_caller()
         if isinstance(self.dataset, Dataset):
             self._inner.dataset = self.dataset.view  # its transforms may have been set since
         # The epoch begins with the first batch, as with torch's samplers: Lightning calls set_epoch between the two.
         batches: Iterator[Any] = chain.from_iterable(map(iter, (self._inner,)))
+        if self._held is not None:
+            batches = self._held.watch(batches, self._ours.state_dict)
         if self._converts:
             batches = map(to_tensors, batches)
         return map(pinned, batches) if self.pin_memory and torch.cuda.is_available() else batches
