@@ -24,6 +24,7 @@ from recordio.images.prepare import Treatment
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
+from recordio.writer.sources.archive_paths import keep_archives, listed_archives
 
 Indices = npt.NDArray[np.int64]
 _RULE = 1  # version of the ordering and cutting; part of the dataset's identity
@@ -110,6 +111,14 @@ class Plan:
     dataset_id: bytes
     digest: bytes
     rules: bytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the archives that the source lies in: another process need not list or unpack them again."""
+        return self.__dict__ | {"archives": listed_archives()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        keep_archives(state.pop("archives"))
+        self.__dict__.update(state)
 
     @property
     def units(self) -> int:

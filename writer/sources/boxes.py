@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import SourceError
-from recordio.writer.sources.files import read_file
+from recordio.writer.sources.files import is_file, read_file
 from recordio.writer.sources.text import plain_text
 
 _MAX_XML = 16 << 20
@@ -121,7 +121,7 @@ def named_classes(folders: list[str]) -> tuple[list[str] | None, str]:
     for folder in folders:
         for name in CLASS_FILES:
             path = os.path.join(folder, name)
-            if os.path.isfile(path):
+            if is_file(path):
                 text = plain_text(read_file(path))
                 names = _yaml_names(text) if name.endswith(("yaml", "yml")) else _line_names(text)
                 if names:

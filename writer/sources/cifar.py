@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +17,11 @@ from recordio.errors import SchemaError, SourceError
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import file_table, names_file, open_regular, read_file
+from recordio.writer.sources.files import file_table, is_file, names_file, read_file
 from recordio.writer.sources.pickled import byte_array, load_pickle
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 _PIXELS = 3 * 32 * 32
-_MAX_MEMBER = 1 << 30
-ARCHIVES = (".tar.gz", ".tgz", ".tar")
 Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
@@ -91,40 +87,14 @@ VERSIONS = (
 LABELS = {"cifar10": ("label",), "cifar100": ("fine_label", "coarse_label")}
 
 
-def _archive_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    """(folder, name, reader) of each regular file of a tar archive, in archive order. Writes nothing to disk."""
-    try:
-        with open(open_regular(path), "rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
-            for member in archive:
-                if member.isreg():
-                    folder, name = os.path.split(member.name)
-                    yield os.path.basename(folder), name, lambda member=member: _extract(archive, member)  # type: ignore[misc]
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"not a readable archive: {error}").at(file=path) from error
-
-
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.size > _MAX_MEMBER:
-        raise SourceError(f"{member.name} is far too large for CIFAR: {member.size} bytes")
-    try:
-        file = archive.extractfile(member)
-        return b"" if file is None else file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"not a readable archive: {error}") from error
-
-
-def _folder_members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    """(folder, name, reader) of each CIFAR file in a folder, or in its CIFAR subfolder."""
+def _members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    """(folder, name, reader) of each CIFAR file in a folder or an archive, or in its CIFAR subfolder."""
     for version in VERSIONS:
         for inside in (os.path.abspath(path), os.path.join(path, version.folder)):
             for name in version.files():
                 file = os.path.join(inside, name)
                 if names_file(file):
                     yield os.path.basename(inside), name, lambda file=file: read_file(file)  # type: ignore[misc]
-
-
-def _members(path: str) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    return _folder_members(path) if os.path.isdir(path) else _archive_members(path)
 
 
 def find_version(path: str) -> Version | None:
@@ -251,11 +221,11 @@ class Cifar(Source):
         return np.full(self._length, _PIXELS + 8 * len(LABELS[self.kind]), np.int64)
 
     def fingerprint(self) -> Fingerprint:
-        if not os.path.isdir(self._path):
+        if os.path.isfile(self._path):  # an archive
             return file_table([os.fsencode(self._path)]).fingerprint()
         folders = (self._path, os.path.join(self._path, self._version.folder))
         paths = [os.path.join(folder, name) for folder in folders for name in self._version.files()]
-        files = [os.fsencode(path) for path in paths if os.path.isfile(path)]
+        files = [os.fsencode(path) for path in paths if is_file(path)]
         return file_table(files).fingerprint()
 
     def key(self, index: int) -> str:

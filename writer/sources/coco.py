@@ -18,7 +18,7 @@ from recordio.errors import SourceError
 from recordio.format.fields import Object, Text
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import file_table, read_file
+from recordio.writer.sources.files import file_table, open_file, read_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import counted, left_out
 from recordio.writer.sources.media import is_picture
@@ -106,7 +106,7 @@ class Coco(Source):
         hint = os.path.splitext(os.path.basename(path))[0]
         self._root = root or folder
         self._named = NamedFiles(FileIndex(self._root), self._names, hint)
-        if not self._named.hits and root is None:
+        if not self._named.hits and root is None and not os.path.isfile(folder):  # an archive is not left
             above = NamedFiles(FileIndex(os.path.dirname(folder)), self._names, hint)
             if above.hits > self._named.hits:
                 self._named, self._root = above, os.path.dirname(folder)
@@ -211,12 +211,12 @@ def _one_each(names: list[str]) -> dict[str, str]:
 def begins_like_coco(path: str) -> bool:
     """Whether a JSON file has COCO's keys, as far as its beginning and its end tell."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(_PEEK)
-            size = os.fstat(file.fileno()).st_size
+            size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _PEEK))
             ends = head + file.read(_PEEK)
-    except OSError:
+    except (OSError, SourceError):
         return False
     found = sum(f'"{key}"'.encode() in ends for key in _KEYS)
     return head.lstrip()[:1] == b"{" and (found >= 2 or (b'"images"' in ends and b'"file_name"' in ends))

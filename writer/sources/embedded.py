@@ -8,7 +8,7 @@ import stat
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field
 from recordio.images.formats import by_name
-from recordio.writer.sources.files import read_file, stamp
+from recordio.writer.sources.files import read_file, stamp, status
 from recordio.writer.sources.pictures import PictureColumn, PictureSurvey
 from recordio.writer.sources.source import SourceOptions
 
@@ -39,7 +39,7 @@ class EmbeddedFiles:
         self._any = True
         self._pictures &= by_name(name) is not None
         try:
-            found = os.stat(self.path(name))
+            found = status(self.path(name))
         except (SourceError, OSError, ValueError):
             return 0, 0
         if self._pictures and stat.S_ISREG(found.st_mode):
@@ -62,7 +62,7 @@ class EmbeddedFiles:
             raise SourceError(f"{name!r} names no file")
         path = self.path(name)
         try:
-            regular = stat.S_ISREG(os.stat(path).st_mode)
+            regular = stat.S_ISREG(status(path).st_mode)
         except (OSError, ValueError) as error:
             raise SourceError(f"the file {name[:80]!r} cannot be read: {error}") from error
         if not regular:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from recordio.errors import SourceError
-from recordio.writer.sources.files import open_regular
+from recordio.writer.sources.files import exists, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.kinds import FILE_SET_KINDS, KIND, file_kind
 from recordio.writer.sources.source import SourceOptions, SourceSpec
@@ -53,7 +53,7 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
 def begins_right(path: str, kind: str) -> bool:
     """Whether a file begins as its kind does. Raises SourceError where it cannot be read."""
     magic = KIND[kind].magic
-    with open(open_regular(path), "rb") as file:
+    with open_file(path) as file:
         return bool(magic) and file.read(len(magic)) == magic
 
 
@@ -90,7 +90,7 @@ def matching(pattern: str) -> SourceSpec:
         paths += sorted(glob.glob(path)) if glob.has_magic(path) else [path]
         if len(paths) > _MOST:
             raise SourceError(f"the pattern names more than {_MOST:,} files").at(file=pattern)
-    absent = [path for path in paths if not os.path.lexists(path)]
+    absent = [path for path in paths if not exists(path)]
     if absent or not paths:
         what = f"{len(absent)} of {len(paths)} files do not exist, the first is {absent[0]}" if absent else "no file"
         raise SourceError(f"the pattern names {what}").at(file=pattern)

@@ -1,74 +1,130 @@
 """Input files: listed in a fixed order, read whole; only regular files are opened.
 
-A million files take their names and 24 bytes each. FIFOs, sockets, devices and dangling links are listed, so that no
-sample is lost silently, but never opened: reading one raises an error.
+A path may lead into an archive: photos.zip/cat/1.jpg is a file, photos.zip/ a folder. All of these functions take such
+paths; those of `os` do not. A million files take their names and 24 bytes each. FIFOs, sockets, devices and dangling
+links are listed, so that no sample is lost silently, but never opened: reading one raises an error.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import stat
-import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from recordio.errors import SourceError
+from recordio.writer.sources.archive_paths import find_archive
+from recordio.writer.sources.archives import Archive, MemberEntry
+from recordio.writer.sources.plain_files import Status, open_plain, refused as refused, shown as shown, stamp as stamp
+from recordio.writer.sources.scratch import written
 from recordio.writer.sources.source import Fingerprint
 
-# O_NONBLOCK: opening a FIFO must not wait for a writer.
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+Entry = os.DirEntry[bytes] | MemberEntry
 
 
-def shown(name: bytes) -> str:
-    """A file name for display; bytes that are not UTF-8 are escaped."""
-    return name.decode("utf-8", "backslashreplace")
+def status(path: bytes | str) -> Status:
+    """As os.stat: links are followed. Raises OSError, SourceError for an archive that cannot be read."""
+    try:
+        return os.stat(path)
+    except NotADirectoryError:
+        found = find_archive(path)
+        known = found and found[0].status(found[1])
+        if known is None:
+            raise
+        return known
 
 
-def refused(error: OSError) -> SourceError:
-    return SourceError(f"cannot be read: {error.strerror or error}")
+def _mode(path: bytes | str) -> int:
+    """The type and the permissions of what is at a path, 0 if nothing is."""
+    try:
+        return status(path).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def exists(path: bytes | str) -> bool:
+    """Whether anything is at a path, links followed."""
+    return _mode(path) != 0 and not leads_nowhere(path)
+
+
+def is_folder(path: bytes | str) -> bool:
+    """Whether a folder is at a path. An archive is one if a slash stands behind its name."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_file(path: bytes | str) -> bool:
+    """Whether a regular file is at a path."""
+    return stat.S_ISREG(_mode(path))
 
 
 def names_file(path: str) -> bool:
     """Whether a path exists and is not a folder. Dangling links and FIFOs count: a file should be there."""
-    return os.path.lexists(path) and not os.path.isdir(path)
+    return (os.path.lexists(path) or _mode(path) != 0) and not is_folder(path)
 
 
 def leads_nowhere(path: bytes | str) -> bool:
     """Whether a path is a dangling symbolic link."""
-    return os.path.islink(path) and not os.path.exists(path)
+    return stat.S_ISLNK(_mode(path)) or (os.path.islink(path) and not os.path.exists(path))
 
 
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+def _is_folder(entry: Entry) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link loop, or no permission to search the target
         return False
 
 
-def open_regular(path: bytes | str) -> int:
-    """Opens a regular file, returns its descriptor. Raises SourceError for anything else."""
-    try:
-        fd = os.open(path, _OPEN_FLAGS)
-    except OSError as error:
+def _member(path: bytes | str, error: OSError) -> tuple[Archive, bytes]:
+    """The archive that holds a file, and where in it. Raises SourceError for this error if none does."""
+    found = find_archive(path, fresh=False)
+    if found is None:
         raise refused(error).at(file=shown(os.fsencode(path))) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise SourceError("not a regular file").at(file=shown(os.fsencode(path)))
-    return fd
+    return found
+
+
+def open_regular(path: bytes | str) -> int:
+    """Opens a regular file, returns its descriptor. Raises SourceError for anything else.
+
+    A file in an archive is unpacked into a temporary file, which vanishes when it is closed.
+    """
+    try:
+        return open_plain(path)
+    except NotADirectoryError as error:
+        return written([_read_member(path, error)])
+
+
+def open_file(path: bytes | str) -> IO[bytes]:
+    """Opens a regular file, to look into it. Raises SourceError for anything else."""
+    try:
+        return open(open_plain(path), "rb")
+    except NotADirectoryError as error:
+        return io.BytesIO(_read_member(path, error))
+
+
+def _read_member(path: bytes | str, error: OSError) -> bytes:
+    archive, below = _member(path, error)
+    try:
+        return archive.read(below)
+    except SourceError as fault:
+        raise fault.at(file=shown(os.fsencode(path)))
 
 
 def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
     """The bytes of a regular file. Raises SourceError, also for a length other than `nbytes`."""
-    with open(open_regular(path), "rb", buffering=0) as file:
-        try:
+    try:
+        with open(open_plain(path), "rb", buffering=0) as file:
             data: bytes = file.readall()
-        except OSError as error:
-            raise refused(error).at(file=shown(os.fsencode(path))) from error
+    except NotADirectoryError as error:
+        data = _read_member(path, error)
+    except OSError as error:
+        raise refused(error).at(file=shown(os.fsencode(path))) from error
     if nbytes is not None and len(data) != nbytes:
         raise SourceError(f"changed while it was converted: it had {nbytes} bytes, now {len(data)}")
     return data
@@ -148,22 +204,12 @@ class FileTable:
         return Fingerprint(content.digest(), xxhash.xxh3_128_digest(self.stamps.astype("<i8").tobytes()))
 
 
-def stamp(found: os.stat_result) -> int:
-    """A digest of times and inode, 63 bits: another one as soon as a file was written, or another put in its place.
-
-    The modification time alone is not enough: `mv`, `cp -p`, `rsync -a` and `tar x` keep an older one. ctime is set by
-    the system alone, but to the tick of a clock, and to the same one for files that are made together. The inode tells
-    those apart, also where a link or a folder on the way leads elsewhere now.
-    """
-    numbers = struct.pack("<Qqq", found.st_ino, found.st_ctime_ns, found.st_mtime_ns)
-    return xxhash.xxh3_64_intdigest(numbers) >> 1
-
-
 def _irregular(path: bytes) -> SourceError:
     try:
         target = os.readlink(path)
     except OSError:
-        return SourceError("not a regular file")
+        found = find_archive(path, fresh=False)
+        return SourceError((found and found[0].why_unread(found[1])) or "not a regular file")
     return SourceError(f"the symbolic link leads to no file that can be read: {shown(target)!r}")
 
 
@@ -177,7 +223,7 @@ def named_files(root: bytes, names: list[bytes]) -> FileTable:
     stats = []
     for path in (os.path.join(root, name) for name in names):
         try:
-            stats.append(os.stat(path))
+            stats.append(status(path))
         except OSError as error:
             raise refused(error).at(file=shown(path)) from error
     return FileTable(
@@ -189,29 +235,41 @@ def named_files(root: bytes, names: list[bytes]) -> FileTable:
     )
 
 
-def entries(folder: bytes, on_hidden: Callable[[bytes], None] | None = None) -> list[os.DirEntry[bytes]]:
+def entries(folder: bytes, on_hidden: Callable[[bytes], None] | None = None) -> list[Entry]:
     """The entries of a folder without hidden ones, sorted as their paths would be. Raises SourceError.
 
     `on_hidden` is called with the name of each hidden one.
     """
     seen = []
-    try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                if not entry.name.startswith(b"."):
-                    seen.append(entry)
-                elif on_hidden is not None:
-                    on_hidden(entry.name)
-    except OSError as error:
-        raise refused(error).at(file=shown(folder)) from error
+    for entry in _listed(folder):
+        if not entry.name.startswith(b"."):
+            seen.append(entry)
+        elif on_hidden is not None:
+            on_hidden(entry.name)
     # Folders sort with a slash: the order is that of the bytes of all paths below.
     return sorted(seen, key=lambda entry: entry.name + b"/" if _is_folder(entry) else entry.name)
+
+
+def _listed(folder: bytes) -> Iterator[Entry]:
+    try:
+        with os.scandir(folder) as found:
+            yield from found
+    except NotADirectoryError as error:
+        archive, below = _member(folder + b"/", error)
+        members = archive.entries(below)
+        if members is None:
+            raise refused(error).at(file=shown(folder)) from error
+        yield from members
+    except OSError as error:
+        raise refused(error).at(file=shown(folder)) from error
 
 
 def file_names(folder: str) -> list[str]:
     """All names in a folder, unordered. Ten times faster than `entries`. Raises SourceError."""
     try:
         return os.listdir(folder)
+    except NotADirectoryError:
+        return [os.fsdecode(entry.name) for entry in _listed(os.fsencode(folder))]
     except OSError as error:
         raise refused(error).at(file=folder) from error
 
@@ -224,19 +282,19 @@ def folders(folder: bytes) -> list[bytes]:
 def walk(
     root: bytes,
     on_hidden: Callable[[bytes], None] | None = None,
-) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+) -> Iterator[tuple[bytes, Entry]]:
     """Path below `root` and entry of everything but folders.
 
     Links to folders are followed, except in a loop. Hidden names are passed over; `on_hidden` is called with the path
     of each.
     """
 
-    def inside(path: bytes, prefix: bytes) -> list[os.DirEntry[bytes]]:
+    def inside(path: bytes, prefix: bytes) -> list[Entry]:
         told = None if on_hidden is None else lambda name: on_hidden(prefix + name)
         return entries(path, told)[::-1]
 
-    top = os.stat(root)
-    stack: list[tuple[bytes, os.DirEntry[bytes], tuple[tuple[int, int], ...]]]
+    top = status(root)
+    stack: list[tuple[bytes, Entry, tuple[tuple[int, int], ...]]]
     stack = [(b"", entry, ((top.st_dev, top.st_ino),)) for entry in inside(root, b"")]
     while stack:
         prefix, entry, above = stack.pop()
@@ -269,7 +327,7 @@ def scan_folder(root: bytes) -> FileTable:
     return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(stamps))
 
 
-def _is_regular(entry: os.DirEntry[bytes]) -> bool:
+def _is_regular(entry: Entry) -> bool:
     try:
         return entry.is_file()
     except OSError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from recordio.writer.sources.text_file import COMPRESSED
+from recordio.writer.sources.compression import COMPRESSED
 
 
 @dataclass(frozen=True, slots=True)

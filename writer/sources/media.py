@@ -10,6 +10,7 @@ PICTURES = frozenset(extension.encode() for extension in EXTENSIONS)
 SOUNDS = frozenset((b".wav", b".flac", b".mp3", b".ogg", b".opus", b".m4a", b".aac", b".aif", b".aiff"))
 TEXTS = frozenset((b".txt",))
 _UNPACK = "unpack it, and give the folder"
+_GIVE = "give its path: it is read as the folder in it, if its name ends so"
 _ROWS = "read it with pandas or pyarrow, and save it as JSON Lines, or write its rows with recordio.DatasetWriter"
 _OWN_LIBRARY = "read it with its own library, and write its samples with recordio.DatasetWriter"
 _TRUST = "it could run any program when it is read; if you trust it, load it and write its samples with DatasetWriter"
@@ -20,8 +21,8 @@ _CONTAINERS = (
     ("an ORC table", _ROWS, "orc"),
     ("an Excel workbook", _ROWS, "xlsx xls ods"),
     ("an SQLite database", _ROWS, "sqlite sqlite3 db"),
-    ("a tar archive", _UNPACK, "tar tgz tbz2 txz"),
-    ("a zip archive", _UNPACK, "zip"),
+    ("a tar archive", _GIVE, "tar tgz tbz2 txz tzst"),
+    ("a zip archive", _GIVE, "zip"),
     ("a 7z archive", _UNPACK, "7z"),
     ("a RAR archive", _UNPACK, "rar"),
     ("a compressed file", "unpack it", "gz bz2 xz zst lz4 br"),

@@ -20,7 +20,7 @@ from recordio.errors import SourceError
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import file_names, file_table, names_file, open_regular
+from recordio.writer.sources.files import file_names, file_table, is_folder, names_file, open_regular
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 _IMAGES = re.compile(r"(?P<before>.*)(?P<part>train|t10k|test)-images(?P<dot>[-.])idx3-ubyte(?P<gz>\.gz)?")
@@ -116,7 +116,7 @@ class Mnist(Source):
 
     @staticmethod
     def _find(path: str, part: str | None) -> str:
-        if not os.path.isdir(path):
+        if not is_folder(path):
             return path
         found = image_files(path)
         if part is None and len(found) > 1:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from recordio.errors import SchemaError, SourceError
 from recordio.format.numeric import numeric_dtype
-from recordio.writer.sources.files import open_regular, shown
+from recordio.writer.sources.files import open_file, open_regular, shown
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _MAX_EMPTY_ROWS = 1 << 24
@@ -80,16 +80,19 @@ def map_array(path: str) -> npt.NDArray[Any]:
         return np.zeros(header.shape, header.dtype)
     try:
         order: Any = header.order
-        return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+        with open(open_regular(path), "rb") as file:
+            return np.memmap(file, header.dtype, "r", header.offset, header.shape, order)
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot be mapped: {error}").at(file=path) from error
 
 
 def peek_header(path: bytes | str) -> NpyHeader:
     """The header of a `.npy` file. Raises SourceError."""
-    with open(open_regular(path), "rb") as file:
+    with open_file(path) as file:
         try:
-            return NpyHeader.read(file, os.fstat(file.fileno()).st_size)
+            nbytes = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            return NpyHeader.read(file, nbytes)
         except SourceError as error:
             error.at(file=shown(os.fsencode(path)))
             raise

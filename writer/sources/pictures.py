@@ -18,7 +18,7 @@ from recordio.format.image_field import Image
 from recordio.format.numeric import Array
 from recordio.images.pillow import Depth, depth_of, format_of, opened, read_head
 from recordio.images.prepare import PictureKind
-from recordio.writer.sources.files import FileTable, open_regular
+from recordio.writer.sources.files import FileTable, open_file
 from recordio.writer.sources.source import Source, SourceOptions
 
 _MASK_NAMES = re.compile(
@@ -123,7 +123,7 @@ def _no_masks(name: str) -> tuple[str, ...]:
 def _look(path: bytes) -> str | Depth | None:
     """What a header says: more than 8 bits, or "colour", "palette" or "grey"; None if it cannot be read."""
     try:
-        with open(open_regular(path), "rb") as file:
+        with open_file(path) as file:
             return _header(file, os.fsdecode(path))
     except (SourceError, DecodeError, OSError):
         return None

@@ -17,9 +17,11 @@ from recordio.errors import SchemaError, SourceError
 from recordio.format.layout import SHARD_MAGIC
 from recordio.format.manifest import FILE_NAME
 from recordio.writer.sources import class_folders, coco, file_groups, file_sets, indexed_files, paired_folders
-from recordio.writer.sources.cifar import ARCHIVES, find_version, parts
+from recordio.writer.sources.archive_paths import find_archive
+from recordio.writer.sources.archives import is_archive_name
+from recordio.writer.sources.cifar import find_version, parts
 from recordio.writer.sources.class_folders import MEDIA, class_names
-from recordio.writer.sources.files import entries, file_names, folders, open_regular
+from recordio.writer.sources.files import entries, exists, file_names, folders, is_file, is_folder, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.kinds import EXTENSIONS, FILE_KINDS, FOLDER_KINDS, KIND, KINDS, TABLE_KINDS, file_kind
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
@@ -39,6 +41,9 @@ _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     class_folders.recognise,
     file_groups.recognise,
 )
+
+
+_FILES_IN_ZIP = ("npz",)  # kinds whose one file is a zip archive
 
 
 def open_source(path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None) -> Source:
@@ -82,18 +87,19 @@ def find_sources(
 ) -> dict[str, SourceSpec]:
     """The sources at a path by split, "" for one without splits. `kind` replaces the detected kind of each."""
     kind, options = _known(kind), options or SourceOptions()
-    if not os.path.lexists(path) and file_sets.is_pattern(os.fspath(path)):
+    if not exists(os.fspath(path)) and file_sets.is_pattern(os.fspath(path)):
         spec = file_sets.matching(os.fspath(path))
         return {"": _with(replace(spec, kind=kind or spec.kind), options)}
     where = _existing(path)
-    if os.path.isdir(where):
+    if is_folder(where):
         return {split: _with(spec, options) for split, spec in _in_folder(where, kind, options).items()}
-    if kind in ("cifar10", "cifar100") and not where.lower().endswith(ARCHIVES):
-        raise SourceError(f"kind {kind!r} is a folder, or an archive such as {ARCHIVES[0]}").at(file=where)
-    if kind is not None and kind not in ("cifar10", "cifar100"):
+    if is_archive_name(where) and os.path.isfile(where) and kind not in _FILES_IN_ZIP:
+        return {split: _with(spec, options) for split, spec in _in_archive(where, kind, options).items()}
+    if kind in ("cifar10", "cifar100"):
+        raise SourceError(f"kind {kind!r} is a folder, or an archive such as .tar.gz").at(file=where)
+    if kind is not None:
         return {"": SourceSpec(where, kind, replace(options, forced=True))}
-    found = _in_archive(where) or {"": SourceSpec(where, _kind_of_file(where))}
-    return {split: _with(spec, options) for split, spec in found.items()}
+    return {"": _with(SourceSpec(where, _kind_of_file(where)), options)}
 
 
 def _with(spec: SourceSpec, options: SourceOptions) -> SourceSpec:
@@ -115,18 +121,18 @@ def _known(kind: str | None) -> str | None:
 
 def _existing(path: str | os.PathLike[str]) -> str:
     where = os.fspath(path)
-    if not os.path.exists(where):
+    if not exists(where):
         text = "the symbolic link leads nowhere" if os.path.islink(where) else "there is no such file or folder"
         raise SourceError(text).at(file=where)
-    if not os.path.isdir(where) and not os.path.isfile(where):
+    if not is_folder(where) and not is_file(where):
         raise SourceError("neither a folder nor a regular file").at(file=where)
     return where
 
 
 def _require_kind_of_path(where: str, kind: str) -> None:
-    if os.path.isdir(where) and kind in FILE_KINDS:
+    if is_folder(where) and kind in FILE_KINDS:
         raise SourceError(f"kind {kind!r} is a file, this is a folder").at(file=where)
-    if not os.path.isdir(where) and kind in FOLDER_KINDS:
+    if not is_folder(where) and kind in FOLDER_KINDS:
         raise SourceError(f"kind {kind!r} is a folder, this is a file").at(file=where)
 
 
@@ -135,7 +141,7 @@ def _kind_of_file(path: str) -> str:
     kind = "mnist" if is_images_file(name) else file_kind(name)
     if kind is not None:
         return kind
-    with open(open_regular(path), "rb") as file:
+    with open_file(path) as file:
         head = file.read(512)
     if name.lower().endswith(".json") and coco.begins_like_coco(path):
         return "coco"
@@ -149,12 +155,16 @@ def _kind_of_file(path: str) -> str:
     raise SourceError(text).at(file=path)
 
 
-def _in_archive(path: str) -> dict[str, SourceSpec]:
-    """The parts of an archive of CIFAR."""
-    version = find_version(path) if path.lower().endswith(ARCHIVES) else None
-    if version is None:
-        return {}
-    return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
+def _in_archive(path: str, kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:
+    """What is in an archive: a folder, or else the parts of CIFAR."""
+    version = find_version(path)
+    if version is not None and kind in (None, version.kind):
+        return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
+    root = os.path.join(path, "")
+    found = _in_folder(root, kind, options)
+    archive = find_archive(root)
+    notes = ("read as the folder in it", *(archive[0].notes if archive else ()))
+    return {split: replace(spec, notes=(*notes, *spec.notes)) for split, spec in found.items()}
 
 
 def _in_folder(path: str, kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:
@@ -163,7 +173,7 @@ def _in_folder(path: str, kind: str | None, options: SourceOptions) -> dict[str,
         return known
     _refuse_dataset(path)
     found = _folder_specs(path, kind, options)
-    if kind in FILE_KINDS and any(spec.kind == kind and os.path.isdir(spec.path) for spec in found.values()):
+    if kind in FILE_KINDS and any(spec.kind == kind and is_folder(spec.path) for spec in found.values()):
         raise SourceError(f"kind {kind!r} is a file, this is a folder").at(file=path)
     return found
 
@@ -182,7 +192,7 @@ def _known_names(path: str) -> dict[str, SourceSpec]:
 def _refuse_dataset(path: str) -> None:
     """A dataset of ours, or a folder of such, is no folder of files."""
     for folder in (path, *(os.path.join(path, os.fsdecode(name)) for name in folders(os.fsencode(path)))):
-        if os.path.isfile(os.path.join(folder, FILE_NAME)) and _holds_shards(folder):
+        if is_file(os.path.join(folder, FILE_NAME)) and _holds_shards(folder):
             text = "this is a recordio dataset already; open it with recordio.ShardDataset"
             raise SourceError(text).at(file=folder)
 
@@ -190,7 +200,7 @@ def _refuse_dataset(path: str) -> None:
 def _holds_shards(folder: str) -> bool:
     for name in file_names(folder):
         if name.endswith(".rio"):
-            with open(open_regular(os.path.join(folder, name)), "rb") as file:
+            with open_file(os.path.join(folder, name)) as file:
                 return file.read(len(SHARD_MAGIC)) == SHARD_MAGIC
     return False
 

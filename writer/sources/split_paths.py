@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from recordio.writer.sources.archives import is_archive_name
 from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.kinds import file_kind
@@ -12,7 +13,7 @@ from recordio.writer.sources.split_names import named_splits
 
 
 def split_paths(folder: Folder) -> dict[str, str]:
-    """The folders named as splits, or else the tables and arrays.
+    """The folders named as splits, or else the tables, arrays and archives.
 
     A single split name among other folders may well be a class; two are splits.
     """
@@ -26,7 +27,8 @@ def split_paths(folder: Folder) -> dict[str, str]:
         return {}
     if len(named) > 1 or (named and len(inside) == 1):
         return {split: os.path.join(path, name) for split, name in named.items()}
-    files = [name for name in file_names(path) if file_kind(name) and names_file(os.path.join(path, name))]
+    known = (name for name in file_names(path) if file_kind(name) or is_archive_name(name))
+    files = [name for name in known if names_file(os.path.join(path, name))]
     stems = [name.partition(".")[0] for name in files]  # both extensions of train.csv.gz
     found = named_splits(stems, path) if len(set(stems)) == len(stems) else {}
     if named or inside or not found or len(found) < len(files):

@@ -6,27 +6,19 @@ other processes of this machine open the same one, those of other machines make 
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
-import lzma
 import os
-import tempfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import IO, Any
-
-import zstandard
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from recordio.errors import SourceError
+from recordio.writer.sources.compression import DAMAGED, packed_with, unpacked
 from recordio.writer.sources.encodings import marked_encoding, readings, unmarked_encoding
 from recordio.writer.sources.files import open_regular, refused
+from recordio.writer.sources.scratch import Scratch, written
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 HEAD = 1 << 18  # what is looked at to find delimiters and headers
 _CHUNK = 1 << 20
-_PACKED_CHUNK = 1 << 16
 _NO_TEXT = {
     b"PK\x03\x04": "a zip archive or an .xlsx workbook: unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an .xls workbook: save the sheet as CSV",
@@ -35,64 +27,6 @@ _NO_TEXT = {
     b"SQLite format 3\0": "an SQLite database, not text",
     b"\x89HDF": "an HDF5 file, not text",
 }
-
-
-def _zstd_chunks(raw: IO[bytes]) -> Iterator[bytes]:
-    decoder = None
-    while data := raw.read(_PACKED_CHUNK):
-        while data:
-            decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
-            yield decoder.decompress(data)
-            data = decoder.unused_data if decoder.eof else b""
-            decoder = None if decoder.eof else decoder
-    if decoder is not None:
-        raise EOFError("it ends within a frame")
-
-
-def _chunks(file: Any) -> Iterator[bytes]:
-    return iter(lambda: file.read(_CHUNK), b"")
-
-
-_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_OPEN: dict[str | None, Callable[[Any], Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
-_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-
-
-def _packed_with(head: bytes) -> str | None:
-    """The name of the compression, None for a plain file. "BZh" alone may be text."""
-    found = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
-    return None if found == "bzip2" and head[4:10] != b"1AY&SY" else found
-
-
-def _unpacked(raw: IO[bytes], packed: str | None) -> Iterator[bytes]:
-    if packed == "zstd":
-        return _zstd_chunks(raw)
-    return _chunks(_OPEN[packed](raw) if packed else raw)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scratch:
-    """Where a nameless file can be opened from: the process that holds it, its descriptor there, and which it is."""
-
-    process: int
-    fd: int
-    identity: tuple[int, int, int]  # device, inode, size
-
-    def open(self) -> int | None:
-        """A descriptor of the file, None where it cannot be had."""
-        try:
-            fd = os.open(f"/proc/{self.process}/fd/{self.fd}", os.O_RDONLY)
-        except OSError:
-            return None
-        if _identity(fd) == self.identity:
-            return fd
-        os.close(fd)
-        return None
-
-
-def _identity(fd: int) -> tuple[int, int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino, found.st_size
 
 
 class TextFile:
@@ -107,7 +41,7 @@ class TextFile:
         self._path = path
         self._packed: str | None = None
         self._encoding = encoding
-        self._scratch: _Scratch | None = None
+        self._scratch: Scratch | None = None
         self._fd: int | None = None
         self.start = 0
         self.notes: tuple[str, ...] = ()
@@ -118,7 +52,7 @@ class TextFile:
 
     def _look(self, encoding: str | None) -> None:
         head = self._read_source()
-        self._packed = _packed_with(head)
+        self._packed = packed_with(head)
         if self._packed:
             head = next(self._source(), b"")
             self.notes += (f"unpacked, as it is {self._packed}",)
@@ -144,8 +78,8 @@ class TextFile:
         """The unpacked bytes of the file. Raises SourceError for damage."""
         with open(open_regular(self._path), "rb") as raw:
             try:
-                yield from _unpacked(raw, self._packed)
-            except _DAMAGED as error:
+                yield from unpacked(raw, self._packed)
+            except DAMAGED as error:
                 raise SourceError(f"the {self._packed or 'file'} data cannot be read to its end: {error}") from error
 
     def _make(self) -> None:
@@ -157,8 +91,8 @@ class TextFile:
         chunks = self._source()
         if self._encoding != "utf-8":
             chunks = _recoded(chunks, self._encoding or "utf-8")
-        self._fd = _written(chunks)
-        self._scratch = _Scratch(os.getpid(), self._fd, _identity(self._fd))
+        self._fd = written(chunks)
+        self._scratch = Scratch.of(self._fd)
 
     def _all_utf8(self) -> bool:
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -245,19 +179,6 @@ def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         reason = getattr(error, "reason", error)
         text = f"line {lines} is not {encoding}: {reason}; encoding= (--encoding) says what it is"
         raise SourceError(text) from error
-
-
-def _written(chunks: Iterable[bytes]) -> int:
-    """A descriptor of a temporary file of these bytes, which vanishes when the last process closes it."""
-    with tempfile.TemporaryFile() as file:
-        for chunk in chunks:
-            try:
-                file.write(chunk)
-            except OSError as error:
-                where = f"{tempfile.gettempdir()} (TMPDIR names another folder)"
-                raise SourceError(f"cannot be unpacked in {where}: {error.strerror or error}") from error
-        file.flush()
-        return os.dup(file.fileno())
 
 
 def row_text(row: bytes) -> str:

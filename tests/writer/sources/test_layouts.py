@@ -394,7 +394,7 @@ class TestRefused:
         [
             (["a.xyz", "b.xyz"], r"no rule explains the files here: 2 .xyz \(a.xyz, b.xyz\); --kind file_groups"),
             (["a.parquet"], "a Parquet table; read it with pandas or pyarrow"),
-            (["0.tar", "1.tar"], "a tar archive; unpack it"),
+            (["0.zip", "1.zip"], "a zip archive; give its path: it is read as the folder in it"),
             (["a.tfrecord"], "a TFRecord file; read it with its own library"),
             (["a.jpg", *(f"{n}.dcm" for n in range(5))], "taken for 'file_groups', 5 of 6 files would be left out"),
         ],
@@ -408,7 +408,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("name", "data", "message"),
         [
-            ("x.zip", b"PK\3\4", "a zip archive, which is not read by itself: unpack it"),
+            ("x.zip", b"PK\3\4", "not a readable zip archive"),
+            ("x", b"PK\3\4", "a zip archive, which is not read by itself: give its path"),
             ("x", b"PAR1", "a Parquet table"),
             ("x.csvx", b"SQLite format 3\0", "an SQLite database"),
             ("x.json", b"[]", "save it as JSON Lines"),

@@ -15,7 +15,7 @@ import zstandard
 
 import recordio
 from recordio import SourceError
-from recordio.writer.sources import Source, SourceOptions, TableOptions, open_source, text_file
+from recordio.writer.sources import Source, SourceOptions, TableOptions, compression, open_source, text_file
 
 CSV = "n,word\n1,café\n2,naïve\n"
 ROWS = [{"n": 1, "word": "café"}, {"n": 2, "word": "naïve"}]
@@ -97,7 +97,7 @@ def test_compressed_tables_are_unpacked(tmp_path: Path, packed: str) -> None:
     pack = PACK[packed]
     source = table(tmp_path, pack(CSV[:12].encode()) + pack(CSV[12:].encode()), f"t.csv.{packed}")
     assert rows(source) == ROWS
-    assert source.notes == (f"unpacked, as it is {text_file._packed_with(pack(b'text'))}",)
+    assert source.notes == (f"unpacked, as it is {compression.packed_with(pack(b'text'))}",)
     assert rows(table(tmp_path, pack(b'{"n": 1}\n'), f"t.jsonl.{packed}")) == [{"n": 1}]
     assert rows(table(tmp_path, pack(CSV.encode("utf-16")), "t.csv")) == ROWS  # the content tells, not the name
 

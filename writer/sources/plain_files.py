@@ -1,0 +1,70 @@
+"""Files of the file system as they are: opened if they are regular, told apart, and named in messages.
+
+What may lie in an archive is opened by files.py, which stands on this.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from typing import Protocol
+
+import xxhash
+
+from recordio.errors import SourceError
+
+# O_NONBLOCK: opening a FIFO must not wait for a writer.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def shown(name: bytes) -> str:
+    """A file name for display; bytes that are not UTF-8 are escaped."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def refused(error: OSError) -> SourceError:
+    return SourceError(f"cannot be read: {error.strerror or error}")
+
+
+def open_plain(path: bytes | str) -> int:
+    """Opens a regular file, returns its descriptor. Raises SourceError for anything else, NotADirectoryError where a
+    folder on the way is a file."""
+    try:
+        fd = os.open(path, _OPEN_FLAGS)
+    except NotADirectoryError:
+        raise
+    except OSError as error:
+        raise refused(error).at(file=shown(os.fsencode(path))) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise SourceError("not a regular file").at(file=shown(os.fsencode(path)))
+    return fd
+
+
+class Status(Protocol):
+    """What of os.stat_result is used."""
+
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ctime_ns(self) -> int: ...
+
+
+def stamp(found: Status) -> int:
+    """A digest of times and inode, 63 bits: another one as soon as a file was written, or another put in its place.
+
+    The modification time alone is not enough: `mv`, `cp -p`, `rsync -a` and `tar x` keep an older one. ctime is set by
+    the system alone, but to the tick of a clock, and to the same one for files that are made together. The inode tells
+    those apart, also where a link or a folder on the way leads elsewhere now.
+    """
+    numbers = struct.pack("<Qqq", found.st_ino, found.st_ctime_ns, found.st_mtime_ns)
+    return xxhash.xxh3_64_intdigest(numbers) >> 1

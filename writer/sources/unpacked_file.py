@@ -1,0 +1,125 @@
+"""A file that any process can read at any offset: where it lies, or unpacked once into a nameless temporary file.
+
+Other processes of this machine open the same temporary file, those of other machines make their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from recordio.errors import SourceError
+from recordio.writer.sources.compression import DAMAGED, packed_with, unpacked
+from recordio.writer.sources.plain_files import Status, open_plain, refused, shown
+from recordio.writer.sources.scratch import Scratch, written
+
+_FREE = 1 << 30  # bytes that anything may unpack to
+_MOST = 250  # times its size that something larger may unpack to
+
+
+def require_no_bomb(nbytes: int, packed: int, what: str) -> None:
+    """Raises SourceError where `packed` bytes become so many more that they were made to do harm."""
+    if nbytes > _FREE and nbytes > _MOST * packed:
+        raise SourceError(
+            f"{what} unpacks to more than {_MOST} times its size, at least {nbytes >> 20:,} MiB, as if it were made to "
+            "fill the disk; if it was not, unpack it, and give the folder"
+        )
+
+
+def identity(found: Status) -> tuple[int, int, int, int]:
+    """Device, inode, size, time: another one for a file that was changed."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class UnpackedFile:
+    """A file, without its compression.
+
+    Attributes:
+        path: where it lies.
+        status: of the file as it lies.
+        packed: what it is compressed with, None for a plain file.
+        nbytes: its length, unpacked.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        with open(_opened(path), "rb") as raw:
+            self.status = os.fstat(raw.fileno())
+            self.packed = packed_with(raw.read(16))
+        self.nbytes = self.status.st_size
+        self._scratch: Scratch | None = None
+        self._fd: int | None = None
+        if self.packed:
+            self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_fd": None}
+
+    def _open(self) -> int:
+        self._fd = self._scratch.open() if self._scratch else None
+        if self._fd is None:
+            self._fd = self._made()
+        return self._fd
+
+    def _made(self) -> int:
+        fd = _opened(self.path)
+        if identity(os.fstat(fd)) != identity(self.status):
+            os.close(fd)
+            raise SourceError("changed while it was converted").at(file=shown(self.path))
+        if self.packed is None:
+            return fd
+        with open(fd, "rb") as raw:
+            try:
+                fd = written(_limited(unpacked(raw, self.packed), self.status.st_size))
+            except DAMAGED as error:
+                text = f"the {self.packed} data cannot be read to its end: {error}"
+                raise SourceError(text).at(file=shown(self.path)) from error
+            except SourceError as error:
+                raise error.at(file=shown(self.path))
+        self._scratch = Scratch.of(fd)
+        self.nbytes = self._scratch.nbytes
+        return fd
+
+    def read(self, start: int, nbytes: int) -> bytes:
+        """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
+        fd = self._open() if self._fd is None else self._fd
+        try:
+            data = os.pread(fd, nbytes, start)
+            while len(data) < nbytes and (more := os.pread(fd, nbytes - len(data), start + len(data))):
+                data += more
+        except OSError as error:
+            raise refused(error).at(file=shown(self.path)) from error
+        return data
+
+    def require_unchanged(self) -> None:
+        """Raises SourceError once the file has been written to."""
+        fd = self._open() if self._fd is None else self._fd
+        if self.packed is None and identity(os.fstat(fd)) != identity(self.status):
+            raise SourceError("changed while it was converted").at(file=shown(self.path))
+
+    def close(self) -> None:
+        """Frees what was unpacked; the next read unpacks it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = self._scratch = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", None) is not None:
+            self.close()
+
+
+def _opened(path: bytes) -> int:
+    try:
+        return open_plain(path)
+    except NotADirectoryError as error:
+        text = "it lies in an archive itself, and is not read there: unpack the outer one"
+        raise SourceError(text).at(file=shown(path)) from error
+
+
+def _limited(chunks: Iterable[bytes], packed: int) -> Iterator[bytes]:
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        require_no_bomb(total, packed, "the archive")
+        yield chunk
