@@ -20,6 +20,7 @@ from recordio.writer.convert.progress import ProgressSink, TotalProgress
 from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, TableOptions, find_sources
+from recordio.writer.sources.archive_paths import forget_archives
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +201,17 @@ def convert(
         masks=_texts(masks),
         mode=mode,
     )
-    specs = _specs(source, kind, split, source_options)
-    _refuse_target(target, list(specs))
-    jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
-    if announce is not None:
-        for job in jobs.values():
-            announce(_plan(job))
-    total = TotalProgress(progress, sum(len(job.plan.order) for job in jobs.values()))
-    reports = {name: _report(job, job.run(total)) for name, job in jobs.items()}
+    try:
+        specs = _specs(source, kind, split, source_options)
+        _refuse_target(target, list(specs))
+        jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
+        if announce is not None:
+            for job in jobs.values():
+                announce(_plan(job))
+        total = TotalProgress(progress, sum(len(job.plan.order) for job in jobs.values()))
+        reports = {name: _report(job, job.run(total)) for name, job in jobs.items()}
+    finally:
+        forget_archives()
     return reports.get("", reports)
 
 

@@ -12,7 +12,7 @@ import stat
 from collections import OrderedDict
 
 from recordio.writer.sources.archives import Archive, is_archive_name, open_archive
-from recordio.writer.sources.unpacked_file import identity
+from recordio.writer.sources.unpacked_file import forget_unpacked, identity
 
 _KEPT = 8  # archives whose members stay listed, those used last
 _listed: OrderedDict[bytes, Archive] = OrderedDict()
@@ -64,6 +64,12 @@ def _keep(root: bytes, archive: Archive) -> None:
 def listed_archives() -> dict[bytes, Archive]:
     """The archives that are listed, for another process, which need not list them again."""
     return dict(_listed)
+
+
+def forget_archives() -> None:
+    """Lets go of all archives, and of what was unpacked, once nobody else uses it."""
+    _listed.clear()
+    forget_unpacked()
 
 
 def keep_archives(archives: dict[bytes, Archive]) -> None:

@@ -29,7 +29,7 @@ from recordio.writer.sources.member_table import (
 )
 from recordio.writer.sources.plain_files import open_plain, shown
 from recordio.writer.sources.tar_members import FILE, FOLDER, HARDLINK, SYMLINK, TarMember, tar_members
-from recordio.writer.sources.unpacked_file import UnpackedFile, identity, require_no_bomb
+from recordio.writer.sources.unpacked_file import identity, require_no_bomb, unpacked_file
 
 TAR_ENDINGS = (".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 ENDINGS = (".zip", *TAR_ENDINGS)
@@ -77,7 +77,7 @@ class Archive(ABC):
     """
 
     def __init__(self, path: bytes) -> None:
-        self._file = UnpackedFile(path)
+        self._file = unpacked_file(path)
         self._path = path
         self.notes: tuple[str, ...] = ()
         try:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import SourceError
+from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.numeric import Array, Scalar, Shape
 from recordio.format.schema import Sample, Schema
@@ -47,6 +47,26 @@ def _row_field(name: str, array: npt.NDArray[Any]) -> Field:
     except SourceError as error:
         error.at(field=name)
         raise
+
+
+def common_field(found: set[tuple[np.dtype[Any], tuple[int, ...]]], optional: bool) -> Field:
+    """The field for arrays of these dtypes and shapes. Raises SourceError if their dimensions differ in number."""
+    ranks = {len(shape) for _, shape in found}
+    if len(ranks) > 1:
+        raise SourceError(f"the .npy files have {' and '.join(map(str, sorted(ranks)))} dimensions; they must agree")
+    dtype = np.result_type(*{dtype for dtype, _ in found})
+    sides = map(set, zip(*{shape for _, shape in found}, strict=True))
+    return array_field(dtype, tuple(side.pop() if len(side) == 1 else None for side in sides), optional)
+
+
+def fitted(array: npt.NDArray[Any], name: str, field: Array | Scalar) -> npt.NDArray[Any]:
+    """The array in the dtype of its field. Raises SourceError for one unlike the others: its header may have been
+    unreadable when the field was found."""
+    try:
+        field.pack(array)  # before the cast, which rounds large integers
+        return np.asarray(array).astype(field.dtype, casting="safe")
+    except (SchemaError, TypeError) as error:
+        raise SourceError(f"the array does not fit the others: {error}").at(field=name) from error
 
 
 class _Rows(Source):

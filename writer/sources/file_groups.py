@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from recordio.errors import SchemaError, SourceError
+from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.arrays import array_field
+from recordio.writer.sources.arrays import common_field, fitted
 from recordio.writer.sources.boxes import CLASS_FILES
 from recordio.writer.sources.files import FileTable, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
@@ -198,11 +198,7 @@ class FileGroups(Source):
         for name, field in self.schema.items():
             if not isinstance(field, Array) or name not in values or _kind(name) != "npy":
                 continue
-            try:
-                field.pack(values[name])  # before the cast, which rounds large integers
-                values[name] = np.asarray(values[name]).astype(field.dtype, casting="safe")
-            except (SchemaError, TypeError) as error:
-                raise SourceError(f"the array does not fit the others: {error}").at(field=name) from error
+            values[name] = fitted(values[name], name, field)
 
 
 def npy_field(files: FileTable, members: list[int], optional: bool) -> Field:
@@ -218,10 +214,4 @@ def npy_field(files: FileTable, members: list[int], optional: bool) -> Field:
             continue  # reading the sample raises it again, subject to on_error
     if not found:
         raise SourceError("none of the .npy files can be read").at(file=shown(files.name(members[0])))
-    ranks = {len(shape) for _, shape in found}
-    if len(ranks) > 1:
-        raise SourceError(f"the .npy files have {' and '.join(map(str, sorted(ranks)))} dimensions; they must agree")
-    dtype = np.result_type(*{dtype for dtype, _ in found})
-    shapes = {shape for _, shape in found}
-    shape = tuple(sizes.pop() if len(sizes) == 1 else None for sizes in map(set, zip(*shapes, strict=True)))
-    return array_field(dtype, shape, optional)
+    return common_field(set(found), optional)

@@ -17,6 +17,7 @@ from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.kinds import FILE_SET_KINDS, KIND, file_kind
 from recordio.writer.sources.source import SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import SPLITS, split_word
+from recordio.writer.sources.webdataset_names import looks_like_webdataset
 
 _NUMBERED = re.compile(r"[-.]\d+-of-\d+$")  # behind the extension: mnist-train.tfrecord-00000-of-00010
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -42,12 +43,15 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
         counts = ", ".join(f"{len(names)} of {kind!r}" for kind, names in found.items())
         raise SourceError(f"files of several kinds: {counts}; give the folder or a pattern of one").at(file=folder.path)
     (kind, names), *_ = found.items()
+    if kind == "webdataset" and len(names) == 1 and not looks_like_webdataset(os.fsencode(folder.file(names[0]))):
+        return None
     specs = {
         split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files)))
         for split, files in by_split([os.fsdecode(name) for name in names], folder.path).items()
     }
+    most = Certainty.LIKELY if len(names) >= len(others) else Certainty.POSSIBLE
     certain = begins_right(folder.file(names[0]), kind)
-    return Match(kind, Certainty.CERTAIN if certain else Certainty.LIKELY, len(names), others, specs)
+    return Match(kind, Certainty.CERTAIN if certain else most, len(names), others, specs)
 
 
 def begins_right(path: str, kind: str) -> bool:

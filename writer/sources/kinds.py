@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from recordio.writer.sources.archives import TAR_ENDINGS
 from recordio.writer.sources.compression import COMPRESSED
 
 
@@ -45,6 +46,7 @@ KIND: dict[str, Kind] = {
     "jsonl": Kind("json_lines", "JsonLines", "file", (".jsonl", ".ndjson")),
     "npy": Kind("arrays", "NpyFile", "file", (".npy",)),
     "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
+    "webdataset": Kind("webdataset", "WebDataset", "files", TAR_ENDINGS),
     "mnist": Kind("mnist", "Mnist", "both"),
     "cifar10": Kind("cifar", "Cifar", "both"),
     "cifar100": Kind("cifar", "Cifar", "both"),
@@ -60,5 +62,7 @@ EXTENSIONS = {extension: name for name, kind in KIND.items() for extension in ki
 def file_kind(name: str) -> str | None:
     """The kind of a file by its name, None where that does not tell. A table may be compressed."""
     stem, extension = os.path.splitext(name.lower())
-    inner = EXTENSIONS.get(os.path.splitext(stem)[1])
-    return inner if extension in COMPRESSED and inner in TABLE_KINDS else EXTENSIONS.get(extension)
+    inner = os.path.splitext(stem)[1]
+    if extension in COMPRESSED and EXTENSIONS.get(inner) in TABLE_KINDS:
+        return EXTENSIONS[inner]
+    return EXTENSIONS.get(inner + extension) or EXTENSIONS.get(extension)

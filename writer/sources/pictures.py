@@ -6,6 +6,7 @@ JPEG and WebP are known by their first bytes.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -76,9 +77,16 @@ class PictureSurvey:
         self.decided = False
 
     def see(self, path: bytes) -> None:
-        if self.decided:
-            return
-        look = _look(path)
+        """Looks at a file."""
+        if not self.decided:
+            self._add(_look(path))
+
+    def see_data(self, data: bytes, name: str) -> None:
+        """Looks at the bytes of a file."""
+        if not self.decided:
+            self._add(_look_into(io.BytesIO(data), name))
+
+    def _add(self, look: str | Depth | None) -> None:
         if look is None:
             return
         self._found.add(look)
@@ -124,8 +132,15 @@ def _look(path: bytes) -> str | Depth | None:
     """What a header says: more than 8 bits, or "colour", "palette" or "grey"; None if it cannot be read."""
     try:
         with open_file(path) as file:
-            return _header(file, os.fsdecode(path))
-    except (SourceError, DecodeError, OSError):
+            return _look_into(file, os.fsdecode(path))
+    except (SourceError, OSError):
+        return None
+
+
+def _look_into(file: IO[bytes], name: str) -> str | Depth | None:
+    try:
+        return _header(file, name)
+    except (DecodeError, OSError):
         return None
 
 

@@ -18,7 +18,7 @@ from recordio.format.layout import SHARD_MAGIC
 from recordio.format.manifest import FILE_NAME
 from recordio.writer.sources import class_folders, coco, file_groups, file_sets, indexed_files, paired_folders
 from recordio.writer.sources.archive_paths import find_archive
-from recordio.writer.sources.archives import is_archive_name
+from recordio.writer.sources.archives import TAR_ENDINGS, is_archive_name
 from recordio.writer.sources.cifar import find_version, parts
 from recordio.writer.sources.class_folders import MEDIA, class_names
 from recordio.writer.sources.files import entries, exists, file_names, folders, is_file, is_folder, open_file
@@ -32,6 +32,7 @@ from recordio.writer.sources.split_names import renamed
 from recordio.writer.sources.split_paths import split_paths
 from recordio.writer.sources.table_kinds import table_kind
 from recordio.writer.sources.table_options import TableOptions
+from recordio.writer.sources.webdataset_names import looks_like_webdataset
 
 _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     coco.recognise,
@@ -43,6 +44,10 @@ _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
 )
 
 
+_AS_WEBDATASET = (
+    "members with one name and several extensions follow one another, so this is WebDataset; "
+    "--kind file_groups (kind=) reads it as the folder in it"
+)
 _FILES_IN_ZIP = ("npz",)  # kinds whose one file is a zip archive
 
 
@@ -150,13 +155,17 @@ def _kind_of_file(path: str) -> str:
         raise SourceError(f"this is {known[0]}, which is not read by itself: {known[1]}").at(file=path)
     if is_picture(os.fsencode(name)):
         raise SourceError("this is one picture; give the folder that it lies in").at(file=path)
-    extensions = ", ".join(EXTENSIONS)
+    extensions = ", ".join((*EXTENSIONS, ".zip"))
     text = f"not recognised; files that are read: {extensions}; if it is one of these, say so by --kind (kind=)"
     raise SourceError(text).at(file=path)
 
 
 def _in_archive(path: str, kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:
-    """What is in an archive: a folder, or else the parts of CIFAR."""
+    """What is in an archive: samples of WebDataset, a folder, or the parts of CIFAR."""
+    if kind == "webdataset":
+        return {"": SourceSpec(path, kind, SourceOptions(forced=True))}
+    if kind is None and path.lower().endswith(TAR_ENDINGS) and looks_like_webdataset(os.fsencode(path)):
+        return {"": SourceSpec(path, "webdataset", notes=(_AS_WEBDATASET,))}
     version = find_version(path)
     if version is not None and kind in (None, version.kind):
         return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}

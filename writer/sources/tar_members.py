@@ -81,7 +81,6 @@ def tar_members(read: Read, nbytes: int) -> Iterator[TarMember]:
     Every step moves on by a block, so there are no more members than blocks.
     """
     at = 0
-    shared: dict[bytes, bytes] = {}
     while at < nbytes:
         first = at
         own: dict[bytes, bytes] = {}
@@ -95,9 +94,11 @@ def tar_members(read: Read, nbytes: int) -> Iterator[TarMember]:
                 break
             data = _extension(read, at, _number(block[124:136]))
             at += _padded(len(data))
-            found = _pax(data) if kind in (b"x", b"g") else {_LONG[kind]: data.partition(b"\0")[0]}
-            (shared if kind == b"g" else own).update(found)
-        member, at = _member(block, kind, shared | own, first, at, read)
+            if kind == b"g":
+                _require_no_names(_pax(data))
+            else:
+                own |= _pax(data) if kind == b"x" else {_LONG[kind]: data.partition(b"\0")[0]}
+        member, at = _member(block, kind, own, first, at, read)
         if member.start + member.nbytes > nbytes:
             text = f"the archive is cut off: {shown(member.name)!r} ends behind its end"
             raise SourceError(text)
@@ -105,6 +106,13 @@ def tar_members(read: Read, nbytes: int) -> Iterator[TarMember]:
 
 
 _LONG = {b"L": b"path", b"K": b"linkpath"}
+
+
+def _require_no_names(shared: dict[bytes, bytes]) -> None:
+    """Raises SourceError where a header about all members that follow has their names or lengths."""
+    odd = [key for key in shared if key in (b"path", b"linkpath", b"size") or key.startswith(b"GNU.sparse.")]
+    if odd:
+        raise SourceError(f"a global pax header gives all members one {shown(odd[0])}, which is not read")
 
 
 def _kind(block: bytes, at: int) -> bytes:

@@ -6,6 +6,7 @@ Other processes of this machine open the same temporary file, those of other mac
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from recordio.writer.sources.scratch import Scratch, written
 
 _FREE = 1 << 30  # bytes that anything may unpack to
 _MOST = 250  # times its size that something larger may unpack to
+_KEPT_NBYTES = 16 << 30  # of temporary files that stay; those used last
+_KEPT_FILES = 64
 
 
 def require_no_bomb(nbytes: int, packed: int, what: str) -> None:
@@ -79,6 +82,7 @@ class UnpackedFile:
                 raise error.at(file=shown(self.path))
         self._scratch = Scratch.of(fd)
         self.nbytes = self._scratch.nbytes
+        _keep(self)
         return fd
 
     def read(self, start: int, nbytes: int) -> bytes:
@@ -99,7 +103,7 @@ class UnpackedFile:
             raise SourceError("changed while it was converted").at(file=shown(self.path))
 
     def close(self) -> None:
-        """Frees what was unpacked; the next read unpacks it again."""
+        """Closes the file, and frees what was unpacked; the next read opens or unpacks it again."""
         if self._fd is not None:
             os.close(self._fd)
         self._fd = self._scratch = None
@@ -123,3 +127,29 @@ def _limited(chunks: Iterable[bytes], packed: int) -> Iterator[bytes]:
         total += len(chunk)
         require_no_bomb(total, packed, "the archive")
         yield chunk
+
+
+_unpacked: OrderedDict[bytes, UnpackedFile] = OrderedDict()  # temporary files of this process by the path of the source
+
+
+def _keep(file: UnpackedFile) -> None:
+    """Frees the temporary files that were used least of late where there are too many."""
+    _unpacked[file.path] = file
+    _unpacked.move_to_end(file.path)
+    while len(_unpacked) > 1 and (
+        len(_unpacked) > _KEPT_FILES or sum(kept.nbytes for kept in _unpacked.values()) > _KEPT_NBYTES
+    ):
+        _unpacked.popitem(last=False)[1].close()
+
+
+def forget_unpacked() -> None:
+    """Lets go of all temporary files; each vanishes once nobody else uses it."""
+    _unpacked.clear()
+
+
+def unpacked_file(path: bytes) -> UnpackedFile:
+    """The file at a path; one that was unpacked before, and is as it was, is not unpacked again. Raises SourceError."""
+    known = _unpacked.get(path)
+    if known is not None and identity(os.stat(path)) == identity(known.status):
+        return known
+    return UnpackedFile(path)
