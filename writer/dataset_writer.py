@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -14,14 +15,14 @@ from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.schema import Sample, Schema
 from recordio.storage.atomic import FolderLock
 from recordio.writer.blocks import BlockBuilder
+from recordio.writer.inference import EXAMPLE, Batch, SchemaInference
 from recordio.writer.metadata import plain_metadata, require_fit
-from recordio.writer.packing import first_row, plain_columns
+from recordio.writer.packing import plain_columns
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.shard_sink import ShardSink, shard_numbers
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 
 Mode = Literal["create", "append", "overwrite"]
-_EXAMPLE = "such as {'tokens': Array('int32', (None,)), 'source': Text(optional=True)}"
 
 
 class DatasetWriter:
@@ -36,8 +37,10 @@ class DatasetWriter:
 
     Args:
         path: the folder; it is made if need be.
-        schema: the fields; those of the first sample if None, none optional, every array of the same shape,
-            and every picture one that the mode of the first ("L", "RGB" or "RGBA") loses nothing of.
+        schema: the fields; None infers them from the first samples, 10,000 or 32 MiB of them, which wait in memory
+            until then. A dimension that differs among them is free, a field that some lack is optional, and numbers
+            have the narrowest type that holds all exactly; bools among integers are integers. Pictures have a mode
+            ("L", "RGB" or "RGBA") that loses nothing of any. `schema` says what was decided.
         compression: None, "auto" (code what pays), "zstd" or "zstd:LEVEL".
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before.
@@ -77,7 +80,8 @@ class DatasetWriter:
         require_fit(given, self._metadata)
         self._dataset_id: bytes | None = None
         self._sink: ShardSink | None = None
-        self._inferred = False
+        self._schema = given
+        self._inference = SchemaInference(partial(require_fit, metadata=self._metadata))
         self._kept: list[ShardEntry] = []
         self._written = 0
         self._lock = FolderLock(self._folder)
@@ -105,12 +109,13 @@ class DatasetWriter:
             require_fit(schema, self._metadata, self._kept)
         self._first = 1 + max(shard_numbers(self._folder), default=-1)
         if schema is not None:
-            self._sink = self._new_sink(BlockBuilder(schema, self._options.block_target(schema)))
+            self._sink = self._new_sink(schema)
 
-    def _new_sink(self, builder: BlockBuilder) -> ShardSink:
+    def _new_sink(self, schema: Schema, inferred: bool = False) -> ShardSink:
+        self._schema = schema
         return ShardSink(
             self._folder,
-            builder,
+            BlockBuilder(schema, self._options.block_target(schema), inferred),
             self._options,
             metadata=self._metadata,
             dataset_id=self._dataset_id,
@@ -131,39 +136,45 @@ class DatasetWriter:
         """How many samples this writer has taken."""
         return self._written
 
+    @property
+    def schema(self) -> Schema | None:
+        """The fields; None while they are still to be inferred: until enough samples were written, or `close`."""
+        return self._schema
+
     def write(self, sample: Sample) -> None:
         """Takes one sample, a dict of every field; an optional one may be left out or None.
 
         Raises:
             SchemaError: the sample does not fit: the message names the field, the sample, what was expected and got.
         """
+        sink = self._sink
         try:
-            sink = self._sink or self._begin(sample)
-            full = sink.add(sample)
+            full = self._infer(sample) if sink is None else sink.add(sample)
         except SchemaError as error:
             raise self._located(error, self._written)
-        self._sink = sink
         self._written += 1
         if full:
-            self._write_full_blocks(sink)
+            self._begin() if sink is None else self._write_full_blocks(sink)
 
     def write_batch(self, columns: Mapping[str, Any]) -> None:
         """Takes many samples as columns: arrays (n, *shape) for fixed fields, sequences of n values for any field.
 
         Far faster than `write` for arrays. Raises SchemaError as `write` does; then nothing of the batch was taken.
         """
+        sink = self._sink
         try:
             columns = plain_columns(columns)
-            sink = self._sink or self._begin(first_row(columns))
-            added = sink.add_columns(columns)
+            added = self._infer_columns(columns) if sink is None else sink.add_columns(columns)
         except SchemaError as error:
             row = error.place.sample if isinstance(error.place.sample, int) else 0
             error.place = type(error.place)(field=error.place.field)
             raise self._located(error, self._written + row)
-        self._sink = sink
         self._written += added
-        self._write_full_blocks(sink)
-        sink.keep()
+        if sink is not None:
+            self._write_full_blocks(sink)
+            sink.keep()
+        elif self._inference.full:
+            self._begin()
 
     def close(self) -> None:
         """Publishes. After this the dataset can be read. A second call does nothing."""
@@ -193,19 +204,43 @@ class DatasetWriter:
         else:
             self.abort()
 
-    def _begin(self, sample: Sample) -> ShardSink:
-        """A sink for the schema inferred from the first sample."""
+    def _infer(self, sample: Sample) -> bool:
+        """Takes one of the first samples. True when they are enough to decide on the schema."""
+        self._require_open()
+        self._inference.add(sample)
+        return self._inference.full
+
+    def _infer_columns(self, columns: Mapping[str, Any]) -> int:
+        self._require_open()
+        return self._inference.add_columns(columns)
+
+    def _require_open(self) -> None:
         if self._state != "open":
             raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
-        schema = Schema.infer(sample)
-        require_fit(schema, self._metadata, self._kept)
-        self._inferred = True
-        return self._new_sink(BlockBuilder(schema, self._options.block_target(schema), inferred=True))
+
+    def _begin(self) -> ShardSink:
+        """Decides on the schema, and writes the samples that it was inferred from."""
+        try:
+            sink = self._sink = self._new_sink(self._inference.schema(), inferred=True)
+            for part in self._inference.parts:
+                if isinstance(part, Batch):
+                    sink.add_columns(part.columns)
+                else:
+                    sink.add(part)
+                sink.write_full_blocks()
+            sink.keep()
+            self._inference.parts.clear()
+        except BaseException:
+            self._leave()  # samples are lost: never publish
+            raise
+        return sink
 
     def _located(self, error: SchemaError, number: int) -> SchemaError:
         """Adds the sample's number, and advice when the schema was inferred."""
-        if self._inferred and number and "give schema=" not in error.fault:
-            error.fault += f"; the schema is that of the first sample: give one if others differ, {_EXAMPLE}"
+        seen = self._inference.samples
+        if self._sink is not None and seen and "give schema=" not in error.fault:
+            which = "first sample" if seen == 1 else f"first {seen:,} samples"
+            error.fault += f"; the schema is that of the {which}: give one if others differ, {EXAMPLE}"
         return error.at(sample=number)
 
     def _write_full_blocks(self, sink: ShardSink) -> None:
@@ -216,9 +251,9 @@ class DatasetWriter:
             raise
 
     def _publish(self) -> None:
-        sink = self._sink
-        if sink is None:
+        if self._sink is None and not self._inference.samples:
             raise SchemaError("no sample was written and no schema given: an empty dataset needs one")
+        sink = self._sink or self._begin()
         sink.finish()
         shards = [*self._kept, *sink.finished.values()]
         manifest = Manifest(sink.identify(), sink.schema, self._metadata, shards)

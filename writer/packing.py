@@ -36,10 +36,11 @@ class Packer:
 
     def _packer(self, name: str, inferred: bool) -> Any:
         field = self._schema[name]
-        if inferred and isinstance(field, Image) and field.encoded:
-            return lossless_packer(name, field, alone=len(self._schema) == 1)
-        pack = picture_packer(field) if isinstance(field, Image) and field.encoded else field.packer()
-        return _optional(pack) if field.optional else pack
+        pack = field.packer()
+        if isinstance(field, Image) and field.encoded:
+            lossless = lossless_packer(name, field, alone=len(self._schema) == 1)
+            pack = lossless if inferred else picture_packer(field)
+        return optional(pack) if field.optional else pack
 
     def pack(self, sample: Sample) -> list[bytes | None]:
         """One sample. Raises SchemaError with the field's name."""
@@ -81,17 +82,17 @@ class Packer:
 
     def pack_columns(self, columns: Mapping[str, Any]) -> tuple[int, list[Column]]:
         """A batch: the number of samples, and one packed column per field. Raises SchemaError."""
-        samples = _column_length(columns)
+        samples = column_length(columns)
         self._refuse_names(columns)
         missing = [None] * samples
         packed = [
-            _pack_column(name, field, pack, columns.get(name, missing))
+            pack_column(name, field, pack, columns.get(name, missing))
             for (name, field), pack in zip(self._schema.items(), self._packs, strict=True)
         ]
         return samples, packed
 
 
-def _column_length(columns: Mapping[str, Any]) -> int:
+def column_length(columns: Mapping[str, Any]) -> int:
     """The common length of the columns. Raises SchemaError."""
     lengths = {}
     for name, column in columns.items():
@@ -120,25 +121,20 @@ def plain_columns(columns: Mapping[str, Any]) -> Mapping[str, Any]:
     return out
 
 
-def first_row(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The first sample of a batch. Raises SchemaError for an empty batch."""
-    if not _column_length(columns):
-        raise SchemaError("no schema can be inferred from an empty batch; give one")
-    return {name: column[0] for name, column in columns.items()}
-
-
-def _optional(pack: Any) -> Any:
+def optional(pack: Any) -> Any:
+    """The packer of an optional field: None for a missing value."""
     return lambda value: None if value is None or is_missing(value) else pack(value)
 
 
-def _pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
+def pack_column(name: str, field: Field, pack: Any, column: Any) -> Column:
+    """The values of a column, packed by `pack`. Raises SchemaError with the row of the first that does not fit."""
     out: list[bytes | None] = []
     nbytes = fixed_nbytes(field)
     try:
         if nbytes is not None and isinstance(field, Numeric) and hasattr(column, "dtype"):
             array = field.batch(column)
             return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")  # type: ignore[arg-type]
-        out.extend(map(pack, _unmasked(column)))
+        out.extend(map(pack, unmasked(column)))
     except SchemaError as error:
         raise error.at(field=name, sample=len(out))
     return new_column(nbytes, out)
@@ -154,7 +150,7 @@ def new_column(nbytes: int | None, values: Iterable[Any]) -> Column:
     return list(values) if nbytes is None else memoryview(b"".join(values))
 
 
-def _unmasked(column: Any) -> Any:
+def unmasked(column: Any) -> Any:
     """The values of a column; missing ones are `ma.masked`. Raises SchemaError for a partly masked row."""
     if not isinstance(column, ma.MaskedArray):
         return column

@@ -32,6 +32,16 @@ def _utf8(name: str) -> bytes:
         return b""
 
 
+def infer_field(value: Any) -> Field:
+    """The field of which `value` is an example, not optional. Raises SchemaError."""
+    try:
+        return _infer(value)
+    except SchemaError:  # which is a ValueError, too
+        raise
+    except NOT_AN_ARRAY as error:
+        raise SchemaError(f"{describe(value)} cannot become an array: {error}") from error
+
+
 def _infer(value: Any) -> Field:
     if isinstance(value, str):
         return Text()
@@ -98,11 +108,9 @@ class Schema(Mapping[str, Field]):
         fields = {}
         for name, value in sample.items():
             try:
-                fields[name] = _infer(value)
+                fields[name] = infer_field(value)
             except SchemaError as error:
                 raise error.at(field=name)
-            except NOT_AN_ARRAY as error:
-                raise SchemaError(f"{describe(value)} cannot become an array: {error}").at(field=name) from error
         return cls(fields)
 
     def select(self, names: Iterable[str]) -> Self:

@@ -47,7 +47,7 @@ def lossless_packer(name: str, field: Image, alone: bool) -> Callable[[Any], byt
             return data
         advice = f"schema={{{name!r}: Image({fitting_mode(picture)!r})}}" + ("" if alone else " and the other fields")
         raise SchemaError(
-            f"the mode inferred from the first picture, {field.mode!r}, loses colours or transparency of this one: "
+            f"the mode inferred from the first pictures, {field.mode!r}, loses colours or transparency of this one: "
             f"give {advice}"
         )
 

@@ -32,6 +32,7 @@ from recordio import (
 )
 from recordio.format import codec
 from recordio.format.checksum import checksum
+from recordio.writer import inference
 from tests.effort import examples
 from tests.strategies import Sample, columns, same_samples, samples, schemas
 
@@ -333,10 +334,14 @@ def test_no_schema_is_inferred_from_a_refused_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [False, True])
-def test_error_for_a_sample_unlike_the_first_suggests_a_schema(tmp_path: Path, batch: bool) -> None:
+def test_error_for_a_sample_unlike_the_first_suggests_a_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: bool
+) -> None:
+    monkeypatch.setattr(inference, "MOST_SAMPLES", 1)
     rows = [np.zeros(3, np.int32), np.zeros(5, np.int32)]
     with DatasetWriter(tmp_path) as writer:
-        with pytest.raises(SchemaError, match=r"got int32\[5\]; the schema is that of the first .* sample 1"):
+        writer.write({"ids": rows[0]})
+        with pytest.raises(SchemaError, match=r"got int32\[5\]; the schema is that of the first sample: .* sample 2"):
             writer.write_batch({"ids": rows}) if batch else [writer.write({"ids": row}) for row in rows]
         writer.write({"ids": rows[0]})
 

@@ -107,13 +107,24 @@ def test_fully_masked_optional_value_is_missing(field: Field, value: Any) -> Non
     assert written([{"a": value}], {"a": field}) == written([{"a": None}], {"a": field})
 
 
-@pytest.mark.parametrize("value", [np.ma.masked, FIRST_MASKED, [np.ma.masked], Variable(FIRST_MASKED)], ids=str)
+@pytest.mark.parametrize("value", [FIRST_MASKED, [np.ma.masked], Variable(FIRST_MASKED)], ids=str)
 @pytest.mark.parametrize("batch", [False, True])
-def test_no_schema_is_inferred_from_a_masked_value(tmp_path: Path, value: Any, batch: bool) -> None:
+def test_no_schema_is_inferred_from_a_value_that_is_masked_in_part(tmp_path: Path, value: Any, batch: bool) -> None:
     with DatasetWriter(tmp_path) as writer:
         with pytest.raises(SchemaError):
             writer.write_batch({"a": [value]}) if batch else writer.write({"a": value})
         writer.write({"text": "x"})
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_masked_value_is_missing_where_the_schema_is_inferred(tmp_path: Path, batch: bool) -> None:
+    with DatasetWriter(tmp_path / "a") as writer:
+        if batch:
+            writer.write_batch({"a": FIRST_MASKED})
+        else:
+            writer.write({"a": np.ma.masked})
+            writer.write({"a": np.float64(1.5)})
+    assert files(tmp_path / "a") == written([{"a": None}, {"a": 1.5}], {"a": Scalar("f8", optional=True)})
 
 
 def test_masked_array_without_masked_values_is_an_array() -> None:

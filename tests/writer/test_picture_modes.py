@@ -1,4 +1,4 @@
-"""The mode inferred from the first image: later images that would lose colour or transparency are refused."""
+"""The mode inferred from the first images: it loses nothing of them; later ones that it would change are refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as PIL
 
 from recordio import DatasetWriter, Image, Scalar, Schema, SchemaError, ShardDataset
+from recordio.writer import inference
 
 RED, CLEAR = (250, 10, 10), (250, 10, 10, 128)
 
@@ -76,18 +77,33 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("case", REFUSED)
-def test_image_that_the_inferred_mode_would_change_is_refused(tmp_path: Path, case: str, batch: bool) -> None:
+def test_later_image_that_the_inferred_mode_would_change_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, batch: bool
+) -> None:
+    monkeypatch.setattr(inference, "MOST_SAMPLES", 1)
     first, second, fitting = REFUSED[case]
     with DatasetWriter(tmp_path / "a") as writer:
+        writer.write({"image": first})
         with pytest.raises(SchemaError, match="inferred from the first picture") as caught:
-            write(writer, [first, second], batch)
+            write(writer, [second] if batch else [first, second], batch)
         assert str(caught.value).count("schema") == 1
         assert f"give schema={{'image': Image('{first.mode}')}}".replace(first.mode, fitting) in str(caught.value)
-        assert (caught.value.place.field, caught.value.place.sample) == ("image", 1)
+        assert (caught.value.place.field, caught.value.place.sample) == ("image", 1 if batch else 2)
         write(writer, [first], batch)
     with DatasetWriter(tmp_path / "b", {"image": Image(fitting)}) as writer:
         write(writer, [first, second], batch)
     assert len(ShardDataset(tmp_path / "b")) == 2
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("case", REFUSED)
+def test_inferred_mode_loses_nothing_of_any_of_the_first_images(tmp_path: Path, case: str, batch: bool) -> None:
+    first, second, fitting = REFUSED[case]
+    mode = "RGB" if "in colour" in case else fitting
+    for name, schema in (("a", None), ("b", {"image": Image(mode)})):
+        with DatasetWriter(tmp_path / name, schema) as writer:
+            write(writer, [first, second], batch)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 LOSSLESS: dict[str, tuple[PIL.Image, Any]] = {
@@ -115,7 +131,8 @@ def test_lossless_image_is_stored_unchanged(tmp_path: Path, case: str) -> None:
     assert files(tmp_path / "a") == files(tmp_path / "b") == files(tmp_path / "c")
 
 
-def test_mode_advice_names_the_other_fields(tmp_path: Path) -> None:
+def test_mode_advice_names_the_other_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "MOST_SAMPLES", 1)
     with DatasetWriter(tmp_path) as writer:
         writer.write({"image": grey(), "label": 0})
         with pytest.raises(SchemaError, match=r"schema=\{'image': Image\('RGB'\)\} and the other fields"):
