@@ -24,11 +24,12 @@ examples:
   recordio convert table.csv table.rio --embed picture      the column names files; take them in
   recordio convert table.csv table.rio --encoding cp1252 --delimiter tab --missing '?' --no-header --columns id,x,label
   recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
+  recordio convert 'tfrecords/train-*' train.rio            TFRecord files, their types found by looking
   recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it
 """
 KINDS = (
     "image_folder, audio_folder, text_folder, file_groups, paired_folders, yolo, voc, coco, indexed_files, csv, tsv, "
-    "jsonl, npy, npz, mnist, cifar10 or cifar100"
+    "jsonl, tfrecord, array_record, bagz, npy, npz, mnist, cifar10 or cifar100"
 )
 UNITS = {
     "": 1,

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from recordio.errors import SourceError
 from recordio.writer.sources.files import exists, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.kind_by_content import kind_by_content
 from recordio.writer.sources.kinds import FILE_SET_KINDS, KIND, file_kind
+from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.source import SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import SPLITS, split_word
 from recordio.writer.sources.webdataset_names import looks_like_webdataset
@@ -23,6 +25,10 @@ _NUMBERED = re.compile(r"[-.]\d+-of-\d+$")  # behind the extension: mnist-train.
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _MOST = 1_000_000  # files that a pattern may name
+# What writers leave beside record files: no data, and no sign that the folder is of another kind.
+_BESIDE = re.compile(
+    rb"(?:.*/)?(?:(?:dataset_info|features|metadata)\.json|[^/]*\.labels\.txt|_success)", re.IGNORECASE
+)
 
 
 def set_kind(name: str) -> str | None:
@@ -38,6 +44,8 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
         found[set_kind(os.fsdecode(name)) or ""].append(name)
     others = found.pop("", [])
     if not found:
+        found, others = _unnamed(folder, others)
+    if not found:
         return None
     if len(found) > 1:
         counts = ", ".join(f"{len(names)} of {kind!r}" for kind, names in found.items())
@@ -51,14 +59,27 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     }
     most = Certainty.LIKELY if len(names) >= len(others) else Certainty.POSSIBLE
     certain = begins_right(folder.file(names[0]), kind)
-    return Match(kind, Certainty.CERTAIN if certain else most, len(names), others, specs)
+    rest = [name for name in others if not _BESIDE.fullmatch(name)]
+    return Match(kind, Certainty.CERTAIN if certain else most, len(names), rest, specs, left_out(others))
+
+
+def _unnamed(folder: Folder, names: list[bytes]) -> tuple[dict[str, list[bytes]], list[bytes]]:
+    """Numbered files whose names say no more, such as train-00000-of-01024, by their kind, and the others."""
+    numbered = [name for name in names if _NUMBERED.search(os.fsdecode(name))]
+    kind = kind_by_content(folder.file(numbered[0])) if numbered else None
+    if kind is None:
+        return {}, names
+    taken = set(numbered)
+    return {kind: numbered}, [name for name in names if name not in taken]
 
 
 def begins_right(path: str, kind: str) -> bool:
     """Whether a file begins as its kind does. Raises SourceError where it cannot be read."""
     magic = KIND[kind].magic
+    if not magic:
+        return kind_by_content(path) == kind
     with open_file(path) as file:
-        return bool(magic) and file.read(len(magic)) == magic
+        return file.read(len(magic)) == magic
 
 
 def by_split(names: list[str], where: str) -> dict[str, list[str]]:
@@ -98,7 +119,7 @@ def matching(pattern: str) -> SourceSpec:
     if absent or not paths:
         what = f"{len(absent)} of {len(paths)} files do not exist, the first is {absent[0]}" if absent else "no file"
         raise SourceError(f"the pattern names {what}").at(file=pattern)
-    kinds = {set_kind(path) for path in paths}
+    kinds = {set_kind(path) or kind_by_content(path) for path in paths}
     if len(kinds) != 1 or None in kinds:
         text = f"the files of a pattern must be of one kind out of {', '.join(FILE_SET_KINDS)}"
         raise SourceError(text).at(file=pattern)

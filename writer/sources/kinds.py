@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from recordio.writer.sources.archives import TAR_ENDINGS
 from recordio.writer.sources.compression import COMPRESSED
+from recordio.writer.sources.kind_by_content import RIEGELI
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ KIND: dict[str, Kind] = {
     "csv": Kind("delimited", "CsvTable", "file", (".csv",)),
     "tsv": Kind("delimited", "TsvTable", "file", (".tsv",)),
     "jsonl": Kind("json_lines", "JsonLines", "file", (".jsonl", ".ndjson")),
+    "tfrecord": Kind("tfrecord", "TFRecord", "files", (".tfrecord", ".tfrecords", ".tfrec", ".tfr")),
+    "array_record": Kind("array_records", "ArrayRecords", "files", (".array_record", ".arrayrecord"), RIEGELI),
+    "bagz": Kind("bagz", "Bagz", "files", (".bagz",)),
     "npy": Kind("arrays", "NpyFile", "file", (".npy",)),
     "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
     "webdataset": Kind("webdataset", "WebDataset", "files", TAR_ENDINGS),
@@ -60,9 +64,9 @@ EXTENSIONS = {extension: name for name, kind in KIND.items() for extension in ki
 
 
 def file_kind(name: str) -> str | None:
-    """The kind of a file by its name, None where that does not tell. A table may be compressed."""
+    """The kind of a file by its name, None where that does not tell. Tables and TFRecord may be compressed."""
     stem, extension = os.path.splitext(name.lower())
     inner = os.path.splitext(stem)[1]
-    if extension in COMPRESSED and EXTENSIONS.get(inner) in TABLE_KINDS:
+    if extension in COMPRESSED and EXTENSIONS.get(inner) in (*TABLE_KINDS, "tfrecord"):
         return EXTENSIONS[inner]
     return EXTENSIONS.get(inner + extension) or EXTENSIONS.get(extension)

@@ -81,7 +81,7 @@ class PictureSurvey:
         if not self.decided:
             self._add(_look(path))
 
-    def see_data(self, data: bytes, name: str) -> None:
+    def see_data(self, data: bytes, name: str = "") -> None:
         """Looks at the bytes of a file."""
         if not self.decided:
             self._add(_look_into(io.BytesIO(data), name))

@@ -55,6 +55,7 @@ class RecordFiles(FileSet):
 
     def _scan(self) -> None:
         """Finds the records of all files. Raises SourceError."""
+        self._reader = _Reader()
         starts, ends, counts = array("q"), array("q"), []
         for number in range(len(self.files)):
             before = len(starts)
@@ -70,7 +71,6 @@ class RecordFiles(FileSet):
         self._starts = np.array(starts, np.int64)
         self._ends = np.array(ends, np.int64)
         self._firsts = np.append(0, np.cumsum(np.array(counts, np.int64)))  # first record of each file
-        self._reader = _Reader()
 
     def _records(self, number: int) -> Iterator[tuple[int, int]]:
         """Where the records of a file begin and end, in order. Raises SourceError."""
@@ -111,21 +111,52 @@ class RecordFiles(FileSet):
 
     def _bytes(self, index: int) -> bytes:
         number, _ = self.place(index)
-        start, end = int(self._starts[index]), int(self._ends[index])
-        return self._reader.read(next(self.files.paths([number])), int(self.files.sizes[number]), start, end)
+        return self._range(number, int(self._starts[index]), int(self._ends[index]))
+
+    def _range(self, number: int, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end` of a file. Raises SourceError."""
+        return self._reading(number).read(start, end)
+
+    def _size(self, number: int) -> int:
+        """The bytes that can be read of a file. Raises SourceError."""
+        return self._reading(number).size
+
+    def _reading(self, number: int) -> _Reader:
+        """The reader, with this file open."""
+        if self._reader.number != number:
+            self._reader.use(number, self._open(number))
+        return self._reader
+
+    def _open(self, number: int) -> int:
+        """A descriptor of a file, which the caller closes. Raises SourceError."""
+        fd = open_regular(next(self.files.paths([number])))
+        size, found = int(self.files.sizes[number]), os.fstat(fd).st_size
+        if found != size:
+            os.close(fd)
+            raise SourceError(f"changed while it was converted: it had {size} bytes, now {found}")
+        return fd
 
 
 class _Reader:
-    """Reads ranges of files; ranges that follow each other are read together. The last file stays open."""
+    """Reads ranges of a file; ranges that follow each other are read together. The last file stays open.
+
+    Attributes:
+        number: the file that is open, -1 for none.
+        size: its bytes.
+    """
 
     def __init__(self) -> None:
-        self._path, self._fd = b"", -1
+        self.number = self._fd = -1
+        self.size = 0
         self._buffer, self._start = b"", 0
 
-    def read(self, path: bytes, size: int, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end` of a file that had `size` bytes. Raises SourceError."""
-        if path != self._path:
-            self._open(path, size)
+    def use(self, number: int, fd: int) -> None:
+        """Goes on with another file, whose descriptor is closed at last."""
+        self.close()
+        self.number, self._fd, self.size = number, fd, os.fstat(fd).st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end`. Raises SourceError."""
         if not self._start <= start <= end <= self._start + len(self._buffer):
             follows = self._start <= start <= self._start + len(self._buffer)
             self._buffer, self._start = self._pread(start, max(end - start, _READ_AHEAD if follows else 0)), start
@@ -133,15 +164,6 @@ class _Reader:
         if len(found) != end - start:
             raise SourceError("changed while it was converted: it is shorter now")
         return found
-
-    def _open(self, path: bytes, size: int) -> None:
-        self.close()
-        self._fd = open_regular(path)
-        self._path = path
-        found = os.fstat(self._fd).st_size
-        if found != size:
-            self.close()
-            raise SourceError(f"changed while it was converted: it had {size} bytes, now {found}")
 
     def _pread(self, start: int, nbytes: int) -> bytes:
         parts: list[bytes] = []
@@ -157,7 +179,7 @@ class _Reader:
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-        self._path, self._fd = b"", -1
+        self.number = self._fd = -1
         self._buffer, self._start = b"", 0
 
     def __del__(self) -> None:

@@ -23,6 +23,7 @@ from recordio.writer.sources.cifar import find_version, parts
 from recordio.writer.sources.class_folders import MEDIA, class_names
 from recordio.writer.sources.files import entries, exists, file_names, folders, is_file, is_folder, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.kind_by_content import kind_by_content
 from recordio.writer.sources.kinds import EXTENSIONS, FILE_KINDS, FOLDER_KINDS, KIND, KINDS, TABLE_KINDS, file_kind
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
 from recordio.writer.sources.media import container, is_picture, is_sound
@@ -150,6 +151,9 @@ def _kind_of_file(path: str) -> str:
         head = file.read(512)
     if name.lower().endswith(".json") and coco.begins_like_coco(path):
         return "coco"
+    found = kind_by_content(path)
+    if found is not None:
+        return found
     known = container(os.fsencode(name), head)
     if known is not None:
         raise SourceError(f"this is {known[0]}, which is not read by itself: {known[1]}").at(file=path)

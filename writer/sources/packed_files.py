@@ -1,0 +1,100 @@
+"""Record files that are compressed as a whole: each is unpacked into a nameless temporary file when it is read.
+
+A process keeps some of them, so that samples in any order do not unpack a file for each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from typing import Any
+
+from recordio.errors import SourceError
+from recordio.writer.sources.compression import DAMAGED, unpacked
+from recordio.writer.sources.record_files import RecordFiles
+from recordio.writer.sources.scratch import written
+
+_KEPT_NBYTES = 1 << 31  # of temporary files that a process keeps; one is kept always
+
+
+class PackedRecordFiles(RecordFiles):
+    """A subclass says by `_packing` which files are compressed."""
+
+    def _packing(self, number: int) -> str | None:
+        """What a file is packed with, gzip, bzip2, xz or zstd; None for a plain file."""
+        raise NotImplementedError
+
+    def _most(self, number: int) -> int | None:
+        """The most bytes that a packed file may hold, None if nothing says so."""
+        return None
+
+    def _open(self, number: int) -> int:
+        kept = self._kept.open(number)
+        if kept is not None:
+            return kept
+        fd = super()._open(number)
+        packing = self._packing(number)
+        if packing is None:
+            return fd
+        with open(fd, "rb") as raw:
+            return self._kept.keep(
+                number, written(_limited(_sound(unpacked(raw, packing), packing), self._most(number)))
+            )
+
+    def _scan(self) -> None:
+        self._kept = _Kept()
+        super()._scan()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_kept": _Kept()}
+
+
+class _Kept:
+    """The temporary files of a process, by the numbers of the packed ones; the one used longest ago goes first."""
+
+    def __init__(self) -> None:
+        self._fds: dict[int, int] = {}
+
+    def open(self, number: int) -> int | None:
+        """A descriptor for the caller, None if the file is not here."""
+        fd = self._fds.pop(number, None)
+        if fd is None:
+            return None
+        self._fds[number] = fd
+        return os.dup(fd)
+
+    def keep(self, number: int, fd: int) -> int:
+        """Takes a descriptor, and gives the caller one of the same file."""
+        self._fds[number] = fd
+        nbytes = sum(os.fstat(one).st_size for one in self._fds.values())
+        while nbytes > _KEPT_NBYTES and len(self._fds) > 1:
+            oldest = self._fds.pop(next(iter(self._fds)))
+            nbytes -= os.fstat(oldest).st_size
+            os.close(oldest)
+        return os.dup(fd)
+
+    def __del__(self) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+
+
+def unpacked_zstd(data: bytes, most: int) -> bytes:
+    """What zstd packed, of at most so many bytes. Raises SourceError."""
+    return b"".join(_limited(_sound(unpacked(BytesIO(data), "zstd"), "zstd"), most))
+
+
+def _sound(chunks: Iterable[bytes], packing: str) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except DAMAGED as error:
+        raise SourceError(f"the {packing} data cannot be read to its end: {error}") from error
+
+
+def _limited(chunks: Iterable[bytes], most: int | None) -> Iterator[bytes]:
+    nbytes = 0
+    for chunk in chunks:
+        nbytes += len(chunk)
+        if most is not None and nbytes > most:
+            raise SourceError(f"unpacked it is longer than {most} bytes, the most that it may be")
+        yield chunk
