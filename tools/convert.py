@@ -29,7 +29,7 @@ examples:
 """
 KINDS = (
     "image_folder, audio_folder, text_folder, file_groups, paired_folders, yolo, voc, coco, indexed_files, csv, tsv, "
-    "jsonl, tfrecord, array_record, bagz, npy, npz, mnist, cifar10 or cifar100"
+    "jsonl, tfrecord, array_record, bagz, mds, npy, npz, mnist, cifar10 or cifar100"
 )
 UNITS = {
     "": 1,

@@ -79,7 +79,7 @@ def opened(file: IO[bytes] | bytes, name: str) -> Iterator[Image.Image]:
 def _open(file: IO[bytes], name: str) -> Image.Image:
     if name == "heif":
         return _open_heif(file)
-    registered = _pillow().OPEN
+    registered = pillow().OPEN
     reasons = []
     for identity in (one for known in ((name,) if name else _PLUGIN_FORMATS) for one in _ids(known)):
         factory, accept = registered[identity]
@@ -112,7 +112,7 @@ def _open_heif(file: IO[bytes]) -> Image.Image:
 
 
 @cache
-def _pillow() -> Any:
+def pillow() -> Any:
     """PIL.Image with its plug-ins. Raises MissingPackageError."""
     try:
         package = import_module("PIL.Image")

@@ -1,12 +1,9 @@
-"""The field that holds all values of one column of records, found while the records are scanned.
-
-JSON values have their own, in json_types.py.
-"""
+"""The field that holds all values of one column of records, found while the records are scanned."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,34 +11,59 @@ from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.numeric import Array, Scalar
 from recordio.images.formats import HEAD_NBYTES, UNREADABLE, sniff
-from recordio.writer.sources.pictures import PictureColumn, PictureSurvey
+from recordio.writer.sources.json_types import JsonColumn
+from recordio.writer.sources.pictures import PictureSurvey
 from recordio.writer.sources.source import Source, SourceOptions
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no tab, no newline, no carriage return
 
 
-class ArrayColumn:
-    """NumPy arrays and scalars: a dimension that differs is free, the dtype holds all values exactly.
+class Column(Protocol):
+    """The values of one column, as far as they were seen."""
 
-    Attributes:
-        seen: how many values there were.
-    """
+    @property
+    def decided(self) -> bool:
+        """Whether no other value can change the field."""
+
+    def see(self, value: Any) -> None:
+        """Looks at one more value. Raises SourceError for one that no field holds together with those before it."""
+
+    def field(self, source: Source, optional: bool = False) -> Field:
+        """The field that holds the values. The source is told how pictures are treated, and what to say of them."""
+
+
+class KnownColumn:
+    """Values of which the field is known."""
+
+    decided = True
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+
+    def see(self, value: Any) -> None:
+        pass
+
+    def field(self, source: Source, optional: bool = False) -> Field:
+        return self._field
+
+
+class ArrayColumn:
+    """NumPy arrays and scalars: a dimension that differs is free, the dtype holds all values exactly."""
+
+    decided = False
 
     def __init__(self, name: str) -> None:
-        self.seen = 0
         self._name = name
         self._dtype: np.dtype[Any] | None = None
         self._shape: tuple[int | None, ...] = ()
 
     def see(self, value: np.ndarray[Any, Any] | np.generic) -> None:
-        """Raises SourceError for a value that no field holds together with those before it."""
         if self._dtype is None:
             self._dtype, self._shape = value.dtype, value.shape
         elif value.dtype != self._dtype:
             self._dtype = self._common(self._dtype, value.dtype)
         if value.shape != self._shape:
             self._shape = self._free(value.shape)
-        self.seen += 1
 
     def _common(self, before: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any]:
         found = np.promote_types(before, other)
@@ -55,48 +77,83 @@ class ArrayColumn:
             raise SourceError(text).at(field=self._name)
         return tuple(one if one == other else None for one, other in zip(shape, self._shape, strict=True))
 
-    def field(self, records: int) -> Field:
-        """The field of the values seen in so many records: optional if there were fewer values."""
-        optional = self.seen < records
+    def field(self, source: Source, optional: bool = False) -> Field:
         if not self._shape:
             return Scalar(self._dtype, optional=optional)
         shape = tuple(None if n == 0 else n for n in self._shape)  # always empty: nothing says how many it may hold
         return Array(self._dtype, shape, optional=optional)
 
 
-class BytesColumn:
-    """Byte strings: text if all are UTF-8 without control characters, pictures if all begin as such, else bytes."""
+class PicturesColumn:
+    """The bytes of picture files."""
 
     def __init__(self, name: str, options: SourceOptions) -> None:
-        self.seen = 0
         self._name = name
-        self._texts = self._pictures = 0
         self._survey = PictureSurvey(name, options)
 
+    @property
+    def decided(self) -> bool:
+        return self._survey.decided
+
     def see(self, value: bytes) -> None:
-        if self._texts == self.seen and _is_text(value):
-            self._texts += 1
-        if sniff(value[:HEAD_NBYTES]) not in (None, *UNREADABLE):
-            self._pictures += 1
-            self._survey.see_data(value)
-        self.seen += 1
+        self._survey.see_data(value)
+
+    def field(self, source: Source, optional: bool = False) -> Field:
+        column = self._survey.column(optional)
+        source.pictures = {**source.pictures, self._name: column.kind}
+        source.notes += column.notes
+        return column.field
+
+
+class BytesColumn:
+    """Byte strings: text if all are UTF-8 without control characters, pictures if all begin as such, else bytes.
+
+    `texts`: whether text may be stored as bytes.
+    """
+
+    def __init__(self, name: str, options: SourceOptions, texts: bool = True) -> None:
+        self._name = name
+        self._seen = self._pictures = 0
+        self.text = texts
+        self._survey = PicturesColumn(name, options)
 
     @property
-    def text(self) -> bool:
-        """Whether all values are text."""
-        return self._texts == self.seen
+    def decided(self) -> bool:
+        return self._seen > 0 and not self.text and not self._pictures
 
-    def column(self, optional: bool) -> PictureColumn:
-        """The field, how its pictures are treated, and notes."""
+    def see(self, value: bytes) -> None:
+        self._seen += 1
+        self.text = self.text and _is_text(value)
+        if sniff(value[:HEAD_NBYTES]) not in (None, *UNREADABLE):
+            self._pictures += 1
+            self._survey.see(value)
+
+    def field(self, source: Source, optional: bool = False) -> Field:
         if self.text:
-            return PictureColumn(Text(optional=optional))
-        if self._pictures == self.seen:
-            return self._survey.column(optional)
-        notes: tuple[str, ...] = ()
-        if 2 * self._pictures > self.seen:
-            text = f"{self._pictures} of {self.seen} values of {self._name!r} are pictures, so it is kept as bytes"
-            notes = (text,)
-        return PictureColumn(Bytes(optional=optional), notes=notes)
+            return Text(optional=optional)
+        if self._pictures == self._seen:
+            return self._survey.field(source, optional)
+        if 2 * self._pictures > self._seen:
+            text = f"{self._pictures} of {self._seen} values of {self._name!r} are pictures, so all are kept as bytes"
+            source.notes += (text,)
+        return Bytes(optional=optional)
+
+
+class JsonValues:
+    """What JSON can say: numbers, text and regular lists of numbers have their types, anything else is an Object."""
+
+    decided = False
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._column = JsonColumn()
+
+    def see(self, value: Any) -> None:
+        self._seen += 1
+        self._column.see(value)
+
+    def field(self, source: Source, optional: bool = False) -> Field:
+        return self._column.field(self._seen)
 
 
 def _is_text(value: bytes) -> bool:
@@ -107,11 +164,3 @@ def _is_text(value: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def adopt(source: Source, name: str, column: PictureColumn) -> Field:
-    """The field of a column; the source is told how its pictures are treated, and what to say of them."""
-    if not isinstance(column.field, (Text, Bytes)):
-        source.pictures = {**source.pictures, name: column.kind}
-    source.notes += column.notes
-    return column.field

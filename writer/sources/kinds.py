@@ -48,6 +48,7 @@ KIND: dict[str, Kind] = {
     "tfrecord": Kind("tfrecord", "TFRecord", "files", (".tfrecord", ".tfrecords", ".tfrec", ".tfr")),
     "array_record": Kind("array_records", "ArrayRecords", "files", (".array_record", ".arrayrecord"), RIEGELI),
     "bagz": Kind("bagz", "Bagz", "files", (".bagz",)),
+    "mds": Kind("mds", "Mds", "folder"),
     "npy": Kind("arrays", "NpyFile", "file", (".npy",)),
     "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
     "webdataset": Kind("webdataset", "WebDataset", "files", TAR_ENDINGS),

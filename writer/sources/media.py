@@ -29,7 +29,7 @@ _CONTAINERS = (
     ("an HDF5 file", _OWN_LIBRARY, "h5 hdf5 he5"),
     ("a MATLAB file", _OWN_LIBRARY, "mat"),
     ("an LMDB database", _OWN_LIBRARY, "lmdb mdb"),
-    ("a MosaicML shard", _OWN_LIBRARY, "mds"),
+    ("a MosaicML shard", "give its folder, which holds index.json", "mds"),
     ("an FFCV file", _OWN_LIBRARY, "beton"),
     ("a Lance table", _OWN_LIBRARY, "lance"),
     ("an MXNet record file", _OWN_LIBRARY, "rec"),

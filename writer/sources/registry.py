@@ -16,7 +16,15 @@ from importlib import import_module
 from recordio.errors import SchemaError, SourceError
 from recordio.format.layout import SHARD_MAGIC
 from recordio.format.manifest import FILE_NAME
-from recordio.writer.sources import class_folders, coco, file_groups, file_sets, indexed_files, paired_folders
+from recordio.writer.sources import (
+    class_folders,
+    coco,
+    file_groups,
+    file_sets,
+    indexed_files,
+    indexed_shards,
+    paired_folders,
+)
 from recordio.writer.sources.archive_paths import find_archive
 from recordio.writer.sources.archives import TAR_ENDINGS, is_archive_name
 from recordio.writer.sources.cifar import find_version, parts
@@ -38,6 +46,7 @@ from recordio.writer.sources.webdataset_names import looks_like_webdataset
 _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     coco.recognise,
     file_sets.recognise,
+    indexed_shards.recognise,
     paired_folders.recognise,
     indexed_files.recognise,
     class_folders.recognise,

@@ -13,7 +13,7 @@ import numpy as np
 from recordio.errors import SourceError
 from recordio.format.fields import Field, Object
 from recordio.format.numeric import Array, Scalar
-from recordio.writer.sources.inferred import BytesColumn, adopt
+from recordio.writer.sources.inferred import BytesColumn
 from recordio.writer.sources.source import Source, SourceOptions
 from recordio.writer.sources.tf_example import Feature, Kind
 
@@ -87,7 +87,7 @@ class FeatureColumn(Column):
             shape = (self._counts.same,)
             self._field: Field = Scalar(dtype, optional) if self._one else Array(dtype, shape, optional=optional)
         elif self._one:
-            self._field = adopt(source, self.name, self._bytes.column(optional))
+            self._field = self._bytes.field(source, optional)
         else:
             self._field = Object(optional=optional)
         return {self.name: self._field}

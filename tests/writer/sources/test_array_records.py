@@ -55,7 +55,7 @@ class TestFiles:
         assert [sample["data"] for _, sample in source.read(order)] == [self.records[index] for index in order]
 
     def test_bytes_are_the_same_however_they_are_made(self, folder: Path, tmp_path: Path) -> None:
-        assert_same_bytes(folder, tmp_path, {"split": "train", "shard_bytes": 20_000}.items())
+        assert_same_bytes(folder, tmp_path, split="train", shard_bytes=20000)
 
     def test_damage_loses_the_records_of_its_group(self, folder: Path) -> None:
         path = folder / "x-train.array_record-00000-of-00002"

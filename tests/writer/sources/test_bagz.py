@@ -44,7 +44,7 @@ def test_bytes_are_the_same_however_they_are_made(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(3):
         shutil.copy(FOLDER / "packed.bagz", tmp_path / "in" / f"x-{number:05d}-of-00003.bagz")
-    assert_same_bytes(tmp_path / "in", tmp_path, {"shard_bytes": 100}.items())
+    assert_same_bytes(tmp_path / "in", tmp_path, shard_bytes=100)
 
 
 def test_a_file_of_another_name_is_known_by_its_index(tmp_path: Path) -> None:
