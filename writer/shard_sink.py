@@ -11,7 +11,7 @@ from typing import Any
 
 from recordio.format.checksum import digest
 from recordio.format.manifest import ShardEntry, shard_name
-from recordio.format.schema import Sample
+from recordio.format.schema import Columns, Sample
 from recordio.format.shard import ShardHeader
 from recordio.storage.atomic import TEMPORARY, sync_folder
 from recordio.storage.base import storage_error
@@ -130,11 +130,18 @@ class ShardSink:
             self._shard = None
 
 
-def write_shard(folder: Path, header: ShardHeader, samples: Iterable[Sample], options: WriteOptions) -> ShardEntry:
-    """Writes all the samples to one shard, which appears in `folder` in one step and is durable.
+def write_shard(
+    folder: Path,
+    header: ShardHeader,
+    samples: Iterable[Sample],
+    options: WriteOptions,
+    batches: Iterable[Columns] = (),
+) -> ShardEntry:
+    """Writes all the samples, then those in batches of columns, to one shard.
 
-    The shard's limits in `options` do not apply, and no samples make an empty shard. On any error, one raised by
-    `samples` included, no file is left.
+    The shard appears in `folder` in one step and is durable. Its limits in `options` do not apply, and no samples make
+    an empty one. Its bytes do not depend on which samples come in batches. On any error, one raised by `samples` or
+    `batches` included, no file is left.
     """
     path = folder / shard_name(header.number)
     path.with_name(f".{path.name}{TEMPORARY}").unlink(missing_ok=True)
@@ -148,6 +155,10 @@ def write_shard(folder: Path, header: ShardHeader, samples: Iterable[Sample], op
         for sample in samples:
             if sink.add(sample):
                 sink.write_full_blocks()
+        for columns in batches:
+            sink.add_columns(columns)
+            sink.write_full_blocks()
+            sink.keep()
         sink.finish()
         ((temporary, entry),) = sink.finished.items()
         rename(temporary, path)

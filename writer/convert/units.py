@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry
-from recordio.format.schema import Sample
+from recordio.format.schema import Columns, Sample
 from recordio.images.header import read_header
 from recordio.images.prepare import prepare
 from recordio.storage.dataset_files import read_footer
@@ -60,10 +61,8 @@ class _Prepared:
         schema = plan.source.schema
         kinds = plan.source.pictures
         images = {name for name, kind in schema.items() if isinstance(kind, Image) and kind.encoded}
-        self._pictures = [
-            (name, schema[name], kinds.get(name, "photo")) for name in schema if name in images | {*kinds}
-        ]
-        self._with_masks = any(treated == "mask" for *_, treated in self._pictures)
+        self.pictures = [(name, schema[name], kinds.get(name, "photo")) for name in schema if name in images | {*kinds}]
+        self._with_masks = any(treated == "mask" for *_, treated in self.pictures)
         self._pack: Callable[[Sample], Any] | None = Packer(schema).pack if strict else None
         self.key = ""
         self.skipped: list[Skip] = []
@@ -87,7 +86,7 @@ class _Prepared:
 
     def _in_order(self, read: Iterator[tuple[int, Item]]) -> Iterator[tuple[str, _Made]]:
         """The samples, prepared by threads if there are pictures to decode: the decoders release the lock."""
-        if self._threads < 2 or not self._pictures:
+        if self._threads < 2 or not self.pictures:
             yield from ((key, self._attempt(index, item)) for index, (key, item) in read)
             return
         waiting: deque[tuple[str, Future[_Made]]] = deque()
@@ -111,7 +110,7 @@ class _Prepared:
     def _prepare(self, index: int, item: Sample | RecordIOError) -> tuple[Sample, list[str]]:
         if isinstance(item, RecordIOError):
             raise item
-        sample, remarks = self._with_pictures(index, item) if self._pictures else (item, [])
+        sample, remarks = self._with_pictures(index, item) if self.pictures else (item, [])
         if self._pack is not None:
             self._pack(sample)
         return sample, remarks
@@ -119,7 +118,7 @@ class _Prepared:
     def _with_pictures(self, index: int, sample: Sample) -> tuple[Sample, list[str]]:
         out = dict(sample)
         remarks: list[str] = []
-        for name, kind, treated in self._pictures:
+        for name, kind, treated in self.pictures:
             data = out.get(name)
             if data is None:
                 continue
@@ -130,7 +129,7 @@ class _Prepared:
                 error.at(file=file, field=name)
                 raise
             remarks += found
-        if self._with_masks and len({_size(out[name]) for name, *_ in self._pictures if out.get(name) is not None}) > 1:
+        if self._with_masks and len({_size(out[name]) for name, *_ in self.pictures if out.get(name) is not None}) > 1:
             remarks.append("with a mask of another size: their pixels do not correspond")
         return out, remarks
 
@@ -148,8 +147,12 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: 
 
     Raises SourceError, DecodeError and SchemaError for a sample, StorageError. On an error no file is left.
     """
+    prepared = _Prepared(plan, unit, report, strict=False, threads=threads)
+    if not prepared.pictures and (batches := plan.source.batches(plan.indices(unit))) is not None:
+        with suppress(*SKIPPABLE):  # reading the samples one by one finds out which is at fault
+            return _write_batches(plan, unit, staging, _counted(batches, report))
     try:
-        return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=False, threads=threads))
+        return _write(plan, unit, staging, prepared)
     except SchemaError:
         if plan.options.on_error == "raise":
             raise
@@ -165,9 +168,27 @@ def _write(plan: Plan, unit: int, staging: Staging, samples: _Prepared) -> Unit:
     except SchemaError as error:
         error.at(file=samples.key)
         raise
-    note = UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe)
+    return _noted(unit, staging, UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe))
+
+
+def _write_batches(plan: Plan, unit: int, staging: Staging, batches: Iterator[Columns]) -> Unit:
+    recipe = plan.recipe(unit)
+    entry = write_shard(staging.folder, plan.header(staging.number(unit)), (), plan.options.write, batches)
+    return _noted(unit, staging, UnitNote(entry, (), {}, recipe))
+
+
+def _noted(unit: int, staging: Staging, note: UnitNote) -> Unit:
     note.write(staging.note(unit))
     return Unit(unit, note.entry, note.skipped, note.remarks)
+
+
+def _counted(batches: Iterator[Columns], report: Report) -> Iterator[Columns]:
+    """The batches, with a report after each of the samples done."""
+    done = 0
+    for columns in batches:
+        yield columns
+        done += len(next(iter(columns.values())))
+        report(done)
 
 
 def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:

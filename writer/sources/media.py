@@ -11,13 +11,13 @@ SOUNDS = frozenset((b".wav", b".flac", b".mp3", b".ogg", b".opus", b".m4a", b".a
 TEXTS = frozenset((b".txt",))
 _UNPACK = "unpack it, and give the folder"
 _GIVE = "give its path: it is read as the folder in it, if its name ends so"
-_ROWS = "read it with pandas or pyarrow, and save it as JSON Lines, or write its rows with recordio.DatasetWriter"
+_ROWS = "read it with pandas or pyarrow, and save it as Parquet, or write its rows with recordio.DatasetWriter"
 _OWN_LIBRARY = "read it with its own library, and write its samples with recordio.DatasetWriter"
 _TRUST = "it could run any program when it is read; if you trust it, load it and write its samples with DatasetWriter"
 # What is not read by itself: what it is, what to do with it, and its extensions.
 _CONTAINERS = (
-    ("a Parquet table", _ROWS, "parquet pq"),
-    ("an Arrow table", _ROWS, "arrow feather ipc"),
+    ("a Parquet table", "give it the extension .parquet, or say --kind parquet (kind=)", "parquet pq"),
+    ("an Arrow table", "give it the extension .arrow, or say --kind arrow (kind=)", "arrow feather ipc"),
     ("an ORC table", _ROWS, "orc"),
     ("an Excel workbook", _ROWS, "xlsx xls ods"),
     ("an SQLite database", _ROWS, "sqlite sqlite3 db"),

@@ -81,13 +81,14 @@ class PictureSurvey:
         if not self.decided:
             self._add(_look(path))
 
-    def see_data(self, data: bytes, name: str = "") -> None:
-        """Looks at the bytes of a file."""
-        if not self.decided:
-            self._add(_look_into(io.BytesIO(data), name))
+    def see_data(self, data: bytes, name: str = "") -> bool:
+        """Looks at the bytes of a file. Returns whether they are a picture."""
+        look = _look_into(io.BytesIO(data), name)
+        self._add(look)
+        return look is not None
 
     def _add(self, look: str | Depth | None) -> None:
-        if look is None:
+        if look is None or self.decided:
             return
         self._found.add(look)
         values = self._found <= {"grey", "palette"}

@@ -21,6 +21,7 @@ from recordio.writer.sources import (
     coco,
     file_groups,
     file_sets,
+    hf_dataset,
     indexed_files,
     indexed_shards,
     paired_folders,
@@ -45,6 +46,7 @@ from recordio.writer.sources.webdataset_names import looks_like_webdataset
 
 _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     coco.recognise,
+    hf_dataset.recognise,
     file_sets.recognise,
     indexed_shards.recognise,
     paired_folders.recognise,

@@ -393,7 +393,7 @@ class TestRefused:
         ("files", "message"),
         [
             (["a.xyz", "b.xyz"], r"no rule explains the files here: 2 .xyz \(a.xyz, b.xyz\); --kind file_groups"),
-            (["a.parquet"], "a Parquet table; read it with pandas or pyarrow"),
+            (["a.orc"], "an ORC table; read it with pandas or pyarrow"),
             (["0.zip", "1.zip"], "a zip archive; give its path: it is read as the folder in it"),
             (["a.beton"], "an FFCV file; read it with its own library"),
             (["a.jpg", *(f"{n}.dcm" for n in range(5))], "taken for 'file_groups', 5 of 6 files would be left out"),
