@@ -23,13 +23,15 @@ examples:
   recordio convert photos/ small.rio --resize 256 --quality 90
   recordio convert table.csv table.rio --embed picture      the column names files; take them in
   recordio convert table.csv table.rio --encoding cp1252 --delimiter tab --missing '?' --no-header --columns id,x,label
+  recordio convert corpus.txt tokens.rio --tokenizer tokenizer.json --sequence-length 2048 --eos '<|endoftext|>'
   recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
   recordio convert 'tfrecords/train-*' train.rio            TFRecord files, their types found by looking
   recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it
 """
 KINDS = (
     "image_folder, audio_folder, text_folder, file_groups, paired_folders, yolo, voc, coco, indexed_files, csv, tsv, "
-    "jsonl, tfrecord, array_record, bagz, mds, npy, npz, mnist, cifar10 or cifar100"
+    "jsonl, text_lines, tfrecord, array_record, bagz, mds, parquet, arrow, hf_dataset, npy, npz, webdataset, mnist, "
+    "cifar10 or cifar100"
 )
 UNITS = {
     "": 1,
@@ -75,6 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace a dataset that is at DST")
     _add_picture_options(parser.add_argument_group("pictures").add_argument)
     _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
+    _add_text_options(parser.add_argument_group("texts").add_argument)
     add("--json", action="store_true", default=False, help="print one line of JSON")
 
 
@@ -106,6 +109,13 @@ def _add_table_options(add: Callable[..., Any]) -> None:
     add("--columns", type=lambda text: text.split(","), metavar="A,B,...", help="the names of the columns")
     add("--missing", action="append", metavar="CELL", help="a cell with this text is missing; may be given again")
     add("--skip-lines", type=int, metavar="N", help="leave out so many lines before the table")
+
+
+def _add_text_options(add: Callable[..., Any]) -> None:
+    add("--tokenizer", metavar="FILE", help="a tokenizer.json of Hugging Face: the text becomes `tokens`")
+    add("--text-field", metavar="FIELD", help="the field that becomes tokens; else `text`, or the only one of text")
+    add("--sequence-length", type=int, metavar="N", help="pack the tokens of all documents into samples of N")
+    add("--eos", metavar="TOKEN", help="the token after each document")
 
 
 def delimiter(text: str) -> str:

@@ -21,6 +21,7 @@ from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, TableOptions, find_sources
 from recordio.writer.sources.archive_paths import forget_archives
+from recordio.writer.sources.text_options import TextOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,12 @@ def convert(
     masks: str | Sequence[str] = (),
     mode: str | None = None,
     keep_names: bool | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+    text_field: str | None = None,
+    sequence_length: int | None = None,
+    eos: str | None = None,
 ) -> ConvertReport | dict[str, ConvertReport]:
-    """Makes a dataset of a folder of images or other files, a table, NumPy files, MNIST or CIFAR.
+    """Makes a dataset of a folder of images or other files, a table, a text, NumPy files, MNIST or CIFAR.
 
     The same input and options give the same bytes, whatever `workers` is. A conversion that was stopped goes on where
     it was when it is run again, also after a bad input was mended, replaced or removed: finished shards whose own input
@@ -168,6 +173,14 @@ def convert(
             the nearest pixel. A field whose name says so (mask, label, seg, ...) is found to be one if all its images
             are lossless and have one channel or a palette.
         mode: what encoded images are read as, "RGB", "L" or "RGBA"; None is "RGB", and "L" for masks.
+        tokenizer: a `tokenizer.json` of Hugging Face. The text becomes `tokens`, an array of uint16, or of int32 where
+            the vocabulary is larger, and of the length that the text has. They are what `Tokenizer.encode` gives;
+            truncation and padding are not done.
+        text_field: the field of text that becomes tokens; None is `text`, or the only one.
+        sequence_length: packs the tokens of all documents, end to end, into samples of this length. `documents`, int32
+            of the same shape, says which document of the sample a token is of, from 0; other fields are left out, and
+            so is the rest at the end that fills no sample, with a note.
+        eos: a token of the vocabulary that follows each document, unless that ends with it already.
 
     Returns:
         A report, or a dict of them by split when the source has splits and `split` is None.
@@ -192,6 +205,7 @@ def convert(
         check=check,
         upright=upright,
         keep_names=keep_names,
+        text=TextOptions(tokenizer, text_field, sequence_length, eos),
     )
     choice("mode", mode, (None, "RGB", "L", "RGBA"))
     source_options = SourceOptions(

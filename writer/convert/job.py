@@ -22,6 +22,7 @@ from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_remains, commit, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.leftovers import counted
+from recordio.writer.sources.tokenized import tokenized
 
 _ROWS = ("npy", "npz", "mnist", "cifar10", "cifar100")
 _WAY_ON = (
@@ -51,6 +52,7 @@ class ConvertJob:
         self._refuse_nesting()
         source = open_source(spec.path, spec.kind or None, spec.options)
         _require_pictures(source, spec.options)
+        source = tokenized(source, options.text, skip=options.on_error == "skip", limit=options.limit)
         before = set(source.schema)
         source = _with_names(source, options.keep_names)
         self._names = [] if options.keep_names else sorted(set(source.schema) - before)

@@ -25,6 +25,7 @@ from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
 from recordio.writer.sources.archive_paths import keep_archives, listed_archives
+from recordio.writer.sources.text_options import TextOptions
 
 Indices = npt.NDArray[np.int64]
 _RULE = 1  # version of the ordering and cutting; part of the dataset's identity
@@ -45,6 +46,7 @@ class ConvertOptions:
     check: bool = True
     upright: bool = False
     keep_names: bool | None = None
+    text: TextOptions = field(default_factory=TextOptions)
 
     def __post_init__(self) -> None:
         flag("check", self.check)
@@ -62,6 +64,11 @@ class ConvertOptions:
                 raise SchemaError(f"resize is {self.resize!r}: expected the shorter side, or (height, width)")
         for side in self.resize if isinstance(self.resize, tuple) else (self.resize,):
             integer("resize", side, 1, optional=True)
+        if self.text.sequence_length is not None and self.shuffle is not None:
+            raise SchemaError(
+                "shuffle mixes samples, and blocks of sequence_length are packed in the order of the documents: "
+                "mix the documents before, or the blocks while training"
+            )
 
     @property
     def treatment(self) -> Treatment:

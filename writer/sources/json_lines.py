@@ -9,7 +9,6 @@ from recordio.errors import SchemaError, SourceError
 from recordio.format import strict_json
 from recordio.format.schema import Schema
 from recordio.writer.sources.json_types import JsonColumn
-from recordio.writer.sources.table_options import TableOptions
 from recordio.writer.sources.tables import Table
 from recordio.writer.sources.text_file import row_text
 
@@ -20,8 +19,7 @@ class JsonLines(Table):
     kind = "jsonl"
 
     def _scan(self) -> Iterator[tuple[int, int]]:
-        if self._options != TableOptions(self._options.encoding):
-            raise SchemaError("delimiter, quotes, header, columns, missing and skip_lines are for CSV and TSV")
+        self._options.require_encoding_alone()
         self._types: dict[str, JsonColumn] = {}
         self._good = 0
         self._first_fault: SourceError | None = None

@@ -52,6 +52,7 @@ KIND: dict[str, Kind] = {
     "parquet": Kind("arrow_tables", "Parquet", "files", (".parquet", ".pq"), b"PAR1"),
     "arrow": Kind("arrow_tables", "ArrowIpc", "files", (".arrow", ".feather", ".ipc"), b"ARROW1"),
     "hf_dataset": Kind("hf_dataset", "HfDataset", "folder"),
+    "text_lines": Kind("text_lines", "TextLines", "file", (".txt",)),
     "npy": Kind("arrays", "NpyFile", "file", (".npy",)),
     "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
     "webdataset": Kind("webdataset", "WebDataset", "files", TAR_ENDINGS),
@@ -64,13 +65,14 @@ FOLDER_KINDS = tuple(name for name, kind in KIND.items() if kind.place == "folde
 FILE_KINDS = tuple(name for name, kind in KIND.items() if kind.place == "file")
 FILE_SET_KINDS = tuple(name for name, kind in KIND.items() if kind.place == "files")
 TABLE_KINDS = ("csv", "tsv", "jsonl")
+LINE_KINDS = (*TABLE_KINDS, "text_lines")  # read as lines of text, compressed or not
 EXTENSIONS = {extension: name for name, kind in KIND.items() for extension in kind.extensions}
 
 
 def file_kind(name: str) -> str | None:
-    """The kind of a file by its name, None where that does not tell. Tables and TFRecord may be compressed."""
+    """The kind of a file by its name, None where that does not tell. Lines of text and TFRecord may be compressed."""
     stem, extension = os.path.splitext(name.lower())
     inner = os.path.splitext(stem)[1]
-    if extension in COMPRESSED and EXTENSIONS.get(inner) in (*TABLE_KINDS, "tfrecord"):
+    if extension in COMPRESSED and EXTENSIONS.get(inner) in (*LINE_KINDS, "tfrecord"):
         return EXTENSIONS[inner]
     return EXTENSIONS.get(inner + extension) or EXTENSIONS.get(extension)

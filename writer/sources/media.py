@@ -36,7 +36,7 @@ _CONTAINERS = (
     ("a pickle", _TRUST, "pkl pickle pt pth joblib"),
     ("a JSON document", "save it as JSON Lines, an object a line, with the extension .jsonl", "json"),
     ("an XML document", _OWN_LIBRARY, "xml"),
-    ("a text", "give its folder, or save it as JSON Lines, an object a line, with the extension .jsonl", "txt text"),
+    ("a text", "--kind text_lines (kind=) makes a sample of each line", "text"),
     ("a shard of a recordio dataset", "open its folder with recordio.ShardDataset", "rio"),
 )
 _BY_EXTENSION = {b"." + name.encode(): (what, way) for what, way, names in _CONTAINERS for name in names.split()}

@@ -33,7 +33,16 @@ from recordio.writer.sources.class_folders import MEDIA, class_names
 from recordio.writer.sources.files import entries, exists, file_names, folders, is_file, is_folder, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.kind_by_content import kind_by_content
-from recordio.writer.sources.kinds import EXTENSIONS, FILE_KINDS, FOLDER_KINDS, KIND, KINDS, TABLE_KINDS, file_kind
+from recordio.writer.sources.kinds import (
+    EXTENSIONS,
+    FILE_KINDS,
+    FOLDER_KINDS,
+    KIND,
+    KINDS,
+    LINE_KINDS,
+    TABLE_KINDS,
+    file_kind,
+)
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
 from recordio.writer.sources.media import container, is_picture, is_sound
 from recordio.writer.sources.mnist import image_files, is_images_file
@@ -77,7 +86,7 @@ def open_source(path: str | os.PathLike[str], kind: str | None = None, options: 
         raise SchemaError(f"only the columns of a table can be embedded, this is {kind!r}")
     if options.root is not None and kind not in (*TABLE_KINDS, "indexed_files", "coco"):
         raise SchemaError(f"root is for the names of files in a table, this is {kind!r}")
-    if options.table != TableOptions() and kind not in (*TABLE_KINDS, "indexed_files"):
+    if options.table != TableOptions() and kind not in (*LINE_KINDS, "indexed_files"):
         raise SchemaError(f"encoding, delimiter and the like are for tables, this is {kind!r}")
     module = import_module(f"recordio.writer.sources.{KIND[kind].module}")
     source: Source = getattr(module, KIND[kind].reader)(where, options)
@@ -307,7 +316,8 @@ def _unexplained(folder: Folder) -> SourceError:
 def _only_folder(folder: Folder) -> str | None:
     """The one folder that holds everything, if it holds more than files; None otherwise."""
     inside = [name for name in folders(os.fsencode(folder.path)) if not is_clutter(name + b"/")]
-    if len(inside) != 1 or any(is_picture(name) or file_kind(os.fsdecode(name)) for name in folder.own):
+    data = (is_picture(name) or file_kind(os.fsdecode(name)) not in (None, "text_lines") for name in folder.own)
+    if len(inside) != 1 or any(data):
         return None
     path = os.path.join(folder.path, os.fsdecode(inside[0]))
     has_folders = any(b"/" in name for name in folder.top.get(inside[0], ()))

@@ -169,14 +169,13 @@ class Source(ABC):
         return _Named(self)
 
 
-class _Named(Source):
-    """A source with the name of each sample as the field `file`."""
+class Derived(Source):
+    """The samples of another source, changed. A subclass sets the schema and implements `sample`, or more."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
         self.pictures, self.boxed = source.pictures, source.boxed
-        self.schema = with_name_fields(source.schema, {NAME: Text(optional=True)})
 
     def __len__(self) -> int:
         return len(self._source)
@@ -195,6 +194,14 @@ class _Named(Source):
 
     def file(self, index: int, field: str) -> str:
         return self._source.file(index, field)
+
+
+class _Named(Derived):
+    """A source with the name of each sample as the field `file`."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.schema = with_name_fields(source.schema, {NAME: Text(optional=True)})
 
     def sample(self, index: int) -> Sample:
         return {**self._source.sample(index), NAME: self.key(index)}

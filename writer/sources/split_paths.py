@@ -13,7 +13,7 @@ from recordio.writer.sources.split_names import named_splits
 
 
 def split_paths(folder: Folder) -> dict[str, str]:
-    """The folders named as splits, or else the tables, arrays and archives.
+    """The folders named as splits, or else the tables, arrays and archives, or texts with nothing else.
 
     A single split name among other folders may well be a class; two are splits.
     """
@@ -27,13 +27,23 @@ def split_paths(folder: Folder) -> dict[str, str]:
         return {}
     if len(named) > 1 or (named and len(inside) == 1):
         return {split: os.path.join(path, name) for split, name in named.items()}
-    known = (name for name in file_names(path) if file_kind(name) or is_archive_name(name))
-    files = [name for name in known if names_file(os.path.join(path, name))]
+    files = _files(folder)
     stems = [name.partition(".")[0] for name in files]  # both extensions of train.csv.gz
     found = named_splits(stems, path) if len(set(stems)) == len(stems) else {}
     if named or inside or not found or len(found) < len(files):
         return {}
     return {split: os.path.join(path, files[stems.index(stem)]) for split, stem in found.items()}
+
+
+def _files(folder: Folder) -> list[str]:
+    """The files that may be splits: tables, arrays, archives; or texts with nothing else, which beside data are lists."""
+    own = [os.fsdecode(name) for name in folder.own]
+    if own and len(own) == len(folder.names) and all(file_kind(name) == "text_lines" for name in own):
+        return own
+    known = (
+        name for name in file_names(folder.path) if file_kind(name) not in (None, "text_lines") or is_archive_name(name)
+    )
+    return [name for name in known if names_file(folder.file(name))]
 
 
 def _are_classes(folder: Folder, named: dict[str, str], inside: list[str]) -> bool:

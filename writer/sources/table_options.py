@@ -39,6 +39,11 @@ class TableOptions:
         if len(set(self.columns)) < len(self.columns) or "" in self.columns:
             raise SchemaError("columns holds a name twice, or an empty one")
 
+    def require_encoding_alone(self) -> None:
+        """Raises SchemaError for what says how lines are cut into cells."""
+        if self != TableOptions(self.encoding):
+            raise SchemaError("delimiter, quotes, header, columns, missing and skip_lines are for CSV and TSV")
+
 
 DEFAULT = TableOptions()
 

@@ -19,6 +19,7 @@ from recordio.writer.sources.scratch import Scratch, written
 
 HEAD = 1 << 18  # what is looked at to find delimiters and headers
 _CHUNK = 1 << 20
+_MAX_LINE_CHUNKS = 1024  # of _CHUNK: a line is held in memory
 _NO_TEXT = {
     b"PK\x03\x04": "a zip archive or an .xlsx workbook: unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an .xls workbook: save the sheet as CSV",
@@ -134,6 +135,8 @@ class TextFile:
             at += len(chunk)
             if b"\n" not in chunk and b"\r" not in chunk and not (open_line and open_line[-1].endswith(b"\r")):
                 open_line.append(chunk)
+                if len(open_line) > _MAX_LINE_CHUNKS:
+                    raise SourceError(f"a line is longer than {_MAX_LINE_CHUNKS * _CHUNK >> 30} GiB")
                 continue
             lines = b"".join((*open_line, chunk)).splitlines(keepends=True)
             # The \n of an \r\n may begin the next chunk.

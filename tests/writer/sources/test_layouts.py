@@ -413,7 +413,7 @@ class TestRefused:
             ("x", b"PAR1", "a Parquet table"),
             ("x.csvx", b"SQLite format 3\0", "an SQLite database"),
             ("x.json", b"[]", "save it as JSON Lines"),
-            ("x.txt", b"hi", "a text"),
+            ("x.text", b"hi", "a text"),
             ("x.jpg", JPEG, "this is one picture; give the folder"),
             ("x.pkl", b"\x80\x04.", "could run any program"),
             ("x.what", b"?", r"not recognised; files that are read: \.csv"),
