@@ -56,6 +56,7 @@ KIND: dict[str, Kind] = {
     "npy": Kind("arrays", "NpyFile", "file", (".npy",)),
     "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
     "webdataset": Kind("webdataset", "WebDataset", "files", TAR_ENDINGS),
+    "lmdb": Kind("lmdb", "Lmdb", "both", (".lmdb", ".mdb")),
     "mnist": Kind("mnist", "Mnist", "both"),
     "cifar10": Kind("cifar", "Cifar", "both"),
     "cifar100": Kind("cifar", "Cifar", "both"),

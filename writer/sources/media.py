@@ -28,7 +28,6 @@ _CONTAINERS = (
     ("a compressed file", "unpack it", "gz bz2 xz zst lz4 br"),
     ("an HDF5 file", _OWN_LIBRARY, "h5 hdf5 he5"),
     ("a MATLAB file", _OWN_LIBRARY, "mat"),
-    ("an LMDB database", _OWN_LIBRARY, "lmdb mdb"),
     ("a MosaicML shard", "give its folder, which holds index.json", "mds"),
     ("an FFCV file", _OWN_LIBRARY, "beton"),
     ("a Lance table", _OWN_LIBRARY, "lance"),

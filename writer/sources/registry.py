@@ -44,6 +44,7 @@ from recordio.writer.sources.kinds import (
     file_kind,
 )
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
+from recordio.writer.sources.lmdb import is_lmdb
 from recordio.writer.sources.media import container, is_picture, is_sound
 from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
@@ -212,14 +213,14 @@ def _in_folder(path: str, kind: str | None, options: SourceOptions) -> dict[str,
 
 
 def _known_names(path: str) -> dict[str, SourceSpec]:
-    """MNIST and CIFAR, which their files' names tell."""
+    """MNIST, CIFAR and LMDB, which their files' names tell."""
     images = image_files(path)
     if images:
         return {part: SourceSpec(path, "mnist", SourceOptions(part)) for part in images}
     version = find_version(path)
     if version:
         return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
-    return {}
+    return {"": SourceSpec(path, "lmdb")} if is_lmdb(path) else {}
 
 
 def _refuse_dataset(path: str) -> None:
