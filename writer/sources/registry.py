@@ -21,6 +21,7 @@ from recordio.writer.sources import (
     coco,
     file_groups,
     file_sets,
+    hdf5,
     hf_dataset,
     indexed_files,
     indexed_shards,
@@ -124,9 +125,11 @@ def find_sources(
         return {split: _with(spec, options) for split, spec in _in_archive(where, kind, options).items()}
     if kind in ("cifar10", "cifar100"):
         raise SourceError(f"kind {kind!r} is a folder, or an archive such as .tar.gz").at(file=where)
-    if kind is not None:
+    if kind not in (None, "hdf5"):
         return {"": SourceSpec(where, kind, replace(options, forced=True))}
-    return {"": _with(SourceSpec(where, _kind_of_file(where)), options)}
+    kind = kind or _kind_of_file(where)
+    found = hdf5.parts(where) if kind == "hdf5" else {"": SourceSpec(where, kind)}
+    return {split: _with(spec, options) for split, spec in found.items()}
 
 
 def _with(spec: SourceSpec, options: SourceOptions) -> SourceSpec:

@@ -36,14 +36,15 @@ def split_paths(folder: Folder) -> dict[str, str]:
 
 
 def _files(folder: Folder) -> list[str]:
-    """The files that may be splits: tables, arrays, archives; or texts with nothing else, which beside data are lists."""
+    """The files that may be splits. Texts may if there is nothing else; beside data they are lists."""
     own = [os.fsdecode(name) for name in folder.own]
     if own and len(own) == len(folder.names) and all(file_kind(name) == "text_lines" for name in own):
         return own
-    known = (
-        name for name in file_names(folder.path) if file_kind(name) not in (None, "text_lines") or is_archive_name(name)
-    )
-    return [name for name in known if names_file(folder.file(name))]
+    return [name for name in file_names(folder.path) if _may_be_split(name) and names_file(folder.file(name))]
+
+
+def _may_be_split(name: str) -> bool:
+    return file_kind(name) not in (None, "text_lines") or is_archive_name(name)
 
 
 def _are_classes(folder: Folder, named: dict[str, str], inside: list[str]) -> bool:

@@ -1,0 +1,51 @@
+"""Runs a function in a process of its own, for libraries that crash or hang on false files."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from recordio.errors import RecordIOError, SourceError
+from recordio.process_guard import begin_child, silence_libraries, starting_children
+
+_SECONDS = 300
+_Result = TypeVar("_Result")
+
+
+def isolated(function: Callable[..., _Result], *arguments: Any, seconds: float = _SECONDS) -> _Result:
+    """What the function returns. Its errors of ours are raised here.
+
+    Raises SourceError if the process dies, or takes longer than `seconds`.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
+    with starting_children("spawn"):
+        process.start()
+    sender.close()
+    try:
+        if not receiver.poll(seconds):
+            raise SourceError(f"reading it takes more than {seconds:g} s: the file is damaged or false")
+        result, error = receiver.recv()
+    except EOFError:
+        process.join()
+        text = f"the library that reads it ends with code {process.exitcode}: the file is damaged or false"
+        raise SourceError(text) from None
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    begin_child()
+    silence_libraries()
+    try:
+        sender.send((function(*arguments), None))
+    except RecordIOError as error:
+        sender.send((None, error))
