@@ -17,6 +17,7 @@ from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.reader.columns import concatenate
+from recordio.reader.exchange import Exchange
 from recordio.reader.filtering import equals, mask_of, wanted_values
 from recordio.reader.indexing import several_indices, single_index
 from recordio.reader.order.numbers import true_indices
@@ -50,7 +51,7 @@ class Piece:
     source: int | None = None
 
 
-class DatasetView(ABC):
+class DatasetView(Exchange, ABC):
     """Samples by index, as a loader takes them.
 
     It has a length, indices and an order, and is yet no collections.abc.Sequence: libraries take those for lists, of

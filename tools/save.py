@@ -6,17 +6,15 @@ no name from a dataset leads anywhere else. Nothing is overwritten.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from recordio.display.media import extension_of
-from recordio.display.text import json_line, plain
+from recordio.display.text import exact_json, json_line
 from recordio.errors import DatasetError, RecordIOError
 
 if TYPE_CHECKING:
@@ -103,7 +101,7 @@ def _file_of(value: Any) -> tuple[str, bytes] | None:
         return ".txt", value.encode("utf-8")
     if isinstance(value, np.ndarray):
         return ".npy", _npy(value)
-    return ".json", _json(value)
+    return ".json", exact_json(value).encode()
 
 
 def _npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -112,21 +110,3 @@ def _npy(array: np.ndarray[Any, Any]) -> bytes:
     file = BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
-
-
-def _json(value: Any) -> bytes:
-    try:
-        return json.dumps(_encoded(value), allow_nan=False).encode()
-    except RecursionError:
-        raise DatasetError("an object is nested too deeply to be written as JSON") from None
-
-
-def _encoded(value: Any) -> Any:
-    """What JSON cannot say in other words: bytes, and floats that are not finite, as LIST has them."""
-    if isinstance(value, bytes):
-        return {"base64": b64encode(value).decode("ascii")}
-    if isinstance(value, dict):
-        return {name: _encoded(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return list(map(_encoded, value))
-    return plain(value) if isinstance(value, float) else value

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from recordio.errors import SchemaError
+
 TAIL = "..."
 MAX_DEPTH = 200  # deeper objects would exhaust the stack
 CLASSES_SHOWN = 10
@@ -81,6 +83,31 @@ def json_text(value: Any) -> str:
     import json
 
     return json.dumps(plain(value), ensure_ascii=False)
+
+
+def exact_json(value: Any) -> str:
+    """JSON that keeps what is in an object: bytes as {"base64": ...}, NaN and infinities as text. Not clean yet.
+
+    Raises SchemaError for an object that is nested too deeply.
+    """
+    import json
+
+    try:
+        return json.dumps(_encoded(value), allow_nan=False, ensure_ascii=False)
+    except RecursionError:
+        raise SchemaError("an object is nested too deeply to be written as JSON") from None
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        from base64 import b64encode
+
+        return {"base64": b64encode(value).decode("ascii")}
+    if isinstance(value, dict):
+        return {name: _encoded(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_encoded, value))
+    return plain(value) if isinstance(value, float) else value
 
 
 def plain(value: Any, depth: int = MAX_DEPTH) -> Any:

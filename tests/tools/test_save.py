@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import recordio
-from recordio.tools import save as save_module
+from recordio.display.text import exact_json
 from recordio.tools.main import main
 from recordio.tools.save import file_names
 from tests.photos import encode, photo
@@ -134,12 +134,12 @@ def test_a_folder_that_cannot_be_made_is_refused_in_words(
 
 
 def test_floats_that_json_lacks_are_text_in_both_places() -> None:
-    assert save_module._json({"a": [float("nan"), 1.5], "b": float("-inf")}) == b'{"a": ["NaN", 1.5], "b": "-Infinity"}'
+    assert exact_json({"a": [float("nan"), 1.5], "b": float("-inf")}) == '{"a": ["NaN", 1.5], "b": "-Infinity"}'
 
 
 def test_an_object_too_deep_for_json_is_an_error() -> None:
     deep: list[Any] = []
     for _ in range(200_000):
         deep = [deep]
-    with pytest.raises(recordio.DatasetError, match="nested too deeply"):
-        save_module._json(deep)
+    with pytest.raises(recordio.SchemaError, match="nested too deeply"):
+        exact_json(deep)
