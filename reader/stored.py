@@ -59,15 +59,21 @@ def _read(dataset: ShardDataset, indices: Indices) -> Columns:
     return columns
 
 
-def chunk_indices(view: DatasetView, nbytes: int = CHUNK_NBYTES) -> Iterator[Indices]:
-    """The indices of a view, cut into runs of about so many bytes, by the mean size of a sample of each shard."""
-    for start in range(0, len(view), _CHUNK_SAMPLES):
-        indices = np.arange(start, min(start + _CHUNK_SAMPLES, len(view)))
-        group = (np.cumsum(sample_nbytes(view, indices)) // nbytes).astype(np.int64)
+def chunk_indices(
+    view: DatasetView, nbytes: int = CHUNK_NBYTES, start: int = 0, stop: int | None = None
+) -> Iterator[Indices]:
+    """The indices of a view from `start` to `stop`, cut into runs of about so many bytes in memory.
+
+    By the mean size of a sample of each shard: that takes no look at the samples.
+    """
+    stop = len(view) if stop is None else stop
+    for begin in range(start, stop, _CHUNK_SAMPLES):
+        indices = np.arange(begin, min(begin + _CHUNK_SAMPLES, stop))
+        group = (np.cumsum(_sample_nbytes(view, indices)) // nbytes).astype(np.int64)
         yield from np.split(indices, np.flatnonzero(np.diff(group)) + 1)
 
 
-def sample_nbytes(view: DatasetView, indices: Indices) -> npt.NDArray[np.float64]:
+def _sample_nbytes(view: DatasetView, indices: Indices) -> npt.NDArray[np.float64]:
     """float64 (n,): the approximate size in memory of each of these samples."""
     sizes = np.zeros(len(indices))
     for piece in view.pieces(indices):

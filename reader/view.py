@@ -5,14 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from recordio.arguments import integer
-from recordio.determinism import key, parts_of_permutation
+from recordio.determinism import key
 from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
@@ -23,6 +22,7 @@ from recordio.reader.indexing import several_indices, single_index
 from recordio.reader.order.numbers import true_indices
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan
+from recordio.reader.order.split import split_parts
 from recordio.reader.tuples import tuple_names
 
 if TYPE_CHECKING:
@@ -307,17 +307,12 @@ class DatasetView(Exchange, ABC):
 
         Every sample is in one view if the fractions add up to 1; each view keeps the order of the dataset.
         """
-        parts = list(fractions) if isinstance(fractions, Iterable) else []
-        ends = np.cumsum([0.0, *parts])
-        if not parts or min(parts) < 0 or not ends[-1] <= 1 + 1e-9:
-            raise SchemaError(f"fractions are a list from 0 to 1 with a sum of 1 at most, not {fractions!r}")
         n = len(self)
-        cuts = np.minimum(np.round(ends * n).astype(np.int64), n).tolist()
-        part = parts_of_permutation(n, key(integer("seed", seed, 0)), cuts[1:])
+        part, counts = split_parts(n, fractions, key(integer("seed", seed, 0)))
         views = []
-        for k, (begin, end) in enumerate(pairwise(cuts)):
+        for k, count in enumerate(counts):
             masks = (part[at : at + _SCAN_SAMPLES] == k for at in range(0, n, _SCAN_SAMPLES))
-            views.append(self.select(true_indices(masks, end - begin, n)))
+            views.append(self.select(true_indices(masks, count, n)))
         return views  # type: ignore[return-value]
 
     def show(self, n: int = 8) -> Samples:

@@ -24,6 +24,10 @@ from recordio.errors import (
 
 if TYPE_CHECKING:
     from recordio import transforms
+    from recordio.edit.append import append
+    from recordio.edit.merge import merge
+    from recordio.edit.reshard import reshard
+    from recordio.edit.split import split
     from recordio.format.fields import Bytes, Object, Text
     from recordio.format.image_field import Image
     from recordio.format.numeric import Array, Scalar
@@ -62,8 +66,12 @@ __all__ = [
     "UnsupportedError",
     "WorkerError",
     "__version__",
+    "append",
     "class_weights",
     "convert",
+    "merge",
+    "reshard",
+    "split",
     "transforms",
     "verify",
 ]
@@ -81,8 +89,12 @@ _HOMES = {
     "Schema": "recordio.format.schema",
     "ShardDataset": "recordio.reader.dataset",
     "Text": "recordio.format.fields",
+    "append": "recordio.edit.append",
     "class_weights": "recordio.reader.order.weights",
     "convert": "recordio.writer.convert.convert",
+    "merge": "recordio.edit.merge",
+    "reshard": "recordio.edit.reshard",
+    "split": "recordio.edit.split",
     "verify": "recordio.reader.verify",
 }
 

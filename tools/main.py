@@ -16,13 +16,23 @@ from typing import Any, TextIO
 
 from recordio.display.text import clean
 from recordio.errors import CorruptError, RecordIOError
-from recordio.tools import convert, info, show, verify, view
+from recordio.tools import append, convert, info, merge, reshard, show, split, verify, view
 from recordio.tools.output import OutputClosed, write
 
 GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 # Each has SUMMARY, EXAMPLES, STOPPED (printed after Ctrl-C), add_options(parser) and run(options) -> exit code.
-COMMANDS: dict[str, ModuleType] = {"convert": convert, "verify": verify, "info": info, "show": show, "view": view}
+COMMANDS: dict[str, ModuleType] = {
+    "convert": convert,
+    "verify": verify,
+    "info": info,
+    "show": show,
+    "view": view,
+    "merge": merge,
+    "append": append,
+    "reshard": reshard,
+    "split": split,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,6 +32,23 @@ def readable_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
         return None
 
 
+def damaged_shard(folder: Path, manifest: Manifest) -> str | None:
+    """What is wrong with the first shard that is missing or of the wrong length, None if none is."""
+    for shard in manifest.shards:
+        path = folder / shard.name
+        if not path.is_file() or path.stat().st_size != shard.nbytes:
+            return f"the dataset here is damaged: {shard.name} is missing or of the wrong length"
+    return None
+
+
+def clear_corrupt_manifest(folder: Path) -> None:
+    """A corrupt manifest would refuse the overwrite. Nothing is lost: shards repeat all that it said."""
+    try:
+        read_manifest(folder)
+    except CorruptError:
+        (folder / FILE_NAME).unlink()
+
+
 def clear_remains(folder: Path) -> None:
     """Removes the leftovers of a dead writer from a locked folder. Never touches published shards.
 

@@ -28,7 +28,7 @@ def restamp(path: Path, entry: ShardEntry, folder: Path, header: ShardHeader, op
 
     The result is, byte for byte, what writing the samples anew would give. `entry` is the manifest entry of the old
     shard, which stays. Every checksum in it is compared on the way. Raises CorruptError and UnsupportedError if it is
-    damaged or has other fields or metadata, StorageError; then no new file is left.
+    damaged, another one or has other fields, StorageError; then no new file is left.
     """
     target = folder / shard_name(header.number)
     temporary = target.with_name(f".{target.name}{TEMPORARY}")
@@ -51,10 +51,10 @@ def restamp(path: Path, entry: ShardEntry, folder: Path, header: ShardHeader, op
 def _checked_index(file: File, entry: ShardEntry, header: ShardHeader) -> Index:
     footer = read_footer(file)
     if footer.digest != entry.digest:
-        raise CorruptError("another shard than its note means").at(file=file.name)
+        raise CorruptError("another shard than its entry means").at(file=file.name)
     start = file.read(0, ShardHeader.nbytes(file.read(0, HEADER.size)))
-    if ShardHeader.decode_fixed(start)[2] != header.text():
-        raise CorruptError("a shard of other fields or with other metadata").at(file=file.name)
+    if ShardHeader.decode(start).schema != header.schema:
+        raise CorruptError("a shard of other fields").at(file=file.name)
     return Index.decode(file.read(footer.index_offset, footer.index_nbytes), footer, start, header.schema)
 
 

@@ -73,7 +73,7 @@ def read_version(storage: Storage, folder: str, wanted: bytes, shards: int, meta
     return before
 
 
-_UNFINISHED = ": a conversion into this folder has not finished; run the same `recordio convert` again, and it goes on"
+_UNFINISHED = ": what makes it has not finished; run the same command again, and it goes on"
 
 
 def _why_none(storage: Storage) -> str:

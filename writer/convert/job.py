@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recordio.errors import CorruptError, DatasetError, SchemaError, SourceError
-from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.errors import DatasetError, SchemaError, SourceError
+from recordio.format.manifest import Manifest
 from recordio.storage.atomic import FolderLock, write_file
 from recordio.storage.dataset_files import SOURCE
 from recordio.writer.convert.engines import run_units
@@ -18,8 +18,8 @@ from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.record import conversion_record, recorded_skips
 from recordio.writer.convert.reuse import reuse_finished
 from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
-from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
-from recordio.writer.publish import clear_remains, commit, read_manifest
+from recordio.writer.convert.units import SKIPPABLE, PlannedWork, Skip, Unit, finished_unit
+from recordio.writer.publish import clear_corrupt_manifest, clear_remains, commit, damaged_shard, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.tokenized import tokenized
@@ -68,7 +68,7 @@ class ConvertJob:
         """Makes the dataset, as far as it is not there yet."""
         with FolderLock(self.target):
             if self.plan.options.overwrite:
-                _clear_corrupt_manifest(self.target)
+                clear_corrupt_manifest(self.target)
             restage(self.target)
             clear_remains(self.target)
             outcome = self._done_before(progress) or self._make(progress)
@@ -101,21 +101,17 @@ class ConvertJob:
             return "samples were added to the dataset here after it was made from this source"
         if _source_digest(self.target) != self.plan.digest:
             return "the source was changed, moved or replaced after this dataset was made from it"
-        for shard in manifest.shards:
-            path = self.target / shard.name
-            if not path.is_file() or path.stat().st_size != shard.nbytes:
-                return f"the dataset here is damaged: {shard.name} is missing or of the wrong length"
-        return None
+        return damaged_shard(self.target, manifest)
 
     def _make(self, progress: TotalProgress) -> Outcome:
-        staging = open_staging(self.target, self.plan)
+        staging = open_staging(self.target, self.plan.digest, self.plan.options.overwrite)
         dropped = reuse_finished(self.plan, staging)
         kept = [unit for k in range(self.plan.units) if (unit := finished_unit(self.plan, k, staging))]
         before = sum(len(self.plan.indices(unit.number)) for unit in kept)
         rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
         progress.reused(before)
         try:
-            made = run_units(self.plan, rest, staging, progress if progress.asked else None)
+            made = run_units(PlannedWork(self.plan), rest, staging, progress if progress.asked else None)
         except SKIPPABLE as error:
             for note in (*dropped, _WAY_ON):
                 error.add_note(note)
@@ -179,11 +175,3 @@ def _with_names(source: Source, wanted: bool | None) -> Source:
     if source.kind in _ROWS:
         raise SchemaError(f"keep_names (--keep-names) is for files, and a sample of {source.kind!r} is a row of one")
     return source.with_names()
-
-
-def _clear_corrupt_manifest(folder: Path) -> None:
-    """A corrupt manifest would refuse the overwrite. Nothing is lost: shards repeat all that it said."""
-    try:
-        read_manifest(folder)
-    except CorruptError:
-        (folder / FILE_NAME).unlink()

@@ -184,10 +184,11 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
         "content": fingerprint.content.hex(),
         "cuts": xxhash.xxh3_128_hexdigest(cuts.astype("<i8").tobytes()),
     }
-    dataset_id = _json_digest(rules | content)
+    dataset_id = json_digest(rules | content)
     digest = xxhash.xxh3_128_digest(dataset_id + fingerprint.state)
-    return Plan(source, options, order, cuts, dataset_id, digest, _json_digest(rules))
+    return Plan(source, options, order, cuts, dataset_id, digest, json_digest(rules))
 
 
-def _json_digest(value: dict[str, Any]) -> bytes:
+def json_digest(value: dict[str, Any]) -> bytes:
+    """16 bytes that stand for a value that JSON can say."""
     return xxhash.xxh3_128_digest(json.dumps(value, sort_keys=True).encode())

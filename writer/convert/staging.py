@@ -21,8 +21,9 @@ from recordio.format import strict_json
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
 from recordio.storage.atomic import sync_folder, write_file
 from recordio.storage.base import storage_error
-from recordio.storage.dataset_files import PLAN, STAGING
-from recordio.writer.convert.plan import Plan, Recipe
+from recordio.storage.dataset_files import PLAN, STAGING, read_footer
+from recordio.storage.local import LocalStorage
+from recordio.writer.convert.plan import Recipe
 from recordio.writer.publish import PENDING, read_manifest
 from recordio.writer.shard_sink import shard_numbers
 
@@ -79,20 +80,22 @@ class Staging:
         return self.shard(unit).with_suffix(".json")
 
 
-def open_staging(target: Path, plan: Plan) -> Staging:
-    """The staging folder as an earlier run of the plan left it, or a new one; that of another plan lies in it then.
+def open_staging(target: Path, digest: bytes, overwrite: bool) -> Staging:
+    """The staging folder as an earlier run of the plan with this digest left it, or a new one.
+
+    That of another plan lies in it then. With `overwrite` shards without a manifest are left aside.
 
     Raises DatasetError when shards without a manifest are in the way, StorageError.
     """
     folder, following = target / STAGING, target / _NEXT
     numbers = shard_numbers(target)
-    if numbers and not plan.options.overwrite:
+    if numbers and not overwrite:
         text = f"there are shards here but no {FILE_NAME}; move them away, or use overwrite=True to leave them aside"
         raise DatasetError(text).at(file=str(target))
     if following.exists() and not folder.exists():
         _move(following, folder)  # the run that made it died before this
     free = 1 + max(numbers, default=-1)
-    first = _first_number(folder, plan.digest)
+    first = _first_number(folder, digest)
     if first is not None and first >= free:
         return Staging(folder, first)
     try:
@@ -100,12 +103,24 @@ def open_staging(target: Path, plan: Plan) -> Staging:
         following.mkdir()
     except OSError as error:
         raise storage_error("make the folder", following, error) from error
-    write_file(following / PLAN, b'{"digest": "%b", "first": %d}\n' % (plan.digest.hex().encode(), free))
+    write_file(following / PLAN, b'{"digest": "%b", "first": %d}\n' % (digest.hex().encode(), free))
     if folder.exists():
         _move(folder, following / EARLIER)
     _move(following, folder)
     sync_folder(target)
     return Staging(folder, free)
+
+
+def finished_note(staging: Staging, unit: int) -> UnitNote | None:
+    """The note of a unit whose shard an earlier run has finished, None if it has to be made."""
+    note = UnitNote.read(staging.note(unit))
+    if note is None or note.entry.number != staging.number(unit):
+        return None
+    try:
+        footer = read_footer(LocalStorage(staging.folder).open(note.entry.name))
+    except (OSError, RecordIOError):
+        return None  # missing or incomplete
+    return note if footer.digest == note.entry.digest else None  # it covers the header too: dataset, number, schema
 
 
 def _move(folder: Path, to: Path) -> None:

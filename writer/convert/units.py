@@ -21,10 +21,8 @@ from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
 from recordio.images.header import read_header
 from recordio.images.prepare import prepare
-from recordio.storage.dataset_files import read_footer
-from recordio.storage.local import LocalStorage
 from recordio.writer.convert.plan import Plan
-from recordio.writer.convert.staging import Staging, UnitNote
+from recordio.writer.convert.staging import Staging, UnitNote, finished_note
 from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
 from recordio.writer.sources import Item
@@ -193,15 +191,24 @@ def _counted(batches: Iterator[Columns], report: Report) -> Iterator[Columns]:
 
 def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
     """The unit as an earlier run finished it, None if it has to be made."""
-    note = UnitNote.read(staging.note(unit))
+    note = finished_note(staging, unit)
     if note is None or (note.skipped and plan.options.on_error == "raise"):
         return None
-    if note.entry.number != staging.number(unit):
-        return None
-    try:
-        path = staging.shard(unit)
-        footer = read_footer(LocalStorage(path.parent).open(path.name))
-    except (OSError, RecordIOError):
-        return None  # missing or incomplete
-    # The digest covers the header too: dataset, number, schema.
-    return Unit(unit, note.entry, note.skipped, note.remarks) if footer.digest == note.entry.digest else None
+    return Unit(unit, note.entry, note.skipped, note.remarks)
+
+
+@dataclass(frozen=True)
+class PlannedWork:
+    """The units of a plan, for an engine."""
+
+    plan: Plan
+
+    @property
+    def workers(self) -> int | None:
+        return self.plan.options.workers
+
+    def samples(self, unit: int) -> int:
+        return len(self.plan.indices(unit))
+
+    def make(self, unit: int, staging: Staging, report: Report, threads: int) -> Unit:
+        return make_unit(self.plan, unit, staging, report, threads)

@@ -181,7 +181,7 @@ class TestUnfinished:
         with pytest.raises(_Stop):
             made(source, tmp_path / "out", progress=stop_after(3))
         assert main([command, str(tmp_path / "out")]) == 2
-        assert "has not finished; run the same `recordio convert` again" in capsys.readouterr().err
+        assert "has not finished; run the same command again" in capsys.readouterr().err
 
     def test_opening_it_says_so(self, tmp_path: Path, source: Path) -> None:
         with pytest.raises(_Stop):
@@ -469,7 +469,7 @@ class TestProcesses:
             for child in multiprocessing.active_children()[: bool(some)]:
                 os.kill(child.pid or 0, signal.SIGKILL)
 
-        with pytest.raises(RecordIOError, match="a process of the conversion died"):
+        with pytest.raises(RecordIOError, match="a worker process died"):
             convert(long_source, tmp_path / "out", shard_bytes=2000, workers=2, progress=kill_one)
         assert not multiprocessing.active_children()
         report = convert(long_source, tmp_path / "out", shard_bytes=2000, workers=2)

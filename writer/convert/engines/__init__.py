@@ -1,4 +1,4 @@
-"""Where the units of a conversion are made: in this process, or in a pool of processes. Both call `make_unit`."""
+"""Where units are made: in this process, or in a pool of processes. Both call `Work.make`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Sequence
 
 from recordio.writer.convert.engines.inline import run_inline
 from recordio.writer.convert.engines.processes import run_processes
-from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.engines.work import Work as Work
 from recordio.writer.convert.staging import Staging
 from recordio.writer.convert.units import Report, Unit
 
 
-def run_units(plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
+def run_units(work: Work, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
     """Makes the units, in any order. `progress` is told how many of their samples are done.
 
     Raises the error of the first unit that fails; by then all work has stopped.
     """
-    workers = worker_count(plan.options.workers, len(units))
+    workers = worker_count(work.workers, len(units))
     if workers <= 1:
-        threads = _default_workers() if plan.options.workers is None else 1
-        return run_inline(plan, units, staging, progress, threads)
-    return run_processes(plan, units, staging, progress, workers)
+        threads = _default_workers() if work.workers is None else 1
+        return run_inline(work, units, staging, progress, threads)
+    return run_processes(work, units, staging, progress, workers)
 
 
 def worker_count(asked: int | None, units: int) -> int:

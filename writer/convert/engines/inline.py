@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.engines.work import Work
 from recordio.writer.convert.staging import Staging
-from recordio.writer.convert.units import Report, Unit, make_unit
+from recordio.writer.convert.units import Report, Unit
 
 _REPORT_SAMPLES = 64
 
 
 def run_inline(
-    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, threads: int = 1
+    work: Work, units: Sequence[int], staging: Staging, progress: Report | None, threads: int = 1
 ) -> list[Unit]:
     """Makes the units in order, with so many threads that decode pictures. Raises the error of the first that fails."""
     made: list[Unit] = []
     before = 0
     for unit in units:
-        made.append(make_unit(plan, unit, staging, _offset(progress, before) if progress else _ignore, threads))
-        before += len(plan.indices(unit))
+        made.append(work.make(unit, staging, _offset(progress, before) if progress else _ignore, threads))
+        before += work.samples(unit)
         if progress:
             progress(before)
     return made

@@ -16,21 +16,21 @@ import numpy as np
 
 from recordio.errors import RecordIOError
 from recordio.process_guard import begin_child, silence_libraries, starting_children
-from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.engines.work import Work
 from recordio.writer.convert.staging import Staging
-from recordio.writer.convert.units import Report, Unit, make_unit
+from recordio.writer.convert.units import Report, Unit
 
 _REFRESH_SECONDS = 0.25
 
 
 class _Stopped(Exception):
-    """Raised inside a unit when the conversion stops."""
+    """Raised inside a unit when all work stops."""
 
 
 class _Shared(NamedTuple):
     """What a worker process is given when it starts. `stop` and `counts` lie in shared memory."""
 
-    plan: Plan
+    work: Work
     staging: Staging
     stop: Any
     counts: Any  # samples done, one for each unit
@@ -49,22 +49,22 @@ def _begin(shared: _Shared) -> None:
 
 def _make(slot: int, unit: int) -> Unit:
     assert _shared is not None
-    plan, staging, stop, counts = _shared
+    work, staging, stop, counts = _shared
 
     def report(samples: int) -> None:
         counts[slot] = samples
         if stop.value:
             raise _Stopped
 
-    return make_unit(plan, unit, staging, report)
+    return work.make(unit, staging, report, 1)
 
 
 def run_processes(
-    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, workers: int
+    work: Work, units: Sequence[int], staging: Staging, progress: Report | None, workers: int
 ) -> list[Unit]:
     """Makes the units in any order. Raises the error of the first that fails, RecordIOError for a process that died."""
     context = multiprocessing.get_context("spawn")
-    shared = _Shared(plan, staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
+    shared = _Shared(work, staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
     pool = ProcessPoolExecutor(workers, context, _begin, (shared,))
     try:
         with starting_children("spawn"):
@@ -72,7 +72,7 @@ def run_processes(
         return list(_results(futures, shared.counts, progress))
     except BrokenProcessPool as error:
         raise RecordIOError(
-            "a process of the conversion died (killed, or out of memory); finished shards are kept, run it again"
+            "a worker process died (killed, or out of memory); finished shards are kept, run it again"
         ) from error
     finally:
         shared.stop.value = 1

@@ -1,0 +1,1 @@
+"""Finished datasets into others: merged, appended, resharded, split. Planned first, made in units, committed once."""

@@ -1,0 +1,107 @@
+"""What a shard of an edited dataset is made of: a shard that is copied, or samples that are written anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recordio.format.manifest import ShardEntry
+from recordio.format.schema import Columns, Schema
+from recordio.format.shard import ShardHeader
+from recordio.reader.stored import chunk_indices, stored_columns
+from recordio.reader.view import DatasetView
+from recordio.writer.convert.plan import Recipe
+from recordio.writer.convert.staging import Staging, UnitNote
+from recordio.writer.convert.units import Report, Unit
+from recordio.writer.restamp import restamp
+from recordio.writer.shard_sink import write_shard
+from recordio.writer.shard_writer import WriteOptions
+
+_CHUNK_NBYTES = 16 << 20
+_NO_RECIPE = Recipe("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A finished shard, whose pages are taken as they are."""
+
+    folder: Path
+    entry: ShardEntry
+
+    @property
+    def samples(self) -> int:
+        return self.entry.samples
+
+    @property
+    def nbytes(self) -> int:
+        return self.entry.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The samples from `start` to `stop` of the view number `view`, about `nbytes` of its files."""
+
+    view: int
+    start: int
+    stop: int
+    nbytes: int
+
+    @property
+    def samples(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """A dataset to be made of others: a pure function of these and of the options, whatever the number of workers.
+
+    Attributes:
+        schema: its fields.
+        metadata: what its shards hold of its metadata.
+        record: what its manifest holds beside.
+        dataset_id: 16 bytes.
+        digest: 16 bytes; shards that were finished under an equal one are used again.
+        units: what each shard is made of.
+        views: the views that units are numbers of.
+        write: how samples are laid out that are written anew.
+        workers: processes; None chooses.
+        kept: shards that are there already, and stay.
+        chunk_nbytes: about how much each process reads at a time of what is written anew.
+        notes: what a user should know, in words.
+    """
+
+    schema: Schema
+    metadata: Mapping[str, Any]
+    record: Mapping[str, Any]
+    dataset_id: bytes
+    digest: bytes
+    units: Sequence[Copied | Rewritten]
+    views: Sequence[DatasetView]
+    write: WriteOptions
+    workers: int | None = None
+    kept: Sequence[ShardEntry] = ()
+    chunk_nbytes: int = _CHUNK_NBYTES
+    notes: tuple[str, ...] = ()
+
+    def samples(self, unit: int) -> int:
+        return self.units[unit].samples
+
+    def make(self, unit: int, staging: Staging, report: Report, threads: int) -> Unit:
+        """Makes a unit; see `Work`. Raises CorruptError, UnsupportedError, StorageError, SchemaError."""
+        part = self.units[unit]
+        header = ShardHeader(self.dataset_id, staging.number(unit), self.schema, self.metadata)
+        if isinstance(part, Copied):
+            entry = restamp(part.folder / part.entry.name, part.entry, staging.folder, header, self.write)
+            report(part.samples)
+        else:
+            entry = write_shard(staging.folder, header, (), self.write, self._chunks(part, report))
+        UnitNote(entry, (), {}, _NO_RECIPE).write(staging.note(unit))
+        return Unit(unit, entry, ())
+
+    def _chunks(self, part: Rewritten, report: Report) -> Iterator[Columns]:
+        view = self.views[part.view]
+        for indices in chunk_indices(view, self.chunk_nbytes, part.start, part.stop):
+            yield stored_columns(view, indices)
+            report(int(indices[-1]) + 1 - part.start)

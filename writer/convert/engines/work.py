@@ -1,0 +1,22 @@
+"""The interface between what is to be made in units and the engines that run them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from recordio.writer.convert.staging import Staging
+from recordio.writer.convert.units import Report, Unit
+
+
+class Work(Protocol):
+    """Units that can be made in any order, in any process: it is pickled. Unit k becomes the k-th shard."""
+
+    @property
+    def workers(self) -> int | None:
+        """Processes; 0 and 1 are this one, None is one for each processor."""
+
+    def samples(self, unit: int) -> int:
+        """How many samples a unit is made of."""
+
+    def make(self, unit: int, staging: Staging, report: Report, threads: int) -> Unit:
+        """Makes a unit: its shard and its note. `report` is called with the samples done; it may raise to stop."""
