@@ -24,16 +24,18 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from recordio.errors import WorkerError
+from recordio.pickling import DeferredPickle
 from recordio.process_guard import interrupt_held, starting_children
 from recordio.reader.columns import Empty
 from recordio.reader.workers.serve import SLOT_NUMBER, serve
 from recordio.reader.workers.slots import Contents, Slot, load
-from recordio.reader.workers.transport import DeferredPickle, Failure
+from recordio.reader.workers.transport import Failure
 
 _MAX_IN_HAND = 64  # requests that a worker has at a time: their numbers always fit in its pipe, both ways
 _MIN_FREE = 2  # slots that are never left to batches of the consumer
 _QUIT_SECONDS = 0.2  # for workers to end by themselves
 _TERMINATE_SECONDS = 0.3  # after SIGTERM
+_NO_PICKLES = 'or use worker_type="thread" or multiprocessing_context="fork"'
 
 _HINTS: dict[int, str] = {
     signal.SIGBUS: ': was a file cut while it was mapped? With io="pread" that is an error which names the file',
@@ -136,7 +138,7 @@ class WorkerPool:
         self._free = list(range(slots))
         self._shut_down = weakref.finalize(self, _shut_down, self._pid, self._workers, self._slots)
         try:
-            work = DeferredPickle((make, init))
+            work = DeferredPickle((make, init), advice=_NO_PICKLES)
             with starting_children(self._context.get_start_method()):
                 for number in range(workers):
                     self._start(number, work)

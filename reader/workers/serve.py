@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from recordio.pickling import DeferredPickle
 from recordio.process_guard import begin_child
 from recordio.reader.workers.slots import Slot, load
-from recordio.reader.workers.transport import DeferredPickle, Failure
+from recordio.reader.workers.transport import Failure
 
 SLOT_NUMBER = struct.Struct("<I")  # the only message in the pipes between a pool and its workers
 

@@ -6,15 +6,12 @@ import io
 import pickle
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from recordio import CorruptError, WorkerError
-from recordio.reader.workers.transport import DeferredPickle, Failure, TensorPickler
+from recordio.reader.workers.transport import Failure, TensorPickler
 from tests.reader.workers import makers
-
-LARGE = np.arange(1 << 15)
 
 
 def failure(error: Exception) -> Exception:
@@ -54,52 +51,6 @@ def test_an_error_that_cannot_be_pickled_is_described_by_a_worker_error(error: E
     assert type(found) is WorkerError
     assert f"{type(error).__name__}: {error}" in str(found)
     assert found.__cause__ is None
-
-
-def test_deferred_objects_are_pickled_only_when_they_are_sent() -> None:
-    value = object()
-    assert DeferredPickle(value).open() is value
-    again = pickle.loads(pickle.dumps(DeferredPickle([LARGE, "x"])))
-    assert again.objects is None
-    assert np.array_equal(again.open()[0], LARGE)
-
-
-def test_deferred_objects_raise_when_they_are_opened() -> None:
-    again = pickle.loads(pickle.dumps(DeferredPickle(makers.Stillborn())))
-    with pytest.raises(LookupError, match="not for other processes"):
-        again.open()
-
-
-def test_deferred_objects_that_the_main_module_does_not_define_do_not_import_it() -> None:
-    deferred = DeferredPickle(None, pickle.dumps([1, 2]), main={"init_main_from_name": "no.such.module"})
-    assert deferred.open() == [1, 2]
-    assert deferred.main
-
-
-class Holder:
-    """A map that has something as an attribute."""
-
-    def __init__(self, held: Any) -> None:
-        self.array, self.held = LARGE, held
-
-    def call(self, sample: Any) -> Any:
-        return sample
-
-
-def test_maps_of_local_classes_are_refused_by_name() -> None:
-    class Local(Holder):
-        pass
-
-    for value in (Local(1), Local(1).call, Holder(Local(1)), Local):
-        with pytest.raises(WorkerError, match=r"cannot import .*<locals>\.Local: it was defined inside .*thread"):
-            pickle.dumps(DeferredPickle(value))
-
-
-def test_what_holds_an_open_file_is_refused_by_name() -> None:
-    with open(__file__) as file:
-        for value, name in ((Holder(file), "Holder"), (Holder(file).call, "Holder"), (file, "TextIOWrapper")):
-            with pytest.raises(WorkerError, match=rf"cannot be given {name}: .*TextIOWrapper.* first used, .*thread"):
-                pickle.dumps(DeferredPickle(value))
 
 
 def pickled(value: Any) -> bytes:
