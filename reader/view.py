@@ -315,6 +315,12 @@ class DatasetView(Exchange, ABC):
             views.append(self.select(true_indices(masks, count, n)))
         return views  # type: ignore[return-value]
 
+    def as_stored(self) -> DatasetView | None:
+        """The same samples with pictures as the files that they are, for a conversion; None if functions make them."""
+        part = self.parts[0]
+        made = len(self.parts) > 1 or self.has_maps or part._transforms or part._casts or self.tuple_fields is not None
+        return None if made else part._with(_decode=None)
+
     def show(self, n: int = 8) -> Samples:
         """The first n samples (200 at most), to look at: pictures in a notebook, text when printed."""
         from recordio.reader.notebook import Samples

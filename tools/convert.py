@@ -154,7 +154,7 @@ def _json(split: str | None, report: ConvertReport) -> dict[str, Any]:
 
 def _announcement(plan: ConvertPlan, announced: set[str]) -> Iterator[str]:
     """What a source was taken for; a note that was printed before is not repeated."""
-    yield f"{clean(plan.source)}: {plan.kind}, {count_text(plan.samples, 'sample')}"
+    yield f"{clean(plan.source)}: {plan.kind}, {count_text(plan.samples or 0, 'sample')}"
     if plan.classes:
         yield f"  classes: {len(plan.classes):,}: {listed(plan.classes)}"
     yield from _new_notes(plan.notes, announced)

@@ -1,4 +1,4 @@
-"""`recordio.convert`: makes a dataset of files.
+"""`recordio.convert`: makes a dataset of files, or of Python objects.
 
 Planned first, made in units, committed once. Finished shards wait in DST/.convert, so a stopped conversion resumes; the
 manifest comes last, so a partial conversion is never taken for a dataset.
@@ -7,16 +7,21 @@ manifest comes last, so a partial conversion is never taken for a dataset.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recordio.arguments import choice, folder_path
 from recordio.errors import DatasetError, SourceError
 from recordio.format.manifest import FILE_NAME
+from recordio.format.schema import Schema
+from recordio.pickling import refuse_in_imported_main
 from recordio.writer.convert.job import ConvertJob, Outcome
+from recordio.writer.convert.objects import is_path, object_job, sample_maker
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
+from recordio.writer.convert.stream import StreamJob
 from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, TableOptions, find_sources
@@ -29,10 +34,10 @@ class ConvertPlan:
     """What a source was taken for, before any of it is converted.
 
     Attributes:
-        source: the path of what is to be converted.
+        source: the path of what is to be converted, or a Python object in words: "list of 1000 inputs".
         destination: the path of the dataset.
-        kind: what the source was taken for, one of `recordio.writer.sources.KINDS`.
-        samples: how many it has.
+        kind: what the source was taken for, one of `recordio.writer.sources.KINDS`, or "python".
+        samples: how many it has; with `fn`, the inputs; None for an iterable.
         classes: the names of its classes, where it has any.
         notes: what of the source is no part of any sample, and what was guessed, in words.
     """
@@ -40,7 +45,7 @@ class ConvertPlan:
     source: str
     destination: str
     kind: str
-    samples: int
+    samples: int | None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -53,14 +58,15 @@ class ConvertReport:
     """What a conversion did.
 
     Attributes:
-        source: the path of what was converted.
+        source: the path of what was converted, or a Python object in words.
         destination: the path of the dataset.
-        kind: what the source was taken for, one of `recordio.writer.sources.KINDS`.
+        kind: what the source was taken for, one of `recordio.writer.sources.KINDS`, or "python".
         samples: how many the dataset holds.
         shards: its shard files.
         nbytes: their length in all.
         skipped: (name, reason) of each sample that could not be read; empty unless on_error="skip". The dataset keeps
             the first 1,000 in its metadata, under "conversion", as it does `notes` and what else a reader must know.
+        dropped: how many inputs `fn` made no sample of.
         reused: how many shards an earlier, interrupted run had finished.
         made: how many samples this run has made; those of reused shards do not count.
         done_before: whether the whole dataset was there already, and nothing was done.
@@ -74,6 +80,7 @@ class ConvertReport:
     shards: int
     nbytes: int
     skipped: tuple[Skip, ...] = ()
+    dropped: int = 0
     reused: int = 0
     made: int = 0
     done_before: bool = False
@@ -81,9 +88,13 @@ class ConvertReport:
 
 
 def convert(
-    source: str | os.PathLike[str],
+    source: Any,
     destination: str | os.PathLike[str],
     *,
+    fn: Callable[[Any], Any] | None = None,
+    schema: Schema | Mapping[str, Any] | None = None,
+    identity: str | None = None,
+    engine: str = "local",
     kind: str | None = None,
     split: str | None = None,
     compression: str | None = "auto",
@@ -117,7 +128,12 @@ def convert(
     sequence_length: int | None = None,
     eos: str | None = None,
 ) -> ConvertReport | dict[str, ConvertReport]:
-    """Makes a dataset of a folder of images or other files, a table, a text, NumPy files, MNIST or CIFAR.
+    """Makes a dataset of a folder of images or other files, a table, a text, NumPy files, MNIST or CIFAR; or of Python
+    objects.
+
+        convert("photos/", "photos.rio")
+        convert(paths, "texts.rio", fn=tokenized)  # fn(path) is a sample, a list or generator of samples, or None
+        convert(torch_dataset, "train.rio", columns=("image", "label"))
 
     The same input and options give the same bytes, whatever `workers` is. A conversion that was stopped goes on where
     it was when it is run again, also after a bad input was mended, replaced or removed: finished shards whose own input
@@ -129,9 +145,20 @@ def convert(
     however it is dated. Renaming a folder above the source changes nothing. Two changes within a tick of the file
     system's clock, some milliseconds, may look like one.
 
+    Of Python objects, lists of numbers, text, bytes, arrays and paths are compared by their values and the stamps of
+    the files that they name, and `fn` by its bytecode. Others are taken for the same if their `identity` is.
+
     Args:
-        source: the file or folder.
+        source: the path of a file or folder; or a list or dataset, anything with `len()` and `[i]`; or an iterable,
+            which is read once, in this process, and begins anew after a stop.
         destination: the folder of the dataset; it is made if need be.
+        fn: `fn(input)` is a sample (a dict), many (a list or an iterator of them) or none (None). It gets the items of
+            Python objects, or the samples of any other source, and is called in the workers; for the first 64 inputs
+            in this process as well, to find out what the samples are. Its error is one of the input.
+        schema: the fields of the samples of Python objects or of `fn`; None takes those of the first 64.
+        identity: a text that the caller changes whenever Python objects or `fn` change.
+        engine: "local" is this process and `workers`; "ray" makes the shards on the Ray cluster that was connected to,
+            and `destination` is a folder that all its machines share.
         kind: what the source is, one of `recordio.writer.sources.KINDS`; None looks.
         split: makes this split alone, at `destination`. Without it a source with splits becomes one dataset each at
             destination/<split>.
@@ -145,7 +172,8 @@ def convert(
         limit: the first so many samples, after mixing, of each split.
         on_error: "raise" stops at a sample that cannot be read, "skip" leaves it out and lists it in the report.
         workers: processes; 0 and 1 are this one, None is one for each processor when there is more than one shard.
-        progress: called as progress(samples done, samples to do). What an earlier run finished counts in neither.
+        progress: called as progress(samples done, samples to do). What an earlier run finished counts in neither. Of
+            an iterable nobody knows how many there are: 0.
         announce: called with a ConvertPlan for each dataset, before anything is converted.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
         embed: columns of a table that name files; the files' contents take the place of the names.
@@ -163,7 +191,8 @@ def convert(
         quotes: whether quotes enclose cells, True, or are characters, False. None is True, but for cells between tabs
             the whole file decides.
         header: whether the first line of a table names its columns; None finds out, and asks where it cannot be told.
-        columns: names for the columns of a table, in place of those in the file.
+        columns: names for the columns of a table, in place of those in the file; names for the values of samples that
+            are tuples; the fields that are taken of samples that are dicts.
         missing: cells that are missing values, in a column of text too, beside those that pandas takes for missing in
             columns of numbers: empty, NA, NaN, null and more. In a float64 NaN is a value.
         skip_lines: how many lines to leave out before the table.
@@ -193,6 +222,14 @@ def convert(
         StorageError: the system refused; finished shards are kept, and the next run goes on.
     """
     target = Path(folder_path("destination", destination))
+    choice("mode", mode, (None, "RGB", "L", "RGBA"))
+    source_options = SourceOptions(
+        embed=_texts(embed),
+        root=None if root is None else os.fspath(root),
+        table=TableOptions(encoding, delimiter, quotes, header, columns, missing, skip_lines),  # type: ignore[arg-type]
+        masks=_texts(masks),
+        mode=mode,
+    )
     options = ConvertOptions(
         write=WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes),
         resize=resize,
@@ -205,28 +242,34 @@ def convert(
         check=check,
         upright=upright,
         keep_names=keep_names,
+        engine=engine,
+        maker=sample_maker(source, fn, schema, identity, source_options.table.columns, on_error),
+        schema=schema,
         text=TextOptions(tokenizer, text_field, sequence_length, eos),
     )
-    choice("mode", mode, (None, "RGB", "L", "RGBA"))
-    source_options = SourceOptions(
-        embed=_texts(embed),
-        root=None if root is None else os.fspath(root),
-        table=TableOptions(encoding, delimiter, quotes, header, columns, missing, skip_lines),  # type: ignore[arg-type]
-        masks=_texts(masks),
-        mode=mode,
-    )
+    refuse_in_imported_main("convert")
     try:
-        specs = _specs(source, kind, split, source_options)
-        _refuse_target(target, list(specs))
-        jobs = {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
+        jobs = _jobs(source, kind, split, source_options, target, options)
         if announce is not None:
             for job in jobs.values():
                 announce(_plan(job))
-        total = TotalProgress(progress, sum(len(job.plan.order) for job in jobs.values()))
+        total = TotalProgress(progress, sum(job.inputs or 0 for job in jobs.values()))
         reports = {name: _report(job, job.run(total)) for name, job in jobs.items()}
     finally:
         forget_archives()
     return reports.get("", reports)
+
+
+def _jobs(
+    source: Any, kind: str | None, split: str | None, given: SourceOptions, target: Path, options: ConvertOptions
+) -> dict[str, ConvertJob | StreamJob]:
+    """The conversions by the name of the folder that each makes, "" for the destination itself."""
+    if not is_path(source):
+        _refuse_target(target, [""])
+        return {"": object_job(source, kind, split, given, target, options)}
+    specs = _specs(source, kind, split, given)
+    _refuse_target(target, list(specs))
+    return {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
 
 
 def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -259,21 +302,21 @@ def _refuse_target(target: Path, names: list[str]) -> None:
         raise DatasetError(text).at(file=str(target))
 
 
-def _plan(job: ConvertJob) -> ConvertPlan:
-    source = job.plan.source
-    classes = source.metadata.get("classes", ())
-    return ConvertPlan(job.source_path, str(job.target), source.kind, len(job.plan.order), tuple(classes), job.notes)
+def _plan(job: ConvertJob | StreamJob) -> ConvertPlan:
+    classes = tuple(job.source.metadata.get("classes", ()))
+    return ConvertPlan(job.source_path, str(job.target), job.source.kind, job.inputs, classes, job.notes)
 
 
-def _report(job: ConvertJob, outcome: Outcome) -> ConvertReport:
+def _report(job: ConvertJob | StreamJob, outcome: Outcome) -> ConvertReport:
     return ConvertReport(
         source=job.source_path,
         destination=str(job.target),
-        kind=job.plan.source.kind,
+        kind=job.source.kind,
         samples=outcome.manifest.samples,
         shards=len(outcome.manifest.shards),
         nbytes=sum(shard.nbytes for shard in outcome.manifest.shards),
         skipped=outcome.skipped,
+        dropped=outcome.dropped,
         reused=outcome.reused,
         made=outcome.made,
         done_before=outcome.done_before,

@@ -10,18 +10,20 @@ from typing import Any
 
 from recordio.errors import DatasetError, SchemaError, SourceError
 from recordio.format.manifest import Manifest
-from recordio.storage.atomic import FolderLock, write_file
+from recordio.storage.atomic import FolderLock, remove, write_file
 from recordio.storage.dataset_files import SOURCE
-from recordio.writer.convert.engines import run_units
+from recordio.writer.convert.engines import for_workers, run_units
+from recordio.writer.convert.mapped import Mapped
 from recordio.writer.convert.plan import ConvertOptions, make_plan
 from recordio.writer.convert.progress import TotalProgress
-from recordio.writer.convert.record import conversion_record, recorded_skips
+from recordio.writer.convert.record import conversion_record, recorded
 from recordio.writer.convert.reuse import reuse_finished
 from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
 from recordio.writer.convert.units import SKIPPABLE, PlannedWork, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_corrupt_manifest, clear_remains, commit, damaged_shard, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.leftovers import counted
+from recordio.writer.sources.python_inputs import KIND
 from recordio.writer.sources.tokenized import tokenized
 
 _ROWS = ("npy", "npz", "hdf5", "lmdb", "mnist", "cifar10", "cifar100")
@@ -37,6 +39,7 @@ class Outcome:
 
     manifest: Manifest
     skipped: tuple[Skip, ...] = ()
+    dropped: int = 0
     reused: int = 0
     made: int = 0
     done_before: bool = False
@@ -49,15 +52,28 @@ class ConvertJob:
     def __init__(self, spec: SourceSpec, target: Path, options: ConvertOptions) -> None:
         self.source_path = spec.path
         self.target = target
-        self._refuse_nesting()
-        source = open_source(spec.path, spec.kind or None, spec.options)
+        if spec.given is None:
+            self._refuse_nesting()
+        source = spec.given or open_source(spec.path, spec.kind or None, spec.options)
         _require_pictures(source, spec.options)
+        if options.maker is not None:
+            source = Mapped(source, options.maker, options.schema, skip=options.on_error == "skip")
         source = tokenized(source, options.text, skip=options.on_error == "skip", limit=options.limit)
         before = set(source.schema)
         source = _with_names(source, options.keep_names)
         self._names = [] if options.keep_names else sorted(set(source.schema) - before)
-        self.plan = make_plan(source, options)
-        self.notes = (*spec.notes, *source.notes)
+        self.plan, asides = for_workers(make_plan(source, options))
+        self._recorded_notes = (*spec.notes, *source.notes)
+        self.notes = (*self._recorded_notes, *asides)
+
+    @property
+    def source(self) -> Source:
+        return self.plan.source
+
+    @property
+    def inputs(self) -> int:
+        """How many samples of the source are to be converted."""
+        return len(self.plan.order)
 
     def _refuse_nesting(self) -> None:
         source, target = os.path.realpath(self.source_path), os.path.realpath(self.target)
@@ -84,20 +100,23 @@ class ConvertJob:
         if objection is None:
             progress.reused(len(self.plan.order))
             progress.finish(0)
-            missing = len(self.plan.order) - manifest.samples
-            listed = recorded_skips(manifest.metadata)
-            more = missing - len(listed)
+            said = recorded(manifest.metadata)
+            more = said.skipped - len(said.skips)
             unlisted = (f"{more} samples were skipped when it was made",) if more > 0 else ()
-            return Outcome(manifest, skipped=listed, done_before=True, notes=(*self.notes, *unlisted))
+            notes = (*self.notes, *unlisted)
+            return Outcome(manifest, skipped=said.skips, dropped=said.dropped, done_before=True, notes=notes)
         if not self.plan.options.overwrite:
             raise DatasetError(f"{objection}; overwrite=True (--overwrite) makes it anew").at(file=str(self.target))
         return None
 
     def _objection(self, manifest: Manifest) -> str | None:
         """Why the dataset at the destination is not the one that this job would make, None if it is."""
+        if self.plan.digest is None:
+            return "there is a dataset here, and whether it is of the same inputs cannot be told"
         if manifest.dataset_id != self.plan.dataset_id:
             return "the dataset here was made from another source, or its files or the options have changed since"
-        if manifest.samples > len(self.plan.order):
+        made = recorded(manifest.metadata).samples
+        if manifest.samples > (len(self.plan.order) if made is None else made):
             return "samples were added to the dataset here after it was made from this source"
         if _source_digest(self.target) != self.plan.digest:
             return "the source was changed, moved or replaced after this dataset was made from it"
@@ -119,25 +138,38 @@ class ConvertJob:
         progress.finish(len(self.plan.order) - before)
         units = sorted(kept + made, key=lambda unit: unit.number)
         skipped = tuple(skip for unit in units for skip in unit.skipped)
+        without = sum(unit.dropped for unit in units)
         return Outcome(
-            self._commit(units, staging, conversion_record(self.plan.options, skipped, self.notes, self._names)),
+            self._commit(units, staging, self._record(units, skipped, without)),
             skipped=skipped,
+            dropped=without,
             reused=len(kept),
             made=sum(unit.entry.samples for unit in made),
             notes=(*self.notes, *dropped, *_remarks(units)),
         )
 
+    def _record(self, units: list[Unit], skipped: tuple[Skip, ...], dropped: int) -> dict[str, Any]:
+        samples = sum(unit.entry.samples for unit in units)
+        other = samples != len(self.plan.order) - len(skipped)
+        notes = self._recorded_notes
+        return conversion_record(self.plan.options, skipped, notes, self._names, dropped, samples if other else None)
+
     def _commit(self, units: list[Unit], staging: Staging, record: dict[str, Any]) -> Manifest:
         full = [unit for unit in units if unit.entry.samples]
         if not full:
-            name, reason = units[0].skipped[0]
             count = len(self.plan.order)
+            name, reason = next((skip for unit in units for skip in unit.skipped), ("", ""))
+            if not name:
+                raise SourceError(f"fn made no sample of any of the {count} inputs")
             raise SourceError(f"none of the {count} samples can be read; the first: {reason}").at(file=name)
         source = self.plan.source
         metadata = {**source.metadata, **record}
         manifest = Manifest(self.plan.dataset_id, source.schema, metadata, [unit.entry for unit in full])
         # First: a manifest without it, or beside another one, is taken for that of a source that was changed.
-        write_file(self.target / SOURCE, self.plan.digest.hex().encode() + b"\n")
+        if self.plan.digest is None:
+            remove([self.target / SOURCE])
+        else:
+            write_file(self.target / SOURCE, self.plan.digest.hex().encode() + b"\n")
         commit(self.target, manifest, {staging.shard(unit.number): unit.entry.name for unit in full})
         return manifest
 
@@ -172,6 +204,8 @@ def _with_names(source: Source, wanted: bool | None) -> Source:
     """The source with the names of its files, if they are wanted, or if nothing else says which file a sample is."""
     if wanted is False or (wanted is None and not source.nameless):
         return source
+    if source.kind == KIND:
+        raise SchemaError("keep_names (--keep-names) is for files; let fn give the name of an input as a field")
     if source.kind in _ROWS:
         raise SchemaError(f"keep_names (--keep-names) is for files, and a sample of {source.kind!r} is a row of one")
     return source.with_names()

@@ -19,12 +19,14 @@ from recordio.determinism import MASK, hashes, key
 from recordio.errors import SchemaError, SourceError
 from recordio.format.image_field import Image
 from recordio.format.layout import VERSION
+from recordio.format.schema import Schema
 from recordio.format.shard import ShardHeader
 from recordio.images.prepare import Treatment
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
 from recordio.writer.sources.archive_paths import keep_archives, listed_archives
+from recordio.writer.sources.functions import SampleMaker
 from recordio.writer.sources.text_options import TextOptions
 
 Indices = npt.NDArray[np.int64]
@@ -33,7 +35,7 @@ _RULE = 1  # version of the ordering and cutting; part of the dataset's identity
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """The options of `recordio.convert`, which documents them. Raises SchemaError."""
+    """The options of `recordio.convert`, which documents them; `maker` is its `fn`. Raises SchemaError."""
 
     write: WriteOptions = field(default_factory=WriteOptions)
     resize: int | tuple[int, int] | None = None
@@ -47,8 +49,14 @@ class ConvertOptions:
     upright: bool = False
     keep_names: bool | None = None
     text: TextOptions = field(default_factory=TextOptions)
+    engine: str = "local"
+    maker: SampleMaker | None = None
+    schema: Any = None
 
     def __post_init__(self) -> None:
+        choice("engine", self.engine, ("local", "ray"))
+        if self.schema is not None and not isinstance(self.schema, Schema):
+            object.__setattr__(self, "schema", Schema(self.schema))
         flag("check", self.check)
         flag("upright", self.upright)
         choice("on_error", self.on_error, ("raise", "skip"))
@@ -106,7 +114,8 @@ class Plan:
         cuts: start of each unit in `order`, and the end of the last.
         dataset_id: depends on the names and sizes of the input, and on the options that shape the bytes.
         digest: depends on the times and inodes of the input files as well. If it is equal, all finished shards are
-            reused, and a finished dataset is left as it is.
+            reused, and a finished dataset is left as it is. None where it cannot be told whether the input is as it
+            was: then nothing is.
         rules: digest of what shapes every shard alike: the options, the fields, the metadata. If it is equal, those
             shards are reused whose own input is the same.
     """
@@ -116,7 +125,7 @@ class Plan:
     order: Indices
     cuts: Indices
     dataset_id: bytes
-    digest: bytes
+    digest: bytes | None
     rules: bytes
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,14 +160,7 @@ class Plan:
 def make_plan(source: Source, options: ConvertOptions) -> Plan:
     """Raises SchemaError when the options do not fit the source, or the metadata is too large."""
     require_fit(source.schema, plain_metadata(source.metadata))
-    pictures = source.pictures or any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
-    if options.treatment.recodes and not pictures:
-        raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")
-    if source.boxed and (options.treatment.recodes or options.upright):
-        raise SchemaError(
-            "resize, quality and upright would move the pixels and leave the boxes where they are: "
-            "convert the pictures as they are, and resize both while training"
-        )
+    check_pictures(source, options)
     order = np.arange(len(source)) if options.shuffle is None else shuffled(len(source), options.shuffle)
     order = order[: options.limit]
     cuts = cut(source.nbytes()[order], options.write.shard_bytes)
@@ -178,6 +180,8 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
     }
     if options.upright:
         rules["upright"] = True
+    if source.rules:
+        rules["made"] = dict(source.rules)
     if kinds := {name: kind for name, kind in source.pictures.items() if kind != "photo"}:
         rules["pictures"] = kinds
     content = {
@@ -185,8 +189,20 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
         "cuts": xxhash.xxh3_128_hexdigest(cuts.astype("<i8").tobytes()),
     }
     dataset_id = json_digest(rules | content)
-    digest = xxhash.xxh3_128_digest(dataset_id + fingerprint.state)
+    digest = xxhash.xxh3_128_digest(dataset_id + fingerprint.state) if fingerprint.known else None
     return Plan(source, options, order, cuts, dataset_id, digest, json_digest(rules))
+
+
+def check_pictures(source: Source, options: ConvertOptions) -> None:
+    """Raises SchemaError for a treatment of pictures that the source does not have, or may not get."""
+    pictures = source.pictures or any(isinstance(kind, Image) and kind.encoded for kind in source.schema.values())
+    if options.treatment.recodes and not pictures:
+        raise SchemaError(f"resize and quality are for encoded images, and a {source.kind!r} source has none")
+    if source.boxed and (options.treatment.recodes or options.upright):
+        raise SchemaError(
+            "resize, quality and upright would move the pixels and leave the boxes where they are: "
+            "convert the pictures as they are, and resize both while training"
+        )
 
 
 def json_digest(value: dict[str, Any]) -> bytes:

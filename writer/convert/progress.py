@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 ProgressSink = Callable[[int, int], None]
+_REPORT_INPUTS = 64
 
 
 class TotalProgress:
@@ -24,6 +25,11 @@ class TotalProgress:
         """`done` samples of the current conversion were made by this run."""
         if self._sink is not None and self._total:
             self._sink(self._before + done, self._total)
+
+    def counted(self, done: int) -> None:
+        """So many inputs of a stream are done: nobody knows how many there are, and the total is 0."""
+        if self._sink is not None and done % _REPORT_INPUTS == 0:
+            self._sink(done, 0)
 
     def reused(self, samples: int) -> None:
         """So many samples of the current conversion need not be made. To be called before its first progress."""

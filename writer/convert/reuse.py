@@ -54,7 +54,7 @@ def _take_over(plan: Plan, unit: int, staging: Staging, path: Path, note: UnitNo
         entry = restamp(path.with_suffix(".rio"), note.entry, staging.folder, header, plan.options.write)
     except (CorruptError, UnsupportedError):
         return False
-    UnitNote(entry, note.skipped, note.remarks, note.recipe).write(staging.note(unit))
+    UnitNote(entry, note.skipped, note.remarks, note.recipe, note.dropped).write(staging.note(unit))
     return True
 
 

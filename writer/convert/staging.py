@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError
 from recordio.format import strict_json
@@ -34,17 +34,19 @@ _NEXT = f"{STAGING}.next"  # beside it: the one that is to take its place
 @dataclass(frozen=True, slots=True)
 class UnitNote:
     """What stands beside a finished shard: its manifest entry, (name, reason) of each skipped sample, remarks on
-    pictures, counted, and what it was made of.
+    pictures, counted, what it was made of, and how many inputs gave no sample.
     """
 
     entry: ShardEntry
     skipped: tuple[tuple[str, str], ...]
     remarks: Mapping[str, int]
     recipe: Recipe
+    dropped: int = 0
 
     def write(self, path: Path) -> None:
         """Raises StorageError."""
-        note = {"entry": self.entry.to_json(), "skipped": self.skipped, "remarks": dict(self.remarks)}
+        note: dict[str, Any] = {"entry": self.entry.to_json(), "skipped": self.skipped, "remarks": dict(self.remarks)}
+        note["dropped"] = self.dropped
         write_file(path, json.dumps(note | self.recipe._asdict()).encode())
 
     @classmethod
@@ -57,6 +59,7 @@ class UnitNote:
                 tuple((str(key), str(reason)) for key, reason in note["skipped"]),
                 {str(text): int(count) for text, count in note["remarks"].items()},
                 Recipe(str(note["rules"]), str(note["inputs"])),
+                int(note["dropped"]),
             )
         except (OSError, RecordIOError, KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -80,7 +83,7 @@ class Staging:
         return self.shard(unit).with_suffix(".json")
 
 
-def open_staging(target: Path, digest: bytes, overwrite: bool) -> Staging:
+def open_staging(target: Path, digest: bytes | None, overwrite: bool) -> Staging:
     """The staging folder as an earlier run of the plan with this digest left it, or a new one.
 
     That of another plan lies in it then. With `overwrite` shards without a manifest are left aside.
@@ -103,7 +106,8 @@ def open_staging(target: Path, digest: bytes, overwrite: bool) -> Staging:
         following.mkdir()
     except OSError as error:
         raise storage_error("make the folder", following, error) from error
-    write_file(following / PLAN, b'{"digest": "%b", "first": %d}\n' % (digest.hex().encode(), free))
+    known = b"" if digest is None else digest.hex().encode()
+    write_file(following / PLAN, b'{"digest": "%b", "first": %d}\n' % (known, free))
     if folder.exists():
         _move(folder, following / EARLIER)
     _move(following, folder)
@@ -136,8 +140,10 @@ def remove_staging(target: Path) -> None:
         shutil.rmtree(target / name, ignore_errors=True)
 
 
-def _first_number(folder: Path, digest: bytes) -> int | None:
+def _first_number(folder: Path, digest: bytes | None) -> int | None:
     """The number of the first shard of an earlier run of the plan, None without one."""
+    if digest is None:
+        return None
     try:
         plan = strict_json.loads((folder / PLAN).read_bytes(), "plan")
     except (OSError, CorruptError):

@@ -7,11 +7,11 @@ note agree is done, and later runs reuse it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,11 +21,12 @@ from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
 from recordio.images.header import read_header
 from recordio.images.prepare import prepare
-from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.first_samples import unlike_the_first
+from recordio.writer.convert.plan import ConvertOptions, Plan
 from recordio.writer.convert.staging import Staging, UnitNote, finished_note
 from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
-from recordio.writer.sources import Item
+from recordio.writer.sources import Output, Source
 
 SKIPPABLE = (SourceError, DecodeError, SchemaError)
 Skip = tuple[str, str]  # name, reason
@@ -34,30 +35,45 @@ Report = Callable[[int], None]  # called with the samples done so far
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A finished unit: the manifest entry of its shard, the skipped samples, and remarks on pictures, counted."""
+    """A finished unit: the manifest entry of its shard, the skipped samples, remarks on pictures, counted, and how many
+    inputs gave no sample.
+    """
 
     number: int
     entry: ShardEntry
     skipped: tuple[Skip, ...]
     remarks: Mapping[str, int] = field(default_factory=dict)
+    dropped: int = 0
+
+    @classmethod
+    def of(cls, number: int, note: UnitNote) -> Self:
+        return cls(number, note.entry, note.skipped, note.remarks, note.dropped)
 
 
 _AHEAD = 4  # samples being prepared for each thread
-_Made = tuple[Sample, list[str]] | RecordIOError
+_Made = tuple[Sample, list[str]] | RecordIOError | None
 
 
-class _Prepared:
-    """Iterates over the samples of a unit, ready to be written. Raises or lists the bad ones, as `on_error` says."""
+class Prepared:
+    """Iterates over samples of a source, ready to be written. Raises or lists the bad ones, as `on_error` says."""
 
-    def __init__(self, plan: Plan, unit: int, report: Report, strict: bool, threads: int = 1) -> None:
-        self._plan = plan
-        self._unit = unit
+    def __init__(
+        self,
+        source: Source,
+        options: ConvertOptions,
+        indices: Sequence[int],
+        report: Report,
+        strict: bool,
+        threads: int = 1,
+    ) -> None:
+        self._source = source
+        self._indices = indices
         self._report = report
         self._threads = threads
-        self._options = plan.options
-        self._treatment = plan.options.treatment
-        schema = plan.source.schema
-        kinds = plan.source.pictures
+        self._options = options
+        self._treatment = options.treatment
+        schema = source.schema
+        kinds = source.pictures
         images = {name for name, kind in schema.items() if isinstance(kind, Image) and kind.encoded}
         self.pictures = [(name, schema[name], kinds.get(name, "photo")) for name in schema if name in images | {*kinds}]
         self._with_masks = any(treated == "mask" for *_, treated in self.pictures)
@@ -65,13 +81,14 @@ class _Prepared:
         self.key = ""
         self.skipped: list[Skip] = []
         self.remarks: Counter[str] = Counter()
+        self.dropped = 0
 
     def __iter__(self) -> Iterator[Sample]:
-        indices = self._plan.indices(self._unit).tolist()
-        read = zip(indices, self._plan.source.read(indices), strict=True)
-        for done, (key, made) in enumerate(self._in_order(read), 1):
+        for position, key, made in self._in_order(self._source.outputs(self._indices)):
             self.key = key
-            if isinstance(made, RecordIOError):
+            if made is None:
+                self.dropped += 1
+            elif isinstance(made, RecordIOError):
                 made.at(file=key)
                 if self._options.on_error == "raise":
                     raise made
@@ -80,47 +97,47 @@ class _Prepared:
                 sample, remarks = made
                 self.remarks.update(remarks)
                 yield sample
-            self._report(done)
+            self._report(position + 1)
 
-    def _in_order(self, read: Iterator[tuple[int, Item]]) -> Iterator[tuple[str, _Made]]:
+    def _in_order(self, outputs: Iterator[Output]) -> Iterator[tuple[int, str, _Made]]:
         """The samples, prepared by threads if there are pictures to decode: the decoders release the lock."""
         if self._threads < 2 or not self.pictures:
-            yield from ((key, self._attempt(index, item)) for index, (key, item) in read)
+            yield from ((position, key, self._attempt(position, item)) for position, key, item in outputs)
             return
-        waiting: deque[tuple[str, Future[_Made]]] = deque()
+        waiting: deque[tuple[int, str, Future[_Made]]] = deque()
         pool = ThreadPoolExecutor(self._threads, "recordio-convert")
         try:
-            for index, (key, item) in read:
-                waiting.append((key, pool.submit(self._attempt, index, item)))
+            for position, key, item in outputs:
+                waiting.append((position, key, pool.submit(self._attempt, position, item)))
                 if len(waiting) > _AHEAD * self._threads:
-                    key, future = waiting.popleft()
-                    yield key, future.result()
-            yield from ((key, future.result()) for key, future in waiting)
+                    position, key, future = waiting.popleft()
+                    yield position, key, future.result()
+            yield from ((position, key, future.result()) for position, key, future in waiting)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _attempt(self, index: int, item: Sample | RecordIOError) -> _Made:
+    def _attempt(self, position: int, item: Sample | RecordIOError | None) -> _Made:
         try:
-            return self._prepare(index, item)
+            return None if item is None else self._prepare(position, item)
         except SKIPPABLE as error:
             return error
 
-    def _prepare(self, index: int, item: Sample | RecordIOError) -> tuple[Sample, list[str]]:
+    def _prepare(self, position: int, item: Sample | RecordIOError) -> tuple[Sample, list[str]]:
         if isinstance(item, RecordIOError):
             raise item
-        sample, remarks = self._with_pictures(index, item) if self.pictures else (item, [])
+        sample, remarks = self._with_pictures(position, item) if self.pictures else (item, [])
         if self._pack is not None:
             self._pack(sample)
         return sample, remarks
 
-    def _with_pictures(self, index: int, sample: Sample) -> tuple[Sample, list[str]]:
+    def _with_pictures(self, position: int, sample: Sample) -> tuple[Sample, list[str]]:
         out = dict(sample)
         remarks: list[str] = []
         for name, kind, treated in self.pictures:
             data = out.get(name)
             if data is None:
                 continue
-            file = self._plan.source.file(index, name)
+            file = self._file(position, name)
             try:
                 out[name], found = prepare(data, file, kind, treated, self._treatment)
             except DecodeError as error:
@@ -130,6 +147,9 @@ class _Prepared:
         if self._with_masks and len({_size(out[name]) for name, *_ in self.pictures if out.get(name) is not None}) > 1:
             remarks.append("with a mask of another size: their pixels do not correspond")
         return out, remarks
+
+    def _file(self, position: int, field: str) -> str:
+        return self._source.file(self._indices[position] if self._indices else position, field)
 
 
 def _size(picture: Any) -> tuple[int, int]:
@@ -145,8 +165,9 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: 
 
     Raises SourceError, DecodeError and SchemaError for a sample, StorageError. On an error no file is left.
     """
-    prepared = _Prepared(plan, unit, report, strict=False, threads=threads)
-    if not prepared.pictures and (batches := plan.source.batches(plan.indices(unit))) is not None:
+    indices = plan.indices(unit)
+    prepared = Prepared(plan.source, plan.options, indices.tolist(), report, strict=False, threads=threads)
+    if not prepared.pictures and (batches := plan.source.batches(indices)) is not None:
         with suppress(*SKIPPABLE):  # reading the samples one by one finds out which is at fault
             return _write_batches(plan, unit, staging, _counted(batches, report))
     try:
@@ -155,18 +176,19 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: 
         if plan.options.on_error == "raise":
             raise
     # Sources promise samples that fit the schema. One did not: start again, packing each sample before it is written.
-    return _write(plan, unit, staging, _Prepared(plan, unit, report, strict=True))
+    return _write(plan, unit, staging, Prepared(plan.source, plan.options, indices.tolist(), report, strict=True))
 
 
-def _write(plan: Plan, unit: int, staging: Staging, samples: _Prepared) -> Unit:
+def _write(plan: Plan, unit: int, staging: Staging, samples: Prepared) -> Unit:
     # Before the samples are read: should the input change meanwhile, it is not the one that the shard claims.
     recipe = plan.recipe(unit)
     try:
         entry = write_shard(staging.folder, plan.header(staging.number(unit)), samples, plan.options.write)
     except SchemaError as error:
+        unlike_the_first(error, plan.source)
         error.at(file=samples.key)
         raise
-    return _noted(unit, staging, UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe))
+    return _noted(unit, staging, UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe, samples.dropped))
 
 
 def _write_batches(plan: Plan, unit: int, staging: Staging, batches: Iterator[Columns]) -> Unit:
@@ -177,7 +199,7 @@ def _write_batches(plan: Plan, unit: int, staging: Staging, batches: Iterator[Co
 
 def _noted(unit: int, staging: Staging, note: UnitNote) -> Unit:
     note.write(staging.note(unit))
-    return Unit(unit, note.entry, note.skipped, note.remarks)
+    return Unit.of(unit, note)
 
 
 def _counted(batches: Iterator[Columns], report: Report) -> Iterator[Columns]:
@@ -194,7 +216,7 @@ def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
     note = finished_note(staging, unit)
     if note is None or (note.skipped and plan.options.on_error == "raise"):
         return None
-    return Unit(unit, note.entry, note.skipped, note.remarks)
+    return Unit.of(unit, note)
 
 
 @dataclass(frozen=True)
@@ -202,6 +224,10 @@ class PlannedWork:
     """The units of a plan, for an engine."""
 
     plan: Plan
+
+    @property
+    def engine(self) -> str:
+        return self.plan.options.engine
 
     @property
     def workers(self) -> int | None:

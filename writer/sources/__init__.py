@@ -2,7 +2,7 @@
 
 from recordio.writer.sources.kinds import KINDS
 from recordio.writer.sources.registry import detect, find_sources, open_source, splits
-from recordio.writer.sources.source import Fingerprint, Item, Source, SourceOptions, SourceSpec
+from recordio.writer.sources.source import Fingerprint, Item, Output, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import SPLITS
 from recordio.writer.sources.table_options import TableOptions
 
@@ -11,6 +11,7 @@ __all__ = [
     "SPLITS",
     "Fingerprint",
     "Item",
+    "Output",
     "Source",
     "SourceOptions",
     "SourceSpec",

@@ -8,7 +8,7 @@ whether to stop or to skip.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ from recordio.writer.sources.table_options import DEFAULT, TableOptions
 
 NAME = "file"  # the field of names that `with_names` adds
 Item = tuple[str, Sample | RecordIOError]
+Output = tuple[int, str, Sample | RecordIOError | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,13 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A source that is not open yet. `notes` name input that is in no split."""
+    """A source that is not open yet. `notes` name input that is in no split; `given` is a source of Python objects."""
 
     path: str
     kind: str
     options: SourceOptions = SourceOptions()
     notes: tuple[str, ...] = ()
+    given: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +75,31 @@ class Fingerprint:
     Attributes:
         content: digest of the names and sizes; a copy of the input elsewhere has the same one.
         state: digest of the times and the inode of each file (`stamp` in files.py), which a copy does not share.
+        known: False where it cannot be told whether the input is as it was.
     """
 
     content: bytes
     state: bytes
+    known: bool = True
 
     @classmethod
     def joined(cls, parts: Iterable[Fingerprint]) -> Fingerprint:
         """That of an input of several parts, in order."""
-        content, state = xxhash.xxh3_128(), xxhash.xxh3_128()
+        content, state, known = xxhash.xxh3_128(), xxhash.xxh3_128(), True
         for part in parts:
             content.update(part.content)
             state.update(part.state)
-        return cls(content.digest(), state.digest())
+            known = known and part.known
+        return cls(content.digest(), state.digest(), known)
 
 
 class Source(ABC):
     """An ordered list of samples.
 
     Attributes:
-        kind: one of `recordio.writer.sources.KINDS`.
+        kind: one of `recordio.writer.sources.KINDS`, or "python".
         schema: the schema that every readable sample fits.
+        rules: what else shapes every sample, JSON: the digest of a function.
         metadata: what the dataset says about itself, JSON.
         notes: what of the input is no part of any sample, in words.
         nameless: whether samples are made of files, and nothing in them says of which.
@@ -105,6 +111,7 @@ class Source(ABC):
     kind: str
     schema: Schema
     metadata: dict[str, Any]
+    rules: Mapping[str, Any] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     nameless: bool = False
     boxed: bool = False
@@ -161,6 +168,14 @@ class Source(ABC):
         """
         return None
 
+    def outputs(self, indices: Sequence[int]) -> Iterator[Output]:
+        """What a dataset takes of these samples: (position in `indices`, key, sample or error).
+
+        One of each, but for a function of the caller's, which may make several of an input, or none: then None once.
+        """
+        for position, (key, item) in zip(range(len(indices)), self.read(indices), strict=True):
+            yield position, key, item
+
     def with_names(self) -> Source:
         """The same samples with a field more, `file`: the name of the file that a sample was read from.
 
@@ -175,7 +190,8 @@ class Derived(Source):
     def __init__(self, source: Source) -> None:
         self._source = source
         self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
-        self.pictures, self.boxed = source.pictures, source.boxed
+        self.boxed = source.boxed
+        self.rules, self.pictures = dict(source.rules), dict(source.pictures)  # the defaults do not pickle
 
     def __len__(self) -> int:
         return len(self._source)
@@ -209,6 +225,10 @@ class _Named(Derived):
     def read(self, indices: Iterable[int]) -> Iterator[Item]:
         for key, found in self._source.read(indices):
             yield key, found if isinstance(found, RecordIOError) else {**found, NAME: key}
+
+    def outputs(self, indices: Sequence[int]) -> Iterator[Output]:
+        for position, key, found in self._source.outputs(indices):
+            yield position, key, {**found, NAME: key} if isinstance(found, Mapping) else found
 
 
 def with_name_fields(schema: Schema, names: dict[str, Text]) -> Schema:

@@ -1,16 +1,23 @@
-"""Where units are made: in this process, or in a pool of processes. Both call `Work.make`."""
+"""Where units are made: in this process, in a pool of processes, by Ray. All call `Work.make`."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from recordio.writer.convert.engines.inline import run_inline
-from recordio.writer.convert.engines.processes import run_processes
+from recordio.writer.convert.engines.processes import deferred, run_processes
 from recordio.writer.convert.engines.work import Work as Work
+from recordio.writer.convert.plan import Plan
 from recordio.writer.convert.staging import Staging
-from recordio.writer.convert.units import Report, Unit
+from recordio.writer.convert.units import PlannedWork, Report, Unit
+
+_NOT_KNOWN = (
+    "whether the inputs and fn are as they were cannot be told, so a run that stops begins anew: "
+    'identity="...", a text to change with them, lets it go on where it was'
+)
 
 
 def run_units(work: Work, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
@@ -18,6 +25,10 @@ def run_units(work: Work, units: Sequence[int], staging: Staging, progress: Repo
 
     Raises the error of the first unit that fails; by then all work has stopped.
     """
+    if work.engine == "ray":
+        from recordio.writer.convert.engines.ray import run_ray
+
+        return run_ray(work, units, staging, progress)
     workers = worker_count(work.workers, len(units))
     if workers <= 1:
         threads = _default_workers() if work.workers is None else 1
@@ -28,6 +39,20 @@ def run_units(work: Work, units: Sequence[int], staging: Staging, progress: Repo
 def worker_count(asked: int | None, units: int) -> int:
     """As many as asked for, or one for each processor; never more than units."""
     return min(_default_workers() if asked is None else asked, units)
+
+
+def for_workers(plan: Plan) -> tuple[Plan, tuple[str, ...]]:
+    """The plan for workers that can be given it, and notes on what the caller's objects do not allow."""
+    notes = [_NOT_KNOWN] if plan.digest is None else []
+    options = plan.options
+    if options.maker and options.engine == "local" and worker_count(options.workers, plan.units) > 1:
+        refusal = deferred(PlannedWork(plan)).refusal()
+        if refusal is not None and options.workers is not None:
+            raise refusal
+        if refusal is not None:
+            plan = replace(plan, options=replace(options, workers=1))
+            notes.append(f"one process does it all: {refusal.fault}")
+    return plan, tuple(notes)
 
 
 def _default_workers() -> int:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recordio.errors import RecordIOError
+from recordio.pickling import DeferredPickle
 from recordio.process_guard import begin_child, silence_libraries, starting_children
 from recordio.writer.convert.engines.work import Work
 from recordio.writer.convert.staging import Staging
@@ -30,13 +31,19 @@ class _Stopped(Exception):
 class _Shared(NamedTuple):
     """What a worker process is given when it starts. `stop` and `counts` lie in shared memory."""
 
-    work: Work
+    work: DeferredPickle
     staging: Staging
     stop: Any
     counts: Any  # samples done, one for each unit
 
 
 _shared: _Shared | None = None  # set in worker processes only
+_work: Work | None = None  # as well, by the first unit: an error of opening it is raised there
+
+
+def deferred(work: Work) -> DeferredPickle:
+    """The work for worker processes. Pickling it raises WorkerError for a function that they cannot import."""
+    return DeferredPickle(work, advice="or use workers=1")
 
 
 def _begin(shared: _Shared) -> None:
@@ -48,15 +55,17 @@ def _begin(shared: _Shared) -> None:
 
 
 def _make(slot: int, unit: int) -> Unit:
+    global _work
     assert _shared is not None
-    work, staging, stop, counts = _shared
+    _, staging, stop, counts = _shared
+    _work = _work or _shared.work.open()
 
     def report(samples: int) -> None:
         counts[slot] = samples
         if stop.value:
             raise _Stopped
 
-    return work.make(unit, staging, report, 1)
+    return _work.make(unit, staging, report, 1)
 
 
 def run_processes(
@@ -64,7 +73,7 @@ def run_processes(
 ) -> list[Unit]:
     """Makes the units in any order. Raises the error of the first that fails, RecordIOError for a process that died."""
     context = multiprocessing.get_context("spawn")
-    shared = _Shared(work, staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
+    shared = _Shared(deferred(work), staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
     pool = ProcessPoolExecutor(workers, context, _begin, (shared,))
     try:
         with starting_children("spawn"):

@@ -1,0 +1,106 @@
+"""Converts an iterable: read once, in this process, in bounded memory. It cannot go on where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from recordio.errors import DatasetError, SchemaError, SourceError
+from recordio.format.manifest import Manifest
+from recordio.storage.atomic import FolderLock, remove
+from recordio.storage.dataset_files import SOURCE
+from recordio.writer.blocks import BlockBuilder
+from recordio.writer.convert.first_samples import unlike_the_first
+from recordio.writer.convert.job import Outcome
+from recordio.writer.convert.mapped import Streamed
+from recordio.writer.convert.plan import ConvertOptions, check_pictures
+from recordio.writer.convert.progress import TotalProgress
+from recordio.writer.convert.record import conversion_record
+from recordio.writer.convert.staging import remove_staging
+from recordio.writer.convert.units import SKIPPABLE, Prepared
+from recordio.writer.metadata import require_fit
+from recordio.writer.publish import clear_remains, commit, readable_manifest
+from recordio.writer.shard_sink import ShardSink, shard_numbers
+
+_BEGINS_ANEW = (
+    "an iterable is read once, in this process: a run that stops begins anew; give a list, or a dataset with [i]"
+)
+
+
+class StreamJob:
+    """One iterable on its way to one dataset; used as a ConvertJob is."""
+
+    def __init__(self, path: str, items: Iterator[Any], target: Path, options: ConvertOptions) -> None:
+        _refuse_options(options)
+        assert options.maker is not None
+        self.source_path = path
+        self.target = target
+        self._options = options
+        if readable_manifest(target) is not None and not options.overwrite:
+            raise DatasetError(
+                "there is a dataset here, and whether it is of the same samples cannot be told; overwrite=True "
+                "(--overwrite) makes it anew"
+            ).at(file=str(target))
+        skip = options.on_error == "skip"
+        self.source = Streamed(islice(items, options.limit), options.maker, options.schema, skip)
+        check_pictures(self.source, options)
+        require_fit(self.source.schema, {})
+        self.inputs = None
+        self.notes = (*self.source.notes, _BEGINS_ANEW)
+
+    def run(self, progress: TotalProgress) -> Outcome:
+        """Reads the iterable to its end and publishes the dataset. On an error nothing is published."""
+        with FolderLock(self.target):
+            remove_staging(self.target)
+            clear_remains(self.target)
+            numbers = shard_numbers(self.target)
+            if numbers and readable_manifest(self.target) is None and not self._options.overwrite:
+                raise DatasetError("there are shards here but no manifest; move them away").at(file=str(self.target))
+            write, schema = self._options.write, self.source.schema
+            builder = BlockBuilder(schema, write.block_target(schema))
+            first = 1 + max(numbers, default=-1)
+            sink = ShardSink(self.target, builder, write, metadata={}, dataset_id=None, first=first)
+            try:
+                outcome = self._write(sink, progress)
+            finally:
+                sink.discard()
+        return outcome
+
+    def _write(self, sink: ShardSink, progress: TotalProgress) -> Outcome:
+        strict = self._options.on_error == "skip"  # a sample is packed before it is taken, and may be left out
+        samples = Prepared(self.source, self._options, (), progress.counted, strict)
+        written = 0
+        try:
+            for sample in samples:
+                written += 1
+                if sink.add(sample):
+                    sink.write_full_blocks()
+        except SKIPPABLE as error:
+            if isinstance(error, SchemaError):
+                unlike_the_first(error, self.source)
+            raise error.at(file=samples.key)
+        if not written:
+            raise SourceError("no input gave a sample")
+        sink.finish()
+        record = conversion_record(self._options, samples.skipped, self.source.notes, (), samples.dropped)
+        manifest = Manifest(sink.identify(), sink.schema, record, list(sink.finished.values()))
+        remove([self.target / SOURCE])
+        commit(self.target, manifest, {path: entry.name for path, entry in sink.finished.items()})
+        sink.finished = {}
+        skipped = tuple(samples.skipped)
+        return Outcome(manifest, skipped=skipped, dropped=samples.dropped, made=written, notes=self.notes)
+
+
+def _refuse_options(options: ConvertOptions) -> None:
+    """Raises SchemaError for what needs inputs by number."""
+    way = "an iterable is read once, in this process: give a list, or a dataset with len() and [i], for"
+    if options.shuffle is not None:
+        raise SchemaError(f"{way} shuffle")
+    if options.workers is not None and options.workers > 1:
+        raise SchemaError(f"{way} workers={options.workers}")
+    if options.engine != "local":
+        raise SchemaError(f"{way} engine={options.engine!r}")
+    if options.keep_names:
+        raise SchemaError("keep_names is for files; let fn give the name of an input as a field")
