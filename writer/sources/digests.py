@@ -1,8 +1,8 @@
 """Digests of Python inputs and of the functions that make samples of them: whether both are what they were.
 
 A digest covers values, not objects: numbers, text, bytes, arrays, paths and what lists, tuples, dicts and sets hold of
-them. Where a text or a path names a file, its size and its `stamp` (files.py) count as well. Of anything else it cannot
-be told whether it is as before, and there is no digest.
+them. Where a text or a path names a file, its size and its `stamp` (files.py) count as well; not so in the code of a
+function, which may name what it writes. Of anything else it cannot be told whether it is as before, and there is no digest.
 
 Of a function count its name and its bytecode, with defaults, closures and what `partial` adds; and, of the names that
 it uses, the functions and classes of its own module, and plain values. What other modules do is not looked into.
@@ -33,7 +33,9 @@ class UnknownValue(Exception):
 class ValueDigest:
     """Takes values one by one. `content` does not depend on the times of files, `state` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: bool = True) -> None:
+        """`files`: whether what the files are that are named counts."""
+        self._files = files
         self._content = xxhash.xxh3_128()
         self._state = xxhash.xxh3_128()
         self._seen: set[int] = set()  # functions, which may name each other
@@ -71,7 +73,7 @@ class ValueDigest:
         self._content.update(data)
 
     def _add_file(self, path: Any) -> None:
-        if not 0 < len(path) <= _MAX_PATH:
+        if not self._files or not 0 < len(path) <= _MAX_PATH:
             return
         try:
             found = os.stat(path)
@@ -97,7 +99,7 @@ class ValueDigest:
     def _add_set(self, values: Iterable[Any]) -> None:
         found = []
         for value in values:
-            one = ValueDigest()
+            one = ValueDigest(self._files)
             one.add(value)
             found.append(one.fingerprint.content)
         self._put("set", b"".join(sorted(found)))
@@ -119,7 +121,9 @@ class ValueDigest:
             own = sorted(vars(value).items())
             self._add_all("class", [part for _, part in own if isinstance(part, FunctionType)])
         elif isinstance(value, CodeType):
+            before, self._files = self._files, False
             self._add_all("code", (value.co_code, value.co_names, value.co_consts, value.co_freevars))
+            self._files = before
         elif callable(value) and hasattr(value, "__dict__") and not hasattr(value, "__slots__"):
             self._add_all("object", (type(value), vars(value)))
         elif not isinstance(value, BuiltinFunctionType):
@@ -138,7 +142,7 @@ class ValueDigest:
         self._put("name", name.encode())
         code = isinstance(value, (FunctionType, type))
         if (code and value.__module__ == user.__module__) or not callable(value):
-            digest = ValueDigest()
+            digest = ValueDigest(files=False)
             digest._seen = self._seen
             try:
                 digest.add(value)

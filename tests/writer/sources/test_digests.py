@@ -91,6 +91,16 @@ def test_a_file_that_is_named_counts_with_its_stamp(tmp_path: Path) -> None:
         assert before.state != touched.state
 
 
+def test_a_file_that_a_function_names_does_not_count_unless_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    code = compile(f"lambda x: open({str(path)!r}, 'a')", "code.py", "eval")
+    function = FunctionType(code.co_consts[0], {}, "function")
+    before = fingerprint(function), fingerprint(partial(function, path))
+    path.write_text("one")
+    assert fingerprint(function) == before[0]
+    assert fingerprint(partial(function, path)) != before[1]
+
+
 def changed(function: Any, **names: Any) -> Any:
     """The function with other globals."""
     return FunctionType(function.__code__, function.__globals__ | names, function.__name__)
