@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Schema
@@ -81,7 +81,6 @@ class EditPlan:
     views: Sequence[DatasetView]
     write: WriteOptions
     workers: int | None = None
-    engine: ClassVar[str] = "local"
     kept: Sequence[ShardEntry] = ()
     chunk_nbytes: int = _CHUNK_NBYTES
     notes: tuple[str, ...] = ()

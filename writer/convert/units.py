@@ -226,10 +226,6 @@ class PlannedWork:
     plan: Plan
 
     @property
-    def engine(self) -> str:
-        return self.plan.options.engine
-
-    @property
     def workers(self) -> int | None:
         return self.plan.options.workers
 

@@ -2,7 +2,7 @@
 
 A digest covers values, not objects: numbers, text, bytes, arrays, paths and what lists, tuples, dicts and sets hold of
 them. Where a text or a path names a file, its size and its `stamp` (files.py) count as well; not so in the code of a
-function, which may name what it writes. Of anything else it cannot be told whether it is as before, and there is no digest.
+function, which may name what it writes. Of anything else it cannot be told whether it is as before: no digest.
 
 Of a function count its name and its bytecode, with defaults, closures and what `partial` adds; and, of the names that
 it uses, the functions and classes of its own module, and plain values. What other modules do is not looked into.

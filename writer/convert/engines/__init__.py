@@ -25,10 +25,10 @@ def run_units(work: Work, units: Sequence[int], staging: Staging, progress: Repo
 
     Raises the error of the first unit that fails; by then all work has stopped.
     """
-    if work.engine == "ray":
+    if isinstance(work, PlannedWork) and work.plan.options.engine == "ray":
         from recordio.writer.convert.engines.ray import run_ray
 
-        return run_ray(work, units, staging, progress)
+        return run_ray(work.plan, units, staging, progress)
     workers = worker_count(work.workers, len(units))
     if workers <= 1:
         threads = _default_workers() if work.workers is None else 1

@@ -12,10 +12,6 @@ class Work(Protocol):
     """Units that can be made in any order, in any process: it is pickled. Unit k becomes the k-th shard."""
 
     @property
-    def engine(self) -> str:
-        """ "local" or "ray"."""
-
-    @property
     def workers(self) -> int | None:
         """Processes; 0 and 1 are this one, None is one for each processor."""
 
