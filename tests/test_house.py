@@ -41,7 +41,8 @@ for _room, _below in (
     ("writer", "base format storage images writer.packing writer.inference"),
     ("writer.convert", "writer writer.sources *"),
     ("edit", "reader.loading writer.convert *"),
-    ("tools", "edit reader.torch writer.convert *"),
+    ("export", "edit *"),
+    ("tools", "export reader.torch writer.convert *"),
     ("doors", "tools *"),
 ):
     _named = set(_below.split()) - {"*"}
@@ -56,7 +57,7 @@ MODULES = {
 PUBLIC = """
     Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError
     Mixture Object RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError
-    WorkerError __version__ append class_weights convert merge reshard split transforms verify
+    WorkerError __version__ append class_weights convert export merge reshard split transforms verify
 """.split()
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 40

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from recordio.display.text import clean
 from recordio.errors import CorruptError, RecordIOError
-from recordio.tools import append, convert, info, merge, reshard, show, split, verify, view
+from recordio.tools import append, convert, export, info, merge, reshard, show, split, verify, view
 from recordio.tools.output import OutputClosed, write
 
 GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -32,6 +32,7 @@ COMMANDS: dict[str, ModuleType] = {
     "append": append,
     "reshard": reshard,
     "split": split,
+    "export": export,
 }
 
 

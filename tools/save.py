@@ -7,21 +7,19 @@ no name from a dataset leads anywhere else. Nothing is overwritten.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recordio.display.media import extension_of
-from recordio.display.text import exact_json, json_line
+from recordio.display.text import json_line
 from recordio.errors import DatasetError, RecordIOError
+from recordio.export.files import file_names, file_of
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
 
 LIST = "samples.jsonl"
-_NAME_CHARACTERS = 60
 
 
 class Saved(NamedTuple):
@@ -69,7 +67,7 @@ def _parts(sample: Mapping[str, Any], names: Mapping[str, str], number: str) -> 
     line, contents = {}, {}
     for name, value in sample.items():
         line[name] = value.item() if isinstance(value, np.generic) else value
-        if found := _file_of(value):
+        if found := file_of(value):
             extension, data = found
             line[name] = f"{number}.{names[name]}{extension}"
             contents[line[name]] = data
@@ -78,35 +76,3 @@ def _parts(sample: Mapping[str, Any], names: Mapping[str, str], number: str) -> 
 
 def _new(folder: str, name: str) -> Any:
     return open(os.path.join(folder, name), "xb")
-
-
-def file_names(fields: Iterable[str]) -> Mapping[str, str]:
-    """A part of a file's name for each field, all different."""
-    names: dict[str, str] = {}
-    for number, field in enumerate(fields):
-        name = re.sub(r"[^A-Za-z0-9_-]+", "_", field)[:_NAME_CHARACTERS]
-        while name.lower() in {one.lower() for one in names.values()}:
-            name += f"_{number}"
-        names[field] = name
-    return names
-
-
-def _file_of(value: Any) -> tuple[str, bytes] | None:
-    """The extension and content of a value's file; None for numbers and missing values."""
-    if value is None or isinstance(value, (np.generic, bool, int, float, complex)):
-        return None
-    if isinstance(value, bytes):
-        return extension_of(value), value
-    if isinstance(value, str):
-        return ".txt", value.encode("utf-8")
-    if isinstance(value, np.ndarray):
-        return ".npy", _npy(value)
-    return ".json", exact_json(value).encode()
-
-
-def _npy(array: np.ndarray[Any, Any]) -> bytes:
-    from io import BytesIO
-
-    file = BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()

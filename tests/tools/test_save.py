@@ -11,8 +11,8 @@ import pytest
 
 import recordio
 from recordio.display.text import exact_json
+from recordio.export.files import file_names
 from recordio.tools.main import main
-from recordio.tools.save import file_names
 from tests.photos import encode, photo
 
 

@@ -12,14 +12,14 @@ from recordio.errors import DatasetError, SchemaError, SourceError
 from recordio.format.manifest import Manifest
 from recordio.storage.atomic import FolderLock, remove, write_file
 from recordio.storage.dataset_files import SOURCE
-from recordio.writer.convert.engines import for_workers, run_units
+from recordio.writer.convert.engines import for_workers, run_plan
 from recordio.writer.convert.mapped import Mapped
 from recordio.writer.convert.plan import ConvertOptions, make_plan
 from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.record import conversion_record, recorded
 from recordio.writer.convert.reuse import reuse_finished
 from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
-from recordio.writer.convert.units import SKIPPABLE, PlannedWork, Skip, Unit, finished_unit
+from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_corrupt_manifest, clear_remains, commit, damaged_shard, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.leftovers import counted
@@ -130,7 +130,7 @@ class ConvertJob:
         rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
         progress.reused(before)
         try:
-            made = run_units(PlannedWork(self.plan), rest, staging, progress if progress.asked else None)
+            made = run_plan(self.plan, rest, staging, progress if progress.asked else None)
         except SKIPPABLE as error:
             for note in (*dropped, _WAY_ON):
                 error.add_note(note)

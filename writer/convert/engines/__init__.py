@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from recordio.writer.convert.engines.inline import run_inline
 from recordio.writer.convert.engines.processes import deferred, run_processes
-from recordio.writer.convert.engines.work import Work as Work
+from recordio.writer.convert.engines.work import Made, Work as Work
 from recordio.writer.convert.plan import Plan
 from recordio.writer.convert.staging import Staging
 from recordio.writer.convert.units import PlannedWork, Report, Unit
@@ -20,15 +20,20 @@ _NOT_KNOWN = (
 )
 
 
-def run_units(work: Work, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
+def run_plan(plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
+    """Makes units of a conversion where its options say. As `run_units`."""
+    if plan.options.engine == "ray":
+        from recordio.writer.convert.engines.ray import run_ray
+
+        return run_ray(plan, units, staging, progress)
+    return run_units(PlannedWork(plan), units, staging, progress)
+
+
+def run_units(work: Work[Made], units: Sequence[int], staging: Staging, progress: Report | None) -> list[Made]:
     """Makes the units, in any order. `progress` is told how many of their samples are done.
 
     Raises the error of the first unit that fails; by then all work has stopped.
     """
-    if isinstance(work, PlannedWork) and work.plan.options.engine == "ray":
-        from recordio.writer.convert.engines.ray import run_ray
-
-        return run_ray(work.plan, units, staging, progress)
     workers = worker_count(work.workers, len(units))
     if workers <= 1:
         threads = _default_workers() if work.workers is None else 1

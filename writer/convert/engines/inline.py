@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recordio.writer.convert.engines.work import Work
+from recordio.writer.convert.engines.work import Made, Work
 from recordio.writer.convert.staging import Staging
-from recordio.writer.convert.units import Report, Unit
+from recordio.writer.convert.units import Report
 
 _REPORT_SAMPLES = 64
 
 
 def run_inline(
-    work: Work, units: Sequence[int], staging: Staging, progress: Report | None, threads: int = 1
-) -> list[Unit]:
+    work: Work[Made], units: Sequence[int], staging: Staging, progress: Report | None, threads: int = 1
+) -> list[Made]:
     """Makes the units in order, with so many threads that decode pictures. Raises the error of the first that fails."""
-    made: list[Unit] = []
+    made: list[Made] = []
     before = 0
     for unit in units:
         made.append(work.make(unit, staging, _offset(progress, before) if progress else _ignore, threads))

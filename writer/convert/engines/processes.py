@@ -17,9 +17,9 @@ import numpy as np
 from recordio.errors import RecordIOError
 from recordio.pickling import DeferredPickle
 from recordio.process_guard import begin_child, silence_libraries, starting_children
-from recordio.writer.convert.engines.work import Work
+from recordio.writer.convert.engines.work import Made, Work
 from recordio.writer.convert.staging import Staging
-from recordio.writer.convert.units import Report, Unit
+from recordio.writer.convert.units import Report
 
 _REFRESH_SECONDS = 0.25
 
@@ -38,10 +38,10 @@ class _Shared(NamedTuple):
 
 
 _shared: _Shared | None = None  # set in worker processes only
-_work: Work | None = None  # as well, by the first unit: an error of opening it is raised there
+_work: Work[Any] | None = None  # as well, by the first unit: an error of opening it is raised there
 
 
-def deferred(work: Work) -> DeferredPickle:
+def deferred(work: Work[Any]) -> DeferredPickle:
     """The work for worker processes. Pickling it raises WorkerError for a function that they cannot import."""
     return DeferredPickle(work, advice="or use workers=1")
 
@@ -54,7 +54,7 @@ def _begin(shared: _Shared) -> None:
     _shared = shared
 
 
-def _make(slot: int, unit: int) -> Unit:
+def _make(slot: int, unit: int) -> Any:
     global _work
     assert _shared is not None
     _, staging, stop, counts = _shared
@@ -69,8 +69,8 @@ def _make(slot: int, unit: int) -> Unit:
 
 
 def run_processes(
-    work: Work, units: Sequence[int], staging: Staging, progress: Report | None, workers: int
-) -> list[Unit]:
+    work: Work[Made], units: Sequence[int], staging: Staging, progress: Report | None, workers: int
+) -> list[Made]:
     """Makes the units in any order. Raises the error of the first that fails, RecordIOError for a process that died."""
     context = multiprocessing.get_context("spawn")
     shared = _Shared(deferred(work), staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
@@ -88,9 +88,9 @@ def run_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _results(futures: list[Future[Unit]], counts: Any, progress: Report | None) -> Iterator[Unit]:
+def _results(futures: list[Future[Made]], counts: Any, progress: Report | None) -> Iterator[Made]:
     """The units as they are finished, reporting progress meanwhile."""
-    finished: queue.SimpleQueue[Future[Unit]] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
     for future in futures:
         future.add_done_callback(finished.put)
     left = len(futures)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from recordio.writer.convert.staging import Staging
-from recordio.writer.convert.units import Report, Unit
+from recordio.writer.convert.units import Report
+
+Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
 
 
-class Work(Protocol):
-    """Units that can be made in any order, in any process: it is pickled. Unit k becomes the k-th shard."""
+class Work(Protocol[Made_co]):
+    """Units that can be made in any order, in any process: it is pickled."""
 
     @property
     def workers(self) -> int | None:
@@ -18,5 +21,5 @@ class Work(Protocol):
     def samples(self, unit: int) -> int:
         """How many samples a unit is made of."""
 
-    def make(self, unit: int, staging: Staging, report: Report, threads: int) -> Unit:
-        """Makes a unit: its shard and its note. `report` is called with the samples done; it may raise to stop."""
+    def make(self, unit: int, staging: Staging, report: Report, threads: int) -> Made_co:
+        """Makes a unit in the staging folder. `report` is called with the samples done; it may raise to stop."""

@@ -1,0 +1,202 @@
+"""`recordio.export`: the samples of a dataset or a view, in its order, as files of another format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recordio.arguments import choice, flag, integer
+from recordio.edit.reshard import stored_nbytes
+from recordio.edit.sources import source_view, target_folder
+from recordio.errors import DatasetError, RecordIOError, SchemaError
+from recordio.export.folder import Folder
+from recordio.export.formats import Format, Part
+from recordio.export.jsonl import JsonLines
+from recordio.export.mds import Mds
+from recordio.export.npy import Npy
+from recordio.export.parquet import Parquet
+from recordio.export.webdataset import WebDataset
+from recordio.format.schema import Columns
+from recordio.reader.stored import chunk_indices, stored_columns
+from recordio.reader.view import DatasetView
+from recordio.storage.atomic import FolderLock, sync_folder
+from recordio.storage.base import storage_error
+from recordio.writer.convert.engines import run_units
+from recordio.writer.convert.plan import cut
+from recordio.writer.convert.progress import ProgressSink, TotalProgress
+from recordio.writer.convert.staging import Staging
+from recordio.writer.convert.units import Report
+
+FORMATS: dict[str, Callable[..., Format]] = {
+    "webdataset": WebDataset,
+    "parquet": Parquet,
+    "mds": Mds,
+    "folder": Folder,
+    "npy": Npy,
+    "jsonl": JsonLines,
+}
+_SMALL_NBYTES = 64 << 20  # so much is written sooner than processes start
+_SYNCED_FILES = 1000  # more are synced together
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote.
+
+    Attributes:
+        destination: the path of the folder.
+        to: the format.
+        samples: how many were written.
+        files: how many files they are in.
+        nbytes: the length of the files.
+        notes: what is not in the files, in words.
+    """
+
+    destination: str
+    to: str
+    samples: int
+    files: int
+    nbytes: int
+    notes: tuple[str, ...] = ()
+
+
+def export(
+    source: str | os.PathLike[str] | DatasetView,
+    destination: str | os.PathLike[str],
+    *,
+    to: str,
+    shard_bytes: int = 256 << 20,
+    base64: bool = False,
+    workers: int | None = None,
+    progress: ProgressSink | None = None,
+) -> ExportReport:
+    """Writes the samples of a dataset as files of another format, for programs that read that.
+
+        recordio.export("photos.rio", "photos", to="parquet")
+        recordio.export(ds.filter(label=3), "threes", to="folder")
+
+    Values are as stored: pictures are the files that they are, not decoded. A view of `filter`, `select` or `split`, of
+    some fields, or of several datasets gives its samples in its order. The folder appears in one step once all is
+    written; the same samples give the same files, whatever `workers` is.
+
+    Args:
+        source: the folder of a dataset, of which all fields are taken, or a dataset or view without transforms and
+            maps.
+        destination: a folder that is empty or not there.
+        to: "webdataset" (tar files), "parquet" (as Hugging Face's datasets has it), "mds" (MosaicML Streaming),
+            "folder" (class folders, or files and metadata.jsonl), "npy" (a file for each field) or "jsonl";
+            docs/export.md says what becomes of each field.
+        shard_bytes: about how many bytes of the dataset's files go into one file, where a format has several.
+        base64: bytes and pictures become text, in "jsonl" alone; without it that format refuses them.
+        workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
+        progress: called as progress(samples done, samples to do).
+
+    Raises:
+        SchemaError: the format cannot hold a field or a value; the message names it. Or an argument does not fit.
+        DatasetError: the source is no dataset, or the destination is not empty, or is or lies in the source.
+        CorruptError: the source is damaged.
+        StorageError: the system refused. Whatever the error, nothing is left at the destination.
+        MissingPackageError: "parquet" without pyarrow.
+    """
+    integer("workers", workers, 0, optional=True)
+    integer("shard_bytes", shard_bytes, 1)
+    choice("to", to, tuple(FORMATS))
+    if flag("base64", base64) and to != "jsonl":
+        raise SchemaError("base64 is for to='jsonl': the other formats hold bytes")
+    view = source_view(source)
+    target = target_folder(destination, view.parts)
+    form = FORMATS[to](view, base64) if base64 else FORMATS[to](view)
+    work = _plan(view, form, shard_bytes, workers)
+    total = TotalProgress(progress, len(view))
+    with _appearing(target) as folder:
+        form.begin(folder, len(view))
+        staging = Staging(folder)
+        units = range(len(work.parts))
+        written = dict(run_units(work, units, staging, total if total.asked else None))
+        form.finish(folder, [written[number] for number in units])
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        nbytes = sum(path.stat().st_size for path in files)
+        _make_durable(files)
+    return ExportReport(str(target), to, len(view), len(files), nbytes, form.notes)
+
+
+@dataclass(frozen=True)
+class ExportWork:
+    """The parts of an export, for an engine."""
+
+    view: DatasetView
+    form: Format
+    parts: tuple[Part, ...]
+    workers: int | None
+
+    def samples(self, unit: int) -> int:
+        return self.parts[unit].stop - self.parts[unit].start
+
+    def make(self, unit: int, staging: Staging, report: Report, threads: int) -> tuple[int, Any]:
+        """The number of the part, and what its format says of it."""
+        part = self.parts[unit]
+        with _writing(staging.folder):
+            return unit, self.form.write(staging.folder, part, self._chunks(part, report))
+
+    def _chunks(self, part: Part, report: Report) -> Iterator[Columns]:
+        for indices in chunk_indices(self.view, start=part.start, stop=part.stop):
+            yield stored_columns(self.view, indices)
+            report(int(indices[-1]) + 1 - part.start)
+
+
+def _plan(view: DatasetView, form: Format, shard_bytes: int, workers: int | None) -> ExportWork:
+    nbytes = stored_nbytes(view)
+    ends = cut(nbytes, shard_bytes).tolist() if len(view) else [0, 0]  # a part without samples makes an empty file
+    count = len(ends) - 1
+    parts = tuple(Part(k, count, ends[k], ends[k + 1], len(view)) for k in range(count))
+    small = workers is None and int(nbytes.sum()) <= _SMALL_NBYTES
+    return ExportWork(view, form, parts, 1 if small else workers)
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target`, which takes its place at the end; on an error it is removed.
+
+    One that a dead export has left is removed before. Raises DatasetError if there is something at `target`.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise DatasetError("the destination is not empty: name a new folder").at(file=str(target))
+    folder = target.with_name(f".{target.name}.export")
+    with FolderLock(folder), _writing(folder):
+        try:
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            yield folder
+            os.rename(folder, target)
+            sync_folder(target.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Errors of the system become StorageError."""
+    try:
+        yield
+    except RecordIOError:
+        raise
+    except OSError as error:
+        raise storage_error("write", error.filename or folder, error) from error
+
+
+def _make_durable(files: list[Path]) -> None:
+    """Raises OSError."""
+    if len(files) > _SYNCED_FILES:
+        os.sync()
+        return
+    for path in files:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

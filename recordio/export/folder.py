@@ -1,0 +1,147 @@
+"""A folder of files, as Hugging Face's ImageFolder and torchvision's read them.
+
+CLASS/NAME.jpg       where samples are a picture (or a sound) and a label with classes, and nothing else
+NAME.jpg             else, with metadata.jsonl: a line for each sample, `file_name`, and all other values
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from recordio.errors import SchemaError
+from recordio.export.files import file_names, file_of
+from recordio.export.formats import Part, class_of, is_encoded, missing, numbered_rows
+from recordio.export.jsonl import JsonValues
+from recordio.format.fields import Bytes
+from recordio.format.schema import Columns
+from recordio.reader.hugging_face import class_names
+from recordio.reader.joining import LABEL
+from recordio.reader.view import DatasetView
+
+_TABLE = "metadata.jsonl"
+_NAMES = "file"  # the field with the names of files that a conversion of class folders keeps
+
+
+class Folder:
+    """Files are named by the number of their sample, or in class folders as the conversion found them."""
+
+    def __init__(self, view: DatasetView) -> None:
+        schema = view.schema
+        self._files = [name for name, kind in schema.items() if is_encoded(kind) or isinstance(kind, Bytes)]
+        if not self._files:
+            raise SchemaError("no field holds pictures or bytes, which become files: 'jsonl' or 'parquet' has the rest")
+        classes = class_names(schema, view.metadata)
+        in_folders = len(self._files) == 1 and set(schema) - {_NAMES} == {LABEL, self._files[0]}
+        self._classes = classes if classes is not None and in_folders and all(map(_is_name, classes)) else None
+        self._named = self._classes is not None and _NAMES in schema and _are_names(view, self._classes)
+        self._names = file_names(self._files)
+        columns = {_column(field, self._files) for field in self._files}
+        if self._classes is None and (taken := [name for name in schema if name in columns]):
+            text = f"in {_TABLE} this is the column of the names of files: give the field another name"
+            raise SchemaError(text).at(field=taken[0])
+        self._values = JsonValues(base64=False)
+        self.notes = self._class_notes(view) if self._classes is not None else self._table_notes(view)
+
+    def _class_notes(self, view: DatasetView) -> tuple[str, ...]:
+        assert self._classes is not None
+        notes = []
+        labels = set(view.column(LABEL).tolist())
+        empty = [name for label, name in enumerate(self._classes) if label not in labels]
+        if empty or self._classes != sorted(self._classes):
+            notes.append("readers number the classes by the names of the folders that are there: labels will differ")
+        if _NAMES in view.schema and not self._named:
+            notes.append(
+                f"files are numbered: {_NAMES!r} does not hold a name of its own for each, in its class folder"
+            )
+        return tuple(notes)
+
+    def _table_notes(self, view: DatasetView) -> tuple[str, ...]:
+        if isinstance(view.metadata.get("classes"), list) and LABEL in view.schema:
+            return (f"labels in {_TABLE} are numbers: the names of the classes are in no file",)
+        return ()
+
+    def begin(self, folder: Path, samples: int) -> None:
+        for name in self._classes or ():
+            (folder / name).mkdir()
+
+    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> bytes:
+        """The part's lines of the table; none in class folders."""
+        digits = len(str(max(part.samples - 1, 0)))
+        lines = []
+        for index, row in numbered_rows(part, chunks):
+            if self._classes is not None:
+                self._write_in_class(folder, row, index, f"{index:0{digits}}")
+            else:
+                lines.append(self._line(folder, row, index, f"{index:0{digits}}"))
+        return b"".join(lines)
+
+    def finish(self, folder: Path, written: Sequence[bytes]) -> None:
+        if self._classes is None:
+            (folder / _TABLE).write_bytes(b"".join(written))
+            return
+        for name in self._classes:
+            if not any((folder / name).iterdir()):
+                (folder / name).rmdir()
+
+    def _write_in_class(self, folder: Path, row: dict[str, Any], index: int, number: str) -> None:
+        (field,) = self._files
+        extension, data = _content(row, field, index)
+        if row[LABEL] is None:
+            raise missing("a class folder", index, LABEL)
+        name = class_of(self._classes or (), int(row[LABEL]), index)
+        path = folder / row[_NAMES] if self._named else folder / name / f"{number}{extension}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, data)
+
+    def _line(self, folder: Path, row: dict[str, Any], index: int, number: str) -> bytes:
+        names = {}
+        for field in self._files:
+            extension, data = _content(row, field, index)
+            alone = len(self._files) == 1
+            name = f"{number}{extension}" if alone else f"{number}.{self._names[field]}{extension}"
+            names[_column(field, self._files)] = name
+            _write(folder / name, data)
+        values = {name: value for name, value in row.items() if name not in self._files}
+        return (json.dumps(names | self._values.row(values, index), ensure_ascii=False) + "\n").encode()
+
+
+def _column(field: str, files: Sequence[str]) -> str:
+    """The column of the names of a field's files, as Hugging Face knows it."""
+    return "file_name" if len(files) == 1 else f"{field}_file_name"
+
+
+def _content(row: dict[str, Any], field: str, index: int) -> tuple[str, bytes]:
+    found = file_of(row[field])
+    if found is None:
+        raise missing("a folder of files", index, field)
+    return found
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a folder can have this name, and no reader takes it for hidden."""
+    return name.isprintable() and 0 < len(name.encode()) <= 255 and name[0] != "." and "/" not in name
+
+
+def _are_names(view: DatasetView, classes: Sequence[str]) -> bool:
+    """Whether the field of names has one of its own for each file, in the folder of its class."""
+    names = view.column(_NAMES)
+    labels = view.column(LABEL).tolist()
+    if len(set(names)) < len(names):
+        return False
+    return all(
+        label is not None and 0 <= label < len(classes) and _lies_in(name, classes[label])
+        for name, label in zip(names, labels, strict=True)
+    )
+
+
+def _lies_in(name: Any, folder: str) -> bool:
+    parts = name.split("/") if isinstance(name, str) else []
+    return len(parts) > 1 and parts[0] == folder and all(map(_is_name, parts))
