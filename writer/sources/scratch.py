@@ -53,5 +53,5 @@ def written(chunks: Iterable[bytes]) -> int:
             except OSError as error:
                 where = f"{tempfile.gettempdir()} (TMPDIR names another folder)"
                 raise SourceError(f"cannot be unpacked in {where}: {error.strerror or error}") from error
-        file.flush()
+        file.seek(0)  # which writes what is buffered
         return os.dup(file.fileno())
