@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from recordio.errors import RecordIOError, SchemaError, SourceError
 from recordio.format.fields import Field
 from recordio.format.image_field import Image
-from recordio.format.pil import fitting_mode, is_picture
+from recordio.format.pil import is_picture
 from recordio.format.schema import Sample, Schema
+from recordio.writer.inference import infer_schema
 from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.source import Output, Source
 
@@ -79,23 +79,8 @@ def schema_of(samples: Sequence[Sample], known: Mapping[str, Field]) -> Schema:
     names = [*{name: None for sample in samples for name in sample}]
     kept = {name for name in names if name in known and all(_fits(known[name], one.get(name)) for one in samples)}
     others = [{name: value for name, value in sample.items() if name not in kept} for sample in samples]
-    inferred = _inferred(others) if len(kept) < len(names) else {}
+    inferred = infer_schema(others) if len(kept) < len(names) else {}
     return Schema({name: known[name] if name in kept else inferred[name] for name in names})
-
-
-def _inferred(samples: Sequence[Sample]) -> Mapping[str, Field]:
-    """The fields of the first sample that has them; one that is missing in others is optional."""
-    fields: dict[str, Any] = {}
-    for name in {name: None for sample in samples for name in sample}:
-        there = [sample[name] for sample in samples if sample.get(name) is not None]
-        if not there:
-            text = f"it has no value in the first {counted(len(samples), 'sample')}, so no type can be inferred"
-            raise SchemaError(f"{text}: give schema=").at(field=name)
-        field: Any = Schema.infer({name: there[0]})[name]
-        if isinstance(field, Image):
-            field = Image(mode=_widest_mode(there))
-        fields[name] = field if len(there) == len(samples) else replace(field, optional=True)
-    return fields
 
 
 def _fits(field: Field, value: Any) -> bool:
@@ -108,12 +93,6 @@ def _fits(field: Field, value: Any) -> bool:
     except SchemaError:
         return False
     return True
-
-
-def _widest_mode(pictures: Sequence[Any]) -> str:
-    """The mode that loses nothing of any of the pictures."""
-    modes = {fitting_mode(picture) for picture in pictures if is_picture(picture)}
-    return modes.pop() if len(modes) == 1 else "RGBA" if "RGBA" in modes else "RGB"
 
 
 def unlike_the_first(error: SchemaError, source: Source) -> None:
