@@ -11,12 +11,14 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import islice
 from typing import IO, NamedTuple
 
 import numpy as np
 import xxhash
 
 from recordio.errors import SourceError
+from recordio.writer.sources.leftovers import is_clutter
 from recordio.writer.sources.member_table import (
     MAX_MEMBERS,
     Found,
@@ -36,6 +38,7 @@ ENDINGS = (".zip", *TAR_ENDINGS)
 _BAD_ZIP = (OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _LOCAL_HEADER = 30  # bytes before the name, which the data follows
 _MAX_LINK = 4096
+_FEW = 20  # more files than this are not one and clutter
 
 
 class MemberStatus(NamedTuple):
@@ -124,6 +127,12 @@ class Archive(ABC):
             assert status is not None
             found.append(MemberEntry(name, self._path + b"/" + start + name, status))
         return found
+
+    def only_file(self) -> bytes | None:
+        """The one file that is in the archive besides clutter and hidden ones, None if there are others or none."""
+        files = islice((name for name in self._table.names if not name.endswith(b"/")), _FEW)
+        found = [name for name in files if not is_clutter(name) and not name.rpartition(b"/")[2].startswith(b".")]
+        return found[0] if len(found) == 1 else None
 
     def why_unread(self, path: bytes) -> str | None:
         """Why a member is not read, None for one that is."""

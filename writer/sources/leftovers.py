@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from recordio.writer.sources.files import shown
+from recordio.writer.sources.plain_files import shown
 
 _SHOWN = 3  # names for each extension
 _EXTENSIONS_SHOWN = 12

@@ -14,8 +14,6 @@ from dataclasses import replace
 from importlib import import_module
 
 from recordio.errors import SchemaError, SourceError
-from recordio.format.layout import SHARD_MAGIC
-from recordio.format.manifest import FILE_NAME
 from recordio.writer.sources import (
     class_folders,
     coco,
@@ -31,7 +29,7 @@ from recordio.writer.sources.archive_paths import find_archive
 from recordio.writer.sources.archives import TAR_ENDINGS, is_archive_name
 from recordio.writer.sources.cifar import find_version, parts
 from recordio.writer.sources.class_folders import MEDIA, class_names
-from recordio.writer.sources.files import entries, exists, file_names, folders, is_file, is_folder, open_file
+from recordio.writer.sources.files import entries, exists, folders, is_file, is_folder, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.kind_by_content import kind_by_content
 from recordio.writer.sources.kinds import (
@@ -48,12 +46,13 @@ from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, 
 from recordio.writer.sources.lmdb import is_lmdb
 from recordio.writer.sources.media import container, is_picture, is_sound
 from recordio.writer.sources.mnist import image_files, is_images_file
+from recordio.writer.sources.own_dataset import refuse_dataset
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import renamed
 from recordio.writer.sources.split_paths import split_paths
 from recordio.writer.sources.table_kinds import table_kind
 from recordio.writer.sources.table_options import TableOptions
-from recordio.writer.sources.webdataset_names import looks_like_webdataset
+from recordio.writer.sources.webdataset_names import AS_WEBDATASET, looks_like_webdataset
 
 _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     coco.recognise,
@@ -67,10 +66,6 @@ _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
 )
 
 
-_AS_WEBDATASET = (
-    "members with one name and several extensions follow one another, so this is WebDataset; "
-    "--kind file_groups (kind=) reads it as the folder in it"
-)
 _FILES_IN_ZIP = ("npz",)  # kinds whose one file is a zip archive
 
 
@@ -193,14 +188,19 @@ def _in_archive(path: str, kind: str | None, options: SourceOptions) -> dict[str
     if kind == "webdataset":
         return {"": SourceSpec(path, kind, SourceOptions(forced=True))}
     if kind is None and path.lower().endswith(TAR_ENDINGS) and looks_like_webdataset(os.fsencode(path)):
-        return {"": SourceSpec(path, "webdataset", notes=(_AS_WEBDATASET,))}
+        return {"": SourceSpec(path, "webdataset", notes=(AS_WEBDATASET,))}
     version = find_version(path)
     if version is not None and kind in (None, version.kind):
         return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
     root = os.path.join(path, "")
-    found = _in_folder(root, kind, options)
-    archive = find_archive(root)
-    notes = ("read as the folder in it", *(archive[0].notes if archive else ()))
+    located = find_archive(root)
+    assert located is not None
+    name = os.fsdecode(located[0].only_file() or b"")
+    if name and kind in (None, file_kind(name)) and file_kind(name):
+        found, note = find_sources(root + name, kind, options), f"read as the one file in it, {name}"
+    else:
+        found, note = _in_folder(root, kind, options), "read as the folder in it"
+    notes = (note, *located[0].notes)
     return {split: replace(spec, notes=(*notes, *spec.notes)) for split, spec in found.items()}
 
 
@@ -208,7 +208,7 @@ def _in_folder(path: str, kind: str | None, options: SourceOptions) -> dict[str,
     known = _known_names(path)
     if known and kind in (None, next(iter(known.values())).kind):
         return known
-    _refuse_dataset(path)
+    refuse_dataset(path)
     found = _folder_specs(path, kind, options)
     if kind in FILE_KINDS and any(spec.kind == kind and is_folder(spec.path) for spec in found.values()):
         raise SourceError(f"kind {kind!r} is a file, this is a folder").at(file=path)
@@ -224,22 +224,6 @@ def _known_names(path: str) -> dict[str, SourceSpec]:
     if version:
         return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
     return {"": SourceSpec(path, "lmdb")} if is_lmdb(path) else {}
-
-
-def _refuse_dataset(path: str) -> None:
-    """A dataset of ours, or a folder of such, is no folder of files."""
-    for folder in (path, *(os.path.join(path, os.fsdecode(name)) for name in folders(os.fsencode(path)))):
-        if is_file(os.path.join(folder, FILE_NAME)) and _holds_shards(folder):
-            text = "this is a recordio dataset already; open it with recordio.ShardDataset"
-            raise SourceError(text).at(file=folder)
-
-
-def _holds_shards(folder: str) -> bool:
-    for name in file_names(folder):
-        if name.endswith(".rio"):
-            with open_file(os.path.join(folder, name)) as file:
-                return file.read(len(SHARD_MAGIC)) == SHARD_MAGIC
-    return False
 
 
 def _folder_specs(path: str, kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:

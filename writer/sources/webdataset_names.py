@@ -18,9 +18,13 @@ from recordio.writer.sources.split_names import split_word
 from recordio.writer.sources.tar_members import FILE, TarMember, tar_members
 from recordio.writer.sources.unpacked_file import unpacked_file
 
+AS_WEBDATASET = (
+    "members with one name and several extensions follow one another, so this is WebDataset; "
+    "--kind file_groups (kind=) reads it as the folder in it"
+)
 _KEY_AND_SUFFIX = re.compile(rb"((?:.*/|)[^.]+)[.]([^/]*)$")
 _META = re.compile(rb"__[^/]*__(?:$|/)")
-_PEEKED = 10_000  # members that decide whether an archive is one of WebDataset
+_PEEKED = 2_000  # members that decide whether an archive is one of WebDataset
 
 
 def key_and_suffix(name: bytes) -> tuple[bytes, str] | None:
@@ -49,7 +53,11 @@ def looks_like_webdataset(path: bytes) -> bool:
     The folder that a tar was made of is another one: its pictures have classes, masks or a table. Raises SourceError.
     """
     file = unpacked_file(path)
-    names = [member.name for member in islice(tar_members(file.read, file.nbytes), _PEEKED) if member.kind == FILE]
+    try:
+        members = list(islice(tar_members(file.read, file.nbytes), _PEEKED))
+    except SourceError as error:
+        raise error.at(file=shown(path))
+    names = [member.name for member in members if member.kind == FILE]
     names = [name for name in names if not is_clutter(name) and not _hidden(name)]
     parts = [key_and_suffix(name) for name in names]
     if None in parts:
