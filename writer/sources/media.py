@@ -13,7 +13,7 @@ _UNPACK = "unpack it, and give the folder"
 _GIVE = "give its path: it is read as the folder in it, if its name ends so"
 _ROWS = "read it with pandas or pyarrow, and save it as Parquet, or write its rows with recordio.DatasetWriter"
 _OWN_LIBRARY = "read it with its own library, and write its samples with recordio.DatasetWriter"
-_TRUST = "it could run any program when it is read; if you trust it, load it and write its samples with DatasetWriter"
+TRUST = "it could run any program when it is read; if you trust it, load it and write its samples with DatasetWriter"
 # What is not read by itself: what it is, what to do with it, and its extensions.
 _CONTAINERS = (
     ("a Parquet table", "give it the extension .parquet, or say --kind parquet (kind=)", "parquet pq"),
@@ -32,7 +32,7 @@ _CONTAINERS = (
     ("an FFCV file", _OWN_LIBRARY, "beton"),
     ("a Lance table", _OWN_LIBRARY, "lance"),
     ("an MXNet record file", _OWN_LIBRARY, "rec"),
-    ("a pickle", _TRUST, "pkl pickle pt pth joblib"),
+    ("a pickle", TRUST, "pkl pickle pt pth joblib"),
     ("a JSON document", "save it as JSON Lines, an object a line, with the extension .jsonl", "json"),
     ("an XML document", _OWN_LIBRARY, "xml"),
     ("a text", "--kind text_lines (kind=) makes a sample of each line", "text"),

@@ -18,7 +18,7 @@ from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.arrays import common_field, fitted
 from recordio.writer.sources.files import shown
-from recordio.writer.sources.media import container, is_picture
+from recordio.writer.sources.media import TRUST, is_picture
 from recordio.writer.sources.npy import NpyHeader, checked_dtype, read_array
 from recordio.writer.sources.pictures import PictureSurvey
 from recordio.writer.sources.record_files import RecordFiles
@@ -152,8 +152,7 @@ class WebDataset(RecordFiles):
         column = _Column(suffix, self._options)
         where = f"{self.file_name(number)}/{shown(member.name)}"
         if column.kind == "pickle":
-            what, way = container(b".pkl") or ("", "")
-            raise SourceError(f"the field {suffix!r} holds {what}s, which are not read: {way}").at(file=where)
+            raise SourceError(f"the field {suffix!r} holds a pickle: {TRUST}").at(file=where)
         if column.kind == "npz":
             text = f"the field {suffix!r} holds several arrays each: save every array as a member of its own, x.npy"
             raise SourceError(text).at(file=where)

@@ -32,7 +32,7 @@ BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox>
 VOC = f"<annotation><object><name>cat</name>{BOX}</object></annotation>"
 PICTURES = {f"img/{n}.jpg": picture(n) for n in range(3)}
 LAYOUTS: dict[str, dict[str, bytes | str]] = {
-    "image_folder": {f"{split}/{name}.jpg": picture(n) for split in ("train", "val") for n, name in enumerate(("a/1", "b/1"))},
+    "image_folder": {f"{split}/{name}/1.jpg": picture(3) for split in ("train", "val") for name in "ab"},
     "text_folder": {f"{name}/{n}.txt": name for name in ("neg", "pos") for n in range(3)},
     "paired_folders": {f"images/{n}.png": PNG for n in range(3)} | {f"masks/{n}.png": GREY for n in range(3)},
     "yolo": {f"images/{n}.jpg": JPEG for n in range(3)}
