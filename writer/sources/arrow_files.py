@@ -15,6 +15,7 @@ from recordio.errors import SourceError
 from recordio.writer.sources.arrow_package import pyarrow
 from recordio.writer.sources.files import open_regular, refused, stamp
 
+_MAX_DEPTH = 100
 MAX_ROWS_PER_BYTE = 1 << 14  # a file of nothing but equal values has some thousand
 
 
@@ -98,6 +99,23 @@ class ArrowFile(ABC):
 
     def close(self) -> None:
         self._raw.close()
+
+
+def checked_schema(schema: Any) -> Any:
+    """The schema, all of whose names are text. Raises SourceError, and what `reading` turns into one."""
+    for about in schema:
+        for one in all_fields(about):
+            one.name.encode("utf-8")
+    return schema
+
+
+def all_fields(about: Any, depth: int = 0) -> Iterator[Any]:
+    """A pyarrow.Field and those inside of it. Raises SourceError for more than can be meant."""
+    if depth > _MAX_DEPTH:
+        raise SourceError(f"its types are nested deeper than {_MAX_DEPTH} levels")
+    yield about
+    for number in range(about.type.num_fields):
+        yield from all_fields(about.type.field(number), depth + 1)
 
 
 def longest(values: Any) -> int:

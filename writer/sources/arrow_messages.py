@@ -1,7 +1,7 @@
 """Where the record batches of an Arrow IPC file or stream lie, from the headers of its messages alone.
 
-    message := continuation  int32 length  header (a flatbuffer)  body
-    file    := "ARROW1" and two zero bytes  message*  end mark  footer  int32 length  "ARROW1"
+    message := continuation? int32 length  header (a flatbuffer)  body
+    file    := "ARROW1" and two zero bytes  message*  footer (a flatbuffer)  int32 length  "ARROW1"
     stream  := message*  end mark?
 
 The headers say how many rows each batch has, how many values are missing, and how long its body is, so a file of any
@@ -18,8 +18,9 @@ from typing import Any
 from recordio.errors import SourceError
 
 MAGIC = b"ARROW1"
-_FILE_HEAD = len(MAGIC) + 2
+_TAIL = struct.Struct("<i6s")
 _CONTINUATION = b"\xff\xff\xff\xff"
+_END_MARK = _CONTINUATION + bytes(4)
 _OLD_END_MARK = bytes(4)
 _SCHEMA, _DICTIONARY, _RECORDS = 1, 2, 3
 _MAX_HEADER_NBYTES = 1 << 26
@@ -62,52 +63,67 @@ class Message:
         return self.kind == _DICTIONARY
 
 
-def messages(read: Read, nbytes: int) -> tuple[list[Message], bool]:
-    """The messages of a file or stream of this length, in order, and whether there is a mark behind the last.
+def is_file(read: Read) -> bool:
+    """Whether this is an IPC file, which has a footer, and no stream. Raises SourceError for what is neither."""
+    head = read(0, 8)
+    if head[:4] == b"FEA1":
+        raise SourceError("Feather of version 1, which is not read: write it anew with pyarrow.feather.write_feather")
+    return head.startswith(MAGIC)
+
+
+def stream_messages(read: Read, nbytes: int) -> tuple[list[Message], bool]:
+    """The messages of a stream of this length, in order, and whether there is a mark behind the last.
 
     Raises SourceError.
     """
     found: list[Message] = []
-    at, end = _range(read, nbytes)
-    while at < end:
+    at = 0
+    while at < nbytes:
         head = read(at, 8)
-        if head[:4] == _OLD_END_MARK:
+        if head in (_END_MARK, _OLD_END_MARK) or head[:4] == _OLD_END_MARK:
             return found, True
-        if len(head) < 8 or head[:4] != _CONTINUATION:
-            raise SourceError(
-                f"no Arrow message at byte {at}: the file is cut off, damaged, or of a version before 0.15"
-            )
-        (length,) = struct.unpack_from("<i", head, 4)
-        if length == 0:
-            return found, True
-        if not 0 < length <= min(_MAX_HEADER_NBYTES, end - at - 8):
-            raise SourceError(f"the message at byte {at} says its header has {length} bytes, more than there are")
-        message = _message(read(at + 8, length), at, at + 8 + length)
-        if message.end > end:
-            raise SourceError(f"cut off: the message at byte {at} ends at {message.end}, the file at {end}")
-        found.append(message)
+        if head[:4] != _CONTINUATION:
+            raise SourceError(f"no Arrow message at byte {at}: cut off, damaged, or of a version before 0.15")
+        found.append(_message_at(read, at, nbytes))
         if len(found) > _MAX_MESSAGES:
             raise SourceError(f"it has more than {_MAX_MESSAGES:,} messages")
-        at = message.end
+        at = found[-1].end
     return found, False
 
 
-def _range(read: Read, nbytes: int) -> tuple[int, int]:
-    """Where the messages begin and end. Raises SourceError."""
-    head = read(0, _FILE_HEAD)
-    if head[:4] == b"FEA1":
-        raise SourceError("Feather of version 1, which is not read: write it anew with pyarrow.feather.write_feather")
-    if not head.startswith(MAGIC):
-        return 0, nbytes
-    tail_nbytes = 4 + len(MAGIC)
-    tail = read(max(nbytes - tail_nbytes, 0), tail_nbytes)
-    if nbytes < _FILE_HEAD + tail_nbytes or not tail.endswith(MAGIC):
+def file_messages(read: Read, nbytes: int) -> tuple[list[Message], list[Message]]:
+    """The dictionaries and the record batches of a file of this length, by its footer. Raises SourceError."""
+    tail = read(max(nbytes - _TAIL.size, 0), _TAIL.size)
+    if not tail.endswith(MAGIC) or len(tail) < _TAIL.size:
         raise SourceError("cut off: an Arrow file ends with ARROW1")
-    (footer,) = struct.unpack_from("<i", tail)
-    end = nbytes - tail_nbytes - footer
-    if footer <= 0 or end < _FILE_HEAD:
-        raise SourceError(f"the footer says it has {footer} bytes, more than there are")
-    return _FILE_HEAD, end
+    length, _ = _TAIL.unpack(tail)
+    end = nbytes - _TAIL.size - length
+    if not 0 < length <= _MAX_HEADER_NBYTES or end < len(MAGIC):
+        raise SourceError(f"the footer says it has {length} bytes, more than there are")
+    try:
+        footer = _Table.root(read(end, length))
+        dictionaries, batches = footer.blocks(2), footer.blocks(3)
+    except (struct.error, ValueError) as error:
+        raise SourceError(f"the footer is damaged: {error}") from error
+    if len(dictionaries) + len(batches) > _MAX_MESSAGES:
+        raise SourceError(f"it has more than {_MAX_MESSAGES:,} messages")
+    found = ([_message_at(read, at, end) for at in places] for places in (dictionaries, batches))
+    return next(found), next(found)
+
+
+def _message_at(read: Read, at: int, end: int) -> Message:
+    """The message at an offset of a file whose messages end at another. Raises SourceError."""
+    if not 0 <= at < end:
+        raise SourceError(f"the footer lists a message at byte {at}, outside of the file")
+    head = read(at, 8)
+    begin = at + 8 if head[:4] == _CONTINUATION else at + 4
+    length = int.from_bytes(head[begin - at - 4 : begin - at], "little", signed=True)
+    if not 0 < length <= min(_MAX_HEADER_NBYTES, end - begin):
+        raise SourceError(f"the message at byte {at} says its header has {length} bytes, more than there are")
+    message = _message(read(begin, length), at, begin + length)
+    if message.end > end:
+        raise SourceError(f"cut off: the message at byte {at} ends at {message.end}, the file at {end}")
+    return message
 
 
 def _message(header: bytes, offset: int, body: int) -> Message:
@@ -186,3 +202,14 @@ class _Table:
         if at + 4 + 16 * count > len(self._data):
             raise ValueError("a list of it is longer than the header")
         return tuple(struct.iter_unpack("<qq", self._data[at + 4 : at + 4 + 16 * count]))
+
+    def blocks(self, field: int) -> list[int]:
+        """The offsets in a vector of structs of offset, length of header, and length of body."""
+        at = self._place(field)
+        if at is None:
+            return []
+        at += self._unpack("<I", at)
+        count = self._unpack("<I", at)
+        if at + 4 + 24 * count > len(self._data):
+            raise ValueError("a list of it is longer than the footer")
+        return [offset for offset, _, _ in struct.iter_unpack("<qi4xq", self._data[at + 4 : at + 4 + 24 * count])]

@@ -6,7 +6,7 @@ field alone would not say is kept as the name of the Arrow type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.numeric import Array, Scalar, Shape
 from recordio.writer.sources import arrow_columns as columns
 from recordio.writer.sources.arrow_columns import Converter
+from recordio.writer.sources.arrow_files import all_fields
 from recordio.writer.sources.arrow_package import pyarrow, reading
 from recordio.writer.sources.hf_features import Feature
 
@@ -217,17 +218,7 @@ def _plain_type(kind: Any) -> Any:
 
 
 def _refuse_pickles(about: Any) -> None:
-    for one in _all_fields(about):
+    for one in all_fields(about):
         if (one.metadata or {}).get(b"ARROW:extension:name") == _PICKLED:
             text = "its type is a pickled Python object, which could run any program when it is read, so it is not read"
             raise SourceError(text).at(field=about.name)
-
-
-def _all_fields(about: Any, depth: int = 0) -> Iterator[Any]:
-    """A field and those inside of it. Raises SourceError for more than can be meant."""
-    if depth > 100:
-        raise SourceError("its type is nested deeper than 100 levels")
-    yield about
-    kind = about.type
-    for number in range(kind.num_fields):
-        yield from _all_fields(kind.field(number), depth + 1)
