@@ -31,8 +31,8 @@ examples:
 """
 KINDS = (
     "image_folder, audio_folder, text_folder, file_groups, paired_folders, yolo, voc, coco, indexed_files, csv, tsv, "
-    "jsonl, text_lines, tfrecord, array_record, bagz, mds, parquet, arrow, hf_dataset, npy, npz, webdataset, hdf5, "
-    "lmdb, mnist, cifar10 or cifar100"
+    "jsonl, tfrecord, array_record, bagz, mds, litdata, parquet, arrow, hf_dataset, text_lines, npy, npz, webdataset, "
+    "hdf5, lmdb, mnist, cifar10 or cifar100"
 )
 
 

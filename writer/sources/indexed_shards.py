@@ -37,14 +37,14 @@ class ListedShard:
     Attributes:
         name: its path below the folder.
         packing: what it is compressed with as a whole, None for nothing.
-        nbytes: its size, unpacked; None if the index does not say.
+        nbytes: its size, unpacked.
         records: how many it has.
         hashes: digests of the file by the name of the algorithm, in hexadecimal.
     """
 
     name: str
     packing: str | None
-    nbytes: int | None
+    nbytes: int
     records: int
     hashes: tuple[tuple[str, str], ...] = ()
 
@@ -124,14 +124,12 @@ def whole_number(value: Any, what: str, most: int = 1 << 48) -> int:
 class IndexedShards(PackedRecordFiles):
     """A subclass lists its shards and columns, and cuts a record into the bytes of its columns."""
 
-    def __init__(
-        self, path: str, options: SourceOptions, shards: list[ListedShard], columns: list[ShardColumn]
-    ) -> None:
+    def __init__(self, path: str, options: SourceOptions, shards: list[ListedShard]) -> None:
         if not 0 < len(shards) <= _MAX_SHARDS:
             raise SourceError(f"its index lists {len(shards)} shards: expected 1 to {_MAX_SHARDS}").at(file=path)
         super().__init__(path, replace(options, files=tuple(shard.name for shard in shards)))
         self._shards = shards
-        self._columns = columns
+        self._columns: list[ShardColumn] = []
 
     def _cells(self, record: bytes) -> list[bytes]:
         """The bytes of each column of a record. Raises SourceError."""
@@ -140,13 +138,11 @@ class IndexedShards(PackedRecordFiles):
     def _packing(self, number: int) -> str | None:
         return self._shards[number].packing
 
-    def _most(self, number: int) -> int | None:
+    def _most(self, number: int) -> int:
         return self._shards[number].nbytes
 
     def _records(self, number: int) -> Iterator[tuple[int, int]]:
         size, shard = self._size(number), self._shards[number]
-        if shard.nbytes not in (None, size):
-            raise SourceError(f"it has {size} bytes, and the index says {shard.nbytes}")
         header = self._range(number, 0, min(4, size))
         count = int.from_bytes(header, "little")
         if len(header) < 4 or count != shard.records:

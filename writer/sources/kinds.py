@@ -49,6 +49,7 @@ KIND: dict[str, Kind] = {
     "array_record": Kind("array_records", "ArrayRecords", "files", (".array_record", ".arrayrecord"), RIEGELI),
     "bagz": Kind("bagz", "Bagz", "files", (".bagz",)),
     "mds": Kind("mds", "Mds", "folder"),
+    "litdata": Kind("litdata", "LitData", "folder"),
     "parquet": Kind("arrow_tables", "Parquet", "files", (".parquet", ".pq"), b"PAR1"),
     "arrow": Kind("arrow_tables", "ArrowIpc", "files", (".arrow", ".feather", ".ipc"), b"ARROW1"),
     "hf_dataset": Kind("hf_dataset", "HfDataset", "folder"),

@@ -44,7 +44,8 @@ class Mds(IndexedShards):
             columns = [mds_column(name, encoding, options) for name, encoding in zip(names, encodings, strict=True)]
         except SourceError as error:
             raise error.at(file=os.path.join(path, INDEX))
-        super().__init__(path, options, shards, columns)
+        super().__init__(path, options, shards)
+        self._columns = columns
         unknown = sorted({name for shard in shards for name, _ in shard.hashes if not _is_known(name)})
         if unknown:
             self.notes += (f"hashes of an unknown kind in {INDEX} are not checked: {', '.join(unknown)}",)
@@ -56,6 +57,9 @@ class Mds(IndexedShards):
         fault = _hash_fault(next(self.files.paths([number])), self._shards[number])
         if fault is not None:
             self._damaged[number] = fault
+        size, nbytes = self._size(number), self._shards[number].nbytes
+        if size != nbytes:
+            raise SourceError(f"it has {size} bytes, and the index says {nbytes}")
         yield from super()._records(number)
 
     def _bytes(self, index: int) -> bytes:

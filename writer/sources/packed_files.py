@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from io import BytesIO
-from typing import Any
+from typing import IO, Any
 
 from recordio.errors import SourceError
 from recordio.writer.sources.compression import DAMAGED, unpacked
@@ -19,11 +19,19 @@ _KEPT_NBYTES = 1 << 31  # of temporary files that a process keeps; one is kept a
 
 
 class PackedRecordFiles(RecordFiles):
-    """A subclass says by `_packing` which files are compressed."""
+    """A subclass says by `_packing` which files are compressed, and may unpack in its own way."""
 
     def _packing(self, number: int) -> str | None:
         """What a file is packed with, gzip, bzip2, xz or zstd; None for a plain file."""
         raise NotImplementedError
+
+    def _unpacked(self, raw: IO[bytes], packing: str, most: int | None) -> Iterator[bytes]:
+        """The bytes of an open file, at most so many. Raises SourceError."""
+        return _limited(_sound(unpacked(raw, packing), packing), most)
+
+    def _as_it_is(self, number: int) -> IO[bytes]:
+        """A file as it is on disk. Raises SourceError."""
+        return open(super()._open(number), "rb")
 
     def _most(self, number: int) -> int | None:
         """The most bytes that a packed file may hold, None if nothing says so."""
@@ -38,9 +46,7 @@ class PackedRecordFiles(RecordFiles):
         if packing is None:
             return fd
         with open(fd, "rb") as raw:
-            return self._kept.keep(
-                number, written(_limited(_sound(unpacked(raw, packing), packing), self._most(number)))
-            )
+            return self._kept.keep(number, written(self._unpacked(raw, packing, self._most(number))))
 
     def _scan(self) -> None:
         self._kept = _Kept()

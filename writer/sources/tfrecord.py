@@ -53,15 +53,8 @@ class TFRecord(PackedRecordFiles):
         self._add_classes()
 
     def _packing(self, number: int) -> str | None:
-        found = packed_with(self._head(number))
-        return found if found == "gzip" else None
-
-    def _head(self, number: int) -> bytes:
-        fd = super(PackedRecordFiles, self)._open(number)
-        try:
-            return os.read(fd, 16)
-        finally:
-            os.close(fd)
+        with self._as_it_is(number) as raw:
+            return "gzip" if packed_with(raw.read(16)) == "gzip" else None
 
     def _records(self, number: int) -> Iterator[tuple[int, int]]:
         at, size = 0, self._size(number)
