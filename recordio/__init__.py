@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recordio.edit.merge import merge
     from recordio.edit.reshard import reshard
     from recordio.edit.split import split
-    from recordio.export.export import export
+    from recordio.exports.export import export
     from recordio.format.fields import Bytes, Object, Text
     from recordio.format.image_field import Image
     from recordio.format.numeric import Array, Scalar
@@ -94,7 +94,7 @@ _HOMES = {
     "append": "recordio.edit.append",
     "class_weights": "recordio.reader.order.weights",
     "convert": "recordio.writer.convert.convert",
-    "export": "recordio.export.export",
+    "export": "recordio.exports.export",
     "merge": "recordio.edit.merge",
     "reshard": "recordio.edit.reshard",
     "split": "recordio.edit.split",

@@ -41,8 +41,8 @@ for _room, _below in (
     ("writer", "base format storage images writer.packing writer.inference"),
     ("writer.convert", "writer writer.sources *"),
     ("edit", "reader.loading writer.convert *"),
-    ("export", "edit *"),
-    ("tools", "export reader.torch writer.convert *"),
+    ("exports", "edit *"),
+    ("tools", "exports reader.torch writer.convert *"),
     ("doors", "tools *"),
 ):
     _named = set(_below.split()) - {"*"}

@@ -14,7 +14,7 @@ import numpy as np
 
 from recordio.display.text import json_line
 from recordio.errors import DatasetError, RecordIOError
-from recordio.export.files import file_names, file_of
+from recordio.exports.files import file_names, file_of
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset

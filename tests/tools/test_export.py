@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recordio.export.export import FORMATS
+from recordio.exports.export import FORMATS
 from recordio.tools import export
 from recordio.tools.main import main
 

@@ -11,7 +11,7 @@ import pytest
 
 import recordio
 from recordio.display.text import exact_json
-from recordio.export.files import file_names
+from recordio.exports.files import file_names
 from recordio.tools.main import main
 from tests.photos import encode, photo
 

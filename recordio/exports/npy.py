@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy import ma
 
-from recordio.export.files import file_names
-from recordio.export.formats import Part, class_notes, missing, numeric_fields, refuse
+from recordio.exports.files import file_names
+from recordio.exports.formats import ExportPart, class_notes, missing, numeric_fields, refuse
 from recordio.format.masks import missing_rows
 from recordio.format.numeric import Numeric
 from recordio.format.schema import Columns
@@ -36,7 +36,7 @@ class Npy:
                 file.write(_header(kind, samples))
                 file.truncate(file.tell() + samples * (kind.row_nbytes or 0))
 
-    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> None:
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> None:
         start = part.start
         files = {name: os.open(self._path(folder, name), os.O_WRONLY | os.O_CLOEXEC) for name in self._fields}
         try:

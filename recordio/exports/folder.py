@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from recordio.errors import SchemaError
-from recordio.export.files import file_names, file_of
-from recordio.export.formats import Part, class_of, is_encoded, missing, numbered_rows
-from recordio.export.jsonl import JsonValues
+from recordio.exports.files import file_names, file_of
+from recordio.exports.formats import ExportPart, class_of, is_encoded, missing, numbered_rows
+from recordio.exports.jsonl import JsonValues
 from recordio.format.fields import Bytes
 from recordio.format.schema import Columns
 from recordio.reader.hugging_face import class_names
@@ -67,7 +67,7 @@ class Folder:
         for name in self._classes or ():
             (folder / name).mkdir()
 
-    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> bytes:
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> bytes:
         """The part's lines of the table; none in class folders."""
         digits = len(str(max(part.samples - 1, 0)))
         lines = []

@@ -16,7 +16,7 @@ import numpy as np
 
 from recordio.display.text import exact_json
 from recordio.errors import SchemaError
-from recordio.export.formats import Part, class_notes, is_encoded, missing, numbered_rows, numeric_fields, refuse
+from recordio.exports.formats import ExportPart, class_notes, is_encoded, missing, numbered_rows, numeric_fields, refuse
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.image_field import image_format
 from recordio.format.numeric import Numeric, Scalar
@@ -50,7 +50,7 @@ class Mds:
     def begin(self, folder: Path, samples: int) -> None:
         pass
 
-    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> tuple[int, int]:
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> tuple[int, int]:
         """The samples and the bytes of the shard."""
         count = part.stop - part.start
         config = json.dumps(self._config(), sort_keys=True).encode()

@@ -18,8 +18,8 @@ import numpy as np
 
 from recordio.display.text import exact_json
 from recordio.errors import SchemaError
-from recordio.export.files import file_of, npy_bytes
-from recordio.export.formats import Part, class_notes, is_number, numbered_rows
+from recordio.exports.files import file_of, npy_bytes
+from recordio.exports.formats import ExportPart, class_notes, is_number, numbered_rows
 from recordio.format.fields import Field, Object
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Columns
@@ -52,7 +52,7 @@ class WebDataset:
     def begin(self, folder: Path, samples: int) -> None:
         pass
 
-    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> None:
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> None:
         digits = max(6, len(str(part.samples)))
         with tarfile.open(folder / f"shard-{part.number:06}.tar", "x", format=tarfile.PAX_FORMAT) as archive:
             for index, row in numbered_rows(part, chunks):

@@ -14,13 +14,13 @@ from recordio.arguments import choice, flag, integer
 from recordio.edit.reshard import stored_nbytes
 from recordio.edit.sources import source_view, target_folder
 from recordio.errors import DatasetError, RecordIOError, SchemaError
-from recordio.export.folder import Folder
-from recordio.export.formats import Format, Part
-from recordio.export.jsonl import JsonLines
-from recordio.export.mds import Mds
-from recordio.export.npy import Npy
-from recordio.export.parquet import Parquet
-from recordio.export.webdataset import WebDataset
+from recordio.exports.folder import Folder
+from recordio.exports.formats import ExportPart, Format
+from recordio.exports.jsonl import JsonLines
+from recordio.exports.mds import Mds
+from recordio.exports.npy import Npy
+from recordio.exports.parquet import Parquet
+from recordio.exports.webdataset import WebDataset
 from recordio.format.schema import Columns
 from recordio.reader.stored import chunk_indices, stored_columns
 from recordio.reader.view import DatasetView
@@ -131,7 +131,7 @@ class ExportWork:
 
     view: DatasetView
     form: Format
-    parts: tuple[Part, ...]
+    parts: tuple[ExportPart, ...]
     workers: int | None
 
     def samples(self, unit: int) -> int:
@@ -143,7 +143,7 @@ class ExportWork:
         with _writing(staging.folder):
             return unit, self.form.write(staging.folder, part, self._chunks(part, report))
 
-    def _chunks(self, part: Part, report: Report) -> Iterator[Columns]:
+    def _chunks(self, part: ExportPart, report: Report) -> Iterator[Columns]:
         for indices in chunk_indices(self.view, start=part.start, stop=part.stop):
             yield stored_columns(self.view, indices)
             report(int(indices[-1]) + 1 - part.start)
@@ -153,7 +153,7 @@ def _plan(view: DatasetView, form: Format, shard_bytes: int, workers: int | None
     nbytes = stored_nbytes(view)
     ends = cut(nbytes, shard_bytes).tolist() if len(view) else [0, 0]  # a part without samples makes an empty file
     count = len(ends) - 1
-    parts = tuple(Part(k, count, ends[k], ends[k + 1], len(view)) for k in range(count))
+    parts = tuple(ExportPart(k, count, ends[k], ends[k + 1], len(view)) for k in range(count))
     small = workers is None and int(nbytes.sum()) <= _SMALL_NBYTES
     return ExportWork(view, form, parts, 1 if small else workers)
 

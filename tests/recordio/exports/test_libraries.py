@@ -11,7 +11,7 @@ import pytest
 
 import recordio
 from recordio import ShardDataset
-from tests.recordio.export.values import FIELDS, expected, plain, sample, write
+from tests.recordio.exports.values import FIELDS, expected, plain, sample, write
 
 # The libraries warn of much that is no matter of ours: old options, files left open, forks.
 pytestmark = pytest.mark.filterwarnings("default")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recordio.export.formats import Part
+from recordio.exports.formats import ExportPart
 from recordio.format.schema import Columns
 from recordio.reader.hugging_face import class_names, hf_schema, hf_table
 from recordio.reader.joining import LABEL
@@ -27,7 +27,7 @@ class Parquet:
     def begin(self, folder: Path, samples: int) -> None:
         pass
 
-    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> None:
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> None:
         from pyarrow.parquet import ParquetWriter
 
         schema = hf_schema(self._schema, self._metadata)

@@ -16,7 +16,7 @@ import pytest
 
 import recordio
 from recordio import Image, Scalar, ShardDataset, Text
-from tests.recordio.export.values import FIELDS, PICTURES, expected, rows, write
+from tests.recordio.exports.values import FIELDS, PICTURES, expected, rows, write
 
 Samples = dict[str, dict[str, bytes]]
 

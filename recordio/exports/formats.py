@@ -19,7 +19,7 @@ from recordio.reader.joining import LABEL
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ExportPart:
     """Samples `start` to `stop` of all `samples`, which become the files of part `number` of `parts`."""
 
     number: int
@@ -45,7 +45,7 @@ class Format(Protocol):
     def begin(self, folder: Path, samples: int) -> None:
         """Prepares an empty folder for so many samples."""
 
-    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> Any:
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> Any:
         """Writes the files of a part; parts may come in any order, from any process. Raises SchemaError, OSError.
 
         Returns what `finish` has to know of it; it is pickled.
@@ -55,7 +55,7 @@ class Format(Protocol):
         """Writes what tells of all parts, in order."""
 
 
-def numbered_rows(part: Part, chunks: Iterator[Columns]) -> Iterator[tuple[int, dict[str, Any]]]:
+def numbered_rows(part: ExportPart, chunks: Iterator[Columns]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The samples of a part with their indices. A missing value is None."""
     index = part.start
     for columns in chunks:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recordio.errors import SchemaError
-from recordio.export.formats import Part, class_notes, is_encoded, numbered_rows, numeric_fields, plain, refuse
+from recordio.exports.formats import ExportPart, class_notes, is_encoded, numbered_rows, numeric_fields, plain, refuse
 from recordio.format.fields import Bytes
 from recordio.format.schema import Columns
 from recordio.reader.view import DatasetView
@@ -61,7 +61,7 @@ class JsonLines:
     def begin(self, folder: Path, samples: int) -> None:
         pass
 
-    def write(self, folder: Path, part: Part, chunks: Iterator[Columns]) -> None:
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> None:
         with open(folder / part.name(".jsonl"), "x", encoding="utf-8") as file:
             for index, row in numbered_rows(part, chunks):
                 file.write(json.dumps(self._values.row(row, index), ensure_ascii=False) + "\n")
