@@ -25,6 +25,7 @@ examples:
   recordio convert table.csv table.rio --embed picture      the column names files; take them in
   recordio convert table.csv table.rio --encoding cp1252 --delimiter tab --missing '?' --no-header --columns id,x,label
   recordio convert corpus.txt tokens.rio --tokenizer tokenizer.json --sequence-length 2048 --eos '<|endoftext|>'
+  recordio convert features.h5 features.rio                 the datasets with as many rows are fields
   recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
   recordio convert 'tfrecords/train-*' train.rio            TFRecord files, their types found by looking
   recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it
@@ -32,7 +33,7 @@ examples:
 KINDS = (
     "image_folder, audio_folder, text_folder, file_groups, paired_folders, yolo, voc, coco, indexed_files, csv, tsv, "
     "jsonl, tfrecord, array_record, bagz, mds, litdata, parquet, arrow, hf_dataset, text_lines, npy, npz, webdataset, "
-    "hdf5, lmdb, mnist, cifar10 or cifar100"
+    "hdf5, zarr, lmdb, mnist, cifar10 or cifar100"
 )
 
 

@@ -26,7 +26,7 @@ from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.python_inputs import KIND
 from recordio.writer.sources.tokenized import tokenized
 
-_ROWS = ("npy", "npz", "hdf5", "lmdb", "mnist", "cifar10", "cifar100")
+_ROWS = ("npy", "npz", "hdf5", "zarr", "lmdb", "mnist", "cifar10", "cifar100")
 _WAY_ON = (
     "what is finished is kept: mend the input and run the same command again, "
     'or leave such inputs out by on_error="skip" (--on-error skip)'

@@ -5,6 +5,7 @@ Rows are read in slabs, some MiB of all arrays together, in line with the chunks
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import defaultdict
@@ -27,6 +28,7 @@ _VARIABLE_ROWS = 32  # at a time, where their size is not known before
 _VARIABLE_NBYTES = 64  # of a row at least, for an estimate
 _MOST = 0.9  # of the bytes have to be in arrays of one length
 _MAX_EMPTY_ROWS = 1 << 24
+_MAX_ATTRIBUTES = 1 << 20  # characters of JSON
 _SHOWN = 5
 
 
@@ -155,7 +157,7 @@ def without_rows(arrays: Mapping[str, tuple[tuple[int, ...], int]], length: int)
     if not rest:
         return ()
     names = ", ".join(rest[:_SHOWN]) + (", ..." if rest[_SHOWN:] else "")
-    return (f"left out: {counted(len(rest), 'array')} that do not have {length:,} rows ({names})",)
+    return (f"left out: {counted(len(rest), 'array')} without {length:,} rows ({names})",)
 
 
 def refuse_sparse(names: Iterable[str]) -> None:
@@ -182,6 +184,27 @@ def named_parts(names: Iterable[str]) -> dict[str, dict[str, str]]:
     if len(found) > 1 and sum(map(len, found.values())) == len(names):
         return {split: found[split] for split in SPLITS if split in found}
     return {"": {name: name for name in names}}
+
+
+def attribute_metadata(owners: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """`attributes` by owner, as far as they are JSON and not too large, and a note on what is left out."""
+    found: dict[str, Any] = {}
+    left: list[str] = []
+    room = _MAX_ATTRIBUTES
+    for owner, values in owners.items():
+        for key, value in values.items():
+            try:
+                size = room + 1 if value is None else len(json.dumps([key, value], allow_nan=False))
+            except (TypeError, ValueError):
+                size = room + 1
+            if size > room:
+                left.append(joined(owner.strip("/"), key))
+            else:
+                found.setdefault(owner, {})[key] = value
+                room -= size
+    names = ", ".join(left[:_SHOWN]) + (", ..." if left[_SHOWN:] else "")
+    notes = (f"left out: {counted(len(left), 'attribute')} that JSON has no place for ({names})",) if left else ()
+    return ({"attributes": found} if found else {}), notes
 
 
 def joined(field: str, rest: str) -> str:

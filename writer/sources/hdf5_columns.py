@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,13 +11,10 @@ import numpy as np
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.numeric import Array
-from recordio.writer.sources.array_rows import Column, joined
+from recordio.writer.sources.array_rows import Column, attribute_metadata, joined
 from recordio.writer.sources.arrays import array_field
-from recordio.writer.sources.leftovers import counted
 
 _MAX_ATTRIBUTE = 1024  # elements
-_MAX_JSON = 1 << 20  # characters of all attributes
-_SHOWN = 3
 
 
 def columns_of(name: str, data: Any) -> list[Column]:
@@ -87,31 +83,13 @@ def attributes(file: Any, datasets: Mapping[str, Any]) -> tuple[dict[str, Any], 
     """Metadata of the attributes of a file, "/", and of datasets by field, and of enums; a note on what is left out."""
     import h5py
 
-    found: dict[str, Any] = {}
-    left: list[str] = []
-    room = _MAX_JSON
-    for name, owner in (("/", file), *datasets.items()):
-        kept = {}
-        for key in owner.attrs:
-            value = _attribute(owner.attrs, key)
-            size = len(json.dumps([key, value]))
-            if value is None or size > room:
-                left.append(joined(name.strip("/"), key))
-            else:
-                kept[key] = value
-                room -= size
-        found |= {name: kept} if kept else {}
+    owners = {"/": file, **datasets}
+    metadata, notes = attribute_metadata(
+        {name: {key: _attribute(owner.attrs, key) for key in owner.attrs} for name, owner in owners.items()}
+    )
     enums = {name: h5py.check_enum_dtype(data.dtype) for name, data in datasets.items()}
-    metadata = {"attributes": found} if found else {}
     named = {name: {key: int(value) for key, value in names.items()} for name, names in enums.items() if names}
-    return metadata | ({"enums": named} if named else {}), _left(left)
-
-
-def _left(names: list[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")
-    return (f"left out: {counted(len(names), 'attribute')} that JSON has no place for ({shown})",)
+    return metadata | ({"enums": named} if named else {}), notes
 
 
 def _attribute(attributes: Any, key: str) -> Any:
@@ -140,5 +118,4 @@ def _json(value: Any) -> Any:
         return plain.decode("utf-8")
     if not isinstance(plain, (str, bool, int, float)):
         raise TypeError
-    json.dumps(plain, allow_nan=False)
     return plain

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import zlib
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 from recordio.errors import SourceError
+from recordio.writer.sources.deflate import SMALL, prove_deflate
 
 _MAX_CHUNK = 1 << 28
 _ADDED = 1 << 16  # bytes that storing may add to a chunk, beside a tenth
-_SMALL = 1 << 20  # stored bytes that no bomb fits in: gzip makes at most a thousand times as many of them
 _DEFLATE, _FLETCHER32 = 1, 3
 _MISSING_SHARE = 0.5  # of the chunks may never have been written
 
@@ -94,24 +93,11 @@ def prove_chunks(data: Any, start: int, end: int) -> None:
     if data.chunks is None or not any(code == _DEFLATE for code, _ in _filters(data)):
         return
     chunk_nbytes = math.prod(data.chunks) * data.dtype.itemsize
-    if chunk_nbytes <= _SMALL:
+    if chunk_nbytes <= SMALL:
         return
     steps = [range(start // data.chunks[0] * data.chunks[0], end, data.chunks[0])]
     steps += [range(0, side, chunk) for side, chunk in zip(data.shape[1:], data.chunks[1:], strict=True)]
     for corner in itertools.product(*steps):
         info = data.id.get_chunk_info_by_coord(corner)
-        if info.size is not None and info.size > _SMALL:
-            _prove(data.id.read_direct_chunk(corner)[1], chunk_nbytes)
-
-
-def _prove(packed: bytes, nbytes: int) -> None:
-    decoder = zlib.decompressobj()
-    made, rest = 0, packed
-    try:
-        while rest and not decoder.eof:
-            made += len(decoder.decompress(rest, _SMALL))
-            rest = decoder.unconsumed_tail
-            if made > nbytes:
-                raise SourceError(f"a chunk unpacks to more than its {nbytes:,} bytes: the file is damaged or false")
-    except zlib.error as error:
-        raise SourceError(f"a chunk cannot be unpacked: {error}") from error
+        if info.size is not None and info.size > SMALL:
+            prove_deflate(data.id.read_direct_chunk(corner)[1], chunk_nbytes)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from recordio.errors import RecordIOError, SourceError
 from recordio.process_guard import begin_child, silence_libraries, starting_children
 
-_SECONDS = 300
+_SECONDS = 120
 _Result = TypeVar("_Result")
 
 

@@ -58,6 +58,7 @@ KIND: dict[str, Kind] = {
     "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
     "webdataset": Kind("webdataset", "WebDataset", "files", TAR_ENDINGS),
     "hdf5": Kind("hdf5", "Hdf5", "file", (".h5", ".hdf5", ".he5"), b"\x89HDF\r\n\x1a\n"),
+    "zarr": Kind("zarr", "Zarr", "folder"),
     "lmdb": Kind("lmdb", "Lmdb", "both", (".lmdb", ".mdb")),
     "mnist": Kind("mnist", "Mnist", "both"),
     "cifar10": Kind("cifar", "Cifar", "both"),

@@ -24,6 +24,7 @@ from recordio.writer.sources import (
     indexed_files,
     indexed_shards,
     paired_folders,
+    zarr,
 )
 from recordio.writer.sources.archive_paths import find_archive
 from recordio.writer.sources.archives import TAR_ENDINGS, is_archive_name
@@ -216,14 +217,16 @@ def _in_folder(path: str, kind: str | None, options: SourceOptions) -> dict[str,
 
 
 def _known_names(path: str) -> dict[str, SourceSpec]:
-    """MNIST, CIFAR and LMDB, which their files' names tell."""
+    """MNIST, CIFAR, LMDB and Zarr, which their files' names tell."""
     images = image_files(path)
     if images:
         return {part: SourceSpec(path, "mnist", SourceOptions(part)) for part in images}
     version = find_version(path)
     if version:
         return {part: SourceSpec(path, version.kind, SourceOptions(part)) for part in parts(path)}
-    return {"": SourceSpec(path, "lmdb")} if is_lmdb(path) else {}
+    if is_lmdb(path):
+        return {"": SourceSpec(path, "lmdb")}
+    return zarr.parts(path) if zarr.is_store(path) else {}
 
 
 def _folder_specs(path: str, kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:

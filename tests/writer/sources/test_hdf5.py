@@ -59,7 +59,7 @@ class TestTypes:
             "enums": {"colour": {"blue": 2, "green": 1, "red": 0}},
         }
         assert source.notes == (
-            "left out: 2 arrays that do not have 7 rows (mean [3], version [])",
+            "left out: 2 arrays without 7 rows (mean [3], version [])",
             "links are not followed: again (to /ints)",
             "left out: 2 attributes that JSON has no place for (nan, ref)",
         )
@@ -213,7 +213,7 @@ def test_what_is_hostile_or_unclear_is_refused_by_name(
 def test_a_chunk_that_unpacks_to_more_than_it_has_is_refused(
     tmp_path: Path, h5py: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recordio.writer.sources.hdf5_storage._SMALL", 1 << 12)
+    monkeypatch.setattr("recordio.writer.sources.hdf5_storage.SMALL", 1 << 12)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = np.arange(4)
         _bomb(file, h5py)
