@@ -22,6 +22,7 @@ from recordio.writer.sources.grouping import MASK_ENDING
 from recordio.writer.sources.leftovers import is_clutter, left_out
 from recordio.writer.sources.media import is_picture, is_sound, is_text
 from recordio.writer.sources.pictures import add_pictures
+from recordio.writer.sources.sounds import SOUND_FIELDS, sound_fields, sound_values
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import plain_text
 
@@ -117,7 +118,8 @@ class ClassFolders(Source):
         self._labels = labels[labels >= 0]
         others = (name for name, label in zip(files, labels.tolist(), strict=True) if label < 0)
         self.notes = (*left_out(name for name in others if not is_clutter(name)), *self._doubts(classes))
-        self.schema = Schema({self.medium.name: self._survey(options), "label": Scalar("int64")})
+        sounds = sound_fields(()) if self.medium.name == "audio" else {}
+        self.schema = Schema({self.medium.name: self._survey(options), **sounds, "label": Scalar("int64")})
         self._refuse_empty(path, [numbers[name.encode()] for name in found])
 
     def _survey(self, options: SourceOptions) -> Field:
@@ -176,7 +178,8 @@ class ClassFolders(Source):
 
     def sample(self, index: int) -> Sample:
         value = self.medium.parse(self._files.read(index))
-        return {self.medium.name: value, "label": int(self._labels[index])}
+        sounds = sound_values(value, SOUND_FIELDS) if self.medium.name == "audio" else {}
+        return {self.medium.name: value, **sounds, "label": int(self._labels[index])}
 
 
 class ImageFolder(ClassFolders):
@@ -186,7 +189,7 @@ class ImageFolder(ClassFolders):
 
 
 class AudioFolder(ClassFolders):
-    """Sound files in class folders, stored as they are."""
+    """Sound files in class folders, stored as they are, with what their headers say."""
 
     kind = "audio_folder"
     medium = MEDIA["audio_folder"]

@@ -1,11 +1,12 @@
 """A folder of files: files that differ only in their extension are one sample.
 
-`a.jpg`, `a.json` and `a.cls` become {"key": "a", "image": ..., "json": ..., "label": ...}. A field that some samples
-lack is optional. Names are cut at the last dot, or at the first where that alone brings files together, as in `a.jpg`
-and `a.seg.png`, which is then the field "seg.png", as WebDataset has it.
+`a.jpg`, `a.json` and `a.cls` become {"key": "a", "image": ..., "json": ..., "label": ...}. A field that some
+samples lack is optional. A sound is `audio`, with what its header says, unless a sample has several. Names are cut at
+the last dot, or at the first where that alone brings files together, as in `a.jpg` and `a.seg.png`, which is then the
+field "seg.png", as WebDataset has it.
 
-Fields other than image, text, json, label and npy hold the bytes of their files. Unless the user names the kind, such a
-file is only taken beside another one of its sample that is understood.
+Fields other than image, audio, text, json, label and npy hold the bytes of their files. Unless the user names the kind,
+such a file is only taken beside another one of its sample that is understood.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from recordio.writer.sources.grouping import Grouping, field_of
 from recordio.writer.sources.leftovers import is_clutter, left_out
 from recordio.writer.sources.npy import checked_dtype, peek_header, read_array
 from recordio.writer.sources.pictures import add_pictures
+from recordio.writer.sources.sounds import sound_fields, sound_values
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.text import class_number, json_value, plain_text
 
@@ -42,6 +44,7 @@ def _array(data: bytes) -> npt.NDArray[Any]:
 
 _PARSE: dict[str, Callable[[bytes], Any]] = {
     "image": bytes,
+    "audio": bytes,
     "text": plain_text,
     "json": json_value,
     "label": class_number,
@@ -132,7 +135,8 @@ class FileGroups(Source):
             if name == "key":
                 raise SourceError("files with the extension .key clash with the field 'key'; rename them")
             fields[name] = self._field(name, names, optional=samples_with[name] < len(self))
-        return Schema(fields)
+        self._sounds = sound_fields(fields) if "audio" in fields else {}
+        return Schema(fields | self._sounds)
 
     def _field(self, name: str, names: list[str], optional: bool) -> Field:
         kind = _kind(name)
@@ -191,7 +195,7 @@ class FileGroups(Source):
                 error.at(file=shown(name), field=field)
                 raise
         self._fit(values)
-        return values
+        return values | sound_values(values.get("audio"), self._sounds)
 
     def _fit(self, values: dict[str, Any]) -> None:
         """Raises SourceError for an array unlike the others: its header may have been unreadable before."""

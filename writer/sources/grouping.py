@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from recordio.errors import SourceError
 from recordio.writer.sources.files import shown
-from recordio.writer.sources.media import is_picture
+from recordio.writer.sources.media import is_picture, is_sound
 
 _FIELD_NAMES = {"txt": "text", "cls": "label", "": "file"}
 _COMPRESSED = (b".gz", b".bz2", b".xz", b".zst")  # "a.nii.gz" is a .nii.gz of "a"
@@ -56,6 +56,8 @@ class Grouping:
         self.first_dot = bool(first) and self._joins(last, first)
         self.notes = self._notes(last, first)
         self._masked = self._masks_beside(last)
+        sounds = [stem for name, (stem, extension) in last.items() if is_sound(name)]
+        self._one_sound = len(set(sounds)) == len(sounds) and not self.first_dot
         if self._masked:
             self.notes += ("pictures whose names end in _mask or the like are the field 'mask' of those without",)
 
@@ -101,7 +103,7 @@ class Grouping:
             found = extension[1:].lower().decode("utf-8")
         except UnicodeDecodeError as error:
             raise SourceError(f"an extension is not UTF-8: {shown(name)!r}") from error
-        return stem, field_of(found)
+        return stem, "audio" if self._one_sound and is_sound(name) else field_of(found)
 
 
 def _numbered(suffix: bytes) -> bool:

@@ -1,7 +1,8 @@
 """A table beside files that it names, a row a sample: Hugging Face's metadata.jsonl and metadata.csv, a Kaggle CSV.
 
-The fields are those of the table and the content of the files: `image` for pictures, `audio` for sounds. A column that
-is called so already keeps its names as `file_name`.
+The fields are those of the table and the content of the files: `image` for pictures, `audio` for sounds, with `rate`,
+`channels` and `frames` from the header unless columns are called so. A column that is called as the files' field keeps
+its names as `file_name`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.media import is_picture, is_sound
 from recordio.writer.sources.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.pictures import add_pictures
+from recordio.writer.sources.sounds import sound_fields, sound_values
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
 from recordio.writer.sources.table_kinds import open_table, table_kind
@@ -80,7 +82,8 @@ class IndexedFiles(Source):
         files = {self._field: (self._named, names[self.column])}
         files |= {column: (found, names[column]) for column, found in self._others.items()}
         added = {name: self._files_field(name, found, options, not all(said)) for name, (found, said) in files.items()}
-        return Schema({self._field: added.pop(self._field)} | fields | added | kept)
+        self._sounds = sound_fields((*fields, *added, *kept)) if self._field == "audio" else {}
+        return Schema({self._field: added.pop(self._field)} | self._sounds | fields | added | kept)
 
     def _files_field(self, name: str, found: NamedFiles, options: SourceOptions, optional: bool) -> Field:
         if _what(found) != "image":
@@ -144,7 +147,7 @@ class IndexedFiles(Source):
             row[column] = self._read(index, found, row.get(column))
         if self._field in row:
             row[self._kept] = row.pop(self._field)
-        return row | {self._field: main}
+        return row | {self._field: main} | sound_values(main, self._sounds)
 
 
 class _Opened(NamedTuple):

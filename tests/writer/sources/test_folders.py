@@ -154,19 +154,19 @@ class TestFileGroups:
         np.save(array, np.arange(3, dtype="i4"))
         files: dict[str, bytes | str] = {
             "d/a.jpg": picture(1), "d/a.json": '{"x": [1, {"y": null}]}', "d/a.txt": "hällo", "d/a.cls": " 7\n",
-            "d/a.npy": array.getvalue(), "d/a.mp3": b"\0\1",
+            "d/a.npy": array.getvalue(), "d/a.pdf": b"\0\1",
         }  # fmt: skip
         source = open_source(fill(tmp_path, files))
         assert source.kind == "file_groups"
         assert dict(source.schema) == {
-            "key": Text(), "image": Image(), "json": Object(), "label": Scalar("int64"), "mp3": Bytes(),
+            "key": Text(), "image": Image(), "json": Object(), "label": Scalar("int64"), "pdf": Bytes(),
             "npy": Array("int32", (3,)), "text": Text(),
         }  # fmt: skip
         (sample,) = samples(source)
         assert sample.pop("npy").tolist() == [0, 1, 2]
         assert sample == {
             "key": "d/a", "image": picture(1), "json": json.loads(str(files["d/a.json"])), "text": "hällo", "label": 7,
-            "mp3": b"\0\1",
+            "pdf": b"\0\1",
         }  # fmt: skip
 
     def test_field_missing_from_some_groups_is_optional(self, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ class TestFileGroups:
         assert source.kind == "file_groups"
         assert source.nbytes().min() > 0
         found = dict(source.read(range(4)))
-        assert found["a.mp3"]["mp3"] == b"x"
+        assert found["a.mp3"]["audio"] == b"x"
         assert {key: error.place.file for key, error in found.items() if isinstance(error, SourceError)} == {
             "b.mp3": "b.mp3", "c.npy": "c.npy", "d.txt": "d.txt",
         }  # fmt: skip
