@@ -101,7 +101,7 @@ _HOMES = {
     "verify": "recordio.reader.verify",
 }
 
-_MODULES = ("torch", "transforms")  # recordio.torch is not public: `from recordio import *` needs no PyTorch
+_MODULES = ("ray", "torch", "transforms")  # ray and torch are not public: `from recordio import *` needs neither
 
 if not TYPE_CHECKING:  # a type checker would accept any name
 

@@ -48,7 +48,7 @@ for _room, _below in (
     _named = set(_below.split()) - {"*"}
     _deeper = {deep for room in _named for deep in ROOMS[room]} if "*" in _below else set()
     ROOMS[_room] = {_room} | _named | _deeper
-DOORS = {"recordio", "recordio.__main__", "recordio.torch"}  # the names for users lead everywhere
+DOORS = {"recordio", "recordio.__main__", "recordio.ray", "recordio.torch"}  # the names for users lead everywhere
 MODULES = {
     ".".join(["recordio", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): path
     for top in (PACKAGE, *(PACKAGE / name for name in FOLDERS))

@@ -52,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=int, metavar="N", help="take the first N samples of each split, after mixing")
     add("--on-error", choices=("raise", "skip"), help="what to do about an input that cannot be read")
     add("--workers", type=int, metavar="N", help="processes; the result does not depend on their number")
+    add("--engine", choices=("local", "ray"), help="ray: on the cluster of RAY_ADDRESS, or that of this machine")
     add(
         "--embed",
         action="append",
@@ -126,6 +127,10 @@ def run(options: argparse.Namespace) -> int:
 
     given = {name: value for name, value in vars(options).items() if name not in ("command", "json")}
     announced: set[str] = set()
+    if given.get("engine") == "ray":
+        from recordio.writer.convert.engines.ray import connect
+
+        connect()
 
     def announce(plan: ConvertPlan) -> None:
         for line in _announcement(plan, announced):

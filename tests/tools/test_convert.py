@@ -78,6 +78,7 @@ def test_json_output_is_the_report(table: Path, tmp_path: Path, capsys: pytest.C
         "shards": 1,
         "nbytes": size,
         "skipped": [],
+        "dropped": 0,
         "reused": 0,
         "made": 100,
         "done_before": False,

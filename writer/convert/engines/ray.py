@@ -58,7 +58,9 @@ def connect() -> None:
     try:
         ray.init(address="auto", log_to_driver=False)
     except ConnectionError as error:
-        raise DatasetError(f"there is no Ray cluster: `ray start --head`, or set RAY_ADDRESS ({error})") from error
+        raise DatasetError(
+            f"there is no Ray cluster: start one by `ray start`, or set RAY_ADDRESS ({error})"
+        ) from error
 
 
 def _ray() -> Any:
