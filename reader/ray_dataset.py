@@ -67,19 +67,20 @@ class _Shards(Datasource):  # type: ignore[misc]
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
         schema = _block(self._dataset, 0, 0).schema
+        facts = [(shard.samples, shard.content_nbytes, shard.name) for shard in self._dataset.store.manifest.shards]
         tasks = []
         begin = 0
-        for entry in self._dataset.store.manifest.shards:
-            metadata = BlockMetadata(entry.samples, entry.content_nbytes, input_files=[entry.name], exec_stats=None)
-            rows = max(1, entry.samples * _BLOCK_NBYTES // max(1, entry.content_nbytes))
-            work = partial(_blocks, self._dataset, begin, begin + entry.samples, rows)
+        for samples, nbytes, name in facts or [(0, 0, "")]:
+            metadata = BlockMetadata(samples, nbytes, input_files=[name], exec_stats=None)
+            rows = max(1, samples * _BLOCK_NBYTES // max(1, nbytes))
+            work = partial(_blocks, self._dataset, begin, begin + samples, rows)
             tasks.append(ReadTask(work, metadata, schema=schema, per_task_row_limit=per_task_row_limit))
-            begin += entry.samples
+            begin += samples
         return tasks
 
 
 def _blocks(dataset: ShardDataset, begin: int, end: int, rows: int) -> Iterator[Any]:
-    for start in range(begin, end, rows):
+    for start in range(begin, max(end, begin + 1), rows):  # at least one: an empty dataset has columns too
         yield _block(dataset, start, min(start + rows, end))
 
 

@@ -38,10 +38,10 @@ def cluster() -> Iterator[None]:
     gc.collect()  # processes that Ray did not wait for are warned of, while warnings are let pass
 
 
-def killed_once(number: int, mark: str) -> Any:
+def killed_once(number: int, mark: bytes) -> Any:
     """The sample of a number; at 500, the first time, the worker process dies."""
     if number == 500 and not os.path.exists(mark):
-        Path(mark).touch()
+        Path(os.fsdecode(mark)).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return makers.any_number(number)
 
@@ -67,7 +67,7 @@ class TestConvert:
         assert made(NUMBERS, tmp_path / "ray", engine="ray", **options).done_before
 
     def test_the_work_of_a_killed_worker_is_done_again(self, tmp_path: Path) -> None:
-        mark = str(tmp_path / "killed")
+        mark = os.fsencode(tmp_path / "killed")  # a text would count as a file that fn reads
         made(NUMBERS, tmp_path / "ray", engine="ray", fn=lambda number: killed_once(number, mark))
         assert os.path.exists(mark)
         made(NUMBERS, tmp_path / "local", fn=lambda number: killed_once(number, mark))

@@ -6,12 +6,14 @@ What the tasks return when they succeed is published; what failed or repeated at
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,6 @@ from recordio.format.manifest import Manifest, ShardEntry
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Schema
 from recordio.storage.atomic import FolderLock, remove, write_file
-from recordio.storage.base import storage_error
 from recordio.storage.dataset_files import SOURCE
 from recordio.writer.blocks import BlockBuilder
 from recordio.writer.metadata import plain_metadata, require_fit
@@ -44,31 +45,37 @@ except ImportError as error:
     raise MissingPackageError.needed("datasets of Ray", "ray", "ray", error) from error
 
 _STAGING = ".ray-"
-_TASK = "task.json"
+_RUN, _SCHEMA = "run.json", "schema.json"
+_NOT_SHARED = "the machines of the cluster do not see the same files: the destination has to be a folder that all share"
 _SHARDS_OF_A_TASK = 1000
 _ROWS = 4096  # a block of Ray is taken so many rows at a time
 
 
-class _Task(NamedTuple):
+class _Run(NamedTuple):
     """What all tasks of a run have in common, as a file for them says it."""
 
-    schema: Schema
     dataset_id: bytes
     first: int
 
     def write(self, path: Path) -> None:
-        facts = {"schema": self.schema.to_json(), "dataset_id": self.dataset_id.hex(), "first": self.first}
-        write_file(path, json.dumps(facts).encode())
+        write_file(path, json.dumps({"dataset_id": self.dataset_id.hex(), "first": self.first}).encode())
 
     @classmethod
-    def read(cls, path: Path) -> _Task:
+    def read(cls, path: Path) -> _Run:
         try:
-            facts = strict_json.loads(path.read_bytes(), "task")
+            facts = strict_json.loads(path.read_bytes(), "run")
         except OSError as error:
-            raise DatasetError(
-                "a task of Ray does not see the destination: it has to be a folder that all machines share"
-            ).at(file=str(path.parent.parent)) from error
-        return cls(Schema.from_json(facts["schema"]), bytes.fromhex(facts["dataset_id"]), facts["first"])
+            raise DatasetError(_NOT_SHARED).at(file=str(path)) from error
+        return cls(bytes.fromhex(facts["dataset_id"]), facts["first"])
+
+
+def _agreed(path: Path, schema: Schema) -> Schema:
+    """The schema of the run: that of the file, which the first task with a block writes."""
+    own = path.with_name(f"{path.name}-{uuid.uuid4().hex}")
+    write_file(own, json.dumps(schema.to_json()).encode())
+    with contextlib.suppress(FileExistsError):
+        os.link(own, path)
+    return Schema.from_json(strict_json.loads(path.read_bytes(), "schema"))
 
 
 class Sink(Datasink):  # type: ignore[misc]
@@ -127,27 +134,32 @@ class Sink(Datasink):  # type: ignore[misc]
                 )
             self._clear()
             self._staging.mkdir()
-            known = self._schema or schema_of_arrow(schema)
-            _Task(known, secrets.token_bytes(16), 1 + max(numbers, default=-1)).write(self._staging / _TASK)
-        except OSError as error:
-            self._leave()
-            raise storage_error("make the folder", self._staging, error) from error
+            _Run(secrets.token_bytes(16), 1 + max(numbers, default=-1)).write(self._staging / _RUN)
         except BaseException:
             self._leave()
             raise
 
     def write(self, blocks: Iterable[Any], ctx: Any) -> list[tuple[str, dict[str, Any]]]:
         """In a task: writes its blocks. Returns path and manifest entry of each shard."""
-        task = _Task.read(self._staging / _TASK)
+        tables = (table for block in blocks if (table := BlockAccessor.for_block(block).to_arrow()).num_rows)
+        first = next(tables, None)
+        if first is None:
+            return []
+        run = _Run.read(self._staging / _RUN)
+        schema = self._schema or _agreed(self._staging / _SCHEMA, schema_of_arrow(first.schema))
         attempt = self._staging / uuid.uuid4().hex
         attempt.mkdir()
-        builder = BlockBuilder(task.schema, self._options.block_target(task.schema))
-        first = task.first + ctx.task_idx * _SHARDS_OF_A_TASK
-        identity: dict[str, Any] = {"metadata": self._metadata, "dataset_id": task.dataset_id}
-        sink = ShardSink(attempt, builder, self._options, **identity, first=first)
+        sink = ShardSink(
+            attempt,
+            BlockBuilder(schema, self._options.block_target(schema)),
+            self._options,
+            metadata=self._metadata,
+            dataset_id=run.dataset_id,
+            first=run.first + ctx.task_idx * _SHARDS_OF_A_TASK,
+        )
         try:
-            for block in blocks:
-                _write_block(sink, BlockAccessor.for_block(block).to_arrow())
+            for table in chain([first], tables):
+                _write_table(sink, table)
             sink.finish()
         except BaseException:
             sink.discard()
@@ -158,22 +170,27 @@ class Sink(Datasink):  # type: ignore[misc]
 
     def on_write_complete(self, write_result: Any) -> None:
         """On the driver: publishes the shards of all tasks."""
-        found = {
-            Path(path): ShardEntry.from_json(entry) for made in write_result.write_returns for path, entry in made or ()
-        }
+        made = [one for task in write_result.write_returns for one in task or ()]
+        found = {Path(path): ShardEntry.from_json(entry) for path, entry in made}
         shards = dict(sorted(found.items(), key=lambda item: item[1].number))
-        if not self._staging.exists():  # without any block nothing was started
+        if self._lock is None:  # there was no task
             self.on_write_start()
-        task = _Task.read(self._staging / _TASK)
         missing = next((path for path in shards if not path.exists()), None)
         if missing is not None:
-            raise DatasetError("a shard of a task is not to be seen here: the machines do not share the folder").at(
-                file=str(missing)
-            )
-        manifest = Manifest(task.dataset_id, task.schema, self._metadata, list(shards.values()))
+            raise DatasetError(_NOT_SHARED).at(file=str(missing))
+        run = _Run.read(self._staging / _RUN)
+        manifest = Manifest(run.dataset_id, self._written_schema(), self._metadata, list(shards.values()))
         remove([self._folder / SOURCE])
         commit(self._folder, manifest, {path: entry.name for path, entry in shards.items()})
         self._leave()
+
+    def _written_schema(self) -> Schema:
+        if self._schema is not None:
+            return self._schema
+        try:
+            return Schema.from_json(strict_json.loads((self._staging / _SCHEMA).read_bytes(), "schema"))
+        except FileNotFoundError:
+            raise SchemaError("no sample was written and no schema given: an empty dataset needs one") from None
 
     def on_write_failed(self, error: Exception) -> None:
         """On the driver: publishes nothing and removes what was written."""
@@ -191,7 +208,7 @@ class Sink(Datasink):  # type: ignore[misc]
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _write_block(sink: ShardSink, table: Any) -> None:
+def _write_table(sink: ShardSink, table: Any) -> None:
     for start in range(0, table.num_rows, _ROWS):
         some = table.slice(start, _ROWS)
         sink.add_columns({name: _values(sink.schema.get(name), some.column(name)) for name in some.column_names})
@@ -214,8 +231,6 @@ def _is_tensor(kind: Any) -> bool:
 
 def schema_of_arrow(schema: Any) -> Schema:
     """The fields of a table of Arrow, none optional. Raises SchemaError for a type that has to be said."""
-    if not isinstance(schema, pa.Schema):
-        raise SchemaError("the fields cannot be told from the blocks: give schema=")
     return Schema({field.name: _field(field.name, field.type) for field in schema})
 
 

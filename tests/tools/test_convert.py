@@ -123,6 +123,14 @@ def test_every_option_reaches_the_library(monkeypatch: pytest.MonkeyPatch, capsy
     assert set(given) == {"source", "destination", "progress", "announce"}
 
 
+def test_without_ray_its_engine_says_what_to_install(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["convert", str(table), str(tmp_path / "out"), "--engine", "ray"]) == 2
+    assert "pip install 'recordio-shards[ray]'" in capsys.readouterr().err
+
+
 def test_help_names_every_kind(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "500")
     out = converted(capsys, "--help")

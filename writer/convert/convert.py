@@ -153,8 +153,8 @@ def convert(
             which is read once, in this process, and begins anew after a stop.
         destination: the folder of the dataset; it is made if need be.
         fn: `fn(input)` is a sample (a dict), many (a list or an iterator of them) or none (None). It gets the items of
-            Python objects, or the samples of any other source, and is called in the workers; for the first 64 inputs
-            in this process as well, to find out what the samples are. Its error is one of the input.
+            Python objects, or the samples of any other source, and is called in the workers; for the first inputs, up
+            to 64 samples or 64 MiB, in this process as well, to find out what they are. Its error is the input's.
         schema: the fields of the samples of Python objects or of `fn`; None takes those of the first 64.
         identity: a text that the caller changes whenever Python objects or `fn` change.
         engine: "local" is this process and `workers`; "ray" makes the shards on the Ray cluster that was connected to,
@@ -217,7 +217,8 @@ def convert(
     Raises:
         SourceError: the source, or a sample of it, cannot be read; the message names the file.
         DecodeError: an image is broken; the message names the file.
-        DatasetError: the destination holds something else, or another writer is at work there.
+        DatasetError: the destination holds something else, or another writer is at work there; no Ray cluster.
+        WorkerError: other processes cannot import `fn`, or be given the source.
         SchemaError: an argument does not fit.
         StorageError: the system refused; finished shards are kept, and the next run goes on.
     """

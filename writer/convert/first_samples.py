@@ -38,8 +38,9 @@ def beginning(outputs: Iterator[Output], skip: bool) -> Beginning:
     """Takes the first outputs, with at least one sample if there is any. Raises their errors unless `skip`."""
     seen: list[Output] = []
     samples: list[Sample] = []
-    nbytes = position = 0
+    nbytes = inputs = 0
     for position, key, made in outputs:
+        inputs += not seen or seen[-1][0] != position
         seen.append((position, key, made))
         if isinstance(made, RecordIOError):
             if not skip:
@@ -48,11 +49,11 @@ def beginning(outputs: Iterator[Output], skip: bool) -> Beginning:
             samples.append(made)
             nbytes += sample_nbytes(made)
         if samples and (len(seen) >= _FIRST_SAMPLES or nbytes >= _FIRST_NBYTES):
-            return Beginning(seen, samples, position, nbytes)
+            return Beginning(seen, samples, inputs - 1, nbytes)
     if not samples:
         first = next((f"; the first: {made}" for _, _, made in seen if isinstance(made, RecordIOError)), "")
         raise SourceError(f"no input gave a sample{first}")
-    return Beginning(seen, samples, position + 1, nbytes)
+    return Beginning(seen, samples, inputs, nbytes)
 
 
 def sample_nbytes(sample: Any) -> int:

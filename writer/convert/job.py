@@ -14,7 +14,7 @@ from recordio.storage.atomic import FolderLock, remove, write_file
 from recordio.storage.dataset_files import SOURCE
 from recordio.writer.convert.engines import for_workers, run_plan
 from recordio.writer.convert.mapped import Mapped
-from recordio.writer.convert.plan import ConvertOptions, make_plan
+from recordio.writer.convert.plan import ConvertOptions, make_plan, order_of
 from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.record import conversion_record, recorded
 from recordio.writer.convert.reuse import reuse_finished
@@ -57,7 +57,8 @@ class ConvertJob:
         source = spec.given or open_source(spec.path, spec.kind or None, spec.options)
         _require_pictures(source, spec.options)
         if options.maker is not None:
-            source = Mapped(source, options.maker, options.schema, skip=options.on_error == "skip")
+            order = order_of(len(source), options)
+            source = Mapped(source, options.maker, options.schema, order, skip=options.on_error == "skip")
         source = tokenized(source, options.text, skip=options.on_error == "skip", limit=options.limit)
         before = set(source.schema)
         source = _with_names(source, options.keep_names)

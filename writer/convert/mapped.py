@@ -27,6 +27,7 @@ from recordio.writer.sources.python_inputs import KIND
 from recordio.writer.sources.source import Fingerprint, Output, Source
 
 _LARGER_THAN_A_SHARD = 1 << 36
+_AT_A_TIME = 4096  # numbers of inputs that are looked at first, as Python's integers
 
 
 class FunctionSource(Source):
@@ -71,19 +72,23 @@ class Mapped(FunctionSource):
         source: a list of inputs, or any source: the function gets its samples.
         maker: the function.
         schema: that of the samples; None takes that of the first ones.
+        order: the items of which samples are wanted, in their order, int64; the first of them are looked at.
         skip: whether inputs for which the function fails are passed over.
     """
 
-    def __init__(self, source: Source, maker: SampleMaker, schema: Schema | None, skip: bool) -> None:
+    def __init__(
+        self, source: Source, maker: SampleMaker, schema: Schema | None, order: npt.NDArray[np.int64], skip: bool
+    ) -> None:
         known: Mapping[str, Field] = source.schema or {}
         self._source, self._maker = source, maker
         self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
         self.nameless, self.boxed = source.nameless, source.boxed
         self.rules = {**source.rules, **maker.rules}
-        first = beginning(self._made(range(len(source))), skip)
+        parts = (order[start : start + _AT_A_TIME].tolist() for start in range(0, len(order), _AT_A_TIME))
+        first = beginning(chain.from_iterable(map(self._made, parts)), skip)
         self._describe(schema, first, known)
         self.pictures = {name: kind for name, kind in source.pictures.items() if self.schema.get(name) is known[name]}
-        before = int(source.nbytes()[: first.inputs].sum())
+        before = int(source.nbytes()[order[: first.inputs]].sum())
         self._growth = first.nbytes / before if before else float(_LARGER_THAN_A_SHARD)
         self._first = fingerprint(first.samples[:1])
 

@@ -88,6 +88,12 @@ def shuffled(samples: int, seed: int) -> Indices:
     return np.argsort(hashes(np.arange(samples), key(seed)), kind="stable")
 
 
+def order_of(samples: int, options: ConvertOptions) -> Indices:
+    """Those of so many samples that are converted, in the order of the dataset, int64."""
+    order = np.arange(samples) if options.shuffle is None else shuffled(samples, options.shuffle)
+    return order[: options.limit]
+
+
 def cut(nbytes: Indices, unit_nbytes: int) -> Indices:
     """The start of each unit and the end of the last, int64 (units + 1,). A unit ends with the sample that fills it."""
     ends = np.cumsum(np.maximum(nbytes, 1))
@@ -161,8 +167,7 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
     """Raises SchemaError when the options do not fit the source, or the metadata is too large."""
     require_fit(source.schema, plain_metadata(source.metadata))
     check_pictures(source, options)
-    order = np.arange(len(source)) if options.shuffle is None else shuffled(len(source), options.shuffle)
-    order = order[: options.limit]
+    order = order_of(len(source), options)
     cuts = cut(source.nbytes()[order], options.write.shard_bytes)
     fingerprint = source.fingerprint()
     rules = {
