@@ -329,16 +329,17 @@ class ShardDataset(DatasetView):
             "digest": self.store.manifest_digest,
             "shards": len(self.store.manifest.shards),
             "metadata": self.metadata,
+            "statistics": self.store.manifest.statistics,
             "names": list(self.schema),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         digest, names, numbers = (state.pop(name) for name in ("digest", "names", "numbers"))
-        shards, metadata = state.pop("shards"), state.pop("metadata")
+        version = [state.pop(name) for name in ("shards", "metadata", "statistics")]
         self.__dict__.update(state)
         self.numbers = unpacked(numbers)
         storage = LocalStorage(self._path)
-        manifest = read_version(storage, self._path, digest, shards, metadata)
+        manifest = read_version(storage, self._path, digest, *version)
         self.store = OpenDataset(storage, manifest, self._options, digest)
         self.fields = self.store.projection(names)
         self._update_processing()

@@ -80,7 +80,9 @@ def _labels(view: DatasetView) -> Markup:
     if name is None:
         return Markup()
     classes = view.metadata["classes"]
-    counts, seen = label_counts(view, name, _LABEL_SECONDS)
+    statistics = view.statistics
+    known = statistics[name].values if statistics and name in statistics else None
+    counts, seen = (known, len(view)) if known is not None else label_counts(view, name, _LABEL_SECONDS)
     which = f"{seen:,} of the samples, evenly spread" if seen < len(view) else "all samples"
     words = f"{name}: {len(classes):,} classes, counted in {which}"
     return joined([paragraph(words), bars_of(label_histogram(counts, classes))])

@@ -49,7 +49,7 @@ def stored_samples(view: DatasetView, names: Sequence[str], indices: Indices) ->
 
 def _read(source: DatasetView, name: str, indices: Indices) -> list[Any]:
     try:
-        return _undamaged(source, name, indices)
+        return list(values_of(stored_column(source, name, indices)))
     except RecordIOError as error:
         if len(indices) == 1:
             return [Damaged(str(error))]
@@ -57,10 +57,14 @@ def _read(source: DatasetView, name: str, indices: Indices) -> list[Any]:
     return _read(source, name, indices[:half]) + _read(source, name, indices[half:])
 
 
-def _undamaged(source: DatasetView, name: str, indices: Indices) -> list[Any]:
+def stored_column(source: DatasetView, name: str, indices: Indices) -> Any:
+    """A field of these samples as stored, of a view of this field alone. Raises what reading raises."""
+    pieces = source.pieces(indices) if len(indices) else []
+    columns = [piece.dataset._with(_decode=None)._columns(piece.indices)[name] for piece in pieces]
+    if len(columns) == 1:
+        return columns[0]
     found: list[Any] = [None] * len(indices)
-    for piece in source.pieces(indices) if len(indices) else ():
-        column = piece.dataset._with(_decode=None)._columns(piece.indices)[name]
+    for piece, column in zip(pieces, columns, strict=True):
         for row, value in zip(piece.rows.tolist(), values_of(column), strict=True):
             found[row] = value
     return found

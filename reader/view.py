@@ -28,6 +28,7 @@ from recordio.reader.tuples import tuple_names
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
     from recordio.reader.notebook import Samples
+    from recordio.statistics.records import Statistics
 
 _SCAN_SAMPLES = 1 << 16
 
@@ -314,6 +315,19 @@ class DatasetView(Exchange, ABC):
             masks = (part[at : at + _SCAN_SAMPLES] == k for at in range(0, n, _SCAN_SAMPLES))
             views.append(self.select(true_indices(masks, count, n)))
         return views  # type: ignore[return-value]
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Of each field as stored, made when the dataset was written; None if not, and for chosen or joined samples."""
+        from recordio.reader.measuring import written_statistics
+
+        return written_statistics(self)
+
+    def measure(self, *fields: str) -> Statistics:
+        """The statistics of these fields, without names of all: reads every sample, and decodes every picture."""
+        from recordio.reader.measuring import measured
+
+        return measured(self, fields or list(self.schema))
 
     def as_stored(self) -> DatasetView | None:
         """The same samples with pictures as the files that they are, for a conversion; None if functions make them."""

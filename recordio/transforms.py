@@ -33,14 +33,14 @@ from textwrap import indent
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recordio.arguments import choice, describe, flag, integers, interval, numbers
 from recordio.errors import SchemaError
 from recordio.images import boxes
 from recordio.images.boxes import Box, Size
 from recordio.images.decode import CHANNELS, Pixels, pil_image
-from recordio.images.pixels import BORDERS, as_pixels, flip, from_pil, pad, resized, to_planes
+from recordio.images.normalize import Normalize, NormalizedTensor, ToTensor
+from recordio.images.pixels import BORDERS, as_pixels, flip, from_pil, pad, resized
 from recordio.images.transform import FunctionStep, Transform, check_resampling, set_arguments, takes_rng
 
 __all__ = [
@@ -56,10 +56,6 @@ __all__ = [
     "Transform",
     "takes_rng",
 ]
-
-Floats = npt.NDArray[np.floating[Any]]
-
-_FRACTIONS = np.arange(256, dtype=np.float32)[None] / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -239,63 +235,6 @@ class RandomHorizontalFlip(Transform):
 
 
 @dataclass(frozen=True)
-class ToTensor(Transform):
-    """Divides each value by 255: float32 (C, H, W) in 0 to 1, a NumPy array for `torch.from_numpy`."""
-
-    moves = False
-
-    def _change(self, pixels: Pixels, rng: Any) -> Floats:
-        return to_planes(pixels, _FRACTIONS)
-
-
-@dataclass(frozen=True)
-class Normalize(Transform):
-    """(x - mean) / std of floats (C, H, W), in their own precision; `mean` and `std` have a number per channel.
-
-    Compose fuses it with a ToTensor right before it, with bit-identical results.
-    """
-
-    mean: Any
-    std: Any
-    moves = False
-
-    def __post_init__(self) -> None:
-        set_arguments(self, mean=numbers("mean", self.mean), std=numbers("std", self.std))
-        if len(self.mean) != len(self.std):
-            raise SchemaError(f"mean has {len(self.mean)} numbers, but std {len(self.std)}")
-        if any(abs(x) < 1e-30 for x in self.std):
-            raise SchemaError(f"std divides, so it is not 0, but {self.std}")
-
-    def _run(self, image: Any, rng: Any, mode: str) -> Floats:
-        if not isinstance(image, np.ndarray) or image.dtype.kind != "f" or image.ndim != 3:
-            raise SchemaError(f"Normalize takes floats (C, H, W), not {describe(image)}: put ToTensor() before it")
-        self.check_channels(len(image))
-        mean, std = (np.array(x, image.dtype).reshape(-1, 1, 1) for x in (self.mean, self.std))
-        out: Floats = image - mean
-        out /= std
-        return out
-
-    def check_channels(self, channels: int) -> None:
-        if len(self.mean) not in (1, channels):
-            raise SchemaError(f"mean and std have {len(self.mean)} numbers, but the image has {channels} channels")
-
-
-class _NormalizedTensor(Transform):
-    """ToTensor and Normalize, fused."""
-
-    moves = False
-
-    def __init__(self, normalize: Normalize) -> None:
-        mean, std = (np.array(x, np.float32).reshape(-1, 1) for x in (normalize.mean, normalize.std))
-        self._normalize = normalize
-        self._tables = (_FRACTIONS - mean) / std
-
-    def _change(self, pixels: Pixels, rng: Any) -> Floats:
-        self._normalize.check_channels(pixels.shape[2])
-        return to_planes(pixels, self._tables)
-
-
-@dataclass(frozen=True)
 class Compose(Transform):
     """Applies transforms in order: built-in ones and any callables, torchvision's among them.
 
@@ -344,7 +283,7 @@ def _steps_of(transforms: Iterable[Callable[..., Any]]) -> tuple[Transform, ...]
     for transform in transforms:
         step = transform if isinstance(transform, Transform) else FunctionStep(transform, takes_rng(transform))
         if isinstance(step, Normalize) and steps and isinstance(steps[-1], ToTensor):
-            steps[-1] = _NormalizedTensor(step)
+            steps[-1] = NormalizedTensor(step)
         else:
             steps.append(step)
     return tuple(steps)

@@ -88,6 +88,11 @@ def _add_picture_options(add: Callable[..., Any]) -> None:
         help="the pictures of this field are masks: keep their values; may be given again",
     )
     add("--mode", choices=("RGB", "L", "RGBA"), help="what pictures are read as")
+    add(
+        "--statistics",
+        choices=("auto", "full"),
+        help="full: decode pictures once more where needed, for the mean and deviation of their channels",
+    )
     add("--no-check", dest="check", action="store_false", help="do not decode each picture to prove it whole")
 
 

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             if number:
                 say()
-            for line in _lines(facts, dataset.store.manifest.schema):
+            for line in (*_lines(facts, dataset.store.manifest.schema), *_statistics(dataset)):
                 say(line)
     if options.json:
         say(json_line({"datasets": datasets}))
@@ -72,6 +72,7 @@ def _facts(split: Split, dataset: ShardDataset) -> dict[str, Any]:
         "measured_shards": measured,
         "schema": [entry | size for entry, size in zip(manifest.schema.to_json(), sizes, strict=True)],
         "metadata": dict(manifest.metadata),
+        "statistics": manifest.statistics,
     }
 
 
@@ -115,6 +116,24 @@ def _lines(facts: dict[str, Any], schema: Schema) -> Iterator[str]:
         yield f"  {line}"
     if facts["measured_shards"] < facts["shards"]:
         yield f"  (the sizes are those of {facts['measured_shards']:,} of the {facts['shards']:,} shards)"
+
+
+def _statistics(dataset: ShardDataset) -> Iterator[str]:
+    from recordio.display.statistics import statistics_text
+    from recordio.statistics.records import Statistics
+
+    yield ""
+    written = dataset.store.manifest.statistics
+    if written is None:
+        yield "  no statistics: the dataset was written without; ds.measure() makes them"
+        return
+    found = Statistics.from_json(written)
+    schema = dataset.store.manifest.schema
+    rows = [
+        (cut(name, NAME_COLUMNS), clean(statistics_text(schema[name], found[name]))) for name in schema if name in found
+    ]
+    for line in table(("field", "statistics"), rows):
+        yield f"  {line}"
 
 
 def _conversion(record: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from recordio.arguments import folder_path
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.schema import Sample, Schema
+from recordio.statistics.records import merged_json
 from recordio.storage.atomic import FolderLock
 from recordio.writer.blocks import BlockBuilder
 from recordio.writer.inference import EXAMPLE, Batch, SchemaInference
@@ -83,6 +84,7 @@ class DatasetWriter:
         self._schema = given
         self._inference = SchemaInference(partial(require_fit, metadata=self._metadata))
         self._kept: list[ShardEntry] = []
+        self._statistics: Mapping[str, Any] | None = None  # of what is kept
         self._written = 0
         self._lock = FolderLock(self._folder)
         self._state = "open"
@@ -104,7 +106,7 @@ class DatasetWriter:
                 raise SchemaError(f"the dataset has {old.schema}, not {schema}")
             schema = old.schema
             self._dataset_id = old.dataset_id
-            self._kept = list(old.shards)
+            self._kept, self._statistics = list(old.shards), old.statistics
             self._metadata = self._metadata if new_metadata else dict(old.metadata)
             require_fit(schema, self._metadata, self._kept)
         self._first = 1 + max(shard_numbers(self._folder), default=-1)
@@ -256,7 +258,9 @@ class DatasetWriter:
         sink = self._sink or self._begin()
         sink.finish()
         shards = [*self._kept, *sink.finished.values()]
-        manifest = Manifest(sink.identify(), sink.schema, self._metadata, shards)
+        added = [sink.measures.statistics().to_json()] if sink.finished or not self._kept else []
+        statistics = merged_json([*([self._statistics] if self._kept else []), *added])
+        manifest = Manifest(sink.identify(), sink.schema, self._metadata, shards, statistics)
         commit(self._folder, manifest, {path: entry.name for path, entry in sink.finished.items()})
 
     def _leave(self, state: str = "failed") -> None:

@@ -13,6 +13,7 @@ from recordio.format.checksum import digest
 from recordio.format.manifest import ShardEntry, shard_name
 from recordio.format.schema import Columns, Sample
 from recordio.format.shard import ShardHeader
+from recordio.statistics.measures import Measures
 from recordio.storage.atomic import TEMPORARY, sync_folder
 from recordio.storage.base import storage_error
 from recordio.writer.blocks import BlockBuilder, FullBlock
@@ -30,6 +31,7 @@ class ShardSink:
     Attributes:
         schema: the schema of the samples.
         finished: temporary path and manifest entry of each shard that is complete and synced.
+        measures: measure what is written.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class ShardSink:
         metadata: Mapping[str, Any],
         dataset_id: bytes | None,
         first: int,
+        measures: Measures | None = None,
     ) -> None:
         """
         Args:
@@ -50,8 +53,10 @@ class ShardSink:
             metadata: goes into the header of every shard.
             dataset_id: 16 bytes; None derives them from the schema and the first block.
             first: number of the first shard.
+            measures: None for new ones.
         """
         self.schema = builder.schema
+        self.measures = measures or Measures(builder.schema)
         self._dataset_id = dataset_id
         self.finished: dict[Path, ShardEntry] = {}
         self._folder = folder
@@ -84,7 +89,7 @@ class ShardSink:
         """Starts a shard with its first block in view. Only an empty shard needs to be started by the caller."""
         header = ShardHeader(self.identify(first), self._next, self.schema, self._metadata)
         path = self._folder / f".{shard_name(self._next)}{TEMPORARY}"
-        self._shard = ShardWriter(path, header, self._options)
+        self._shard = ShardWriter(path, header, self._options, self.measures)
         self._next += 1
         return self._shard
 
@@ -103,6 +108,7 @@ class ShardSink:
 
     def discard(self) -> None:
         """Removes every shard that still has its temporary name."""
+        self.measures.close()
         if self._shard is not None:
             self._shard.abandon()
             self._shard = None
@@ -136,8 +142,9 @@ def write_shard(
     samples: Iterable[Sample],
     options: WriteOptions,
     batches: Iterable[Columns] = (),
+    measures: Measures | None = None,
 ) -> ShardEntry:
-    """Writes all the samples, then those in batches of columns, to one shard.
+    """Writes all the samples, then those in batches of columns, to one shard. `measures` take them.
 
     The shard appears in `folder` in one step and is durable. Its limits in `options` do not apply, and no samples make
     an empty one. Its bytes do not depend on which samples come in batches. On any error, one raised by `samples` or
@@ -148,7 +155,13 @@ def write_shard(
     unlimited = replace(options, shard_bytes=_UNLIMITED, shard_samples=None)
     builder = BlockBuilder(header.schema, options.block_target(header.schema))
     sink = ShardSink(
-        folder, builder, unlimited, metadata=header.metadata, dataset_id=header.dataset_id, first=header.number
+        folder,
+        builder,
+        unlimited,
+        metadata=header.metadata,
+        dataset_id=header.dataset_id,
+        first=header.number,
+        measures=measures,
     )
     try:
         sink.open_shard()

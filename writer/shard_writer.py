@@ -16,6 +16,7 @@ from recordio.format.manifest import ShardEntry
 from recordio.format.page import encode_page
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader, shard_digest
+from recordio.statistics.measures import Measures
 from recordio.storage.atomic import NewFile
 from recordio.writer.blocks import FullBlock
 
@@ -56,8 +57,12 @@ class WriteOptions:
 class ShardWriter:
     """Writes the blocks of one shard in order. On a StorageError the file is removed."""
 
-    def __init__(self, path: Path, header: ShardHeader, options: WriteOptions) -> None:
+    def __init__(
+        self, path: Path, header: ShardHeader, options: WriteOptions, measures: Measures | None = None
+    ) -> None:
+        """`measures` takes each page that `write_block` writes."""
         self.header = header
+        self._measures = measures
         self.samples = 0
         self._fields = list(header.schema.values())
         compression = Compression.parse(options.compression)
@@ -81,8 +86,11 @@ class ShardWriter:
         """Compresses the pages and writes the block. Raises StorageError."""
         entries: list[PageEntry] = []
         buffers: list[Buffer] = []
-        for field, coder, parts in zip(self._fields, self._coders, block.fields, strict=True):
-            entry, stored = store_page(coder, encode_page(field, parts))
+        for number, (field, coder, parts) in enumerate(zip(self._fields, self._coders, block.fields, strict=True)):
+            content = encode_page(field, parts)
+            if self._measures is not None:
+                self._measures.add(number, content, block.samples)
+            entry, stored = store_page(coder, content)
             entries.append(entry)
             buffers += stored
         self.write_pages(block.samples, entries, buffers)

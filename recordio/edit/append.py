@@ -8,7 +8,7 @@ from typing import Any
 
 from recordio.arguments import folder_path, integer
 from recordio.edit.job import EditReport, locked, make, report_of
-from recordio.edit.merge import require_classes, rewriting_notes, units_of
+from recordio.edit.merge import require_classes, rewriting_notes, statistics_of, units_of
 from recordio.edit.sources import (
     SOURCES,
     conversion_of,
@@ -101,13 +101,15 @@ def _plan(old: ShardDataset, added: ShardDataset, first: int, notes: tuple[str, 
     manifest = old.store.manifest
     require_fit(old.schema, {**metadata, KEY: record | {SOURCES: listed}}, manifest.shards)
     part = whole.parts[1]
+    units = units_of(part, old.schema, 0, first)
     return EditPlan(
         schema=old.schema,
         metadata=metadata,
         record={KEY: record | {SOURCES: listed}},
         dataset_id=manifest.dataset_id,
         digest=digest([old.store.manifest_digest, added.store.manifest_digest]),
-        units=units_of(part, old.schema, 0, first),
+        units=units,
+        statistics=None if first else statistics_of([old, added], units),
         views=[part],
         write=WriteOptions(),
         workers=workers,

@@ -10,6 +10,7 @@ from pathlib import Path
 from recordio.edit.units import Copied, EditPlan
 from recordio.errors import DatasetError, RecordIOError
 from recordio.format.manifest import Manifest
+from recordio.statistics.records import merged_json
 from recordio.storage.atomic import FolderLock
 from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
@@ -91,7 +92,7 @@ def make(target: Path, plan: EditPlan, overwrite: bool, progress: ProgressSink |
     """Makes the units that an earlier run has not finished, and publishes. `target` is locked."""
     staging = open_staging(target, plan.digest, overwrite)
     notes = {k: note for k in range(len(plan.units)) if (note := finished_note(staging, k))}
-    kept = [Unit(k, note.entry, ()) for k, note in notes.items()]
+    kept = [Unit.of(k, note) for k, note in notes.items()]
     rest = [k for k in range(len(plan.units)) if k not in notes]
     total = TotalProgress(progress, sum(map(plan.samples, rest)))
     small = sum(plan.units[k].nbytes for k in rest) <= _SMALL_NBYTES
@@ -103,7 +104,9 @@ def make(target: Path, plan: EditPlan, overwrite: bool, progress: ProgressSink |
         raise
     units = sorted(kept + made, key=lambda unit: unit.number)
     entries = [*plan.kept, *(unit.entry for unit in units)]
-    manifest = Manifest(plan.dataset_id, plan.schema, {**plan.metadata, **plan.record}, entries)
+    made_anew = None if plan.kept else merged_json([unit.statistics for unit in units])
+    metadata = {**plan.metadata, **plan.record}
+    manifest = Manifest(plan.dataset_id, plan.schema, metadata, entries, plan.statistics or made_anew)
     commit(target, manifest, {staging.shard(unit.number): unit.entry.name for unit in units})
     remove_staging(target)
     copied = sum(isinstance(unit, Copied) for unit in plan.units)

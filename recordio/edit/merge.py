@@ -25,6 +25,7 @@ from recordio.format.schema import Schema
 from recordio.reader.combined import ConcatDataset
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.joining import Cast
+from recordio.statistics.records import merged_json
 from recordio.writer.convert.plan import json_digest
 from recordio.writer.convert.progress import ProgressSink
 from recordio.writer.convert.record import KEY
@@ -97,6 +98,7 @@ def _plan(sources: Sequence[ShardDataset], relabel: bool, workers: int | None) -
         schema=whole.schema,
         metadata=metadata,
         record=record,
+        statistics=statistics_of(sources, units),
         dataset_id=dataset_id,
         digest=dataset_id,
         units=units,
@@ -147,6 +149,13 @@ def rewriting_notes(parts: Sequence[ShardDataset], schema: Schema) -> list[str]:
             why = ", ".join(other) or "its labels get other numbers"
             notes.append(f"{folder_of(part).name} is written anew: {why}")
     return notes
+
+
+def statistics_of(sources: Sequence[ShardDataset], units: Sequence[Copied | Rewritten]) -> Mapping[str, Any] | None:
+    """The statistics of all samples of these datasets; None if values are written in another form."""
+    if not all(isinstance(unit, Copied) for unit in units):
+        return None
+    return merged_json([source.store.manifest.statistics for source in sources])
 
 
 def _record(sources: Sequence[ShardDataset], metadata: Mapping[str, Any]) -> dict[str, Any]:

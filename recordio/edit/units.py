@@ -12,6 +12,7 @@ from recordio.format.schema import Columns, Schema
 from recordio.format.shard import ShardHeader
 from recordio.reader.stored import chunk_indices, stored_columns
 from recordio.reader.view import DatasetView
+from recordio.statistics.measures import Measures
 from recordio.writer.convert.plan import Recipe
 from recordio.writer.convert.staging import Staging, UnitNote
 from recordio.writer.convert.units import Report, Unit
@@ -70,6 +71,7 @@ class EditPlan:
         kept: shards that are there already, and stay.
         chunk_nbytes: about how much each process reads at a time of what is written anew.
         notes: what a user should know, in words.
+        statistics: of the dataset, if they are known before it is made.
     """
 
     schema: Schema
@@ -84,6 +86,7 @@ class EditPlan:
     kept: Sequence[ShardEntry] = ()
     chunk_nbytes: int = _CHUNK_NBYTES
     notes: tuple[str, ...] = ()
+    statistics: Mapping[str, Any] | None = None
 
     def samples(self, unit: int) -> int:
         return self.units[unit].samples
@@ -94,11 +97,15 @@ class EditPlan:
         header = ShardHeader(self.dataset_id, staging.number(unit), self.schema, self.metadata)
         if isinstance(part, Copied):
             entry = restamp(part.folder / part.entry.name, part.entry, staging.folder, header, self.write)
+            statistics = None
             report(part.samples)
         else:
-            entry = write_shard(staging.folder, header, (), self.write, self._chunks(part, report))
-        UnitNote(entry, (), {}, _NO_RECIPE).write(staging.note(unit))
-        return Unit(unit, entry, ())
+            measures = Measures(self.schema)
+            entry = write_shard(staging.folder, header, (), self.write, self._chunks(part, report), measures)
+            statistics = measures.statistics().to_json()
+        note = UnitNote(entry, (), {}, _NO_RECIPE, statistics=statistics)
+        note.write(staging.note(unit))
+        return Unit.of(unit, note)
 
     def _chunks(self, part: Rewritten, report: Report) -> Iterator[Columns]:
         view = self.views[part.view]

@@ -46,6 +46,7 @@ class Manifest:
     schema: Schema
     metadata: Mapping[str, Any]
     shards: Sequence[ShardEntry]
+    statistics: Mapping[str, Any] | None = None  # as JSON, see recordio.statistics; None if there are none
 
     @lazy
     def table(self) -> ShardTable:
@@ -67,6 +68,8 @@ class Manifest:
             "schema": self.schema.to_json(),
             "metadata": self.metadata,
         }
+        if self.statistics is not None:
+            head["statistics"] = self.statistics
         try:
             lines = [f'"{key}": {json.dumps(value, allow_nan=False)}' for key, value in head.items()]
         except (TypeError, ValueError, RecursionError) as error:
@@ -100,6 +103,9 @@ class Manifest:
             raise UnsupportedError("the dataset needs features that this reader does not have")
         if not isinstance(body.get("shards"), list) or not isinstance(body.get("metadata"), dict):
             raise CorruptError("the manifest has no list of shards or no metadata")
+        statistics = body.get("statistics")
+        if not isinstance(statistics, dict | None):
+            raise CorruptError("the manifest's statistics are no object")
         if table is None:
             table = ShardTable.of(list(map(ShardEntry.from_json, body["shards"])))
         out = cls(
@@ -107,6 +113,7 @@ class Manifest:
             schema=Schema.from_json(body.get("schema")),
             metadata=body["metadata"],
             shards=table,
+            statistics=statistics,
         )
         if len(np.unique(table.numbers)) != len(table):
             raise CorruptError("the manifest names a shard twice")

@@ -7,6 +7,7 @@ pictures of more than 8 bits a channel become arrays. Remarks say what was chang
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +18,8 @@ from recordio.errors import DecodeError
 from recordio.format.fields import Field
 from recordio.format.image_field import Image
 from recordio.format.numeric import Array
-from recordio.images.encode import check_image, resize_image, target_size
+from recordio.images.decode import Pixels, decode_image
+from recordio.images.encode import resize_image, target_size
 from recordio.images.formats import STORED, by_name
 from recordio.images.header import read_header
 from recordio.images.pillow import Depth, format_of
@@ -37,19 +39,28 @@ class Treatment:
     quality: int | None = None
     upright: bool = False
     check: bool = True
+    look: bool = False  # at the pixels of each picture as it is stored, also where nothing else decodes it
 
     @property
     def recodes(self) -> bool:
         return self.resize is not None or self.quality is not None
 
 
-def prepare(data: bytes, name: str, field: Field, kind: PictureKind, treatment: Treatment) -> tuple[Any, Remarks]:
+def prepare(
+    data: bytes,
+    name: str,
+    field: Field,
+    kind: PictureKind,
+    treatment: Treatment,
+    seen: Callable[[Pixels], object] | None = None,
+) -> tuple[Any, Remarks]:
     """What a field of pictures stores of a file, and remarks.
 
     Args:
         data: the file's bytes.
         name: the file's name, which counts where the content does not tell the format.
         field: the Image for encoded pictures, or the Array for those of more than 8 bits a channel.
+        seen: called with the pixels of an encoded picture as it is stored, if they are decoded on the way.
 
     Raises DecodeError.
     """
@@ -66,11 +77,16 @@ def prepare(data: bytes, name: str, field: Field, kind: PictureKind, treatment: 
         stored, remarks = transcode(data, found)
     if by_name(name) not in (None, found):
         remarks = (f"named {os.path.splitext(name)[1]}, but {label(found)} by the content", *remarks)
-    return _encoded(stored, field.mode, kind, treatment, remarks)
+    return _encoded(stored, field.mode, kind, treatment, remarks, seen)
 
 
 def _encoded(
-    data: bytes, mode: str, kind: PictureKind, treatment: Treatment, remarks: Remarks
+    data: bytes,
+    mode: str,
+    kind: PictureKind,
+    treatment: Treatment,
+    remarks: Remarks,
+    seen: Callable[[Pixels], object] | None,
 ) -> tuple[bytes, Remarks]:
     form = _format_of_8_bits(data)
     traits = read_traits(data, form)
@@ -85,8 +101,10 @@ def _encoded(
             upright=treatment.upright,
             palette=kind != "photo" and form == "png",
         )
-    elif treatment.check:
-        check_image(data, mode)
+    if treatment.look or (treatment.check and out is data and not treatment.recodes):
+        pixels = decode_image(out, mode)
+        if seen is not None:
+            seen(pixels)
     return out, (*remarks, *_remarks(traits, mode, recoded=out is not data))
 
 

@@ -58,8 +58,15 @@ def read_manifest(storage: Storage, folder: str) -> tuple[Manifest, bytes]:
     return found
 
 
-def read_version(storage: Storage, folder: str, wanted: bytes, shards: int, metadata: Mapping[str, Any]) -> Manifest:
-    """The manifest of a dataset as it was when it had this digest, with this number of shards and this metadata.
+def read_version(
+    storage: Storage,
+    folder: str,
+    wanted: bytes,
+    shards: int,
+    metadata: Mapping[str, Any],
+    statistics: Mapping[str, Any] | None,
+) -> Manifest:
+    """The manifest of a dataset as it was when it had this digest, so many shards, this metadata, these statistics.
 
     Shards that were appended since are left out. Raises DatasetError if the dataset was replaced, and as
     `read_manifest` does.
@@ -67,7 +74,7 @@ def read_version(storage: Storage, folder: str, wanted: bytes, shards: int, meta
     manifest, found = read_manifest(storage, folder)
     if found == wanted:
         return manifest
-    before = replace(manifest, shards=manifest.shards[:shards], metadata=metadata)
+    before = replace(manifest, shards=manifest.shards[:shards], metadata=metadata, statistics=statistics)
     if Manifest.digest(before.encode()) != wanted:
         raise DatasetError("the dataset was replaced since it was opened; open it again").at(file=folder)
     return before

@@ -123,6 +123,7 @@ def convert(
     masks: str | Sequence[str] = (),
     mode: str | None = None,
     keep_names: bool | None = None,
+    statistics: str = "auto",
     tokenizer: str | os.PathLike[str] | None = None,
     text_field: str | None = None,
     sequence_length: int | None = None,
@@ -201,6 +202,8 @@ def convert(
         masks: fields whose images are masks: their values are kept, of a palette the indices, and they are resized to
             the nearest pixel. A field whose name says so (mask, label, seg, ...) is found to be one if all its images
             are lossless and have one channel or a palette.
+        statistics: "full" decodes each image as it is stored, to know the mean and standard deviation of its channels.
+            "auto" has them where images are decoded anyway: with `check`, unless they are resized or recoded.
         mode: what encoded images are read as, "RGB", "L" or "RGBA"; None is "RGB", and "L" for masks.
         tokenizer: a `tokenizer.json` of Hugging Face. The text becomes `tokens`, an array of uint16, or of int32 where
             the vocabulary is larger, and of the length that the text has. They are what `Tokenizer.encode` gives;
@@ -243,6 +246,7 @@ def convert(
         check=check,
         upright=upright,
         keep_names=keep_names,
+        statistics=statistics,
         engine=engine,
         maker=sample_maker(source, fn, schema, identity, source_options.table.columns, on_error),
         schema=schema,

@@ -10,6 +10,7 @@ from typing import Any
 
 from recordio.errors import DatasetError, SchemaError, SourceError
 from recordio.format.manifest import Manifest
+from recordio.statistics.records import merged_json
 from recordio.storage.atomic import FolderLock, remove, write_file
 from recordio.storage.dataset_files import SOURCE
 from recordio.writer.convert.engines import for_workers, run_plan
@@ -165,7 +166,13 @@ class ConvertJob:
             raise SourceError(f"none of the {count} samples can be read; the first: {reason}").at(file=name)
         source = self.plan.source
         metadata = {**source.metadata, **record}
-        manifest = Manifest(self.plan.dataset_id, source.schema, metadata, [unit.entry for unit in full])
+        manifest = Manifest(
+            dataset_id=self.plan.dataset_id,
+            schema=source.schema,
+            metadata=metadata,
+            shards=[unit.entry for unit in full],
+            statistics=merged_json([unit.statistics for unit in full]),
+        )
         # First: a manifest without it, or beside another one, is taken for that of a source that was changed.
         if self.plan.digest is None:
             remove([self.target / SOURCE])

@@ -48,6 +48,7 @@ class ConvertOptions:
     check: bool = True
     upright: bool = False
     keep_names: bool | None = None
+    statistics: str = "auto"
     text: TextOptions = field(default_factory=TextOptions)
     engine: str = "local"
     maker: SampleMaker | None = None
@@ -60,6 +61,7 @@ class ConvertOptions:
         flag("check", self.check)
         flag("upright", self.upright)
         choice("on_error", self.on_error, ("raise", "skip"))
+        choice("statistics", self.statistics, ("auto", "full"))
         if self.keep_names is not None:
             flag("keep_names", self.keep_names)
         integer("limit", self.limit, 1, optional=True)
@@ -80,7 +82,7 @@ class ConvertOptions:
 
     @property
     def treatment(self) -> Treatment:
-        return Treatment(self.resize, self.quality, self.upright, self.check)
+        return Treatment(self.resize, self.quality, self.upright, self.check, look=self.statistics == "full")
 
 
 def shuffled(samples: int, seed: int) -> Indices:
@@ -185,6 +187,8 @@ def make_plan(source: Source, options: ConvertOptions) -> Plan:
     }
     if options.upright:
         rules["upright"] = True
+    if options.statistics != "auto":
+        rules["statistics"] = options.statistics
     if source.rules:
         rules["made"] = dict(source.rules)
     if kinds := {name: kind for name, kind in source.pictures.items() if kind != "photo"}:

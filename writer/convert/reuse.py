@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from recordio.errors import CorruptError, UnsupportedError
@@ -54,7 +55,7 @@ def _take_over(plan: Plan, unit: int, staging: Staging, path: Path, note: UnitNo
         entry = restamp(path.with_suffix(".rio"), note.entry, staging.folder, header, plan.options.write)
     except (CorruptError, UnsupportedError):
         return False
-    UnitNote(entry, note.skipped, note.remarks, note.recipe, note.dropped).write(staging.note(unit))
+    replace(note, entry=entry).write(staging.note(unit))
     return True
 
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 from recordio.errors import CorruptError, DatasetError, RecordIOError
 from recordio.format import strict_json
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry, shard_name
+from recordio.statistics.records import checked_json
 from recordio.storage.atomic import sync_folder, write_file
 from recordio.storage.base import storage_error
 from recordio.storage.dataset_files import PLAN, STAGING, read_footer
@@ -34,7 +35,8 @@ _NEXT = f"{STAGING}.next"  # beside it: the one that is to take its place
 @dataclass(frozen=True, slots=True)
 class UnitNote:
     """What stands beside a finished shard: its manifest entry, (name, reason) of each skipped sample, remarks on
-    pictures, counted, what it was made of, and how many inputs gave no sample.
+    pictures, counted, what it was made of, how many inputs gave no sample, and the statistics of its fields, None if
+    they are not known.
     """
 
     entry: ShardEntry
@@ -42,11 +44,12 @@ class UnitNote:
     remarks: Mapping[str, int]
     recipe: Recipe
     dropped: int = 0
+    statistics: Mapping[str, Any] | None = None
 
     def write(self, path: Path) -> None:
         """Raises StorageError."""
         note: dict[str, Any] = {"entry": self.entry.to_json(), "skipped": self.skipped, "remarks": dict(self.remarks)}
-        note["dropped"] = self.dropped
+        note |= {"dropped": self.dropped, "statistics": self.statistics}
         write_file(path, json.dumps(note | self.recipe._asdict()).encode())
 
     @classmethod
@@ -60,6 +63,7 @@ class UnitNote:
                 {str(text): int(count) for text, count in note["remarks"].items()},
                 Recipe(str(note["rules"]), str(note["inputs"])),
                 int(note["dropped"]),
+                checked_json(note["statistics"]),
             )
         except (OSError, RecordIOError, KeyError, TypeError, ValueError, AttributeError):
             return None

@@ -71,6 +71,7 @@ class StreamJob:
     def _write(self, sink: ShardSink, progress: TotalProgress) -> Outcome:
         strict = self._options.on_error == "skip"  # a sample is packed before it is taken, and may be left out
         samples = Prepared(self.source, self._options, (), progress.counted, strict)
+        sink.measures = samples.measures
         written = 0
         try:
             for sample in samples:
@@ -85,7 +86,8 @@ class StreamJob:
             raise SourceError("no input gave a sample")
         sink.finish()
         record = conversion_record(self._options, samples.skipped, self.source.notes, (), samples.dropped)
-        manifest = Manifest(sink.identify(), sink.schema, record, list(sink.finished.values()))
+        statistics = sink.measures.statistics().to_json()
+        manifest = Manifest(sink.identify(), sink.schema, record, list(sink.finished.values()), statistics)
         remove([self.target / SOURCE])
         commit(self.target, manifest, {path: entry.name for path, entry in sink.finished.items()})
         sink.finished = {}

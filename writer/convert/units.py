@@ -19,8 +19,11 @@ from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
+from recordio.images.decode import Pixels
 from recordio.images.header import read_header
 from recordio.images.prepare import prepare
+from recordio.statistics.measures import Measures
+from recordio.statistics.numbers import PixelMoments
 from recordio.writer.convert.first_samples import unlike_the_first
 from recordio.writer.convert.plan import ConvertOptions, Plan
 from recordio.writer.convert.staging import Staging, UnitNote, finished_note
@@ -35,8 +38,8 @@ Report = Callable[[int], None]  # called with the samples done so far
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A finished unit: the manifest entry of its shard, the skipped samples, remarks on pictures, counted, and how many
-    inputs gave no sample.
+    """A finished unit: the manifest entry of its shard, the skipped samples, remarks on pictures, counted, how many
+    inputs gave no sample, and the statistics of its fields, if they are known.
     """
 
     number: int
@@ -44,14 +47,16 @@ class Unit:
     skipped: tuple[Skip, ...]
     remarks: Mapping[str, int] = field(default_factory=dict)
     dropped: int = 0
+    statistics: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, number: int, note: UnitNote) -> Self:
-        return cls(number, note.entry, note.skipped, note.remarks, note.dropped)
+        return cls(number, note.entry, note.skipped, note.remarks, note.dropped, note.statistics)
 
 
 _AHEAD = 4  # samples being prepared for each thread
-_Made = tuple[Sample, list[str]] | RecordIOError | None
+_Pixels = list[tuple[str, PixelMoments]]  # of the fields of a sample
+_Made = tuple[Sample, list[str], _Pixels] | RecordIOError | None
 
 
 class Prepared:
@@ -82,6 +87,7 @@ class Prepared:
         self.skipped: list[Skip] = []
         self.remarks: Counter[str] = Counter()
         self.dropped = 0
+        self.measures = Measures(schema)
 
     def __iter__(self) -> Iterator[Sample]:
         for position, key, made in self._in_order(self._source.outputs(self._indices)):
@@ -94,9 +100,11 @@ class Prepared:
                     raise made
                 self.skipped.append((made.place.file or key, made.fault))
             else:
-                sample, remarks = made
+                sample, remarks, pixels = made
                 self.remarks.update(remarks)
                 yield sample
+                for name, moments in pixels:
+                    self.measures.add_pixels(name, moments)
             self._report(position + 1)
 
     def _in_order(self, outputs: Iterator[Output]) -> Iterator[tuple[int, str, _Made]]:
@@ -122,31 +130,34 @@ class Prepared:
         except SKIPPABLE as error:
             return error
 
-    def _prepare(self, position: int, item: Sample | RecordIOError) -> tuple[Sample, list[str]]:
+    def _prepare(self, position: int, item: Sample | RecordIOError) -> tuple[Sample, list[str], _Pixels]:
         if isinstance(item, RecordIOError):
             raise item
-        sample, remarks = self._with_pictures(position, item) if self.pictures else (item, [])
+        made = self._with_pictures(position, item) if self.pictures else (item, [], [])
         if self._pack is not None:
-            self._pack(sample)
-        return sample, remarks
+            self._pack(made[0])
+        return made
 
-    def _with_pictures(self, position: int, sample: Sample) -> tuple[Sample, list[str]]:
+    def _with_pictures(self, position: int, sample: Sample) -> tuple[Sample, list[str], _Pixels]:
         out = dict(sample)
         remarks: list[str] = []
+        moments: _Pixels = []
         for name, kind, treated in self.pictures:
             data = out.get(name)
             if data is None:
                 continue
             file = self._file(position, name)
+            seen: list[Pixels] = []
             try:
-                out[name], found = prepare(data, file, kind, treated, self._treatment)
+                out[name], found = prepare(data, file, kind, treated, self._treatment, seen.append)
             except DecodeError as error:
                 error.at(file=file, field=name)
                 raise
             remarks += found
+            moments += [(name, PixelMoments.of(pixels)) for pixels in seen]
         if self._with_masks and len({_size(out[name]) for name, *_ in self.pictures if out.get(name) is not None}) > 1:
             remarks.append("with a mask of another size: their pixels do not correspond")
-        return out, remarks
+        return out, remarks, moments
 
     def _file(self, position: int, field: str) -> str:
         return self._source.file(self._indices[position] if self._indices else position, field)
@@ -182,19 +193,24 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: 
 def _write(plan: Plan, unit: int, staging: Staging, samples: Prepared) -> Unit:
     # Before the samples are read: should the input change meanwhile, it is not the one that the shard claims.
     recipe = plan.recipe(unit)
+    header, measures = plan.header(staging.number(unit)), samples.measures
     try:
-        entry = write_shard(staging.folder, plan.header(staging.number(unit)), samples, plan.options.write)
+        entry = write_shard(staging.folder, header, samples, plan.options.write, measures=measures)
     except SchemaError as error:
         unlike_the_first(error, plan.source)
         error.at(file=samples.key)
         raise
-    return _noted(unit, staging, UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe, samples.dropped))
+    made = measures.statistics().to_json()
+    note = UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe, samples.dropped, made)
+    return _noted(unit, staging, note)
 
 
 def _write_batches(plan: Plan, unit: int, staging: Staging, batches: Iterator[Columns]) -> Unit:
     recipe = plan.recipe(unit)
-    entry = write_shard(staging.folder, plan.header(staging.number(unit)), (), plan.options.write, batches)
-    return _noted(unit, staging, UnitNote(entry, (), {}, recipe))
+    header, measures = plan.header(staging.number(unit)), Measures(plan.source.schema)
+    entry = write_shard(staging.folder, header, (), plan.options.write, batches, measures)
+    note = UnitNote(entry, (), {}, recipe, statistics=measures.statistics().to_json())
+    return _noted(unit, staging, note)
 
 
 def _noted(unit: int, staging: Staging, note: UnitNote) -> Unit:

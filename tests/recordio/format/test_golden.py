@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_verify_passes_golden_datasets(name: str) -> None:
 
 @every_dataset
 def test_writer_reproduces_golden_datasets(name: str, tmp_path: Path) -> None:
-    """The same bytes for plain datasets, the same samples in the same blocks for coded ones."""
+    """The same bytes for plain datasets, their statistics aside; the same samples in the same blocks for coded ones."""
     MAKE["make"](name, tmp_path)
     assert (tmp_path / f"{name}.json").read_text("ascii") == twin(name)
     if name in CODED:
@@ -103,7 +104,11 @@ def test_writer_reproduces_golden_datasets(name: str, tmp_path: Path) -> None:
         assert (again.dataset_id, again.schema, again.metadata) == (golden.dataset_id, golden.schema, golden.metadata)
         assert as_twin(name, *read_minimal(tmp_path / name)) == twin(name)
     else:
-        assert files(tmp_path / name) == files(HOME / name)
+        again = files(tmp_path / name)
+        written = Manifest.decode(again["manifest.json"])
+        assert written.statistics is not None
+        again["manifest.json"] = replace(written, statistics=None).encode()  # golden datasets are older than them
+        assert again == files(HOME / name)
 
 
 @every_dataset
