@@ -11,11 +11,28 @@ import posixpath
 import stat
 from collections import OrderedDict
 
-from recordio.writer.sources.archives import Archive, is_archive_name, open_archive
+from recordio.writer.sources.archive import Archive
+from recordio.writer.sources.plain_files import open_plain
+from recordio.writer.sources.tar_archive import TarArchive
 from recordio.writer.sources.unpacked_file import forget_unpacked, identity
+from recordio.writer.sources.zip_archive import ZipArchive
 
+TAR_ENDINGS = (".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_ENDINGS = (".zip", *TAR_ENDINGS)
 _KEPT = 8  # archives whose members stay listed, those used last
 _listed: OrderedDict[bytes, Archive] = OrderedDict()
+
+
+def is_archive_name(path: str) -> bool:
+    """Whether a file is an archive of a folder by its name."""
+    return path.lower().endswith(_ENDINGS)
+
+
+def open_archive(path: bytes) -> Archive:
+    """The archive in a regular file, zip or tar by its first bytes. Raises SourceError."""
+    with open(open_plain(path), "rb") as file:
+        magic = file.read(4)
+    return ZipArchive(path) if magic in (b"PK\3\4", b"PK\5\6") else TarArchive(path)
 
 
 def find_archive(path: bytes | str, fresh: bool = True) -> tuple[Archive, bytes] | None:

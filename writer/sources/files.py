@@ -7,71 +7,34 @@ links are listed, so that no sample is lost silently, but never opened: reading 
 
 from __future__ import annotations
 
-import io
 import os
-import stat
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from recordio.errors import SourceError
+from recordio.writer.sources.archive import MemberEntry
 from recordio.writer.sources.archive_paths import find_archive
-from recordio.writer.sources.archives import Archive, MemberEntry
-from recordio.writer.sources.plain_files import Status, open_plain, refused as refused, shown as shown, stamp as stamp
-from recordio.writer.sources.scratch import written
+from recordio.writer.sources.opening import (
+    archive_of,
+    exists as exists,
+    is_file as is_file,
+    is_folder as is_folder,
+    leads_nowhere as leads_nowhere,
+    names_file as names_file,
+    open_file as open_file,
+    open_regular as open_regular,
+    read_file as read_file,
+    status as status,
+)
+from recordio.writer.sources.plain_files import refused as refused, shown as shown, stamp as stamp
 from recordio.writer.sources.source import Fingerprint
 
 Entry = os.DirEntry[bytes] | MemberEntry
-
-
-def status(path: bytes | str) -> Status:
-    """As os.stat: links are followed. Raises OSError, SourceError for an archive that cannot be read."""
-    try:
-        return os.stat(path)
-    except NotADirectoryError:
-        found = find_archive(path)
-        known = found and found[0].status(found[1])
-        if known is None:
-            raise
-        return known
-
-
-def _mode(path: bytes | str) -> int:
-    """The type and the permissions of what is at a path, 0 if nothing is."""
-    try:
-        return status(path).st_mode
-    except (OSError, ValueError):
-        return 0
-
-
-def exists(path: bytes | str) -> bool:
-    """Whether anything is at a path, links followed."""
-    return _mode(path) != 0 and not leads_nowhere(path)
-
-
-def is_folder(path: bytes | str) -> bool:
-    """Whether a folder is at a path. An archive is one if a slash stands behind its name."""
-    return stat.S_ISDIR(_mode(path))
-
-
-def is_file(path: bytes | str) -> bool:
-    """Whether a regular file is at a path."""
-    return stat.S_ISREG(_mode(path))
-
-
-def names_file(path: str) -> bool:
-    """Whether a path exists and is not a folder. Dangling links and FIFOs count: a file should be there."""
-    return (os.path.lexists(path) or _mode(path) != 0) and not is_folder(path)
-
-
-def leads_nowhere(path: bytes | str) -> bool:
-    """Whether a path is a dangling symbolic link."""
-    return stat.S_ISLNK(_mode(path)) or (os.path.islink(path) and not os.path.exists(path))
 
 
 def _is_folder(entry: Entry) -> bool:
@@ -79,55 +42,6 @@ def _is_folder(entry: Entry) -> bool:
         return entry.is_dir()
     except OSError:  # a link loop, or no permission to search the target
         return False
-
-
-def _member(path: bytes | str, error: OSError) -> tuple[Archive, bytes]:
-    """The archive that holds a file, and where in it. Raises SourceError for this error if none does."""
-    found = find_archive(path, fresh=False)
-    if found is None:
-        raise refused(error).at(file=shown(os.fsencode(path))) from error
-    return found
-
-
-def open_regular(path: bytes | str) -> int:
-    """Opens a regular file, returns its descriptor. Raises SourceError for anything else.
-
-    A file in an archive is unpacked into a temporary file, which vanishes when it is closed.
-    """
-    try:
-        return open_plain(path)
-    except NotADirectoryError as error:
-        return written([_read_member(path, error)])
-
-
-def open_file(path: bytes | str) -> IO[bytes]:
-    """Opens a regular file, to look into it. Raises SourceError for anything else."""
-    try:
-        return open(open_plain(path), "rb")
-    except NotADirectoryError as error:
-        return io.BytesIO(_read_member(path, error))
-
-
-def _read_member(path: bytes | str, error: OSError) -> bytes:
-    archive, below = _member(path, error)
-    try:
-        return archive.read(below)
-    except SourceError as fault:
-        raise fault.at(file=shown(os.fsencode(path)))
-
-
-def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises SourceError, also for a length other than `nbytes`."""
-    try:
-        with open(open_plain(path), "rb", buffering=0) as file:
-            data: bytes = file.readall()
-    except NotADirectoryError as error:
-        data = _read_member(path, error)
-    except OSError as error:
-        raise refused(error).at(file=shown(os.fsencode(path))) from error
-    if nbytes is not None and len(data) != nbytes:
-        raise SourceError(f"changed while it was converted: it had {nbytes} bytes, now {len(data)}")
-    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +169,7 @@ def _listed(folder: bytes) -> Iterator[Entry]:
         with os.scandir(folder) as found:
             yield from found
     except NotADirectoryError as error:
-        archive, below = _member(folder + b"/", error)
+        archive, below = archive_of(folder + b"/", error)
         members = archive.entries(below)
         if members is None:
             raise refused(error).at(file=shown(folder)) from error

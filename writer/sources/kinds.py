@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from recordio.writer.sources.archives import TAR_ENDINGS
+from recordio.writer.sources.archive_paths import TAR_ENDINGS
 from recordio.writer.sources.compression import COMPRESSED
 from recordio.writer.sources.kind_by_content import RIEGELI
 

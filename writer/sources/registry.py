@@ -26,8 +26,7 @@ from recordio.writer.sources import (
     paired_folders,
     zarr,
 )
-from recordio.writer.sources.archive_paths import find_archive
-from recordio.writer.sources.archives import TAR_ENDINGS, is_archive_name
+from recordio.writer.sources.archive_paths import TAR_ENDINGS, find_archive, is_archive_name
 from recordio.writer.sources.cifar import find_version, parts
 from recordio.writer.sources.class_folders import MEDIA, class_names
 from recordio.writer.sources.files import entries, exists, folders, is_file, is_folder, open_file

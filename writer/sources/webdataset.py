@@ -16,6 +16,7 @@ from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.layout import MAX_FIELDS
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
+from recordio.writer.sources.archive import require_fit
 from recordio.writer.sources.arrays import common_field, fitted
 from recordio.writer.sources.files import shown
 from recordio.writer.sources.media import TRUST, is_picture
@@ -72,15 +73,16 @@ class _Column:
 
     def see(self, member: TarMember, file: UnpackedFile) -> None:
         self.count += 1
-        if self.kind == "image" and not self.survey.decided:
-            self.survey.see_data(file.read(member.start, member.nbytes), shown(member.name))
-        elif self.kind == "npy":
-            try:
+        try:
+            if self.kind == "image" and not self.survey.decided:
+                require_fit(member.nbytes)
+                self.survey.see_data(file.read(member.start, member.nbytes), shown(member.name))
+            elif self.kind == "npy":
                 head = file.read(member.start, min(member.nbytes, _NPY_HEAD))
                 header = NpyHeader.read(io.BytesIO(head), member.nbytes)
                 self._arrays.add((checked_dtype(header.dtype), header.shape))
-            except SourceError:
-                return  # reading the sample raises it again, subject to on_error
+        except SourceError:
+            return  # reading the sample raises it again, subject to on_error
 
     def field(self, optional: bool) -> Field:
         """Raises SourceError where no field holds the values."""
@@ -190,9 +192,10 @@ class WebDataset(RecordFiles):
 
     def _bytes(self, index: int) -> bytes:
         number, _ = self.place(index)
+        start, end = int(self._starts[index]), int(self._ends[index])
+        require_fit(end - start)
         if number not in self._unpacked:
             return super()._bytes(index)
-        start, end = int(self._starts[index]), int(self._ends[index])
         return self._unpacked[number].read(start, end - start)
 
     def sample(self, index: int) -> Sample:
