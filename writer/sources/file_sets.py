@@ -63,6 +63,15 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     return Match(kind, Certainty.CERTAIN if certain else most, len(names), rest, specs, left_out(others))
 
 
+def forced(folder: Folder, kind: str) -> dict[str, SourceSpec]:
+    """The sources of a folder whose files are all of this kind, as the caller says, whatever they are called."""
+    found = by_split([os.fsdecode(name) for name in folder.names], folder.path)
+    return {
+        split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files), forced=True))
+        for split, files in found.items()
+    }
+
+
 def _unnamed(folder: Folder, names: list[bytes]) -> tuple[dict[str, list[bytes]], list[bytes]]:
     """Numbered files whose names say no more, such as train-00000-of-01024, by their kind, and the others."""
     numbered = [name for name in names if _NUMBERED.search(os.fsdecode(name))]

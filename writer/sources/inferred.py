@@ -123,7 +123,9 @@ class BytesColumn:
 
     def see(self, value: bytes) -> None:
         self._seen += 1
-        self.text = self.text and _is_text(value)
+        if self.text and _is_text(value):
+            return
+        self.text = False
         if sniff(value[:HEAD_NBYTES]) not in (None, *UNREADABLE):
             self._pictures += 1
             self._survey.see(value)

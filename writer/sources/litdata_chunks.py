@@ -110,7 +110,9 @@ def _arrow(raw: IO[bytes]) -> Iterator[Any]:
 def _rows(reader: Any) -> Iterator[bytes]:
     pack = Object().pack
     for number in range(reader.num_record_batches):
-        for row in reader.get_batch(number).to_pylist():
+        batch = reader.get_batch(number)
+        batch.validate(full=True)  # or offsets that lie would be followed out of its buffers
+        for row in batch.to_pylist():
             try:
                 cells = [pack(value) for value in row.values()]
             except SchemaError as error:

@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import IO, Any
 
+import numpy as np
+
 from recordio.errors import SourceError
 from recordio.writer.sources.compression import DAMAGED, unpacked
 from recordio.writer.sources.record_files import RecordFiles
 from recordio.writer.sources.scratch import written
+from recordio.writer.sources.source import Item
 
+_RUN_NBYTES = 1 << 28  # of samples that are held to be given back in a shuffled order
 _KEPT_NBYTES = 1 << 31  # of temporary files that a process keeps; one is kept always
 
 
@@ -45,12 +49,27 @@ class PackedRecordFiles(RecordFiles):
         packing = self._packing(number)
         if packing is None:
             return fd
+        self._packed = True
         with open(fd, "rb") as raw:
             return self._kept.keep(number, written(self._unpacked(raw, packing, self._most(number))))
 
     def _scan(self) -> None:
         self._kept = _Kept()
+        self._packed = False  # whether any file is
         super()._scan()
+
+    def read(self, indices: Iterable[int]) -> Iterator[Item]:
+        """As `Source.read`. A shuffled order is read by file, a run at a time, so that a run unpacks a file once."""
+        wanted = np.fromiter(indices, np.int64)
+        if not self._packed or (np.diff(wanted) >= 0).all():
+            yield from super().read(wanted.tolist())
+            return
+        runs = np.cumsum(self.nbytes()[wanted]) // _RUN_NBYTES
+        for run in np.split(wanted, np.flatnonzero(np.diff(runs)) + 1):
+            order = np.argsort(run)
+            read = zip(order.tolist(), super().read(run[order].tolist()), strict=True)
+            found = dict(read)
+            yield from (found.pop(place) for place in range(len(run)))
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_kept": _Kept()}

@@ -35,6 +35,7 @@ from recordio.writer.sources.kind_by_content import kind_by_content
 from recordio.writer.sources.kinds import (
     EXTENSIONS,
     FILE_KINDS,
+    FILE_SET_KINDS,
     FOLDER_KINDS,
     KIND,
     KINDS,
@@ -275,6 +276,8 @@ def _forced(folder: Folder, kind: str, matches: list[Match], options: SourceOpti
     inside = split_paths(folder)
     if inside:
         return _split_specs(folder, inside, kind, options)
+    if kind in FILE_SET_KINDS and all(match.kind != kind for match in matches):
+        return file_sets.forced(folder, kind)
     found = next((match.specs[""] for match in matches if match.kind == kind), SourceSpec(folder.path, kind))
     return {"": replace(found, options=replace(found.options, forced=True))}
 

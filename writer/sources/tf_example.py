@@ -133,18 +133,35 @@ def _feature(data: bytes, start: int, end: int) -> Feature | None:
     return found
 
 
+def _only(data: bytes, start: int, end: int) -> bytes | None:
+    """The value of a message whose only field is field 1, of bytes, as most lists are; None for any other message."""
+    if end - start < 2 or data[start] != _FIRST:
+        return None
+    nbytes, at = (data[start + 1], start + 2) if data[start + 1] < 128 else _varint(data, start + 1, end)
+    return data[at:end] if at + nbytes == end else None
+
+
 def _byte_strings(data: bytes, start: int, end: int) -> list[bytes]:
-    return [data[at:stop] for tag, at, stop in _fields(data, start, end) if tag == _FIRST]
+    only = _only(data, start, end)
+    return (
+        [only] if only is not None else [data[at:stop] for tag, at, stop in _fields(data, start, end) if tag == _FIRST]
+    )
 
 
 def _floats(data: bytes, start: int, end: int) -> npt.NDArray[np.float32]:
-    parts = [(at, stop) for tag, at, stop in _fields(data, start, end) if tag in (_FIRST, _FIRST_FIXED32)]
-    if any((stop - at) % 4 for at, stop in parts):
+    found = _only(data, start, end)
+    if found is None:
+        parts = [data[at:stop] for tag, at, stop in _fields(data, start, end) if tag in (_FIRST, _FIRST_FIXED32)]
+        found = b"".join(parts)
+    if len(found) % 4:
         raise SourceError(f"{_NONE}: packed floats of a wrong length")
-    return np.frombuffer(b"".join([data[at:stop] for at, stop in parts]), "<f4")
+    return np.frombuffer(found, "<f4")
 
 
 def _int64s(data: bytes, start: int, end: int) -> npt.NDArray[np.int64]:
+    only = _only(data, start, end)
+    if only is not None:
+        return unpack_varints(only)
     parts = [data[at:stop] for tag, at, stop in _fields(data, start, end) if tag in (_FIRST, _FIRST_VARINT)]
     return unpack_varints(b"".join(parts))
 

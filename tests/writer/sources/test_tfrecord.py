@@ -92,6 +92,24 @@ class TestExamples:
     def test_bytes_are_the_same_however_they_are_made(self, tmp_path: Path) -> None:
         assert_same_bytes(dogs(tmp_path / "in"), tmp_path, workers=(2, 5), split="train", shuffle=3)
 
+    def test_a_shuffled_order_unpacks_a_file_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("recordio.writer.sources.packed_files._KEPT_NBYTES", 0)
+        for number in range(3):
+            path = written(tmp_path / f"x{number}.tfrecord", *(example(a=ints(10 * number + k)) for k in range(5)))
+            path.write_bytes(gzip.compress(path.read_bytes()))
+        source = opened(tmp_path)
+        opens: list[int] = []
+        before = source._unpacked  # type: ignore[attr-defined]
+
+        def counted(*args: Any) -> Any:
+            opens.append(1)
+            return before(*args)
+
+        monkeypatch.setattr(source, "_unpacked", counted)
+        order = [14, 0, 7, 1, 13, 2, 6, 12]
+        assert [sample["a"] for _, sample in source.read(order)] == [24, 0, 12, 1, 23, 2, 11, 22]
+        assert len(opens) == 3
+
     def test_names_of_classes_are_those_of_tensorflow_datasets(self, tmp_path: Path) -> None:
         path = written(tmp_path / "x.tfrecord", example(label=ints(1)))
         (tmp_path / "label.labels.txt").write_text("cat\ndog\n")
@@ -144,6 +162,11 @@ class TestRecognised:
         path = written(tmp_path / "coco.record", b"")
         path.write_bytes(gzip.compress(path.read_bytes()))
         assert detect(path) == "tfrecord"
+
+    def test_files_of_any_name_if_the_kind_is_given(self, tmp_path: Path) -> None:
+        for name in ("a.dat", "b.dat"):
+            written(tmp_path / name, b"\xff raw")
+        assert len(opened(tmp_path, kind="tfrecord")) == 2
 
     def test_another_file_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "x.bin").write_bytes(bytes(range(64)))
