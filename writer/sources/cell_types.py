@@ -30,6 +30,7 @@ _FLOAT = (
     r"|nan|inf|infinity)"
 )
 _LONG_INT = re.compile(r"[+-]?[1-9][0-9]{15,39}", re.ASCII)
+_COMMA_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:[.'\u00a0 ][0-9]{3})+|[0-9]+),[0-9]+(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 _MAY_LOSE = re.compile(r"[0-9]{16}|e-[0-9]{3}", re.IGNORECASE)  # more digits, or less, than a float64 may keep
 _IS_FLOAT = re.compile(_FLOAT, re.IGNORECASE)
 # Each matches at a cell that is not of its type, in cells joined by newlines.
@@ -109,6 +110,7 @@ class CellColumn:
     Attributes:
         seen_missing: the cells found that may be missing, the empty one included.
         stray: the first cell that made a column of numbers text, None without one.
+        comma: a number with a comma, if all cells of a column of text are numbers, some with one; None otherwise.
     """
 
     def __init__(self, missing: Collection[str] = ()) -> None:
@@ -119,6 +121,8 @@ class CellColumn:
         self._numbers = 0  # cells found that were numbers, each counted once a call
         self.seen_missing: set[str] = set()
         self.stray: str | None = None
+        self._first_comma: str | None = None
+        self._words = False
 
     def see(self, cells: Sequence[str]) -> None:
         """Inspects the next cells of the column."""
@@ -134,6 +138,17 @@ class CellColumn:
         self._any_full = True
         if self._candidates:
             self._narrow(distinct)
+        if not self._candidates and not self._words:
+            self._look_for_commas(distinct)
+
+    def _look_for_commas(self, distinct: set[str]) -> None:
+        commas = {cell for cell in distinct if "," in cell and _COMMA_NUMBER.fullmatch(cell.strip())}
+        self._words = not all(is_number(cell) for cell in distinct - commas)
+        self._first_comma = self._first_comma or min(commas, default=None)
+
+    @property
+    def comma(self) -> str | None:
+        return None if self._words or self.dtype else self._first_comma
 
     def _narrow(self, distinct: set[str]) -> None:
         lines = "\n".join(distinct)

@@ -204,9 +204,18 @@ class DelimitedTable(Table):
             notes.append(f"a column without a name is called as pandas calls it: {listed(unnamed)}")
         if self._dropped:
             notes.append(f"left out: {counted(len(self._dropped), 'column')} without a name and with nothing in it")
-        for stray in self._strays[:5]:
+        commas = {
+            f"{name[:80]!r} is text": column.comma
+            for name, column in zip(self._columns, self._types, strict=True)
+            if column.comma is not None
+        }
+        for what, number in commas.items():
+            text = f"{what}: its numbers have commas, such as {number[:40]!r}, for decimals or thousands"
+            notes.append(f"{text}; points in their place make it a column of numbers")
+        strays = [stray for stray in self._strays if not stray.startswith(tuple(commas))]
+        for stray in strays[:5]:
             notes.append(f"{stray} is no number that is kept exactly; missing= (--missing) makes such cells missing")
-        if more := self._strays[5:]:
+        if more := strays[5:]:
             notes.append(f"{counted(len(more), 'more column')} of numbers with other text in it")
         return tuple(notes)
 

@@ -37,6 +37,7 @@ from recordio.writer.sources.tables import Table
 _SURE = 0.9  # of the names have a file
 _ENOUGH = 0.5
 _PEEKED = 256  # rows that decide on the column
+_MOST_TABLES = 20  # in folders of their own, such as meta/
 _MASK = re.compile(r"mask|seg|label|annot|ground_?truth", re.IGNORECASE)
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv")  # Hugging Face's names
 
@@ -222,15 +223,18 @@ def _name(value: Any) -> str:
 
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
-    """A table in the folder itself of whose names most are files below."""
+    """A table of whose names most are files: one in the folder itself, or else in a folder without such files in it."""
     media = {name for name in folder.names if is_picture(name) or is_sound(name)}
-    tables = [os.fsdecode(name) for name in folder.own if table_kind(os.fsdecode(name))]
+    tables = [os.fsdecode(name) for name in folder.names if name.count(b"/") < 2 and table_kind(os.fsdecode(name))]
     if not media or not tables:
         return None
-    metadata = [name for name in tables if name in _METADATA]
     index = FileIndex(options.root or folder.path)
-    opened = {name: _index(folder.file(name), options, index, name in metadata) for name in metadata or tables}
-    found = {name: source for name, source in opened.items() if source is not None}
+    found = _opened_tables(folder, [name for name in tables if "/" not in name], options, index)
+    if not found and options.root is None:
+        full = {os.fsdecode(name.partition(b"/")[0]) for name in media}
+        inside = [name for name in tables if "/" in name and name.partition("/")[0] not in full]
+        rooted = replace(options, root=folder.path)
+        found = _opened_tables(folder, inside if len(inside) <= _MOST_TABLES else [], rooted, index)
     if not found:
         return None
     splits = named_splits(found, folder.path)
@@ -241,13 +245,26 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     return _match(folder, found, splits or {"": next(iter(found))}, media)
 
 
+def _opened_tables(
+    folder: Folder, tables: list[str], options: SourceOptions, index: FileIndex
+) -> dict[str, IndexedFiles]:
+    """The tables that name files; Hugging Face's metadata alone, where it is there."""
+    metadata = [name for name in tables if name in _METADATA]
+    opened = {name: _index(folder.file(name), options, index, name in metadata) for name in metadata or tables}
+    return {name: source for name, source in opened.items() if source is not None}
+
+
 def _match(folder: Folder, found: dict[str, IndexedFiles], chosen: dict[str, str], media: set[bytes]) -> Match:
     sources = [found[name] for name in chosen.values()]
     unnamed = set.intersection(*(set(source.unnamed()) for source in sources))
     tables = {os.fsencode(name) for name in chosen.values()}
     others = [name for name in folder.names if name not in media and name not in tables]
     specs = {
-        split: SourceSpec(folder.file(name), "indexed_files", SourceOptions(names=found[name].column))
+        split: SourceSpec(
+            folder.file(name),
+            "indexed_files",
+            SourceOptions(names=found[name].column, root=folder.path if "/" in name else None),
+        )
         for split, name in chosen.items()
     }
     taken = len(media) - len(unnamed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -45,10 +45,9 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     layout = find_layout(folder)
     if layout is None:
         return None
-    roles = (layout.pictures, *layout.others)
-    starts = tuple(layout.inside(role, split) for role in roles for split in layout.splits or ("",))
     used = {os.fsencode(name) for name in CLASS_FILES} if layout.kind == "yolo" else set(layout.splits.values())
-    rest = [name for name in folder.names if not name.startswith(starts) and name not in used]
+    parts = tuple(layout.splits or ("",))
+    rest = [name for name in folder.names if name not in used and not _has_role(layout, parts, name)]
     rest += _unlisted(folder, layout)
     taken = len(folder.names) - len(rest)
     specs = {
@@ -58,14 +57,20 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     return Match(layout.kind, Certainty.CERTAIN, taken, rest, specs, left_out(rest))
 
 
+def _has_role(layout: Layout, parts: Sequence[str | None], name: bytes) -> bool:
+    """Whether a file lies in a folder of the layout, in one of these parts."""
+    roles = (layout.pictures, *layout.others)
+    return any(layout.below(role, part, name) is not None for role in roles for part in parts)
+
+
 def _unlisted(folder: Folder, layout: Layout) -> list[bytes]:
     """The pictures that are in none of VOC's lists."""
     lists = [name for name in layout.splits.values() if name.endswith(b".txt")]
     if not lists:
         return []
     listed = set().union(*(listed_stems(folder.file(name)) for name in lists))
-    start = layout.inside(layout.pictures, None)
-    return [name for name in folder.names if name.startswith(start) and stem_of(name[len(start) :]) not in listed]
+    pairs = ((name, layout.below(layout.pictures, None, name)) for name in folder.names)
+    return [name for name, below in pairs if below is not None and stem_of(below) not in listed]
 
 
 def listed_stems(path: str) -> set[bytes]:
@@ -97,17 +102,15 @@ class PairedFolders(Source):
     def _find_samples(self, layout: Layout, part: str | None) -> None:
         """`_members`: for each role, the file of each sample, -1 for none."""
         listed = self._listed(layout.splits.get(part or "", b""))
-        before = layout.inside(layout.pictures, part)
-        numbers = [
-            number
-            for number, name in enumerate(self._files)
-            if name.startswith(before)
-            and is_picture(name)
-            and (listed is None or stem_of(name[len(before) :]) in listed)
-        ]
-        if not numbers:
-            raise SourceError("there are no pictures in it").at(file=os.path.join(self.path, os.fsdecode(before)))
-        self._keys = [stem_of(self._files.name(number)[len(before) :]) for number in numbers]
+        stems: dict[int, bytes] = {}
+        for number, name in enumerate(self._files):
+            below = layout.below(layout.pictures, part, name) if is_picture(name) else None
+            if below is not None and (listed is None or stem_of(below) in listed):
+                stems[number] = stem_of(below)
+        if not stems:
+            where = os.path.join(self.path, os.fsdecode(layout.pictures.folder), part or "")
+            raise SourceError("there are no pictures in it").at(file=where)
+        numbers, self._keys = list(stems), list(stems.values())
         self._index = {key: index for index, key in enumerate(self._keys)}
         if len(self._index) < len(self._keys):
             twice = next(key for key, count in Counter(self._keys).items() if count > 1)
@@ -115,10 +118,10 @@ class PairedFolders(Source):
         self._members = {"image": np.array(numbers, np.int64)}
         for role in layout.others:
             self._members[role.what] = np.full(len(numbers), -1, np.int64)
-            start = layout.inside(role, part)
             for number, name in enumerate(self._files):
-                if name.startswith(start):
-                    stem = mask_stem(stem_of(name[len(start) :]), self._index)
+                below = layout.below(role, part, name)
+                if below is not None:
+                    stem = mask_stem(stem_of(below), self._index)
                     if stem in self._index and not is_clutter(name):
                         self._join(role.what, self._index[stem], number)
 
@@ -138,13 +141,14 @@ class PairedFolders(Source):
     def _unpaired(self, layout: Layout, part: str | None) -> tuple[str, ...]:
         """Files of this part without a sample, and samples without a file."""
         used = {int(number) for members in self._members.values() for number in members}
-        starts = tuple(layout.inside(role, part) for role in (layout.pictures, *layout.others))
         listed = layout.splits.get(part or "", b"").endswith(b".txt")
         beside = (
             ()
             if listed
             else left_out(
-                name for number, name in enumerate(self._files) if name.startswith(starts) and number not in used
+                name
+                for number, name in enumerate(self._files)
+                if number not in used and _has_role(layout, (part,), name)
             )
         )
         stems = set(self._keys)

@@ -1,4 +1,7 @@
-"""Finds folders that belong together by their names and their files' stems: pictures, masks, boxes, texts."""
+"""Finds folders that belong together by their names and their files' stems: pictures, masks, boxes, texts.
+
+Labels of YOLO may lie beside the pictures too: then one folder, that with the name "", has both roles.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from recordio.errors import SourceError
-from recordio.writer.sources.boxes import yolo_lines
+from recordio.writer.sources.boxes import CLASS_FILES, yolo_lines
 from recordio.writer.sources.files import read_file
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.grouping import MASK_ENDING
-from recordio.writer.sources.media import extension, is_picture
+from recordio.writer.sources.media import extension, is_picture, is_text
 from recordio.writer.sources.split_names import named_splits
 
 _PICTURES = frozenset("images image imgs img jpegimages rgb input inputs photos pictures frames".split())
@@ -26,6 +29,11 @@ _TEXTS = frozenset("captions caption texts text txt descriptions prompts labels 
 _JSONS = frozenset("annotations annotation json labels meta metadata".split())
 PEEKED = 64  # files that are looked into
 _SHARED = 0.5  # of a folder's files must belong to a picture
+_OUTSIDE = 0.01  # of a picture: how far a box may reach out of it
+_BESIDE: dict[str, Callable[[bytes], bool]] = {
+    "image": is_picture,
+    "yolo": lambda name: is_text(name) and os.fsdecode(os.path.basename(name)) not in CLASS_FILES,
+}
 
 
 class Role(NamedTuple):
@@ -45,10 +53,14 @@ class Layout(NamedTuple):
         found = {role.what for role in self.others}
         return "yolo" if "yolo" in found else "voc" if "voc" in found else "paired_folders"
 
-    def inside(self, role: Role, part: str | None) -> bytes:
-        """The start of the paths of a role's files."""
+    def below(self, role: Role, part: str | None, name: bytes) -> bytes | None:
+        """The path of a role's file inside the role's folder, and that of the part; None for any other file."""
         split = self.splits.get(part or "", b"")
-        return role.folder + b"/" + (split + b"/" if split and not split.endswith(b".txt") else b"")
+        start = role.folder + b"/" if role.folder else b""
+        start += split + b"/" if split and not split.endswith(b".txt") else b""
+        if not name.startswith(start) or not (role.folder or _BESIDE[role.what](name)):
+            return None
+        return name[len(start) :]
 
 
 def stem_of(name: bytes) -> bytes:
@@ -64,7 +76,7 @@ def find_layout(folder: Folder) -> Layout | None:
     named = {name: name.lower() for name in folder.folders}
     pictures = [name for name, plain in named.items() if plain in _PICTURES and _most(folder.folders[name], is_picture)]
     if len(pictures) != 1:
-        return None
+        return _labels_beside(folder)
     first = Role(os.fsencode(pictures[0]), "image")
     stems = {stem_of(name) for name in folder.folders[pictures[0]] if is_picture(name)}
     others = []
@@ -77,7 +89,32 @@ def find_layout(folder: Folder) -> Layout | None:
         text = "there are labels of YOLO and of Pascal VOC here, whose classes may differ; move one of the two away"
         raise SourceError(text).at(file=folder.path)
     others = [max((r for r in others if r.what == what), key=lambda r: _size(folder, r)) for what in sorted(kinds)]
-    return Layout(first, tuple(others), _splits(folder, first, others)) if others else None
+    return Layout(first, tuple(others), _splits(folder, first, others)) if others else _labels_beside(folder)
+
+
+def _labels_beside(folder: Folder) -> Layout | None:
+    """Pictures with labels of YOLO beside most of them, as labelImg and Darknet write them."""
+    if not any(map(is_picture, folder.own)) and named_splits(folder.folders, folder.path):
+        return None  # each is a source of its own
+    stems = {stem_of(name) for name in folder.names if is_picture(name)}
+    labels = [name for name in folder.names if _BESIDE["yolo"](name)]
+    paired = [name for name in labels if stem_of(name) in stems]
+    if not paired or len(paired) < _SHARED * max(len(labels), len(stems)):
+        return None
+    if not _mostly_boxes([folder.file(name) for name in paired[:PEEKED]]):
+        return None
+    return Layout(Role(b"", "image"), (Role(b"", "yolo"),), {})
+
+
+def _mostly_boxes(paths: list[str]) -> bool:
+    """Whether most of the files hold classes and shares of a picture, and some do at all."""
+    lines: list[list[float]] = []
+    good = 0
+    for path in paths:
+        with suppress(SourceError):
+            lines += (found := yolo_lines(read_file(path)))
+            good += all(len(line) >= 5 and all(-_OUTSIDE <= n <= 1 + _OUTSIDE for n in line[1:5]) for line in found)
+    return bool(lines) and 2 * good > len(paths)
 
 
 def _size(folder: Folder, role: Role) -> tuple[int, bool]:

@@ -55,6 +55,7 @@ from recordio.writer.sources.table_kinds import table_kind
 from recordio.writer.sources.table_options import TableOptions
 from recordio.writer.sources.webdataset_names import AS_WEBDATASET, looks_like_webdataset
 
+_OWN = ("part", "classes", "names", "files", "forced")  # options that are the source's, not the caller's
 _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     coco.recognise,
     hf_dataset.recognise,
@@ -133,9 +134,7 @@ def _with(spec: SourceSpec, options: SourceOptions) -> SourceSpec:
     own = spec.options
     return replace(
         spec,
-        options=replace(
-            options, part=own.part, classes=own.classes, names=own.names, files=own.files, forced=own.forced
-        ),
+        options=replace(options, root=options.root or own.root, **{name: getattr(own, name) for name in _OWN}),
     )
 
 
