@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import recordio
+from recordio.format.manifest import FILE_NAME
 from recordio.tools import info
 from recordio.tools.main import main
 from tests.photos import encode, photo
@@ -31,9 +33,30 @@ def test_info_describes_a_dataset(dataset: Path, capsys: pytest.CaptureFixture[s
     nbytes = sum(path.stat().st_size for path in dataset.glob("*.rio"))
     for words in (f"{dataset}\n", "20 in 1 shard, ", f"({nbytes:,} bytes)", "2: cat, dog", "version 1, dataset id "):
         assert words in out
-    (row,) = [line.split() for line in out.splitlines() if line.startswith("  vector")]
+    row, statistics = [line.split() for line in out.splitlines() if line.startswith("  vector")]
     assert row[:4] == ["vector", "float32[4]", row[2], "B"]
+    assert statistics[:3] == ["vector", "20", "values,"]
     assert "text, optional" in out
+
+
+def test_info_shows_statistics_or_that_there_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with recordio.DatasetWriter(tmp_path / "x") as writer:
+        for n in range(4):
+            writer.write({"label": n % 2, "text": "\x1b[31m" * n, "score": None if n else 0.5, "ids": np.arange(n)})
+    out = output_of(capsys, tmp_path / "x")
+    for words in (
+        "label  4 values, 0 to 1, mean 0.5 ± 0.5, 2 different",
+        "text   4 values, 0 B to 15 B (mean 8 B)",
+        "score  1 value, 3 missing, 0.5",
+        "ids    4 values, 0 to 3 (mean 1.5) elements, 6 in all, 0 to 2, mean 0.6667 ± 0.7454, 3 different",
+    ):
+        assert words in out
+    label = facts(capsys, tmp_path / "x")["statistics"]["fields"]["label"]
+    assert (label["count"], label["values"]) == (4, [[0, 2], [1, 2]])
+    manifest = recordio.ShardDataset(tmp_path / "x").store.manifest
+    (tmp_path / "x" / FILE_NAME).write_bytes(replace(manifest, statistics=None).encode())
+    assert "no statistics: the dataset was written without" in output_of(capsys, tmp_path / "x")
+    assert facts(capsys, tmp_path / "x")["statistics"] is None
 
 
 def test_json_has_the_figures(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

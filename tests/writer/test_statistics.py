@@ -167,6 +167,31 @@ def test_finished_shards_keep_their_statistics(tmp_path: Path) -> None:
     assert (tmp_path / "a" / FILE_NAME).read_bytes() == (tmp_path / "b" / FILE_NAME).read_bytes()
 
 
+def test_merged_and_rewritten_datasets_have_statistics(tmp_path: Path) -> None:
+    write(tmp_path / "a", rows(*range(20)), shard_samples=7)
+    write(tmp_path / "b", rows(*range(20, 31)))
+    write(tmp_path / "whole", rows(*range(31)))
+    whole = ShardDataset(tmp_path / "whole").statistics
+    assert whole is not None
+    recordio.merge(tmp_path / "merged", [tmp_path / "a", tmp_path / "b"])
+    recordio.reshard(tmp_path / "merged", tmp_path / "reshard", shard_bytes=1000)
+    recordio.append(tmp_path / "a", tmp_path / "b")
+    for name in ("merged", "reshard", "a"):
+        found = ShardDataset(tmp_path / name).statistics
+        assert found is not None
+        assert (found["t"], found["n"].values) == (whole["t"], whole["n"].values)
+    write(tmp_path / "c", rows(99))
+    without_statistics(tmp_path / "c")
+    recordio.append(tmp_path / "a", tmp_path / "c")
+    assert ShardDataset(tmp_path / "a").statistics is None
+
+
+def test_an_iterable_has_the_statistics_of_its_samples(tmp_path: Path) -> None:
+    recordio.convert(iter(rows(*range(5))), tmp_path / "a")
+    ds = ShardDataset(tmp_path / "a")
+    assert ds.statistics == ds.measure()
+
+
 def test_normalize_of_a_dataset(tmp_path: Path) -> None:
     recordio.convert(photos(tmp_path / "photos"), tmp_path / "a")
     ds = ShardDataset(tmp_path / "a")
