@@ -26,6 +26,6 @@ def _options() -> set[str]:
 def test_every_option_that_the_source_names_exists() -> None:
     folders = (PACKAGE, *(PACKAGE / name for name in ("reader", "writer", "tools")))
     texts = [path.read_text("utf-8") for folder in folders for path in sorted(folder.rglob("*.py"))]
-    named = {option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)}
+    named = {option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)}
     assert "--on-error" in named
     assert not named - _options()

@@ -48,10 +48,10 @@ from recordio.writer.sources.lmdb import is_lmdb
 from recordio.writer.sources.media import container, is_picture, is_sound
 from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.own_dataset import refuse_dataset
+from recordio.writer.sources.refusals import refuse_to_leave_most, unexplained
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import renamed
 from recordio.writer.sources.split_paths import split_paths
-from recordio.writer.sources.table_kinds import table_kind
 from recordio.writer.sources.table_options import TableOptions
 from recordio.writer.sources.webdataset_names import AS_WEBDATASET, looks_like_webdataset
 
@@ -247,8 +247,8 @@ def _folder_specs(path: str, kind: str | None, options: SourceOptions) -> dict[s
             notes = (text, *left_out(folder.own), *notes)
             return {split: replace(spec, notes=(*notes, *spec.notes)) for split, spec in found.items()}
     if best is None:
-        raise _unexplained(folder)
-    _refuse_to_leave_most(folder, best)
+        raise unexplained(folder)
+    refuse_to_leave_most(folder, best)
     return {split: replace(spec, notes=(*best.notes, *notes, *spec.notes)) for split, spec in best.specs.items()}
 
 
@@ -279,30 +279,6 @@ def _forced(folder: Folder, kind: str, matches: list[Match], options: SourceOpti
         return file_sets.forced(folder, kind)
     found = next((match.specs[""] for match in matches if match.kind == kind), SourceSpec(folder.path, kind))
     return {"": replace(found, options=replace(found.options, forced=True))}
-
-
-def _refuse_to_leave_most(folder: Folder, match: Match) -> None:
-    if len(match.left_out) > match.taken:
-        raise SourceError(
-            f"taken for {match.kind!r}, {len(match.left_out)} of {len(folder.names)} files would be left out: "
-            f"{by_extension(match.left_out)}; --kind {match.kind} (kind=) leaves them out, "
-            "--kind file_groups keeps each as bytes"
-        ).at(file=folder.path)
-
-
-def _unexplained(folder: Folder) -> SourceError:
-    """Why no kind recognises a folder."""
-    folder.require_files()
-    if all(table_kind(os.fsdecode(name)) for name in folder.names):
-        return SourceError("the folder holds tables; give one of them").at(file=folder.path)
-    known = {container(name) for name in folder.names} - {None}
-    if known and all(container(name) for name in folder.names):
-        what, way = sorted(filter(None, known))[0]
-        text = f"the files here are no samples by themselves ({by_extension(folder.names)}): {what}; {way}"
-        return SourceError(text).at(file=folder.path)
-    shown = by_extension(folder.names)
-    text = f"no rule explains the files here: {shown}; --kind file_groups (kind=) keeps each as bytes"
-    return SourceError(text).at(file=folder.path)
 
 
 def _only_folder(folder: Folder) -> str | None:
