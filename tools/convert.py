@@ -21,6 +21,8 @@ STOPPED = "stopped: what is finished is kept; run the same command to go on"
 EXAMPLES = """\
 examples:
   recordio convert photos/ photos.rio                       a folder for each class
+  recordio convert photos.zip photos.rio                    the same, without unpacking it
+  recordio convert 'shards-{000..009}.tar' data.rio         WebDataset; also one tar, or a folder of them
   recordio convert photos/ small.rio --resize 256 --quality 90
   recordio convert table.csv table.rio --embed picture      the column names files; take them in
   recordio convert table.csv table.rio --encoding cp1252 --delimiter tab --missing '?' --no-header --columns id,x,label

@@ -62,8 +62,10 @@ def looks_like_webdataset(path: bytes) -> bool:
     parts = [key_and_suffix(name) for name in names]
     if None in parts:
         return False
+    if max(Counter(parts).values(), default=0) != 1:
+        return False
     runs = [(key, len(list(group))) for key, group in groupby(part[0] for part in parts if part)]
-    once = max(Counter(key for key, _ in runs).values(), default=0) == 1
+    once = max(Counter(key for key, _ in runs).values()) == 1
     return once and 2 * sum(count > 1 for _, count in runs) > len(runs) and not _has_splits(key for key, _ in runs)
 
 
