@@ -37,5 +37,5 @@ def class_number(data: bytes) -> int:
         value = int(plain_text(data[:64]).strip())
         Scalar("int64").pack(value)
     except ValueError as error:
-        raise SourceError(f"one integer is expected, as in a .cls file, not {data[:40]!r}") from error
+        raise SourceError(f"one integer of 64 bits is expected, as in a .cls file, not {data[:40]!r}") from error
     return value

@@ -178,8 +178,8 @@ class TestSamples:
     @pytest.mark.parametrize(
         ("name", "data", "message"),
         [
-            ("1.cls", b"one", "one integer is expected"),
-            ("1.index", b"9" * 30, "one integer is expected"),
+            ("1.cls", b"one", "one integer of 64 bits is expected"),
+            ("1.index", b"9" * 30, "one integer of 64 bits is expected"),
             ("1.txt", b"\xff\xfe\xfd", "not UTF-16"),
             ("1.json", b"{", "JSON cannot be read"),
             ("1.npy", b"\x93NUMPY", "not a NumPy array"),
