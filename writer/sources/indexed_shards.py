@@ -22,6 +22,7 @@ from recordio.writer.sources.inferred import Column
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.packed_files import PackedRecordFiles
 from recordio.writer.sources.source import SourceOptions, SourceSpec
+from recordio.writer.sources.split_names import split_word
 
 INDEX = "index.json"
 MAX_RECORD_NBYTES = 1 << 30
@@ -70,6 +71,7 @@ class ShardColumn:
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """A folder of shards with their index."""
     if INDEX.encode() not in folder.own:
+        _refuse_parts(folder)
         return None
     try:
         kind = kind_of(read_index(folder.path))
@@ -86,6 +88,22 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     return Match(kind, Certainty.CERTAIN, len(folder.names) - len(others), others, specs, left_out(others))
 
 
+def _refuse_parts(folder: Folder) -> None:
+    """Refuses folders that hold a part of a dataset each, as several writers leave them. Splits are something else."""
+    parts = [name for name, below in folder.folders.items() if INDEX.encode() in below]
+    if not parts or any(split_word(name) for name in parts) or len(parts) < len(folder.folders):
+        return
+    try:
+        kind = kind_of(read_index(folder.file(parts[0])))
+    except SourceError:
+        return
+    if kind is not None:
+        text = (
+            f"its folders have an {INDEX} each ({kind}): merge them to one here with the library, or convert one by one"
+        )
+        raise SourceError(text).at(file=folder.path)
+
+
 def read_index(folder: str) -> dict[str, Any]:
     """The index of a folder, {} if its JSON is no object. Raises SourceError."""
     path = os.path.join(folder, INDEX)
@@ -99,7 +117,7 @@ def read_index(folder: str) -> dict[str, Any]:
 
 
 def kind_of(index: dict[str, Any]) -> str | None:
-    """Whose index it is: "mds", "litdata" or None."""
+    """Whose index it is: "mds", "litdata" or None for something else."""
     if isinstance(index.get("shards"), list):
         return "mds"
     return "litdata" if isinstance(index.get("chunks"), list) and isinstance(index.get("config"), dict) else None

@@ -95,14 +95,31 @@ class TestValues:
         assert fields["dynamic"] == Array("uint16", (None, 300))
         assert fields["float16"] == Scalar("float16")
 
-    @pytest.mark.slow
     def test_bytes_are_the_same_however_they_are_made(self, tmp_path: Path) -> None:
-        assert_same_bytes(FOLDER / "zstd", tmp_path, workers=(2, 5), shuffle=1)
+        assert_same_bytes(FOLDER / "zstd", tmp_path, shuffle=1)
 
     def test_folders_of_splits(self, tmp_path: Path) -> None:
         for split in ("train", "val"):
             shutil.copytree(FOLDER / "gz", tmp_path / split)
         assert {split: spec.kind for split, spec in splits(tmp_path).items()} == {"train": "mds", "val": "mds"}
+
+    def test_an_index_in_each_of_several_folders_is_refused(self, tmp_path: Path) -> None:
+        for part in ("00000", "00001"):
+            shutil.copytree(FOLDER / "gz", tmp_path / part)
+        with pytest.raises(SourceError, match=r"have an index\.json each \(mds\): merge them"):
+            opened(tmp_path)
+
+    def test_shards_of_several_folders_with_one_index(self, tmp_path: Path) -> None:
+        shards = []
+        for part in ("a", "b"):
+            shutil.copytree(FOLDER / "gz", tmp_path / part)
+            (entry,) = json.loads((tmp_path / part / "index.json").read_text())["shards"]
+            for file in ("raw_data", "zip_data"):
+                entry[file]["basename"] = f"{part}/{entry[file]['basename']}"
+            shards.append(entry)
+        (tmp_path / "index.json").write_text(json.dumps({"version": 2, "shards": shards}))
+        source = opened(tmp_path)
+        assert [source.key(index) for index in (0, 10)] == [f"{part}/shard.00000.mds.gz record 0" for part in "ab"]
 
     def test_bytes_that_are_all_pictures_are_pictures(self, tmp_path: Path) -> None:
         out = BytesIO()
