@@ -92,8 +92,9 @@ def decoded(array: Any, converter: Converter) -> Sequence[Any] | npt.NDArray[Any
 
 def objects(array: Any, plain: Any) -> Sequence[Any]:
     """Lists, structs and maps as Python's; `plain` is the type without dates, decimals and the like."""
-    found: list[Any] = array.cast(plain).to_pylist()
-    return found
+    found = array if array.type == plain else array.cast(plain)
+    found.validate()
+    return list(found.to_pylist())
 
 
 def arrays(array: Any, shape: Shape, dtype: Any) -> Sequence[Any] | npt.NDArray[Any]:
@@ -145,7 +146,7 @@ def tensors(array: Any, shape: Shape, dtype: Any) -> Sequence[Any] | npt.NDArray
 def has_missing_inside(array: Any) -> bool:
     """Whether a list, in a column of lists, has a value or a list in it that is missing."""
     array = _storage(array)
-    while _is_list(array.type):
+    while is_list(array.type):
         array = _storage(array.flatten())
         if array.null_count:
             return True
@@ -165,17 +166,14 @@ def _with_missing(found: list[Any], array: Any) -> list[Any]:
 
 
 def _storage(array: Any) -> Any:
-    """The array that an extension type stores, as a plain list where it is a view of one."""
-    array = array.storage if isinstance(array, pyarrow().ExtensionArray) else array
-    types = pyarrow().types
-    if types.is_list_view(array.type) or types.is_large_list_view(array.type):
-        return array.cast(pyarrow().large_list(array.type.value_type))
-    return array
+    """The array that an extension type stores."""
+    return array.storage if isinstance(array, pyarrow().ExtensionArray) else array
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
     types = pyarrow().types
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+    views = types.is_list_view(kind) or types.is_large_list_view(kind)
+    return bool(views or types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def unpacked_nbytes(array: Any) -> int:
@@ -188,6 +186,6 @@ def unpacked_nbytes(array: Any) -> int:
         return len(array) * (longest(words) if long else 16)
     if types.is_struct(array.type):
         return sum(unpacked_nbytes(array.field(number)) for number in range(array.type.num_fields))
-    if _is_list(array.type):
+    if is_list(array.type):
         return unpacked_nbytes(array.flatten()) + 8 * len(array)
     return int(array.nbytes)

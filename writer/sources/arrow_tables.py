@@ -176,7 +176,8 @@ class ArrowTable(FileSet):
             if piece.error is not None:
                 yield from ((key, SourceError(piece.error.fault).at(file=key)) for key in keys)
             else:
-                yield from zip(keys, self._samples(piece.batch), strict=True)
+                for key, found in zip(keys, self._samples(piece.batch), strict=True):
+                    yield key, found.at(file=key) if isinstance(found, SourceError) else found
 
     def _samples(self, batch: Any) -> Iterator[Sample | SourceError]:
         """The rows of a batch; where they cannot be read together, one by one."""

@@ -17,7 +17,7 @@ from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.numeric import Array, Scalar, Shape
 from recordio.writer.sources import arrow_columns as columns
-from recordio.writer.sources.arrow_columns import Converter
+from recordio.writer.sources.arrow_columns import Converter, is_list
 from recordio.writer.sources.arrow_files import all_fields
 from recordio.writer.sources.arrow_package import pyarrow, reading
 from recordio.writer.sources.hf_features import Feature
@@ -128,7 +128,9 @@ def is_file(kind: Any) -> bool:
     if not types.is_struct(kind) or {kind.field(k).name for k in range(kind.num_fields)} != _FILE_FIELDS:
         return False
     inside = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
-    return kind.num_fields == 2 and _is_bytes(inside["bytes"]) and _is_text(inside["path"])
+    data, name = inside["bytes"], inside["path"]
+    known = (_is_bytes(data) or types.is_null(data)) and (_is_text(name) or types.is_null(name))
+    return kind.num_fields == 2 and known and not (types.is_null(data) and types.is_null(name))
 
 
 def _is_text(kind: Any) -> bool:
@@ -160,19 +162,13 @@ def _dtype(kind: Any) -> str | None:
     return (_MOMENTS | _SHORT_MOMENTS).get(_stem(kind))
 
 
-def _is_list(kind: Any) -> bool:
-    types = pyarrow().types
-    views = types.is_list_view(kind) or types.is_large_list_view(kind)
-    return bool(views or types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
-
-
 def _innermost(kind: Any) -> Any:
-    return _innermost(kind.value_type) if _is_list(kind) else kind
+    return _innermost(kind.value_type) if is_list(kind) else kind
 
 
 def _sizes(kind: Any) -> list[int | None]:
     """The length of the lists at each depth, None where lists may differ."""
-    if not _is_list(kind):
+    if not is_list(kind):
         return []
     size = kind.list_size if pyarrow().types.is_fixed_size_list(kind) else None
     return [size, *_sizes(kind.value_type)]
@@ -207,7 +203,11 @@ def _plain_type(kind: Any) -> Any:
         return _plain_type(kind.value_type)
     if types.is_fixed_size_list(kind):
         return package.list_(_plain_type(kind.value_type), kind.list_size)
-    if _is_list(kind):
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        if _plain_type(kind.value_type) == kind.value_type:
+            return kind
+        raise SourceError(f"a column of {kind} is not read: cast it to lists first")  # PyArrow does it wrongly
+    if is_list(kind):
         return package.large_list(_plain_type(kind.value_type))
     if types.is_map(kind):
         return package.map_(_plain_type(kind.key_type), _plain_type(kind.item_type))

@@ -124,7 +124,7 @@ def _group(group: dict[int, Any], leaves: tuple[Leaf, ...], nbytes: int) -> RowG
     found = []
     for chunk in chunks:
         start = min(chunk[9], chunk.get(11) or chunk[9])
-        if not 0 < start <= start + chunk[7] <= nbytes:
+        if not 0 <= start <= start + chunk[7] <= nbytes:
             raise ValueError("a column lies outside of the file")
         missing = chunk.get(12, {}).get(3)
         if missing is not None and missing < 0:
