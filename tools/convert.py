@@ -28,6 +28,9 @@ examples:
   recordio convert table.csv table.rio --encoding cp1252 --delimiter tab --missing '?' --no-header --columns id,x,label
   recordio convert corpus.txt tokens.rio --tokenizer tokenizer.json --sequence-length 2048 --eos '<|endoftext|>'
   recordio convert features.h5 features.rio                 the datasets with as many rows are fields
+  recordio convert data/ data.rio                           Parquet files, as the hub has them: a dataset a split
+  recordio convert 'part-{00..07}.parquet' data.rio         some of them
+  recordio convert saved/ data.rio                          what save_to_disk of Hugging Face's datasets has written
   recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
   recordio convert 'tfrecords/train-*' train.rio            TFRecord files, their types found by looking
   recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it

@@ -18,6 +18,7 @@ from recordio.writer.sources.files import open_regular, refused
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.hf_features import features_of
 from recordio.writer.sources.ipc_file import IpcFile
+from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.source import SourceOptions, SourceSpec
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -40,8 +41,8 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
         below = os.path.join(split, "").lstrip("/")
         used |= {os.fsencode(below + name) for name in (_STATE, _INFO, *_file_names(path))}
     taken = [name for name in folder.names if name in used]
-    left_out = [name for name in folder.names if name not in used]
-    return Match("hf_dataset", Certainty.CERTAIN, len(taken), left_out, specs)
+    rest = [name for name in folder.names if name not in used]
+    return Match("hf_dataset", Certainty.CERTAIN, len(taken), rest, specs, left_out(rest))
 
 
 def _split_names(path: str) -> list[str]:
