@@ -5,8 +5,9 @@ What the samples are is found out before anything is written: from the first of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from recordio.writer.sources.digests import fingerprint
 from recordio.writer.sources.functions import SampleMaker, failed
 from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.python_inputs import KIND
-from recordio.writer.sources.source import Fingerprint, Output, Source
+from recordio.writer.sources.source import Fingerprint, Item, Output, Source
 
 _LARGER_THAN_A_SHARD = 1 << 36
 _AT_A_TIME = 4096  # numbers of inputs that are looked at first, as Python's integers
@@ -116,11 +117,22 @@ class Mapped(FunctionSource):
         return self._source.file(index, field)
 
     def sample(self, index: int) -> Sample:
-        """Of an input that gives one sample. Raises SourceError."""
-        made = [made for _, _, made in self.outputs([index])]
-        if len(made) != 1 or not isinstance(made[0], Mapping):
-            raise next((one for one in made if isinstance(one, RecordIOError)), SourceError("not one sample"))
-        return made[0]
+        """Of an input that gives one sample. Raises SourceError, or another error of the input."""
+        ((_, found),) = self.read([index])
+        if isinstance(found, RecordIOError):
+            raise found
+        return found
+
+    def read(self, indices: Iterable[int]) -> Iterator[Item]:
+        """For those who need one sample of each input: several or none are an error."""
+        numbers = list(indices)
+        for position, group in groupby(self.outputs(numbers), itemgetter(0)):
+            made = [made for _, _, made in group]
+            found = made[0] if len(made) == 1 else None
+            if found is None:
+                count = counted(sum(one is not None for one in made), "sample")
+                found = SourceError(f"fn made {count} of this input, and packing needs one of each")
+            yield self.key(numbers[position]), found
 
     def outputs(self, indices: Sequence[int]) -> Iterator[Output]:
         for position, key, made in self._made(indices):

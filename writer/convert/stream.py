@@ -20,9 +20,10 @@ from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.record import conversion_record
 from recordio.writer.convert.staging import remove_staging
 from recordio.writer.convert.units import SKIPPABLE, Prepared
-from recordio.writer.metadata import require_fit
+from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.publish import clear_remains, commit, readable_manifest
 from recordio.writer.shard_sink import ShardSink, shard_numbers
+from recordio.writer.sources.tokenized import tokenized
 
 _BEGINS_ANEW = (
     "an iterable is read once, in this process: a run that stops begins anew; give a list, or a dataset with [i]"
@@ -44,9 +45,10 @@ class StreamJob:
                 "(--overwrite) makes it anew"
             ).at(file=str(target))
         skip = options.on_error == "skip"
-        self.source = Streamed(islice(items, options.limit), options.maker, options.schema, skip)
+        made = Streamed(islice(items, options.limit), options.maker, options.schema, skip)
+        self.source = tokenized(made, options.text)
         check_pictures(self.source, options)
-        require_fit(self.source.schema, {})
+        require_fit(self.source.schema, plain_metadata(self.source.metadata))
         self.inputs = None
         self.notes = (*self.source.notes, _BEGINS_ANEW)
 
@@ -61,7 +63,8 @@ class StreamJob:
             write, schema = self._options.write, self.source.schema
             builder = BlockBuilder(schema, write.block_target(schema))
             first = 1 + max(numbers, default=-1)
-            sink = ShardSink(self.target, builder, write, metadata={}, dataset_id=None, first=first)
+            metadata = self.source.metadata
+            sink = ShardSink(self.target, builder, write, metadata=metadata, dataset_id=None, first=first)
             try:
                 outcome = self._write(sink, progress)
             finally:
@@ -87,7 +90,8 @@ class StreamJob:
         sink.finish()
         record = conversion_record(self._options, samples.skipped, self.source.notes, (), samples.dropped)
         statistics = sink.measures.statistics().to_json()
-        manifest = Manifest(sink.identify(), sink.schema, record, list(sink.finished.values()), statistics)
+        metadata = {**self.source.metadata, **record}
+        manifest = Manifest(sink.identify(), sink.schema, metadata, list(sink.finished.values()), statistics)
         remove([self.target / SOURCE])
         commit(self.target, manifest, {path: entry.name for path, entry in sink.finished.items()})
         sink.finished = {}
@@ -104,5 +108,7 @@ def _refuse_options(options: ConvertOptions) -> None:
         raise SchemaError(f"{way} workers={options.workers}")
     if options.engine != "local":
         raise SchemaError(f"{way} engine={options.engine!r}")
+    if options.text.sequence_length is not None:
+        raise SchemaError(f"{way} sequence_length")
     if options.keep_names:
         raise SchemaError("keep_names is for files; let fn give the name of an input as a field")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from recordio.format.fields import Text
 from recordio.format.numeric import Array
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.leftovers import counted
-from recordio.writer.sources.source import Derived, Source
+from recordio.writer.sources.source import Derived, Output, Source
 from recordio.writer.sources.text_options import TextOptions
 from recordio.writer.sources.tokenizer import Tokenizer
 
@@ -95,9 +95,19 @@ class Tokenized(Derived):
         return self
 
     def sample(self, index: int) -> Sample:
-        sample = dict(self._source.sample(index))
-        text = sample.pop(self._field, None)
-        return sample if text is None else sample | {_TOKENS: self._tokenizer.encode([text])[0]}
+        return self._with_tokens(self._source.sample(index))
+
+    def outputs(self, indices: Sequence[int]) -> Iterator[Output]:
+        for position, key, found in self._source.outputs(indices):
+            try:
+                yield position, key, self._with_tokens(found) if isinstance(found, Mapping) else found
+            except SourceError as error:
+                yield position, key, error.at(file=key)
+
+    def _with_tokens(self, sample: Sample) -> Sample:
+        out = dict(sample)
+        text = out.pop(self._field, None)
+        return out if text is None else out | {_TOKENS: self._tokenizer.encode([text])[0]}
 
 
 class Packed(Derived):

@@ -46,6 +46,10 @@ def packed(path: str, length: int, *, skip: bool = False, limit: int | None = No
     return Packed(open_source(path), Letters(), "text", length, skip, limit)  # type: ignore[arg-type]
 
 
+def twice(text: str) -> list[dict[str, str]]:
+    return [{"text": text}] * 2
+
+
 def text_of(source: Source) -> str:
     return "".join(bytes(block["tokens"].astype(np.uint8)).decode() for block in samples(source))
 
@@ -199,6 +203,25 @@ class TestLibrary:
         assert set(ShardDataset(tmp_path / "packed").schema) == {"tokens", "documents"}
         with pytest.raises(SchemaError, match="a block has tokens of several"):
             convert(tmp_path / "in", tmp_path / "no", tokenizer=FILE, sequence_length=2, keep_names=True)
+
+    def test_texts_of_python_become_tokens(self, tmp_path: Path) -> None:
+        texts = EXPECTED["texts"]
+        made(texts, tmp_path / "list", columns="text", tokenizer=FILE)
+        made(iter(texts), tmp_path / "stream", columns="text", tokenizer=FILE)
+        made(texts, tmp_path / "twice", fn=twice, tokenizer=FILE)
+        twofold = [ids for ids in EXPECTED["ids"] for _ in range(2)]
+        for name, ids in (("list", EXPECTED["ids"]), ("stream", EXPECTED["ids"]), ("twice", twofold)):
+            dataset = ShardDataset(tmp_path / name)
+            assert [row["tokens"].tolist() for row in dataset] == ids
+            assert dataset.metadata["tokenizer"]["vocabulary"] == 290
+        made(texts * 9, tmp_path / "packed", columns="text", tokenizer=FILE, sequence_length=4)
+        whole = [token for ids in EXPECTED["ids"] * 9 for token in ids]
+        tokens = ShardDataset(tmp_path / "packed").column("tokens").reshape(-1).tolist()
+        assert tokens == whole[: len(whole) // 4 * 4]
+        with pytest.raises(SourceError, match="fn made 2 samples of this input, and packing needs one of each"):
+            made(texts, tmp_path / "no", fn=twice, tokenizer=FILE, sequence_length=4)
+        with pytest.raises(SchemaError, match="for sequence_length"):
+            made(iter(texts), tmp_path / "no", columns="text", tokenizer=FILE, sequence_length=4)
 
     def test_another_tokenizer_makes_another_dataset(self, tmp_path: Path) -> None:
         path = lines(tmp_path, ["the fox"])
