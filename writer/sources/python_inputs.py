@@ -132,10 +132,12 @@ def _own_fingerprint(data: Any) -> str | None:
 
 
 def _metadata(data: Any) -> dict[str, Any]:
-    """The names of the classes, as torchvision's datasets have them; of datasets of ours, their metadata."""
+    """The names of the classes, as datasets of torchvision and Hugging Face have them; of ours, their metadata."""
     if isinstance(found := getattr(data, "metadata", None), Mapping) and hasattr(data, "tuple_fields"):
         return {name: value for name, value in found.items() if name != "conversion"}
-    classes = getattr(data, "classes", None)
+    features = getattr(data, "features", None)
+    labels = [one.names for one in features.values() if hasattr(one, "names")] if isinstance(features, Mapping) else []
+    classes = labels[0] if len(labels) == 1 else getattr(data, "classes", None)
     if isinstance(classes, (list, tuple)) and classes and all(isinstance(name, str) for name in classes):
         return {"classes": list(classes)}
     return {}

@@ -120,6 +120,7 @@ class TestHuggingFace:
         assert dataset["label"].tolist() == rows["label"]
         assert dataset["t"] == rows["t"]
         assert report.source == "Dataset of 5 inputs"
+        assert dataset.metadata["classes"] == ["a", "b"]
         assert made(source, tmp_path / "out").done_before
 
     def test_a_streaming_dataset(self, tmp_path: Path) -> None:
