@@ -38,7 +38,6 @@ try:
     from ray.data.datasource import Datasink
     from ray.data.extensions import (
         ArrowPythonObjectType,
-        ArrowVariableShapedTensorType,
         get_arrow_extension_tensor_types,
     )
 except ImportError as error:
@@ -237,8 +236,7 @@ def schema_of_arrow(schema: Any) -> Schema:
 def _field(name: str, kind: Any) -> Field:
     is_a = pa.types
     if _is_tensor(kind):
-        ragged = isinstance(kind, ArrowVariableShapedTensorType)
-        return Array(kind.scalar_type.to_pandas_dtype(), (None,) * kind.ndim if ragged else tuple(kind.shape))
+        return Array(kind.value_type.to_pandas_dtype(), tuple(kind.shape))
     if is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
         return Scalar(kind.to_pandas_dtype())
     if is_a.is_string(kind) or is_a.is_large_string(kind):
