@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recordio.reader.view import DatasetView
 
 CHUNK_NBYTES = 64 << 20
-_CHUNK_SAMPLES = 1 << 16
+CHUNK_SAMPLES = 1 << 16
 
 
 def require_stored(view: DatasetView) -> None:
@@ -60,15 +60,19 @@ def _read(dataset: ShardDataset, indices: Indices) -> Columns:
 
 
 def chunk_indices(
-    view: DatasetView, nbytes: int = CHUNK_NBYTES, start: int = 0, stop: int | None = None
+    view: DatasetView,
+    nbytes: int = CHUNK_NBYTES,
+    samples: int = CHUNK_SAMPLES,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[Indices]:
-    """The indices of a view from `start` to `stop`, cut into runs of about so many bytes in memory.
+    """The indices of a view from `start` to `stop`, in runs of about so many bytes in memory and so many samples.
 
     By the mean size of a sample of each shard: that takes no look at the samples.
     """
     stop = len(view) if stop is None else stop
-    for begin in range(start, stop, _CHUNK_SAMPLES):
-        indices = np.arange(begin, min(begin + _CHUNK_SAMPLES, stop))
+    for begin in range(start, stop, samples):
+        indices = np.arange(begin, min(begin + samples, stop))
         group = (np.cumsum(_sample_nbytes(view, indices)) // nbytes).astype(np.int64)
         yield from np.split(indices, np.flatnonzero(np.diff(group)) + 1)
 

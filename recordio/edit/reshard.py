@@ -75,7 +75,7 @@ def reshard(
         view = view.select(shuffled(len(view), shuffle))
     plan = rewriting_plan(view, write, workers)
     if shuffle is not None:
-        plan = replace(plan, chunk_nbytes=2 * shard_bytes)  # else each chunk would decode blocks all over the source
+        plan = replace(plan, whole=True)
     return make_new(target, plan, overwrite, progress)
 
 

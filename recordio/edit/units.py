@@ -10,7 +10,7 @@ from typing import Any
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Schema
 from recordio.format.shard import ShardHeader
-from recordio.reader.stored import chunk_indices, stored_columns
+from recordio.reader.stored import CHUNK_SAMPLES, chunk_indices, stored_columns
 from recordio.reader.view import DatasetView
 from recordio.statistics.measures import Measures
 from recordio.writer.convert.plan import Recipe
@@ -21,6 +21,7 @@ from recordio.writer.shard_sink import write_shard
 from recordio.writer.shard_writer import WriteOptions
 
 _CHUNK_NBYTES = 16 << 20
+_WHOLE_SAMPLES = 1 << 24
 _NO_RECIPE = Recipe("", "")
 
 
@@ -69,7 +70,8 @@ class EditPlan:
         write: how samples are laid out that are written anew.
         workers: processes; None chooses.
         kept: shards that are there already, and stay.
-        chunk_nbytes: about how much each process reads at a time of what is written anew.
+        whole: read what a shard is made of at once, for samples from all over the source: else each chunk of them would
+            decode nearly all blocks.
         notes: what a user should know, in words.
         statistics: of the dataset, if they are known before it is made.
     """
@@ -84,7 +86,7 @@ class EditPlan:
     write: WriteOptions
     workers: int | None = None
     kept: Sequence[ShardEntry] = ()
-    chunk_nbytes: int = _CHUNK_NBYTES
+    whole: bool = False
     notes: tuple[str, ...] = ()
     statistics: Mapping[str, Any] | None = None
 
@@ -109,6 +111,7 @@ class EditPlan:
 
     def _chunks(self, part: Rewritten, report: Report) -> Iterator[Columns]:
         view = self.views[part.view]
-        for indices in chunk_indices(view, self.chunk_nbytes, part.start, part.stop):
+        limits = (2 * self.write.shard_bytes, _WHOLE_SAMPLES) if self.whole else (_CHUNK_NBYTES, CHUNK_SAMPLES)
+        for indices in chunk_indices(view, *limits, part.start, part.stop):
             yield stored_columns(view, indices)
             report(int(indices[-1]) + 1 - part.start)
