@@ -21,7 +21,7 @@ from recordio.writer.sources.unpacked_file import identity, unpacked_file
 
 _MAX_VALUE = 1 << 30
 CHUNK = 1 << 20
-_FEW = 20  # more files than this are not one and clutter
+_FEW = 20  # as many files are not one and clutter
 
 
 def require_fit(nbytes: int) -> None:
@@ -98,7 +98,10 @@ class Archive(ABC):
             return self._folder_status(path) if self._table.has_folder(path) else None
         if path in self._table.unread:
             return self._with(stat.S_IFLNK if path in self._table.links else stat.S_IFCHR, 0, 0)
-        return self._with(stat.S_IFREG, self._file.status.st_ino, place.nbytes)
+        return self._file_status(place.nbytes)
+
+    def _file_status(self, nbytes: int) -> MemberStatus:
+        return self._with(stat.S_IFREG, self._file.status.st_ino, nbytes)
 
     def _folder_status(self, path: bytes) -> MemberStatus:
         return self._with(stat.S_IFDIR, xxhash.xxh3_64_intdigest(path), 0)
@@ -113,17 +116,17 @@ class Archive(ABC):
             return None
         start = path + b"/" if path else b""
         found = []
-        for name, is_folder in self._table.listing(path):
-            status = self._folder_status(start + name) if is_folder else self.status(start + name)
+        for name, nbytes in self._table.listing(path):
+            status = self._file_status(nbytes) if nbytes >= 0 else self.status(start + name)
             assert status is not None
             found.append(MemberEntry(name, self._path + b"/" + start + name, status))
         return found
 
     def only_file(self) -> bytes | None:
         """The one file that is in the archive besides clutter and hidden ones, None if there are others or none."""
-        files = islice((name for name in self._table.names if not name.endswith(b"/")), _FEW)
+        files = list(islice((name for name in self._table.names if not name.endswith(b"/")), _FEW))
         found = [name for name in files if not is_clutter(name) and not name.rpartition(b"/")[2].startswith(b".")]
-        return found[0] if len(found) == 1 else None
+        return found[0] if len(found) == 1 and len(files) < _FEW else None
 
     def why_unread(self, path: bytes) -> str | None:
         """Why a member is not read, None for one that is."""
@@ -155,6 +158,3 @@ class Archive(ABC):
             if len(piece) < min(CHUNK, end - at):
                 raise SourceError("damaged: the archive ends within it")
             yield piece
-
-    def close(self) -> None:
-        self._file.close()

@@ -60,8 +60,10 @@ def common_field(found: set[tuple[np.dtype[Any], tuple[int, ...]]], optional: bo
 
 
 def fitted(array: npt.NDArray[Any], name: str, field: Array | Scalar) -> npt.NDArray[Any]:
-    """The array in the dtype of its field. Raises SourceError for one unlike the others: its header may have been
-    unreadable when the field was found."""
+    """The array in the dtype of its field.
+
+    Raises SourceError for one unlike the others: its header may have been unreadable when the field was found.
+    """
     try:
         field.pack(array)  # before the cast, which rounds large integers
         return np.asarray(array).astype(field.dtype, casting="safe")

@@ -131,14 +131,15 @@ class MemberTable:
         at = bisect_left(self.names, path + b"/")
         return not path or (at < len(self.names) and self.names[at].startswith(path + b"/"))
 
-    def listing(self, path: bytes) -> Iterator[tuple[bytes, bool]]:
-        """The names in a folder, and whether each is a folder itself."""
+    def listing(self, path: bytes) -> Iterator[tuple[bytes, int]]:
+        """The names in a folder with the length of each file; -1 for folders, and for what is not read."""
         start = path + b"/" if path else b""
         at = bisect_left(self.names, start)
         while at < len(self.names) and self.names[at].startswith(start):
             first, slash, _ = self.names[at][len(start) :].partition(b"/")
             if first:
-                yield first, bool(slash)
+                unread = slash or (self.unread and self.names[at] in self.unread)
+                yield first, -1 if unread else int(self.places[at, 1])
             # "0" is the byte behind the slash: what sorts before it lies in that folder.
             at = bisect_left(self.names, start + first + b"0", at) if first and slash else at + 1
 

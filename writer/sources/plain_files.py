@@ -28,8 +28,10 @@ def refused(error: OSError) -> SourceError:
 
 
 def open_plain(path: bytes | str) -> int:
-    """Opens a regular file, returns its descriptor. Raises SourceError for anything else, NotADirectoryError where a
-    folder on the way is a file."""
+    """Opens a regular file, returns its descriptor.
+
+    Raises SourceError for anything else, NotADirectoryError where a file stands on the way, which may be an archive.
+    """
     try:
         fd = os.open(path, _OPEN_FLAGS)
     except NotADirectoryError:

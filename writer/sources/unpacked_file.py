@@ -25,7 +25,7 @@ def require_no_bomb(nbytes: int, packed: int, what: str) -> None:
     """Raises SourceError where `packed` bytes become so many more that they were made to do harm."""
     if nbytes > _FREE and nbytes > _MOST * packed:
         raise SourceError(
-            f"{what} unpacks to more than {_MOST} times its size, at least {nbytes >> 20:,} MiB, as if it were made to "
+            f"{what[:200]!r} unpacks to more than {_MOST} times its size, at least {nbytes >> 20:,} MiB, as if made to "
             "fill the disk; if it was not, unpack it, and give the folder"
         )
 
@@ -74,7 +74,7 @@ class UnpackedFile:
             return fd
         with open(fd, "rb") as raw:
             try:
-                fd = written(_limited(unpacked(raw, self.packed), self.status.st_size))
+                fd = written(_limited(unpacked(raw, self.packed), self.status.st_size, self.path))
             except DAMAGED as error:
                 text = f"the {self.packed} data cannot be read to its end: {error}"
                 raise SourceError(text).at(file=shown(self.path)) from error
@@ -121,11 +121,11 @@ def _opened(path: bytes) -> int:
         raise SourceError(text).at(file=shown(path)) from error
 
 
-def _limited(chunks: Iterable[bytes], packed: int) -> Iterator[bytes]:
+def _limited(chunks: Iterable[bytes], packed: int, path: bytes) -> Iterator[bytes]:
     total = 0
     for chunk in chunks:
         total += len(chunk)
-        require_no_bomb(total, packed, "the archive")
+        require_no_bomb(total, packed, shown(path))
         yield chunk
 
 

@@ -33,10 +33,10 @@ class ZipArchive(Archive):
         if len(infos) > MAX_MEMBERS:
             raise SourceError(f"there are more than {MAX_MEMBERS:,} members in it")
         self._require_honest(infos)
-        backslashes = not any(b"/" in _raw_name(info) for info in infos)
+        names = [_name(info) for info in infos]
+        backslashes = not any(b"/" in name for name in names)
         found: dict[bytes, Found] = {}
-        for info in infos:
-            name = _name(info)
+        for name, info in zip(names, infos, strict=True):
             name = name.replace(b"\\", b"/") if backslashes and info.create_system == 0 else name
             path = member_path(name)
             if name.endswith(b"/") or not path:
@@ -45,7 +45,7 @@ class ZipArchive(Archive):
             if path in found:
                 raise SourceError(f"two members are called {shown(path)[:200]!r}")
             found[path] = self._found(info)
-        if any(not info.flag_bits & 0x800 and not _raw_name(info).isascii() for info in infos):
+        if any(_unmarked(info) for info in infos):
             self.notes = ("names that are not marked as UTF-8 are read as UTF-8 where they can be, else as cp437",)
         return found
 
@@ -59,22 +59,21 @@ class ZipArchive(Archive):
                 raise SourceError(f"{text}; unpack the archive, and give the folder")
             if not 0 <= info.header_offset <= info.header_offset + info.compress_size <= self._file.nbytes:
                 raise SourceError(f"the archive is cut off: {info.filename[:200]!r} ends behind its end")
-            require_no_bomb(info.file_size, info.compress_size, repr(info.filename[:200]))
+            require_no_bomb(info.file_size, info.compress_size, info.filename)
         starts = np.array([info.header_offset for info in infos] + [self._file.nbytes], np.int64)
         ends = np.array([info.header_offset + _LOCAL_HEADER + info.compress_size for info in infos], np.int64)
         order = np.argsort(starts, kind="stable")
         if len(infos) and (ends[order[:-1]] > starts[order][1:]).any():
             raise SourceError("members lie on one another, or behind the end: damaged, or made to do harm")
-        require_no_bomb(sum(info.file_size for info in infos), self._file.nbytes, "the archive")
+        require_no_bomb(sum(info.file_size for info in infos), self._file.nbytes, shown(self._path))
 
     def _found(self, info: zipfile.ZipInfo) -> Found:
         deflated = info.compress_type == zipfile.ZIP_DEFLATED
         place = Place(info.header_offset, info.file_size, info.compress_size if deflated else -1, info.CRC)
         mode = info.external_attr >> 16 if info.create_system == 3 else 0
         if stat.S_ISLNK(mode):
-            return (
-                Link(b"".join(self._content(place))) if info.file_size <= _MAX_LINK else Unread("its link is too long")
-            )
+            short = info.file_size <= _MAX_LINK
+            return Link(b"".join(self._content(place))) if short else Unread("its link is too long")
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             return Unread("it is no file, but a device, a pipe or the like")
         if not deflated and info.compress_size != info.file_size:
@@ -120,16 +119,19 @@ def _inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
         raise SourceError(f"damaged: {error}") from error
 
 
-def _raw_name(info: zipfile.ZipInfo) -> bytes:
-    """The name as it is written, where nothing says that it is UTF-8."""
-    return info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "surrogatepass")
+def _unmarked(info: zipfile.ZipInfo) -> bool:
+    """Whether nothing says what encoding a name is in."""
+    return not info.orig_filename.isascii() and not info.flag_bits & 0x800
 
 
 def _name(info: zipfile.ZipInfo) -> bytes:
     """The name in UTF-8. Many programs write UTF-8 and do not say so; what is none is in the old code page 437."""
-    raw = _raw_name(info)
+    decoded = info.orig_filename.encode("utf-8", "surrogatepass")
+    if not _unmarked(info):
+        return decoded
+    written = info.orig_filename.encode("cp437")  # which zipfile took it for
     try:
-        raw.decode("utf-8")
+        written.decode("utf-8")
     except UnicodeDecodeError:
-        return info.orig_filename.encode("utf-8", "surrogatepass")
-    return raw
+        return decoded
+    return written
