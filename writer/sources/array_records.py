@@ -46,8 +46,7 @@ class ArrayRecords(RecordFiles):
 
     def _opened(self, number: int) -> _Library:
         if self._library.number != number:
-            os.close(self._open(number))  # a regular file of the size that it had
-            self._library.open(number, os.fsdecode(next(self.files.paths([number]))))
+            self._library.open(number, self._open(number))
         return self._library
 
     def sample(self, index: int) -> Sample:
@@ -69,15 +68,20 @@ class _Library:
         self._next: int | None = None  # the record after the last one
         self._streaming = False
 
-    def open(self, number: int, path: str) -> None:
-        """Raises SourceError, MissingPackageError without the extra arrayrecord."""
+    def open(self, number: int, fd: int) -> None:
+        """Takes a descriptor, of a temporary file for one in an archive.
+
+        Raises SourceError, MissingPackageError without the extra arrayrecord.
+        """
         self.number, self._next, self._streaming = -1, None, False
         try:
-            self._reader = _reader_class()(path)
+            self._reader = _reader_class()(f"/dev/fd/{fd}")  # opened anew, so it is its own
             self.count = self._reader.num_records()
             sound = self._reader.ok()
         except (RuntimeError, ValueError, OSError) as error:
             raise SourceError(f"not an ArrayRecord file that its library can read: {error}") from error
+        finally:
+            os.close(fd)
         if not sound:
             raise SourceError("it has no index that is whole: it was cut off, or it is no ArrayRecord file")
         self.number = number

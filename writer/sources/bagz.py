@@ -13,7 +13,7 @@ import numpy as np
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import shown
+from recordio.writer.sources.files import exists, shown
 from recordio.writer.sources.packed_files import unpacked_zstd
 from recordio.writer.sources.record_files import RecordFiles
 from recordio.writer.sources.source import SourceOptions
@@ -52,7 +52,7 @@ class Bagz(RecordFiles):
         """Where the index begins. Raises SourceError for a file without one."""
         name = self.files.name(number)
         folder, base = os.path.split(os.path.join(self.files.root, name))
-        if base.startswith(b"limits.") or os.path.lexists(os.path.join(folder, b"limits." + base)):
+        if base.startswith(b"limits.") or exists(os.path.join(folder, b"limits." + base)):
             text = f"the index of {shown(name)} is a file of its own: write it with LimitsPlacement.TAIL"
             raise SourceError(text)
         tail = self._range(number, max(0, size - _LIMIT_NBYTES), size)

@@ -16,7 +16,7 @@ import numpy as np
 from recordio.errors import CorruptError, DecodeError, SchemaError, SourceError
 from recordio.format import strict_json
 from recordio.format.schema import Schema
-from recordio.writer.sources.files import read_file
+from recordio.writer.sources.files import is_file, read_file, status
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.inferred import Column
 from recordio.writer.sources.leftovers import left_out
@@ -69,45 +69,50 @@ class ShardColumn:
 
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
-    """A folder of shards with their index."""
+    """A folder of shards with their index, or one that holds nothing but such a folder."""
     if INDEX.encode() not in folder.own:
-        _refuse_parts(folder)
-        return None
+        return _in_folders(folder)
     try:
         kind = kind_of(read_index(folder.path))
     except SourceError:
         if not any(name.endswith((b".mds", b".mds.zstd")) or name.startswith(b"chunk-") for name in folder.own):
             return None  # a file of this name beside anything else
         raise
-    if kind is None:
-        return None
+    return None if kind is None else _match(folder, folder.path, kind)
+
+
+def _match(folder: Folder, path: str, kind: str) -> Match:
     # Shards by number, whether compressed or not, and the indexes that were merged into this one.
     extension = {"mds": b".mds", "litdata": b".bin"}[kind]
     others = [name for name in folder.names if extension not in name and os.path.basename(name) != INDEX.encode()]
-    specs = {"": SourceSpec(folder.path, kind)}
-    return Match(kind, Certainty.CERTAIN, len(folder.names) - len(others), others, specs, left_out(others))
+    taken = len(folder.names) - len(others)
+    return Match(kind, Certainty.CERTAIN, taken, others, {"": SourceSpec(path, kind)}, left_out(others))
 
 
-def _refuse_parts(folder: Folder) -> None:
-    """Refuses folders that hold a part of a dataset each, as several writers leave them. Splits are something else."""
+def _in_folders(folder: Folder) -> Match | None:
+    """What lies in the only folder. Several with an index each, as several writers leave them, are refused.
+
+    Splits are something else.
+    """
     parts = [name for name, below in folder.folders.items() if INDEX.encode() in below]
     if not parts or any(split_word(name) for name in parts) or len(parts) < len(folder.folders):
-        return
+        return None
     try:
         kind = kind_of(read_index(folder.file(parts[0])))
     except SourceError:
-        return
-    if kind is not None:
-        text = (
-            f"its folders have an {INDEX} each ({kind}): merge them to one here with the library, or convert one by one"
-        )
-        raise SourceError(text).at(file=folder.path)
+        return None
+    if kind is None:
+        return None
+    if len(parts) == 1:
+        return _match(folder, folder.file(parts[0]), kind)
+    text = f"its folders have an {INDEX} each ({kind}): merge them to one here with the library, or convert one by one"
+    raise SourceError(text).at(file=folder.path)
 
 
 def read_index(folder: str) -> dict[str, Any]:
     """The index of a folder, {} if its JSON is no object. Raises SourceError."""
     path = os.path.join(folder, INDEX)
-    if os.path.isfile(path) and os.path.getsize(path) > _MAX_INDEX_NBYTES:
+    if is_file(path) and status(path).st_size > _MAX_INDEX_NBYTES:
         raise SourceError(f"the index is larger than {_MAX_INDEX_NBYTES} bytes").at(file=path)
     try:
         found = strict_json.loads(read_file(path), "index")

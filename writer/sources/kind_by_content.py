@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from itertools import pairwise
 
 from recordio.writer.sources.crc32c import masked, short_crc32c
 from recordio.writer.sources.files import open_regular
@@ -19,8 +20,8 @@ def kind_by_content(path: str) -> str | None:
     with open(open_regular(path), "rb") as file:
         head = file.read(_HEAD)
         size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - _LIMIT_NBYTES))
-        tail = file.read(_LIMIT_NBYTES)
+        file.seek(max(size % _LIMIT_NBYTES, size - _HEAD))
+        tail = file.read(_HEAD)
     if head.startswith(RIEGELI):
         return "array_record"
     if _begins_like_tfrecord(head):
@@ -29,9 +30,12 @@ def kind_by_content(path: str) -> str | None:
 
 
 def _ends_like_bagz(tail: bytes, size: int) -> bool:
-    """Whether the last entry of an index is where the index begins, behind some records."""
-    start = int.from_bytes(tail, "little")
-    return 0 < start <= size - _LIMIT_NBYTES and (size - start) % _LIMIT_NBYTES == 0
+    """Whether a file ends with an index of growing offsets, of which the last is where the index begins."""
+    limits = struct.unpack(f"<{len(tail) // _LIMIT_NBYTES}Q", tail)
+    if not limits or not 0 < limits[-1] <= size - _LIMIT_NBYTES or (size - limits[-1]) % _LIMIT_NBYTES:
+        return False
+    inside = limits[-min(len(limits), (size - limits[-1]) // _LIMIT_NBYTES) :]
+    return all(one <= other for one, other in pairwise(inside))
 
 
 def _begins_like_tfrecord(head: bytes) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from recordio.errors import SourceError
 from recordio.format import strict_json
 from recordio.writer.sources.compression import packed_with
+from recordio.writer.sources.files import exists
 from recordio.writer.sources.indexed_shards import (
     INDEX,
     MAX_RECORD_NBYTES,
@@ -116,7 +117,7 @@ def _chunk(path: str, entry: Any) -> ListedShard:
     nbytes = whole_number(entry.get("chunk_bytes"), "a chunk's size is")
     records = whole_number(entry.get("chunk_size"), "the number of items in a chunk is", 1 << 32)
     name = below(entry.get("filename"))
-    if not os.path.lexists(os.path.join(path, name)):
+    if not exists(os.path.join(path, name)):
         name = _PACKED_NAME.sub("", name)  # LitData unpacks a chunk in place when it reads it
     return ListedShard(name, None, nbytes, records)
 

@@ -10,7 +10,7 @@ from typing import Any
 import xxhash
 
 from recordio.errors import SourceError
-from recordio.writer.sources.files import open_regular
+from recordio.writer.sources.files import exists, open_regular
 from recordio.writer.sources.indexed_shards import (
     INDEX,
     IndexedShards,
@@ -121,7 +121,7 @@ def _shard(path: str, entry: dict[str, Any]) -> ListedShard:
     if raw is None:
         raise SourceError("a shard has no raw_data")
     name, nbytes, hashes = raw
-    if packed is None or os.path.lexists(os.path.join(path, name)):
+    if packed is None or exists(os.path.join(path, name)):
         return ListedShard(name, None, nbytes, records, hashes)
     algorithm = str(entry.get("compression")).partition(":")[0]
     if algorithm not in _PACKINGS:

@@ -25,6 +25,8 @@ _KEPT_NBYTES = 1 << 31  # of temporary files that a process keeps; one is kept a
 class PackedRecordFiles(RecordFiles):
     """A subclass says by `_packing` which files are compressed, and may unpack in its own way."""
 
+    _packed = False  # whether any file is, or lies in an archive
+
     def _packing(self, number: int) -> str | None:
         """What a file is packed with, gzip, bzip2, xz or zstd; None for a plain file."""
         raise NotImplementedError
@@ -47,15 +49,15 @@ class PackedRecordFiles(RecordFiles):
             return kept
         fd = super()._open(number)
         packing = self._packing(number)
+        in_archive = not os.path.isfile(next(self.files.paths([number])))
+        self._packed = self._packed or in_archive or packing is not None
         if packing is None:
-            return fd
-        self._packed = True
+            return self._kept.keep(number, fd) if in_archive else fd
         with open(fd, "rb") as raw:
             return self._kept.keep(number, written(self._unpacked(raw, packing, self._most(number))))
 
     def _scan(self) -> None:
         self._kept = _Kept()
-        self._packed = False  # whether any file is
         super()._scan()
 
     def read(self, indices: Iterable[int]) -> Iterator[Item]:

@@ -18,7 +18,7 @@ from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.compression import packed_with
 from recordio.writer.sources.crc32c import masked_crc32c
-from recordio.writer.sources.files import read_file
+from recordio.writer.sources.files import is_file, read_file, status
 from recordio.writer.sources.packed_files import PackedRecordFiles
 from recordio.writer.sources.source import SourceOptions
 from recordio.writer.sources.tf_columns import Column, FeatureColumn, SequenceColumn
@@ -141,9 +141,9 @@ class TFRecord(PackedRecordFiles):
     def _add_classes(self) -> None:
         """The names of the classes, from the label.labels.txt that TensorFlow Datasets writes."""
         path = os.path.join(os.fsdecode(self.files.root), os.path.dirname(os.fsdecode(self.files.name(0))), _LABELS)
-        if not isinstance(self.schema.fields.get("label"), Scalar) or not os.path.isfile(path):
+        if not isinstance(self.schema.fields.get("label"), Scalar) or not is_file(path):
             return
-        if os.path.getsize(path) <= _MAX_LABELS_NBYTES:
+        if status(path).st_size <= _MAX_LABELS_NBYTES:
             self.metadata["classes"] = read_file(path).decode("utf-8", "replace").splitlines()
 
 

@@ -51,6 +51,12 @@ def test_a_file_of_another_name_is_known_by_its_index(tmp_path: Path) -> None:
     assert detect(bag(tmp_path / "records.bin", b"one", b"two")) == "bagz"
 
 
+def test_numbers_that_end_like_an_index_are_none(tmp_path: Path) -> None:
+    (tmp_path / "numbers.bin").write_bytes(struct.pack("<5Q", 7, 900, 3, 12, 8))
+    with pytest.raises(SourceError, match="not recognised"):
+        detect(tmp_path / "numbers.bin")
+
+
 class TestDamage:
     @pytest.mark.parametrize("limits", [[3, 2, 9], [3, 1 << 63, 9], [10, 10, 9]])
     def test_an_index_that_leads_out_of_the_file_is_refused(self, tmp_path: Path, limits: list[int]) -> None:

@@ -109,6 +109,12 @@ class TestValues:
         with pytest.raises(SourceError, match=r"have an index\.json each \(mds\): merge them"):
             opened(tmp_path)
 
+    def test_the_only_folder_of_a_zip(self, tmp_path: Path) -> None:
+        shutil.make_archive(str(tmp_path / "data"), "zip", FOLDER, "zstd")
+        source = opened(tmp_path / "data.zip")
+        order = [39, 0, 20]
+        assert [sample["int"] for _, sample in source.read(order)] == [-39, 0, -20]
+
     def test_shards_of_several_folders_with_one_index(self, tmp_path: Path) -> None:
         shards = []
         for part in ("a", "b"):
