@@ -67,7 +67,7 @@ class ArrayColumn:
 
     def _common(self, before: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any]:
         found = np.promote_types(before, other)
-        if found.kind not in (before.kind, other.kind) or (found.kind in "fc" and before.kind != other.kind):
+        if before.kind != other.kind and not {before.kind, other.kind, found.kind} <= {"i", "u"}:
             raise SourceError(f"{other} here, {before} in records before it").at(field=self._name)
         return found
 
