@@ -19,14 +19,13 @@ from recordio.format.fields import Object
 from recordio.writer.sources.arrow_package import pyarrow, reading
 from recordio.writer.sources.indexed_shards import ShardColumn
 from recordio.writer.sources.inferred import JsonValues
-from recordio.writer.sources.packed_files import unpacked_zstd
+from recordio.writer.sources.packed_files import zstd_pieces
 
 FRAMES, ARROW = "frames", "arrow"
 _FRAMED_MAGIC = b"LDFZ01\0\0"
 _ARROW_MAGIC = b"LDARW01\0"
 _PREFIX = struct.Struct("<8sHHIII")  # magic, version, flags, records, records of a frame, frames
 _FRAME = struct.Struct("<IIQII")  # first record, records, offset, bytes, unpacked bytes
-_MAX_FRAME_NBYTES = 1 << 31
 _MAX_ARROW_NBYTES = 1 << 30
 
 
@@ -58,13 +57,14 @@ def unframed(raw: IO[bytes]) -> Iterator[bytes]:
     for record, records, at, nbytes, unpacked in _FRAME.iter_unpack(table):
         end = record + records
         expected = int(offsets[end] - offsets[record]) if record == done and end <= count else -1
-        if unpacked != expected or at + nbytes > size or unpacked > _MAX_FRAME_NBYTES:
+        if unpacked != expected or at + nbytes > size:
             raise SourceError(f"the frame of record {record} is damaged")
         raw.seek(at)
-        data = unpacked_zstd(raw.read(nbytes), unpacked)
-        if len(data) != unpacked:
-            raise SourceError(f"the frame of record {record} has {len(data)} bytes unpacked, not {unpacked}")
-        yield data
+        for piece in zstd_pieces(raw.read(nbytes), unpacked):
+            unpacked -= len(piece)
+            yield piece
+        if unpacked:
+            raise SourceError(f"the frame of record {record} lacks {unpacked} bytes")
         done = end
     if done != count:
         raise SourceError(f"its frames hold {done} of {count} records")

@@ -47,8 +47,8 @@ class PackedRecordFiles(RecordFiles):
         kept = self._kept.open(number)
         if kept is not None:
             return kept
-        fd = super()._open(number)
         packing = self._packing(number)
+        fd = super()._open(number)
         in_archive = not os.path.isfile(next(self.files.paths([number])))
         self._packed = self._packed or in_archive or packing is not None
         if packing is None:
@@ -106,9 +106,14 @@ class _Kept:
             os.close(fd)
 
 
+def zstd_pieces(data: bytes, most: int) -> Iterator[bytes]:
+    """What zstd packed, at most so many bytes, in pieces of bounded size. Raises SourceError."""
+    return _limited(_sound(unpacked(BytesIO(data), "zstd"), "zstd"), most)
+
+
 def unpacked_zstd(data: bytes, most: int) -> bytes:
-    """What zstd packed, of at most so many bytes. Raises SourceError."""
-    return b"".join(_limited(_sound(unpacked(BytesIO(data), "zstd"), "zstd"), most))
+    """The same as one piece."""
+    return b"".join(zstd_pieces(data, most))
 
 
 def _sound(chunks: Iterable[bytes], packing: str) -> Iterator[bytes]:
