@@ -24,6 +24,7 @@ from recordio.writer.sources.webdataset_names import looks_like_webdataset
 _NUMBERED = re.compile(r"[-.]\d+-of-\d+$")  # behind the extension: mnist-train.tfrecord-00000-of-00010
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_SHOWN = 5
 _MOST = 1_000_000  # files that a pattern may name
 # What writers leave beside record files: no data, and no sign that the folder is of another kind.
 _BESIDE = re.compile(
@@ -54,13 +55,22 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     if kind == "webdataset" and len(names) == 1 and not looks_like_webdataset(os.fsencode(folder.file(names[0]))):
         return None
     specs = {
-        split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files)))
+        split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files)), _joined(files))
         for split, files in by_split([os.fsdecode(name) for name in names], folder.path).items()
     }
     most = Certainty.LIKELY if len(names) >= len(others) else Certainty.POSSIBLE
     certain = begins_right(folder.file(names[0]), kind)
     rest = [name for name in others if not _BESIDE.fullmatch(name)]
     return Match(kind, Certainty.CERTAIN if certain else most, len(names), rest, specs, left_out(others))
+
+
+def _joined(files: list[str]) -> tuple[str, ...]:
+    """A note that files of several folders make one dataset: on the hub these may be languages or configurations."""
+    found = sorted({os.path.dirname(name) or "." for name in files})
+    if len(found) == 1:
+        return ()
+    names = ", ".join(f"{name}/" for name in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+    return (f"the files of {len(found)} folders are one dataset: {names}; give one of them to convert it alone",)
 
 
 def forced(folder: Folder, kind: str) -> dict[str, SourceSpec]:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from recordio.errors import SourceError
+from recordio.writer.sources import find_sources
 from recordio.writer.sources.file_sets import by_split, is_pattern, matching
 
 
@@ -24,6 +27,15 @@ class TestBySplit:
     def test_a_file_without_a_split_beside_others_is_refused(self) -> None:
         with pytest.raises(SourceError, match=r"'extra\.tar' belongs to no split, others do \(train\)"):
             by_split(["train-000.tar", "extra.tar"], "folder")
+
+
+def test_files_of_several_folders_are_noted(tmp_path: Path) -> None:
+    for name in ("en/train-0.tfrecord", "fr/train-0.tfrecord", "fr/test-0.tfrecord"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    notes = {split: spec.notes for split, spec in find_sources(tmp_path).items()}
+    assert notes["test"] == ()
+    assert notes["train"][0].startswith("the files of 2 folders are one dataset: en/, fr/; give one of them")
 
 
 class TestPatterns:
