@@ -29,6 +29,7 @@ class Hdf5(ArrayRows):
     """The datasets of a file, or of one of its splits, by row. A field's name is its path: `group/data`."""
 
     kind = "hdf5"
+    fragile = True
 
     def __init__(self, path: str, options: SourceOptions) -> None:
         self.path = path

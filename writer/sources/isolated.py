@@ -19,6 +19,8 @@ def isolated(function: Callable[..., _Result], *arguments: Any, seconds: float =
 
     Raises SourceError if the process dies, or takes longer than `seconds`.
     """
+    if multiprocessing.current_process().daemon:  # which may have no children
+        return function(*arguments)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)

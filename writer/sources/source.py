@@ -104,6 +104,8 @@ class Source(ABC):
         notes: what of the input is no part of any sample, in words.
         nameless: whether samples are made of files, and nothing in them says of which.
         boxed: whether samples have boxes or outlines in their pictures.
+        fragile: whether the library that reads samples may crash on a false file, so that no process but a worker's own
+            should do it.
         pictures: how the pictures of each field are treated; a field that is not named holds photographs. Samples hold
             the bytes of any file that Pillow reads: a conversion makes of them what the field stores.
     """
@@ -115,6 +117,7 @@ class Source(ABC):
     notes: tuple[str, ...] = ()
     nameless: bool = False
     boxed: bool = False
+    fragile: bool = False
     pictures: Mapping[str, PictureKind] = MappingProxyType({})
 
     @abstractmethod
@@ -190,7 +193,7 @@ class Derived(Source):
     def __init__(self, source: Source) -> None:
         self._source = source
         self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
-        self.boxed = source.boxed
+        self.boxed, self.fragile = source.boxed, source.fragile
         self.rules, self.pictures = dict(source.rules), dict(source.pictures)  # the defaults do not pickle
 
     def __len__(self) -> int:

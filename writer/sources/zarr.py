@@ -63,7 +63,7 @@ class Zarr(ArrayRows):
         self._table = named_files(os.fsencode(self.path), store.files)
         for name, array in chosen.items():
             try:
-                notes += check_chunks(array, self._table)
+                notes += check_chunks(array, self._table, store.files)
                 columns.append(self._column(name, array))
             except SourceError as error:
                 raise error.at(field=name)

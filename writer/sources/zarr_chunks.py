@@ -10,7 +10,8 @@ import math
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import zstandard
@@ -31,8 +32,11 @@ _MAX_WINDOW = 1 << 27
 _Read = Callable[[int, int], bytes]
 
 
-def check_chunks(array: ArrayMetadata, files: FileTable) -> Iterator[str]:
-    """Notes about the chunks of an array. Raises SourceError for one that is false, or too large."""
+def check_chunks(array: ArrayMetadata, files: FileTable, names: Sequence[bytes]) -> Iterator[str]:
+    """Notes about the chunks of an array. Raises SourceError for one that is false, or too large.
+
+    `names` are those of all files, in order.
+    """
     piece = array.inner or array.chunks
     nbytes = math.prod(piece) * array.itemsize
     if nbytes > _MAX_CHUNK:
@@ -40,8 +44,11 @@ def check_chunks(array: ArrayMetadata, files: FileTable) -> Iterator[str]:
     most = _MAX_CHUNK if array.variable else nbytes
     start = f"{array.path}/".encode() if array.path else b""
     there = 0
-    for number, name in enumerate(files):
-        if not name.startswith(start) or not _CHUNK.fullmatch(name[len(start) :]):
+    for number in range(bisect_left(names, start), len(names)):
+        name = names[number]
+        if not name.startswith(start):
+            break
+        if not _CHUNK.fullmatch(name[len(start) :]):
             continue
         there += 1
         try:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from recordio import Array, Bytes, MissingPackageError, Object, Scalar, ShardDataset, SourceError, Text
+from recordio.writer.convert import engines
 from recordio.writer.sources import find_sources, hdf5, hdf5_scan, open_source
 from recordio.writer.sources.isolated import isolated
 from tests.writer.convert.test_convert import contents, made
@@ -81,6 +82,13 @@ class TestTypes:
         source = open_source(tmp_path / "a.h5")
         for index in [*range(700), 4999, 3, 2500, 2501, 2502, 0]:
             assert (source.sample(index)["x"] == rows[index]).all()
+
+    def test_rows_are_read_in_a_process_that_may_die(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        started: list[int] = []
+        run_processes = engines.run_processes
+        monkeypatch.setattr(engines, "run_processes", lambda *given: started.append(given[-1]) or run_processes(*given))
+        made(DATA / "groups.h5", tmp_path / "out", split="test", workers=1)
+        assert started == [1]
 
     @pytest.mark.slow
     def test_any_number_of_workers_makes_the_same_bytes(self, tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ def run_plan(plan: Plan, units: Sequence[int], staging: Staging, progress: Repor
         from recordio.writer.convert.engines.ray import run_ray
 
         return run_ray(plan, units, staging, progress)
+    alone = plan.source.fragile and units and worker_count(plan.options.workers, len(units)) <= 1
+    if alone and not multiprocessing.current_process().daemon:
+        return run_processes(PlannedWork(plan), units, staging, progress, 1)
     return run_units(PlannedWork(plan), units, staging, progress)
 
 
