@@ -36,10 +36,7 @@ try:
     import pyarrow as pa
     from ray.data.block import BlockAccessor
     from ray.data.datasource import Datasink
-    from ray.data.extensions import (
-        ArrowPythonObjectType,
-        get_arrow_extension_tensor_types,
-    )
+    from ray.data.extensions import ArrowPythonObjectType, get_arrow_extension_tensor_types
 except ImportError as error:
     raise MissingPackageError.needed("datasets of Ray", "ray", "ray", error) from error
 

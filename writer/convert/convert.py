@@ -18,7 +18,7 @@ from recordio.format.manifest import FILE_NAME
 from recordio.format.schema import Schema
 from recordio.pickling import refuse_in_imported_main
 from recordio.writer.convert.job import ConvertJob, Outcome
-from recordio.writer.convert.objects import is_path, object_job, sample_maker
+from recordio.writer.convert.objects import is_path, object_job, object_splits, sample_maker
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
 from recordio.writer.convert.stream import StreamJob
@@ -269,12 +269,13 @@ def _jobs(
     source: Any, kind: str | None, split: str | None, given: SourceOptions, target: Path, options: ConvertOptions
 ) -> dict[str, ConvertJob | StreamJob]:
     """The conversions by the name of the folder that each makes, "" for the destination itself."""
-    if not is_path(source):
-        _refuse_target(target, [""])
-        return {"": object_job(source, kind, split, given, target, options)}
-    specs = _specs(source, kind, split, given)
-    _refuse_target(target, list(specs))
-    return {name: ConvertJob(spec, target / name if name else target, options) for name, spec in specs.items()}
+    if is_path(source):
+        specs = _specs(source, kind, split, given)
+        _refuse_target(target, list(specs))
+        return {name: ConvertJob(spec, target / name, options) for name, spec in specs.items()}
+    parts = object_splits(source, split)
+    _refuse_target(target, list(parts))
+    return {name: object_job(part, kind, given, target / name, options) for name, part in parts.items()}
 
 
 def _texts(given: str | Sequence[str]) -> tuple[str, ...]:

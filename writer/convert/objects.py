@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,33 @@ def sample_maker(
     return None
 
 
+def object_splits(source: Any, split: str | None) -> dict[str, Any]:
+    """The datasets of a `DatasetDict` by name, "" for a source of one. Raises SchemaError for an unknown split."""
+    splits = source if isinstance(source, Mapping) and source and all(map(_is_split, source.values())) else {}
+    if split is None:
+        return dict(splits) or {"": source}
+    if split not in splits:
+        known = f"there are {', '.join(map(str, splits))}" if splits else f"a {type(source).__name__} has none"
+        raise SchemaError(f"there is no split {split!r}: {known}")
+    return {"": splits[split]}
+
+
+def _is_split(value: Any) -> bool:
+    """Whether this is a dataset by itself, and not a column or a value of a sample."""
+    values = (str, bytes, bytearray, Mapping, list, tuple, set, range)
+    several = isinstance(value, Iterable) or hasattr(value, "__getitem__")
+    return several and not isinstance(value, values) and not hasattr(value, "dtype")
+
+
 def object_job(
-    source: Any, kind: str | None, split: str | None, given: SourceOptions, target: Path, options: ConvertOptions
+    source: Any, kind: str | None, given: SourceOptions, target: Path, options: ConvertOptions
 ) -> ConvertJob | StreamJob:
     """The job for a Python object. Raises SchemaError for what is no source, or an option for files."""
     table = TableOptions(columns=given.table.columns)
-    if kind is not None or split is not None or given != SourceOptions(table=table):
+    if kind is not None or given != SourceOptions(table=table):
         raise SchemaError(
-            f"the source is a {type(source).__name__}: kind, split, embed, root, masks, mode and the options of tables "
-            "but columns are for files"
+            f"the source is a {type(source).__name__}: kind, embed, root, masks, mode and the options of tables but "
+            "columns are for files"
         )
     assert options.maker is not None
     if is_list_of_inputs(source):

@@ -73,9 +73,8 @@ class SampleMaker:
             like = ("image", "label") if len(value) == 2 else tuple("abcdefghijklmnopqrstuvwxyz"[: len(value)])
             text = f"the samples are {type(value).__name__}s of {len(value)} values without names"
             raise SchemaError(f"{text}: give columns={like!r}, or fn= to make dicts of them")
-        raise SchemaError(
-            f"a sample is a dict of fields, not {describe(value)}: give fn= to make one of it, or columns=('name',)"
-        )
+        way = "give fn= to make one of it" if self.function is None else "fn has to return one, several, or None"
+        raise SchemaError(f"a sample is a dict of fields, not {describe(value)}: {way}; or columns=('name',)")
 
     @property
     def rules(self) -> dict[str, Any]:

@@ -84,6 +84,8 @@ class TestSamples:
         assert column(tmp_path / "out", "text") == ["a", "b"]
         with pytest.raises(SchemaError, match=r"a sample is a dict of fields, not str 'a': give fn=.*input 0: a"):
             made(["a", "b"], tmp_path / "other")
+        with pytest.raises(SchemaError, match=r"not int 1: fn has to return one, several, or None"):
+            made(["a", "b"], tmp_path / "other", fn=len)
 
     def test_a_field_that_is_missing_in_some_of_the_first_samples_is_optional(self, tmp_path: Path) -> None:
         made([{"a": 1, "b": "x"}, {"a": 2}, {"a": None, "b": "y"}], tmp_path / "out")
@@ -123,6 +125,23 @@ class TestSamples:
         assert [(plan.source, plan.kind, plan.samples) for plan in plans] == [("range of 200 inputs", "python", 200)]
         assert calls == sorted(calls)
         assert calls[-1] == (200, 200)
+
+
+class TestSplits:
+    source: dict[str, Any] = {"train": makers.Squares(30), "test": makers.Squares(10)}  # noqa: RUF012
+
+    def test_a_dict_of_datasets_becomes_a_dataset_each(self, tmp_path: Path) -> None:
+        reports = convert(self.source, tmp_path / "out", columns=("image", "label"))
+        assert isinstance(reports, dict)
+        assert {name: report.samples for name, report in reports.items()} == {"train": 30, "test": 10}
+        assert len(ShardDataset(tmp_path / "out/test")) == 10
+
+    def test_one_split_is_chosen(self, tmp_path: Path) -> None:
+        assert made(self.source, tmp_path / "out", split="test", columns=("image", "label")).samples == 10
+        with pytest.raises(SchemaError, match="there is no split 'val': there are train, test"):
+            made(self.source, tmp_path / "val", split="val")
+        with pytest.raises(SchemaError, match="there is no split 'val': a list has none"):
+            made([1], tmp_path / "val", split="val")
 
 
 class TestOtherSources:
