@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from recordio.format.image_field import Image
     from recordio.format.numeric import Array, Scalar
     from recordio.format.schema import Schema
+    from recordio.proof.compare import compare
     from recordio.reader.combined import ConcatDataset, Mixture
     from recordio.reader.dataset import ShardDataset
     from recordio.reader.loading.loader import DataLoader
@@ -69,6 +70,7 @@ __all__ = [
     "__version__",
     "append",
     "class_weights",
+    "compare",
     "convert",
     "export",
     "merge",
@@ -93,6 +95,7 @@ _HOMES = {
     "Text": "recordio.format.fields",
     "append": "recordio.edit.append",
     "class_weights": "recordio.reader.order.weights",
+    "compare": "recordio.proof.compare",
     "convert": "recordio.writer.convert.convert",
     "export": "recordio.exports.export",
     "merge": "recordio.edit.merge",

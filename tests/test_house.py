@@ -43,7 +43,8 @@ for _room, _below in (
     ("writer.convert", "writer writer.sources *"),
     ("edit", "reader.loading writer.convert *"),
     ("exports", "edit *"),
-    ("tools", "exports reader.torch writer.convert *"),
+    ("proof", "edit *"),
+    ("tools", "exports proof reader.torch writer.convert *"),
     ("doors", "tools *"),
 ):
     _named = set(_below.split()) - {"*"}
@@ -58,7 +59,7 @@ MODULES = {
 PUBLIC = """
     Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError
     Mixture Object RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError
-    WorkerError __version__ append class_weights convert export merge reshard split transforms verify
+    WorkerError __version__ append class_weights compare convert export merge reshard split transforms verify
 """.split()
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 40

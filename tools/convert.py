@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from recordio.display.text import bytes_text, clean, count_text, json_line, listed
-from recordio.tools.output import say, seconds_text
+from recordio.tools.output import say, seconds_text, table
 from recordio.tools.progress import Progress, rate_text
 from recordio.tools.sizes import nbytes
 
 if TYPE_CHECKING:
+    from recordio.format.fields import Field
     from recordio.writer.convert.convert import ConvertPlan, ConvertReport
 
 SUMMARY = "turn a folder, a table or an archive into a dataset"
@@ -23,6 +24,7 @@ examples:
   recordio convert photos/ photos.rio                       a folder for each class
   recordio convert photos.zip photos.rio                    the same, without unpacking it
   recordio convert 'shards-{000..009}.tar' data.rio         WebDataset; also one tar, or a folder of them
+  recordio convert photos/ photos.rio --dry-run             what would be made: kind, classes, fields, size
   recordio convert photos/ small.rio --resize 256 --quality 90
   recordio convert table.csv table.rio --embed picture      the column names files; take them in
   recordio convert table.csv table.rio --encoding cp1252 --delimiter tab --missing '?' --no-header --columns id,x,label
@@ -70,6 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="the name of each sample's file is a field of it, `file`; by default it is kept, and read on request",
     )
+    add("--dry-run", action="store_true", help="say what would be made, and write nothing")
     add("--overwrite", action="store_true", help="replace a dataset that is at DST")
     _add_picture_options(parser.add_argument_group("pictures").add_argument)
     _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
@@ -148,7 +151,10 @@ def run(options: argparse.Namespace) -> int:
 
     with Progress("convert", "samples", quiet=options.json) as progress:
         result = recordio.convert(**given, progress=progress, announce=None if options.json else announce)
-    reports = result if isinstance(result, dict) else {None: result}
+    reports: dict[Any, Any] = result if isinstance(result, dict) else {None: result}
+    if getattr(options, "dry_run", False):
+        _say_plans(reports, options.json)
+        return 0
     if options.json:
         say(json_line({"datasets": [_json(split, report) for split, report in reports.items()]}))
         return 0
@@ -160,6 +166,32 @@ def run(options: argparse.Namespace) -> int:
         speed = f", {rate_text(made / progress.seconds, 'samples')}" if progress.seconds > 0 else ""
         say(f"{count_text(made, 'sample')} in {seconds_text(progress.seconds)}{speed}")
     return 0
+
+
+def _say_plans(plans: Mapping[str | None, ConvertPlan], as_json: bool) -> None:
+    """What would be made."""
+    if as_json:
+        say(json_line({"dry_run": True, "datasets": [_plan_json(split, plan) for split, plan in plans.items()]}))
+        return
+    announced: set[str] = set()
+    for plan in plans.values():
+        for line in (*_announcement(plan, announced), *_intention(plan)):
+            say(line)
+
+
+def _plan_json(split: str | None, plan: ConvertPlan) -> dict[str, Any]:
+    names = ("source", "destination", "kind", "samples", "shards", "nbytes", "classes", "notes")
+    schema = plan.schema.to_json() if plan.schema else None
+    return {"split": split, **{name: getattr(plan, name) for name in names}, "schema": schema}
+
+
+def _intention(plan: ConvertPlan) -> Iterator[str]:
+    size = f", about {bytes_text(plan.nbytes)} before compression and resizing" if plan.nbytes is not None else ""
+    shards = count_text(plan.shards, "shard") if plan.shards is not None else "shards"
+    yield f"  would become {clean(plan.destination)}: {shards}{size}; nothing was written"
+    kinds: Mapping[str, Field] = plan.schema or {}
+    rows = [(clean(name), f"{kind}, optional" if kind.optional else str(kind)) for name, kind in kinds.items()]
+    yield from (f"    {line}" for line in table(("field", "type"), rows))
 
 
 def _json(split: str | None, report: ConvertReport) -> dict[str, Any]:

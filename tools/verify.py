@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from recordio.display.text import bytes_text, clean, count_text, json_line
@@ -12,21 +13,30 @@ from recordio.tools.progress import Progress, rate_text
 from recordio.tools.splits import Split, find_splits
 
 if TYPE_CHECKING:
+    from recordio.proof.report import Comparison
     from recordio.reader.verify import VerifyReport
 
-SUMMARY = "check that every byte of a dataset is what was written"
+SUMMARY = "check that every byte of a dataset is what was written, and every sample what its source holds"
 STOPPED = "stopped before the end: nothing is proved; run the same command again"
 EXAMPLES = """\
 examples:
   recordio verify digits            read every byte
   recordio verify digits --quick    sizes, headers and footers only
   recordio verify digits --json     one line: {"ok": ..., "datasets": [...]}
+  recordio verify photos.rio --against photos/    read the source again too, and compare every sample
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
     parser.add_argument("--quick", action="store_true", help="check sizes, headers and footers only")
+    parser.add_argument("--against", metavar="SRC", help="compare every sample with what it was converted from")
+    parser.add_argument(
+        "--differences", type=int, default=10, metavar="N", help="describe the first N of them, 10 by default"
+    )
+    parser.add_argument("--root", metavar="DIR", help="the folder of the files that a table names, as for convert")
+    parser.add_argument("--tokenizer", metavar="FILE", help="the tokenizer.json that made the tokens, as for convert")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that compare samples")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
@@ -38,8 +48,13 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             _print(split, report, seconds)
     good = all(report.ok for _, report in reports)
+    compared = _compare(options) if good and options.against is not None else {}
+    same = all(comparison.ok for comparison in compared.values())
     if options.json:
-        say(json_line({"ok": good, "datasets": [_json(split, report) for split, report in reports]}))
+        facts = [_json(split, report) | _against(compared, split) for split, report in reports]
+        say(json_line({"ok": good and same, "datasets": facts}))
+    if not same:
+        return 1
     damaged = any(isinstance(problem, CorruptError) for _, report in reports for problem in report.problems)
     if good:
         return 0
@@ -59,6 +74,48 @@ def _verify(split: Split, level: Literal["quick", "full"], quiet: bool) -> tuple
                 raise
             report = VerifyReport(split.path, level, problems=(error,))
     return report, progress.seconds
+
+
+def _compare(options: argparse.Namespace) -> dict[str, Comparison]:
+    """The comparison of each split, "" for a single dataset."""
+    import recordio
+
+    names = ("root", "tokenizer")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    with Progress("compare", "samples", quiet=options.json) as progress:
+        found = recordio.compare(
+            options.path,
+            options.against,
+            differences=options.differences,
+            workers=options.workers,
+            progress=progress,
+            **given,
+        )
+    compared = found if isinstance(found, dict) else {"": found}
+    if not options.json:
+        for comparison in compared.values():
+            for line in _comparison_lines(comparison, options.against, progress.seconds):
+                say(line)
+    return compared
+
+
+def _comparison_lines(comparison: Comparison, source: str, seconds: float) -> Iterator[str]:
+    path, samples = clean(comparison.path), count_text(comparison.samples, "sample")
+    for difference in comparison.differences:
+        yield clean(str(difference))
+    if comparison.ok:
+        took = f", in {seconds_text(seconds)}"
+        yield f"OK  {path}: {samples}, each as {clean(source)} ({comparison.kind}) holds it{took}"
+        return
+    names = ("changed", "missing", "additional", "unreadable")
+    counts = [f"{count:,} {name}" for name in names if (count := getattr(comparison, name))]
+    words = ", ".join([*counts, *(["in another order"] if comparison.reordered else [])])
+    yield f"FAILED  {path}: {samples}, not as {clean(source)} holds them{': ' if words else ''}{words}"
+
+
+def _against(compared: Mapping[str, Comparison], split: Split) -> dict[str, Any]:
+    comparison = compared.get(split.name or "")
+    return {} if comparison is None else {"against": comparison.to_json()}
 
 
 def _json(split: Split, report: VerifyReport) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,74 +17,20 @@ from recordio.errors import DatasetError, SourceError
 from recordio.format.manifest import FILE_NAME
 from recordio.format.schema import Schema
 from recordio.pickling import refuse_in_imported_main
-from recordio.writer.convert.job import ConvertJob, Outcome
+from recordio.writer.convert.job import ConvertJob
 from recordio.writer.convert.objects import is_path, object_job, object_splits, sample_maker
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
+from recordio.writer.convert.record import asked_options
+from recordio.writer.convert.report import ConvertPlan as ConvertPlan, ConvertReport as ConvertReport
 from recordio.writer.convert.stream import StreamJob
-from recordio.writer.convert.units import Skip
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, TableOptions, find_sources
 from recordio.writer.sources.archive_paths import forget_archives
 from recordio.writer.sources.text_options import TextOptions
 
-
-@dataclass(frozen=True, slots=True)
-class ConvertPlan:
-    """What a source was taken for, before any of it is converted.
-
-    Attributes:
-        source: the path of what is to be converted, or a Python object in words: "list of 1000 inputs".
-        destination: the path of the dataset.
-        kind: what the source was taken for, one of `recordio.writer.sources.KINDS`, or "python".
-        samples: how many it has; with `fn`, the inputs; None for an iterable.
-        classes: the names of its classes, where it has any.
-        notes: what of the source is no part of any sample, and what was guessed, in words.
-    """
-
-    source: str
-    destination: str
-    kind: str
-    samples: int | None
-    classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 Announce = Callable[[ConvertPlan], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ConvertReport:
-    """What a conversion did.
-
-    Attributes:
-        source: the path of what was converted, or a Python object in words.
-        destination: the path of the dataset.
-        kind: what the source was taken for, one of `recordio.writer.sources.KINDS`, or "python".
-        samples: how many the dataset holds.
-        shards: its shard files.
-        nbytes: their length in all.
-        skipped: (name, reason) of each sample that could not be read; empty unless on_error="skip". The dataset keeps
-            the first 1,000 in its metadata, under "conversion", as it does `notes` and what else a reader must know.
-        dropped: how many inputs `fn` made no sample of.
-        reused: how many shards an earlier, interrupted run had finished.
-        made: how many samples this run has made; those of reused shards do not count.
-        done_before: whether the whole dataset was there already, and nothing was done.
-        notes: what of the source is no part of any sample, in words.
-    """
-
-    source: str
-    destination: str
-    kind: str
-    samples: int
-    shards: int
-    nbytes: int
-    skipped: tuple[Skip, ...] = ()
-    dropped: int = 0
-    reused: int = 0
-    made: int = 0
-    done_before: bool = False
-    notes: tuple[str, ...] = ()
+Converted = ConvertReport | dict[str, ConvertReport] | ConvertPlan | dict[str, ConvertPlan]
 
 
 def convert(
@@ -108,6 +54,7 @@ def convert(
     workers: int | None = None,
     progress: ProgressSink | None = None,
     announce: Announce | None = None,
+    dry_run: bool = False,
     overwrite: bool = False,
     embed: str | Sequence[str] = (),
     root: str | os.PathLike[str] | None = None,
@@ -128,7 +75,7 @@ def convert(
     text_field: str | None = None,
     sequence_length: int | None = None,
     eos: str | None = None,
-) -> ConvertReport | dict[str, ConvertReport]:
+) -> Converted:
     """Makes a dataset of a folder of images or other files, a table, a text, NumPy files, MNIST or CIFAR; or of Python
     objects.
 
@@ -176,6 +123,8 @@ def convert(
         progress: called as progress(samples done, samples to do). What an earlier run finished counts in neither. Of
             an iterable nobody knows how many there are: 0.
         announce: called with a ConvertPlan for each dataset, before anything is converted.
+        dry_run: returns what would be made, a ConvertPlan in place of each report, and writes nothing. The source is
+            listed and its beginning is read; errors of single samples only show when they are converted.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
         embed: columns of a table that name files; the files' contents take the place of the names.
         root: the folder that the names of files in a table count from; None for the table's own folder.
@@ -215,7 +164,7 @@ def convert(
         eos: a token of the vocabulary that follows each document, unless that ends with it already.
 
     Returns:
-        A report, or a dict of them by split when the source has splits and `split` is None.
+        A ConvertReport, or a dict of them by split when the source has splits and `split` is None.
 
     Raises:
         SourceError: the source, or a sample of it, cannot be read; the message names the file.
@@ -252,14 +201,18 @@ def convert(
         schema=schema,
         text=TextOptions(tokenizer, text_field, sequence_length, eos),
     )
+    options = replace(options, asked=asked_options(kind, split, source_options, options))
     refuse_in_imported_main("convert")
     try:
         jobs = _jobs(source, kind, split, source_options, target, options)
+        plans = {name: ConvertPlan.of(job) for name, job in jobs.items()}
+        if dry_run:
+            return plans.get("", plans)
         if announce is not None:
-            for job in jobs.values():
-                announce(_plan(job))
+            for plan in plans.values():
+                announce(plan)
         total = TotalProgress(progress, sum(job.inputs or 0 for job in jobs.values()))
-        reports = {name: _report(job, job.run(total)) for name, job in jobs.items()}
+        reports = {name: ConvertReport.of(job, job.run(total)) for name, job in jobs.items()}
     finally:
         forget_archives()
     return reports.get("", reports)
@@ -306,25 +259,3 @@ def _refuse_target(target: Path, names: list[str]) -> None:
     if taken:
         text = f"there are datasets in this folder ({', '.join(taken)}), so it cannot be one; choose another"
         raise DatasetError(text).at(file=str(target))
-
-
-def _plan(job: ConvertJob | StreamJob) -> ConvertPlan:
-    classes = tuple(job.source.metadata.get("classes", ()))
-    return ConvertPlan(job.source_path, str(job.target), job.source.kind, job.inputs, classes, job.notes)
-
-
-def _report(job: ConvertJob | StreamJob, outcome: Outcome) -> ConvertReport:
-    return ConvertReport(
-        source=job.source_path,
-        destination=str(job.target),
-        kind=job.source.kind,
-        samples=outcome.manifest.samples,
-        shards=len(outcome.manifest.shards),
-        nbytes=sum(shard.nbytes for shard in outcome.manifest.shards),
-        skipped=outcome.skipped,
-        dropped=outcome.dropped,
-        reused=outcome.reused,
-        made=outcome.made,
-        done_before=outcome.done_before,
-        notes=outcome.notes,
-    )

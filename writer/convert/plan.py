@@ -7,6 +7,7 @@ of the dataset. Unit k makes shard k. The number of workers plays no part, so th
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,6 +54,7 @@ class ConvertOptions:
     engine: str = "local"
     maker: SampleMaker | None = None
     schema: Any = None
+    asked: Mapping[str, Any] = field(default_factory=dict)  # for the record of the conversion
 
     def __post_init__(self) -> None:
         choice("engine", self.engine, ("local", "ray"))

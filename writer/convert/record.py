@@ -11,10 +11,16 @@ from typing import Any, NamedTuple
 
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.units import Skip
+from recordio.writer.sources import SourceOptions, TableOptions
 
 KEY = "conversion"
+RECORDED_OPTIONS = (
+    *("kind", "split", "shuffle", "limit", "upright", "keep_names", "embed", "masks", "mode"),
+    *("encoding", "delimiter", "quotes", "header", "columns", "missing", "skip_lines"),
+    *("text_field", "sequence_length", "eos"),
+)
 _MOST_LISTED = 1000
-_MOST_TEXT = 300  # characters of a name, and of a reason
+MOST_TEXT = 300  # characters of a name, and of a reason
 
 
 def conversion_record(
@@ -28,23 +34,45 @@ def conversion_record(
     """{"conversion": ...}, or nothing.
 
     It has `skipped`, the number of samples left out; `skipped_inputs`, [name, reason] of the first 1,000; `notes` about
-    input that is in no sample; `check`: False; `resize`; `quality`; `names`, the fields with the names of files, which
-    readers leave out unless they are asked for; `dropped`, the inputs of which a function made no sample; `samples`,
-    how many it made, if that is not one of each. Keys without meaning are left out.
+    input that is in no sample; `check`: False; `resize`; `quality`; `options`, see `asked_options`; `names`, the fields
+    with the names of files, which readers leave out unless they are asked for; `dropped`, the inputs of which a
+    function made no sample; `samples`, how many it made, if that is not one of each. Keys without meaning are left out.
     """
-    said = {
+    said: dict[str, Any] = {
         "check": False if not options.check else None,
         "resize": list(options.resize) if isinstance(options.resize, tuple) else options.resize,
         "quality": options.quality,
+        "options": dict(options.asked),
         "names": list(names),
-        "notes": [note[:_MOST_TEXT] for note in notes],
+        "notes": [note[:MOST_TEXT] for note in notes],
         "samples": samples,
         "dropped": dropped,
         "skipped": len(skipped),
-        "skipped_inputs": [[name[:_MOST_TEXT], reason[:_MOST_TEXT]] for name, reason in skipped[:_MOST_LISTED]],
+        "skipped_inputs": [[name[:MOST_TEXT], reason[:MOST_TEXT]] for name, reason in skipped[:_MOST_LISTED]],
     }
-    kept = {name: value for name, value in said.items() if value not in (None, 0, []) or value is False}
+    kept = {name: value for name, value in said.items() if value not in (None, 0, [], {}) or value is False}
     return {KEY: kept} if kept else {}
+
+
+def asked_options(kind: str | None, split: str | None, given: SourceOptions, options: ConvertOptions) -> dict[str, Any]:
+    """The options of `convert` that say what a sample is, by their names there, without those left at their defaults.
+
+    Functions, schemas and paths of this machine are only named, in "not_recorded": they have to be given again.
+    """
+    said: dict[str, Any] = {"kind": kind, "split": split}
+    for source, names in (
+        (options, ("shuffle", "limit", "upright", "keep_names")),
+        (given, ("embed", "masks", "mode")),
+        (given.table, tuple(TableOptions.__dataclass_fields__)),
+        (options.text, ("text_field", "sequence_length", "eos")),
+    ):
+        defaults = source.__dataclass_fields__
+        said |= {name: found for name in names if (found := getattr(source, name)) != defaults[name].default}
+    function = options.maker.function if options.maker is not None else None
+    left = {"fn": function, "schema": options.schema, "root": given.root, "tokenizer": options.text.tokenizer}
+    said["not_recorded"] = [name for name, value in left.items() if value is not None]
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+    return {name: value for name, value in plain.items() if value not in (None, [])}
 
 
 class Recorded(NamedTuple):
