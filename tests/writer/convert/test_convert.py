@@ -383,7 +383,7 @@ class TestNamesOfFiles:
         photos(tmp_path / "in")
         made(tmp_path / "in", tmp_path / "out", keep_names=False)
         assert list(ShardDataset(tmp_path / "out").store.manifest.schema) == ["image", "label"]
-        assert "conversion" not in ShardDataset(tmp_path / "out").metadata
+        assert ShardDataset(tmp_path / "out").metadata["conversion"] == {"options": {"keep_names": False}}
 
     @pytest.mark.parametrize("names", [["nothing"], "x", 7, [["x"]], ["x", "y"]])
     def test_a_strangers_metadata_hides_no_whole_dataset(self, tmp_path: Path, names: Any) -> None:

@@ -35,7 +35,11 @@ class TestSamples:
         assert column(tmp_path / "out", "n") == expected(range(1000))
         assert (report.samples, report.dropped) == (len(expected(range(1000))), 100)
         assert ShardDataset(tmp_path / "out").metadata == {
-            "conversion": {"samples": report.samples, "dropped": report.dropped}
+            "conversion": {
+                "options": {"not_recorded": ["fn"]},
+                "samples": report.samples,
+                "dropped": report.dropped,
+            }
         }
         again = made(range(1000), tmp_path / "out", fn=makers.any_number)
         assert again.done_before
@@ -67,7 +71,7 @@ class TestSamples:
         dataset = ShardDataset(tmp_path / "out")
         assert dataset[7]["image"].tolist() == [[7] * 3] * 3
         assert dataset.column("label").tolist() == [n % 2 for n in range(300)]
-        assert dataset.metadata == {"classes": ["even", "odd"]}
+        assert dataset.metadata["classes"] == ["even", "odd"]
 
     def test_tuples_without_names_are_refused_with_the_line_that_helps(self, tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match=r"tuples of 2 values without names: give columns=\('image', 'label'\)"):
@@ -255,7 +259,7 @@ class TestProcesses:
         report = made(list(range(1000)), tmp_path / "out", fn=lambda n: {"n": n}, workers=None)
         assert report.samples == 1000
         assert re.match("one process does it all: worker processes cannot import .*<lambda>", report.notes[0])
-        assert not ShardDataset(tmp_path / "out").metadata
+        assert ShardDataset(tmp_path / "out").metadata == {"conversion": {"options": {"not_recorded": ["fn"]}}}
 
     def test_texts_by_class_are_converted_by_processes(self, tmp_path: Path) -> None:
         for n in range(4):

@@ -69,7 +69,7 @@ class TestUnknown:
         report = made(Unknown(1000), tmp_path / "out", **self.columns)
         assert report.reused == 0
         assert "cannot be told, so a run that stops begins anew: identity=" in report.notes[0]
-        assert ShardDataset(tmp_path / "out").metadata == {"classes": ["even", "odd"]}
+        assert ShardDataset(tmp_path / "out").metadata["classes"] == ["even", "odd"]
         with pytest.raises(DatasetError, match="whether it is of the same inputs cannot be told; overwrite=True"):
             made(Unknown(1000), tmp_path / "out", **self.columns)
         assert made(Unknown(1000), tmp_path / "out", overwrite=True, **self.columns).made == 1000
