@@ -17,6 +17,7 @@ from recordio.writer.sources.compression import DAMAGED, unpacked
 from recordio.writer.sources.record_files import RecordFiles
 from recordio.writer.sources.scratch import written
 from recordio.writer.sources.source import Item
+from recordio.writer.sources.unpacked_file import require_no_bomb
 
 _RUN_NBYTES = 1 << 28  # of samples that are held to be given back in a shuffled order
 _KEPT_NBYTES = 1 << 31  # of temporary files that a process keeps; one is kept always
@@ -54,7 +55,8 @@ class PackedRecordFiles(RecordFiles):
         if packing is None:
             return self._kept.keep(number, fd) if in_archive else fd
         with open(fd, "rb") as raw:
-            return self._kept.keep(number, written(self._unpacked(raw, packing, self._most(number))))
+            chunks = self._unpacked(raw, packing, self._most(number))
+            return self._kept.keep(number, written(_harmless(chunks, int(self.files.sizes[number]))))
 
     def _scan(self) -> None:
         self._kept = _Kept()
@@ -114,6 +116,14 @@ def zstd_pieces(data: bytes, most: int) -> Iterator[bytes]:
 def unpacked_zstd(data: bytes, most: int) -> bytes:
     """The same as one piece."""
     return b"".join(zstd_pieces(data, most))
+
+
+def _harmless(chunks: Iterable[bytes], packed: int) -> Iterator[bytes]:
+    nbytes = 0
+    for chunk in chunks:
+        nbytes += len(chunk)
+        require_no_bomb(nbytes, packed, "it")
+        yield chunk
 
 
 def _sound(chunks: Iterable[bytes], packing: str) -> Iterator[bytes]:

@@ -244,6 +244,12 @@ class TestDamage:
         with pytest.raises(SourceError, match=r"the gzip data cannot be read to its end.* - x\.tfrecord"):
             convert(tmp_path / "x.tfrecord", tmp_path / "out")
 
+    def test_a_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("recordio.writer.sources.unpacked_file._FREE", 1 << 20)
+        (tmp_path / "x.tfrecord").write_bytes(gzip.compress(bytes(1 << 23)))
+        with pytest.raises(SourceError, match=r"unpacks to more than 250 times its size.* - x\.tfrecord"):
+            opened(tmp_path / "x.tfrecord")
+
     def test_no_record_at_all(self, tmp_path: Path) -> None:
         (tmp_path / "x.tfrecord").write_bytes(bytes(100))
         with pytest.raises(SourceError, match="no record can be read; the first: length checksum mismatch"):
