@@ -97,8 +97,9 @@ def convert(
     the files that they name, and `fn` by its bytecode. Others are taken for the same if their `identity` is.
 
     Args:
-        source: the path of a file or folder; or a list or dataset, anything with `len()` and `[i]`; or an iterable,
-            which is read once, in this process, and begins anew after a stop.
+        source: the path of a file, folder or archive, or into an archive, or a pattern of files; or a list or dataset,
+            anything with `len()` and `[i]`; or an iterable, which is read once, in this process, and begins anew after
+            a stop.
         destination: the folder of the dataset; it is made if need be.
         fn: `fn(input)` is a sample (a dict), many (a list or an iterator of them) or none (None). It gets the items of
             Python objects, or the samples of any other source, and is called in the workers; for the first inputs, up

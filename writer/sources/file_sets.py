@@ -52,14 +52,15 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
         counts = ", ".join(f"{len(names)} of {kind!r}" for kind, names in found.items())
         raise SourceError(f"files of several kinds: {counts}; give the folder or a pattern of one").at(file=folder.path)
     (kind, names), *_ = found.items()
-    if kind == "webdataset" and len(names) == 1 and not looks_like_webdataset(os.fsencode(folder.file(names[0]))):
+    first = folder.file(names[0])
+    if kind == "webdataset" and len(names) < max(2, len(others)) and not _is_webdataset(first):
         return None
     specs = {
         split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files)), _joined(files))
         for split, files in by_split([os.fsdecode(name) for name in names], folder.path).items()
     }
-    most = Certainty.LIKELY if len(names) >= len(others) else Certainty.POSSIBLE
-    certain = begins_right(folder.file(names[0]), kind)
+    most = Certainty.LIKELY if kind == "webdataset" or len(names) >= len(others) else Certainty.POSSIBLE
+    certain = begins_right(first, kind)
     rest = [name for name in others if not _BESIDE.fullmatch(name)]
     return Match(kind, Certainty.CERTAIN if certain else most, len(names), rest, specs, left_out(others))
 
@@ -73,11 +74,21 @@ def _joined(files: list[str]) -> tuple[str, ...]:
     return (f"the files of {len(found)} folders are one dataset: {names}; give one of them to convert it alone",)
 
 
+def _is_webdataset(path: str) -> bool:
+    """Whether a tar that lies beside other files is one of WebDataset; a damaged one is not."""
+    try:
+        return looks_like_webdataset(os.fsencode(path))
+    except SourceError:
+        return False
+
+
 def forced(folder: Folder, kind: str) -> dict[str, SourceSpec]:
-    """The sources of a folder whose files are all of this kind, as the caller says, whatever they are called."""
-    found = by_split([os.fsdecode(name) for name in folder.names], folder.path)
+    """The sources of a folder that the caller says are of this kind: of the files called so, or of all if none is."""
+    names = [name for name in folder.names if set_kind(os.fsdecode(name)) == kind] or folder.names
+    found = by_split([os.fsdecode(name) for name in names], folder.path)
+    notes = left_out(sorted(set(folder.names) - set(names)))
     return {
-        split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files), forced=True))
+        split: SourceSpec(folder.path, kind, SourceOptions(files=tuple(files), forced=True), notes)
         for split, files in found.items()
     }
 

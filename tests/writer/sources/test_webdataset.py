@@ -127,6 +127,30 @@ class TestWhatIsIt:
         assert source.kind == "image_folder"
         assert "1 .tar (x.tar)" in said(source)
 
+    def test_leftover_archives_do_not_decide(self, tmp_path: Path) -> None:
+        fill(tmp_path, {f"{split}/{name}/{n}.jpg": JPEG for split in ("train", "val") for name in "ab" for n in (1, 2)})
+        for name in ("train.tar.gz", "extra.tar"):
+            packed(tmp_path, b"anything", name)
+        found = sources(str(tmp_path))
+        assert {split: source.kind for split, source in found.items()} == {
+            "train": "image_folder",
+            "val": "image_folder",
+        }
+        assert "extra.tar" in said(found["train"])
+
+    def test_other_files_beside_the_tars_are_named(self, tmp_path: Path) -> None:
+        for number in range(2):
+            packed(tmp_path, tar({"1.jpg": JPEG, "1.cls": b"1"}), f"{number}.tar")
+        fill(tmp_path, {"0_stats.json": "{}"})
+        assert "left out: 1 .json (0_stats.json)" in said(only(str(tmp_path)))
+        fill(tmp_path, {"1_stats.json": "{}", "2_stats.json": "{}"})
+        with pytest.raises(SourceError, match=r"3 of 5 files would be left out.*--kind webdataset"):
+            find_sources(str(tmp_path))
+        fill(tmp_path, {"0.parquet": "PAR1"})
+        source = only(str(tmp_path), "webdataset")
+        assert len(source) == 2
+        assert "left out: 3 .json (0_stats.json, 1_stats.json, 2_stats.json), 1 .parquet (0.parquet)" in said(source)
+
     def test_one_tar_of_a_folder_in_a_folder_is_to_be_given_itself(self, tmp_path: Path) -> None:
         packed(tmp_path, tar({"a/1.jpg": JPEG, "b/1.jpg": JPEG}))
         with pytest.raises(SourceError, match="a tar archive; give its path"):
