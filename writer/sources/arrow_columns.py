@@ -188,4 +188,8 @@ def unpacked_nbytes(array: Any) -> int:
         return sum(unpacked_nbytes(array.field(number)) for number in range(array.type.num_fields))
     if is_list(array.type):
         return unpacked_nbytes(array.flatten()) + 8 * len(array)
+    if types.is_string_view(array.type) or types.is_binary_view(array.type):
+        views = np.frombuffer(array.buffers()[1] or b"", "<i4")  # 16 bytes each, the length first; they may overlap
+        lengths = views[4 * array.offset : 4 * (array.offset + len(array)) : 4]
+        return int(np.maximum(lengths, 0).sum(dtype=np.int64)) + 16 * len(array)
     return int(array.nbytes)

@@ -26,6 +26,7 @@ _FILE_FIELDS = {"bytes", "path"}
 _SHAPED = ("Array2D", "Array3D", "Array4D", "Array5D")
 _PICKLED = b"arrow.py_extension_type"
 _MOMENTS = {"timestamp": "int64", "date64": "int64", "time64": "int64", "duration": "int64"}
+_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 _SHORT_MOMENTS = {"date32": "int32", "time32": "int32"}
 
 
@@ -158,7 +159,7 @@ def _dtype(kind: Any) -> str | None:
     if types.is_boolean(kind):
         return "bool"
     if types.is_integer(kind) or types.is_floating(kind):
-        return str(np.dtype(kind.to_pandas_dtype()).name)
+        return _FLOATS.get(str(kind), str(kind))
     return (_MOMENTS | _SHORT_MOMENTS).get(_stem(kind))
 
 

@@ -129,6 +129,14 @@ class TestReading:
         source = open_source(write(tmp_path / "t.arrow", pa.table({"x": lists})))
         assert "a row has 1,048,576 MiB" in str(values(source)[0])
 
+    def test_views_of_one_text_come_in_small_batches(self, tmp_path: Path) -> None:
+        view = struct.pack("<i4sii", 1 << 20, b"xxxx", 0, 0)
+        buffers = [None, pa.py_buffer(view * 1000), pa.py_buffer(b"x" * (1 << 20))]
+        texts = pa.Array.from_buffers(pa.string_view(), 1000, buffers)
+        source = open_source(write(tmp_path / "t.arrow", pa.table({"x": texts}), rows=1000))
+        first = next(iter(source.batches(np.arange(1000)) or ()))
+        assert len(first["x"]) < 65
+
     def test_names_are_for_columns_of_files(self, tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match="keeps the names in columns of files, and there is none"):
             open_source(write(tmp_path / "t.parquet", pa.table({"x": [1]}))).with_names()
@@ -256,7 +264,7 @@ class TestDamage:
 
 
 def test_the_footer_says_what_pyarrow_says(tmp_path: Path) -> None:
-    table = pa.table({"a.b": [1, None, 3], "s": [{"t": "x", "l": [1, 2]}] * 3, "d": [b"x"] * 3})
+    table = pa.table({"a.b": [1, None, 3], "s": [{"a": "x", "b": [1, 2]}] * 3, "d": [b"x"] * 3})
     path = write(tmp_path / "t.parquet", table)
     data = Path(path).read_bytes()
     found = ParquetFooter.read(lambda at, size: data[at : at + size], len(data))

@@ -70,7 +70,10 @@ def packed_columns(source: Source) -> list[list[bytes | None]]:
 
 CASES: list[tuple[Any, Field, list[Any]]] = [
     *((pa.array([0, 1, 100], name), Scalar(name), [0, 1, 100]) for name in INTS),
-    *((pa.array([0.5, -1, 2], name), Scalar(name), [0.5, -1.0, 2.0]) for name in ("float16", "float32", "float64")),
+    *(
+        (pa.array(np.array([0.5, -1, 2], name)), Scalar(name), [0.5, -1.0, 2.0])
+        for name in ("float16", "float32", "float64")
+    ),
     (pa.array([1, None, 2**64 - 1], "uint64"), Scalar("uint64", optional=True), [1, None, 2**64 - 1]),
     (pa.array([1.5, None, 2], "float32"), Scalar("float32", optional=True), [1.5, None, 2.0]),
     (pa.array([True, False, True]), Scalar("bool"), [True, False, True]),
