@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recordio.errors import SourceError
 from recordio.format.fields import Field
 from recordio.format.layout import MAX_FIELDS
-from recordio.format.schema import Sample, Schema
+from recordio.format.schema import Columns, Sample, Schema
 from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.source import Source
 from recordio.writer.sources.split_names import SPLITS, split_word
@@ -29,6 +29,7 @@ _VARIABLE_NBYTES = 64  # of a row at least, for an estimate
 _MOST = 0.9  # of the bytes have to be in arrays of one length
 _MAX_EMPTY_ROWS = 1 << 24
 _MAX_ATTRIBUTES = 1 << 20  # characters of JSON
+_MAX_BATCH = 1 << 16  # rows
 _SHOWN = 5
 
 
@@ -39,7 +40,7 @@ class Column(NamedTuple):
         name: of the field.
         path: of the array.
         field: its type.
-        value: makes a value of the field of a row of the array.
+        value: makes a value of the field of a row of the array; None for a row that is one.
         member: of the array's records, None for the whole row.
         row_nbytes: bytes of a row, None if they differ.
         chunk_rows: rows that are stored together, 1 for an array that is not cut.
@@ -48,7 +49,7 @@ class Column(NamedTuple):
     name: str
     path: str
     field: Field
-    value: Callable[[Any], Any]
+    value: Callable[[Any], Any] | None
     member: str | None
     row_nbytes: int | None
     chunk_rows: int
@@ -99,17 +100,43 @@ class ArrayRows(Source):
         return f"{os.path.basename(os.path.normpath(self.path))} row {index}"
 
     def sample(self, index: int) -> Sample:
-        sample: dict[str, Any] = {}
+        return {name: rows[0] for name, rows in self._taken(index, index + 1).items()}
+
+    def batches(self, indices: npt.NDArray[np.int64]) -> Iterator[Columns] | None:
+        if not len(indices) or (np.diff(indices) != 1).any():
+            return None
+        return self._batches(int(indices[0]), int(indices[-1]) + 1)
+
+    def _batches(self, start: int, end: int) -> Iterator[Columns]:
+        step = min(_MAX_BATCH, *self._slab_rows.values())
+        while start < end:
+            stop = min((start // step + 1) * step, end)
+            yield self._taken(start, stop)
+            start = stop
+
+    def _taken(self, start: int, stop: int) -> Columns:
+        """The columns of some rows. Raises SourceError."""
+        taken: Columns = {}
         for column in self._columns:
             try:
-                row = self._row(column.path, index)
-                sample[column.name] = column.value(row if column.member is None else row[column.member])
+                rows = self._span(column.path, start, stop)
+                rows = rows if column.member is None else rows[column.member]
+                taken[column.name] = rows if column.value is None else [column.value(row) for row in rows]
             except SourceError as error:
                 error.at(field=column.name)
                 raise
-        return sample
+        return taken
 
-    def _row(self, path: str, index: int) -> Any:
+    def _span(self, path: str, start: int, stop: int) -> npt.NDArray[Any]:
+        parts = []
+        while start < stop:
+            slab = self._slab(path, start)
+            parts.append(slab.rows[start - slab.start : stop - slab.start])
+            start += len(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _slab(self, path: str, index: int) -> _Slab:
+        """The slab of an array that holds a row. Raises SourceError."""
         slab = self._slabs.get(path)
         if slab is None or not slab.start <= index < slab.start + len(slab.rows):
             rows = self._slab_rows[path]
@@ -120,7 +147,7 @@ class ArrayRows(Source):
             if not len(found):
                 raise SourceError("changed while it was converted: it has fewer rows now")
             slab = self._slabs[path] = _Slab(index, found)
-        return slab.rows[index - slab.start]
+        return slab
 
 
 def _slab_rows(column: Column, nbytes: int) -> int:

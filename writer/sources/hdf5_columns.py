@@ -35,7 +35,7 @@ def columns_of(name: str, data: Any) -> list[Column]:
     return out
 
 
-def _typed(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[Field, Callable[[Any], Any], int | None]:
+def _typed(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[Field, Callable[[Any], Any] | None, int | None]:
     """The field of a row, what makes a value of it, and its bytes if they are the same for all. Raises SourceError."""
     import h5py
 
@@ -55,11 +55,7 @@ def _typed(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[Field, Callabl
     if dtype.kind == "V" and not shape:
         return Bytes(), _opaque, dtype.itemsize
     plain = np.dtype(dtype.str)  # without what h5py keeps in it, such as the names of an enum
-    return array_field(plain, shape), _plain, plain.itemsize * count
-
-
-def _plain(value: Any) -> Any:
-    return value
+    return array_field(plain, shape), None, plain.itemsize * count
 
 
 def _opaque(value: Any) -> bytes:

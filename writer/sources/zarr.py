@@ -85,7 +85,7 @@ class Zarr(ArrayRows):
             if shape or dtype.names is not None:
                 raise SourceError("records, and bytes in more than one dimension, are not read")
             return Column(name, array.path, Bytes(), _bytes, None, None if array.variable else array.row_nbytes, rows)
-        return Column(name, array.path, array_field(dtype, shape), _plain, None, array.row_nbytes, rows)
+        return Column(name, array.path, array_field(dtype, shape), None, None, array.row_nbytes, rows)
 
     def _opened(self, path: str) -> Any:
         if path not in self._arrays:
@@ -148,10 +148,6 @@ def _guarded(function: Any, *arguments: Any, **options: Any) -> Any:
         raise
     except Exception as error:
         raise SourceError(f"cannot be read: {error or type(error).__name__}") from error
-
-
-def _plain(value: Any) -> Any:
-    return value
 
 
 def _bytes(value: Any) -> bytes:

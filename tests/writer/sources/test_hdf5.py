@@ -75,6 +75,13 @@ class TestTypes:
         with pytest.raises(SourceError, match="there are splits in it, train, test"):
             open_source(DATA / name, "hdf5")
 
+    def test_batches_pack_to_the_bytes_of_samples(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hdf5.Hdf5, "fragile", False)
+        made(DATA / "types.h5", tmp_path / "batches", workers=1)
+        monkeypatch.setattr(hdf5.Hdf5, "batches", lambda self, indices: None)
+        made(DATA / "types.h5", tmp_path / "samples", workers=1)
+        assert contents(tmp_path / "batches") == contents(tmp_path / "samples")
+
     def test_rows_are_read_in_slabs_in_any_order(self, h5py: Any, tmp_path: Path) -> None:
         rows = np.arange(5000 * 40, dtype="i4").reshape(5000, 40)
         with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -82,6 +89,10 @@ class TestTypes:
         source = open_source(tmp_path / "a.h5")
         for index in [*range(700), 4999, 3, 2500, 2501, 2502, 0]:
             assert (source.sample(index)["x"] == rows[index]).all()
+        batches = source.batches(np.arange(100, 4000))
+        assert batches is not None
+        assert (np.concatenate([batch["x"] for batch in batches]) == rows[100:4000]).all()
+        assert source.batches(np.array([3, 1])) is None
 
     def test_rows_are_read_in_a_process_that_may_die(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         started: list[int] = []
