@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -41,6 +42,13 @@ def file_of(value: Any) -> tuple[str, bytes] | None:
 
 def npy_bytes(array: np.ndarray[Any, Any]) -> bytes:
     """An array as a .npy file."""
+    return npy_header(array.dtype, array.shape) + array.tobytes()
+
+
+@lru_cache(1024)
+def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The beginning of a .npy file of version 1, before the elements in C order."""
     file = BytesIO()
-    np.save(file, array, allow_pickle=False)
+    about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, about)
     return file.getvalue()

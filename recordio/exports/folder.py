@@ -7,16 +7,19 @@ NAME.jpg             else, with metadata.jsonl: a line for each sample, `file_na
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from recordio.errors import SchemaError
 from recordio.exports.files import file_names, file_of
-from recordio.exports.formats import ExportPart, class_of, is_encoded, missing, numbered_rows
+from recordio.exports.formats import ExportPart, class_of, is_encoded, missing, numbered_chunks, numbered_rows
 from recordio.exports.jsonl import JsonValues
 from recordio.format.fields import Bytes
 from recordio.format.schema import Columns
+from recordio.reader.columns import uncollate
 from recordio.reader.hugging_face import class_names
 from recordio.reader.joining import LABEL
 from recordio.reader.view import DatasetView
@@ -67,22 +70,35 @@ class Folder:
         for name in self._classes or ():
             (folder / name).mkdir()
 
-    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> bytes:
-        """The part's lines of the table; none in class folders."""
+    def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> Path | None:
+        """A file with the part's lines of the table; none in class folders."""
         digits = len(str(max(part.samples - 1, 0)))
-        lines = []
-        for index, row in numbered_rows(part, chunks):
-            if self._classes is not None:
+        if self._classes is not None:
+            for index, row in numbered_rows(part, chunks):
                 self._write_in_class(folder, row, index, f"{index:0{digits}}")
-            else:
-                lines.append(self._line(folder, row, index, f"{index:0{digits}}"))
-        return b"".join(lines)
+            return None
+        lines = folder / f".{part.name('.jsonl')}"
+        with open(lines, "xb") as file:
+            file.writelines(self._lines(folder, numbered_chunks(part, chunks), digits))
+        return lines
 
-    def finish(self, folder: Path, written: Sequence[bytes]) -> None:
+    def _lines(self, folder: Path, chunks: Iterator[tuple[int, Columns]], digits: int) -> Iterator[bytes]:
+        """Writes the files of the samples, and gives the lines of the table."""
+        for start, columns in chunks:
+            others = {name: column for name, column in columns.items() if name not in self._files}
+            names = self._written(folder, {name: columns[name] for name in self._files}, start, digits)
+            values = self._values.rows(others, start) if others else repeat({})
+            for name, row in zip(names, values, strict=False):
+                yield (json.dumps(name | row, ensure_ascii=False) + "\n").encode()
+
+    def finish(self, folder: Path, written: Sequence[Path | None]) -> None:
         if self._classes is None:
-            (folder / _TABLE).write_bytes(b"".join(written))
-            return
-        for name in self._classes:
+            with open(folder / _TABLE, "xb") as table:
+                for path in filter(None, written):
+                    with open(path, "rb") as lines:
+                        shutil.copyfileobj(lines, table)
+                    path.unlink()
+        for name in self._classes or ():
             if not any((folder / name).iterdir()):
                 (folder / name).rmdir()
 
@@ -96,16 +112,16 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, data)
 
-    def _line(self, folder: Path, row: dict[str, Any], index: int, number: str) -> bytes:
-        names = {}
-        for field in self._files:
-            extension, data = _content(row, field, index)
-            alone = len(self._files) == 1
-            name = f"{number}{extension}" if alone else f"{number}.{self._names[field]}{extension}"
-            names[_column(field, self._files)] = name
-            _write(folder / name, data)
-        values = {name: value for name, value in row.items() if name not in self._files}
-        return (json.dumps(names | self._values.row(values, index), ensure_ascii=False) + "\n").encode()
+    def _written(self, folder: Path, columns: Columns, start: int, digits: int) -> Iterator[dict[str, str]]:
+        """Writes the files of samples: the names of those of each, by column of the table."""
+        for index, row in enumerate(uncollate(columns, len(columns[self._files[0]])), start):
+            names = {}
+            for field in self._files:
+                extension, data = _content(row, field, index)
+                inner = "" if len(self._files) == 1 else f".{self._names[field]}"
+                names[_column(field, self._files)] = name = f"{index:0{digits}}{inner}{extension}"
+                _write(folder / name, data)
+            yield names
 
 
 def _column(field: str, files: Sequence[str]) -> str:

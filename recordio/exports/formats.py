@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.fields import Field
 from recordio.format.image_field import Image
@@ -55,13 +53,18 @@ class Format(Protocol):
         """Writes what tells of all parts, in order."""
 
 
+def numbered_chunks(part: ExportPart, chunks: Iterator[Columns]) -> Iterator[tuple[int, Columns]]:
+    """The chunks of a part, each with the index of its first sample."""
+    start = part.start
+    for columns in chunks:
+        yield start, columns
+        start += len(next(iter(columns.values())))
+
+
 def numbered_rows(part: ExportPart, chunks: Iterator[Columns]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The samples of a part with their indices. A missing value is None."""
-    index = part.start
-    for columns in chunks:
-        for row in uncollate(columns, len(next(iter(columns.values())))):
-            yield index, row
-            index += 1
+    for start, columns in numbered_chunks(part, chunks):
+        yield from enumerate(uncollate(columns, len(next(iter(columns.values())))), start)
 
 
 def missing(form: str, index: int, field: str) -> SchemaError:
@@ -94,11 +97,6 @@ def class_notes(schema: Schema, metadata: Mapping[str, Any]) -> tuple[str, ...]:
     if LABEL not in schema or not isinstance(classes, list):
         return ()
     return ("the names of the classes are in no file: labels are their numbers, from 0 on, in metadata['classes']",)
-
-
-def plain(value: Any) -> Any:
-    """A NumPy number as Python's, an array as lists of them."""
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def is_number(kind: Field) -> bool:

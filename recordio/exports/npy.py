@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy import ma
 
-from recordio.exports.files import file_names
+from recordio.exports.files import file_names, npy_header
 from recordio.exports.formats import ExportPart, class_notes, missing, numeric_fields, refuse
 from recordio.format.masks import missing_rows
-from recordio.format.numeric import Numeric
 from recordio.format.schema import Columns
 from recordio.reader.view import DatasetView
 
@@ -33,7 +32,7 @@ class Npy:
         """Files of full length, so that parts are written in any order, each to its place."""
         for name, kind in self._fields.items():
             with open(self._path(folder, name), "xb") as file:
-                file.write(_header(kind, samples))
+                file.write(npy_header(kind.dtype, (samples, *kind.shape)))
                 file.truncate(file.tell() + samples * (kind.row_nbytes or 0))
 
     def write(self, folder: Path, part: ExportPart, chunks: Iterator[Columns]) -> None:
@@ -42,7 +41,8 @@ class Npy:
         try:
             for columns in chunks:
                 for name, kind in self._fields.items():
-                    offset = len(_header(kind, part.samples)) + start * (kind.row_nbytes or 0)
+                    header = npy_header(kind.dtype, (part.samples, *kind.shape))
+                    offset = len(header) + start * (kind.row_nbytes or 0)
                     _write(files[name], _values(columns[name], name, start), offset)
                 start += len(columns[name])
         finally:
@@ -67,14 +67,3 @@ def _write(fd: int, data: memoryview, offset: int) -> None:
     while len(data):
         count = os.pwrite(fd, data, offset)
         data, offset = data[count:], offset + count
-
-
-def _header(kind: Numeric, samples: int) -> bytes:
-    """The beginning of a .npy file of version 1."""
-    from io import BytesIO
-
-    file = BytesIO()
-    shape = (samples, *kind.shape)
-    about = {"descr": np.lib.format.dtype_to_descr(kind.dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, about)
-    return file.getvalue()

@@ -116,7 +116,7 @@ def test_what_a_killed_export_left_is_cleared(tmp_path: Path, source: Path) -> N
         ({"z": Array("int8", (0,))}, [], "mds", "without elements"),
         ({"z": recordio.Bytes()}, b"x", "jsonl", "base64=True"),
         ({"z": Object()}, {"a": b"x"}, "jsonl", "no bytes.*field 'z', sample 0"),
-        ({"z": Scalar("float32")}, float("nan"), "jsonl", "no nan.*field 'z', sample 0"),
+        ({"z": Scalar("float32")}, float("nan"), "jsonl", "no NaN.*field 'z', sample 0"),
         ({"z": Scalar("int8", optional=True)}, None, "mds", "no missing values.*field 'z', sample 0"),
         ({"z": Scalar("int8", optional=True)}, None, "npy", "no missing values.*field 'z', sample 0"),
         ({"z": recordio.Text()}, "x", "npy", "cannot hold z"),
