@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import recordio
-from recordio import RecordIOError, Scalar, StorageError, Text
+from recordio import RecordIOError, Scalar, ShardDataset, StorageError, Text
 from tests.effort import LONG
 from tests.faults.crashing import MEMORY, Contents, Dies, child, rows
 
@@ -132,6 +132,38 @@ def _refused(edit: Callable[[Path], Any], top: Path, call: str, at: int) -> tupl
     finally:
         setattr(os, call, real)
     return calls >= at, [] if calls < at else ["no error"]
+
+
+def killed_exports() -> list[str]:
+    """An export that dies leaves nothing or all of its folder, and the same export again ends it."""
+    out: list[str] = []
+    for to in ("webdataset", "mds", "jsonl", "npy"):
+        status, n, found = 9, 0, False
+        while status != 0:
+            n += 1
+            with TemporaryDirectory(dir=MEMORY) as folder:
+                top = Path(folder)
+                prepare(top)
+
+                def export(name: str, top: Path = top, to: str = to) -> None:
+                    recordio.export(ShardDataset(top / "a", fields=["number"]), top / name, to=to, workers=1)
+
+                def action(at: int = n, export: Callable[[str], None] = export) -> None:
+                    Dies(at, "before")
+                    export("out")
+
+                status = os.waitstatus_to_exitcode(os.waitpid(child(action), 0)[1])
+                export("whole")
+                whole = contents(top / "whole")
+                if (top / "out").exists():
+                    found = True
+                else:
+                    export("out")
+                if contents(top / "out") != whole or sorted(os.listdir(top)) != ["a", "b", "out", "whole"]:
+                    out.append(f"{to} call {n}: {sorted(os.listdir(top))}")
+        if not found or n < 4:
+            out.append(f"{to}: {n} calls")
+    return out
 
 
 def killed_before_every_call() -> list[str]:

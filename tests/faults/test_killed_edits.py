@@ -18,3 +18,9 @@ def test_an_edit_killed_at_any_call_is_ended_by_the_same_edit(attack: str) -> No
 @pytest.mark.slow
 def test_an_edit_on_a_full_disk_loses_nothing() -> None:
     assert bounded("editing", "full_disks", 0) == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_killed_export_leaves_nothing_or_all() -> None:
+    assert bounded("editing", "killed_exports", 0) == []

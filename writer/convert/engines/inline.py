@@ -30,10 +30,13 @@ def _ignore(samples: int) -> None:
 
 
 def _offset(progress: Report, before: int) -> Report:
-    """Reports every 64th sample of a unit, counted from the first unit on."""
+    """Reports once 64 more samples of a unit are done, counted from the first unit on."""
+    told = 0
 
     def report(samples: int) -> None:
-        if samples % _REPORT_SAMPLES == 0:
+        nonlocal told
+        if samples - told >= _REPORT_SAMPLES:
+            told = samples
             progress(before + samples)
 
     return report
