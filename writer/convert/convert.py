@@ -209,14 +209,22 @@ def convert(
         plans = {name: ConvertPlan.of(job) for name, job in jobs.items()}
         if dry_run:
             return plans.get("", plans)
-        if announce is not None:
-            for plan in plans.values():
-                announce(plan)
-        total = TotalProgress(progress, sum(job.inputs or 0 for job in jobs.values()))
-        reports = {name: ConvertReport.of(job, job.run(total)) for name, job in jobs.items()}
+        reports = _carried_out(plans, announce, progress)
     finally:
         forget_archives()
     return reports.get("", reports)
+
+
+def _carried_out(
+    plans: Mapping[str, ConvertPlan], announce: Announce | None, progress: ProgressSink | None
+) -> dict[str, ConvertReport]:
+    """Announces all plans, then makes the datasets, one after another."""
+    if announce is not None:
+        for plan in plans.values():
+            announce(plan)
+    jobs = {name: plan.job for name, plan in plans.items() if plan.job is not None}
+    total = TotalProgress(progress, sum(job.inputs or 0 for job in jobs.values()))
+    return {name: ConvertReport.of(job, job.run(total)) for name, job in jobs.items()}
 
 
 def _jobs(
