@@ -81,7 +81,7 @@ class DatasetWork:
 
     def make(self, unit: int, staging: Staging, report: Report, threads: int) -> UnitDigests:
         found: list[Digest] = []
-        for indices in chunk_indices(self.dataset, _CHUNK_NBYTES, self.cuts[unit], self.cuts[unit + 1]):
+        for indices in chunk_indices(self.dataset, _CHUNK_NBYTES, start=self.cuts[unit], stop=self.cuts[unit + 1]):
             found += map(sample_digest, packed_rows(self.dataset.schema, stored_columns(self.dataset, indices)))
             report(len(found))
         return UnitDigests(found)
