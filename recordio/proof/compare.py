@@ -28,7 +28,7 @@ from recordio.writer.convert.record import KEY, MOST_TEXT, RECORDED_OPTIONS, rec
 from recordio.writer.convert.staging import Staging
 from recordio.writer.convert.units import Skip
 from recordio.writer.packing import Packer
-from recordio.writer.sources.archive_paths import forget_archives
+from recordio.writer.sources.archives.archive_paths import forget_archives
 
 _NOWHERE = Staging(Path(os.devnull))  # nothing is staged
 

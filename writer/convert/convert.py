@@ -26,8 +26,8 @@ from recordio.writer.convert.report import ConvertPlan as ConvertPlan, ConvertRe
 from recordio.writer.convert.stream import StreamJob
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 from recordio.writer.sources import SPLITS, SourceOptions, SourceSpec, TableOptions, find_sources
-from recordio.writer.sources.archive_paths import forget_archives
-from recordio.writer.sources.text_options import TextOptions
+from recordio.writer.sources.archives.archive_paths import forget_archives
+from recordio.writer.sources.tokens.text_options import TextOptions
 
 Announce = Callable[[ConvertPlan], None]
 Converted = ConvertReport | dict[str, ConvertReport] | ConvertPlan | dict[str, ConvertPlan]

@@ -24,8 +24,8 @@ from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
 from recordio.writer.publish import clear_corrupt_manifest, clear_remains, commit, damaged_shard, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.leftovers import counted
-from recordio.writer.sources.python_inputs import KIND
-from recordio.writer.sources.tokenized import tokenized
+from recordio.writer.sources.python.python_inputs import KIND
+from recordio.writer.sources.tokens.tokenized import tokenized
 
 _ROWS = ("npy", "npz", "hdf5", "zarr", "lmdb", "mnist", "cifar10", "cifar100")
 _WAY_ON = (

@@ -21,10 +21,10 @@ from recordio.format.pil import is_picture, keeps, png
 from recordio.format.schema import Sample, Schema
 from recordio.writer.convert.first_samples import Beginning, beginning, schema_of
 from recordio.writer.convert.pillow_files import own_file
-from recordio.writer.sources.digests import fingerprint
-from recordio.writer.sources.functions import SampleMaker, failed
 from recordio.writer.sources.leftovers import counted
-from recordio.writer.sources.python_inputs import KIND
+from recordio.writer.sources.python.digests import fingerprint
+from recordio.writer.sources.python.functions import SampleMaker, failed
+from recordio.writer.sources.python.python_inputs import KIND
 from recordio.writer.sources.source import Fingerprint, Item, Output, Source
 
 _LARGER_THAN_A_SHARD = 1 << 36

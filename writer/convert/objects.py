@@ -13,9 +13,9 @@ from recordio.writer.convert.job import ConvertJob
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.stream import StreamJob
 from recordio.writer.sources import SourceOptions, SourceSpec
-from recordio.writer.sources.functions import SampleMaker
-from recordio.writer.sources.python_inputs import KIND, Inputs, is_list_of_inputs, named
-from recordio.writer.sources.table_options import TableOptions
+from recordio.writer.sources.python.functions import SampleMaker
+from recordio.writer.sources.python.python_inputs import KIND, Inputs, is_list_of_inputs, named
+from recordio.writer.sources.tables.table_options import TableOptions
 
 
 def is_path(source: Any) -> bool:

@@ -26,9 +26,9 @@ from recordio.images.prepare import Treatment
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
 from recordio.writer.sources import Source
-from recordio.writer.sources.archive_paths import keep_archives, listed_archives
-from recordio.writer.sources.functions import SampleMaker
-from recordio.writer.sources.text_options import TextOptions
+from recordio.writer.sources.archives.archive_paths import keep_archives, listed_archives
+from recordio.writer.sources.python.functions import SampleMaker
+from recordio.writer.sources.tokens.text_options import TextOptions
 
 Indices = npt.NDArray[np.int64]
 _RULE = 1  # version of the ordering and cutting; part of the dataset's identity

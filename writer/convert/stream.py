@@ -23,7 +23,7 @@ from recordio.writer.convert.units import SKIPPABLE, Prepared
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.publish import clear_remains, commit, readable_manifest
 from recordio.writer.shard_sink import ShardSink, shard_numbers
-from recordio.writer.sources.tokenized import tokenized
+from recordio.writer.sources.tokens.tokenized import tokenized
 
 _BEGINS_ANEW = (
     "an iterable is read once, in this process: a run that stops begins anew; give a list, or a dataset with [i]"

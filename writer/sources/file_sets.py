@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from recordio.errors import SourceError
+from recordio.writer.sources.archives.webdataset_names import looks_like_webdataset
 from recordio.writer.sources.files import exists, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.kind_by_content import kind_by_content
 from recordio.writer.sources.kinds import FILE_SET_KINDS, KIND, file_kind
 from recordio.writer.sources.leftovers import left_out
+from recordio.writer.sources.records.kind_by_content import kind_by_content
 from recordio.writer.sources.source import SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import SPLITS, split_word
-from recordio.writer.sources.webdataset_names import looks_like_webdataset
 
 _NUMBERED = re.compile(r"[-.]\d+-of-\d+$")  # behind the extension: mnist-train.tfrecord-00000-of-00010
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

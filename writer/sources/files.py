@@ -17,8 +17,8 @@ import numpy.typing as npt
 import xxhash
 
 from recordio.errors import SourceError
-from recordio.writer.sources.archive import MemberEntry
-from recordio.writer.sources.archive_paths import find_archive
+from recordio.writer.sources.archives.archive import MemberEntry
+from recordio.writer.sources.archives.archive_paths import find_archive
 from recordio.writer.sources.opening import (
     archive_of,
     exists as exists,

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from recordio.writer.sources.archive_paths import TAR_ENDINGS
-from recordio.writer.sources.compression import COMPRESSED
-from recordio.writer.sources.kind_by_content import RIEGELI
+from recordio.writer.sources.archives.archive_paths import TAR_ENDINGS
+from recordio.writer.sources.archives.compression import COMPRESSED
+from recordio.writer.sources.records.kind_by_content import RIEGELI
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +33,36 @@ class Kind:
 
 
 KIND: dict[str, Kind] = {
-    "image_folder": Kind("class_folders", "ImageFolder", "folder"),
-    "audio_folder": Kind("class_folders", "AudioFolder", "folder"),
-    "text_folder": Kind("class_folders", "TextFolder", "folder"),
-    "file_groups": Kind("file_groups", "FileGroups", "folder"),
-    "paired_folders": Kind("paired_folders", "PairedFolders", "folder"),
-    "yolo": Kind("paired_folders", "PairedFolders", "folder"),
-    "voc": Kind("paired_folders", "PairedFolders", "folder"),
-    "coco": Kind("coco", "Coco", "file"),
-    "indexed_files": Kind("indexed_files", "IndexedFiles", "file"),
-    "csv": Kind("delimited", "CsvTable", "file", (".csv",)),
-    "tsv": Kind("delimited", "TsvTable", "file", (".tsv",)),
-    "jsonl": Kind("json_lines", "JsonLines", "file", (".jsonl", ".ndjson")),
-    "tfrecord": Kind("tfrecord", "TFRecord", "files", (".tfrecord", ".tfrecords", ".tfrec", ".tfr")),
-    "array_record": Kind("array_records", "ArrayRecords", "files", (".array_record", ".arrayrecord"), RIEGELI),
-    "bagz": Kind("bagz", "Bagz", "files", (".bagz",)),
-    "mds": Kind("mds", "Mds", "folder"),
-    "litdata": Kind("litdata", "LitData", "folder"),
-    "parquet": Kind("arrow_tables", "Parquet", "files", (".parquet", ".pq"), b"PAR1"),
-    "arrow": Kind("arrow_tables", "ArrowIpc", "files", (".arrow", ".feather", ".ipc"), b"ARROW1"),
-    "hf_dataset": Kind("hf_dataset", "HfDataset", "folder"),
-    "text_lines": Kind("text_lines", "TextLines", "file", (".txt",)),
-    "npy": Kind("arrays", "NpyFile", "file", (".npy",)),
-    "npz": Kind("arrays", "NpzFile", "file", (".npz",)),
-    "webdataset": Kind("webdataset", "WebDataset", "files", TAR_ENDINGS),
-    "hdf5": Kind("hdf5", "Hdf5", "file", (".h5", ".hdf5", ".he5"), b"\x89HDF\r\n\x1a\n"),
-    "zarr": Kind("zarr", "Zarr", "folder"),
-    "lmdb": Kind("lmdb", "Lmdb", "both", (".lmdb", ".mdb")),
-    "mnist": Kind("mnist", "Mnist", "both"),
-    "cifar10": Kind("cifar", "Cifar", "both"),
-    "cifar100": Kind("cifar", "Cifar", "both"),
+    "image_folder": Kind("folders.class_folders", "ImageFolder", "folder"),
+    "audio_folder": Kind("folders.class_folders", "AudioFolder", "folder"),
+    "text_folder": Kind("folders.class_folders", "TextFolder", "folder"),
+    "file_groups": Kind("folders.file_groups", "FileGroups", "folder"),
+    "paired_folders": Kind("folders.paired_folders", "PairedFolders", "folder"),
+    "yolo": Kind("folders.paired_folders", "PairedFolders", "folder"),
+    "voc": Kind("folders.paired_folders", "PairedFolders", "folder"),
+    "coco": Kind("folders.coco", "Coco", "file"),
+    "indexed_files": Kind("folders.indexed_files", "IndexedFiles", "file"),
+    "csv": Kind("tables.delimited", "CsvTable", "file", (".csv",)),
+    "tsv": Kind("tables.delimited", "TsvTable", "file", (".tsv",)),
+    "jsonl": Kind("tables.json_lines", "JsonLines", "file", (".jsonl", ".ndjson")),
+    "tfrecord": Kind("records.tfrecord", "TFRecord", "files", (".tfrecord", ".tfrecords", ".tfrec", ".tfr")),
+    "array_record": Kind("records.array_records", "ArrayRecords", "files", (".array_record", ".arrayrecord"), RIEGELI),
+    "bagz": Kind("records.bagz", "Bagz", "files", (".bagz",)),
+    "mds": Kind("records.mds", "Mds", "folder"),
+    "litdata": Kind("records.litdata", "LitData", "folder"),
+    "parquet": Kind("arrow.arrow_tables", "Parquet", "files", (".parquet", ".pq"), b"PAR1"),
+    "arrow": Kind("arrow.arrow_tables", "ArrowIpc", "files", (".arrow", ".feather", ".ipc"), b"ARROW1"),
+    "hf_dataset": Kind("arrow.hf_dataset", "HfDataset", "folder"),
+    "text_lines": Kind("tables.text_lines", "TextLines", "file", (".txt",)),
+    "npy": Kind("arrays.arrays", "NpyFile", "file", (".npy",)),
+    "npz": Kind("arrays.arrays", "NpzFile", "file", (".npz",)),
+    "webdataset": Kind("archives.webdataset", "WebDataset", "files", TAR_ENDINGS),
+    "hdf5": Kind("arrays.hdf5", "Hdf5", "file", (".h5", ".hdf5", ".he5"), b"\x89HDF\r\n\x1a\n"),
+    "zarr": Kind("arrays.zarr", "Zarr", "folder"),
+    "lmdb": Kind("records.lmdb", "Lmdb", "both", (".lmdb", ".mdb")),
+    "mnist": Kind("arrays.mnist", "Mnist", "both"),
+    "cifar10": Kind("arrays.cifar", "Cifar", "both"),
+    "cifar100": Kind("arrays.cifar", "Cifar", "both"),
 }
 KINDS = tuple(KIND)
 FOLDER_KINDS = tuple(name for name, kind in KIND.items() if kind.place == "folder")

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 from recordio.errors import SourceError
-from recordio.writer.sources.archive import Archive
-from recordio.writer.sources.archive_paths import find_archive
+from recordio.writer.sources.archives.archive import Archive
+from recordio.writer.sources.archives.archive_paths import find_archive
+from recordio.writer.sources.archives.scratch import written
 from recordio.writer.sources.plain_files import Status, open_plain, refused, shown
-from recordio.writer.sources.scratch import written
 
 
 def status(path: bytes | str) -> Status:

@@ -14,24 +14,17 @@ from dataclasses import replace
 from importlib import import_module
 
 from recordio.errors import SchemaError, SourceError
-from recordio.writer.sources import (
-    class_folders,
-    coco,
-    file_groups,
-    file_sets,
-    hdf5,
-    hf_dataset,
-    indexed_files,
-    indexed_shards,
-    paired_folders,
-    zarr,
-)
-from recordio.writer.sources.archive_paths import TAR_ENDINGS, find_archive, is_archive_name
-from recordio.writer.sources.cifar import find_version, parts
-from recordio.writer.sources.class_folders import MEDIA, class_names
+from recordio.writer.sources import file_sets
+from recordio.writer.sources.archives.archive_paths import TAR_ENDINGS, find_archive, is_archive_name
+from recordio.writer.sources.archives.webdataset_names import AS_WEBDATASET, looks_like_webdataset
+from recordio.writer.sources.arrays import hdf5, zarr
+from recordio.writer.sources.arrays.cifar import find_version, parts
+from recordio.writer.sources.arrays.mnist import image_files, is_images_file
+from recordio.writer.sources.arrow import hf_dataset
 from recordio.writer.sources.files import entries, exists, folders, is_file, is_folder, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.kind_by_content import kind_by_content
+from recordio.writer.sources.folders import class_folders, coco, file_groups, indexed_files, paired_folders
+from recordio.writer.sources.folders.class_folders import MEDIA, class_names
 from recordio.writer.sources.kinds import (
     EXTENSIONS,
     FILE_KINDS,
@@ -44,16 +37,16 @@ from recordio.writer.sources.kinds import (
     file_kind,
 )
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
-from recordio.writer.sources.lmdb import is_lmdb
 from recordio.writer.sources.media import container, is_picture, is_sound
-from recordio.writer.sources.mnist import image_files, is_images_file
 from recordio.writer.sources.own_dataset import refuse_dataset
+from recordio.writer.sources.records import indexed_shards
+from recordio.writer.sources.records.kind_by_content import kind_by_content
+from recordio.writer.sources.records.lmdb import is_lmdb
 from recordio.writer.sources.refusals import refuse_to_leave_most, unexplained
 from recordio.writer.sources.source import Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import renamed
 from recordio.writer.sources.split_paths import split_paths
-from recordio.writer.sources.table_options import TableOptions
-from recordio.writer.sources.webdataset_names import AS_WEBDATASET, looks_like_webdataset
+from recordio.writer.sources.tables.table_options import TableOptions
 
 _OWN = ("part", "classes", "names", "files", "forced")  # options that are the source's, not the caller's
 _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (

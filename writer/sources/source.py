@@ -21,7 +21,7 @@ from recordio.errors import RecordIOError, SchemaError, SourceError
 from recordio.format.fields import Text
 from recordio.format.schema import Columns, Sample, Schema
 from recordio.images.prepare import PictureKind
-from recordio.writer.sources.table_options import DEFAULT, TableOptions
+from recordio.writer.sources.tables.table_options import DEFAULT, TableOptions
 
 NAME = "file"  # the field of names that `with_names` adds
 Item = tuple[str, Sample | RecordIOError]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from recordio.writer.sources.archive_paths import is_archive_name
+from recordio.writer.sources.archives.archive_paths import is_archive_name
 from recordio.writer.sources.files import entries, file_names, folders, leads_nowhere, names_file
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.kinds import file_kind

@@ -14,7 +14,7 @@ from tests.writer.convert.test_stopped import contents, made, stop_after
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
-arrow_tables = pytest.importorskip("recordio.writer.sources.arrow_tables")
+arrow_tables = pytest.importorskip("recordio.writer.sources.arrow.arrow_tables")
 
 ROWS = 600
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from recordio.writer.sources.crc32c import masked, short_crc32c
+from recordio.writer.sources.records.crc32c import masked, short_crc32c
 
 
 def varint(value: int) -> bytes:

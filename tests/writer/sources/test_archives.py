@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from recordio import RecordIOError, SourceError, convert
-from recordio.writer.sources import SourceOptions, find_sources, open_source, unpacked_file
-from recordio.writer.sources.archive_paths import forget_archives, keep_archives, listed_archives
+from recordio.writer.sources import SourceOptions, find_sources, open_source
+from recordio.writer.sources.archives import unpacked_file
+from recordio.writer.sources.archives.archive_paths import forget_archives, keep_archives, listed_archives
 from recordio.writer.sources.files import exists, is_file, is_folder, open_regular, read_file, scan_folder
 from tests.writer.sources.packing import ENDINGS, pack, tar, zipped
 from tests.writer.sources.test_folders import fill, picture, samples

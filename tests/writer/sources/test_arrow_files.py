@@ -14,11 +14,12 @@ import pytest
 
 from recordio.errors import MissingPackageError, SchemaError, SourceError
 from recordio.format.numeric import Scalar
-from recordio.writer.sources import SourceOptions, arrow_package, find_sources, open_source
-from recordio.writer.sources.arrow_groups import GroupReader
-from recordio.writer.sources.ipc_file import IpcFile
-from recordio.writer.sources.parquet_file import ParquetFile
-from recordio.writer.sources.parquet_footer import ParquetFooter, dictionary_nbytes
+from recordio.writer.sources import SourceOptions, find_sources, open_source
+from recordio.writer.sources.arrow import arrow_package
+from recordio.writer.sources.arrow.arrow_groups import GroupReader
+from recordio.writer.sources.arrow.ipc_file import IpcFile
+from recordio.writer.sources.arrow.parquet_file import ParquetFile
+from recordio.writer.sources.arrow.parquet_footer import ParquetFooter, dictionary_nbytes
 from tests.writer.sources.test_arrow_values import FORMS, values, write
 
 pa = pytest.importorskip("pyarrow")

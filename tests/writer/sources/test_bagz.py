@@ -79,7 +79,7 @@ class TestDamage:
         assert [sample["data"] for sample in stored(path, tmp_path / "out", on_error="skip")] == [b"", b"good"]
 
     def test_a_bomb_is_one_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("recordio.writer.sources.bagz._MAX_RECORD_NBYTES", 1 << 20)
+        monkeypatch.setattr("recordio.writer.sources.records.bagz._MAX_RECORD_NBYTES", 1 << 20)
         source = opened(bag(tmp_path / "x.bagz", zstandard.compress(bytes(1 << 24)), zstandard.compress(b"good")))
         assert list(faults(source)) == [0]
         assert "longer than 1048576 bytes" in faults(source)[0]

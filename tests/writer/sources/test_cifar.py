@@ -16,7 +16,7 @@ import pytest
 
 from recordio import Image, Scalar, SourceError
 from recordio.writer.sources import SourceOptions, detect, open_source, splits
-from recordio.writer.sources.pickled import byte_array, load_pickle
+from recordio.writer.sources.arrays.pickled import byte_array, load_pickle
 
 GENERATOR = np.random.Generator(np.random.PCG64(1))
 NAMES10 = ["airplane", "automobile"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import recordio
-from recordio.writer.sources.digests import fingerprint
+from recordio.writer.sources.python.digests import fingerprint
 
 LIMIT = 3
 

@@ -16,8 +16,9 @@ import pytest
 
 from recordio import Array, Bytes, MissingPackageError, Object, Scalar, ShardDataset, SourceError, Text
 from recordio.writer.convert import engines
-from recordio.writer.sources import find_sources, hdf5, hdf5_scan, open_source
-from recordio.writer.sources.isolated import isolated
+from recordio.writer.sources import find_sources, open_source
+from recordio.writer.sources.arrays import hdf5, hdf5_scan
+from recordio.writer.sources.arrays.isolated import isolated
 from tests.writer.convert.test_convert import contents, made
 from tests.writer.sources.test_folders import samples
 
@@ -232,7 +233,7 @@ def test_what_is_hostile_or_unclear_is_refused_by_name(
 def test_a_chunk_that_unpacks_to_more_than_it_has_is_refused(
     tmp_path: Path, h5py: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recordio.writer.sources.hdf5_storage.SMALL", 1 << 12)
+    monkeypatch.setattr("recordio.writer.sources.arrays.hdf5_storage.SMALL", 1 << 12)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = np.arange(4)
         _bomb(file, h5py)

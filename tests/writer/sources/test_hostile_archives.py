@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from recordio import SourceError
-from recordio.writer.sources import find_sources, unpacked_file
-from recordio.writer.sources.archive_paths import forget_archives, open_archive
+from recordio.writer.sources import find_sources
+from recordio.writer.sources.archives import unpacked_file
+from recordio.writer.sources.archives.archive_paths import forget_archives, open_archive
 from tests.writer.sources.packing import END, ENDINGS, header, member, pack, packed, pax, tar, zipped
 from tests.writer.sources.test_folders import fill, samples
 from tests.writer.sources.test_layouts import only, said

@@ -13,7 +13,7 @@ from recordio import Array, Bytes, Image, Scalar, Text
 from recordio.errors import SourceError
 from recordio.format.fields import Field
 from recordio.writer.sources import Source, SourceOptions
-from recordio.writer.sources.inferred import ArrayColumn, BytesColumn, Column, PicturesColumn
+from recordio.writer.sources.records.inferred import ArrayColumn, BytesColumn, Column, PicturesColumn
 from tests.converted import FORMATS, opened
 
 

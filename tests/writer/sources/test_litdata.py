@@ -17,9 +17,9 @@ from PIL import Image as Pillow
 from recordio import Array, Bytes, Image, Object, Scalar, Text
 from recordio.errors import MissingPackageError, SourceError
 from recordio.writer.sources import splits
-from recordio.writer.sources.litdata import leaves
-from recordio.writer.sources.litdata_nested import nested
-from recordio.writer.sources.litdata_serializers import litdata_column
+from recordio.writer.sources.records.litdata import leaves
+from recordio.writer.sources.records.litdata_nested import nested
+from recordio.writer.sources.records.litdata_serializers import litdata_column
 from recordio.writer.sources.source import SourceOptions
 from tests.converted import FORMATS, assert_equal, assert_same_bytes, expected, faults, opened, stored
 
@@ -194,7 +194,7 @@ class TestRefused:
         def absent() -> Any:
             raise MissingPackageError.needed("Arrow files", "pyarrow", "arrow", ImportError("none"))
 
-        monkeypatch.setattr("recordio.writer.sources.litdata_chunks.pyarrow", absent)
+        monkeypatch.setattr("recordio.writer.sources.records.litdata_chunks.pyarrow", absent)
         with pytest.raises(MissingPackageError, match=r"pip install 'recordio-shards\[arrow\]'"):
             opened(FOLDER / "rows")
 

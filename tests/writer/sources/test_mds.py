@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from recordio import Array, Bytes, Image, Object, Scalar, Text
 from recordio.errors import SchemaError, SourceError
 from recordio.writer.sources import splits
-from recordio.writer.sources.mds_encodings import mds_column
+from recordio.writer.sources.records.mds_encodings import mds_column
 from recordio.writer.sources.source import SourceOptions
 from tests.converted import FORMATS, assert_equal, assert_same_bytes, expected, faults, opened, stored
 

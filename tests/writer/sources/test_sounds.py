@@ -14,8 +14,8 @@ import pytest
 
 from recordio import Bytes, Scalar, ShardDataset, Text
 from recordio.writer.sources import open_source
-from recordio.writer.sources.sound_header import SoundHeader, sound_header
-from recordio.writer.sources.sounds import SOUND_FIELDS
+from recordio.writer.sources.folders.sound_header import SoundHeader, sound_header
+from recordio.writer.sources.folders.sounds import SOUND_FIELDS
 from tests.writer.convert.test_convert import contents, made
 from tests.writer.sources.test_folders import fill, samples
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recordio import SourceError
-from recordio.writer.sources.tar_members import FILE, FOLDER, HARDLINK, SYMLINK, TarMember, tar_members
+from recordio.writer.sources.archives.tar_members import FILE, FOLDER, HARDLINK, SYMLINK, TarMember, tar_members
 from tests.writer.sources.packing import END, header, member, pax
 
 

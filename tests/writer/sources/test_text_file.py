@@ -15,7 +15,9 @@ import zstandard
 
 import recordio
 from recordio import SourceError
-from recordio.writer.sources import Source, SourceOptions, TableOptions, compression, open_source, text_file
+from recordio.writer.sources import Source, SourceOptions, TableOptions, open_source
+from recordio.writer.sources.archives import compression
+from recordio.writer.sources.tables import text_file
 
 CSV = "n,word\n1,café\n2,naïve\n"
 ROWS = [{"n": 1, "word": "café"}, {"n": 2, "word": "naïve"}]

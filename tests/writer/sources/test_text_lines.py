@@ -10,7 +10,7 @@ import pytest
 
 from recordio import SchemaError, SourceError, Text
 from recordio.writer.sources import SourceOptions, TableOptions, find_sources, open_source
-from recordio.writer.sources.text_file import TextFile
+from recordio.writer.sources.tables.text_file import TextFile
 from tests.writer.sources.test_folders import fill, keys, samples
 
 
@@ -57,7 +57,7 @@ def test_a_file_without_a_document_is_refused(tmp_path: Path, data: bytes) -> No
 
 
 def test_a_line_that_memory_would_not_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recordio.writer.sources.text_file._MAX_LINE_CHUNKS", 2)
+    monkeypatch.setattr("recordio.writer.sources.tables.text_file._MAX_LINE_CHUNKS", 2)
     path = tmp_path / "c.txt"
     path.write_bytes(b"x" * (4 << 20))
     with pytest.raises(SourceError, match="a line is longer than"):

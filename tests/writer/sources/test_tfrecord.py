@@ -13,8 +13,8 @@ import pytest
 from recordio import Array, Bytes, Image, Object, Scalar, Text, convert
 from recordio.errors import MissingPackageError, SourceError
 from recordio.writer.sources import detect
-from recordio.writer.sources.crc32c import masked, short_crc32c
-from recordio.writer.sources.tf_example import parse
+from recordio.writer.sources.records.crc32c import masked, short_crc32c
+from recordio.writer.sources.records.tf_example import parse
 from tests.converted import FORMATS, assert_equal, assert_same_bytes, expected, faults, opened, stored
 from tests.writer.sources.protobuf import message, record
 
@@ -93,7 +93,7 @@ class TestExamples:
         assert_same_bytes(dogs(tmp_path / "in"), tmp_path, workers=(2, 5), split="train", shuffle=3)
 
     def test_a_shuffled_order_unpacks_a_file_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("recordio.writer.sources.packed_files._KEPT_NBYTES", 0)
+        monkeypatch.setattr("recordio.writer.sources.records.packed_files._KEPT_NBYTES", 0)
         for number in range(3):
             path = written(tmp_path / f"x{number}.tfrecord", *(example(a=ints(10 * number + k)) for k in range(5)))
             path.write_bytes(gzip.compress(path.read_bytes()))
@@ -175,7 +175,7 @@ class TestRecognised:
 
     def test_without_the_package_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "google_crc32c", None)
-        from recordio.writer.sources import crc32c
+        from recordio.writer.sources.records import crc32c
 
         crc32c._library.cache_clear()
         with pytest.raises(MissingPackageError, match=r"pip install 'recordio-shards\[tfrecord\]'"):
@@ -245,7 +245,7 @@ class TestDamage:
             convert(tmp_path / "x.tfrecord", tmp_path / "out")
 
     def test_a_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("recordio.writer.sources.unpacked_file._FREE", 1 << 20)
+        monkeypatch.setattr("recordio.writer.sources.archives.unpacked_file._FREE", 1 << 20)
         (tmp_path / "x.tfrecord").write_bytes(gzip.compress(bytes(1 << 23)))
         with pytest.raises(SourceError, match=r"unpacks to more than 250 times its size.* - x\.tfrecord"):
             opened(tmp_path / "x.tfrecord")

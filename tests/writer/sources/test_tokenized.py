@@ -15,8 +15,8 @@ from hypothesis import given, strategies as st
 
 from recordio import Array, MissingPackageError, SchemaError, ShardDataset, SourceError, convert
 from recordio.writer.sources import Source, open_source
-from recordio.writer.sources.text_options import TextOptions
-from recordio.writer.sources.tokenized import Packed, tokenized
+from recordio.writer.sources.tokens.text_options import TextOptions
+from recordio.writer.sources.tokens.tokenized import Packed, tokenized
 from tests.writer.convert.test_convert import contents, made
 from tests.writer.sources.test_folders import fill, samples
 

@@ -15,7 +15,7 @@ import pytest
 
 from recordio import Array, Bytes, Image, Object, Scalar, SourceError, Text, convert
 from recordio.writer.sources import Source, find_sources
-from recordio.writer.sources.archive_paths import forget_archives
+from recordio.writer.sources.archives.archive_paths import forget_archives
 from tests.writer.sources.packing import END, member, packed, tar
 from tests.writer.sources.test_folders import fill, picture, samples
 from tests.writer.sources.test_layouts import GREY, JPEG, PNG, only, said, sources

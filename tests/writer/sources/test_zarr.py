@@ -183,7 +183,7 @@ class TestHostile:
             open_source(path)
 
     def test_a_bomb_of_gzip_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("recordio.writer.sources.zarr_chunks.SMALL", 1 << 10)
+        monkeypatch.setattr("recordio.writer.sources.arrays.zarr_chunks.SMALL", 1 << 10)
         pytest.importorskip("zarr")
         path = store(tmp_path)
         (path / "packed/gzip/c/0/0").write_bytes(gzip.compress(b"x") + gzip.compress(bytes(9 << 20)))

@@ -1,0 +1,1 @@
+"""Archives, read as the folder in them or as WebDataset, and whatever is compressed."""

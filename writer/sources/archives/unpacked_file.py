@@ -1,0 +1,155 @@
+"""A file that any process can read at any offset: where it lies, or unpacked once into a nameless temporary file.
+
+Other processes of this machine open the same temporary file, those of other machines make their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from recordio.errors import SourceError
+from recordio.writer.sources.archives.compression import DAMAGED, packed_with, unpacked
+from recordio.writer.sources.archives.scratch import Scratch, written
+from recordio.writer.sources.plain_files import Status, open_plain, refused, shown
+
+_FREE = 1 << 30  # bytes that anything may unpack to
+_MOST = 250  # times its size that something larger may unpack to
+_KEPT_NBYTES = 16 << 30  # of temporary files that stay; those used last
+_KEPT_FILES = 64
+
+
+def require_no_bomb(nbytes: int, packed: int, what: str) -> None:
+    """Raises SourceError where `packed` bytes become so many more that they were made to do harm."""
+    if nbytes > _FREE and nbytes > _MOST * packed:
+        raise SourceError(
+            f"{what[:200]!r} unpacks to more than {_MOST} times its size, at least {nbytes >> 20:,} MiB, as if made to "
+            "fill the disk; if it was not, unpack it, and give the folder"
+        )
+
+
+def identity(found: Status) -> tuple[int, int, int, int]:
+    """Device, inode, size, time: another one for a file that was changed."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class UnpackedFile:
+    """A file, without its compression.
+
+    Attributes:
+        path: where it lies.
+        status: of the file as it lies.
+        packed: what it is compressed with, None for a plain file.
+        nbytes: its length, unpacked.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        with open(_opened(path), "rb") as raw:
+            self.status = os.fstat(raw.fileno())
+            self.packed = packed_with(raw.read(16))
+        self.nbytes = self.status.st_size
+        self._scratch: Scratch | None = None
+        self._fd: int | None = None
+        if self.packed:
+            self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_fd": None}
+
+    def _open(self) -> int:
+        self._fd = self._scratch.open() if self._scratch else None
+        if self._fd is None:
+            self._fd = self._made()
+        return self._fd
+
+    def _made(self) -> int:
+        fd = _opened(self.path)
+        if identity(os.fstat(fd)) != identity(self.status):
+            os.close(fd)
+            raise SourceError("changed while it was converted").at(file=shown(self.path))
+        if self.packed is None:
+            return fd
+        with open(fd, "rb") as raw:
+            try:
+                fd = written(_limited(unpacked(raw, self.packed), self.status.st_size, self.path))
+            except DAMAGED as error:
+                text = f"the {self.packed} data cannot be read to its end: {error}"
+                raise SourceError(text).at(file=shown(self.path)) from error
+            except SourceError as error:
+                raise error.at(file=shown(self.path))
+        self._scratch = Scratch.of(fd)
+        self.nbytes = self._scratch.nbytes
+        _keep(self)
+        return fd
+
+    def read(self, start: int, nbytes: int) -> bytes:
+        """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
+        fd = self._open() if self._fd is None else self._fd
+        try:
+            data = os.pread(fd, nbytes, start)
+            while len(data) < nbytes and (more := os.pread(fd, nbytes - len(data), start + len(data))):
+                data += more
+        except OSError as error:
+            raise refused(error).at(file=shown(self.path)) from error
+        return data
+
+    def require_unchanged(self) -> None:
+        """Raises SourceError once the file has been written to."""
+        fd = self._open() if self._fd is None else self._fd
+        if self.packed is None and identity(os.fstat(fd)) != identity(self.status):
+            raise SourceError("changed while it was converted").at(file=shown(self.path))
+
+    def close(self) -> None:
+        """Closes the file, and frees what was unpacked; the next read opens or unpacks it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = self._scratch = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", None) is not None:
+            self.close()
+
+
+def _opened(path: bytes) -> int:
+    try:
+        return open_plain(path)
+    except NotADirectoryError as error:
+        text = "it lies in an archive itself, and is not read there: unpack the outer one"
+        raise SourceError(text).at(file=shown(path)) from error
+
+
+def _limited(chunks: Iterable[bytes], packed: int, path: bytes) -> Iterator[bytes]:
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        require_no_bomb(total, packed, shown(path))
+        yield chunk
+
+
+_unpacked: OrderedDict[bytes, UnpackedFile] = OrderedDict()  # temporary files of this process by the path of the source
+
+
+def _keep(file: UnpackedFile) -> None:
+    """Frees the temporary files that were used least of late where there are too many."""
+    _unpacked[file.path] = file
+    _unpacked.move_to_end(file.path)
+    while len(_unpacked) > 1 and (
+        len(_unpacked) > _KEPT_FILES or sum(kept.nbytes for kept in _unpacked.values()) > _KEPT_NBYTES
+    ):
+        _unpacked.popitem(last=False)[1].close()
+
+
+def forget_unpacked() -> None:
+    """Lets go of all temporary files; each vanishes once nobody else uses it."""
+    _unpacked.clear()
+
+
+def unpacked_file(path: bytes) -> UnpackedFile:
+    """The file at a path; one that was unpacked before, and is as it was, is not unpacked again. Raises SourceError."""
+    known = _unpacked.get(path)
+    if known is not None and identity(os.stat(path)) == identity(known.status):
+        return known
+    return UnpackedFile(path)

@@ -1,0 +1,1 @@
+"""Arrays by row: NumPy, HDF5, Zarr, and the files of MNIST and CIFAR."""

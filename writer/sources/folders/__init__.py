@@ -1,0 +1,1 @@
+"""Folders of pictures, sounds and texts, by class, by name, or as a table beside them says."""

@@ -1,0 +1,1 @@
+"""Python objects as inputs, and functions that make samples of them."""

@@ -1,0 +1,1 @@
+"""Records in files: TFRecord, ArrayRecord, Bagz, MDS, LitData, LMDB."""

@@ -1,0 +1,1 @@
+"""Text in rows: CSV, TSV, JSON Lines, a document a line."""
