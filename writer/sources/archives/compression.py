@@ -11,8 +11,10 @@ from typing import IO, Any
 
 import zstandard
 
+from recordio.errors import SourceError
+
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)  # what `unpacked` raises
+_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _OPEN: dict[str | None, Callable[[Any], Any]] = {"gzip": gzip.open, "bzip2": bz2.open}
 _CHUNK = 1 << 20
@@ -28,7 +30,14 @@ def packed_with(head: bytes) -> str | None:
 
 
 def unpacked(raw: IO[bytes], packed: str | None) -> Iterator[bytes]:
-    """The content of a file that is packed with this, or of a plain one. Raises one of DAMAGED."""
+    """The content of a file that is packed with this, or of a plain one. Raises SourceError."""
+    try:
+        yield from _pieces(raw, packed)
+    except _DAMAGED as error:
+        raise SourceError(f"the {packed or 'file'} data cannot be read to its end: {error}") from error
+
+
+def _pieces(raw: IO[bytes], packed: str | None) -> Iterator[bytes]:
     if packed == "zstd":
         return _joined(_zstd_chunks(raw))
     if packed == "xz":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from recordio.errors import SourceError
-from recordio.writer.sources.archives.compression import DAMAGED, packed_with, unpacked
+from recordio.writer.sources.archives.compression import packed_with, unpacked
 from recordio.writer.sources.archives.scratch import Scratch, written
 from recordio.writer.sources.plain_files import Status, open_plain, refused, shown
 
@@ -75,9 +75,6 @@ class UnpackedFile:
         with open(fd, "rb") as raw:
             try:
                 fd = written(_limited(unpacked(raw, self.packed), self.status.st_size, self.path))
-            except DAMAGED as error:
-                text = f"the {self.packed} data cannot be read to its end: {error}"
-                raise SourceError(text).at(file=shown(self.path)) from error
             except SourceError as error:
                 raise error.at(file=shown(self.path))
         self._scratch = Scratch.of(fd)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from recordio.errors import SourceError
-from recordio.writer.sources.archives.compression import DAMAGED, unpacked
+from recordio.writer.sources.archives.compression import unpacked
 from recordio.writer.sources.archives.scratch import written
 from recordio.writer.sources.archives.unpacked_file import require_no_bomb
 from recordio.writer.sources.records.record_files import RecordFiles
@@ -34,7 +34,7 @@ class PackedRecordFiles(RecordFiles):
 
     def _unpacked(self, raw: IO[bytes], packing: str, most: int | None) -> Iterator[bytes]:
         """The bytes of an open file, at most so many. Raises SourceError."""
-        return _limited(_sound(unpacked(raw, packing), packing), most)
+        return _limited(unpacked(raw, packing), most)
 
     def _as_it_is(self, number: int) -> IO[bytes]:
         """A file as it is on disk. Raises SourceError."""
@@ -110,7 +110,7 @@ class _Kept:
 
 def zstd_pieces(data: bytes, most: int) -> Iterator[bytes]:
     """What zstd packed, at most so many bytes, in pieces of bounded size. Raises SourceError."""
-    return _limited(_sound(unpacked(BytesIO(data), "zstd"), "zstd"), most)
+    return _limited(unpacked(BytesIO(data), "zstd"), most)
 
 
 def unpacked_zstd(data: bytes, most: int) -> bytes:
@@ -124,13 +124,6 @@ def _harmless(chunks: Iterable[bytes], packed: int) -> Iterator[bytes]:
         nbytes += len(chunk)
         require_no_bomb(nbytes, packed, "it")
         yield chunk
-
-
-def _sound(chunks: Iterable[bytes], packing: str) -> Iterator[bytes]:
-    try:
-        yield from chunks
-    except DAMAGED as error:
-        raise SourceError(f"the {packing} data cannot be read to its end: {error}") from error
 
 
 def _limited(chunks: Iterable[bytes], most: int | None) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from recordio.errors import SourceError
-from recordio.writer.sources.archives.compression import DAMAGED, packed_with, unpacked
+from recordio.writer.sources.archives.compression import packed_with, unpacked
 from recordio.writer.sources.archives.scratch import Scratch, written
 from recordio.writer.sources.files import open_regular, refused
 from recordio.writer.sources.tables.encodings import marked_encoding, readings, unmarked_encoding
@@ -78,10 +78,7 @@ class TextFile:
     def _source(self) -> Iterator[bytes]:
         """The unpacked bytes of the file. Raises SourceError for damage."""
         with open(open_regular(self._path), "rb") as raw:
-            try:
-                yield from unpacked(raw, self._packed)
-            except DAMAGED as error:
-                raise SourceError(f"the {self._packed or 'file'} data cannot be read to its end: {error}") from error
+            yield from unpacked(raw, self._packed)
 
     def _make(self) -> None:
         """Opens the file, or makes the temporary one."""
