@@ -187,6 +187,32 @@ def test_a_dataset_of_ours_in_an_archive_is_told_so(tmp_path: Path) -> None:
         find_sources(str(pack(tmp_path / "out", tmp_path / "out.zip")))
 
 
+FORMATS = Path(__file__).parents[2] / "data/formats"
+
+
+@pytest.mark.parametrize("name", ["arrow/hub", "arrow/saved", "litdata/rows", "mds/all"])
+def test_formats_of_other_libraries_are_read_from_archives(tmp_path: Path, name: str) -> None:
+    if name.startswith("arrow"):
+        pytest.importorskip("pyarrow")
+    folders, archives = sources(str(FORMATS / name)), sources(str(pack(FORMATS / name, tmp_path / "d.tar")))
+    assert folders.keys() == archives.keys()
+    for split, source in folders.items():
+        assert str(samples(pickle.loads(pickle.dumps(archives[split])))) == str(samples(source))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("hdf5/names.h5", "an HDF5 file is read"), ("zarr", "a Zarr store is read")]
+)
+def test_formats_that_need_their_files_say_so(tmp_path: Path, name: str, message: str) -> None:
+    if name == "zarr":
+        path = FORMATS / "zarr/v3.zip"
+    else:
+        pytest.importorskip("h5py")
+        path = zipped(tmp_path, {"names.h5": (FORMATS / name).read_bytes()})
+    with pytest.raises(SourceError, match=message):
+        sources(str(path))
+
+
 def test_an_archive_in_an_archive_is_not_read(tmp_path: Path) -> None:
     inner = tar({"1.jpg": JPEG, "1.cls": b"1"})
     path = zipped(tmp_path, {"0.tar": inner, "1.tar": inner})

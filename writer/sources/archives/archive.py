@@ -123,10 +123,10 @@ class Archive(ABC):
         return found
 
     def only_file(self) -> bytes | None:
-        """The one file that is in the archive besides clutter and hidden ones, None if there are others or none."""
+        """The one file at the top besides clutter and hidden ones, None if there are others, or it lies in a folder."""
         files = list(islice((name for name in self._table.names if not name.endswith(b"/")), _FEW))
         found = [name for name in files if not is_clutter(name) and not name.rpartition(b"/")[2].startswith(b".")]
-        return found[0] if len(found) == 1 and len(files) < _FEW else None
+        return found[0] if len(found) == 1 and len(files) < _FEW and b"/" not in found[0] else None
 
     def why_unread(self, path: bytes) -> str | None:
         """Why a member is not read, None for one that is."""

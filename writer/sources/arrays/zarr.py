@@ -29,7 +29,7 @@ from recordio.writer.sources.arrays.array_rows import (
 from recordio.writer.sources.arrays.arrays import array_field
 from recordio.writer.sources.arrays.zarr_chunks import check_chunks
 from recordio.writer.sources.arrays.zarr_metadata import MARKS, ArrayMetadata, Hierarchy
-from recordio.writer.sources.files import named_files
+from recordio.writer.sources.files import is_file, named_files
 from recordio.writer.sources.source import Fingerprint, SourceOptions, SourceSpec
 
 _ROOT = "data"  # the field of a store that is one array
@@ -116,7 +116,7 @@ class Zarr(ArrayRows):
 
 def is_store(path: str) -> bool:
     """Whether a folder says that it is a Zarr store."""
-    return any(os.path.isfile(os.path.join(path, name)) for name in MARKS)
+    return any(is_file(os.path.join(path, name)) for name in MARKS)
 
 
 def parts(path: str) -> dict[str, SourceSpec]:

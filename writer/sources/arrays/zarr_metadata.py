@@ -133,6 +133,9 @@ def _listed(root: str) -> list[bytes]:
                         stack.append((entry.path, prefix + entry.name + b"/", depth + 1))
                     else:
                         found.append(prefix + entry.name)
+        except NotADirectoryError as error:
+            text = "a Zarr store is read from a folder, not from an archive: unpack it"
+            raise SourceError(text).at(file=shown(folder)) from error
         except OSError as error:
             raise refused(error).at(file=shown(folder)) from error
     return found

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from recordio.errors import SourceError
 from recordio.writer.sources.arrow.arrow_package import pyarrow
-from recordio.writer.sources.files import open_regular, refused, stamp
+from recordio.writer.sources.files import open_regular, refused, stamp, status
 
 _MAX_DEPTH = 100
 MAX_ROWS_PER_BYTE = 1 << 14  # a file of nothing but equal values has some thousand
@@ -51,8 +51,11 @@ class ArrowFile(ABC):
         try:
             found = os.fstat(self._raw.fileno())
             self._size = found.st_size
-            self._stamp = stamp(found) if listed is None else listed
-            self.require_same()
+            # What lies in an archive was copied; the listed stamp is that of the archive.
+            origin = found if os.path.isfile(path) else status(path)
+            if listed is not None and stamp(origin) != listed:
+                raise SourceError("changed while it was converted")
+            self._stamp = stamp(found)
             self._open()
             rows = sum(self.rows)
             if min(self.rows, default=0) < 0 or rows > MAX_ROWS_PER_BYTE * self._size:

@@ -16,7 +16,7 @@ from recordio.format import strict_json
 from recordio.writer.sources.arrow.arrow_tables import ArrowTable
 from recordio.writer.sources.arrow.hf_features import features_of
 from recordio.writer.sources.arrow.ipc_file import IpcFile
-from recordio.writer.sources.files import open_regular, refused
+from recordio.writer.sources.files import exists, open_regular, refused
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.source import SourceOptions, SourceSpec
@@ -91,7 +91,7 @@ class HfDataset(ArrowTable):
     opener = IpcFile
 
     def __init__(self, path: str, options: SourceOptions) -> None:
-        if os.path.exists(os.path.join(path, _SPLITS)):
+        if exists(os.path.join(path, _SPLITS)):
             raise SourceError("a DatasetDict holds several datasets: give one of its folders").at(file=path)
         names = tuple(_file_names(path))
         if not names:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Text
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import open_regular, shown
+from recordio.writer.sources.files import is_file, is_folder, open_regular, shown
 from recordio.writer.sources.records.lmdb_pages import LmdbPages
 from recordio.writer.sources.records.record_files import RecordFiles
 from recordio.writer.sources.source import SourceOptions
@@ -33,7 +33,7 @@ class Lmdb(RecordFiles):
     kind = "lmdb"
 
     def __init__(self, path: str, options: SourceOptions) -> None:
-        super().__init__(os.path.join(path, DATA) if os.path.isdir(path) else path, options)
+        super().__init__(os.path.join(path, DATA) if is_folder(path) else path, options)
         self._keys, ends = bytearray(), array("q")
         self._key_ends: array[int] | npt.NDArray[np.int64] = ends
         self._as_text = True
@@ -79,7 +79,7 @@ class Lmdb(RecordFiles):
 
 def is_lmdb(path: str) -> bool:
     """Whether a folder holds an environment of LMDB."""
-    return os.path.isfile(os.path.join(path, DATA))
+    return is_file(os.path.join(path, DATA))
 
 
 def _is_utf8(key: bytes) -> bool:
