@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import io
+import json
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +230,22 @@ def test_struct_of_bytes_and_path_without_pictures_is_bytes(tmp_path: Path) -> N
         {"x": b"RIFF", "x_file": "a.wav"},
         {"x": b"x", "x_file": None},
     ]
+
+
+def test_a_sound_of_datasets_says_what_its_header_says(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((2, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(4 * 3))
+    column = pa.array([{"bytes": file.getvalue(), "path": "a.wav"}, {"bytes": b"?", "path": "b.xyz"}])
+    features = {"info": {"features": {"x": {"_type": "Audio"}}}}
+    table = pa.table({"x": column}).replace_schema_metadata({"huggingface": json.dumps(features)})
+    source = open_source(write(tmp_path / "t.parquet", table))
+    assert [sample for _, sample in source.read(range(2))] == [
+        {"x": file.getvalue(), "rate": 8000, "channels": 2, "frames": 3},
+        {"x": b"?", "rate": None, "channels": None, "frames": None},
+    ]
+    assert packed(source) == packed_columns(source)
 
 
 def test_files_that_are_named_lie_beside_the_table(tmp_path: Path) -> None:

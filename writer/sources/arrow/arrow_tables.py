@@ -18,6 +18,7 @@ import xxhash
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Text
 from recordio.format.schema import Columns, Sample, Schema
+from recordio.writer.sources import arrow_columns
 from recordio.writer.sources.arrow import arrow_columns
 from recordio.writer.sources.arrow.arrow_files import ArrowFile
 from recordio.writer.sources.arrow.arrow_groups import GroupReader, Groups
@@ -27,7 +28,9 @@ from recordio.writer.sources.arrow.hf_features import Feature
 from recordio.writer.sources.arrow.ipc_file import IpcFile
 from recordio.writer.sources.arrow.parquet_file import ParquetFile
 from recordio.writer.sources.folders.pictures import PictureSurvey
+from recordio.writer.sources.folders.sounds import sound_fields, sound_values
 from recordio.writer.sources.records.record_files import FileSet
+from recordio.writer.sources.tables.embedded import EmbeddedFiles
 from recordio.writer.sources.source import NAME, Item, Source, SourceOptions, with_name_fields
 from recordio.writer.sources.tables.embedded import EmbeddedFiles
 
@@ -82,8 +85,11 @@ class ArrowTable(FileSet):
             picture = self._picture(name)
             if picture is not None:
                 fields[name] = picture
+        sounds = [name for name in found.files if name in found.features and found.features[name].type == "Audio"]
+        self._sound = sounds[0] if len(sounds) == 1 else ""
+        self._sound_fields = sound_fields(fields) if self._sound else {}
         try:
-            self.schema = Schema(fields)
+            self.schema = Schema({**fields, **self._sound_fields})
         except SchemaError as error:
             raise SourceError(f"the columns cannot become fields: {error.fault}").at(file=path) from error
 
@@ -219,6 +225,9 @@ class ArrowTable(FileSet):
             made[f"{name}_{NAME}"] = [pair and pair[1] for pair in pairs]
         read = self._embedded[name].read
         made[name] = [None if pair is None else read(pair[1]) if pair[0] is None else pair[0] for pair in pairs]
+        if name == self._sound:
+            said = [sound_values(data, self._sound_fields) for data in made[name]]
+            made.update({field: [one.get(field) for one in said] for field in self._sound_fields})
 
     def _estimates(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         found: npt.NDArray[np.int64] = self._row_nbytes[np.searchsorted(self._groups.firsts, indices, "right") - 1]
