@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -256,6 +257,20 @@ def test_a_file_that_is_cut_off_or_none_is_refused(tmp_path: Path, h5py: Any) ->
         (tmp_path / f"{number}.h5").write_bytes(changed)
         with pytest.raises(SourceError, match="HDF5"):
             open_source(tmp_path / f"{number}.h5")
+
+
+def test_a_file_in_an_archive_is_to_be_unpacked(tmp_path: Path, h5py: Any) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(DATA / "types.h5", "types.h5")
+    with pytest.raises(SourceError, match="lies in an archive"):
+        open_source(tmp_path / "a.zip/types.h5")
+
+
+def test_a_folder_of_several_files_asks_for_one(tmp_path: Path) -> None:
+    for name in ("a.h5", "b.h5"):
+        (tmp_path / name).write_bytes((DATA / "groups.h5").read_bytes())
+    with pytest.raises(SourceError, match="holds files of hdf5, each of which is a source"):
+        find_sources(tmp_path)
 
 
 def test_a_text_that_is_not_utf8_fails_its_sample(tmp_path: Path, h5py: Any) -> None:
