@@ -144,7 +144,9 @@ def _conversion(record: dict[str, Any]) -> Iterator[str]:
     if isinstance(names := record.get("names"), list):
         yield _line("on request", cut(listed(names), width))
     for name, value in record.items():
-        if name not in ("check", "names", "skipped", "skipped_inputs", "notes"):
+        if name == "sources" and isinstance(value, list):
+            yield from (_line("from", cut(_source(one), width)) for one in value[:INPUTS_SHOWN])
+        elif name not in ("check", "names", "skipped", "skipped_inputs", "notes"):
             yield _line(cut(name, NAME_COLUMNS), cut(json_text(value), width))
     notes, inputs = (value if isinstance(value, list) else [] for value in map(record.get, ("notes", "skipped_inputs")))
     yield from (_line("note", clean(str(note))) for note in notes[:INPUTS_SHOWN])
@@ -154,6 +156,14 @@ def _conversion(record: dict[str, Any]) -> Iterator[str]:
         yield f"    {clean(': '.join(map(str, entry)) if isinstance(entry, list) else str(entry))}"
     if len(inputs) > INPUTS_SHOWN:
         yield "    ... (--json lists more)"
+
+
+def _source(record: Any) -> str:
+    """A dataset that samples were taken from, by a merge or an append."""
+    if not isinstance(record, dict):
+        return json_text(record)
+    samples = record.get("samples")
+    return f"{record.get('name')}: {count_text(samples, 'sample') if isinstance(samples, int) else json_text(samples)}"
 
 
 def _line(name: str, words: str) -> str:

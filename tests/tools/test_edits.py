@@ -28,6 +28,22 @@ def test_merge_and_append(tmp_path: Path, dataset: Path, capsys: pytest.CaptureF
     assert found["samples"] == 26
 
 
+def test_info_says_where_samples_came_from(tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recordio.merge(tmp_path / "all", [dataset, write(tmp_path / "more", 6)])
+    assert main(["info", str(tmp_path / "all")]) == 0
+    out = capsys.readouterr().out
+    assert "pets: 20 samples" in out
+    assert "more: 6 samples" in out
+
+
+def test_info_survives_any_record_of_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metadata = {"conversion": {"sources": ["\x1b[2J", {"name": {}, "samples": []}]}}
+    with recordio.DatasetWriter(tmp_path / "odd", metadata=metadata) as writer:
+        writer.write({"x": 1})
+    assert main(["info", str(tmp_path / "odd")]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_merging_what_differs_is_one_line_and_exit_code_2(
     tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
