@@ -18,7 +18,6 @@ import xxhash
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Text
 from recordio.format.schema import Columns, Sample, Schema
-from recordio.writer.sources import arrow_columns
 from recordio.writer.sources.arrow import arrow_columns
 from recordio.writer.sources.arrow.arrow_files import ArrowFile
 from recordio.writer.sources.arrow.arrow_groups import GroupReader, Groups
@@ -30,7 +29,6 @@ from recordio.writer.sources.arrow.parquet_file import ParquetFile
 from recordio.writer.sources.folders.pictures import PictureSurvey
 from recordio.writer.sources.folders.sounds import sound_fields, sound_values
 from recordio.writer.sources.records.record_files import FileSet
-from recordio.writer.sources.tables.embedded import EmbeddedFiles
 from recordio.writer.sources.source import NAME, Item, Source, SourceOptions, with_name_fields
 from recordio.writer.sources.tables.embedded import EmbeddedFiles
 
