@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ma
 
+from recordio.arrow_package import pyarrow
 from recordio.display.text import exact_json
-from recordio.errors import MissingPackageError, SchemaError
+from recordio.errors import SchemaError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.masks import missing_rows
 from recordio.format.numeric import Numeric, Scalar
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
     from recordio.reader.view import DatasetView
 
 _MAX_ELEMENTS = (1 << 31) - 1  # of a list column at a time: its offsets are int32
-
-
-def pyarrow() -> Any:
-    """The module. Raises MissingPackageError."""
-    try:
-        import pyarrow as found
-    except ImportError as error:
-        raise MissingPackageError.needed("Arrow tables", "pyarrow", "arrow", error) from error
-    return found
 
 
 def arrow_schema(schema: Schema) -> Any:

@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from recordio.arrow_package import pyarrow
 from recordio.errors import MissingPackageError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.image_field import Image
 from recordio.format.numeric import Numeric, Scalar
 from recordio.format.schema import Schema
-from recordio.reader.arrow import arrow_schema, arrow_table, pyarrow
+from recordio.reader.arrow import arrow_schema, arrow_table
 from recordio.reader.joining import LABEL
 from recordio.reader.stored import stored_chunks
 

@@ -15,7 +15,6 @@ import pytest
 from recordio.errors import MissingPackageError, SchemaError, SourceError
 from recordio.format.numeric import Scalar
 from recordio.writer.sources import SourceOptions, find_sources, open_source
-from recordio.writer.sources.arrow import arrow_package
 from recordio.writer.sources.arrow.arrow_groups import GroupReader
 from recordio.writer.sources.arrow.ipc_file import IpcFile
 from recordio.writer.sources.arrow.parquet_file import ParquetFile
@@ -168,10 +167,8 @@ class TestReading:
     ) -> None:
         path = write(tmp_path / "t.parquet", pa.table({"x": [1]}))
         monkeypatch.setitem(sys.modules, "pyarrow", None)
-        arrow_package.pyarrow.cache_clear()
         with pytest.raises(MissingPackageError, match=r"pip install 'recordio-shards\[arrow\]'"):
             open_source(path)
-        arrow_package.pyarrow.cache_clear()
 
 
 class TestDamage:

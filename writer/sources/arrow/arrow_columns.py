@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
 from recordio.format.numeric import Shape
 from recordio.writer.sources.arrow.arrow_files import longest
-from recordio.writer.sources.arrow.arrow_package import pyarrow
 
 Converter = Callable[[Any], Sequence[Any] | npt.NDArray[Any]]
 

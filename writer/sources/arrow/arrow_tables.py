@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from recordio.arrow_package import pyarrow
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Text
 from recordio.format.schema import Columns, Sample, Schema
 from recordio.writer.sources.arrow import arrow_columns
+from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile
 from recordio.writer.sources.arrow.arrow_groups import GroupReader, Groups
-from recordio.writer.sources.arrow.arrow_package import pyarrow, reading
 from recordio.writer.sources.arrow.arrow_schema import TableColumns
 from recordio.writer.sources.arrow.hf_features import Feature
 from recordio.writer.sources.arrow.ipc_file import IpcFile

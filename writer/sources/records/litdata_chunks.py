@@ -14,9 +14,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from recordio.arrow_package import pyarrow
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Object
-from recordio.writer.sources.arrow.arrow_package import pyarrow, reading
+from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.records.indexed_shards import ShardColumn
 from recordio.writer.sources.records.inferred import JsonValues
 from recordio.writer.sources.records.packed_files import zstd_pieces

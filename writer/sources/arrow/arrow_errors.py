@@ -1,30 +1,15 @@
-"""PyArrow, imported when it is needed, and its errors as ours.
+"""The errors of PyArrow as ours.
 
-No other module imports it. PyArrow runs no code that a file brings along: `arrow_types.py` refuses the extension type
-that once did.
+PyArrow runs no code that a file brings along: `arrow_types.py` refuses the extension type that once did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from typing import Any
 
-from recordio.errors import MissingPackageError, SourceError
-
-
-@cache
-def pyarrow() -> Any:
-    """The package, with its modules for files. Raises MissingPackageError."""
-    try:
-        import pyarrow as package
-        import pyarrow.compute
-        import pyarrow.ipc
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingPackageError.needed("Parquet and Arrow files", "pyarrow", "arrow", error) from error
-    return package
+from recordio.arrow_package import pyarrow
+from recordio.errors import SourceError
 
 
 @contextmanager
