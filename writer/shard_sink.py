@@ -108,7 +108,6 @@ class ShardSink:
 
     def discard(self) -> None:
         """Removes every shard that still has its temporary name."""
-        self.measures.close()
         if self._shard is not None:
             self._shard.abandon()
             self._shard = None

@@ -8,8 +8,6 @@ not depend on how samples came to the writer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -26,36 +24,23 @@ from recordio.images.header import read_header
 from recordio.statistics.numbers import Floats, NumbersMeasure, PixelMoments
 from recordio.statistics.records import Channels, Extent, FieldStatistics, Statistics
 
-_GROUP = 1 << 16
+_GROUP = 1 << 15
 _GROUP_OF_MANY = 1 << 12  # numbers of a group where there are many fields, each with a buffer
 _MANY = 64
-_AHEAD_NBYTES = 4 << 20  # of pages, for the thread at a time
-Page = tuple[bytes, int]  # content, samples
 Values = npt.NDArray[Any]
 
 
 class Measures:
-    """The measures of all fields of a schema. Larger ones compute in a thread of their own, beside the writer's."""
+    """The measures of all fields of a schema."""
 
     def __init__(self, schema: Schema) -> None:
         self._names = tuple(schema)
         work = np.empty(_GROUP if len(schema) <= _MANY else _GROUP_OF_MANY)
         self._fields = [_FieldMeasure(field, work) for field in schema.values()]
-        self._pages: list[list[Page]] = [[] for _ in schema]
-        self._nbytes = 0
-        self._thread: ThreadPoolExecutor | None = None
-        self._running: Future[None] | None = None
 
     def add(self, number: int, content: Buffer, samples: int) -> None:
-        """Takes the content of a page of the field with this number. The buffer may change afterwards."""
-        self._pages[number].append((content if isinstance(content, bytes) else bytes(content), samples))
-        self._nbytes += len(content)
-        if self._nbytes >= _AHEAD_NBYTES:
-            self._thread = self._thread or ThreadPoolExecutor(1, "recordio-statistics")
-            pages = self._taken()
-            if self._running is not None:
-                self._running.result()
-            self._running = self._thread.submit(self._measure, pages)
+        """Takes the content of a page of the field with this number, which may change afterwards."""
+        self._fields[number].add(content, samples)
 
     def add_pixels(self, name: str, moments: PixelMoments) -> None:
         """Takes the pixels of picture files, which whoever stores them has decoded."""
@@ -63,25 +48,7 @@ class Measures:
 
     def statistics(self) -> Statistics:
         """Of all that was added. Nothing can be added afterwards."""
-        if self._running is not None:
-            self._running.result()
-        self.close()
-        self._measure(self._taken())
         return Statistics({name: one.statistics() for name, one in zip(self._names, self._fields, strict=True)})
-
-    def close(self) -> None:
-        """Ends the thread, which drops what waits for it."""
-        if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)
-            self._thread = None
-
-    def _taken(self) -> list[list[Page]]:
-        pages, self._pages, self._nbytes = self._pages, [[] for _ in self._fields], 0
-        return pages
-
-    def _measure(self, pages: list[list[Page]]) -> None:
-        for measure, own in zip(self._fields, pages, strict=True):
-            measure.add(own)
 
 
 class _FieldMeasure:
@@ -103,17 +70,10 @@ class _FieldMeasure:
             counts = isinstance(field, Scalar) or field.row_nbytes is None
             self._numbers = NumbersMeasure(field.dtype, work, counts)
 
-    def add(self, pages: Sequence[Page]) -> None:
-        """Takes pages in order."""
-        if pages and self._field.row_nbytes and not self._field.optional:  # a call for all costs less
-            pages = [(b"".join([content for content, _ in pages]), sum([samples for _, samples in pages]))]
-        for content, samples in pages:
-            self._add(content, samples)
-
     def add_pixels(self, moments: PixelMoments) -> None:
         self._moments = moments if self._moments is None else self._moments.plus(moments)
 
-    def _add(self, content: bytes, samples: int) -> None:
+    def add(self, content: Buffer, samples: int) -> None:
         present = None
         start = 0
         if self._field.optional:
@@ -127,7 +87,7 @@ class _FieldMeasure:
         elif self._field.row_nbytes:
             self._add_fixed(content, samples, start, present)
 
-    def _add_fixed(self, content: bytes, samples: int, start: int, present: Values | None) -> None:
+    def _add_fixed(self, content: Buffer, samples: int, start: int, present: Values | None) -> None:
         field: Any = self._field
         if self._numbers is None and not self._channels:
             return
@@ -145,7 +105,7 @@ class _FieldMeasure:
         for k, channel in enumerate(self._channels):
             channel.add(values[k :: len(self._channels)])
 
-    def _add_variable(self, content: bytes, samples: int, start: int, present: Values | None) -> None:
+    def _add_variable(self, content: Buffer, samples: int, start: int, present: Values | None) -> None:
         offsets = np.frombuffer(content, "<i8", samples + 1, start)
         data = memoryview(content)[start + offsets.nbytes :]
         begins, ends = offsets[:-1], offsets[1:]

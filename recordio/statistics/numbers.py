@@ -117,8 +117,10 @@ def _of_integers(values: Values, work: Floats) -> Numbers:
 
 def _of_floats(values: Values, work: Floats) -> Numbers:
     with np.errstate(over="ignore", invalid="ignore"):
-        wide = work[: len(values)]
-        wide[:] = values
+        wide = values
+        if values.dtype != np.float64:
+            wide = work[: len(values)]
+            wide[:] = values
         total, nan, infinite = float(wide.sum()), 0, 0
         if not math.isfinite(total):  # or all numbers are finite
             nan, infinite = int(np.isnan(wide).sum()), int(np.isinf(wide).sum())
@@ -147,11 +149,11 @@ def _exact_std(count: int, total: int, squares: int) -> float:
 
 
 def _deviation(values: Floats, mean: float) -> float | None:
-    """The standard deviation of numbers, which may be overwritten; None if it overflows."""
+    """The standard deviation of numbers; None if it overflows."""
     squared = mean * mean
     variance = float(np.einsum("i,i->", values, values)) / len(values) - squared
     if not variance > _CANCELLED * squared:  # the difference of two large numbers
-        values -= mean
+        values = values - mean
         variance = float(np.einsum("i,i->", values, values)) / len(values)
     return math.sqrt(variance) if variance < math.inf else None
 

@@ -1,7 +1,7 @@
 """The statistics of fields: records, their JSON, and the record of two parts of a dataset together.
 
 Counts, extents, histograms and sums of integers are exact. Means and standard deviations are float64: of groups of
-65,536 numbers, then of these together by the method of Chan, Golub and LeVeque, in order. So they depend on the samples
+32,768 numbers, then of these together by the method of Chan, Golub and LeVeque, in order. So they depend on the samples
 and their order alone, and about 12 digits of them are right.
 """
 
