@@ -12,9 +12,8 @@ import xxhash
 from recordio.format.schema import Schema
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.stored import chunk_indices, stored_columns
-from recordio.writer.convert.plan import Plan
 from recordio.writer.convert.staging import Staging
-from recordio.writer.convert.units import Prepared, Report, Skip
+from recordio.writer.convert.units import PlanUnits, Prepared, Report, Skip
 from recordio.writer.packing import Column, Packer, fixed_nbytes
 
 _CHUNK_NBYTES = 16 << 20
@@ -38,18 +37,8 @@ class UnitDigests:
     skipped: tuple[Skip, ...] = ()
 
 
-@dataclass(frozen=True)
-class SourceWork:
+class SourceWork(PlanUnits):
     """The samples that a conversion would make, unit by unit, for an engine."""
-
-    plan: Plan
-
-    @property
-    def workers(self) -> int | None:
-        return self.plan.options.workers
-
-    def samples(self, unit: int) -> int:
-        return len(self.plan.indices(unit))
 
     def prepared(self, unit: int, report: Report, threads: int = 1) -> Prepared:
         """The samples of a unit as they are stored."""

@@ -236,8 +236,8 @@ def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
 
 
 @dataclass(frozen=True)
-class PlannedWork:
-    """The units of a plan, for an engine."""
+class PlanUnits:
+    """The units of a plan."""
 
     plan: Plan
 
@@ -247,6 +247,10 @@ class PlannedWork:
 
     def samples(self, unit: int) -> int:
         return len(self.plan.indices(unit))
+
+
+class PlannedWork(PlanUnits):
+    """A conversion, for an engine."""
 
     def make(self, unit: int, staging: Staging, report: Report, threads: int) -> Unit:
         return make_unit(self.plan, unit, staging, report, threads)

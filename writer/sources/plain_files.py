@@ -44,6 +44,21 @@ def open_plain(path: bytes | str) -> int:
     return fd
 
 
+def read_at(fd: int, start: int, nbytes: int) -> bytes:
+    """The bytes of an open file from `start`, fewer only at its end. Raises SourceError."""
+    parts: list[bytes] = []
+    try:
+        while nbytes > 0 and (part := os.pread(fd, nbytes, start)):
+            parts.append(part)
+            start += len(part)
+            nbytes -= len(part)
+    except OSError as error:
+        raise refused(error) from error
+    except OverflowError as error:  # a place that no file has
+        raise SourceError(f"cannot be read: {error}") from error
+    return b"".join(parts)
+
+
 class Status(Protocol):
     """What of os.stat_result is used."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.compression import packed_with, unpacked
 from recordio.writer.sources.archives.scratch import Scratch, written
-from recordio.writer.sources.plain_files import Status, open_plain, refused, shown
+from recordio.writer.sources.plain_files import Status, open_plain, read_at, shown
 
 _FREE = 1 << 30  # bytes that anything may unpack to
 _MOST = 250  # times its size that something larger may unpack to
@@ -86,12 +86,9 @@ class UnpackedFile:
         """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
         fd = self._open() if self._fd is None else self._fd
         try:
-            data = os.pread(fd, nbytes, start)
-            while len(data) < nbytes and (more := os.pread(fd, nbytes - len(data), start + len(data))):
-                data += more
-        except OSError as error:
-            raise refused(error).at(file=shown(self.path)) from error
-        return data
+            return read_at(fd, start, nbytes)
+        except SourceError as error:
+            raise error.at(file=shown(self.path))
 
     def require_unchanged(self) -> None:
         """Raises SourceError once the file has been written to."""

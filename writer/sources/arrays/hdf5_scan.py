@@ -53,7 +53,7 @@ def opened(path: str, cache: int) -> Any:
     """The file; `cache`: bytes of unpacked chunks that are kept for each dataset."""
     os.close(open_regular(path))  # nothing but a regular file is opened
     if not os.path.isfile(path):
-        raise SourceError("it lies in an archive, which h5py does not look into: unpack it")
+        raise SourceError("an HDF5 file is read where it lies, not from an archive: unpack it")
     return _h5py().File(path, "r", rdcc_nbytes=cache, rdcc_nslots=10007, locking=False)
 
 

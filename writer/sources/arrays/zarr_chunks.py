@@ -12,6 +12,7 @@ import re
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import zstandard
@@ -19,7 +20,8 @@ import zstandard
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.deflate import SMALL, prove_deflate
 from recordio.writer.sources.arrays.zarr_metadata import ArrayMetadata
-from recordio.writer.sources.files import FileTable, open_regular, refused, shown
+from recordio.writer.sources.files import FileTable, open_regular, shown
+from recordio.writer.sources.plain_files import read_at
 
 _MAX_CHUNK = 1 << 28
 _ADDED = 1 << 16  # bytes that storing may add to a chunk, beside a tenth
@@ -64,13 +66,7 @@ def check_chunks(array: ArrayMetadata, files: FileTable, names: Sequence[bytes])
 
 def _check_file(array: ArrayMetadata, path: bytes, size: int, most: int) -> None:
     with open(open_regular(path), "rb", buffering=0) as file:
-
-        def read(start: int, nbytes: int) -> bytes:
-            try:
-                return os.pread(file.fileno(), nbytes, start)
-            except OSError as error:
-                raise refused(error) from error
-
+        read = partial(read_at, file.fileno())
         pieces = [(0, size)]
         if array.inner:
             pieces = _in_shard(read, size, array)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
-from recordio.writer.sources.files import open_regular, refused, stamp, status
+from recordio.writer.sources.files import open_regular, stamp, status
+from recordio.writer.sources.plain_files import read_at
 
 _MAX_DEPTH = 100
 MAX_ROWS_PER_BYTE = 1 << 14  # a file of nothing but equal values has some thousand
@@ -85,15 +86,7 @@ class ArrowFile(ABC):
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the file, fewer at its end."""
-        parts = []
-        try:
-            while size > 0 and (part := os.pread(self._raw.fileno(), size, offset)):
-                parts.append(part)
-                offset += len(part)
-                size -= len(part)
-        except OSError as error:
-            raise refused(error) from error
-        return b"".join(parts)
+        return read_at(self._raw.fileno(), offset, size)
 
     def require_same(self) -> None:
         """Raises SourceError if the file was changed since it was listed."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Text
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.files import is_file, is_folder, open_regular, shown
+from recordio.writer.sources.plain_files import read_at
 from recordio.writer.sources.records.lmdb_pages import LmdbPages
 from recordio.writer.sources.records.record_files import RecordFiles
 from recordio.writer.sources.source import SourceOptions
@@ -44,13 +45,7 @@ class Lmdb(RecordFiles):
 
     def _records(self, number: int) -> Iterator[tuple[int, int]]:
         with open(open_regular(next(self.files.paths([number]))), "rb") as file:
-
-            def read(start: int, nbytes: int) -> bytes:
-                try:
-                    return os.pread(file.fileno(), nbytes, start)
-                except (OSError, OverflowError) as error:
-                    raise SourceError(f"cannot be read: {error}") from error
-
+            read = partial(read_at, file.fileno())
             for entry in LmdbPages(read, int(self.files.sizes[number])).entries():
                 self._keys += entry.key
                 self._key_ends.append(len(self._keys))  # type: ignore[union-attr]

@@ -16,7 +16,8 @@ import xxhash
 
 from recordio.errors import SourceError
 from recordio.format.schema import Sample
-from recordio.writer.sources.files import named_files, open_regular, refused, shown
+from recordio.writer.sources.files import named_files, open_regular, shown
+from recordio.writer.sources.plain_files import read_at
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 _READ_AHEAD = 1 << 20
@@ -159,22 +160,11 @@ class _Reader:
         """The bytes from `start` to `end`. Raises SourceError."""
         if not self._start <= start <= end <= self._start + len(self._buffer):
             follows = self._start <= start <= self._start + len(self._buffer)
-            self._buffer, self._start = self._pread(start, max(end - start, _READ_AHEAD if follows else 0)), start
+            self._buffer, self._start = read_at(self._fd, start, max(end - start, _READ_AHEAD if follows else 0)), start
         found = self._buffer[start - self._start : end - self._start]
         if len(found) != end - start:
             raise SourceError("changed while it was converted: it is shorter now")
         return found
-
-    def _pread(self, start: int, nbytes: int) -> bytes:
-        parts: list[bytes] = []
-        try:
-            while nbytes > 0 and (part := os.pread(self._fd, nbytes, start)):
-                parts.append(part)
-                start += len(part)
-                nbytes -= len(part)
-        except OSError as error:
-            raise refused(error) from error
-        return b"".join(parts)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -14,7 +14,8 @@ from typing import Any
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.compression import packed_with, unpacked
 from recordio.writer.sources.archives.scratch import Scratch, written
-from recordio.writer.sources.files import open_regular, refused
+from recordio.writer.sources.files import open_regular
+from recordio.writer.sources.plain_files import read_at
 from recordio.writer.sources.tables.encodings import marked_encoding, readings, unmarked_encoding
 
 HEAD = 1 << 18  # what is looked at to find delimiters and headers
@@ -96,7 +97,7 @@ class TextFile:
         decoder = codecs.getincrementaldecoder("utf-8")()
         at = 0
         try:
-            while chunk := self._pread(at, _CHUNK):
+            while chunk := self.read(at, _CHUNK):
                 decoder.decode(chunk)
                 at += len(chunk)
             decoder.decode(b"", True)
@@ -107,28 +108,19 @@ class TextFile:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_fd": None}
 
-    def _pread(self, start: int, nbytes: int) -> bytes:
+    def read(self, start: int, nbytes: int) -> bytes:
+        """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
         if self._fd is None:
             self._fd = self._scratch.open() if self._scratch else None
             if self._fd is None:
                 self._make()
-        try:
-            return os.pread(self._fd, nbytes, start)  # type: ignore[arg-type]
-        except OSError as error:
-            raise refused(error) from error
-
-    def read(self, start: int, nbytes: int) -> bytes:
-        """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
-        parts = [self._pread(start, nbytes)]
-        while (missing := nbytes - sum(map(len, parts))) and parts[-1]:
-            parts.append(self._pread(start + nbytes - missing, missing))
-        return b"".join(parts)
+        return read_at(self._fd, start, nbytes)  # type: ignore[arg-type]
 
     def lines(self, start: int | None = None) -> Iterator[bytes]:
         r"""The lines from an offset, with what ends them: \n, \r\n or, as on old Macs, \r."""
         at = self.start if start is None else start
         open_line: list[bytes] = []
-        while chunk := self._pread(at, _CHUNK):
+        while chunk := self.read(at, _CHUNK):
             at += len(chunk)
             if b"\n" not in chunk and b"\r" not in chunk and not (open_line and open_line[-1].endswith(b"\r")):
                 open_line.append(chunk)
