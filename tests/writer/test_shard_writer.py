@@ -50,11 +50,11 @@ def test_block_aims_at_what_was_asked_or_at_2_kib_a_field_from_256_kib_on(
     assert WriteOptions(**options).block_target(schema_of(fields)) == nbytes
 
 
-def test_four_thousand_fields_take_at_most_a_tenth_more_than_their_values(tmp_path: Path) -> None:
+def test_four_thousand_fields_take_at_most_an_eighth_more_than_their_values(tmp_path: Path) -> None:
     columns = columns_of(WIDE, 1000)
     with DatasetWriter(tmp_path, schema_of(WIDE), compression=None) as writer:
         writer.write_batch(columns)
-    assert disk_nbytes(tmp_path) < 1.1 * 4 * WIDE * 1000
+    assert disk_nbytes(tmp_path) < 1.125 * 4 * WIDE * 1000  # statistics are a fifth of it
     assert ShardDataset(tmp_path).store.manifest.shards[0].runs == ((512, 1), (488, 1))  # 8,192,000 bytes a block
 
 

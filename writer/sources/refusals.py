@@ -6,7 +6,7 @@ import os
 
 from recordio.errors import SourceError
 from recordio.writer.sources.folder import Folder, Match
-from recordio.writer.sources.kinds import file_kind
+from recordio.writer.sources.kinds import FILE_KINDS, file_kind
 from recordio.writer.sources.leftovers import by_extension
 from recordio.writer.sources.media import container
 from recordio.writer.sources.tables.table_kinds import table_kind
@@ -28,7 +28,7 @@ def unexplained(folder: Folder) -> SourceError:
     if all(table_kind(os.fsdecode(name)) for name in folder.names):
         return SourceError("the folder holds tables; give one of them").at(file=folder.path)
     kinds = {file_kind(os.fsdecode(name)) for name in folder.names}
-    if None not in kinds:
+    if kinds <= {*FILE_KINDS}:
         listed = " and ".join(sorted(filter(None, kinds)))
         text = f"the folder holds files of {listed}, each of which is a source; give one of them"
         return SourceError(text).at(file=folder.path)

@@ -147,12 +147,12 @@ def test_without_pillow_small_files_are_shown_and_large_ones_say_what_to_install
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    pillow._pillow.cache_clear()
+    pillow.pillow.cache_clear()
     small, large = encode(photo(300, 200)), encode(photo(600, 600), "PNG")
     try:
         found = picture_of(small, 64), picture_of(large, 64), picture_of(photo(20, 20))
     finally:
-        pillow._pillow.cache_clear()
+        pillow.pillow.cache_clear()
     assert isinstance(found[0], Picture)
     assert found[0].source
     assert isinstance(found[1], Picture)

@@ -76,6 +76,7 @@ def test_every_kind_is_read_as_from_the_folder(tmp_path: Path, kind: str, ending
         assert "read as the folder in it" in said(archives[split])
 
 
+@pytest.mark.slow
 def test_an_archive_gives_the_shards_of_the_folder_for_any_number_of_workers(tmp_path: Path) -> None:
     root = fill(tmp_path / "d", {f"{name}/{n}.jpg": picture(n) for name in "ab" for n in (1, 2)})
     convert(root, tmp_path / "plain", shard_bytes=1000)

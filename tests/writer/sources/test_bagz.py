@@ -40,6 +40,7 @@ def test_what_the_library_writes_now(tmp_path: Path) -> None:
     assert [sample["data"] for _, sample in opened(tmp_path, "train").read(range(100))] == records
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_however_they_are_made(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(3):

@@ -105,6 +105,7 @@ class TestValues:
     def test_values_are_stored(self, tmp_path: Path, name: str) -> None:
         assert len(stored(FOLDER / name, tmp_path / "out")) == len(opened(FOLDER / name))
 
+    @pytest.mark.slow
     def test_bytes_are_the_same_however_they_are_made(self, tmp_path: Path) -> None:
         assert_same_bytes(FOLDER / "chunks", tmp_path, shuffle=2)
 

@@ -95,6 +95,7 @@ class TestValues:
         assert fields["dynamic"] == Array("uint16", (None, 300))
         assert fields["float16"] == Scalar("float16")
 
+    @pytest.mark.slow
     def test_bytes_are_the_same_however_they_are_made(self, tmp_path: Path) -> None:
         assert_same_bytes(FOLDER / "zstd", tmp_path, shuffle=1)
 

@@ -247,6 +247,7 @@ class TestRefused:
             only(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_shards_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number, ending in enumerate((".tar", ".tar.gz")):
