@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -142,23 +142,34 @@ class SchemaInference:
 
     def _with_column(self, name: str, guess: _Guess, column: Any) -> tuple[_Guess, Column]:
         """The field when it holds this column too, and the packed values, None for a missing one."""
+        values = _telling_values(column)
+        if guess.kind is None:
+            guess = self._with_first_value(guess, values)
         if guess.kind is not None:
             try:
                 return _packed(name, guess, column)
             except SchemaError:
                 pass  # of which value, and whether it can be helped, is found out below
-        values = _telling_values(column)
         for row, value in enumerate(values):
             try:
                 if _is_missing(guess, value):
                     guess = replace(guess, optional=True)
-                elif guess.kind is None:
-                    guess = replace(guess, kind=infer_field(value), sample=self.samples + row)
                 else:
-                    guess = replace(guess, kind=_widened(guess, value, chain(self._taken(name), values[:row])))
+                    guess = replace(guess, kind=_widened(guess, value, chain(self._taken(name), islice(values, row))))
             except SchemaError as error:
                 raise error.at(sample=row)
         return _packed(name, guess, column) if guess.kind is not None else (guess, [None] * len(column))
+
+    def _with_first_value(self, guess: _Guess, values: Any) -> _Guess:
+        """The guess with the kind of the first value, if there is one. What is missing before it makes it optional."""
+        for row, value in enumerate(values):
+            if not _is_missing(guess, value):
+                try:
+                    kind = infer_field(value)
+                except SchemaError as error:
+                    raise error.at(sample=row)
+                return replace(guess, kind=kind, sample=self.samples + row, optional=guess.optional or row > 0)
+        return replace(guess, optional=guess.optional or len(values) > 0)
 
     def _taken(self, name: str) -> Iterator[Any]:
         """The values of a field in what was taken so far."""
