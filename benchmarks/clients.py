@@ -50,7 +50,7 @@ CLIENTS: dict[str, Client] = {
     "Fabric, setup_dataloaders": Client(loops.fabric, ("lightning",)),
     "Fabric, our loader as it is": Client(loops.fabric_alone, ("lightning",), no={"shared out": ONLY_OURS}),
     "accelerate": Client(loops.accelerate, ("accelerate",)),
-    "HF Trainer, our loader": Client(trainers.hf_trainer, ("transformers", "accelerate")),
+    "HF Trainer, our loader": Client(trainers.hf_trainer, ("transformers", "accelerate"), no={"shared out": ONLY_OURS}),
     "HF Trainer, train_dataset": Client(
         trainers.hf_dataset,
         ("transformers", "accelerate"),
