@@ -34,7 +34,7 @@ _BESIDE = re.compile(
 
 def set_kind(name: str) -> str | None:
     """The kind of a file that may be one of several, by its name; None for any other file."""
-    kind = file_kind(_NUMBERED.sub("", name))
+    kind = file_kind(_NUMBERED.sub("", name) if name[-1:].isdigit() else name)
     return kind if kind in FILE_SET_KINDS else None
 
 
@@ -95,7 +95,7 @@ def forced(folder: Folder, kind: str) -> dict[str, SourceSpec]:
 
 def _unnamed(folder: Folder, names: list[bytes]) -> tuple[dict[str, list[bytes]], list[bytes]]:
     """Numbered files whose names say no more, such as train-00000-of-01024, by their kind, and the others."""
-    numbered = [name for name in names if _NUMBERED.search(os.fsdecode(name))]
+    numbered = [name for name in names if name[-1:].isdigit() and _NUMBERED.search(os.fsdecode(name))]
     kind = kind_by_content(folder.file(numbered[0])) if numbered else None
     if kind is None:
         return {}, names

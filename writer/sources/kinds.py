@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 from recordio.writer.sources.archives.archive_paths import TAR_ENDINGS
 from recordio.writer.sources.archives.compression import COMPRESSED
@@ -75,7 +76,14 @@ EXTENSIONS = {extension: name for name, kind in KIND.items() for extension in ki
 
 def file_kind(name: str) -> str | None:
     """The kind of a file by its name, None where that does not tell. Lines of text and TFRecord may be compressed."""
-    stem, extension = os.path.splitext(name.lower())
+    _, dot, extensions = os.path.basename(name).lstrip(".").partition(".")
+    return _kind_of_extensions(dot + extensions)
+
+
+@lru_cache(1024)
+def _kind_of_extensions(extensions: str) -> str | None:
+    """Folders of a million files have a few extensions, and are asked by several kinds."""
+    stem, extension = os.path.splitext(f"name{extensions.lower()}")
     inner = os.path.splitext(stem)[1]
     if extension in COMPRESSED and EXTENSIONS.get(inner) in (*LINE_KINDS, "tfrecord"):
         return EXTENSIONS[inner]

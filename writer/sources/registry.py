@@ -59,8 +59,6 @@ _RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
     class_folders.recognise,
     file_groups.recognise,
 )
-
-
 _FILES_IN_ZIP = ("npz",)  # kinds whose one file is a zip archive
 
 

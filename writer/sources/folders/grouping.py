@@ -57,7 +57,7 @@ class Grouping:
         self.notes = self._notes(last, first)
         self._masked = self._masks_beside(last)
         sounds = [stem for name, (stem, extension) in last.items() if is_sound(name)]
-        self._one_sound = len(set(sounds)) == len(sounds) and not self.first_dot
+        self._one_sound = bool(sounds) and len(set(sounds)) == len(sounds) and not self.first_dot
         if self._masked:
             self.notes += ("pictures whose names end in _mask or the like are the field 'mask' of those without",)
 

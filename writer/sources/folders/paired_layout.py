@@ -97,7 +97,7 @@ def _labels_beside(folder: Folder) -> Layout | None:
     if not any(map(is_picture, folder.own)) and named_splits(folder.folders, folder.path):
         return None  # each is a source of its own
     stems = {stem_of(name) for name in folder.names if is_picture(name)}
-    labels = [name for name in folder.names if _BESIDE["yolo"](name)]
+    labels = [name for name in folder.names if _BESIDE["yolo"](name)] if stems else []
     paired = [name for name in labels if stem_of(name) in stems]
     if not paired or len(paired) < _SHARED * max(len(labels), len(stems)):
         return None
