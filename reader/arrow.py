@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ma
 
-from recordio.arrow_package import pyarrow
 from recordio.display.text import exact_json
 from recordio.errors import SchemaError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.masks import missing_rows
 from recordio.format.numeric import Numeric, Scalar
 from recordio.format.schema import Columns, Schema
+from recordio.packages import pyarrow
 from recordio.reader.stored import stored_chunks
 
 if TYPE_CHECKING:

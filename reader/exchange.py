@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from recordio.errors import MissingPackageError
+from recordio.packages import optional
 
 if TYPE_CHECKING:
     from recordio.reader.view import DatasetView
@@ -30,10 +30,7 @@ class Exchange:
 
     def to_polars(self) -> Any:
         """A polars.DataFrame, of the columns of `to_arrow`. Raises as it does."""
-        try:
-            import polars
-        except ImportError as error:
-            raise MissingPackageError.needed("Polars frames", "polars", "polars", error) from error
+        polars = optional("polars", "Polars frames", "polars")
         return polars.from_arrow(self.to_arrow())
 
     def to_hf(self) -> Any:

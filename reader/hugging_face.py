@@ -10,12 +10,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recordio.arrow_package import pyarrow
-from recordio.errors import MissingPackageError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.image_field import Image
 from recordio.format.numeric import Numeric, Scalar
 from recordio.format.schema import Schema
+from recordio.packages import optional, pyarrow
 from recordio.reader.arrow import arrow_schema, arrow_table
 from recordio.reader.joining import LABEL
 from recordio.reader.stored import stored_chunks
@@ -29,10 +28,7 @@ _KEY = b"huggingface"
 
 def hf_dataset(view: DatasetView) -> Any:
     """All samples of a view as a datasets.Dataset. Raises SchemaError, MissingPackageError."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingPackageError.needed("datasets of Hugging Face", "datasets", "hf", error) from error
+    datasets = optional("datasets", "datasets of Hugging Face", "hf")
     schema = hf_schema(view.schema, view.metadata)
     tables = [hf_table(columns, view.schema, view.metadata) for columns in stored_chunks(view)]
     return datasets.Dataset(pyarrow().concat_tables([schema.empty_table(), *tables]))

@@ -17,15 +17,15 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import DecodeError, MissingPackageError, RecordIOError, SchemaError
+from recordio.errors import DecodeError, RecordIOError, SchemaError
 from recordio.images.header import APP0, SOF, SOS, Data, Header, jpeg_segments, read_header
+from recordio.packages import optional
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -197,10 +197,7 @@ def _array(picture: Image.Image) -> Pixels:
 
 @cache
 def _package(name: str) -> Any:
-    try:
-        package = import_module(name)
-        if name == "cv2":
-            package.setNumThreads(0)
-        return package
-    except ImportError as error:
-        raise MissingPackageError.needed("pictures", name, "images", error) from error
+    package = optional(name, "pictures", "images")
+    if name == "cv2":
+        package.setNumThreads(0)
+    return package

@@ -20,9 +20,10 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recordio.errors import DISTRIBUTION, DecodeError, MissingPackageError, RecordIOError
+from recordio.errors import DISTRIBUTION, DecodeError, RecordIOError
 from recordio.images.formats import HEAD_NBYTES, STORED, UNREADABLE, picture_format
 from recordio.images.header import MAX_IMAGE_PIXELS
+from recordio.packages import optional
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -114,10 +115,7 @@ def _open_heif(file: IO[bytes]) -> Image.Image:
 @cache
 def pillow() -> Any:
     """PIL.Image with its plug-ins. Raises MissingPackageError."""
-    try:
-        package = import_module("PIL.Image")
-    except ImportError as error:
-        raise MissingPackageError.needed("pictures", "PIL", "images", error) from error
+    package = optional("PIL.Image", "pictures", "images")
     package.init()
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # or its errors would go to stderr, unless asked for
     return package

@@ -14,7 +14,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from recordio.errors import DatasetError, MissingPackageError, RecordIOError, WorkerError
+from recordio.errors import DatasetError, RecordIOError, WorkerError
+from recordio.packages import optional
 from recordio.storage.base import storage_error
 from recordio.writer.convert.plan import Plan
 from recordio.writer.convert.staging import Staging
@@ -64,11 +65,7 @@ def connect() -> None:
 
 
 def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingPackageError.needed("conversions on a cluster", "ray", "ray", error) from error
-    return ray
+    return optional("ray", "conversions on a cluster", "ray")
 
 
 def _connected() -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from recordio.errors import MissingPackageError, RecordIOError, SourceError
+from recordio.errors import RecordIOError, SourceError
+from recordio.packages import optional
 from recordio.writer.sources.arrays.array_rows import (
     Column,
     common_length,
@@ -58,11 +59,7 @@ def opened(path: str, cache: int) -> Any:
 
 
 def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingPackageError.needed("HDF5 files", "h5py", "hdf5", error) from error
-    return h5py
+    return optional("h5py", "HDF5 files", "hdf5")
 
 
 @contextmanager

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from recordio.errors import MissingPackageError, RecordIOError, SourceError
+from recordio.errors import RecordIOError, SourceError
 from recordio.format.fields import Bytes, Object, Text
+from recordio.packages import optional
 from recordio.writer.sources.arrays.array_rows import (
     ArrayRows,
     Column,
@@ -89,10 +90,7 @@ class Zarr(ArrayRows):
 
     def _opened(self, path: str) -> Any:
         if path not in self._arrays:
-            try:
-                import zarr
-            except ImportError as error:
-                raise MissingPackageError.needed("Zarr stores", "zarr", "zarr", error) from error
+            zarr = optional("zarr", "Zarr stores", "zarr")
             store = zarr.storage.LocalStore(os.path.join(self.path, path), read_only=True)
             with warnings.catch_warnings(action="ignore"):  # such as of types that the specification does not have yet
                 self._arrays[path] = _guarded(zarr.open_array, store=store, mode="r")

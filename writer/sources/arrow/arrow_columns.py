@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
 from recordio.format.numeric import Shape
+from recordio.packages import pyarrow
 from recordio.writer.sources.arrow.arrow_files import longest
 
 Converter = Callable[[Any], Sequence[Any] | npt.NDArray[Any]]

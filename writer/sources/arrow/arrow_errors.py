@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
+from recordio.packages import pyarrow
 
 
 @contextmanager

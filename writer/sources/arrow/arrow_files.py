@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
+from recordio.packages import pyarrow
 from recordio.writer.sources.files import open_regular, stamp, status
 from recordio.writer.sources.plain_files import read_at
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
+from recordio.packages import pyarrow
 from recordio.writer.sources.arrow.arrow_columns import unpacked_nbytes
 from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
 from recordio.format.fields import Object, Text
+from recordio.packages import pyarrow
 from recordio.writer.sources.arrow.arrow_columns import has_missing_inside
 from recordio.writer.sources.arrow.arrow_files import ArrowFile
 from recordio.writer.sources.arrow.arrow_types import Column, as_object, column_of

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Text
 from recordio.format.schema import Columns, Sample, Schema
+from recordio.packages import pyarrow
 from recordio.writer.sources.arrow import arrow_columns
 from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile

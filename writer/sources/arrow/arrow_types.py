@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.numeric import Array, Scalar, Shape
+from recordio.packages import pyarrow
 from recordio.writer.sources.arrow import arrow_columns as columns
 from recordio.writer.sources.arrow.arrow_columns import Converter, is_list
 from recordio.writer.sources.arrow.arrow_errors import reading

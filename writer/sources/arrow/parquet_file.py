@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SourceError
+from recordio.packages import pyarrow
 from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile, Missing, checked_schema, children, longest, ranges
 from recordio.writer.sources.arrow.parquet_footer import BYTE_TYPES, INT96, ParquetFooter, dictionary_nbytes

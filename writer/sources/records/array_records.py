@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import MissingPackageError, SourceError
+from recordio.errors import SourceError
 from recordio.format.fields import Bytes
 from recordio.format.schema import Sample, Schema
+from recordio.packages import optional
 from recordio.writer.sources.records.record_files import RecordFiles
 from recordio.writer.sources.source import SourceOptions
 
@@ -107,8 +108,5 @@ class _Library:
 
 
 def _reader_class() -> Any:
-    try:
-        from array_record.python.array_record_module import ArrayRecordReader
-    except ImportError as error:
-        raise MissingPackageError.needed("ArrayRecord files", "array_record", "arrayrecord", error) from error
-    return ArrayRecordReader
+    module = optional("array_record.python.array_record_module", "ArrayRecord files", "arrayrecord")
+    return module.ArrayRecordReader

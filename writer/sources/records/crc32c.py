@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from recordio.errors import MissingPackageError
+from recordio.packages import optional
 
 _MASK_DELTA = 0xA282EAD8
 
@@ -32,9 +32,5 @@ def short_crc32c(data: bytes) -> int:
 
 @cache
 def _library() -> Callable[[bytes], int]:
-    try:
-        from google_crc32c import value
-    except ImportError as error:
-        raise MissingPackageError.needed("TFRecord files", "google_crc32c", "tfrecord", error) from error
-    found: Callable[[bytes], int] = value
+    found: Callable[[bytes], int] = optional("google_crc32c", "TFRecord files", "tfrecord").value
     return found

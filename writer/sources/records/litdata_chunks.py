@@ -14,9 +14,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from recordio.arrow_package import pyarrow
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Object
+from recordio.packages import pyarrow
 from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.records.indexed_shards import ShardColumn
 from recordio.writer.sources.records.inferred import JsonValues

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import MissingPackageError, SchemaError, SourceError
+from recordio.errors import SchemaError, SourceError
+from recordio.packages import optional
 from recordio.writer.sources.files import read_file
 
 _MAX_FILE = 1 << 28
@@ -24,11 +25,7 @@ _SHOWN = 5
 
 
 def _library() -> Any:
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise MissingPackageError.needed("tokens", "tokenizers", "text", error) from error
-    return tokenizers
+    return optional("tokenizers", "tokens", "text")
 
 
 @contextmanager
