@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from recordio.errors import SourceError
+from recordio.writer.sources.plain_files import read_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,46 @@ class Scratch:
 def _identity(fd: int) -> tuple[int, int, int]:
     found = os.fstat(fd)
     return found.st_dev, found.st_ino, found.st_size
+
+
+class ReopenedFile(ABC):
+    """A file that is read at any offset, in any process: each opens it anew.
+
+    A subclass says by `_made` which file that is. A temporary one is opened again where its process can be reached, and
+    made again where it cannot.
+    """
+
+    _fd: int | None = None
+    _scratch: Scratch | None = None  # the temporary file, if it is one
+
+    @abstractmethod
+    def _made(self) -> int:
+        """Opens the file where it lies, or makes a temporary one and sets `_scratch`. Raises SourceError."""
+
+    @property
+    def _descriptor(self) -> int:
+        if self._fd is None:
+            self._fd = self._scratch.open() if self._scratch else None
+        if self._fd is None:
+            self._fd = self._made()
+        return self._fd
+
+    def read(self, start: int, nbytes: int) -> bytes:
+        """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
+        return read_at(self._descriptor, start, nbytes)
+
+    def close(self) -> None:
+        """Closes the file, and frees a temporary one; the next read opens or makes it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = self._scratch = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_fd": None}
+
+    def __del__(self) -> None:
+        if self._fd is not None:
+            self.close()
 
 
 def written(chunks: Iterable[bytes]) -> int:

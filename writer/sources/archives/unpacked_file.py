@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.compression import packed_with, unpacked
-from recordio.writer.sources.archives.scratch import Scratch, written
-from recordio.writer.sources.plain_files import Status, open_plain, read_at, shown
+from recordio.writer.sources.archives.scratch import ReopenedFile, Scratch, written
+from recordio.writer.sources.plain_files import Status, open_plain, shown
 
 _FREE = 1 << 30  # bytes that anything may unpack to
 _MOST = 250  # times its size that something larger may unpack to
@@ -35,7 +34,7 @@ def identity(found: Status) -> tuple[int, int, int, int]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-class UnpackedFile:
+class UnpackedFile(ReopenedFile):
     """A file, without its compression.
 
     Attributes:
@@ -51,19 +50,8 @@ class UnpackedFile:
             self.status = os.fstat(raw.fileno())
             self.packed = packed_with(raw.read(16))
         self.nbytes = self.status.st_size
-        self._scratch: Scratch | None = None
-        self._fd: int | None = None
         if self.packed:
-            self._open()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_fd": None}
-
-    def _open(self) -> int:
-        self._fd = self._scratch.open() if self._scratch else None
-        if self._fd is None:
             self._fd = self._made()
-        return self._fd
 
     def _made(self) -> int:
         fd = _opened(self.path)
@@ -74,7 +62,7 @@ class UnpackedFile:
             return fd
         with open(fd, "rb") as raw:
             try:
-                fd = written(_limited(unpacked(raw, self.packed), self.status.st_size, self.path))
+                fd = written(harmless(unpacked(raw, self.packed), self.status.st_size, shown(self.path)))
             except SourceError as error:
                 raise error.at(file=shown(self.path))
         self._scratch = Scratch.of(fd)
@@ -84,27 +72,15 @@ class UnpackedFile:
 
     def read(self, start: int, nbytes: int) -> bytes:
         """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
-        fd = self._open() if self._fd is None else self._fd
         try:
-            return read_at(fd, start, nbytes)
+            return super().read(start, nbytes)
         except SourceError as error:
             raise error.at(file=shown(self.path))
 
     def require_unchanged(self) -> None:
         """Raises SourceError once the file has been written to."""
-        fd = self._open() if self._fd is None else self._fd
-        if self.packed is None and identity(os.fstat(fd)) != identity(self.status):
+        if self.packed is None and identity(os.fstat(self._descriptor)) != identity(self.status):
             raise SourceError("changed while it was converted").at(file=shown(self.path))
-
-    def close(self) -> None:
-        """Closes the file, and frees what was unpacked; the next read opens or unpacks it again."""
-        if self._fd is not None:
-            os.close(self._fd)
-        self._fd = self._scratch = None
-
-    def __del__(self) -> None:
-        if getattr(self, "_fd", None) is not None:
-            self.close()
 
 
 def _opened(path: bytes) -> int:
@@ -115,11 +91,12 @@ def _opened(path: bytes) -> int:
         raise SourceError(text).at(file=shown(path)) from error
 
 
-def _limited(chunks: Iterable[bytes], packed: int, path: bytes) -> Iterator[bytes]:
+def harmless(chunks: Iterable[bytes], packed: int, what: str) -> Iterator[bytes]:
+    """What `packed` bytes unpack to, piece by piece. Raises SourceError as `require_no_bomb` does."""
     total = 0
     for chunk in chunks:
         total += len(chunk)
-        require_no_bomb(total, packed, shown(path))
+        require_no_bomb(total, packed, what)
         yield chunk
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from recordio.errors import SourceError
-from recordio.format import strict_json
-from recordio.writer.sources.files import read_file, refused, shown
+from recordio.writer.sources.files import refused, shown
+from recordio.writer.sources.json_files import read_json
 
 MARKS = ("zarr.json", ".zarray", ".zgroup")
 _METADATA = (*MARKS, ".zattrs", ".zmetadata")
@@ -100,13 +100,7 @@ class Hierarchy:
             raise SourceError("there are no arrays in it").at(file=path)
 
     def _json(self, name: str) -> dict[str, Any]:
-        path = os.path.join(self._path, name)
-        if os.path.getsize(path) > _MAX_JSON:
-            raise SourceError(f"its JSON is larger than {_MAX_JSON >> 20} MiB")
-        try:
-            return _object(strict_json.parse(read_file(path).decode("utf-8")))
-        except ValueError as error:
-            raise SourceError(f"its JSON cannot be read: {error}") from error
+        return _object(read_json(os.path.join(self._path, name), _MAX_JSON))
 
 
 def _object(value: Any) -> dict[str, Any]:

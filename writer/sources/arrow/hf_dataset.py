@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from recordio.errors import SourceError
-from recordio.format import strict_json
 from recordio.writer.sources.arrow.arrow_tables import ArrowTable
 from recordio.writer.sources.arrow.hf_features import features_of
 from recordio.writer.sources.arrow.ipc_file import IpcFile
-from recordio.writer.sources.files import exists, open_regular, refused
+from recordio.writer.sources.files import exists
 from recordio.writer.sources.folder import Certainty, Folder, Match
+from recordio.writer.sources.json_files import read_json
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.source import SourceOptions, SourceSpec
 
@@ -46,7 +46,7 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
 
 
 def _split_names(path: str) -> list[str]:
-    found = _json(path)
+    found = read_json(path, _MAX_JSON_NBYTES)
     names = found.get("splits") if isinstance(found, dict) else None
     if not isinstance(names, list) or not names or not all(map(_is_name, names)) or len(set(names)) < len(names):
         raise SourceError("it does not name the splits as save_to_disk does").at(file=path)
@@ -56,7 +56,7 @@ def _split_names(path: str) -> list[str]:
 def _file_names(folder: str) -> list[str]:
     """The Arrow files of a Dataset, in order. Raises SourceError."""
     path = os.path.join(folder, _STATE)
-    state = _json(path)
+    state = read_json(path, _MAX_JSON_NBYTES)
     found = state.get("_data_files") if isinstance(state, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) and _is_name(one.get("filename")) for one in found):
         raise SourceError("it does not name the files as save_to_disk does").at(file=path)
@@ -68,20 +68,6 @@ def _file_names(folder: str) -> list[str]:
 def _is_name(name: Any) -> bool:
     """Whether this names something in the folder itself."""
     return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
-
-
-def _json(path: str) -> Any:
-    """A small file of JSON. Raises SourceError."""
-    try:
-        with open(open_regular(path), "rb") as file:
-            data = file.read(_MAX_JSON_NBYTES + 1)
-        if len(data) > _MAX_JSON_NBYTES:
-            raise SourceError(f"it has more than {_MAX_JSON_NBYTES >> 20} MiB").at(file=path)
-        return strict_json.parse(data.decode("utf-8"))
-    except OSError as error:
-        raise refused(error).at(file=path) from error
-    except ValueError as error:
-        raise SourceError(f"its JSON cannot be read: {error}").at(file=path) from error
 
 
 class HfDataset(ArrowTable):
@@ -96,5 +82,5 @@ class HfDataset(ArrowTable):
         names = tuple(_file_names(path))
         if not names:
             raise SourceError("there are no rows").at(file=path)
-        info = _json(os.path.join(path, _INFO))
+        info = read_json(os.path.join(path, _INFO), _MAX_JSON_NBYTES)
         super().__init__(path, replace(options, files=names), features_of(info))

@@ -15,7 +15,7 @@ import numpy as np
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.compression import unpacked
 from recordio.writer.sources.archives.scratch import written
-from recordio.writer.sources.archives.unpacked_file import require_no_bomb
+from recordio.writer.sources.archives.unpacked_file import harmless
 from recordio.writer.sources.records.record_files import RecordFiles
 from recordio.writer.sources.source import Item
 
@@ -56,7 +56,9 @@ class PackedRecordFiles(RecordFiles):
             return self._kept.keep(number, fd) if in_archive else fd
         with open(fd, "rb") as raw:
             chunks = self._unpacked(raw, packing, self._most(number))
-            return self._kept.keep(number, written(_harmless(chunks, int(self.files.sizes[number]))))
+            return self._kept.keep(
+                number, written(harmless(chunks, int(self.files.sizes[number]), self.file_name(number)))
+            )
 
     def _scan(self) -> None:
         self._kept = _Kept()
@@ -116,14 +118,6 @@ def zstd_pieces(data: bytes, most: int) -> Iterator[bytes]:
 def unpacked_zstd(data: bytes, most: int) -> bytes:
     """The same as one piece."""
     return b"".join(zstd_pieces(data, most))
-
-
-def _harmless(chunks: Iterable[bytes], packed: int) -> Iterator[bytes]:
-    nbytes = 0
-    for chunk in chunks:
-        nbytes += len(chunk)
-        require_no_bomb(nbytes, packed, "it")
-        yield chunk
 
 
 def _limited(chunks: Iterable[bytes], most: int | None) -> Iterator[bytes]:

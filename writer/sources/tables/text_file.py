@@ -7,15 +7,12 @@ other processes of this machine open the same one, those of other machines make 
 from __future__ import annotations
 
 import codecs
-import os
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.compression import packed_with, unpacked
-from recordio.writer.sources.archives.scratch import Scratch, written
+from recordio.writer.sources.archives.scratch import ReopenedFile, Scratch, written
 from recordio.writer.sources.files import open_regular
-from recordio.writer.sources.plain_files import read_at
 from recordio.writer.sources.tables.encodings import marked_encoding, readings, unmarked_encoding
 
 HEAD = 1 << 18  # what is looked at to find delimiters and headers
@@ -31,7 +28,7 @@ _NO_TEXT = {
 }
 
 
-class TextFile:
+class TextFile(ReopenedFile):
     """A file of lines.
 
     Attributes:
@@ -43,8 +40,6 @@ class TextFile:
         self._path = path
         self._packed: str | None = None
         self._encoding = encoding
-        self._scratch: Scratch | None = None
-        self._fd: int | None = None
         self.start = 0
         self.notes: tuple[str, ...] = ()
         try:
@@ -60,7 +55,6 @@ class TextFile:
             self.notes += (f"unpacked, as it is {self._packed}",)
         _require_text(head, encoding)
         self._encoding = encoding or marked_encoding(head) or "utf-8"
-        self._make()
         if encoding is None and self._encoding == "utf-8" and not self._all_utf8():
             found = unmarked_encoding(self.lines())
             if found is not None:
@@ -69,7 +63,7 @@ class TextFile:
                     f"the text is not UTF-8 (line {number}): read as {found}; encoding= (--encoding) says otherwise",
                 )
                 self._encoding = found
-                self._make()
+                self.close()
         self.start = 3 if self.read(0, 3) == codecs.BOM_UTF8 else 0
 
     def _read_source(self) -> bytes:
@@ -81,17 +75,15 @@ class TextFile:
         with open(open_regular(self._path), "rb") as raw:
             yield from unpacked(raw, self._packed)
 
-    def _make(self) -> None:
-        """Opens the file, or makes the temporary one."""
-        self.close()
+    def _made(self) -> int:
         if self._packed is None and self._encoding == "utf-8":
-            self._fd = open_regular(self._path)
-            return
+            return open_regular(self._path)
         chunks = self._source()
         if self._encoding != "utf-8":
             chunks = _recoded(chunks, self._encoding or "utf-8")
-        self._fd = written(chunks)
-        self._scratch = Scratch.of(self._fd)
+        fd = written(chunks)
+        self._scratch = Scratch.of(fd)
+        return fd
 
     def _all_utf8(self) -> bool:
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -104,17 +96,6 @@ class TextFile:
         except UnicodeDecodeError:
             return False
         return True
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_fd": None}
-
-    def read(self, start: int, nbytes: int) -> bytes:
-        """The bytes from `start`, fewer only at the end of the file. Raises SourceError."""
-        if self._fd is None:
-            self._fd = self._scratch.open() if self._scratch else None
-            if self._fd is None:
-                self._make()
-        return read_at(self._fd, start, nbytes)  # type: ignore[arg-type]
 
     def lines(self, start: int | None = None) -> Iterator[bytes]:
         r"""The lines from an offset, with what ends them: \n, \r\n or, as on old Macs, \r."""
@@ -133,15 +114,6 @@ class TextFile:
             yield from lines
         if open_line:
             yield from b"".join(open_line).splitlines(keepends=True)
-
-    def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-        self._fd = self._scratch = None
-
-    def __del__(self) -> None:
-        if getattr(self, "_fd", None) is not None:
-            self.close()
 
 
 def _require_text(head: bytes, encoding: str | None) -> None:
