@@ -102,17 +102,21 @@ class NumbersMeasure:
 
 def _of_integers(values: Values, work: Floats) -> Numbers:
     low, high = int(values.min()), int(values.max())
-    if values.dtype == np.uint8 and low < high:
+    count, most = len(values), max(-low, high)
+    if low == high:
+        return Numbers(count, 0, 0, low, high, float(low), 0.0, low * count)
+    if values.dtype == np.uint8:
         total, squares = _sums_of_bytes(values)
-        return Numbers(
-            len(values), 0, 0, low, high, total / len(values), _exact_std(len(values), total, squares), total
-        )
-    wide = work[: len(values)]
-    wide[:] = values
-    exact = max(-low, high) * len(values) < 1 << 53
-    total = int(wide.sum()) if exact else sum(values.tolist())
-    mean = total / len(values)
-    return Numbers(len(values), 0, 0, low, high, mean, 0.0 if low == high else _deviation(wide, mean), total)
+        std: float | None = _exact_std(count, total, squares)
+    elif values.itemsize == 8 and most * most * count < 1 << 63:
+        total, squares = int(values.sum()), int(np.einsum("i,i->", values, values))
+        std = _exact_std(count, total, squares)
+    else:
+        total = int(values.sum()) if most * count < 1 << 63 else sum(values.tolist())
+        wide = work[:count]
+        wide[:] = values
+        std = _deviation(wide, total / count)
+    return Numbers(count, 0, 0, low, high, total / count, std, total)
 
 
 def _of_floats(values: Values, work: Floats) -> Numbers:
@@ -121,14 +125,14 @@ def _of_floats(values: Values, work: Floats) -> Numbers:
         if values.dtype != np.float64:
             wide = work[: len(values)]
             wide[:] = values
-        total, nan, infinite = float(wide.sum()), 0, 0
+        total, nan, infinite = float(np.einsum("i->", wide)), 0, 0  # in less time than wide.sum()
         if not math.isfinite(total):  # or all numbers are finite
             nan, infinite = int(np.isnan(wide).sum()), int(np.isinf(wide).sum())
-            wide = wide[np.isfinite(wide)]
+            values = wide = wide[np.isfinite(wide)]
             total = float(wide.sum())
         if not len(wide):
             return Numbers(0, nan, infinite)
-        low, high, mean = float(wide.min()), float(wide.max()), finite(total / len(wide))
+        low, high, mean = float(values.min()), float(values.max()), finite(total / len(wide))
         std = None if mean is None else 0.0 if low == high else _deviation(wide, mean)
     return Numbers(len(wide), nan, infinite, low, high, mean, std)
 
@@ -165,7 +169,7 @@ def _with_counts(counts: dict[int, int], values: Values, found: Numbers) -> dict
     assert isinstance(high, int)
     if high - low < _COUNTED_RANGE:
         distances = (values - values.dtype.type(low)).view(f"u{values.itemsize}")  # right even where this overflows
-        often = np.bincount(distances.astype(np.intp))
+        often = np.bincount(distances.view("i8") if values.itemsize == 8 else distances.astype(np.intp))
         different = np.flatnonzero(often)
         often = often[different]
     else:
