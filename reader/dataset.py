@@ -16,7 +16,7 @@ from typing import Any, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arguments import choice, folder_path
+from recordio.arguments import choice
 from recordio.errors import CorruptError, RecordIOError, SchemaError
 from recordio.format.checksum import digest
 from recordio.format.page import Indices
@@ -26,7 +26,8 @@ from recordio.reader.combined import ConcatDataset
 from recordio.reader.field_groups import assigned_steps, checked_function, function_by_field
 from recordio.reader.io_choice import Io
 from recordio.reader.joining import Cast, ClassMap
-from recordio.reader.open_dataset import OpenDataset, ReadOptions
+from recordio.reader.open_dataset import ReadOptions
+from recordio.reader.opening import open_checked, open_version, version_of
 from recordio.reader.order.numbers import Numbers, chosen, numbers_at, packed, unpacked, wide
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
@@ -34,13 +35,12 @@ from recordio.reader.page_access import Projection, Verify
 from recordio.reader.processing import Decode, Processing, SampleOrigin
 from recordio.reader.tuples import as_tuple, named_fields
 from recordio.reader.view import DatasetView, Piece, Plans
-from recordio.storage.dataset_files import check_shards, read_manifest, read_version, refuse
-from recordio.storage.local import LocalStorage
+from recordio.remote.opening import CacheFolder, RemoteAccess, StorageArgument, dataset_location
+from recordio.remote.options import StorageOptions
 
 MapFunction = Callable[..., Any]
 
 _INTEGERS: Any = (int, np.integer)
-_MAX_REPLACED = 10
 _DIRECT_WINDOW_BYTES = 32 << 20  # in order: enough reads at a time for a fast device
 
 
@@ -51,7 +51,8 @@ class ShardDataset(DatasetView):
     images uint8 arrays (H, W, C), a missing value None. `ds[a:b]` is a view. `take` reads whole batches, far faster.
 
     Args:
-        path: the dataset's folder.
+        path: the dataset's folder: on this machine, or "s3://bucket/path", "gs://", "az://container/path", "https://",
+            "hf://datasets/ORG/NAME", which need `pip install 'recordio-shards[remote]'`.
         fields: the names of the fields to read; the pages of others are not touched. None is all, but for the names of
             files that `convert` has kept, such as `file`.
         verify: "first" compares a page's checksum the first time this process touches it, "always" each time, "never"
@@ -60,9 +61,14 @@ class ShardDataset(DatasetView):
             file would kill the process. "pread" uses positioned reads, for network disks. "direct" reads past the cache
             where it can, for data larger than memory. "auto" chooses by the file system and the size of memory.
         decode: "numpy" decodes images to uint8 arrays, "pil" to PIL images; None leaves the encoded bytes.
-        cache_bytes: limit of the cache of decoded pages, for random access.
+        page_cache_bytes: limit of the cache of decoded pages in memory, for random access.
         max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
             with "direct". All datasets together have a quarter of it. A shard takes up to two descriptors.
+        storage: how an object store is reached, see `StorageOptions`: endpoint, region, anonymous, credentials, ...
+        cache: where what was fetched is kept on disk: a folder, "auto" for $RECORDIO_CACHE or ~/.cache/recordio, None
+            for nowhere.
+        cache_bytes: limit of that cache on disk, for all datasets; None for 80 % of what is free.
+        offline: ask nothing of the network: what is not in the cache is an error.
 
     Raises:
         DatasetError: there is no dataset at the path.
@@ -78,38 +84,30 @@ class ShardDataset(DatasetView):
         verify: Verify = "first",
         io: Io = "auto",
         decode: Decode | None = "numpy",
-        cache_bytes: int = 128 << 20,
+        page_cache_bytes: int = 128 << 20,
         max_open_shards: int | None = None,
+        storage: StorageArgument = None,
+        cache: CacheFolder = "auto",
+        cache_bytes: int | None = None,
+        offline: bool = False,
     ) -> None:
         choice("decode", decode, ("numpy", "pil", None))
         names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
-        self._path = os.path.abspath(folder_path("path", path))
-        self._options = ReadOptions(verify=verify, io=io, cache_bytes=cache_bytes, max_open_shards=max_open_shards)
+        self._path = dataset_location("path", path)
+        self._remote = RemoteAccess(StorageOptions.of(storage), cache, cache_bytes, offline)
+        self._options = ReadOptions(
+            verify=verify, io=io, page_cache_bytes=page_cache_bytes, max_open_shards=max_open_shards
+        )
         self._decode: Decode | None = decode
         self._transforms: tuple[tuple[str, Callable[..., Any]], ...] = ()
         self._maps: tuple[MapFunction, ...] = ()
         self._casts: Mapping[str, Cast] = {}
         self._class_map: ClassMap | None = None
         self.name_in_errors: str | None = None  # a combined dataset names its parts
-        self.store = self._open_checked()
+        self.store = open_checked(self._path, self._remote, self._options)
         self.fields: Projection = self.store.projection(self.store.shown_fields() if names is None else names)
         self.numbers: Numbers = range(self.store.samples)
         self._update_processing()
-
-    def _open_checked(self) -> OpenDataset:
-        """Opens the dataset and checks every shard; tries again if it was replaced in between."""
-        for _ in range(_MAX_REPLACED):
-            store = self._open()
-            problems = check_shards(store.storage, store.manifest)
-            if not problems or read_manifest(store.storage, self._path)[1] == store.manifest_digest:
-                break
-        refuse(problems, self._path)
-        return store
-
-    def _open(self) -> OpenDataset:
-        storage = LocalStorage(self._path)
-        manifest, digest = read_manifest(storage, self._path)
-        return OpenDataset(storage, manifest, self._options, digest)
 
     def _update_processing(self) -> None:
         self.processing = Processing.of(self.schema, self._decode, self._transforms, self._maps, self._casts)
@@ -233,7 +231,7 @@ class ShardDataset(DatasetView):
         """
         if self.numbers != range(self.store.samples):
             raise SchemaError("this view has chosen samples: refresh the dataset that it is a view of")
-        store = self._open_checked()
+        store = open_checked(self._path, self._remote, self._options)
         return self._with(store=store, fields=store.projection(list(self.schema)), numbers=range(store.samples))._with()
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
@@ -326,21 +324,15 @@ class ShardDataset(DatasetView):
             # Whoever shares windows with this process must read the same pages in place.
             "_options": replace(self._options, io=self.store.io.kind),
             "numbers": packed(self.numbers),
-            "digest": self.store.manifest_digest,
-            "shards": len(self.store.manifest.shards),
-            "metadata": self.metadata,
-            "statistics": self.store.manifest.statistics,
+            "version": version_of(self.store),
             "names": list(self.schema),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        digest, names, numbers = (state.pop(name) for name in ("digest", "names", "numbers"))
-        version = [state.pop(name) for name in ("shards", "metadata", "statistics")]
+        version, names, numbers = (state.pop(name) for name in ("version", "names", "numbers"))
         self.__dict__.update(state)
         self.numbers = unpacked(numbers)
-        storage = LocalStorage(self._path)
-        manifest = read_version(storage, self._path, digest, *version)
-        self.store = OpenDataset(storage, manifest, self._options, digest)
+        self.store = open_version(self._path, self._remote, self._options, version)
         self.fields = self.store.projection(names)
         self._update_processing()
 

@@ -34,6 +34,8 @@ class IoChoice:
 
 def choose_io(asked: Io, storage: Storage, nbytes: int) -> IoChoice:
     """The choice for a dataset of `nbytes` in all files, as asked for unless that is "auto"."""
+    if storage.is_remote:
+        return IoChoice("pread", True, "the files are in an object store")
     kind = storage.file_system()
     if is_in_memory(kind):
         return IoChoice("mmap" if asked == "auto" else asked, True, f"the files are in memory ({kind})")

@@ -47,20 +47,20 @@ class ReadOptions:
     Attributes:
         verify: "first" checks a page the first time this process touches it, "always" each time, "never" not at all.
         io: "mmap", "pread", "direct" or "auto"; see ShardDataset.
-        cache_bytes: limit of the cache of decoded pages, for random access.
+        page_cache_bytes: limit of the cache of decoded pages, for random access.
         max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
             with "direct". All datasets together have a quarter of it.
     """
 
     verify: Verify = "first"
     io: Io = "auto"
-    cache_bytes: int = 128 << 20
+    page_cache_bytes: int = 128 << 20
     max_open_shards: int | None = None
 
     def __post_init__(self) -> None:
         choice("verify", self.verify, ("first", "always", "never"))
         choice("io", self.io, get_args(Io))
-        integer("cache_bytes", self.cache_bytes, 0)
+        integer("page_cache_bytes", self.page_cache_bytes, 0)
         integer("max_open_shards", self.max_open_shards, 1, optional=True)
 
 
@@ -111,10 +111,11 @@ class OpenDataset:
         self.shards.clear()
         self.access = PageAccess(
             verify=self.options.verify,
-            cache=PageCache(self.options.cache_bytes),
+            cache=PageCache(self.options.page_cache_bytes),
             mapped=self.io.kind == "mmap",
             direct=self.io.kind == "direct",
             drops=self.io.kind == "pread" and not self.io.fits,
+            remote=self.storage.is_remote,
         )
         self._lock = threading.Lock()
         if self._indexes is not None:
@@ -264,7 +265,7 @@ class OpenDataset:
             return self._take_from(0, numbers, fields)
         at = np.searchsorted(self._first, numbers, side="right") - 1
         shards, order, runs = grouped(at)
-        if not self.io.fits:
+        if not self.io.fits or self.storage.is_remote:
             self._will_need(numbers, fields)
         # Shard by shard, so that no more than one of them is held open.
         parts = [self._take_from(s, numbers[run] - self._first[s], fields) for s, run in zip(shards, runs, strict=True)]

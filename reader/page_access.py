@@ -51,6 +51,7 @@ class PageAccess:
         mapped: read plain pages from a memory map.
         direct: read past the system's cache.
         drops: tell the system that it need not keep what has been read.
+        remote: every read is a request over a network: all of them are asked for before the first is waited for.
         maps: read from the maps of up to so many shards at a time.
     """
 
@@ -59,13 +60,16 @@ class PageAccess:
     mapped: bool = False
     direct: bool = False
     drops: bool = False
+    remote: bool = False
     maps: int = MAX_MAPS
 
     @property
     def reads(self) -> int:
         """How many reads to do at a time: a device idles with fewer, while what is cached keeps the processors busy."""
-        return _DIRECT_READS if self.direct else _CACHED_READS
+        return _DIRECT_READS if self.direct or self.remote else _CACHED_READS
 
     def for_large(self) -> PageAccess:
         """The same for data larger than memory."""
+        if self.remote:
+            return self
         return replace(self, mapped=False, direct=self.direct or self.mapped, drops=not self.mapped)

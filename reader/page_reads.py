@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import RecordIOError
+from recordio.errors import CorruptError, RecordIOError
 from recordio.format import codec
 from recordio.format.checksum import checksum
 from recordio.format.codec import Codec
 from recordio.format.fields import Field
 from recordio.format.layout import padded
 from recordio.format.page import Indices, check_page
+from recordio.reader.columns import grouped
 from recordio.reader.open_shard import check_stored
 from recordio.reader.page_access import PageAccess, Projection
 from recordio.reader.shard_indexes import PageEntries
@@ -176,13 +177,22 @@ class PageReads:
             opener: opens a shard's file.
             report: told of the pages of each read when it is done.
         """
+        if self._access.remote:
+            self._ask_for_all(opener)
         tiny = len(self._cuts) and int(self._nbytes.sum()) < _TINY * len(self._cuts)
-        if tiny and not self._access.direct:
+        if tiny and not self._access.direct and not self._access.remote:
             yield partial(
                 self._do_in_turn, memory, opener, report
             )  # threads would only wait for the interpreter's lock
         else:
             yield from (partial(self._do, read, memory, report) for read in self._reads(opener))
+
+    def _ask_for_all(self, opener: Opener) -> None:
+        shards, _, runs = grouped(self._shard)
+        for number, run in zip(shards, runs, strict=True):
+            begin, end = self._begin[self._cuts[run]], self._end[self._stops[run] - 1]
+            with contextlib.suppress(RecordIOError):  # raised again by the read
+                opener(number).will_need(zip(begin.tolist(), (end - begin).tolist(), strict=True))
 
     def _do_in_turn(self, memory: memoryview, opener: Opener, report: Report) -> None:
         """Does all reads, a few of which the system is asked for ahead."""
@@ -232,8 +242,9 @@ class PageReads:
             return
         target = scratch(nbytes) if read.base is None else memory[read.base : read.base + nbytes]
         alone = False
+        skip = 0 if self._access.direct else pages[0].begin - low
         try:
-            file.read_into(target, low, pages[-1].end - low, direct=self._access.direct)
+            file.read_into(target[skip:], low + skip, pages[-1].end - low - skip, direct=self._access.direct)
         except RecordIOError:
             alone = True  # to find out which of the pages cannot be read
         for page in pages:
@@ -241,7 +252,13 @@ class PageReads:
             try:
                 if alone:
                     file.read_into(stored, page.begin, len(stored))
-                self._finish(page, stored, memory if read.base is None else None)
+                try:
+                    self._finish(page, stored, memory if read.base is None else None)
+                except CorruptError:
+                    if not file.discard(page.begin, len(stored)):
+                        raise
+                    file.read_into(stored, page.begin, len(stored))
+                    self._finish(page, stored, memory if read.base is None else None)
                 done.append(page)
             except RecordIOError as error:
                 failed.append((page, error))

@@ -79,6 +79,7 @@ class ShardIndexes:
         self._shape = len(first) - 1, len(manifest.schema)
         self._forget()
         self.restart()
+        files.index_in_memory = self._in_memory
 
     def restart(self) -> None:
         """A forked child starts with this: it checks pages by itself."""
@@ -113,15 +114,22 @@ class ShardIndexes:
         with self._lock:
             for error in self._read([] if self._known[number] else [number]).values():
                 raise error
-            begin, end = self._shard[number : number + 2].tolist()
-            every = self._index
-            return Index(
-                samples=every.samples[begin:end],
-                checksums=every.checksums[begin:end],
-                pages=every.pages[begin:end],
-                block_offsets=every.block_offsets[begin:end],
-                page_offsets=every.page_offsets[begin:end],
-            )
+            return self._part(self._index, number)
+
+    def _in_memory(self, number: int) -> Index | None:
+        """The index of a shard if it has been read. Without the lock, which a read may hold that asks for this."""
+        every = self._index  # before it is looked whether it is known: it may be forgotten meanwhile
+        return self._part(every, number) if self._known[number] else None
+
+    def _part(self, every: Index, number: int) -> Index:
+        begin, end = self._shard[number : number + 2].tolist()
+        return Index(
+            samples=every.samples[begin:end],
+            checksums=every.checksums[begin:end],
+            pages=every.pages[begin:end],
+            block_offsets=every.block_offsets[begin:end],
+            page_offsets=every.page_offsets[begin:end],
+        )
 
     def entries(
         self, blocks: Indices, columns: Sequence[int], whole: dict[int, File] | None = None

@@ -8,10 +8,12 @@ from __future__ import annotations
 import mmap
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from recordio.errors import CorruptError, StorageError
+from recordio.format.index import Index
 
 Range = tuple[int, int]  # offset and number of bytes
 DIRECT_ALIGNMENT = 4096  # of a direct read: its offset, its length, and the address of its memory
@@ -20,6 +22,25 @@ DIRECT_ALIGNMENT = 4096  # of a direct read: its offset, its length, and the add
 def storage_error(action: str, path: str | os.PathLike[str], error: OSError) -> StorageError:
     """An error of the operating system as one of ours, with the name of the file."""
     return StorageError(f"cannot {action}: {error.strerror or error}").at(file=os.fspath(path))
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlace:
+    """What the manifest says of a shard, before it is opened.
+
+    Attributes:
+        nbytes: its length.
+        digest: identifies its content.
+        header_nbytes: where its header ends, or will most likely.
+        index_offset: where its index begins, which the footer follows.
+        index: its index if it is in memory.
+    """
+
+    nbytes: int
+    digest: bytes
+    header_nbytes: int
+    index_offset: int
+    index: Callable[[], Index | None]
 
 
 class File(ABC):
@@ -72,6 +93,10 @@ class File(ABC):
     def wont_need(self, offset: int, nbytes: int) -> None:
         """Allows the system to drop this range from its cache. A hint: nothing fails."""
 
+    def discard(self, offset: int, nbytes: int) -> bool:
+        """Drops what is kept of this range if the file is a copy. Whether reading it again may give other bytes."""
+        return False
+
     @abstractmethod
     def _read(self, offset: int, nbytes: int) -> bytes:
         """These bytes, fewer only where the file ends. Raises StorageError."""
@@ -89,10 +114,18 @@ class File(ABC):
 
 
 class Storage(Protocol):
-    """A folder."""
+    """A folder.
 
-    def open(self, name: str) -> File:
-        """Raises FileNotFoundError, StorageError, and DatasetError for anything but a regular file."""
+    Attributes:
+        is_remote: whether every read is a request over a network, which takes long and costs the same for few bytes.
+    """
+
+    is_remote: bool
+
+    def open(self, name: str, place: ShardPlace | None = None) -> File:
+        """A file; `place` if it is a shard, which saves a storage over a network from asking.
+
+        Raises FileNotFoundError, StorageError, and DatasetError for anything but a regular file."""
 
     def file_system(self) -> str:
         """The type of the file system that holds the folder, such as "ext4" or "nfs4"; "" if unknown."""

@@ -16,7 +16,7 @@ from recordio.format.layout import FOOTER, MAX_MANIFEST_NBYTES
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard import Footer
 from recordio.format.shard_table import ShardEntry, shard_name
-from recordio.storage.base import File, Storage
+from recordio.storage.base import File, ShardPlace, Storage
 
 STAGING = ".convert"  # in a folder that is to become a dataset: the finished shards of a conversion
 PLAN = "plan.json"  # in STAGING: what is being made
@@ -108,10 +108,10 @@ def _holds(storage: Storage, name: str) -> bool:
     return False
 
 
-def open_shard_file(storage: Storage, name: str) -> File:
+def open_shard_file(storage: Storage, name: str, place: ShardPlace | None = None) -> File:
     """The file of a shard with this name. Raises StorageError, and CorruptError if it is missing or no regular file."""
     try:
-        return storage.open(name)
+        return storage.open(name, place)
     except FileNotFoundError:
         raise CorruptError("the shard is missing").at(file=name) from None
     except DatasetError as error:
@@ -119,7 +119,9 @@ def open_shard_file(storage: Storage, name: str) -> File:
 
 
 def check_shards(storage: Storage, manifest: Manifest) -> list[RecordIOError]:
-    """The problems of a manifest's shards that their lengths and footers show."""
+    """The problems of a manifest's shards that their lengths and footers show; over a network nothing is asked."""
+    if storage.is_remote:
+        return []
     table = manifest.table
     files = zip(map(shard_name, table.numbers.tolist()), table.nbytes.tolist(), strict=True)
     tails = storage.tails(files, FOOTER.size)

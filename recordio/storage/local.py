@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from recordio.errors import DatasetError
-from recordio.storage.base import DIRECT_ALIGNMENT, File, Range, storage_error
+from recordio.storage.base import DIRECT_ALIGNMENT, File, Range, ShardPlace, storage_error
 from recordio.storage.machine import file_system, share_of_files
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -119,11 +119,13 @@ class LocalFile(File):
 class LocalStorage:
     """A folder on disk."""
 
+    is_remote = False
+
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._name = os.fspath(self.folder)
 
-    def open(self, name: str) -> File:
+    def open(self, name: str, place: ShardPlace | None = None) -> File:
         return LocalFile(self._name, name)
 
     def file_system(self) -> str:

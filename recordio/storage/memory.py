@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from recordio.storage.base import File, Range
+from recordio.storage.base import File, Range, ShardPlace
 
 _LARGE_PAGE = 2 << 20
 _SMALL_STEP = 64 << 10
@@ -57,10 +57,12 @@ class MemoryFile(File):
 class MemoryStorage:
     """A dict of bytes as a folder."""
 
+    is_remote = False
+
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
 
-    def open(self, name: str) -> File:
+    def open(self, name: str, place: ShardPlace | None = None) -> File:
         if name not in self.files:
             raise FileNotFoundError(name)
         return MemoryFile(name, self.files[name])

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import numpy as np
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
-from recordio.format.index import RawIndex
+from recordio.format.index import Index, RawIndex
 from recordio.format.layout import CHECKSUM, FOOTER, index_dtype, padded
 from recordio.format.manifest import Manifest
 from recordio.format.shard import Footer, ShardHeader
 from recordio.format.shard_table import shard_name
-from recordio.storage.base import File, Storage
+from recordio.storage.base import File, ShardPlace, Storage
 from recordio.storage.dataset_files import check_footer, open_shard_file, read_manifest
 from recordio.storage.machine import share_of_files
 from recordio.storage.memory import MemoryFile, new_memory
 
 _SMALL = 64 << 10  # to read so much takes less time than to open a file
 _AHEAD = 32  # files of which the headers and indexes are read at a time, if so many may be open
+_AHEAD_REMOTE = 512
 
 
 class ShardFiles:
@@ -31,6 +33,7 @@ class ShardFiles:
         digest: the digest of the manifest's bytes: errors say if the dataset was replaced. None if it does not matter.
 
     Attributes:
+        index_in_memory: the index of a shard, if it has been read: a storage over a network then knows its pages.
         state: another object whenever a shard is found to be another file than before, or to have been changed.
     """
 
@@ -41,6 +44,7 @@ class ShardFiles:
         self._row_nbytes = index_dtype(len(manifest.schema)).itemsize
         self._proven: dict[int, Hashable] = {}  # the files whose footers have been checked
         self.state = object()
+        self.index_in_memory: Callable[[int], Index | None] = lambda number: None
         # Most shards of a dataset have the same JSON in their headers, that of the manifest: it is not parsed again.
         self._text = b""
         with contextlib.suppress(SchemaError):  # of metadata that no recordio has written, such as 1e999
@@ -80,7 +84,13 @@ class ShardFiles:
 
     def _opened(self, number: int) -> File:
         name = shard_name(self._manifest.table.numbers.item(number))
-        return open_shard_file(self.storage, name)
+        return open_shard_file(self.storage, name, self._place(number) if self.storage.is_remote else None)
+
+    def _place(self, number: int) -> ShardPlace:
+        [footer] = self._footers([number])
+        header = len(ShardHeader.encode_text(footer.dataset_id, footer.number, self._text))
+        index = partial(self.index_in_memory, number)
+        return ShardPlace(footer.file_nbytes, footer.digest, header, footer.index_offset, index)
 
     def _check(self, file: File, number: int, expected: Footer) -> Footer:
         """The footer of a shard, which is the expected one or differs from it in what the manifest does not say."""
@@ -119,7 +129,7 @@ class ShardFiles:
         found = {} if whole is None else self._read_whole(numbers, whole)
         failed: dict[int, RecordIOError] = {}
         numbers = [number for number in numbers if number not in found]
-        ahead = min(_AHEAD, share_of_files(64))
+        ahead = _AHEAD_REMOTE if self.storage.is_remote else min(_AHEAD, share_of_files(64))
         for begin in range(0, len(numbers), ahead):
             opened: list[tuple[int, File, Footer]] = []
             some = numbers[begin : begin + ahead]

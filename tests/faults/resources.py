@@ -270,7 +270,7 @@ def forked_while_reading() -> list[str]:
 
         warnings.simplefilter("ignore", DeprecationWarning)
     with TemporaryDirectory(dir=MEMORY) as name:
-        ds = ShardDataset(some(Path(name) / "it", 200), max_open_shards=2, io="pread", cache_bytes=100)
+        ds = ShardDataset(some(Path(name) / "it", 200), max_open_shards=2, io="pread", page_cache_bytes=100)
         stop = threading.Event()
 
         def work() -> None:
@@ -304,7 +304,7 @@ def threads_on_one_dataset() -> list[str]:
         some(Path(name) / "it", 200, compression="zstd", wide=WIDE)
         for io in ("mmap", "pread", "direct"):
             for cache in (0, 4000, 1 << 20):
-                ds = ShardDataset(Path(name) / "it", max_open_shards=2, io=io, cache_bytes=cache)  # type: ignore[arg-type]
+                ds = ShardDataset(Path(name) / "it", max_open_shards=2, io=io, page_cache_bytes=cache)  # type: ignore[arg-type]
 
                 def work(k: int, ds: Any = ds) -> None:
                     numbers = [(i * 37 + k) % 200 for i in range(200)]
@@ -335,7 +335,7 @@ def cut_while_read() -> list[str]:
             whole = (folder / "shard-00000.rio").read_bytes()
             for nbytes in range(0, len(whole), max(1, len(whole) // 40)):
                 (folder / "shard-00000.rio").write_bytes(whole)
-                ds = ShardDataset(folder, io="pread", cache_bytes=0)
+                ds = ShardDataset(folder, io="pread", page_cache_bytes=0)
                 ds[0]
                 os.truncate(folder / "shard-00000.rio", nbytes)
                 for read in (lambda ds=ds: ds.take(range(200)), lambda ds=ds: list(DataLoader(ds, 9, num_workers=2))):

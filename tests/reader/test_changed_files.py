@@ -54,7 +54,7 @@ READS: dict[str, Any] = {
 def test_a_shard_that_has_changed_while_it_was_closed_is_checked_again(
     folder: Path, io: Any, read: str, in_place: bool
 ) -> None:
-    ds = ShardDataset(folder, io=io, max_open_shards=1, cache_bytes=0)
+    ds = ShardDataset(folder, io=io, max_open_shards=1, page_cache_bytes=0)
     for _ in range(2):
         assert READS[read](ds)[:, 0].tolist() == list(range(COUNT))
     ds.store.shard(5)

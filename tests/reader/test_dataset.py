@@ -107,7 +107,7 @@ READING = st.fixed_dictionaries(
     {
         "io": st.sampled_from(["mmap", "pread", "direct"]),
         "verify": st.sampled_from(["first", "always", "never"]),
-        "cache_bytes": st.sampled_from([0, 500, 1 << 20]),
+        "page_cache_bytes": st.sampled_from([0, 500, 1 << 20]),
         "max_open_shards": st.sampled_from([None, 1, 2]),
     }
 )
@@ -538,7 +538,7 @@ def test_undecodable_image_is_an_error_with_its_location(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "options",
-    [{"decode": "jpeg"}, {"verify": "later"}, {"io": "s3"}, {"cache_bytes": -1}, {"max_open_shards": 0}],
+    [{"decode": "jpeg"}, {"verify": "later"}, {"io": "s3"}, {"page_cache_bytes": -1}, {"max_open_shards": 0}],
     ids=str,
 )
 def test_invalid_option_is_refused(folder: Path, options: Any) -> None:
@@ -671,7 +671,7 @@ def test_child_forked_during_a_read_does_not_hang(folder: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"max_open_shards": 1, "cache_bytes": 0}, {"io": "pread"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"max_open_shards": 1, "page_cache_bytes": 0}, {"io": "pread"}], ids=str)
 def test_threads_share_a_dataset(folder: Path, options: Any) -> None:
     ds = ShardDataset(folder, **options)
     good: list[bool] = []

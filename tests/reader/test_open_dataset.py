@@ -169,7 +169,7 @@ def test_verify_never_skips_checksums(folder: Path, io: Any) -> None:
 
 def test_verify_first_checks_once_and_always_every_time(folder: Path) -> None:
     trusting = ShardDataset(folder, verify="first")
-    wary = {io: ShardDataset(folder, verify="always", io=io, cache_bytes=0) for io in ("mmap", "pread", "direct")}  # type: ignore[arg-type]
+    wary = {io: ShardDataset(folder, verify="always", io=io, page_cache_bytes=0) for io in ("mmap", "pread", "direct")}  # type: ignore[arg-type]
     for ds in (trusting, *wary.values()):
         assert len(list(ds)) == COUNT
         ds.take([55])  # evicts the pages read below

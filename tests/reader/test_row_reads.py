@@ -109,7 +109,7 @@ def test_a_shard_that_was_replaced_is_refused_though_its_pages_were_checked(fold
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_child_checks_by_itself(folder: Path) -> None:
-    ds = ShardDataset(folder, max_open_shards=1, cache_bytes=0)
+    ds = ShardDataset(folder, max_open_shards=1, page_cache_bytes=0)
     assert [ds[i]["number"] for i in range(COUNT)] == list(range(COUNT))
     index = ds.store.shard(3).index
     path, at = folder / "shard-00003.rio", int(index.page_offsets[0, 1]) + 1

@@ -306,7 +306,7 @@ class TestWindows:
         self, ds: ShardDataset, window: int, most: int | None
     ) -> None:
         folder = ds.store.storage.folder  # type: ignore[attr-defined]
-        few = ShardDataset(folder, max_open_shards=most, cache_bytes=0)
+        few = ShardDataset(folder, max_open_shards=most, page_cache_bytes=0)
         for workers in (0, 2):
             loader = DataLoader(few, 90, True, window_bytes=window, num_workers=workers, seed=2)
             found = order(loader)

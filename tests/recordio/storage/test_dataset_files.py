@@ -70,9 +70,9 @@ def test_check_shards_looks_alone_only_at_what_does_not_match(
     opened: list[str] = []
     real = MemoryStorage.open
 
-    def counted(self: MemoryStorage, name: str) -> Any:
+    def counted(self: MemoryStorage, name: str, place: Any = None) -> Any:
         opened.append(name)
-        return real(self, name)
+        return real(self, name, place)
 
     monkeypatch.setattr(MemoryStorage, "open", counted)
     assert check_shards(storage, manifest) == []

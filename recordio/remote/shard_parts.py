@@ -1,0 +1,99 @@
+"""The parts of a shard in which it is fetched: its header, each page, and its index with the footer.
+
+A page's part reaches to the next page, so every byte of a shard belongs to one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.format.index import Index
+from recordio.format.layout import padded
+from recordio.format.page import Indices
+from recordio.remote.page_sink import CHECK
+from recordio.storage.base import ShardPlace
+
+_MAX_GAP = 64 << 10  # to fetch a gap up to this size costs less than another request
+_MAX_RANGE = 8 << 20
+
+Parts = tuple[int, int]  # the first part, and the one behind the last
+
+
+class ShardParts:
+    """Where the parts of a shard begin and end. Before its index is known, all pages together are one part.
+
+    Attributes:
+        bounds: int64 (parts + 1,).
+        is_whole: whether the index is known.
+    """
+
+    def __init__(self, place: ShardPlace, index: Index | None) -> None:
+        self.is_whole = index is not None
+        starts = np.empty(0, np.int64) if index is None else index.page_offsets.ravel()
+        header = min([place.header_nbytes, place.index_offset, *starts[:1].tolist()])
+        self.bounds: Indices = np.concatenate([[0, header], starts[1:], [place.index_offset, place.nbytes]])
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def of(self, offset: int, nbytes: int) -> Parts:
+        """The parts that a range touches."""
+        first = int(np.searchsorted(self.bounds, offset, side="right")) - 1
+        return first, int(np.searchsorted(self.bounds, offset + nbytes, side="left"))
+
+    def touched(self, ranges: Iterable[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+        """bool (parts,): those that any of the ranges touches."""
+        table = np.array(list(ranges), np.int64).reshape(-1, 2)
+        first = np.searchsorted(self.bounds, table[:, 0], side="right") - 1
+        behind = np.searchsorted(self.bounds, table.sum(axis=1), side="left")
+        steps = np.zeros(len(self) + 1, np.int64)
+        np.add.at(steps, np.clip(first, 0, len(self)), 1)
+        np.add.at(steps, np.clip(behind, 0, len(self)), -1)
+        found: npt.NDArray[np.bool_] = np.cumsum(steps)[:-1] > 0
+        return found
+
+    def requests(self, wanted: npt.NDArray[np.bool_]) -> Iterator[Parts]:
+        """Runs of parts to fetch at once: joined over small gaps, cut where they get large."""
+        begin, end, last = -1, -1, len(self) - 1
+        for part in np.flatnonzero(wanted).tolist():
+            gap, size = self.bounds[part] - self.bounds[end], self.bounds[part + 1] - self.bounds[begin]
+            if begin >= 0 and (gap > _MAX_GAP or size > _MAX_RANGE or end == 1 or part == last):
+                yield begin, end
+                begin = part
+            begin = part if begin < 0 else begin
+            end = part + 1
+        if begin >= 0:
+            yield begin, end
+
+    def extent(self, parts: Parts) -> tuple[int, int]:
+        """Where some parts begin and end."""
+        begin, end = self.bounds[list(parts)].tolist()
+        return begin, end
+
+    def numbers(self, parts: Parts) -> range:
+        """The numbers of some parts, the same before and after the index is known: header, index, then the pages."""
+        first, behind = parts
+        if first == 0:
+            return range(1)
+        return range(1, 2) if behind == len(self) else range(first + 1, behind + 1)
+
+    def arranged(self, by_number: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An array by number as one by part."""
+        return np.concatenate([by_number[:1], by_number[2:], by_number[1:2]])
+
+    def checks(self, parts: Parts) -> bytes:
+        """The pages among these parts, as the helper checks them."""
+        if self._index is None:
+            return b""
+        pages, first = self._index.pages, max(parts[0], 1) - 1
+        behind = min(parts[1], len(self) - 1) - 1
+        offsets = self._index.page_offsets.ravel()[first:behind]
+        some = pages.ravel()[first:behind]
+        nbytes = padded(some["stored_nbytes"].astype(np.int64))
+        rows = zip(offsets.tolist(), nbytes.tolist(), some["checksum"].tolist(), strict=True)
+        return b"".join(CHECK.pack(*row) for row in rows)

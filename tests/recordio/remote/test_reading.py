@@ -1,0 +1,72 @@
+"""A dataset in a bucket gives what the same dataset on disk gives."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recordio
+from recordio import DataLoader, DatasetError, ShardDataset
+from tests.recordio.remote.buckets import Bucket
+
+COUNT = 600
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("local") / "data"
+    schema = {"x": recordio.Array("float32", (20,)), "text": recordio.Text(), "number": recordio.Scalar("int64")}
+    with recordio.DatasetWriter(folder, schema, shard_bytes=1 << 14, block_bytes=1 << 12) as writer:
+        for n in range(COUNT):
+            writer.write({"x": np.full(20, n / 7, np.float32), "text": f"text {n}" * (n % 5), "number": n})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(bucket: Bucket, folder: Path) -> str:
+    return bucket.upload(folder, "reading")
+
+
+@pytest.fixture(params=["memory", "disk", "full"])
+def options(request: pytest.FixtureRequest, bucket: Bucket, tmp_path: Path) -> dict[str, Any]:
+    cache = {"memory": None}.get(request.param, tmp_path / "cache")
+    return {"storage": bucket.storage, "cache": cache, "cache_bytes": 40_000 if request.param == "full" else None}
+
+
+def same(a: Any, b: Any) -> bool:
+    return list(a) == list(b) and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_samples_columns_and_batches_are_those_of_the_folder(url: str, folder: Path, options: dict[str, Any]) -> None:
+    ds, local = ShardDataset(url, **options), ShardDataset(folder)
+    assert len(ds) == COUNT
+    for n in (0, 7, COUNT - 1):
+        assert same(ds[n], local[n])
+    assert ds.column("number").tolist() == list(range(COUNT))
+    some = np.random.default_rng(0).permutation(COUNT)
+    assert same(ds.take(some), local.take(some))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_epochs_are_those_of_the_folder(url: str, folder: Path, options: dict[str, Any], num_workers: int) -> None:
+    loader = DataLoader(ShardDataset(url, **options), 32, shuffle=True, num_workers=num_workers, window_bytes=1 << 14)
+    local = DataLoader(ShardDataset(folder), 32, shuffle=True, window_bytes=1 << 14)
+    for _ in range(2):
+        for batch, expected in zip(loader, local, strict=True):
+            assert same(batch, expected)
+
+
+def test_a_pickled_dataset_asks_for_no_manifest(url: str, bucket: Bucket, folder: Path) -> None:
+    ds = ShardDataset(url, storage=bucket.storage, cache=None)
+    data = pickle.dumps(ds)
+    assert b"secret-of-the-test" not in data
+    assert same(pickle.loads(data)[3], ShardDataset(folder)[3])
+
+
+def test_no_dataset_at_a_url(bucket: Bucket) -> None:
+    with pytest.raises(DatasetError, match="not a recordio dataset"):
+        ShardDataset(bucket.url("nothing"), storage=bucket.storage, cache=None)
