@@ -288,7 +288,16 @@ class OpenDataset:
 
     def _will_need(self, numbers: Indices, fields: Projection) -> None:
         """Asks the system to read the blocks of these samples, all of them at once."""
-        blocks = np.unique(np.searchsorted(self.blocks.first, numbers, side="right") - 1)
+        self._ask_for_pages(np.unique(np.searchsorted(self.blocks.first, numbers, side="right") - 1), fields)
+
+    def ask_for(self, windows: Sequence[Indices], fields: Projection) -> None:
+        """Asks a store over a network for the pages of some blocks, window after window. Waits for indexes alone."""
+        shards = np.unique(self.shard_of(np.concatenate(windows)))
+        self._files.ask_for_indexes(self.indexes.unknown(shards))
+        for blocks in windows:
+            self._ask_for_pages(blocks, fields)
+
+    def _ask_for_pages(self, blocks: Indices, fields: Projection) -> None:
         entries, failed = self.entries(blocks, fields.columns)
         _, shards, slots = self.by_shard(blocks)
         for number, own in zip(shards, slots, strict=True):

@@ -68,6 +68,7 @@ class OpenShard:
         self._dataset_id = manifest.dataset_id
         self._read_index = index
         self._mapped = access.mapped
+        self._remote = access.remote
         self._memory: mmap.mmap | bytes | None = None
         self._readers: dict[int, FieldReader] = {}
         self.samplers: dict[Projection, Callable[[int], dict[str, Any]]] = {}
@@ -192,6 +193,8 @@ class OpenShard:
 
         False if the next read must check them again.
         """
+        if self._remote:
+            self.will_need(np.array([block]), fields.numbers)  # all of them in one request
         self.touch_all(fields, np.array([block]))
         return self.verify != "always"
 
@@ -234,7 +237,7 @@ class OpenShard:
 
     def content(self, block: int, column: int, stored: memoryview | None = None) -> bytes:
         """The checked, decoded page, of its stored bytes if they have been read. Raises CorruptError."""
-        data = self.check(block, column, self.stored(block, column) if stored is None else stored)
+        data = self._checked(block, column) if stored is None else self.check(block, column, stored)
         entry = self.index.pages[block, column]
         if entry["codec"] == _PLAIN:
             return bytes(data)
@@ -244,6 +247,16 @@ class OpenShard:
         except CorruptError as error:
             raise error.at(**self._location(block, column))
         return out
+
+    def _checked(self, block: int, column: int) -> memoryview:
+        """The stored bytes without padding; read again if those that were wrong came from a copy."""
+        try:
+            return self.check(block, column, self.stored(block, column))
+        except CorruptError:
+            entry, offset = self.index.pages[block, column], int(self.index.page_offsets[block, column])
+            if not self.file.discard(offset, padded(int(entry["stored_nbytes"]))):
+                raise
+        return self.check(block, column, self.stored(block, column))
 
     def check_block_header(self, block: int, found: memoryview | None = None) -> None:
         """Checks a block's header against the index, of these bytes if it has been read. Raises CorruptError."""

@@ -28,7 +28,8 @@ class RowReads:
         self._fields = fields
         self._kinds = list(fields.schema.items())
         self._first = dataset.blocks.first
-        self._always = dataset.options.verify == "always"
+        # Over a network a page is read as a whole.
+        self._always = dataset.options.verify == "always" or dataset.storage.is_remote
         self._checked: Any = None
         self._ready = bytearray()
 

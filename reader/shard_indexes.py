@@ -116,6 +116,11 @@ class ShardIndexes:
                 raise error
             return self._part(self._index, number)
 
+    def unknown(self, shards: Indices) -> list[int]:
+        """Those of these shards of which the index has not been read, or has been forgotten."""
+        found: list[int] = shards[~self._known[shards]].tolist()
+        return found
+
     def _in_memory(self, number: int) -> Index | None:
         """The index of a shard if it has been read. Without the lock, which a read may hold that asks for this."""
         every = self._index  # before it is looked whether it is known: it may be forgotten meanwhile

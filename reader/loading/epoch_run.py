@@ -24,8 +24,10 @@ from recordio.reader.batches.memory import Arena, ArenaPool, arenas_of
 from recordio.reader.batches.requests import BatchResult, IndexRequest
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.loading.joint_access import joint_access
+from recordio.reader.loading.lookahead import Lookahead
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.prefetch import FetchContext, WindowPrefetcher
+from recordio.reader.loading.progress import Stalls
 from recordio.reader.loading.stream import Stream, Work, requests
 from recordio.reader.loading.together import SeveralBatches, batches_together
 from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, WindowPlan
@@ -36,6 +38,7 @@ from recordio.reader.workers.protocol import Task, Workers
 from recordio.reader.workers.slots import Region, SharedMemory
 from recordio.reader.workers.thread_trial import ThreadTrial
 
+Following = Callable[[], Sequence[Iterator[WindowPlan]]]
 _MEMORIES = 2  # for each dataset: a window being delivered, and one being loaded
 
 
@@ -47,11 +50,14 @@ class EpochRun:
         options: the options of the loader.
         epoch_key: the key of the first epoch.
         trial: says how many threads make batches at a time.
+        stalls: counts how long batches wait for data.
 
     Raises WorkerError when the workers cannot be started.
     """
 
-    def __init__(self, make: BatchMaker, options: LoaderOptions, epoch_key: int, trial: ThreadTrial) -> None:
+    def __init__(
+        self, make: BatchMaker, options: LoaderOptions, epoch_key: int, trial: ThreadTrial, stalls: Stalls
+    ) -> None:
         self._make = make
         self._options = options
         self._trial = trial
@@ -64,7 +70,7 @@ class EpochRun:
         self._threads = FetchThreads(max(access.reads for access in accesses.values()))
         self._workers = self._new_workers(epoch_key)
         limit = MAPPED_NBYTES + (options.order.window_bytes or SHUFFLE_WINDOW_BYTES)
-        self._context = FetchContext(self._threads, self._workers.forget, limit, accesses)
+        self._context = FetchContext(self._threads, self._workers.forget, limit, stalls, accesses)
 
     def _new_memories(self, pool: ArenaPool) -> list[Region] | list[Arena]:
         if self._options.has_processes:
@@ -88,7 +94,12 @@ class EpochRun:
         return ProcessWorkers(make, self._shared, start)
 
     def windowed(
-        self, plans: Sequence[Iterator[WindowPlan]], sources: Iterator[Indices] | None, samples: int, batch_size: int
+        self,
+        plans: Sequence[Iterator[WindowPlan]],
+        sources: Iterator[Indices] | None,
+        samples: int,
+        batch_size: int,
+        following: Following | None = None,
     ) -> Iterator[BatchResult]:
         """The batches of an epoch or of its rest.
 
@@ -97,15 +108,22 @@ class EpochRun:
             sources: the dataset of each sample, in chunks; None for a single dataset.
             samples: the number of samples.
             batch_size: samples a batch.
+            following: gives the windows of each dataset in the next epoch.
         """
-        self._prefetchers = [self._new_prefetcher(source, one) for source, one in enumerate(plans)]
+        self._prefetchers = [self._new_prefetcher(source, one, following) for source, one in enumerate(plans)]
         streams = [Stream(prefetcher, self._make.read_early) for prefetcher in self._prefetchers]
         together = batches_together(self._make, batch_size, self._options.ahead)
         work = requests(streams, sources, samples, batch_size, together)
         return self._deliver(work) if together == 1 else chain.from_iterable(self._deliver(work, batch_size))
 
-    def _new_prefetcher(self, source: int, plans: Iterator[WindowPlan]) -> WindowPrefetcher:
+    def _new_prefetcher(
+        self, source: int, plans: Iterator[WindowPlan], following: Following | None
+    ) -> WindowPrefetcher:
         dataset = self._make.datasets[source]
+        if dataset.store.storage.is_remote:
+            limit = self._options.prefetch_bytes // len(self._make.datasets)
+            later = None if following is None else lambda: following()[source]
+            plans = Lookahead(dataset.store, dataset.fields, plans, limit, self._threads, later)
         return WindowPrefetcher(
             source=source,
             dataset=dataset.store,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 from recordio.arguments import integer
@@ -26,7 +27,7 @@ from recordio.reader.loading.relay import Relay
 from recordio.reader.loading.runs import Runs
 from recordio.reader.loading.state import check_state, identity
 from recordio.reader.order.ranks import RankShare, distributed_ranks
-from recordio.reader.order.shuffle import OrderOptions
+from recordio.reader.order.shuffle import OrderOptions, WindowPlan
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.view import DatasetView, Plans
 
@@ -74,6 +75,7 @@ class DataLoader:
         unit_bytes: permute runs of neighbouring blocks of at least that size: for storage that is slow at random reads.
         lanes: into how many shares a window is cut: a rank reads only its own if world_size divides it.
         weights: float64 (len(dataset),): how often a sample is drawn in an epoch, in proportion; see class_weights.
+        prefetch_bytes: of datasets in object stores: ask for so many bytes of windows ahead, also of the next epoch.
 
     Attributes:
         stats: what has been delivered and skipped so far.
@@ -99,7 +101,7 @@ class DataLoader:
         self._cursor = Cursor()
         self._seed = self.options.seed
         self._known_ranks = self.options.rank or 0, self.options.world_size or 1
-        self.runs = Runs()
+        self.runs = Runs(self.stats.stalls)
         self._twin: tuple[LoaderOptions, DataLoader] | None = None  # for the loaders of other people
 
     @property
@@ -134,7 +136,7 @@ class DataLoader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a loader has workers of its own, and goes on by itself."""
-        return {**self.__dict__, "runs": Runs(), "_twin": None, "_cursor": replace(self._cursor)}
+        return {**self.__dict__, "runs": Runs(self.stats.stalls), "_twin": None, "_cursor": replace(self._cursor)}
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -308,8 +310,13 @@ class DataLoader:
             return run.indexed(self._sampler.batches(cursor.position, cursor.indices), cursor.position, epoch_key)
         share = self.share(cursor.position)
         plans, sources = self._plan(epoch_key, share)
+        following = partial(self._following, cursor.epoch + 1)
         single = 1 if self.options.on_error == "skip" else _UNBATCHED
-        return run.windowed(plans, sources, len(share), self.options.batch_size or single)
+        return run.windowed(plans, sources, len(share), self.options.batch_size or single, following)
+
+    def _following(self, epoch: int) -> Sequence[Iterator[WindowPlan]]:
+        """The windows of each part in an epoch that has not begun."""
+        return self._plan(key(self.seed, epoch), self.share(0))[0]
 
     def _singles(self, result: BatchResult, cursor: Cursor) -> Iterator[Any]:
         """The samples of a batch, for batch_size=None."""

@@ -39,6 +39,7 @@ class EpochArguments(TypedDict, total=False):
     unit_bytes: int
     lanes: int
     weights: npt.ArrayLike | None
+    prefetch_bytes: int
 
 
 class OwnArguments(EpochArguments, total=False):
@@ -96,12 +97,14 @@ class LoaderOptions:
     unit_bytes: int = 1
     lanes: int = LANES
     weights: npt.ArrayLike | None = None
+    prefetch_bytes: int = 512 << 20
     order: OrderOptions = field(init=False)
 
     def __post_init__(self) -> None:
         self._set("batch_size", integer("batch_size", self.batch_size, 1, optional=True))
         self._set("num_workers", integer("num_workers", self.num_workers, 0))
         self._set("prefetch_factor", integer("prefetch_factor", self.prefetch_factor, 1))
+        self._set("prefetch_bytes", integer("prefetch_bytes", self.prefetch_bytes, 0))
         self._set("seed", integer("seed", self.seed, 0, MASK, optional=True))
         choice("on_error", self.on_error, ("raise", "skip"))
         choice("worker_type", self.worker_type, ("auto", "thread", "process"))

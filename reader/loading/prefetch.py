@@ -8,6 +8,7 @@ once. A lost lease is an error at the stream's next batch, or where the next win
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -18,6 +19,7 @@ from recordio.errors import RecordIOError
 from recordio.reader.batches.fetch_plan import FetchPlan, WindowLayout
 from recordio.reader.batches.memory import Memory
 from recordio.reader.fetch_threads import FetchThreads
+from recordio.reader.loading.progress import Stalls
 from recordio.reader.open_dataset import OpenDataset
 from recordio.reader.order.shuffle import WindowPlan
 from recordio.reader.page_access import PageAccess, Projection
@@ -92,6 +94,7 @@ class PendingWindow:
         layout: where each page lies.
         failed: the error of each slot that could not be loaded.
         loading: the task that loads it.
+        stalls: counts how long it is waited for.
         leases: its readers, the first one first.
     """
 
@@ -102,6 +105,7 @@ class PendingWindow:
     layout: WindowLayout
     failed: Mapping[int, RecordIOError]
     loading: Loading
+    stalls: Stalls
     leases: dict[WindowLease, None] = field(default_factory=dict)
     _table: PageTable | None = None
 
@@ -114,7 +118,9 @@ class PendingWindow:
     def table(self) -> PageTable:
         """Waits until it has been loaded. Raises what loading it does."""
         if self._table is None:
+            began = time.perf_counter()
             self._table = self.loading.result()
+            self.stalls.add(time.perf_counter() - began)
         return self._table
 
     def wait_until_loaded(self) -> None:
@@ -135,6 +141,7 @@ class FetchContext:
         threads: load the windows.
         forget: called with each window before its memory is reused.
         mapped_limit: datasets of up to this many bytes stay mapped.
+        stalls: counts how long windows are waited for.
         accesses: how to read each dataset, if not as it does by itself.
         numbers: gives each window its number.
     """
@@ -142,6 +149,7 @@ class FetchContext:
     threads: FetchThreads
     forget: Callable[[PendingWindow], None]
     mapped_limit: int
+    stalls: Stalls
     accesses: Mapping[OpenDataset, PageAccess] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -268,6 +276,7 @@ class WindowPrefetcher:
             layout=fetch.layout,
             failed=fetch.failed,
             loading=self._loading(fetch, memory, staging.start if staging else 0),
+            stalls=self._context.stalls,
         )
 
     def _loading(self, fetch: FetchPlan, memory: Memory, start: int) -> Loading:

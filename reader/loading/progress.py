@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from recordio.errors import DatasetError
 from recordio.reader.batches.requests import BatchResult
+from recordio.remote.remote_stats import RemoteStats, remote_stats
 
 
 @dataclass(slots=True)
@@ -33,6 +34,23 @@ class Cursor:
 
 
 @dataclass
+class Stalls:
+    """How long the making of batches has waited for windows: what was not yet read when it was needed.
+
+    Attributes:
+        seconds: in all.
+        longest: the longest wait, in seconds.
+    """
+
+    seconds: float = 0.0
+    longest: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.longest = max(self.longest, seconds)
+
+
+@dataclass
 class LoaderStats:
     """Counts of a loader since it was made.
 
@@ -40,6 +58,7 @@ class LoaderStats:
         batches, samples, skipped: how many were delivered, and how many samples left out.
         errors: the first reasons for leaving out samples.
         io: how the files of the datasets are read, and why.
+        stalls: how long batches have waited for data.
     """
 
     batches: int = 0
@@ -47,6 +66,12 @@ class LoaderStats:
     skipped: int = 0
     errors: list[str] = field(default_factory=list)
     io: str = ""
+    stalls: Stalls = field(default_factory=Stalls)
+
+    @property
+    def remote(self) -> RemoteStats | None:
+        """What this process has read of object stores: requests, bytes, hit rate, retries, latency. None if nothing."""
+        return remote_stats()
 
     def add(self, result: BatchResult) -> None:
         self.batches += result.batch is not None

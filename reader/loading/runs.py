@@ -8,6 +8,7 @@ from recordio.process_guard import interrupt_held
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.options import LoaderOptions, WorkerType
+from recordio.reader.loading.progress import Stalls
 from recordio.reader.loading.worker_choice import Work, choose_workers, is_same_work, work_of
 from recordio.reader.view import DatasetView
 from recordio.reader.workers.thread_trial import ThreadTrial
@@ -23,9 +24,13 @@ class Choice:
 
 
 class Runs:
-    """The idle run that persistent_workers keep, and what was found out about the functions of the dataset."""
+    """The idle run that persistent_workers keep, and what was found out about the functions of the dataset.
 
-    def __init__(self) -> None:
+    `stalls`: where runs count how long they wait for data.
+    """
+
+    def __init__(self, stalls: Stalls) -> None:
+        self._stalls = stalls
         self._idle: tuple[EpochRun, Work, LoaderOptions] | None = None
         self.choice: Choice | None = None
 
@@ -42,7 +47,9 @@ class Runs:
         if self.choice is None or not is_same_work(self.choice.work, work):
             trial = ThreadTrial(options.num_workers, ended=not make.calls_functions)
             self.choice = Choice(work, choose_workers(options, make, dataset), trial)
-        return EpochRun(make, replace(options, worker_type=self.choice.workers), epoch_key, self.choice.trial)
+        return EpochRun(
+            make, replace(options, worker_type=self.choice.workers), epoch_key, self.choice.trial, self._stalls
+        )
 
     def leave(self, run: EpochRun, options: LoaderOptions, dataset: DatasetView, *, reusable: bool) -> None:
         """Keeps a run or ends it."""

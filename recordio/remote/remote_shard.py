@@ -15,6 +15,7 @@ import numpy.typing as npt
 from recordio.errors import StorageError
 from recordio.remote.arena import Arena
 from recordio.remote.helper_process import HelperDied, HelperProcess, RemoteError, asked
+from recordio.remote.remote_stats import count_read
 from recordio.remote.shard_cache import CachedShard, Flags
 from recordio.remote.shard_parts import Parts, ShardParts
 from recordio.storage.base import File, Range, ShardPlace
@@ -190,6 +191,7 @@ class RemoteShard:
         """Fills the target with what lies there. Raises CorruptError, StorageError."""
         parts = self.parts()
         run = parts.of(offset, len(target))
+        count_read(len(target))
         if not parts.is_whole and run != (0, 1) and run != (2, 3):
             data, _, _ = self.storage.ask("get", self.name, offset, offset + len(target), len(target))
             target[:] = data

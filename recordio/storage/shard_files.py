@@ -119,6 +119,16 @@ class ShardFiles:
             found.append(Footer(identity, number, fields, nbytes, offset, index_nbytes, samples, blocks, digest))
         return found
 
+    def ask_for_indexes(self, numbers: Sequence[int]) -> None:
+        """Asks for the headers and indexes of these shards, all at once. Waits for nothing."""
+        for number, footer in zip(numbers, self._footers(numbers), strict=True):
+            with contextlib.suppress(RecordIOError):  # raised again when they are read
+                self._ask_for_index(self._opened(number), footer)
+
+    def _ask_for_index(self, file: File, footer: Footer) -> None:
+        tail = footer.file_nbytes - footer.index_offset
+        file.will_need([(0, len(self._text)), (footer.index_offset, tail)])
+
     def read_indexes(
         self, numbers: Sequence[int], whole: dict[int, File] | None = None
     ) -> tuple[dict[int, RawIndex], dict[int, RecordIOError]]:
@@ -139,8 +149,7 @@ class ShardFiles:
                 except RecordIOError as error:
                     failed[number] = self.explained(error)
                     continue
-                tail = footer.file_nbytes - footer.index_offset
-                file.will_need([(0, len(self._text)), (footer.index_offset, tail)])
+                self._ask_for_index(file, footer)
                 opened.append((number, file, footer))
             for number, file, footer in opened:
                 try:

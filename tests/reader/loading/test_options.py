@@ -51,6 +51,7 @@ TABLE: dict[str, Any] = {
     "unit_bytes": 1,
     "lanes": 64,
     "weights": None,
+    "prefetch_bytes": 512 << 20,
 }
 TORCHS = {"shuffle": None, "prefetch_factor": None}
 

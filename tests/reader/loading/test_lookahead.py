@@ -1,0 +1,68 @@
+"""Which windows are asked for ahead: up to a budget, in order, into the next epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from recordio.reader.loading.lookahead import Lookahead
+from recordio.reader.order.shuffle import WindowPlan
+
+NBYTES = 100  # of each block
+
+
+class Asked:
+    """In place of a dataset and of threads: notes the blocks that are asked for."""
+
+    def __init__(self) -> None:
+        self.blocks = self
+        self.nbytes = np.full(50, NBYTES)
+        self.asked: list[int] = []
+
+    def ask_for(self, windows: list[Any], fields: Any) -> None:
+        self.asked += [int(blocks[0]) for blocks in windows]
+
+    def submit(self, function: Any, *args: Any) -> None:
+        function(*args)
+
+
+def window(block: int) -> WindowPlan:
+    none = np.zeros(0, np.int64)
+    return WindowPlan(np.array([block]), none, none, none, none, 0)
+
+
+def windows(*blocks: int) -> Iterator[WindowPlan]:
+    return map(window, blocks)
+
+
+def lookahead(dataset: Any, nbytes: int, following: Any = None, count: int = 6) -> Lookahead:
+    return Lookahead(dataset, None, windows(*range(count)), nbytes, dataset, following)  # type: ignore[arg-type]
+
+
+def test_windows_up_to_a_budget_are_asked_for_ahead() -> None:
+    dataset = Asked()
+    plans = lookahead(dataset, 3 * NBYTES)
+    assert next(plans).blocks.tolist() == [0]
+    assert dataset.asked == [0, 1, 2]
+    assert next(plans).blocks.tolist() == [1]
+    assert dataset.asked == [0, 1, 2, 3]
+    assert [plan.blocks.tolist() for plan in plans] == [[2], [3], [4], [5]]
+    assert dataset.asked == list(range(6))
+
+
+def test_without_a_budget_a_window_is_asked_for_when_it_is_taken() -> None:
+    dataset = Asked()
+    plans = lookahead(dataset, 0)
+    next(plans)
+    assert dataset.asked == [0]
+
+
+def test_the_next_epoch_is_asked_for_at_the_end_of_one() -> None:
+    dataset = Asked()
+    plans = lookahead(dataset, 3 * NBYTES, lambda: windows(10, 11, 12, 13))
+    found = [(plan.blocks.item(), list(dataset.asked)) for plan in plans]
+    assert [number for number, _ in found] == list(range(6))
+    assert 10 not in found[2][1]  # the budget holds windows of this epoch
+    assert dataset.asked == [0, 1, 2, 3, 4, 5, 10, 11, 12]
