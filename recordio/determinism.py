@@ -61,6 +61,21 @@ def permutation(n: int, key: int) -> Indices:
     return tagged.view(np.int64)
 
 
+def permutation_within(groups: Indices, count: int, key: int) -> Indices:
+    """int64 (n,): the numbers 0 to n-1, those of each group sorted by hash, the groups one after the other as they are.
+
+    Args:
+        groups: int64 (n,), ascending: the group of each number, below `count`.
+    """
+    bits = (count - 1).bit_length()
+    tagged = tagged_hashes(np.arange(len(groups)), len(groups), key, bits)
+    if bits:
+        tagged |= groups.astype(np.uint64) << np.uint64(64 - bits)
+    tagged.sort()
+    tagged &= low_bits(len(groups))
+    return tagged.view(np.int64)
+
+
 def parts_of_permutation(n: int, key: int, ends: Sequence[int]) -> npt.NDArray[np.unsignedinteger[Any]]:
     """(n,): the part of each number, when permutation(n, key) is cut before its places ends[0], ends[1], ...
 

@@ -45,8 +45,8 @@ def views(draw: st.DrawFn, samples: int) -> View:
     return draw(st.sampled_from([found, sorted(found), sorted(found, reverse=True)]))
 
 
-def orders(shuffle: bool = True) -> st.SearchStrategy[OrderOptions]:
-    """Windows from one sample to all of them, in bytes or in samples."""
+def orders(shuffle: bool = True, by_lane: bool = True) -> st.SearchStrategy[OrderOptions]:
+    """Windows from one sample to all of them, in bytes or in samples; also by lane, unless `by_lane` is false."""
     return st.builds(
         OrderOptions,
         shuffle=st.just(shuffle),
@@ -54,6 +54,7 @@ def orders(shuffle: bool = True) -> st.SearchStrategy[OrderOptions]:
         window_samples=st.one_of(st.none(), st.none(), st.integers(1, 50)),
         unit_bytes=st.sampled_from([1, 1, 30, 90, 10**6]),
         lanes=st.sampled_from([1, 2, 3, 4, 6, 8, 12, 30, 64]),
+        **({"pool_bytes": st.sampled_from([0, 0, 1, 100, 1000]), "lane_affinity": st.booleans()} if by_lane else {}),
     )
 
 
@@ -107,7 +108,14 @@ def combined(
 
 def plain_options(options: OrderOptions) -> plain.Options:
     """The same options for tests/plain_order.py."""
-    return plain.Options(options.window, options.window_samples, options.unit_bytes, options.lanes)
+    return plain.Options(
+        options.window,
+        options.window_samples,
+        options.unit_bytes,
+        options.lanes,
+        options.pool_bytes,
+        options.lane_affinity,
+    )
 
 
 def plain_blocks(dataset: ShardDataset) -> plain.Blocks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 WORD = 2**64
 GAMMA = 0x9E3779B97F4A7C15
@@ -35,6 +35,8 @@ class Options:
     window_samples: int | None = None
     unit_bytes: int = 1
     lanes: int = 64
+    pool_bytes: int = 0
+    lane_affinity: bool = False
 
 
 def mix(x: int) -> int:
@@ -64,6 +66,15 @@ def permutation(n: int, k: int) -> list[int]:
     return [word % 2**bits for word in sorted(words)]
 
 
+def permutation_within(groups: Sequence[int], count: int, k: int) -> list[int]:
+    """Permutes the numbers of each group; `groups` ascend."""
+    low, top, words = max(1, bits_of(len(groups))), bits_of(count), []
+    for i, group in enumerate(groups):
+        word = mix((k + GAMMA * (i + 1)) % WORD) // 2**top + group * 2 ** (64 - top) * (count > 1)
+        words.append(word // 2**low * 2**low + i)
+    return [word % 2**low for word in sorted(words)]
+
+
 def parts(lanes: int) -> list[int]:
     """The lane of each part: the lanes by their digits in the mixed base of the prime factors, the least first."""
     factors, rest = [], lanes
@@ -82,34 +93,45 @@ def parts(lanes: int) -> list[int]:
     return sorted(range(lanes), key=digits)
 
 
-def windows(blocks: Blocks, view: Sequence[int], epoch_key: int, options: Options) -> list[list[int]]:
-    """The blocks of each window."""
+def units_of(blocks: Blocks, view: Sequence[int], options: Options) -> list[list[int]]:
+    """The blocks of each unit."""
     members = selection_of(blocks, view)
-    weights = [weight for _, weight in blocks.all]
     units: list[list[int]] = []
     first = 0
     for shard in blocks.shards:
         unit: dict[int, list[int]] = {}
         before = 0
-        for block in range(first, first + len(shard)):
+        for block, (_, weight) in enumerate(shard, first):
             if members[block]:
                 unit.setdefault(before // options.unit_bytes, []).append(block)
-                before += weights[block]
+                before += weight
         units += unit.values()
         first += len(shard)
-    mixed = [block for u in permutation(len(units), key(0, after=epoch_key)) for block in units[u]]
+    return units
+
+
+def budget_of(blocks: Blocks, view: Sequence[int], options: Options) -> tuple[int, bool]:
+    """The budget of a window, and whether everything fits into one."""
+    if options.window_samples is not None:
+        return options.window_samples, len(view) <= options.window_samples
+    members = selection_of(blocks, view)
+    total = sum(weight for (_, weight), indices in zip(blocks.all, members, strict=True) if indices)
+    fits = total <= options.window_bytes
+    return options.window_bytes if fits else max(1, options.window_bytes // 2), fits
+
+
+def windows(blocks: Blocks, view: Sequence[int], epoch_key: int, options: Options) -> list[list[int]]:
+    """The blocks of each window."""
+    members, weights = selection_of(blocks, view), [weight for _, weight in blocks.all]
     if options.window_samples is not None:
         weights = [len(indices) for indices in members]
-        budget = options.window_samples
-    elif sum(weights[block] for block in mixed) <= options.window_bytes:
-        budget = options.window_bytes
-    else:
-        budget = max(1, options.window_bytes // 2)
+    units, (budget, _) = units_of(blocks, view, options), budget_of(blocks, view, options)
     found: dict[int, list[int]] = {}
     before = 0
-    for block in mixed:
-        found.setdefault(before // budget, []).append(block)
-        before += weights[block]
+    for u in permutation(len(units), key(0, after=epoch_key)):
+        for block in units[u]:
+            found.setdefault(before // budget, []).append(block)
+            before += weights[block]
     return list(found.values())
 
 
@@ -124,25 +146,114 @@ def selection_of(blocks: Blocks, view: Sequence[int]) -> list[list[int]]:
 
 def shuffled(blocks: Blocks, view: Sequence[int], epoch_key: int, options: Options) -> list[int]:
     """The index in the view of the sample at each position."""
+    if (options.pool_bytes or options.lane_affinity) and not budget_of(blocks, view, options)[1]:
+        return by_lane(blocks, view, epoch_key, options)
     members, mixed = selection_of(blocks, view), windows(blocks, view, epoch_key, options)
     lanes = options.lanes if len(mixed) > 1 else 1
     out: dict[int, int] = {}
     start = 0
     for number, window in enumerate(mixed):
         indices = [index for block in window for index in members[block]]
-        n, k = len(indices), key(number + 1, after=epoch_key)
-        low, top, at = max(1, bits_of(n)), bits_of(lanes), 0
-        for part, lane in enumerate(parts(lanes)):
-            positions = [p for p in range(start, start + n) if p % lanes == lane]
-            words = []
-            for i in range(at, at + len(positions)):
-                hashed = mix((k + GAMMA * (i + 1)) % WORD) // 2**top + part * 2 ** (64 - top) * (lanes > 1)
-                words.append(hashed // 2**low * 2**low + i)
-            for position, one in zip(positions, sorted(words), strict=True):
-                out[position] = indices[one % 2**low]
-            at += len(positions)
-        start += n
+        window_of_parts, at = [], 0
+        for lane in parts(lanes):
+            n = len([p for p in range(start, start + len(indices)) if p % lanes == lane])
+            window_of_parts.append(indices[at : at + n])
+            at += n
+        out |= placed(window_of_parts, start, key(number + 1, after=epoch_key))
+        start += len(indices)
     return [out[position] for position in range(len(view))]
+
+
+def placed(window: Sequence[Sequence[int]], start: int, window_key: int) -> dict[int, int]:
+    """The samples of each part of a window, at the positions of its lane."""
+    indices = [index for part in window for index in part]
+    groups = [part for part, own in enumerate(window) for _ in own]
+    positions = []
+    for lane in parts(len(window)):
+        positions += [p for p in range(start, start + len(indices)) if p % len(window) == lane]
+    order = permutation_within(groups, len(window), window_key)
+    return {p: indices[i] for p, i in zip(positions, order, strict=True)}
+
+
+Piece = tuple[int, list[int]]  # a block, and its samples in the part
+
+
+def by_lane(blocks: Blocks, view: Sequence[int], epoch_key: int, options: Options) -> list[int]:
+    """The index in the view of the sample at each position, where lanes have blocks of their own."""
+    lanes, weights = options.lanes, [weight for _, weight in blocks.all]
+    pieces = pieces_of_parts(blocks, view, epoch_key, options)
+    firsts = []
+    for lane, part in zip(parts(lanes), pieces, strict=True):
+        position = lane
+        for block, indices in part:
+            firsts.append((position, weights[block] if options.window_samples is None else len(indices)))
+            position += len(indices) * lanes
+    budget, starts, before = budget_of(blocks, view, options)[0], {}, 0
+    for position, weight in sorted(firsts):
+        starts.setdefault(before // budget, position)
+        before += weight
+    out: dict[int, int] = {}
+    ends = [*starts.values(), len(view)]
+    samples = [[index for _, indices in part for index in indices] for part in pieces]
+    for number, (start, end) in enumerate(pairwise(ends)):
+        window = [
+            [index for k, index in enumerate(part) if start <= lane + k * lanes < end]
+            for lane, part in zip(parts(lanes), samples, strict=True)
+        ]
+        out |= placed(window, start, key(number + 1, after=epoch_key))
+    return [out[position] for position in range(len(view))]
+
+
+def pieces_of_parts(blocks: Blocks, view: Sequence[int], epoch_key: int, options: Options) -> list[list[Piece]]:
+    """The pieces of each part, in the order of the epoch."""
+    members, units = selection_of(blocks, view), units_of(blocks, view, options)
+    lasting = permutation(len(blocks.all), key(0))
+    order = permutation(len(units), key(0, after=epoch_key))
+    line = (
+        sorted(units, key=lambda unit: lasting.index(unit[0])) if options.lane_affinity else [units[u] for u in order]
+    )
+    of_parts: list[list[list[Piece]]] = []  # units of each part
+    at = 0
+    for lane in parts(options.lanes):
+        end = at + len(range(lane, len(view), options.lanes))
+        part, before = [], 0
+        for unit in line:
+            found = []
+            for block in unit:
+                own = members[block][max(0, at - before) : max(0, end - before)]
+                if own:
+                    found.append((block, own))
+                before += len(members[block])
+            if found:
+                part.append(found)
+        of_parts.append(part)
+        at = end
+    if options.lane_affinity:
+        every = [unit for part in of_parts for unit in part]
+        groups = [number for number, part in enumerate(of_parts) for _ in part]
+        order = permutation_within(groups, options.lanes, key(0, after=epoch_key))
+        of_parts = [[every[u] for u in order if groups[u] == number] for number in range(options.lanes)]
+    if options.pool_bytes:
+        return mixed_in_pools(blocks, of_parts, epoch_key, options)
+    return [[piece for unit in part for piece in unit] for part in of_parts]
+
+
+def mixed_in_pools(
+    blocks: Blocks, of_parts: Sequence[Sequence[list[Piece]]], epoch_key: int, options: Options
+) -> list[list[Piece]]:
+    """The pieces of each part, permuted within pools of units."""
+    lanes, share = options.lanes, max(1, options.pool_bytes // options.lanes)
+    pieces: list[Piece] = []
+    pools: list[tuple[int, int]] = []  # part and number of the pool of each piece
+    for number, (lane, part) in enumerate(zip(parts(lanes), of_parts, strict=True)):
+        before = share * lane // lanes
+        for unit in part:
+            pieces += unit
+            pools += [(number, before // share)] * len(unit)
+            before += sum(blocks.all[block][1] for block, _ in unit)
+    distinct = sorted(set(pools))
+    order = permutation_within([distinct.index(pool) for pool in pools], len(distinct), key(0, 0, after=epoch_key))
+    return [[pieces[i] for i in order if pools[i][0] == number] for number in range(lanes)]
 
 
 def dealt(
@@ -208,12 +319,14 @@ def mixed(
 
 
 def _share(options: Options, part: int, whole: int) -> Options:
-    samples = options.window_samples
+    samples, pool = options.window_samples, options.pool_bytes
     return Options(
         max(1, options.window_bytes * part // whole),
         None if samples is None else max(1, samples * part // whole),
         options.unit_bytes,
         1,
+        max(1, pool * part // whole) if pool else 0,
+        options.lane_affinity,
     )
 
 

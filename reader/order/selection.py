@@ -16,6 +16,8 @@ from recordio.reader.order.numbers import Numbers, count_below, is_ascending, nu
 
 _CHUNK = 1 << 16  # samples
 
+Bounds = tuple[Indices, Indices]
+
 
 class Selection(Protocol):
     """The samples of a view, block after block.
@@ -33,13 +35,13 @@ class Selection(Protocol):
     def blocks_at(self, block_ranks: Indices) -> Indices:
         """The blocks of these ranks."""
 
-    def bounds(self, block_ranks: Indices) -> tuple[Indices, Indices]:
+    def bounds(self, block_ranks: Indices) -> Bounds:
         """(begins, ends) of the selected samples of each block, in a numbering in which they are consecutive."""
 
-    def find(self, block_ranks: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+    def find(self, block_ranks: Indices, bounds: Bounds, chosen: Indices) -> tuple[Indices, Indices, Indices]:
         """(slot, row, index) of some of the selected samples of these blocks.
 
-        `chosen` counts these samples block after block. A slot is a position in `block_ranks`.
+        `chosen` counts the samples within the bounds, block after block. A slot is a position in `block_ranks`.
         """
 
 
@@ -66,12 +68,12 @@ class _Range:
     def blocks_at(self, block_ranks: Indices) -> Indices:
         return block_ranks + self.blocks.start
 
-    def bounds(self, block_ranks: Indices) -> tuple[Indices, Indices]:
+    def bounds(self, block_ranks: Indices) -> Bounds:
         begins, ends = self._firsts.take(block_ranks), self._ends.take(block_ranks)
         return np.maximum(begins, self._low, out=begins), np.minimum(ends, self._high, out=ends)
 
-    def find(self, block_ranks: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
-        slot, number = _among(*self.bounds(block_ranks), chosen)
+    def find(self, block_ranks: Indices, bounds: Bounds, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        slot, number = _among(*bounds, chosen)
         row = number - self._firsts.take(block_ranks).take(slot)
         index = number
         index -= self._low
@@ -104,11 +106,11 @@ class _List:
     def blocks_at(self, block_ranks: Indices) -> Indices:
         return self.blocks[block_ranks]
 
-    def bounds(self, block_ranks: Indices) -> tuple[Indices, Indices]:
+    def bounds(self, block_ranks: Indices) -> Bounds:
         return self._bounds.take(block_ranks), self._bounds.take(block_ranks + 1)
 
-    def find(self, block_ranks: Indices, chosen: Indices) -> tuple[Indices, Indices, Indices]:
-        slot, index = _among(*self.bounds(block_ranks), chosen)
+    def find(self, block_ranks: Indices, bounds: Bounds, chosen: Indices) -> tuple[Indices, Indices, Indices]:
+        slot, index = _among(*bounds, chosen)
         if self._sorted is not None:
             words = self._sorted.take(index)
             words &= (np.uint64(1) << self._shift) - np.uint64(1)
@@ -154,3 +156,12 @@ def ranges(begins: Indices, ends: Indices) -> Indices:
     out: Indices = np.repeat(begins - np.cumsum(counts) + counts, counts)
     out += np.arange(len(out))
     return out
+
+
+def overlapping(first: Indices, low: Indices, high: Indices) -> tuple[Indices, Indices]:
+    """(begins, ends) of the runs of items that hold some of the samples low to high - 1; none if these are none.
+
+    `first`: int64 (items + 1,), the first sample of each item, then the total.
+    """
+    begins = np.searchsorted(first, low, side="right") - 1
+    return begins, np.where(high > low, np.searchsorted(first, high), begins)

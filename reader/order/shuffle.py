@@ -3,23 +3,27 @@
 Nothing here opens a file or keeps a state. docs/order.md describes it with test vectors. Blocks are permuted, not
 samples; neighbours in the permuted order form windows up to a budget; within a window every sample is permuted. A
 window is divided among lanes, each a run of its blocks, and the lanes take turns: so each of several ranks needs only
-its share of the blocks. A dataset that fits into one window is shuffled uniformly.
+its share of the blocks. A dataset that fits into one window is shuffled uniformly. With `pool_bytes` or `lane_affinity`
+the epoch is divided among the lanes before it is cut into windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arguments import integer
-from recordio.determinism import key, low_bits, permutation, tagged_hashes
+from recordio.arguments import flag, integer
+from recordio.determinism import key, permutation
 from recordio.format.page import Indices
+from recordio.reader.order.cuts import unit_cuts, window_cuts
+from recordio.reader.order.lanes import Lanes
 from recordio.reader.order.numbers import Numbers, is_ascending, numbers_at
-from recordio.reader.order.selection import Selection, block_runs, ranges, selection_of
+from recordio.reader.order.pieces import Pieces, lasting_order, permuted_pools, permuted_units, units_within
+from recordio.reader.order.selection import Bounds, Selection, block_runs, overlapping, ranges, selection_of
 
 PLAN_NBYTES = 48  # size of a sample's entry in the plan of its window
 SHUFFLE_WINDOW_BYTES = 256 << 20
@@ -54,10 +58,14 @@ class OrderOptions:
     window_bytes: int | None = None
     window_samples: int | None = None
     unit_bytes: int = 1
+    pool_bytes: int = 0
     lanes: int = LANES
+    lane_affinity: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lanes", integer("lanes", self.lanes, 1, MAX_LANES))
+        object.__setattr__(self, "pool_bytes", integer("pool_bytes", self.pool_bytes, 0, (1 << 63) - 1))
+        object.__setattr__(self, "lane_affinity", flag("lane_affinity", self.lane_affinity))
         for name in ("window_bytes", "window_samples", "unit_bytes"):
             value = integer(name, getattr(self, name), 1, (1 << 63) - 1, optional=name != "unit_bytes")
             object.__setattr__(self, name, value)
@@ -73,11 +81,12 @@ class OrderOptions:
         return self if self.window_samples or self.window_bytes else replace(self, window_bytes=nbytes)
 
     def shared(self, samples: int, total: int) -> OrderOptions:
-        """The options of one dataset that gives `samples` of `total`: its share of the window, in one lane."""
+        """The options of one dataset that gives `samples` of `total`: its share of window and pool, in one lane."""
         share = max(1, self.window * samples // total)
+        pool = self.pool_bytes and max(1, self.pool_bytes * samples // total)
         if self.window_samples:
-            return replace(self, lanes=1, window_samples=share)
-        return replace(self, lanes=1, window_bytes=share)
+            return replace(self, lanes=1, window_samples=share, pool_bytes=pool)
+        return replace(self, lanes=1, window_bytes=share, pool_bytes=pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,11 @@ class WindowPlan:
         slots = np.cumsum(used) - 1
         return replace(self, blocks=self.blocks[used], slot=slots[self.slot])
 
+    def with_distinct_blocks(self) -> WindowPlan:
+        """The same samples, with one slot for each block."""
+        blocks, slots = np.unique(self.blocks, return_inverse=True)
+        return replace(self, blocks=blocks, slot=slots[self.slot]) if len(blocks) < len(self.blocks) else self
+
 
 class Order(Protocol):
     """The samples of a view in the order of an epoch, cut into windows.
@@ -142,11 +156,20 @@ class Order(Protocol):
     def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         """The plan of a window: of the lanes range(rank, self.lanes, a divisor of self.lanes), or of all lanes."""
 
+    def blocks(self, number: int, lanes: range | None = None) -> Indices:
+        """int64 (b,): the blocks of that plan, ascending, without the effort of planning samples."""
+
 
 def order_of(blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> Order:
     """The order of the samples of these numbers in the epoch of this key, key(seed, epoch)."""
     if options.shuffle:
-        return _Shuffled(blocks, numbers, options, epoch_key)
+        selection = selection_of(blocks.first, numbers)
+        total = len(numbers) if options.window_samples else int(blocks.nbytes[selection.blocks].sum())
+        fits = total <= options.window
+        by_lane = (options.pool_bytes or options.lane_affinity) and not fits
+        # Half of the budget is delivered while the other half is loaded, unless the whole view fits.
+        budget = options.window if fits or options.window_samples else max(1, options.window >> 1)
+        return (_ByLane if by_lane else _Shuffled)(blocks, selection, options, budget, epoch_key)
     if is_ascending(numbers):
         return _InOrder(blocks, numbers, options, epoch_key)
     return _Listed(blocks, numbers, options, epoch_key)
@@ -161,12 +184,16 @@ class _InOrder:
         self._epoch_key = epoch_key
         self._selection = selection_of(blocks.first, numbers)
         weighed = _weighed(blocks, self._selection, np.arange(len(self._selection)), options)
-        self._cuts, self.starts = _windows(weighed, options.window)
+        self._cuts, self.starts = window_cuts(weighed, options.window)
 
     def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         block_ranks = np.arange(self._cuts[number], self._cuts[number + 1])
-        slot, row, index = self._selection.find(block_ranks, np.arange(self.starts[number + 1] - self.starts[number]))
+        every = np.arange(self.starts[number + 1] - self.starts[number])
+        slot, row, index = self._selection.find(block_ranks, self._selection.bounds(block_ranks), every)
         return WindowPlan(self._selection.blocks_at(block_ranks), index, slot, row, index, self._epoch_key)
+
+    def blocks(self, number: int, lanes: range | None = None) -> Indices:
+        return self._selection.blocks_at(np.arange(self._cuts[number], self._cuts[number + 1]))
 
 
 class _Listed:
@@ -178,7 +205,7 @@ class _Listed:
         self._first = blocks.first
         self._numbers = numbers
         self._epoch_key = epoch_key
-        _, self.starts = _windows(self._weighed(blocks, options), options.window)
+        _, self.starts = window_cuts(self._weighed(blocks, options), options.window)
 
     def _weighed(self, blocks: Blocks, options: OrderOptions) -> Iterator[tuple[Indices, Indices]]:
         """(weights, ones) of the samples, in runs. The first of neighbours in a block weighs the block."""
@@ -195,63 +222,109 @@ class _Listed:
         blocks, slot = np.unique(np.searchsorted(self._first, numbers, side="right") - 1, return_inverse=True)
         return WindowPlan(blocks, index, slot, numbers - self._first[blocks[slot]], index, self._epoch_key)
 
+    def blocks(self, number: int, lanes: range | None = None) -> Indices:
+        return self.window(number).blocks
 
-class _Shuffled:
-    """Blocks permuted over the whole dataset, samples permuted within windows of them."""
 
-    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> None:
-        self._selection = selection_of(blocks.first, numbers)
+class _Mixed:
+    """Windows of blocks from anywhere, whose samples are permuted within the part of each lane."""
+
+    def __init__(self, selection: Selection, starts: Indices, lanes: Lanes, epoch_key: int) -> None:
+        self.starts = starts
+        self.lanes = lanes.number
+        self._selection = selection
+        self._dealt = lanes
         self._epoch_key = epoch_key
-        self._block_ranks = self._permuted(blocks, options.unit_bytes)
-        # Half of the budget is delivered while the other half is loaded, unless the whole view fits.
-        halves = not options.window_samples and int(blocks.nbytes[self._selection.blocks].sum()) > options.window
-        weighed = _weighed(blocks, self._selection, self._block_ranks, options)
-        self._cuts, self.starts = _windows(weighed, max(1, options.window >> halves))
-        self.lanes = options.lanes if len(self.starts) > 2 else 1
-        self._lane_of_run = np.array(_lanes_by_run(self.lanes))
 
-    def _permuted(self, blocks: Blocks, unit_bytes: int) -> Indices:
-        """The block_ranks of the selection in the order of the epoch."""
-        n = len(self._selection)
-        if unit_bytes <= 1:
-            return permutation(n, key(0, after=self._epoch_key))
-        shards = np.unique(np.searchsorted(self._selection.blocks_at(np.arange(n)), blocks.shard))
-        cuts = _units(shards, blocks.nbytes[self._selection.blocks], unit_bytes)
-        order = permutation(len(cuts) - 1, key(0, after=self._epoch_key))
-        return ranges(cuts[order], cuts[order + 1])
+    def _content(self, number: int) -> tuple[Indices, Bounds]:
+        """The block_ranks of a window, lane after lane, and the bounds of its samples in each."""
+        raise NotImplementedError
 
     def window(self, number: int, lanes: range | None = None) -> WindowPlan:
-        block_ranks = self._block_ranks[self._cuts[number] : self._cuts[number + 1]]
-        n = int(self.starts[number + 1] - self.starts[number])
-        position, chosen = self._share_of_lanes(number, n, lanes or range(self.lanes))
-        slot, row, index = self._selection.find(block_ranks, chosen)
+        block_ranks, bounds = self._content(number)
+        start, end = self.starts[number : number + 2].tolist()
+        window_key = key(number + 1, after=self._epoch_key)
+        position, chosen = self._dealt.share(start, end - start, window_key, lanes or range(self.lanes))
+        slot, row, index = self._selection.find(block_ranks, bounds, chosen)
         plan = WindowPlan(self._selection.blocks_at(block_ranks), position, slot, row, index, self._epoch_key)
         return plan if lanes is None else plan.with_needed_blocks()
 
-    def _share_of_lanes(self, number: int, n: int, lanes: range) -> tuple[Indices, Indices]:
-        """The positions of these lanes, ascending, and which of the window's n samples is at each.
+    def blocks(self, number: int, lanes: range | None = None) -> Indices:
+        block_ranks, (begins, ends) = self._content(number)
+        start, end = self.starts[number : number + 2].tolist()
+        counts = self._dealt.counts(start, end - start)[1]
+        cuts, parts = np.cumsum(counts), self._dealt.parts_of(lanes or range(self.lanes))
+        first = np.concatenate([[0], np.cumsum(ends - begins)])
+        needed = ranges(*overlapping(first, (cuts - counts)[parts], cuts[parts]))
+        return np.unique(self._selection.blocks_at(block_ranks[needed]))
 
-        The window's samples, block after block, are cut into one run for each lane. Each run is permuted by itself, and
-        its samples take the positions of the lane.
-        """
-        start, epoch_key = int(self.starts[number]), key(number + 1, after=self._epoch_key)
-        if self.lanes == 1:
-            return np.arange(start, start + n), permutation(n, epoch_key)
-        offset = (self._lane_of_run - start) % self.lanes  # of each run's first position in the window
-        counts = (n - offset + self.lanes - 1) // self.lanes
-        begins = np.cumsum(counts) - counts
-        runs = np.flatnonzero(self._lane_of_run % lanes.step == lanes.start)
-        own = counts[runs]
-        hashes = tagged_hashes(ranges(begins[runs], begins[runs] + own), n, epoch_key, (self.lanes - 1).bit_length())
-        first = (lanes.start - start) % lanes.step
-        chosen = np.empty(len(hashes), np.int64)
-        firsts = (offset[runs] - first) // lanes.step
-        ends = np.cumsum(own)
-        for at, begin, end in zip(firsts.tolist(), (ends - own).tolist(), ends.tolist(), strict=True):
-            hashes[begin:end].sort()
-            chosen[at :: self.lanes // lanes.step] = hashes[begin:end]
-        chosen &= low_bits(n).view(np.int64)
-        return np.arange(start + first, start + n, lanes.step), chosen
+
+class _Shuffled(_Mixed):
+    """Blocks permuted over the whole dataset and cut into windows, each of which is dealt to the lanes."""
+
+    def __init__(
+        self, blocks: Blocks, selection: Selection, options: OrderOptions, budget: int, epoch_key: int
+    ) -> None:
+        self._block_ranks = _permuted(blocks, selection, options.unit_bytes, epoch_key)
+        self._cuts, starts = window_cuts(_weighed(blocks, selection, self._block_ranks, options), budget)
+        super().__init__(selection, starts, Lanes(options.lanes if len(starts) > 2 else 1), epoch_key)
+
+    def _content(self, number: int) -> tuple[Indices, Bounds]:
+        block_ranks = self._block_ranks[self._cuts[number] : self._cuts[number + 1]]
+        return block_ranks, self._selection.bounds(block_ranks)
+
+
+class _ByLane(_Mixed):
+    """Blocks dealt to the lanes, permuted within each, and cut into windows over all lanes."""
+
+    def __init__(
+        self, blocks: Blocks, selection: Selection, options: OrderOptions, budget: int, epoch_key: int
+    ) -> None:
+        lanes = Lanes(options.lanes)
+        pieces = _pieces(blocks, selection, options, lanes, epoch_key)
+        positions = pieces.positions(lanes)
+        order = np.argsort(positions)
+        counts = np.diff(pieces.first)
+        weights = counts if options.window_samples else blocks.nbytes[selection.blocks_at(pieces.block_rank)]
+        cuts, _ = window_cuts([(weights[order], counts[order])], budget)
+        starts = np.append(positions[order[cuts[:-1]]], pieces.first[-1])
+        super().__init__(selection, starts, lanes, epoch_key)
+        self._pieces = pieces
+
+    def _content(self, number: int) -> tuple[Indices, Bounds]:
+        start, end = self.starts[number : number + 2].tolist()
+        return self._pieces.between(start, end, self._dealt)
+
+    def window(self, number: int, lanes: range | None = None) -> WindowPlan:
+        return super().window(number, lanes).with_distinct_blocks()
+
+
+def _permuted(blocks: Blocks, selection: Selection, unit_bytes: int, epoch_key: int) -> Indices:
+    """The block_ranks of the selection in the order of the epoch."""
+    if unit_bytes <= 1:
+        return permutation(len(selection), key(0, after=epoch_key))
+    cuts = _units(blocks, selection, unit_bytes)
+    order = permutation(len(cuts) - 1, key(0, after=epoch_key))
+    return ranges(cuts[order], cuts[order + 1])
+
+
+def _pieces(blocks: Blocks, selection: Selection, options: OrderOptions, lanes: Lanes, epoch_key: int) -> Pieces:
+    """The blocks of the selection, dealt to the lanes, in the order of the epoch."""
+    cuts = _units(blocks, selection, options.unit_bytes)
+    if options.lane_affinity:
+        order = lasting_order(selection.blocks_at(cuts[:-1]), len(blocks.nbytes))
+    else:
+        order = permutation(len(cuts) - 1, key(0, after=epoch_key))
+    pieces, at = Pieces.of(selection, ranges(cuts[order], cuts[order + 1]), lanes)
+    units = units_within(pieces.part, np.repeat(order, np.diff(cuts)[order])[at])
+    if options.lane_affinity:
+        taken, units = permuted_units(pieces.part, units, lanes, key(0, after=epoch_key))
+        pieces = pieces.take(taken)
+    if options.pool_bytes:
+        nbytes = blocks.nbytes[selection.blocks_at(pieces.block_rank)]
+        pools_key = key(0, 0, after=epoch_key)
+        pieces = pieces.take(permuted_pools(pieces.part, units, nbytes, options.pool_bytes, lanes, pools_key))
+    return pieces
 
 
 def _weighed(
@@ -265,42 +338,9 @@ def _weighed(
         yield counts if options.window_samples else blocks.nbytes.take(selection.blocks_at(chunk)), counts
 
 
-def _windows(weighed: Iterable[tuple[Indices, Indices]], budget: int) -> tuple[Indices, Indices]:
-    """(first block, first sample) of each window, then the totals, from the weight and the samples of each block.
-
-    A new window begins wherever the weight of all blocks before it passes a multiple of the budget.
-    """
-    cuts: list[Indices] = []
-    starts: list[Indices] = []
-    last, block, weight, sample = -1, 0, 0, 0
-    for weights, counts in weighed:
-        weighs, samples = weight + np.cumsum(weights), sample + np.cumsum(counts)
-        number = (weighs - weights) // budget
-        first = np.flatnonzero(number != np.concatenate([[last], number[:-1]]))
-        cuts.append(block + first)
-        starts.append((samples - counts)[first])
-        last, block, weight, sample = int(number[-1]), block + len(weights), int(weighs[-1]), int(samples[-1])
-    return np.concatenate([*cuts, [block]]), np.concatenate([*starts, [sample]])
-
-
-def _units(shards: Indices, weights: Indices, unit_bytes: int) -> Indices:
-    """The first block of each unit, then the total. A unit is a run of blocks of one shard that are read together.
-
-    `shards`: index of the first block of each shard.
-    """
-    number = np.cumsum(weights)
-    number -= weights
-    number -= np.repeat(number[shards[:-1]], np.diff(shards))
-    number //= unit_bytes
-    return np.union1d(shards, np.flatnonzero(np.diff(number)) + 1)
-
-
-def _lanes_by_run(lanes: int) -> list[int]:
-    """The lane of each run of blocks. Digits are reversed: lanes that are equal modulo a world size are neighbours."""
-    order, factor = [0], 2
-    while lanes > 1:
-        while lanes % factor:
-            factor += 1
-        order = [digit * len(order) + lane for lane in order for digit in range(factor)]
-        lanes //= factor
-    return order
+def _units(blocks: Blocks, selection: Selection, unit_bytes: int) -> Indices:
+    """The first block_rank of each unit, then the total."""
+    if unit_bytes <= 1:
+        return np.arange(len(selection) + 1)
+    shards = np.unique(np.searchsorted(selection.blocks_at(np.arange(len(selection))), blocks.shard))
+    return unit_cuts(shards, blocks.nbytes[selection.blocks], unit_bytes)

@@ -35,7 +35,8 @@ def test_selection_is_the_plain_table(data: st.DataObject, shape: plain.Blocks, 
     assert (ends - begins).tolist() == [len(table[filled[rank]]) for rank in ranks]
     want = [(slot, index) for slot, rank in enumerate(ranks) for index in table[filled[rank]]]
     chosen = random.sample(range(len(want)), len(want) // 2 + len(want) % 2)
-    slot, row, index = found.find(np.array(ranks, np.int64), np.array(chosen, np.int64))
+    asked = np.array(ranks, np.int64)
+    slot, row, index = found.find(asked, found.bounds(asked), np.array(chosen, np.int64))
     assert [(int(s), int(i)) for s, i in zip(slot, index, strict=True)] == [want[k] for k in chosen]
     assert [first[filled[ranks[s]]] + r for s, r in zip(slot, row, strict=True)] == [view[i] for i in index]
 
@@ -45,7 +46,7 @@ def test_all_samples_of_one_block() -> None:
     for view in ([5, 6, 7], [6, 6], [7, 5, 4], [4]):
         found = selection_of(first, np.array(view))
         assert found.blocks_at(np.arange(len(found))).tolist() == [1]
-        _, row, index = found.find(np.array([0]), np.arange(len(view)))
+        _, row, index = found.find(np.array([0]), found.bounds(np.array([0])), np.arange(len(view)))
         assert index.tolist() == list(range(len(view)))
         assert (row + 4).tolist() == view
 
