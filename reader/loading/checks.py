@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import SchemaError
-from recordio.reader.combined import Mixture
+from recordio.reader.combined import Combined, Mixture
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.sampler import SampledBatches
 from recordio.reader.order.weights import checked_weights
@@ -20,6 +20,15 @@ def weights_of(options: LoaderOptions, dataset: DatasetView) -> npt.NDArray[np.f
     if isinstance(dataset, Mixture) or not options.shuffle:
         raise SchemaError("weights need shuffle=True, and a dataset that has no weights of its own")
     return checked_weights(options.weights, len(dataset))
+
+
+def check_order(options: LoaderOptions, dataset: DatasetView) -> None:
+    """Raises SchemaError for an order that the dataset cannot have."""
+    if options.shuffle and options.lane_affinity and isinstance(dataset, Combined):
+        raise SchemaError(
+            "lane_affinity is for one dataset: of several, each rank reads of all blocks, so none has blocks of its "
+            "own. recordio.merge makes one dataset of them"
+        )
 
 
 def sampler_of(options: LoaderOptions) -> SampledBatches | None:

@@ -17,7 +17,7 @@ from recordio.process_guard import closed_at_exit
 from recordio.reader.batches.index_batch import IndexBatch, Making
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchResult
-from recordio.reader.loading.checks import check_indexable, sampler_of, weights_of
+from recordio.reader.loading.checks import check_indexable, check_order, sampler_of, weights_of
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.index_order import index_batches, indices_of
 from recordio.reader.loading.joint_access import joint_access
@@ -73,7 +73,11 @@ class DataLoader:
             other half is loaded; a dataset that fits in as a whole is shuffled uniformly.
         window_samples: how many samples are mixed at a time, instead.
         unit_bytes: permute runs of neighbouring blocks of at least that size: for storage that is slow at random reads.
+        pool_bytes: then permute the blocks of neighbouring units too, so that units of that size mix as well as blocks:
+            what a disk cache holds of them at a time, for all ranks together. 0 keeps the blocks of a unit together.
         lanes: into how many shares a window is cut: a rank reads only its own if world_size divides it.
+        lane_affinity: each block stays on its lane in every epoch and for every seed, so on its rank while world_size
+            is the same: a node finds in its cache what it has read before. For a ShardDataset and its views.
         weights: float64 (len(dataset),): how often a sample is drawn in an epoch, in proportion; see class_weights.
         prefetch_bytes: of datasets in object stores: ask for so many bytes of windows ahead, also of the next epoch.
 
@@ -96,6 +100,7 @@ class DataLoader:
         self.dataset = dataset
         self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
         self.stats = LoaderStats(io=joint_access([part.store for part in dataset.parts])[1])
+        check_order(self.options, dataset)
         self._weights = weights_of(self.options, dataset)
         self._sampler = sampler_of(self.options)
         self._cursor = Cursor()

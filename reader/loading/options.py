@@ -37,7 +37,9 @@ class EpochArguments(TypedDict, total=False):
     window_bytes: int | None
     window_samples: int | None
     unit_bytes: int
+    pool_bytes: int
     lanes: int
+    lane_affinity: bool
     weights: npt.ArrayLike | None
     prefetch_bytes: int
 
@@ -95,7 +97,9 @@ class LoaderOptions:
     window_bytes: int | None = None
     window_samples: int | None = None
     unit_bytes: int = 1
+    pool_bytes: int = 0
     lanes: int = LANES
+    lane_affinity: bool = False
     weights: npt.ArrayLike | None = None
     prefetch_bytes: int = 512 << 20
     order: OrderOptions = field(init=False)
@@ -108,7 +112,7 @@ class LoaderOptions:
         self._set("seed", integer("seed", self.seed, 0, MASK, optional=True))
         choice("on_error", self.on_error, ("raise", "skip"))
         choice("worker_type", self.worker_type, ("auto", "thread", "process"))
-        for name in ("persistent_workers", "even_batches", "in_order", "drop_last", "shuffle"):
+        for name in ("persistent_workers", "even_batches", "in_order", "drop_last", "shuffle", "lane_affinity"):
             value = getattr(self, name)
             self._set(name, flag(name, bool(value) if value in (0, 1) else value))
         if not isinstance(self.timeout, (int, float)) or not 0 <= self.timeout <= _MAX_TIMEOUT:
@@ -130,7 +134,9 @@ class LoaderOptions:
             window_bytes=self.window_bytes,
             window_samples=self.window_samples,
             unit_bytes=self.unit_bytes,
+            pool_bytes=self.pool_bytes,
             lanes=self.lanes,
+            lane_affinity=self.lane_affinity,
         )
 
     def _set(self, name: str, value: Any) -> None:

@@ -22,13 +22,18 @@ def identity(
 ) -> dict[str, Any]:
     """The entries of a state that a loader must share to continue from it."""
     window = {"window_samples": order.window} if order.window_samples else {"window_bytes": order.window}
-    shuffle = {**window, "unit_bytes": order.unit_bytes, "lanes": order.lanes} if order.shuffle else None
+    shuffle: dict[str, Any] = {**window, "unit_bytes": order.unit_bytes, "lanes": order.lanes}
+    # States from before these options have no entries for them, and mean what they are by default.
+    if order.pool_bytes:
+        shuffle["pool_bytes"] = order.pool_bytes
+    if order.lane_affinity:
+        shuffle["lane_affinity"] = True
     return {
         "version": _VERSION,
         "dataset": dataset.fingerprint,
         "samples": len(dataset),
         "seed": seed,
-        "shuffle": shuffle,
+        "shuffle": shuffle if order.shuffle else None,
         "weights": None if weights is None else digest([weights.data]).hex(),
         "sampler": sampler,
     }

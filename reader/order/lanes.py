@@ -45,6 +45,7 @@ class Lanes:
         offset, counts = self.counts(start, n)
         begins = np.cumsum(counts) - counts
         parts = self.parts_of(lanes)
+        parts = parts[counts[parts] > 0]
         own = counts[parts]
         hashes = tagged_hashes(ranges(begins[parts], begins[parts] + own), n, key, (self.number - 1).bit_length())
         first = (lanes.start - start) % lanes.step

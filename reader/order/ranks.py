@@ -151,6 +151,19 @@ def window_plans(order: Order, share: RankShare) -> Iterator[WindowPlan]:
         yield one_sample(order, position)
 
 
+def window_blocks(order: Order, share: RankShare) -> Iterator[Indices]:
+    """int64 (b,), ascending: the blocks that a rank needs of each window: of those of `window_plans`, none missing.
+
+    To look far ahead: no sample is planned. There are more blocks than needed if the world size does not divide the
+    lanes, and windows or ends of windows of which the rank needs nothing.
+    """
+    lanes = share.lanes(order.lanes)
+    for number in windows_from(order, share.start):
+        if order.starts[number] >= share.stop:
+            break
+        yield order.blocks(number, lanes)
+
+
 def windows_from(order: Order, start: int) -> range:
     """The window that holds this position, and all later ones."""
     return range(max(0, int(np.searchsorted(order.starts, start, side="right")) - 1), len(order.starts) - 1)

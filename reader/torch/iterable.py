@@ -37,7 +37,8 @@ class IterableShards(data.IterableDataset[Any]):
             epoch is smaller then, and `len` is known. Without it the last batch of every worker may be smaller.
         shuffle, on_error, rank, world_size, ranks: as of recordio.DataLoader.
         seed: as of recordio.torch.DataLoader, when it is made.
-        window_bytes, window_samples, unit_bytes, lanes, weights: as of recordio.DataLoader.
+        window_bytes, window_samples, unit_bytes, pool_bytes, lanes, weights: as of recordio.DataLoader.
+        lane_affinity: the same, but not with a `batch_size`.
 
     Raises:
         SchemaError: arguments that recordio.DataLoader refuses.
@@ -137,6 +138,11 @@ class _Share(DataLoader):
 
     def __init__(self, dataset: DatasetView, length: int, default: int, **options: Any) -> None:
         super().__init__(dataset, batch_size=None, even_batches=False, **options)
+        if length > 1 and self.order.shuffle and self.order.lane_affinity:
+            raise SchemaError(
+                "lane_affinity deals single samples to the ranks, and batch_size= deals whole batches: leave "
+                "batch_size out here, or take recordio.torch.DataLoader"
+            )
         self._length, self.default = length, default
 
     def _default_seed(self) -> int:

@@ -236,6 +236,7 @@ OPTIONS = st.fixed_dictionaries(
         "window_bytes": st.sampled_from([1, 900, 4000, None]),
         "window_samples": st.sampled_from([None, None, 50]),
         "unit_bytes": st.sampled_from([1, 700]),
+        "pool_bytes": st.sampled_from([0, 0, 2500]),
         "seed": st.integers(0, 9),
     }
 )

@@ -65,6 +65,8 @@ OPTIONS = st.fixed_dictionaries(
         "window_bytes": st.sampled_from([1, 900, 4000, None]),
         "lanes": st.sampled_from([1, 4, 6, 64]),
         "unit_bytes": st.sampled_from([1, 700]),
+        "pool_bytes": st.sampled_from([0, 0, 2500]),
+        "lane_affinity": st.sampled_from([False, False, True]),
         "seed": st.integers(0, 9),
     }
 )

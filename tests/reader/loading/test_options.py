@@ -49,7 +49,9 @@ TABLE: dict[str, Any] = {
     "window_bytes": None,
     "window_samples": None,
     "unit_bytes": 1,
+    "pool_bytes": 0,
     "lanes": 64,
+    "lane_affinity": False,
     "weights": None,
     "prefetch_bytes": 512 << 20,
 }
@@ -133,7 +135,12 @@ def test_spelling_out_changes_the_signature_only() -> None:
         ("window_samples", 1.5, "window_samples"),
         ("unit_bytes", None, "unit_bytes"),
         ("unit_bytes", 1 << 63, "unit_bytes"),
+        ("pool_bytes", -1, "pool_bytes"),
+        ("pool_bytes", None, "pool_bytes"),
+        ("pool_bytes", 1 << 63, "pool_bytes"),
         ("lanes", (1 << 16) + 1, "lanes"),
+        ("lane_affinity", 2, "lane_affinity"),
+        ("lane_affinity", None, "lane_affinity"),
     ],
 )
 def test_a_wrong_value_is_refused(option: str, value: Any, reason: str) -> None:

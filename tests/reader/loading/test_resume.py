@@ -53,7 +53,9 @@ ORDERS = st.builds(
     window_bytes=st.sampled_from([1, 700, 3000, None]),
     window_samples=st.sampled_from([None, None, 40]),
     unit_bytes=st.sampled_from([1, 900]),
+    pool_bytes=st.sampled_from([0, 0, 2500]),
     lanes=st.sampled_from([1, 4, 6, 64]),
+    lane_affinity=st.sampled_from([False, False, True]),
 )
 
 
@@ -267,7 +269,9 @@ SHUFFLED: dict[str, Any] = {"shuffle": True, "seed": 3, "window_bytes": 3000, "u
         ({"window_bytes": 3001}, "shuffle: .*3001"),
         ({"window_samples": 3000}, "shuffle: .*window_samples"),
         ({"unit_bytes": 2}, "shuffle: .*'unit_bytes': 2"),
+        ({"pool_bytes": 900}, "shuffle: .*'pool_bytes': 900"),
         ({"lanes": 8}, "shuffle: .*'lanes': 8"),
+        ({"lane_affinity": True}, "shuffle: .*'lane_affinity': True"),
         ({"weights": np.ones(COUNT)}, "weights: None, this loader has '[0-9a-f]{32}'"),
     ],
     ids=str,

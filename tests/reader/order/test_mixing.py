@@ -141,7 +141,9 @@ def test_no_rank_loads_a_block_twice(
 
 
 @examples(300)
-@given(shapes(), orders(by_lane=False), st.sampled_from([(8, 2), (8, 4), (12, 4), (12, 12), (30, 2), (30, 6), (64, 16)]))
+@given(
+    shapes(), orders(by_lane=False), st.sampled_from([(8, 2), (8, 4), (12, 4), (12, 12), (30, 2), (30, 6), (64, 16)])
+)
 def test_ranks_share_at_most_one_block_of_a_window(
     shape: plain.Blocks, options: OrderOptions, lanes_and_world: tuple[int, int]
 ) -> None:
