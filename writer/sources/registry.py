@@ -244,9 +244,15 @@ def _folder_specs(path: str, kind: str | None, options: SourceOptions) -> dict[s
 
 
 def _matches(folder: Folder, kind: str | None, options: SourceOptions) -> list[Match]:
-    """What each kind makes of a folder. One that cannot decide counts only if no other kind is asked for."""
-    found = []
+    """What each kind makes of a folder. One that cannot decide counts only if no other kind is asked for.
+
+    Groups of files, which nearly any folder could be, are looked for where nothing surer was found.
+    """
+    found: list[Match] = []
     for recognise in _RECOGNISERS:
+        surer = kind is None and any(match.certainty > Certainty.POSSIBLE for match in found)
+        if surer and recognise is file_groups.recognise:
+            continue
         try:
             match = recognise(folder, options)
         except SourceError:

@@ -69,30 +69,38 @@ def _are_roles(folder: Folder) -> bool:
     roles = [name for name in names if _ROLES & set(re.findall(r"[a-z]+", name)) or name in _NO_CLASSES]
     if roles and (len(names) == 1 or any(_MASK_ROLES & set(re.findall(r"[a-z0-9]+", name)) for name in names)):
         return True
-    stems = {os.path.splitext(name)[0] for name in folder.names if is_picture(name)}
-    masks = {stem for stem in stems if MASK_ENDING.search(stem)}
-    return bool(masks) and 2 * sum(MASK_ENDING.sub(b"", stem) in stems for stem in masks) >= len(stems) - len(masks)
+    pictures = [name for name in folder.names if is_picture(name)]
+    masks = {stem for name in pictures if MASK_ENDING.search(stem := os.path.splitext(name)[0])}
+    if not masks:
+        return False
+    stems = {os.path.splitext(name)[0] for name in pictures}
+    return 2 * sum(MASK_ENDING.sub(b"", stem) in stems for stem in masks) >= len(stems) - len(masks)
 
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """Class folders: nearly all pictures (sounds, texts) lie in folders, and few have a file of the same stem."""
     if _are_roles(folder):
         return None
-    counts = {kind: sum(map(medium.belongs, folder.names)) for kind, medium in MEDIA.items()}
-    for kind in sorted(MEDIA, key=lambda kind: -counts[kind]):
-        medium = MEDIA[kind]
-        taken = [name for name in folder.names if medium.belongs(name)]
+    found = {kind: list(filter(medium.belongs, folder.names)) for kind, medium in MEDIA.items()}
+    for kind, taken in sorted(found.items(), key=lambda item: -len(item[1])):
         inside = [name for name in taken if b"/" in name]
         if not inside or len(taken) - len(inside) > _FLAT_SHARE * len(taken):
             continue
-        others = [name for name in folder.names if not medium.belongs(name)]
-        stems = {os.path.splitext(name)[0] for name in inside}
-        beside = stems & {os.path.splitext(name)[0] for name in others}
-        if len(beside) > _SIDECAR_SHARE * len(stems) or (len(folder.folders) < 2 and kind != "image_folder"):
+        others = [name for name in folder.names if not medium.belongs(name)] if len(taken) < len(folder.names) else []
+        if _mostly_beside(inside, others) or (len(folder.folders) < 2 and kind != "image_folder"):
             continue
         rest = others + [name for name in taken if b"/" not in name]
         return Match(kind, Certainty.LIKELY, len(inside), rest, {"": SourceSpec(folder.path, kind)})
     return None
+
+
+def _mostly_beside(inside: list[bytes], others: list[bytes]) -> bool:
+    """Whether most of the files have another one of the same stem."""
+    beside = {os.path.splitext(name)[0] for name in others}
+    if not beside:
+        return False
+    stems = {os.path.splitext(name)[0] for name in inside}
+    return len(stems & beside) > _SIDECAR_SHARE * len(stems)
 
 
 class ClassFolders(Source):

@@ -171,8 +171,8 @@ class Coco(Source):
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """JSON files that begin as COCO's do, and pictures."""
-    pictures = {name for name in folder.names if is_picture(name)}
     files = [os.fsdecode(name) for name in folder.names if name.lower().endswith(b".json") and name.count(b"/") < 2]
+    pictures = {name for name in folder.names if is_picture(name)} if files else set()
     found = [name for name in files if pictures and begins_like_coco(folder.file(name))] if len(files) < 100 else []
     if not found:
         return None

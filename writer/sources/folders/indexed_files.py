@@ -224,11 +224,9 @@ def _name(value: Any) -> str:
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """A table of whose names most are files: one in the folder itself, or else in a folder without such files in it."""
-    media = {name for name in folder.names if is_picture(name) or is_sound(name)}
-    if not media:
-        return None
     tables = [os.fsdecode(name) for name in folder.names if name.count(b"/") < 2 and table_kind(os.fsdecode(name))]
-    if not tables:
+    media = {name for name in folder.names if is_picture(name) or is_sound(name)} if tables else set()
+    if not media:
         return None
     index = FileIndex(options.root or folder.path)
     found = _opened_tables(folder, [name for name in tables if "/" not in name], options, index)

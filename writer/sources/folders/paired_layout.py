@@ -96,8 +96,8 @@ def _labels_beside(folder: Folder) -> Layout | None:
     """Pictures with labels of YOLO beside most of them, as labelImg and Darknet write them."""
     if not any(map(is_picture, folder.own)) and named_splits(folder.folders, folder.path):
         return None  # each is a source of its own
-    stems = {stem_of(name) for name in folder.names if is_picture(name)}
-    labels = [name for name in folder.names if _BESIDE["yolo"](name)] if stems else []
+    labels = [name for name in folder.names if _BESIDE["yolo"](name)]
+    stems = {stem_of(name) for name in folder.names if is_picture(name)} if labels else set()
     paired = [name for name in labels if stem_of(name) in stems]
     if not paired or len(paired) < _SHARED * max(len(labels), len(stems)):
         return None
