@@ -15,7 +15,7 @@ from recordio.errors import SourceError
 from recordio.writer.sources.archives.webdataset_names import looks_like_webdataset
 from recordio.writer.sources.files import exists, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.kinds import FILE_SET_KINDS, KIND, file_kind
+from recordio.writer.sources.kinds import FILE_SET_KINDS, KIND, endings, file_kind
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.records.kind_by_content import kind_by_content
 from recordio.writer.sources.source import SourceOptions, SourceSpec
@@ -32,6 +32,9 @@ _BESIDE = re.compile(
 )
 
 
+_ENDINGS = endings(FILE_SET_KINDS)
+
+
 def set_kind(name: str) -> str | None:
     """The kind of a file that may be one of several, by its name; None for any other file."""
     kind = file_kind(_NUMBERED.sub("", name) if name[-1:].isdigit() else name)
@@ -41,8 +44,11 @@ def set_kind(name: str) -> str | None:
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """A folder of files of one such kind, in folders of their own or not."""
     found: dict[str, list[bytes]] = defaultdict(list)
-    for name in folder.names:
-        found[set_kind(os.fsdecode(name)) or ""].append(name)
+    if any(ending in _ENDINGS or ending[-1:].isdigit() for ending in folder.extensions):
+        for name in folder.names:
+            found[set_kind(os.fsdecode(name)) or ""].append(name)
+    else:
+        found[""] = folder.names
     others = found.pop("", [])
     if not found:
         found, others = _unnamed(folder, others)

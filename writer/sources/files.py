@@ -11,6 +11,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from recordio.writer.sources.plain_files import refused as refused, shown as sho
 from recordio.writer.sources.source import Fingerprint
 
 Entry = os.DirEntry[bytes] | MemberEntry
+_NAME = attrgetter("name")
 
 
 def _is_folder(entry: Entry) -> bool:
@@ -161,6 +163,8 @@ def entries(folder: bytes, on_hidden: Callable[[bytes], None] | None = None) -> 
         elif on_hidden is not None:
             on_hidden(entry.name)
     # Folders sort with a slash: the order is that of the bytes of all paths below.
+    if not any(map(_is_folder, seen)):
+        return sorted(seen, key=_NAME)
     return sorted(seen, key=lambda entry: entry.name + b"/" if _is_folder(entry) else entry.name)
 
 
@@ -196,30 +200,43 @@ def folders(folder: bytes) -> list[bytes]:
 def walk(
     root: bytes,
     on_hidden: Callable[[bytes], None] | None = None,
-) -> Iterator[tuple[bytes, Entry]]:
-    """Path below `root` and entry of everything but folders.
+) -> Iterator[tuple[bytes, list[Entry]]]:
+    """Everything but folders below `root`, in the order of the bytes of the paths, in runs of entries of one folder.
 
-    Links to folders are followed, except in a loop. Hidden names are passed over; `on_hidden` is called with the path
-    of each.
+    With each run comes the path of its folder below `root`, with a slash, b"" for `root` itself. Links to folders are
+    followed, except in a loop. Hidden names are passed over; `on_hidden` is called with the path of each.
     """
 
-    def inside(path: bytes, prefix: bytes) -> list[Entry]:
+    def inside(path: bytes, prefix: bytes) -> Iterator[Entry]:
         told = None if on_hidden is None else lambda name: on_hidden(prefix + name)
-        return entries(path, told)[::-1]
+        return iter(entries(path, told))
 
     top = status(root)
-    stack: list[tuple[bytes, Entry, tuple[tuple[int, int], ...]]]
-    stack = [(b"", entry, ((top.st_dev, top.st_ino),)) for entry in inside(root, b"")]
+    stack: list[tuple[bytes, Iterator[Entry], tuple[tuple[int, int], ...]]]
+    stack = [(b"", inside(root, b""), ((top.st_dev, top.st_ino),))]
     while stack:
-        prefix, entry, above = stack.pop()
-        if not _is_folder(entry):
-            yield prefix + entry.name, entry
+        prefix, rest, above = stack[-1]
+        run, folder = _until_folder(rest)
+        if run:
+            yield prefix, run
+        if folder is None:
+            stack.pop()
             continue
-        found = entry.stat()
+        found = folder.stat()
         here = (found.st_dev, found.st_ino)
         if here not in above:
-            path = prefix + entry.name + b"/"
-            stack += [(path, below, (*above, here)) for below in inside(entry.path, path)]
+            path = prefix + folder.name + b"/"
+            stack.append((path, inside(folder.path, path), (*above, here)))
+
+
+def _until_folder(rest: Iterator[Entry]) -> tuple[list[Entry], Entry | None]:
+    """The entries before the next folder, and the folder; None if none follows."""
+    run: list[Entry] = []
+    for entry in rest:
+        if _is_folder(entry):
+            return run, entry
+        run.append(entry)
+    return run, None
 
 
 def scan_folder(root: bytes) -> FileTable:
@@ -227,18 +244,20 @@ def scan_folder(root: bytes) -> FileTable:
 
     Raises SourceError when a folder cannot be listed.
     """
-    names, ends, sizes, stamps = bytearray(), array("q"), array("q"), array("q")
-    for name, entry in walk(root):
-        try:
-            regular = _is_regular(entry)
-            found = entry.stat(follow_symlinks=regular)
-        except OSError as error:
-            raise refused(error).at(file=shown(name)) from error
-        names += name
-        ends.append(len(names))
-        sizes.append(found.st_size if regular else -1)
-        stamps.append(stamp(found))
-    return FileTable(root, bytes(names), _int64(ends), _int64(sizes), _int64(stamps))
+    names, lengths, sizes, stamps = bytearray(), array("q"), array("q"), array("q")
+    for prefix, run in walk(root):
+        paths = [prefix + entry.name for entry in run]
+        names += b"".join(paths)
+        lengths.extend(map(len, paths))
+        for entry in run:
+            try:
+                regular = _is_regular(entry)
+                found = entry.stat(follow_symlinks=regular)
+            except OSError as error:
+                raise refused(error).at(file=shown(prefix + entry.name)) from error
+            sizes.append(found.st_size if regular else -1)
+            stamps.append(stamp(found))
+    return FileTable(root, bytes(names), np.cumsum(lengths, dtype=np.int64), _int64(sizes), _int64(stamps))
 
 
 def _is_regular(entry: Entry) -> bool:

@@ -6,15 +6,16 @@ The names below the folder are listed once; few files, if any, are opened.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from recordio.errors import SourceError
 from recordio.lazy import lazy
 from recordio.writer.sources.files import walk
-from recordio.writer.sources.leftovers import is_clutter
+from recordio.writer.sources.leftovers import is_clutter, may_hold_clutter
+from recordio.writer.sources.media import extension
 from recordio.writer.sources.source import SourceSpec
 
 
@@ -47,6 +48,31 @@ class Match:
     notes: tuple[str, ...] = ()
 
 
+class _NamesBelow(Mapping[str, list[bytes]]):
+    """The names below each folder, cut from the sorted names of all when they are asked for."""
+
+    def __init__(self, names: list[bytes]) -> None:
+        self._names = names
+        self._runs: dict[str, slice] = {}
+        at = 0
+        while at < len(names):
+            first, slash, _ = names[at].partition(b"/")
+            end = bisect_left(names, first + b"0", at) if slash else at + 1  # "0" comes after "/"
+            if slash:
+                self._runs[os.fsdecode(first)] = slice(at, end)
+            at = end
+
+    def __getitem__(self, folder: str) -> list[bytes]:
+        start = len(os.fsencode(folder)) + 1
+        return [name[start:] for name in self._names[self._runs[folder]]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+
 class Folder:
     """The names of the files below a folder, as paths relative to it, in the order of their bytes.
 
@@ -59,30 +85,40 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.names: list[bytes] = []
-        self.clutter: list[bytes] = []
         self.hidden: list[bytes] = []
-        for name, _ in walk(os.fsencode(path), on_hidden=self.hidden.append):
-            (self.clutter if is_clutter(name) else self.names).append(name)
+        runs = walk(os.fsencode(path), on_hidden=self.hidden.append)
+        self.names = [prefix + entry.name for prefix, run in runs for entry in run]
+        self.clutter = list(filter(is_clutter, self.names)) if may_hold_clutter(b"".join(self.names)) else []
+        if self.clutter:
+            self.names = [name for name in self.names if not is_clutter(name)]
 
     @lazy
-    def top(self) -> dict[bytes, list[bytes]]:
-        """Names by the first folder on their way, without it; those of the root itself under b""."""
-        found: dict[bytes, list[bytes]] = defaultdict(list)
-        for name in self.names:
-            first, slash, rest = name.partition(b"/")
-            found[first if slash else b""].append(rest if slash else name)
-        return dict(found)
+    def extensions(self) -> frozenset[bytes]:
+        """The extensions of the names, in lower case, with their dots."""
+        return frozenset(map(extension, self.names))
+
+    def having(self, extensions: frozenset[bytes]) -> list[bytes]:
+        """The names with one of these extensions, in order. Costs nothing where all names have one, or none has."""
+        if self.extensions <= extensions:
+            return self.names
+        if not self.extensions & extensions:
+            return []
+        return [name for name in self.names if extension(name) in extensions]
+
+    def has(self, name: bytes) -> bool:
+        """Whether there is a file of this name."""
+        at = bisect_left(self.names, name)
+        return self.names[at : at + 1] == [name]
 
     @lazy
-    def folders(self) -> dict[str, list[bytes]]:
-        """`top` without the root's own files, by names as text. Names that are not UTF-8 keep their bytes."""
-        return {os.fsdecode(name): below for name, below in self.top.items() if name}
+    def folders(self) -> Mapping[str, list[bytes]]:
+        """Names by the first folder on their way, without it. Names that are not UTF-8 keep their bytes."""
+        return _NamesBelow(self.names)
 
-    @property
+    @lazy
     def own(self) -> list[bytes]:
         """The files of the root itself."""
-        return self.top.get(b"", [])
+        return [name for name in self.names if b"/" not in name]
 
     def file(self, name: bytes | str) -> str:
         """The path of a file below the folder."""

@@ -6,6 +6,7 @@ Only the module of the kind that is used gets imported, so a kind may need a pac
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -74,9 +75,15 @@ LINE_KINDS = (*TABLE_KINDS, "text_lines")  # read as lines of text, compressed o
 EXTENSIONS = {extension: name for name, kind in KIND.items() for extension in kind.extensions}
 
 
+def endings(kinds: Iterable[str]) -> frozenset[bytes]:
+    """The last extensions, in lower case, of all files whose `file_kind` may be one of these."""
+    own = (extension for kind in kinds for extension in KIND[kind].extensions)
+    return frozenset(b"." + name.rpartition(".")[2].encode() for name in (*own, *COMPRESSED))
+
+
 def file_kind(name: str) -> str | None:
     """The kind of a file by its name, None where that does not tell. Lines of text and TFRecord may be compressed."""
-    _, dot, extensions = os.path.basename(name).lstrip(".").partition(".")
+    _, dot, extensions = name[name.rfind("/") + 1 :].lstrip(".").partition(".")
     return _kind_of_extensions(dot + extensions)
 
 

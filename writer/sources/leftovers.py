@@ -18,6 +18,11 @@ _CLUTTER = re.compile(
     rb"|(?:.*/)?__macosx/.*",
     re.IGNORECASE | re.DOTALL,
 )
+# In lower case, one of these is in every name that _CLUTTER matches.
+_CLUTTER_WORDS = (
+    b"readme licen copying citation changelog authors contributing notice dataset thumbs.db desktop.ini icon\r md5sum "
+    b"sha .md __macosx"
+).split(b" ")
 # Extensions of files that are for people to read; a picture called license_0.jpg is a picture.
 _DOCUMENTS = frozenset(b" .txt .md .rst .html .pdf .db .ini .md5 .sha1 .sha256 .cff .bib".split(b" "))
 
@@ -27,6 +32,12 @@ def is_clutter(name: bytes) -> bool:
     if _CLUTTER.fullmatch(name) is None:
         return False
     return b"__macosx/" in name.lower() or os.path.splitext(name)[1].lower() in _DOCUMENTS or name.endswith(b"\r")
+
+
+def may_hold_clutter(names: bytes) -> bool:
+    """Whether any of many names, end to end, may be clutter: a quick look before `is_clutter` is asked of each."""
+    plain = names.lower()
+    return any(word in plain for word in _CLUTTER_WORDS)
 
 
 def by_extension(names: Iterable[bytes]) -> str:

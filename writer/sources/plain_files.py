@@ -17,6 +17,8 @@ from recordio.errors import SourceError
 # O_NONBLOCK: opening a FIFO must not wait for a writer.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+_STAMP = struct.Struct("<Qqq").pack
+
 
 def shown(name: bytes) -> str:
     """A file name for display; bytes that are not UTF-8 are escaped."""
@@ -83,5 +85,4 @@ def stamp(found: Status) -> int:
     the system alone, but to the tick of a clock, and to the same one for files that are made together. The inode tells
     those apart, also where a link or a folder on the way leads elsewhere now.
     """
-    numbers = struct.pack("<Qqq", found.st_ino, found.st_ctime_ns, found.st_mtime_ns)
-    return xxhash.xxh3_64_intdigest(numbers) >> 1
+    return xxhash.xxh3_64_intdigest(_STAMP(found.st_ino, found.st_ctime_ns, found.st_mtime_ns)) >> 1

@@ -285,7 +285,7 @@ def _only_folder(folder: Folder) -> str | None:
     if len(inside) != 1 or any(data):
         return None
     path = os.path.join(folder.path, os.fsdecode(inside[0]))
-    has_folders = any(b"/" in name for name in folder.top.get(inside[0], ()))
+    has_folders = any(b"/" in name for name in folder.folders.get(os.fsdecode(inside[0]), ()))
     return path if has_folders or _known_names(path) else None
 
 

@@ -49,8 +49,10 @@ def _may_be_split(name: str) -> bool:
 
 def _are_classes(folder: Folder, named: dict[str, str], inside: list[str]) -> bool:
     """Whether folders with the names of splits are classes: like another folder beside them, they hold files alone."""
+    if not named:
+        return False
     others = [
         name for name in inside if name not in named.values() and any(map(is_picture, folder.folders.get(name, ())))
     ]
     flat = [all(b"/" not in file for file in folder.folders.get(name, ())) for name in (*named.values(), *others)]
-    return bool(named) and bool(others) and all(flat)
+    return bool(others) and all(flat)

@@ -16,14 +16,14 @@ from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import folders, leads_nowhere, scan_folder, shown
+from recordio.writer.sources.files import FileTable, folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.grouping import MASK_ENDING
 from recordio.writer.sources.folders.pictures import add_pictures
 from recordio.writer.sources.folders.sounds import SOUND_FIELDS, sound_fields, sound_values
 from recordio.writer.sources.folders.text import plain_text
-from recordio.writer.sources.leftovers import is_clutter, left_out
-from recordio.writer.sources.media import is_picture, is_sound, is_text
+from recordio.writer.sources.leftovers import is_clutter, left_out, may_hold_clutter
+from recordio.writer.sources.media import PICTURES, SOUNDS, TEXTS, extension
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 
 _FLAT_SHARE = 0.25  # more pictures than this beside the class folders, and the folders may well be no classes
@@ -41,14 +41,14 @@ class Medium(NamedTuple):
     plural: str
     name: str
     field: Field
-    belongs: Callable[[bytes], bool]
+    extensions: frozenset[bytes]
     parse: Callable[[bytes], Any]
 
 
 MEDIA = {
-    "image_folder": Medium("images", "image", Image(), is_picture, bytes),
-    "audio_folder": Medium("sounds", "audio", Bytes(), is_sound, bytes),
-    "text_folder": Medium("texts", "text", Text(), is_text, plain_text),
+    "image_folder": Medium("images", "image", Image(), PICTURES, bytes),
+    "audio_folder": Medium("sounds", "audio", Bytes(), SOUNDS, bytes),
+    "text_folder": Medium("texts", "text", Text(), TEXTS, plain_text),
 }
 
 
@@ -69,7 +69,7 @@ def _are_roles(folder: Folder) -> bool:
     roles = [name for name in names if _ROLES & set(re.findall(r"[a-z]+", name)) or name in _NO_CLASSES]
     if roles and (len(names) == 1 or any(_MASK_ROLES & set(re.findall(r"[a-z0-9]+", name)) for name in names)):
         return True
-    pictures = [name for name in folder.names if is_picture(name)]
+    pictures = folder.having(PICTURES)
     masks = {stem for name in pictures if MASK_ENDING.search(stem := os.path.splitext(name)[0])}
     if not masks:
         return False
@@ -81,12 +81,12 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """Class folders: nearly all pictures (sounds, texts) lie in folders, and few have a file of the same stem."""
     if _are_roles(folder):
         return None
-    found = {kind: list(filter(medium.belongs, folder.names)) for kind, medium in MEDIA.items()}
+    found = {kind: folder.having(medium.extensions) for kind, medium in MEDIA.items()}
     for kind, taken in sorted(found.items(), key=lambda item: -len(item[1])):
         inside = [name for name in taken if b"/" in name]
         if not inside or len(taken) - len(inside) > _FLAT_SHARE * len(taken):
             continue
-        others = [name for name in folder.names if not medium.belongs(name)] if len(taken) < len(folder.names) else []
+        others = folder.having(folder.extensions - MEDIA[kind].extensions)
         if _mostly_beside(inside, others) or (len(folder.folders) < 2 and kind != "image_folder"):
             continue
         rest = others + [name for name in taken if b"/" not in name]
@@ -116,19 +116,27 @@ class ClassFolders(Source):
         self.metadata = {"classes": classes}
         files = scan_folder(root)
         numbers = {name.encode(): label for label, name in enumerate(classes)}
-        tops = (
-            name.partition(b"/")[0] if self.medium.belongs(name) and not is_clutter(name) else b"" for name in files
-        )
-        labels = np.fromiter((numbers.get(name, -1) for name in tops), np.int32, len(files))
+        labels = self._labels_of(files, numbers)
         for index in np.flatnonzero(files.sizes < 0).tolist():
             self._refuse_lost_class(os.path.join(files.root, files.name(index)), files.name(index))
         self._files = files.select(labels >= 0)
         self._labels = labels[labels >= 0]
-        others = (name for name, label in zip(files, labels.tolist(), strict=True) if label < 0)
+        others = map(files.name, np.flatnonzero(labels < 0).tolist())
         self.notes = (*left_out(name for name in others if not is_clutter(name)), *self._doubts(classes))
         sounds = sound_fields(()) if self.medium.name == "audio" else {}
         self.schema = Schema({self.medium.name: self._survey(options), **sounds, "label": Scalar("int64")})
         self._refuse_empty(path, [numbers[name.encode()] for name in found])
+
+    def _labels_of(self, files: FileTable, numbers: dict[bytes, int]) -> npt.NDArray[np.int32]:
+        """The number of each file's class, -1 for what belongs to none."""
+        extensions, clean = self.medium.extensions, not may_hold_clutter(files.names)
+        labels = (
+            numbers.get(name.partition(b"/")[0], -1)
+            if extension(name) in extensions and (clean or not is_clutter(name))
+            else -1
+            for name in files
+        )
+        return np.fromiter(labels, np.int32, len(files))
 
     def _survey(self, options: SourceOptions) -> Field:
         """The field of the files; of pictures their headers tell."""
@@ -142,9 +150,9 @@ class ClassFolders(Source):
             return (
                 f"the one folder, {classes[0]!r}, is taken for a class; --kind file_groups (kind=) makes no labels",
             )
-        deeper = sorted({name.rsplit(b"/", 1)[0] for name in self._files if name.count(b"/") > 1})
-        if not deeper:
+        if self._files.names.count(b"/") == len(self._files):  # the one behind the class
             return ()
+        deeper = sorted({name.rsplit(b"/", 1)[0] for name in self._files if name.count(b"/") > 1})
         names = ", ".join(map(shown, deeper[:3])) + (", ..." if deeper[3:] else "")
         return (
             f"labels are the outermost folders; {len(deeper)} folders inside them count as the same class: {names}",

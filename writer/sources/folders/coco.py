@@ -24,11 +24,12 @@ from recordio.writer.sources.folders.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.folders.pictures import add_pictures
 from recordio.writer.sources.folders.text import json_value
 from recordio.writer.sources.leftovers import counted, left_out
-from recordio.writer.sources.media import is_picture
+from recordio.writer.sources.media import PICTURES
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
 
 _PEEK = 1 << 16
+_JSON = frozenset((b".json",))
 
 
 def _parts(path: str) -> tuple[list[Any], list[Any], list[Any], tuple[str, ...]]:
@@ -171,8 +172,8 @@ class Coco(Source):
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """JSON files that begin as COCO's do, and pictures."""
-    files = [os.fsdecode(name) for name in folder.names if name.lower().endswith(b".json") and name.count(b"/") < 2]
-    pictures = {name for name in folder.names if is_picture(name)} if files else set()
+    files = [os.fsdecode(name) for name in folder.having(_JSON) if name.count(b"/") < 2]
+    pictures = set(folder.having(PICTURES)) if files else set()
     found = [name for name in files if pictures and begins_like_coco(folder.file(name))] if len(files) < 100 else []
     if not found:
         return None

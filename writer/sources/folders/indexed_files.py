@@ -26,8 +26,9 @@ from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.folders.pictures import add_pictures
 from recordio.writer.sources.folders.sounds import sound_fields, sound_values
+from recordio.writer.sources.kinds import TABLE_KINDS, endings
 from recordio.writer.sources.leftovers import left_out
-from recordio.writer.sources.media import is_picture, is_sound
+from recordio.writer.sources.media import PICTURES, SOUNDS, is_picture, is_sound
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
 from recordio.writer.sources.tables.table_kinds import open_table, table_kind
@@ -224,8 +225,9 @@ def _name(value: Any) -> str:
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """A table of whose names most are files: one in the folder itself, or else in a folder without such files in it."""
-    tables = [os.fsdecode(name) for name in folder.names if name.count(b"/") < 2 and table_kind(os.fsdecode(name))]
-    media = {name for name in folder.names if is_picture(name) or is_sound(name)} if tables else set()
+    named = map(os.fsdecode, folder.having(endings(TABLE_KINDS)))
+    tables = [name for name in named if name.count("/") < 2 and table_kind(name)]
+    media = set(folder.having(PICTURES | SOUNDS)) if tables else set()
     if not media:
         return None
     index = FileIndex(options.root or folder.path)

@@ -17,7 +17,7 @@ from recordio.writer.sources.files import read_file
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.folders.boxes import CLASS_FILES, yolo_lines
 from recordio.writer.sources.folders.grouping import MASK_ENDING
-from recordio.writer.sources.media import extension, is_picture, is_text
+from recordio.writer.sources.media import PICTURES, TEXTS, extension, is_picture, is_text
 from recordio.writer.sources.split_names import named_splits
 
 _PICTURES = frozenset("images image imgs img jpegimages rgb input inputs photos pictures frames".split())
@@ -96,8 +96,8 @@ def _labels_beside(folder: Folder) -> Layout | None:
     """Pictures with labels of YOLO beside most of them, as labelImg and Darknet write them."""
     if not any(map(is_picture, folder.own)) and named_splits(folder.folders, folder.path):
         return None  # each is a source of its own
-    labels = [name for name in folder.names if _BESIDE["yolo"](name)]
-    stems = {stem_of(name) for name in folder.names if is_picture(name)} if labels else set()
+    labels = [name for name in folder.having(TEXTS) if _BESIDE["yolo"](name)] if folder.having(PICTURES) else []
+    stems = {stem_of(name) for name in folder.having(PICTURES)} if labels else set()
     paired = [name for name in labels if stem_of(name) in stems]
     if not paired or len(paired) < _SHARED * max(len(labels), len(stems)):
         return None

@@ -94,7 +94,7 @@ def _in_folders(folder: Folder) -> Match | None:
 
     Splits are something else.
     """
-    parts = [name for name, below in folder.folders.items() if INDEX.encode() in below]
+    parts = [name for name in folder.folders if folder.has(os.fsencode(f"{name}/{INDEX}"))]
     if not parts or any(split_word(name) for name in parts) or len(parts) < len(folder.folders):
         return None
     try:
