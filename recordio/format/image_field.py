@@ -13,13 +13,15 @@ from recordio.format.numeric import Numeric, check_size, checked_shape
 from recordio.format.pil import is_picture, png
 
 _PIXEL_MODES = ("L", "RGB", "RGBA")
-IMAGE_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"RIFF": "webp"}
 
 
 def image_format(data: bytes) -> str | None:
     """The format of a picture by its magic bytes: jpeg, png or webp; None for anything else."""
-    name = next((name for magic, name in IMAGE_FORMATS.items() if data.startswith(magic)), None)
-    return None if name == "webp" and data[8:12] != b"WEBP" else name
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    return "webp" if data.startswith(b"RIFF") and data[8:12] == b"WEBP" else None
 
 
 @dataclass(frozen=True, slots=True)

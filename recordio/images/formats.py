@@ -92,7 +92,9 @@ _BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}  # the lengths that its second hea
 
 def by_name(name: str | bytes) -> str | None:
     """The format that a file's extension names, None if it names no picture."""
-    return EXTENSIONS.get(os.path.splitext(os.fsdecode(name))[1].lower())
+    text = name if isinstance(name, str) else os.fsdecode(name)
+    _, dot, extension = text[text.rfind("/") + 1 :].lstrip(".").rpartition(".")
+    return EXTENSIONS.get((dot + extension).lower())
 
 
 def sniff(head: bytes) -> str | None:

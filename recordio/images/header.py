@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from recordio.errors import DecodeError
 from recordio.format.image_field import image_format
@@ -25,8 +25,7 @@ _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Format and size of a picture. `channels` counts stored ones, without alpha; a palette counts as 3."""
 
     format: str
@@ -50,6 +49,12 @@ def read_header(data: Data) -> Header:
         header = _HEADERS[name](view)
     except (struct.error, IndexError) as error:
         raise DecodeError(f"the {name} file is cut short in its header, at {len(view)} bytes") from error
+    return checked(header)
+
+
+def checked(header: Header) -> Header:
+    """The same header. Raises DecodeError for too many pixels, or more than 8 bits a channel."""
+    name = header.format
     if not 0 < header.height * header.width <= MAX_IMAGE_PIXELS:
         raise DecodeError(
             f"the {name} file says it has {header.width} x {header.height} pixels: expected 1 to {MAX_IMAGE_PIXELS}"
@@ -71,9 +76,14 @@ def image_size(data: Data) -> tuple[int, int]:
 def _jpeg_header(view: memoryview) -> Header:
     for marker, at in jpeg_segments(view):
         if marker in SOF:
-            bits, height, width, channels = struct.unpack_from(">BHHB", view, at + 4)
-            return Header("jpeg", height, width, channels=channels, bits=bits)
+            return jpeg_size(view, at)
     raise DecodeError("the jpeg file is broken: no size before its pixels")
+
+
+def jpeg_size(view: memoryview, at: int) -> Header:
+    """What the segment at `at`, one of SOF, says. Raises struct.error where the file ends before."""
+    bits, height, width, channels = struct.unpack_from(">BHHB", view, at + 4)
+    return Header("jpeg", height, width, channels=channels, bits=bits)
 
 
 def jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
@@ -83,16 +93,17 @@ def jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
     """
     at, marker = 2, 0
     while marker not in (SOS, _EOI):
-        found = _MARKER.search(view, at)
-        if found is None:
-            raise IndexError("no marker")
-        at = found.start()
+        if view[at] != 0xFF or view[at + 1] in (0, 0xFF):
+            found = _MARKER.search(view, at)
+            if found is None:
+                raise IndexError("no marker")
+            at = found.start()
         marker = view[at + 1]
         if marker in _WITHOUT_LENGTH:
             at += 2
         else:
             yield marker, at
-            at += 2 + int(struct.unpack_from(">H", view, at + 2)[0])
+            at += 2 + (view[at + 2] << 8 | view[at + 3])
 
 
 def _png_header(view: memoryview) -> Header:

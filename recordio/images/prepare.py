@@ -7,9 +7,8 @@ pictures of more than 8 bits a channel become arrays. Remarks say what was chang
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,9 @@ from recordio.format.numeric import Array
 from recordio.images.decode import Pixels, decode_image
 from recordio.images.encode import resize_image, target_size
 from recordio.images.formats import STORED, by_name
-from recordio.images.header import read_header
+from recordio.images.header import Header, read_header
 from recordio.images.pillow import Depth, format_of
-from recordio.images.traits import Traits, read_traits
+from recordio.images.traits import Traits, header_and_traits
 from recordio.images.transcode import Remarks, deep_pixels, label, mask_png, too_deep, transcode
 
 PictureKind = Literal["photo", "palette", "mask"]
@@ -46,27 +45,41 @@ class Treatment:
         return self.resize is not None or self.quality is not None
 
 
+class Stored(NamedTuple):
+    """What a field stores of a picture file, and what was seen of it.
+
+    Attributes:
+        value: bytes of an encoded picture, else an array.
+        remarks: what was changed, or will not be read.
+        header: of an encoded picture, as it is stored.
+        pixels: of an encoded picture, as it is stored; None if nothing decoded it on the way.
+    """
+
+    value: Any
+    remarks: Remarks
+    header: Header | None = None
+    pixels: Pixels | None = None
+
+
 def prepare(
     data: bytes,
     name: str,
     field: Field,
     kind: PictureKind,
     treatment: Treatment,
-    seen: Callable[[Pixels], object] | None = None,
-) -> tuple[Any, Remarks]:
-    """What a field of pictures stores of a file, and remarks.
+) -> Stored:
+    """What a field of pictures stores of a file.
 
     Args:
         data: the file's bytes.
         name: the file's name, which counts where the content does not tell the format.
         field: the Image for encoded pictures, or the Array for those of more than 8 bits a channel.
-        seen: called with the pixels of an encoded picture as it is stored, if they are decoded on the way.
 
     Raises DecodeError.
     """
     found = format_of(data, name)
     if isinstance(field, Array):
-        return _deep(data, found, field, treatment)
+        return Stored(*_deep(data, found, field, treatment))
     assert isinstance(field, Image)
     remarks: Remarks = ()
     if kind == "mask":
@@ -77,20 +90,13 @@ def prepare(
         stored, remarks = transcode(data, found)
     if by_name(name) not in (None, found):
         remarks = (f"named {os.path.splitext(name)[1]}, but {label(found)} by the content", *remarks)
-    return _encoded(stored, field.mode, kind, treatment, remarks, seen)
+    return _encoded(stored, field.mode, kind, treatment, remarks)
 
 
-def _encoded(
-    data: bytes,
-    mode: str,
-    kind: PictureKind,
-    treatment: Treatment,
-    remarks: Remarks,
-    seen: Callable[[Pixels], object] | None,
-) -> tuple[bytes, Remarks]:
-    form = _format_of_8_bits(data)
-    traits = read_traits(data, form)
-    out = data
+def _encoded(data: bytes, mode: str, kind: PictureKind, treatment: Treatment, remarks: Remarks) -> Stored:
+    _refuse_depth(data)
+    header, traits = header_and_traits(data)
+    out, pixels = data, None
     if treatment.recodes or (treatment.upright and traits.orientation != 1):
         out = resize_image(
             data,
@@ -99,20 +105,18 @@ def _encoded(
             mode,
             orientation=traits.orientation,
             upright=treatment.upright,
-            palette=kind != "photo" and form == "png",
+            palette=kind != "photo" and header.format == "png",
         )
+        header = header if out is data else read_header(out)
     if treatment.look or (treatment.check and out is data and not treatment.recodes):
         pixels = decode_image(out, mode)
-        if seen is not None:
-            seen(pixels)
-    return out, (*remarks, *_remarks(traits, mode, recoded=out is not data))
+    return Stored(out, (*remarks, *_remarks(traits, mode, recoded=out is not data)), header, pixels)
 
 
-def _format_of_8_bits(data: bytes) -> str:
-    """The format of a JPEG, PNG or WebP file. Raises DecodeError, also for more than 8 bits a channel."""
+def _refuse_depth(data: bytes) -> None:
+    """Raises DecodeError for a PNG of 16 bits a channel, and says more than `read_header` does."""
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:25] == b"\x10":
         raise DecodeError(too_deep("png"))
-    return read_header(data).format
 
 
 def _remarks(traits: Traits, mode: str, recoded: bool) -> Remarks:

@@ -9,7 +9,7 @@ import struct
 from typing import NamedTuple
 
 from recordio.errors import DecodeError
-from recordio.images.header import APP1, jpeg_segments
+from recordio.images.header import APP1, SOF, Header, checked, jpeg_segments, jpeg_size, read_header
 
 _ORIENTATION = 0x0112
 
@@ -35,12 +35,42 @@ def read_traits(data: bytes, name: str) -> Traits:
         return Traits()
 
 
+def header_and_traits(data: bytes) -> tuple[Header, Traits]:
+    """Both of a JPEG, PNG or WebP file; a whole JPEG is passed over once. Raises DecodeError as `read_header` does."""
+    found = _jpeg_at_once(memoryview(data)) if data.startswith(b"\xff\xd8\xff") else None
+    if found is not None:
+        return found
+    header = read_header(data)
+    return header, read_traits(data, header.format)
+
+
+def _jpeg_at_once(view: memoryview) -> tuple[Header, Traits] | None:
+    """None for a file that is broken or cut short before its pixels."""
+    header = exif = None
+    try:
+        for marker, at in jpeg_segments(view):
+            if marker in SOF:
+                header = header or checked(jpeg_size(view, at))
+            elif marker == APP1 and exif is None and _is_exif(view, at):
+                exif = at
+    except (struct.error, IndexError):
+        return None
+    return None if header is None else (header, Traits() if exif is None else _turned(view, exif))
+
+
+def _is_exif(view: memoryview, at: int) -> bool:
+    return bytes(view[at + 4 : at + 10]) == b"Exif\0\0"
+
+
+def _turned(view: memoryview, at: int) -> Traits:
+    """By the EXIF segment at `at`."""
+    end = at + 2 + struct.unpack_from(">H", view, at + 2)[0]
+    return Traits(_orientation(view[at + 10 : end]))
+
+
 def _jpeg(view: memoryview) -> Traits:
-    for marker, at in jpeg_segments(view):
-        if marker == APP1 and bytes(view[at + 4 : at + 10]) == b"Exif\0\0":
-            end = at + 2 + struct.unpack_from(">H", view, at + 2)[0]
-            return Traits(_orientation(view[at + 10 : end]))
-    return Traits()
+    exif = (at for marker, at in jpeg_segments(view) if marker == APP1 and _is_exif(view, at))
+    return next((_turned(view, at) for at in exif), Traits())
 
 
 def _png(view: memoryview) -> Traits:

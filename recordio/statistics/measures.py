@@ -7,7 +7,7 @@ not depend on how samples came to the writer.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from recordio.format.image_field import Image
 from recordio.format.numeric import Array, Numeric, Scalar
 from recordio.format.page import validity_nbytes
 from recordio.format.schema import Schema
-from recordio.images.header import read_header
+from recordio.images.header import Header, read_header
 from recordio.statistics.numbers import Floats, NumbersMeasure, PixelMoments
 from recordio.statistics.records import Channels, Extent, FieldStatistics, Statistics
 
@@ -42,6 +42,12 @@ class Measures:
         """Takes the content of a page of the field with this number, which may change afterwards."""
         self._fields[number].add(content, samples)
 
+    def add_header(self, name: str, header: Header) -> None:
+        """Takes the header of the next picture file of a field, from whoever has parsed it: of each of them, in order,
+        before its page is added, or of none.
+        """
+        self._fields[self._names.index(name)].headers.append(header)
+
     def add_pixels(self, name: str, moments: PixelMoments) -> None:
         """Takes the pixels of picture files, which whoever stores them has decoded."""
         self._fields[self._names.index(name)].add_pixels(moments)
@@ -62,6 +68,7 @@ class _FieldMeasure:
         self._lengths: Extent | None = None if field.row_nbytes is not None else Extent()
         self._height = self._width = Extent()
         self._formats: Counter[str] = Counter()
+        self.headers: deque[Header] = deque()  # of files in the pages to come
         self._moments: PixelMoments | None = None
         if isinstance(field, Image) and not field.encoded:
             channels = field.shape[2] if len(field.shape) == 3 else 1
@@ -116,8 +123,7 @@ class _FieldMeasure:
         else:
             self._add_lengths(ends - begins)
             if isinstance(self._field, Image):
-                for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-                    self._add_file(data[begin:end])
+                self._add_files(data, begins.tolist(), ends.tolist())
 
     def _add_lengths(self, lengths: Values) -> None:
         assert self._lengths is not None
@@ -147,15 +153,17 @@ class _FieldMeasure:
             one.merged(_extent(sizes[:, k])) for k, one in enumerate((self._height, self._width))
         )
 
-    def _add_file(self, data: memoryview) -> None:
-        try:
-            header = read_header(data)
-        except DecodeError:
-            self._formats["unreadable"] += 1
-            return
-        self._formats[header.format] += 1
-        self._height = self._height.merged(_one(header.height))
-        self._width = self._width.merged(_one(header.width))
+    def _add_files(self, data: memoryview, begins: list[int], ends: list[int]) -> None:
+        if self.headers:
+            headers = [self.headers.popleft() for _ in begins]
+        else:
+            found = [_header(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+            headers = [header for header in found if header is not None]
+        self._formats.update(header.format for header in headers)
+        if unreadable := len(begins) - len(headers):
+            self._formats["unreadable"] += unreadable
+        self._height = self._height.merged(_extent(np.array([header.height for header in headers], np.int64)))
+        self._width = self._width.merged(_extent(np.array([header.width for header in headers], np.int64)))
 
     def statistics(self) -> FieldStatistics:
         count = self._samples - self._missing
@@ -185,8 +193,12 @@ class _FieldMeasure:
         return Channels(found[0].count, mean, std)
 
 
-def _one(length: int) -> Extent:
-    return Extent(1, length, length, length)
+def _header(data: memoryview) -> Header | None:
+    """None for a file without one."""
+    try:
+        return read_header(data)
+    except DecodeError:
+        return None
 
 
 def _extent(lengths: Values) -> Extent:

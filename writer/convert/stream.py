@@ -73,8 +73,7 @@ class StreamJob:
 
     def _write(self, sink: ShardSink, progress: TotalProgress) -> Outcome:
         strict = self._options.on_error == "skip"  # a sample is packed before it is taken, and may be left out
-        samples = Prepared(self.source, self._options, (), progress.counted, strict)
-        sink.measures = samples.measures
+        samples = Prepared(self.source, self._options, (), progress.counted, strict, measures=sink.measures)
         written = 0
         try:
             for sample in samples:

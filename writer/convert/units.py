@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
-from recordio.images.decode import Pixels
-from recordio.images.header import read_header
+from recordio.images.header import Header, read_header
 from recordio.images.prepare import prepare
 from recordio.statistics.measures import Measures
 from recordio.statistics.numbers import PixelMoments
@@ -55,8 +54,18 @@ class Unit:
 
 
 _AHEAD = 4  # samples being prepared for each thread
-_Pixels = list[tuple[str, PixelMoments]]  # of the fields of a sample
-_Made = tuple[Sample, list[str], _Pixels] | RecordIOError | None
+
+
+class _Seen(NamedTuple):
+    """What was seen of a picture of a sample, for the statistics."""
+
+    field: str
+    header: Header
+    moments: PixelMoments | None
+
+
+_Ready = tuple[Sample, list[str], list[_Seen]]  # with remarks
+_Made = _Ready | RecordIOError | None
 
 
 class Prepared:
@@ -70,7 +79,9 @@ class Prepared:
         report: Report,
         strict: bool,
         threads: int = 1,
+        measures: Measures | None = None,
     ) -> None:
+        """`measures` are told of the pictures of the samples that are to be written."""
         self._source = source
         self._indices = indices
         self._report = report
@@ -87,7 +98,7 @@ class Prepared:
         self.skipped: list[Skip] = []
         self.remarks: Counter[str] = Counter()
         self.dropped = 0
-        self.measures = Measures(schema)
+        self.measures = measures
 
     def __iter__(self) -> Iterator[Sample]:
         for position, key, made in self._in_order(self._source.outputs(self._indices)):
@@ -100,12 +111,18 @@ class Prepared:
                     raise made
                 self.skipped.append((made.place.file or key, made.fault))
             else:
-                sample, remarks, pixels = made
+                sample, remarks, seen = made
                 self.remarks.update(remarks)
+                self._measure(seen)
                 yield sample
-                for name, moments in pixels:
-                    self.measures.add_pixels(name, moments)
             self._report(position + 1)
+
+    def _measure(self, seen: list[_Seen]) -> None:
+        if self.measures is not None:
+            for name, header, moments in seen:
+                self.measures.add_header(name, header)
+                if moments is not None:
+                    self.measures.add_pixels(name, moments)
 
     def _in_order(self, outputs: Iterator[Output]) -> Iterator[tuple[int, str, _Made]]:
         """The samples, prepared by threads if there are pictures to decode: the decoders release the lock."""
@@ -130,7 +147,7 @@ class Prepared:
         except SKIPPABLE as error:
             return error
 
-    def _prepare(self, position: int, item: Sample | RecordIOError) -> tuple[Sample, list[str], _Pixels]:
+    def _prepare(self, position: int, item: Sample | RecordIOError) -> _Ready:
         if isinstance(item, RecordIOError):
             raise item
         made = self._with_pictures(position, item) if self.pictures else (item, [], [])
@@ -138,26 +155,28 @@ class Prepared:
             self._pack(made[0])
         return made
 
-    def _with_pictures(self, position: int, sample: Sample) -> tuple[Sample, list[str], _Pixels]:
+    def _with_pictures(self, position: int, sample: Sample) -> _Ready:
         out = dict(sample)
         remarks: list[str] = []
-        moments: _Pixels = []
+        seen: list[_Seen] = []
         for name, kind, treated in self.pictures:
             data = out.get(name)
             if data is None:
                 continue
             file = self._file(position, name)
-            seen: list[Pixels] = []
             try:
-                out[name], found = prepare(data, file, kind, treated, self._treatment, seen.append)
+                stored = prepare(data, file, kind, treated, self._treatment)
             except DecodeError as error:
                 error.at(file=file, field=name)
                 raise
-            remarks += found
-            moments += [(name, PixelMoments.of(pixels)) for pixels in seen]
+            out[name] = stored.value
+            remarks += stored.remarks
+            if stored.header is not None:
+                pixels = stored.pixels if self.measures is not None else None
+                seen.append(_Seen(name, stored.header, None if pixels is None else PixelMoments.of(pixels)))
         if self._with_masks and len({_size(out[name]) for name, *_ in self.pictures if out.get(name) is not None}) > 1:
             remarks.append("with a mask of another size: their pixels do not correspond")
-        return out, remarks, moments
+        return out, remarks, seen
 
     def _file(self, position: int, field: str) -> str:
         return self._source.file(self._indices[position] if self._indices else position, field)
@@ -177,17 +196,22 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: 
     Raises SourceError, DecodeError and SchemaError for a sample, StorageError. On an error no file is left.
     """
     indices = plan.indices(unit)
-    prepared = Prepared(plan.source, plan.options, indices.tolist(), report, strict=False, threads=threads)
-    if not prepared.pictures and (batches := plan.source.batches(indices)) is not None:
+
+    def prepared(strict: bool) -> Prepared:
+        measures, some = Measures(plan.source.schema), 1 if strict else threads
+        return Prepared(plan.source, plan.options, indices.tolist(), report, strict, some, measures)
+
+    samples = prepared(strict=False)
+    if not samples.pictures and (batches := plan.source.batches(indices)) is not None:
         with suppress(*SKIPPABLE):  # reading the samples one by one finds out which is at fault
             return _write_batches(plan, unit, staging, _counted(batches, report))
     try:
-        return _write(plan, unit, staging, prepared)
+        return _write(plan, unit, staging, samples)
     except SchemaError:
         if plan.options.on_error == "raise":
             raise
     # Sources promise samples that fit the schema. One did not: start again, packing each sample before it is written.
-    return _write(plan, unit, staging, Prepared(plan.source, plan.options, indices.tolist(), report, strict=True))
+    return _write(plan, unit, staging, prepared(strict=True))
 
 
 def _write(plan: Plan, unit: int, staging: Staging, samples: Prepared) -> Unit:
@@ -200,7 +224,7 @@ def _write(plan: Plan, unit: int, staging: Staging, samples: Prepared) -> Unit:
         unlike_the_first(error, plan.source)
         error.at(file=samples.key)
         raise
-    made = measures.statistics().to_json()
+    made = None if measures is None else measures.statistics().to_json()
     note = UnitNote(entry, tuple(samples.skipped), samples.remarks, recipe, samples.dropped, made)
     return _noted(unit, staging, note)
 
