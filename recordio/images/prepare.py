@@ -44,6 +44,11 @@ class Treatment:
     def recodes(self) -> bool:
         return self.resize is not None or self.quality is not None
 
+    @property
+    def decodes(self) -> bool:
+        """Whether every picture, or any that lies on its side, has to be decoded."""
+        return self.recodes or self.upright or self.check or self.look
+
 
 class Stored(NamedTuple):
     """What a field stores of a picture file, and what was seen of it.

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
-from recordio.format.image_field import Image
+from recordio.format.fields import Field
+from recordio.format.image_field import Image, image_format
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
 from recordio.images.header import Header, read_header
-from recordio.images.prepare import prepare
+from recordio.images.prepare import PictureKind, Stored, prepare
 from recordio.statistics.measures import Measures
 from recordio.statistics.numbers import PixelMoments
 from recordio.writer.convert.first_samples import unlike_the_first
@@ -117,6 +118,39 @@ class Prepared:
                 yield sample
             self._report(position + 1)
 
+    def batches(self) -> Iterator[Columns] | None:
+        """The same samples as columns; None where the source has none, or pictures are to be decoded.
+
+        Raises an error of SKIPPABLE while it is iterated for samples that cannot be made so: iterating over these
+        samples says which cannot be made at all.
+        """
+        as_they_are = all(isinstance(kind, Image) and treated != "mask" for _, kind, treated in self.pictures)
+        if self.pictures and (self._treatment.decodes or not as_they_are):
+            return None
+        found = self._source.batches(np.array(self._indices, np.int64))
+        return None if found is None else self._with_pictures_in(found)
+
+    def _with_pictures_in(self, batches: Iterator[Columns]) -> Iterator[Columns]:
+        done = 0
+        for columns in batches:
+            made = dict(columns)
+            for name, kind, treated in self.pictures:
+                made[name] = [self._as_it_is(done + k, name, kind, treated, data) for k, data in enumerate(made[name])]
+            yield made
+            done += len(next(iter(made.values())))
+            self._report(done)
+
+    def _as_it_is(self, position: int, name: str, kind: Field, treated: PictureKind, data: bytes | None) -> Any:
+        if data is None:
+            return None
+        if image_format(data[:16]) is None:
+            raise DecodeError("a file of another format has to be decoded")
+        stored = self._stored(position, name, kind, treated, data)
+        self.remarks.update(stored.remarks)
+        if stored.header is not None:
+            self._measure([_Seen(name, stored.header, None)])
+        return stored.value
+
     def _measure(self, seen: list[_Seen]) -> None:
         if self.measures is not None:
             for name, header, moments in seen:
@@ -160,15 +194,9 @@ class Prepared:
         remarks: list[str] = []
         seen: list[_Seen] = []
         for name, kind, treated in self.pictures:
-            data = out.get(name)
-            if data is None:
+            if (data := out.get(name)) is None:
                 continue
-            file = self._file(position, name)
-            try:
-                stored = prepare(data, file, kind, treated, self._treatment)
-            except DecodeError as error:
-                error.at(file=file, field=name)
-                raise
+            stored = self._stored(position, name, kind, treated, data)
             out[name] = stored.value
             remarks += stored.remarks
             if stored.header is not None:
@@ -177,6 +205,14 @@ class Prepared:
         if self._with_masks and len({_size(out[name]) for name, *_ in self.pictures if out.get(name) is not None}) > 1:
             remarks.append("with a mask of another size: their pixels do not correspond")
         return out, remarks, seen
+
+    def _stored(self, position: int, name: str, kind: Field, treated: PictureKind, data: bytes) -> Stored:
+        file = self._file(position, name)
+        try:
+            return prepare(data, file, kind, treated, self._treatment)
+        except DecodeError as error:
+            error.at(file=file, field=name)
+            raise
 
     def _file(self, position: int, field: str) -> str:
         return self._source.file(self._indices[position] if self._indices else position, field)
@@ -202,11 +238,11 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: 
         return Prepared(plan.source, plan.options, indices.tolist(), report, strict, some, measures)
 
     samples = prepared(strict=False)
-    if not samples.pictures and (batches := plan.source.batches(indices)) is not None:
-        with suppress(*SKIPPABLE):  # reading the samples one by one finds out which is at fault
-            return _write_batches(plan, unit, staging, _counted(batches, report))
+    if (batches := samples.batches()) is not None:
+        with suppress(*SKIPPABLE):  # making the samples one by one finds out which is at fault
+            return _write_batches(plan, unit, staging, samples, batches)
     try:
-        return _write(plan, unit, staging, samples)
+        return _write(plan, unit, staging, prepared(strict=False))
     except SchemaError:
         if plan.options.on_error == "raise":
             raise
@@ -229,26 +265,17 @@ def _write(plan: Plan, unit: int, staging: Staging, samples: Prepared) -> Unit:
     return _noted(unit, staging, note)
 
 
-def _write_batches(plan: Plan, unit: int, staging: Staging, batches: Iterator[Columns]) -> Unit:
+def _write_batches(plan: Plan, unit: int, staging: Staging, samples: Prepared, batches: Iterator[Columns]) -> Unit:
     recipe = plan.recipe(unit)
-    header, measures = plan.header(staging.number(unit)), Measures(plan.source.schema)
+    header, measures = plan.header(staging.number(unit)), samples.measures
     entry = write_shard(staging.folder, header, (), plan.options.write, batches, measures)
-    note = UnitNote(entry, (), {}, recipe, statistics=measures.statistics().to_json())
-    return _noted(unit, staging, note)
+    made = None if measures is None else measures.statistics().to_json()
+    return _noted(unit, staging, UnitNote(entry, (), samples.remarks, recipe, statistics=made))
 
 
 def _noted(unit: int, staging: Staging, note: UnitNote) -> Unit:
     note.write(staging.note(unit))
     return Unit.of(unit, note)
-
-
-def _counted(batches: Iterator[Columns], report: Report) -> Iterator[Columns]:
-    """The batches, with a report after each of the samples done."""
-    done = 0
-    for columns in batches:
-        yield columns
-        done += len(next(iter(columns.values())))
-        report(done)
 
 
 def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:

@@ -37,6 +37,7 @@ from recordio.writer.sources.source import Fingerprint
 
 Entry = os.DirEntry[bytes] | MemberEntry
 _NAME = attrgetter("name")
+_RUN_FILES, _RUN_NBYTES = 64, 4 << 20
 
 
 def _is_folder(entry: Entry) -> bool:
@@ -82,6 +83,15 @@ class FileTable:
         if self.sizes[index] < 0:
             raise _irregular(path)
         return read_file(path, int(self.sizes[index]))
+
+    def runs(self, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+        """The indices in runs of files to be read together, of 64 or about 4 MiB."""
+        ends = np.cumsum(np.maximum(self.sizes[indices], 0))
+        start = 0
+        while start < len(indices):
+            before = int(ends[start - 1]) if start else 0
+            full = int(np.searchsorted(ends, before + _RUN_NBYTES)) + 1
+            yield indices[start : (start := min(full, start + _RUN_FILES, len(indices)))]
 
     def select(self, keep: npt.NDArray[np.bool_]) -> FileTable:
         """The files where `keep` is true."""

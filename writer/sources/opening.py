@@ -16,7 +16,7 @@ from recordio.errors import SourceError
 from recordio.writer.sources.archives.archive import Archive
 from recordio.writer.sources.archives.archive_paths import find_archive
 from recordio.writer.sources.archives.scratch import written
-from recordio.writer.sources.plain_files import Status, open_plain, refused, shown
+from recordio.writer.sources.plain_files import Status, open_plain, read_plain, refused, shown
 
 
 def status(path: bytes | str) -> Status:
@@ -110,8 +110,7 @@ def _read_member(path: bytes | str, error: OSError) -> bytes:
 def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
     """The bytes of a regular file. Raises SourceError, also for a length other than `nbytes`."""
     try:
-        with open(open_plain(path), "rb", buffering=0) as file:
-            data: bytes = file.readall()
+        data = read_plain(path)
     except NotADirectoryError as error:
         data = _read_member(path, error)
     except OSError as error:

@@ -17,6 +17,7 @@ from recordio.errors import SourceError
 # O_NONBLOCK: opening a FIFO must not wait for a writer.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+_CHUNK = 1 << 20
 _STAMP = struct.Struct("<Qqq").pack
 
 
@@ -34,16 +35,39 @@ def open_plain(path: bytes | str) -> int:
 
     Raises SourceError for anything else, NotADirectoryError where a file stands on the way, which may be an archive.
     """
+    return _opened(path)[0]
+
+
+def _opened(path: bytes | str) -> tuple[int, os.stat_result]:
     try:
         fd = os.open(path, _OPEN_FLAGS)
     except NotADirectoryError:
         raise
     except OSError as error:
         raise refused(error).at(file=shown(os.fsencode(path))) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
         os.close(fd)
         raise SourceError("not a regular file").at(file=shown(os.fsencode(path)))
-    return fd
+    return fd, found
+
+
+def read_plain(path: bytes | str) -> bytes:
+    """The bytes of a regular file, in half the system calls that a file object makes.
+
+    Raises SourceError and NotADirectoryError as `open_plain` does, OSError where reading fails.
+    """
+    fd, found = _opened(path)
+    try:
+        data = os.read(fd, found.st_size + 1)
+        if len(data) == found.st_size:
+            return data
+        parts = [data]
+        while part := os.read(fd, _CHUNK):  # a short read, or a file that grows
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def read_at(fd: int, start: int, nbytes: int) -> bytes:

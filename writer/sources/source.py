@@ -229,6 +229,17 @@ class _Named(Derived):
         for key, found in self._source.read(indices):
             yield key, found if isinstance(found, RecordIOError) else {**found, NAME: key}
 
+    def batches(self, indices: npt.NDArray[np.int64]) -> Iterator[Columns] | None:
+        found = self._source.batches(indices)
+        return None if found is None else self._named(indices, found)
+
+    def _named(self, indices: npt.NDArray[np.int64], batches: Iterator[Columns]) -> Iterator[Columns]:
+        start = 0
+        for columns in batches:
+            end = start + len(next(iter(columns.values())))
+            yield {**columns, NAME: [self.key(index) for index in indices[start:end].tolist()]}
+            start = end
+
     def outputs(self, indices: Sequence[int]) -> Iterator[Output]:
         for position, key, found in self._source.outputs(indices):
             yield position, key, {**found, NAME: key} if isinstance(found, Mapping) else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
-from recordio.format.schema import Sample, Schema
+from recordio.format.schema import Columns, Sample, Schema
 from recordio.writer.sources.files import FileTable, folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.grouping import MASK_ENDING
@@ -191,6 +191,14 @@ class ClassFolders(Source):
 
     def key(self, index: int) -> str:
         return shown(self._files.name(index))
+
+    def batches(self, indices: npt.NDArray[np.int64]) -> Iterator[Columns] | None:
+        return None if self.medium.name == "audio" else self._batches(indices)
+
+    def _batches(self, indices: npt.NDArray[np.int64]) -> Iterator[Columns]:
+        parse = self.medium.parse
+        for run in self._files.runs(indices):
+            yield {self.medium.name: [parse(self._files.read(k)) for k in run.tolist()], "label": self._labels[run]}
 
     def sample(self, index: int) -> Sample:
         value = self.medium.parse(self._files.read(index))
