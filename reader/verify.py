@@ -6,33 +6,25 @@ Streams the shards in bounded memory and continues after a fault, so that one re
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, Literal
 
 from recordio.arguments import folder_path
 from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
-from recordio.format.layout import block_header_nbytes, padded
 from recordio.format.manifest import Manifest
 from recordio.reader.io_choice import choose_io
 from recordio.reader.open_shard import OpenShard
-from recordio.reader.page_access import PageAccess
-from recordio.reader.page_reads import scratch
+from recordio.reader.page_checks import Check, Checked, PageChecks
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
-from recordio.storage.base import DIRECT_ALIGNMENT, Storage
+from recordio.storage.base import Storage
 from recordio.storage.dataset_files import read_manifest
 from recordio.storage.local import LocalStorage
 from recordio.storage.shard_files import ShardFiles
 
 Level = Literal["quick", "full"]
 Progress = Callable[[int, int], None]
-
-_READ_NBYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -113,18 +105,8 @@ def verify(path: str | os.PathLike[str], level: Level = "full", *, progress: Pro
     return report
 
 
-class _Checked(NamedTuple):
-    """What was checked, and what was wrong. A shard that cannot be opened counts as no shard, no blocks, no samples."""
-
-    nbytes: int
-    blocks: int = 0
-    samples: int = 0
-    problems: Sequence[RecordIOError] = ()
-    readable: bool = True
-
-
 class _Verification:
-    """Reads all shards in the order of their bytes, a few reads ahead, in threads that check what they have read."""
+    """The checks of all shards, in the order of their bytes."""
 
     def __init__(self, storage: Storage, manifest: Manifest, level: Level) -> None:
         self._manifest = manifest
@@ -133,76 +115,25 @@ class _Verification:
         self._indexes = ShardIndexes(self._files, manifest, blocks.first, blocks.shard)
         self._level = level
         io = choose_io("auto", storage, sum(manifest.table.nbytes.tolist()))
-        self._access = PageAccess(verify="always", cache=lambda key, make: make(), direct=io.kind == "direct")
+        self._checks = PageChecks(manifest, direct=io.kind == "direct")
 
-    def results(self) -> Iterator[_Checked]:
-        ahead: deque[Future[_Checked]] = deque()
-        with ThreadPoolExecutor(self._access.reads, "recordio-verify") as pool:
-            for task in self._tasks():
-                ahead.append(pool.submit(task))
-                if len(ahead) > 2 * self._access.reads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+    def results(self) -> Iterator[Checked]:
+        return self._checks.results(self._tasks())
 
-    def _tasks(self) -> Iterator[Callable[[], _Checked]]:
-        for number, entry in enumerate(self._manifest.shards):
+    def _tasks(self) -> Iterator[Check]:
+        for position, entry in enumerate(self._manifest.shards):
             try:
-                shard = self._opened(number)
+                shard = self._opened(position)
             except (CorruptError, UnsupportedError, StorageError) as error:
-                yield partial(_Checked, entry.nbytes, problems=[error], readable=False)
+                yield partial(Checked, position, entry.nbytes, problems=[error], readable=False)
                 continue
             if self._level == "quick":
-                yield partial(_Checked, entry.nbytes, entry.blocks, entry.samples)
-                continue
-            ends = [*shard.index.block_offsets.tolist(), entry.nbytes]
-            yield partial(_Checked, ends[0])
-            for begin, end in _runs(ends):
-                yield partial(self._check, shard, begin, end, ends[begin], ends[end])
+                yield partial(Checked, position, entry.nbytes, entry.blocks, entry.samples)
+            else:
+                yield from self._checks.of_shard(position, shard)
 
-    def _opened(self, number: int) -> OpenShard:
+    def _opened(self, position: int) -> OpenShard:
         """A shard whose index is good. Raises CorruptError, UnsupportedError, StorageError."""
-        file = self._files.open(number)
-        index = self._indexes.of(number)
-        checked, own = np.zeros(index.pages.shape, bool), self._manifest.table.numbers.item(number)
-        return OpenShard(file, own, self._manifest, lambda: index, checked, self._access)
-
-    def _check(self, shard: OpenShard, begin: int, end: int, low: int, high: int) -> _Checked:
-        """Checks the blocks from `begin` to `end` - 1, which lie between these offsets of the file."""
-        start = low // DIRECT_ALIGNMENT * DIRECT_ALIGNMENT
-        target = scratch(-(-high // DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT - start)
-        data: memoryview | None = target
-        try:
-            shard.file.read_into(target, start, high - start, direct=self._access.direct)
-        except RecordIOError:
-            data = None  # each page is read alone, to find out which of them are bad
-        problems = [problem for block in range(begin, end) for problem in _problems(shard, block, data, start)]
-        return _Checked(high - low, end - begin, int(shard.index.samples[begin:end].sum()), problems)
-
-
-def _runs(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cuts blocks that begin and end at these offsets into runs (first, end) of about _READ_NBYTES, or of one block."""
-    begin = 0
-    for end in range(1, len(ends)):
-        if end == len(ends) - 1 or ends[end + 1] - ends[begin] > _READ_NBYTES:
-            yield begin, end
-            begin = end
-
-
-def _problems(shard: OpenShard, block: int, data: memoryview | None, start: int) -> Iterator[RecordIOError]:
-    """What is wrong with a block, of which the file's bytes from `start` on may have been read."""
-    index, fields = shard.index, len(shard.fields)
-
-    def part(offset: int, nbytes: int) -> memoryview | None:
-        return None if data is None else data[offset - start :][:nbytes]
-
-    header = part(int(index.block_offsets[block]), block_header_nbytes(fields))
-    checks: list[Callable[[], object]] = [partial(shard.check_block_header, block, header)]
-    for column in range(fields):
-        nbytes = padded(int(index.pages[block, column]["stored_nbytes"]))
-        checks.append(partial(shard.content, block, column, part(int(index.page_offsets[block, column]), nbytes)))
-    for check in checks:
-        try:
-            check()
-        except (CorruptError, StorageError) as error:
-            yield error
+        file = self._files.open(position)
+        index = self._indexes.of(position)
+        return self._checks.opened(file, self._manifest.table.numbers.item(position), index)

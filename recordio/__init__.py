@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from recordio.reader.loading.loader import DataLoader
     from recordio.reader.order.weights import class_weights
     from recordio.reader.verify import verify
+    from recordio.salvage.repair import repair
     from recordio.writer.convert.convert import convert
     from recordio.writer.dataset_writer import DatasetWriter
 
@@ -74,6 +75,7 @@ __all__ = [
     "convert",
     "export",
     "merge",
+    "repair",
     "reshard",
     "split",
     "transforms",
@@ -99,6 +101,7 @@ _HOMES = {
     "convert": "recordio.writer.convert.convert",
     "export": "recordio.exports.export",
     "merge": "recordio.edit.merge",
+    "repair": "recordio.salvage.repair",
     "reshard": "recordio.edit.reshard",
     "split": "recordio.edit.split",
     "verify": "recordio.reader.verify",

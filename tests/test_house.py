@@ -45,7 +45,8 @@ for _room, _below in (
     ("edit", "reader.loading writer.convert *"),
     ("exports", "edit *"),
     ("proof", "edit *"),
-    ("tools", "exports proof reader.torch writer.convert *"),
+    ("salvage", "reader writer.convert *"),
+    ("tools", "exports proof salvage reader.torch writer.convert *"),
     ("doors", "tools *"),
 ):
     _named = set(_below.split()) - {"*"}
@@ -60,7 +61,7 @@ MODULES = {
 PUBLIC = """
     Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError
     Mixture Object RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError
-    WorkerError __version__ append class_weights compare convert export merge reshard split transforms verify
+    WorkerError __version__ append class_weights compare convert export merge repair reshard split transforms verify
 """.split()
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 40

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from recordio.display.text import clean
 from recordio.errors import CorruptError, RecordIOError
-from recordio.tools import append, convert, export, info, merge, reshard, show, split, verify, view
+from recordio.tools import append, convert, export, info, merge, repair, reshard, show, split, verify, view
 from recordio.tools.output import OutputClosed, write
 
 GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -25,6 +25,7 @@ GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
     "verify": verify,
+    "repair": repair,
     "info": info,
     "show": show,
     "view": view,

@@ -65,15 +65,16 @@ def clear_remains(folder: Path) -> None:
     remove([folder / PENDING, folder / REPLACED, *folder.glob(f".shard-*{TEMPORARY}")])
 
 
-def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str]) -> None:
+def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], old: Manifest | None = None) -> None:
     """Publishes finished, synced shard files under their names, and the manifest last.
 
     A reader sees the old dataset or the new one, nothing between. Shards of the old manifest alone are removed after
-    the new one is in place. If the writer dies, `clear_remains` finishes or undoes the commit.
+    the new one is in place: `old` says what they are if the manifest in the folder does not. If the writer dies,
+    `clear_remains` finishes or undoes the commit.
 
     Raises StorageError, and SchemaError for an invalid manifest; then nothing was touched.
     """
-    old = readable_manifest(folder)
+    old = old or readable_manifest(folder)
     kept = {shard.number for shard in manifest.shards}
     obsolete = [shard.name for shard in (old.shards if old else ()) if shard.number not in kept]
     data = manifest.encode()

@@ -96,7 +96,7 @@ class Index:
         starts = (np.cumsum(blocks) - blocks)[blocks > 0]
         _check_counts(table, starts, [footer for footer in footers if footer.blocks])
         samples = table["samples"].astype(np.int64)
-        _check_pages(table["pages"], samples, schema)
+        check_pages(table["pages"], samples, schema)
         extents = -(-table["pages"]["stored_nbytes"].astype(np.int64) // ALIGNMENT) * ALIGNMENT
         lengths = np.column_stack([np.full(len(table), block_header_nbytes(len(schema))), extents])
         # The sums run through all shards and may wrap around; their differences within a shard are exact.
@@ -140,7 +140,7 @@ def _check_counts(table: npt.NDArray[np.void], starts: Counts, footers: Sequence
         raise CorruptError("the pages of the index are larger than the shard")
 
 
-def _check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) -> None:
+def check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) -> None:
     codec, nbytes = pages["codec"], pages["nbytes"]
     plain = codec == _PLAIN
     if codec.size and codec.max() > _LAST_CODEC:

@@ -162,7 +162,7 @@ MUTATIONS: dict[str, tuple[Any, str, Any]] = {
     "no shard digest": (recordio.format.index, "shard_digest", lambda *_: _Equal()),
     "no check of pages": (recordio.reader.open_shard, "check_page", nothing),
     "no check of frames": (recordio.format.codec, "_check_frame", nothing),
-    "no check of the index's pages": (recordio.format.index, "_check_pages", nothing),
+    "no check of the index's pages": (recordio.format.index, "check_pages", nothing),
     "no check for keys that stand twice": (recordio.format.strict_json, "_object", dict),
 }
 

@@ -1,0 +1,208 @@
+"""What is left of a dataset: each of its shards in turn, and what of it is lost."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from recordio.display.text import count_text
+from recordio.errors import RecordIOError
+from recordio.format.manifest import Manifest
+from recordio.format.shard_table import ShardEntry, shard_name
+from recordio.reader.io_choice import choose_io
+from recordio.reader.page_checks import Check, PageChecks
+from recordio.salvage.copies import ShardCopy, look, parsed
+from recordio.salvage.identity import Identity, Other, identify
+from recordio.salvage.mending import Faults, Mended, Mender
+from recordio.salvage.report import Level, Loss, RepairReport
+from recordio.storage.base import Storage
+
+GONE = "the shard is missing"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A shard that is as it was written, under its own name."""
+
+    copy: ShardCopy
+    entry: ShardEntry
+
+    @property
+    def number(self) -> int:
+        return self.entry.number
+
+    @property
+    def samples(self) -> int:
+        """How many it has."""
+        return self.entry.samples
+
+    saved_samples = samples
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is left of a dataset.
+
+    Attributes:
+        identity: which dataset it is.
+        shards: what is left of each of its shards, in order.
+        report: the same in words and numbers.
+    """
+
+    identity: Identity
+    shards: Sequence[Whole | Mended]
+    report: RepairReport
+
+    def manifest(self, entries: Sequence[ShardEntry]) -> Manifest:
+        """The manifest of these shards of the dataset."""
+        was = self.identity.manifest
+        same = not self.report.lost and self.identity.has_all
+        return replace(was, shards=entries, statistics=was.statistics if same else None)
+
+
+def survey(storage: Storage, folder: str, other: Other | None, level: Level, progress: Progress | None) -> Survey:
+    """Looks at a folder, and where something is missing there, at another copy of the dataset with its label.
+
+    Raises DatasetError if there is nothing of a dataset, StorageError.
+    """
+    identity = identify(storage, folder, other)
+    surveyor = _Surveyor(storage, identity, other, level)
+    shards = surveyor.shards(progress)
+    report = RepairReport(
+        path=folder,
+        level=level,
+        shards=sum(isinstance(shard, Whole) or shard.header is not None for shard in shards),
+        blocks=sum(saved_blocks(shard) for shard in shards),
+        samples=sum(shard.saved_samples for shard in shards),
+        nbytes=sum(_nbytes(shard) for shard in shards),
+        whole=sum(isinstance(shard, Whole) for shard in shards),
+        manifest=identity.fault,
+        mended=tuple(_mended(shards)),
+        lost=tuple(_lost(shards)),
+        notes=identity.notes,
+    )
+    return Survey(identity, shards, report)
+
+
+class _Surveyor:
+    """Finds what is left of each shard. `identity`: of the dataset. `level` "quick" reads no pages of whole shards."""
+
+    def __init__(self, storage: Storage, identity: Identity, other: Other | None, level: Level) -> None:
+        self._identity = identity
+        self._manifest = identity.manifest
+        self._other = other
+        self._full = level == "full"
+        nbytes = sum(copy.nbytes for copy in identity.copies)
+        self._checks = PageChecks(self._manifest, direct=choose_io("auto", storage, nbytes).kind == "direct")
+        self._mender = Mender(self._manifest.dataset_id, self._manifest.schema, identity.texts)
+        self._by_name = {copy.name: copy for copy in identity.copies}
+        self._by_claim: dict[int, list[ShardCopy]] = defaultdict(list)
+        for copy in (*identity.copies, *identity.staged):
+            for dataset_id, number in copy.claims:
+                if dataset_id == self._manifest.dataset_id:
+                    self._by_claim[number].append(copy)
+
+    def shards(self, progress: Progress | None) -> list[Whole | Mended]:
+        """What is left of each shard of the dataset, in order."""
+        whole = [self._whole(number, entry) for number, entry in self._identity.wanted]
+        bad = self._bad([one for one in whole if one is not None], progress) if self._full else {}
+        return [
+            found if found is not None and not bad.get(found.copy) else self._mended(number, entry, bad)
+            for found, (number, entry) in zip(whole, self._identity.wanted, strict=True)
+        ]
+
+    def _whole(self, number: int, entry: ShardEntry | None) -> Whole | None:
+        """The shard, if header, footer and index of the file of its name prove it."""
+        copy = self._by_name.get(shard_name(number))
+        shard = self._manifest.dataset_id, number
+        if copy is None or copy.fault is not None or copy.claims != {shard} or copy.text is None:
+            return None
+        try:
+            if parsed(copy.text)[0] != self._manifest.schema:
+                return None
+            found = copy.entry(self._manifest.schema)
+        except RecordIOError:
+            return None
+        return None if found is None or found != (entry or found) else Whole(copy, found)
+
+    def _bad(self, whole: Sequence[Whole], progress: Progress | None) -> dict[ShardCopy, Faults]:
+        """Reads all pages of these shards: the bad blocks of each."""
+        bad: dict[ShardCopy, dict[int, RecordIOError]] = {one.copy: {} for one in whole}
+        total, done = sum(one.copy.nbytes for one in whole), 0
+        for one in self._checks.results(self._page_checks(whole)):
+            for problem in one.problems:
+                bad[whole[one.shard].copy].setdefault(problem.place.block or 0, problem)
+            done += one.nbytes
+            if progress is not None:
+                progress(done, total)
+        return dict(bad)
+
+    def _page_checks(self, whole: Sequence[Whole]) -> Iterator[Check]:
+        for position, one in enumerate(whole):
+            index = one.copy.index(self._manifest.schema)
+            file = one.copy.storage.open(one.copy.name)  # closed with the last check of it
+            yield from self._checks.of_shard(position, self._checks.opened(file, one.entry.number, index))
+
+    def _mended(self, number: int, entry: ShardEntry | None, bad: Mapping[ShardCopy, Faults]) -> Mended:
+        named = self._by_name.get(shard_name(number))
+        shard = self._manifest.dataset_id, number
+        copies = [named] if named is not None and (not named.claims or shard in named.claims) else []
+        copies += [copy for copy in self._by_claim[number] if copy is not named]
+        if self._other is not None:
+            storage, label = self._other
+            copy = look(storage, shard_name(number), f"{label}/{shard_name(number)}")
+            copies += [copy] if copy.nbytes and (not copy.claims or shard in copy.claims) else []
+        mended = self._mender.mend(number, entry, copies, bad)
+        if mended.header is not None:
+            return mended
+        blocks = None if entry is None else entry.blocks
+        lost = Loss(shard_name(number), self._why_gone(named), 0, blocks, 0, mended.samples)
+        return replace(mended, losses=[lost])
+
+    def _why_gone(self, named: ShardCopy | None) -> str:
+        if named is None:
+            return GONE
+        if named.fault is not None:
+            return named.fault.fault
+        own = {number for dataset_id, number in named.claims if dataset_id == self._manifest.dataset_id}
+        return f"the file of this name is shard {min(own)}" if own else "the file of this name is of another dataset"
+
+
+def _lost(shards: Sequence[Whole | Mended]) -> Iterator[Loss]:
+    """All losses, by the numbers of the samples of the dataset."""
+    before: int | None = 0
+    for shard in shards:
+        if isinstance(shard, Mended):
+            yield from (loss.shifted(before) for loss in shard.losses)
+        before = None if before is None or shard.samples is None else before + shard.samples
+
+
+def _mended(shards: Sequence[Whole | Mended]) -> Iterator[str]:
+    """What is given back as it was written, and from where."""
+    for shard in shards:
+        if isinstance(shard, Whole) or shard.losses:
+            continue
+        name = shard_name(shard.number)
+        if shard.footer is None:
+            yield f"{name}: all blocks, under a header made anew"
+        elif shard.whole is not None:
+            yield f"{name}: found in {shard.whole.label}"
+        else:
+            counts = Counter(source.copy.label for source in shard.blocks)
+            others = [f"{count_text(count, 'block')} from {label}" for label, count in counts.items() if label != name]
+            yield f"{name}: {', '.join(others) or 'its header, index or footer made anew'}"
+
+
+def saved_blocks(shard: Whole | Mended) -> int:
+    """How many blocks are saved."""
+    return shard.entry.blocks if isinstance(shard, Whole) else len(shard.blocks)
+
+
+def _nbytes(shard: Whole | Mended) -> int:
+    if isinstance(shard, Whole):
+        return shard.copy.nbytes
+    if shard.footer is not None:
+        return shard.footer.file_nbytes
+    return sum(block.block_nbytes for _, block in shard.blocks)
