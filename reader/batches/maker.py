@@ -75,6 +75,8 @@ class BatchMaker:
             if type(request) is BatchRequest and request.sources is None and self._plain[request.slices[0].source]:
                 return BatchResult(self._columns(request.slices), len(request))
             return BatchResult(self._processed(request), len(request))
+        except MemoryError:  # no fault of the samples
+            raise
         except Exception as error:
             if not self.skip or (type(request) is BatchRequest and request.several):
                 raise
@@ -88,6 +90,8 @@ class BatchMaker:
             try:
                 self._processed(request.only([row]))
                 good.append(row)
+            except MemoryError:
+                raise
             except Exception as one:  # noqa: BLE001
                 errors.append(one)
         if not errors:  # the samples fail only together: skipping cannot help

@@ -4,8 +4,9 @@ The invariant: the pixels equal those of Pillow's `Image.open(...).convert(mode)
 are expanded and grey is repeated; "RGB" and "L" drop alpha, and "RGBA" sets it to 255 if there is none. EXIF
 orientation and colour profiles are never applied. An animation decodes to its first frame.
 
-A picture decodes whole or raises DecodeError. Truncated and damaged files are refused, and from the header alone,
-before anything is allocated, files of more than 8 bits per channel or MAX_IMAGE_PIXELS pixels.
+A picture decodes whole or raises DecodeError; MemoryError says that memory is short, which is no fault of the picture.
+Truncated and damaged files are refused, and from the header alone, before anything is allocated, files of more than 8
+bits per channel or MAX_IMAGE_PIXELS pixels.
 simplejpeg decodes JPEG and OpenCV decodes PNG and WebP: both release the GIL and are strict about damage. Pillow is not
 (it fills missing rows of a PNG with black), so it only decodes where the pixels of the others would differ, and only
 files that one of them has accepted. Each package is imported on first use.
@@ -25,6 +26,7 @@ import numpy.typing as npt
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError
 from recordio.images.header import APP0, SOF, SOS, Data, Header, jpeg_segments, read_header
+from recordio.images.memory import require_memory
 from recordio.packages import optional
 
 if TYPE_CHECKING:
@@ -67,9 +69,12 @@ def pil_image(pixels: Pixels) -> Image.Image:
 def _decode(data: Data, header: Header, mode: str) -> Pixels:
     try:
         return _DECODERS[header.format](data, header, mode)
-    except (RecordIOError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # each library has its own types, and Pillow leaks struct.error and others
+        require_memory(header.height * header.width)
+        if isinstance(error, RecordIOError):
+            raise
         raise DecodeError(f"the {header.format} file does not decode: {error}") from error
 
 

@@ -14,11 +14,12 @@ from recordio.errors import DecodeError, SchemaError
 from recordio.format.image_field import Image, image_format
 from recordio.format.pil import fitting_mode, is_picture, keeps
 from recordio.images.decode import decode_image, decode_pil
-from recordio.images.header import Header, read_header
+from recordio.images.header import MAX_IMAGE_PIXELS, Header, read_header
 from recordio.images.jpeg_file import picture_packer
 from recordio.images.pillow import opened
 
 DEFAULT_QUALITY = 92
+MAX_SIDES = {"jpeg": 65_500, "webp": 16_383}  # what libjpeg and libwebp write at most
 NEAREST, BILINEAR = 0, 2  # of PIL.Image.Resampling
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # the PIL.Image.Transpose for each orientation
 
@@ -86,6 +87,7 @@ def resize_image(
 
     Re-encoding drops all metadata (EXIF, colour profile), and all but the first frame of an animation.
     Every picture is decoded, even if it is returned unchanged: raises DecodeError as `check_image` does.
+    Raises SchemaError for a size that the format cannot hold.
     """
     if quality is not None and not 1 <= quality <= 100:
         raise SchemaError(f"quality is 1 to 100, not {quality}")
@@ -96,12 +98,20 @@ def resize_image(
     if size == before and not reencode:
         check_image(data, mode)
         return data
+    _require_side(header.format, size)
     picture: Any = _with_values(data, mode) if palette else decode_pil(data, _kept_mode(header, mode))
     if orientation != 1:
         picture = picture.transpose(_TURNS[orientation])
     if size != before:
         picture = picture.resize(size[::-1], NEAREST if palette else BILINEAR)
     return _encode(picture, header, quality)
+
+
+def _require_side(form: str, size: tuple[int, int]) -> None:
+    """Raises SchemaError for a (height, width) that files of a format cannot have."""
+    most = MAX_SIDES.get(form, max(size))
+    if max(size) > most:
+        raise SchemaError(f"resize makes {size[1]} x {size[0]} pixels, and a {form} file has at most {most} a side")
 
 
 def _kept_mode(header: Header, mode: str) -> str:
@@ -117,7 +127,10 @@ def _with_values(data: bytes, mode: str) -> Any:
 
 
 def target_size(size: tuple[int, int], resize: int | tuple[int, int] | None) -> tuple[int, int]:
-    """The (height, width) after `resize` of a picture of `size`, (height, width) too. Raises SchemaError."""
+    """The (height, width) after `resize` of a picture of `size`, (height, width) too. Raises SchemaError.
+
+    An exact size has at most MAX_IMAGE_PIXELS, as what is read has.
+    """
     height, width = size
     if resize is None:
         return size
@@ -126,6 +139,8 @@ def target_size(size: tuple[int, int], resize: int | tuple[int, int] | None) -> 
             return size
         return (resize, resize * width // height) if height <= width else (resize * height // width, resize)
     if isinstance(resize, (tuple, list)) and len(resize) == 2 and all(isinstance(n, int) and n > 0 for n in resize):
+        if resize[0] * resize[1] > MAX_IMAGE_PIXELS:
+            raise SchemaError(f"resize is {resize!r}: expected at most {MAX_IMAGE_PIXELS} pixels")
         return resize[0], resize[1]
     raise SchemaError(f"resize is a positive int or a pair (height, width), not {resize!r}")
 

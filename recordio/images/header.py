@@ -1,7 +1,7 @@
 """The headers of JPEG, PNG and WebP files, parsed without any package.
 
 Nothing here decodes or allocates pixels: a picture of more than 8 bits per channel or MAX_IMAGE_PIXELS pixels is
-refused by its header alone.
+refused by its header alone, and so is a JPEG file of so many scans that decoding it would take minutes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from recordio.errors import DecodeError
@@ -17,10 +19,12 @@ from recordio.format.image_field import image_format
 Data = bytes | memoryview
 
 MAX_IMAGE_PIXELS = 1 << 28
+MAX_JPEG_WORK = 1 << 32  # pixels times scans: 16 scans of the largest picture; encoders write about ten
 
 SOS, APP0, APP1 = 0xDA, 0xE0, 0xE1  # JPEG markers
 SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # segments that state the size
 _EOI = 0xD9
+_SEQUENTIAL = {0xC0, 0xC1, 0xC9}  # the SOF whose first scan may hold the whole picture; then no other may follow
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 
@@ -39,7 +43,7 @@ class Header(NamedTuple):
 def read_header(data: Data) -> Header:
     """Parses the header of a JPEG, PNG or WebP file, in microseconds.
 
-    Raises DecodeError for any other bytes, and for pictures of too many pixels or more than 8 bits per channel.
+    Raises DecodeError for any other bytes, and for pictures of too many pixels or scans, or more than 8 bits a channel.
     """
     view = memoryview(data)
     name = image_format(bytes(view[:16]))
@@ -49,11 +53,11 @@ def read_header(data: Data) -> Header:
         header = _HEADERS[name](view)
     except (struct.error, IndexError) as error:
         raise DecodeError(f"the {name} file is cut short in its header, at {len(view)} bytes") from error
-    return checked(header)
+    return checked(header, view)
 
 
-def checked(header: Header) -> Header:
-    """The same header. Raises DecodeError for too many pixels, or more than 8 bits a channel."""
+def checked(header: Header, view: memoryview) -> Header:
+    """The same header, of this file. Raises DecodeError for too many pixels or scans, or more than 8 bits a channel."""
     name = header.format
     if not 0 < header.height * header.width <= MAX_IMAGE_PIXELS:
         raise DecodeError(
@@ -64,6 +68,8 @@ def checked(header: Header) -> Header:
             f"the {name} file has {header.bits} bits a channel, which 8-bit pixels would cut: store it as an Array, "
             "which `recordio convert` does for a source of such pictures alone"
         )
+    if name == "jpeg":
+        _require_few_scans(view, header)
     return header
 
 
@@ -86,12 +92,13 @@ def jpeg_size(view: memoryview, at: int) -> Header:
     return Header("jpeg", height, width, channels=channels, bits=bits)
 
 
-def jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
-    """(marker, offset) of each segment, up to and including the start of the first scan.
+def jpeg_segments(view: memoryview, at: int = 2) -> Iterator[tuple[int, int]]:
+    """(marker, offset) of each segment from a byte on, up to and including the start of the next scan.
 
-    What lies between segments is passed over, as every decoder does: padding, and stray bytes of careless programs.
+    What lies between segments is passed over, as every decoder does: padding, and stray bytes of careless programs. So
+    is the data of a scan, where `at` is its beginning.
     """
-    at, marker = 2, 0
+    marker = 0
     while marker not in (SOS, _EOI):
         if view[at] != 0xFF or view[at + 1] in (0, 0xFF):
             found = _MARKER.search(view, at)
@@ -104,6 +111,31 @@ def jpeg_segments(view: memoryview) -> Iterator[tuple[int, int]]:
         else:
             yield marker, at
             at += 2 + (view[at + 2] << 8 | view[at + 3])
+
+
+def _require_few_scans(view: memoryview, header: Header) -> None:
+    """Raises DecodeError for more scans than MAX_JPEG_WORK allows: each goes over all pixels, even if it is empty."""
+    most = MAX_JPEG_WORK // (header.height * header.width)
+    found = next(islice(_scans(view), most, None), None)
+    if found is not None:
+        raise DecodeError(
+            f"the jpeg file has more than {most} scans of {header.width} x {header.height} pixels, which would take "
+            "minutes to decode: save it anew with an ordinary encoder"
+        )
+
+
+def _scans(view: memoryview) -> Iterator[int]:
+    """Where the scans of a file that may have several begin. What is cut off has no more of them."""
+    marker, at, sequential, channels = 0, 0, False, 0
+    with suppress(struct.error, IndexError):
+        for marker, at in jpeg_segments(view):
+            if marker in SOF:
+                sequential, channels = marker in _SEQUENTIAL, view[at + 9]
+        if sequential and view[at + 4] == channels:
+            return
+        while marker == SOS:
+            yield at
+            *_, (marker, at) = jpeg_segments(view, at + 2 + int(struct.unpack_from(">H", view, at + 2)[0]))
 
 
 def _png_header(view: memoryview) -> Header:

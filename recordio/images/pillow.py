@@ -23,6 +23,7 @@ import numpy as np
 from recordio.errors import DISTRIBUTION, DecodeError, RecordIOError
 from recordio.images.formats import HEAD_NBYTES, STORED, UNREADABLE, picture_format
 from recordio.images.header import MAX_IMAGE_PIXELS
+from recordio.images.memory import require_memory
 from recordio.packages import optional
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def opened(file: IO[bytes] | bytes, name: str) -> Iterator[Image.Image]:
     Pillow's warnings are dropped: what they say is said by an error, or does not touch the pixels. They are a setting
     of the process, so one thread at a time is in here.
     """
+    pixels = 0
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -69,10 +71,12 @@ def opened(file: IO[bytes] | bytes, name: str) -> Iterator[Image.Image]:
                 if not 0 < width * height <= MAX_IMAGE_PIXELS:
                     text = f"the file says it has {width} x {height} pixels: expected 1 to {MAX_IMAGE_PIXELS}"
                     raise DecodeError(text)
+                pixels = width * height
                 yield picture
         except (RecordIOError, MemoryError):
             raise
         except Exception as error:  # plug-ins raise nearly anything
+            require_memory(pixels)
             kind = f"the {name} file" if name else "the file"
             raise DecodeError(f"{kind} does not decode: {error or type(error).__name__}") from error
 

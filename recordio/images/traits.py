@@ -50,7 +50,7 @@ def _jpeg_at_once(view: memoryview) -> tuple[Header, Traits] | None:
     try:
         for marker, at in jpeg_segments(view):
             if marker in SOF:
-                header = header or checked(jpeg_size(view, at))
+                header = header or checked(jpeg_size(view, at), view)
             elif marker == APP1 and exif is None and _is_exif(view, at):
                 exif = at
     except (struct.error, IndexError):

@@ -22,6 +22,7 @@ from recordio.format.image_field import Image
 from recordio.format.layout import VERSION
 from recordio.format.schema import Schema
 from recordio.format.shard import ShardHeader
+from recordio.images.encode import target_size
 from recordio.images.prepare import Treatment
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_writer import WriteOptions
@@ -76,6 +77,7 @@ class ConvertOptions:
                 raise SchemaError(f"resize is {self.resize!r}: expected the shorter side, or (height, width)")
         for side in self.resize if isinstance(self.resize, tuple) else (self.resize,):
             integer("resize", side, 1, optional=True)
+        target_size((1, 1), self.resize)  # raises for too many pixels
         if self.text.sequence_length is not None and self.shuffle is not None:
             raise SchemaError(
                 "shuffle mixes samples, and blocks of sequence_length are packed in the order of the documents: "

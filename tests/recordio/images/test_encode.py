@@ -82,6 +82,18 @@ def test_invalid_resize_is_refused(resize: Any) -> None:
         resize_image(save(photo(), "PNG"), resize)
 
 
+def test_resize_to_more_pixels_than_are_read_is_refused() -> None:
+    with pytest.raises(SchemaError, match=r"resize is \(100000, 100000\): expected at most 268435456 pixels"):
+        resize_image(save(photo(), "PNG"), (100_000, 100_000))
+
+
+@pytest.mark.parametrize(("kind", "most"), [("JPEG", 65_500), ("WEBP", 16_383)])
+def test_resize_beyond_what_a_format_holds_is_refused(kind: str, most: int) -> None:
+    assert image_size(resize_image(save(photo(), kind), (most, 1))) == (most, 1)
+    with pytest.raises(SchemaError, match=f"makes 1 x {most + 1} pixels, and a {kind.lower()} file has at most {most}"):
+        resize_image(save(photo(), kind), (most + 1, 1))
+
+
 def test_resize_is_antialiased_bilinear() -> None:
     want = photo().resize((30, 20), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(decode_image(resize_image(save(photo(), "PNG"), 20), "RGB"), np.asarray(want))

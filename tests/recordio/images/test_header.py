@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -69,3 +70,51 @@ def test_webp_header_with_too_many_pixels_is_refused(read: Read) -> None:
 def test_picture_without_pixels_is_refused(read: Read, width: int, height: int) -> None:
     with pytest.raises(DecodeError, match="pixels: expected 1 to"):
         read(png(width, height, bytes(100)))
+
+
+def _segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def of_scans(scans: int) -> bytes:
+    """A progressive JPEG file of 256 x 256 grey pixels; all scans but the first say that nothing changes."""
+    return b"".join(
+        (
+            b"\xff\xd8",
+            _segment(0xDB, b"\0" + bytes([1] * 64)),
+            _segment(0xC2, struct.pack(">BHHB", 8, 256, 256, 1) + b"\1\x11\0"),
+            _segment(0xC4, b"\x00" + bytes([1] + [0] * 15) + b"\0"),
+            _segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\xa0"),  # a run of 2^10 blocks
+            _segment(0xDA, b"\1\1\0\0\0\0") + bytes(1024 // 8),
+            (_segment(0xDA, b"\1\1\0\1\x3f\0") + b"\x00\x1f") * (scans - 1),
+            b"\xff\xd9",
+        )
+    )
+
+
+@every_reader
+def test_jpeg_of_more_scans_than_its_pixels_allow_is_refused(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recordio.images.header.MAX_JPEG_WORK", 256 * 256 * 10)
+    read(of_scans(10))
+    with pytest.raises(DecodeError, match=r"more than 10 scans of 256 x 256 pixels.*save it anew"):
+        read(of_scans(11))
+
+
+def test_a_picture_of_few_pixels_may_have_many_scans() -> None:
+    assert decode_image(of_scans(200)).shape == (256, 256, 3)
+
+
+def test_marks_in_the_metadata_of_a_jpeg_are_no_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recordio.images.header.MAX_JPEG_WORK", 256 * 256 * 10)
+    data = of_scans(10)
+    metadata = _segment(0xE1, b"Exif\0\0" + b"\xff\xda\0\2" * 100)
+    assert image_size(data[:2] + metadata + data[2:] + b"\xff\xda" * 100) == (256, 256)
+
+
+def test_a_sequential_jpeg_of_several_scans_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recordio.images.header.MAX_JPEG_WORK", 0)
+    read_header(PICTURES["jpeg"])  # one scan holds all channels: no other may follow
+    data = bytearray(PICTURES["jpeg"])
+    data[data.index(b"\xff\xda") + 4] = 1
+    with pytest.raises(DecodeError, match="more than 0 scans"):
+        read_header(bytes(data))

@@ -1,0 +1,19 @@
+"""Tells a lack of memory from damage, which libraries that decode pictures report alike.
+
+A damaged picture may be skipped; one that memory was short for is good, and may not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_PIXEL_NBYTES = 16  # four channels, four times: the pixels, a copy in another mode, and what decoders hold beside them
+
+
+def require_memory(pixels: int) -> None:
+    """To be called once decoding so many pixels has failed. Raises MemoryError where its memory cannot be had."""
+    try:
+        np.empty(pixels * _PIXEL_NBYTES, np.uint8)
+    except MemoryError as error:
+        text = f"a picture of {pixels:,} pixels takes {pixels * _PIXEL_NBYTES >> 20:,} MiB to decode"
+        raise MemoryError(text) from error
