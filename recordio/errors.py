@@ -13,12 +13,15 @@
 
 A message says the fault, then the place. The code that knows the place adds it, once, with `at()`:
 `page checksum mismatch: stored 0x1a.., computed 0x99.. - shard-00003.rio, block 17, field 'image', byte 1048576`.
+Names and texts in it may be a stranger's: a message is one printable line, and one more for each of several problems.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
+
+from recordio.printable import clean
 
 DISTRIBUTION = "recordio-shards"  # the name to install; `recordio` belongs to another project on the public index
 
@@ -48,12 +51,14 @@ class RecordIOError(Exception):
     Attributes:
         fault: what is wrong, in one line.
         place: where it is.
+        problems: what it consists of, a line each, where there are several.
     """
 
-    def __init__(self, fault: str, place: Place | None = None) -> None:
+    def __init__(self, fault: str, place: Place | None = None, problems: tuple[str, ...] = ()) -> None:
         super().__init__(fault)
         self.fault = fault
         self.place = place or Place()
+        self.problems = problems
 
     def at(self, **where: Any) -> Self:
         """Fills in unknown parts of the place; known parts stay."""
@@ -62,11 +67,12 @@ class RecordIOError(Exception):
         return self
 
     def __str__(self) -> str:
-        where = str(self.place)
-        return f"{self.fault} - {where}" if where else self.fault
+        where = clean(str(self.place))
+        said = f"{clean(self.fault)} - {where}" if where else clean(self.fault)
+        return "\n  ".join((said, *map(clean, self.problems)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.fault, self.place)
+        return type(self), (self.fault, self.place, self.problems)
 
 
 class CorruptError(RecordIOError):

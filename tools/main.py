@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from recordio.display.text import clean
 from recordio.errors import CorruptError, RecordIOError
@@ -58,9 +59,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RecordIOError, OSError) as error:
         words = "\n".join([f"error: {error}", *getattr(error, "__notes__", ())])
         code = _complain(DAMAGED if isinstance(error, CorruptError) else WRONG, words)
+    except MemoryError as error:
+        code = _complain(WRONG, f"error: there is not enough memory{': ' if str(error) else ''}{error}")
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        code = _complain(WRONG, _fault_of_ours(error))
     if code != GOOD:
         _release(sys.stdout)
     return code
+
+
+def _fault_of_ours(error: Exception) -> str:
+    """One line: a traceback would leave with Python's exit code 1, which says here that a dataset is damaged."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+    return (
+        f"error: {type(error).__name__}: {error} ({where}): this is a fault of recordio, please report it; "
+        "python -X dev -m recordio ... prints where it comes from"
+    )
 
 
 def _complain(code: int, words: str) -> int:
@@ -80,6 +97,13 @@ def _release(stream: TextIO) -> None:
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors repeat words of the command line, which may be those of a file."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(clean(message))
+
+
 class _Version(argparse.Action):
     """Looks the version up only when asked."""
 
@@ -91,7 +115,7 @@ class _Version(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="recordio",
         description="Sharded, checksummed record files for training data.",
         epilog="Exit code: 0 good, 1 damage found, 2 wrong use or another error, 130 stopped by Ctrl-C.",

@@ -9,21 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from recordio.errors import SchemaError
+from recordio.printable import clean as clean  # where text is made for a display, it is looked for here
 
 TAIL = "..."
 MAX_DEPTH = 200  # deeper objects would exhaust the stack
 CLASSES_SHOWN = 10
-
-
-def clean(text: str) -> str:
-    """Escapes control characters, and format characters that hide or reorder text."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\N{IDEOGRAPHIC SPACE}" else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def columns_of(text: str) -> int:

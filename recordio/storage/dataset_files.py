@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
+from recordio.errors import CorruptError, DatasetError, Place, RecordIOError, StorageError
 from recordio.format.footers import matching_footers
 from recordio.format.layout import FOOTER, MAX_MANIFEST_NBYTES
 from recordio.format.manifest import FILE_NAME, Manifest
@@ -144,8 +144,8 @@ def refuse(problems: Sequence[RecordIOError], path: str) -> None:
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        raise CorruptError(f"{len(problems)} shards are not what the manifest says: {lines}\n").at(file=path)
+        fault = f"{len(problems)} shards are not what the manifest says"
+        raise CorruptError(fault, Place(file=path), tuple(map(str, problems)))
 
 
 def read_footer(file: File) -> Footer:

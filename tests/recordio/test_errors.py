@@ -49,7 +49,12 @@ def test_at_returns_the_same_error() -> None:
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_errors_pickle_and_copy_with_their_place(kind: type[RecordIOError]) -> None:
-    error = kind("bad").at(file="a", sample=3)
+    error = kind("bad", problems=("one", "two")).at(file="a", sample=3)
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is kind
         assert (again.fault, again.place, str(again)) == (error.fault, error.place, str(error))
+
+
+def test_a_message_is_printable_whatever_names_are_in_it() -> None:
+    error = CorruptError("no field \x1b[2J\nOK", problems=("a\u202e", "b\r")).at(file="x\n\x9b\udcff", dataset="\u2028")
+    assert str(error) == "no field \\x1b[2J\\nOK - dataset '\\u2028', x\\n\\x9b\\udcff\n  a\\u202e\n  b\\r"

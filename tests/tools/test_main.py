@@ -101,9 +101,10 @@ def test_damage_exits_1_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_error_with_several_faults_has_a_line_for_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command(monkeypatch, recordio.CorruptError("2 shards are wrong:\n  a\x1b\n  b\n").at(file="there"))
+    problems = ("a\x1b", "b\nOK")
+    command(monkeypatch, recordio.CorruptError("2 shards are wrong", problems=problems).at(file="there\nOK"))
     assert main(["fake"]) == 1
-    assert capsys.readouterr().err == "recordio: error: 2 shards are wrong:\n  a\\x1b\n  b\n  - there\n"
+    assert capsys.readouterr().err == "recordio: error: 2 shards are wrong - there\\nOK\n  a\\x1b\n  b\\nOK\n"
 
 
 def test_ctrl_c_exits_130_with_advice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,10 +113,32 @@ def test_ctrl_c_exits_130_with_advice(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().err == "recordio: stopped: go on\n"
 
 
-def test_internal_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command(monkeypatch, MemoryError("Unable to allocate 9 GiB"))
+    assert main(["fake"]) == 2
+    assert capsys.readouterr().err == "recordio: error: there is not enough memory: Unable to allocate 9 GiB\n"
+
+
+def test_a_fault_of_recordio_is_no_damage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command(monkeypatch, ValueError("a bug\x1b"))
+    assert main(["fake"]) == 2
+    found = capsys.readouterr().err
+    assert found.startswith("recordio: error: ValueError: a bug\\x1b (test_main.py, line ")
+    assert "please report it" in found
+    assert found.count("\n") == 1
+
+
+def test_development_mode_prints_where_a_fault_of_recordio_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     command(monkeypatch, ValueError("a bug"))
+    monkeypatch.setattr(main_module, "sys", SimpleNamespace(flags=SimpleNamespace(dev_mode=True), stdout=sys.stdout))
     with pytest.raises(ValueError, match="a bug"):
         main(["fake"])
+
+
+@pytest.mark.parametrize("words", [["\x1b[1m"], ["info", "--\x1b[1m"], ["show", "x", "--index", "\x1b[1m"]])
+def test_words_of_the_command_line_are_escaped(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "\x1b" not in capsys.readouterr().err
 
 
 def test_control_characters_in_an_error_are_escaped(
