@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from recordio.arguments import integer
+from recordio.arguments import flag, integer
 from recordio.errors import SchemaError
 
 Credentials = Callable[[], Mapping[str, Any]]
@@ -30,6 +30,8 @@ class StorageOptions:
         max_connections: requests at a time.
         max_requests_per_second, max_mbytes_per_second: limits of each process; None for none.
         retry_seconds: how long a failing request is tried again before it is an error.
+        unsafe_overwrite: write to a store that ignores conditions, where two writers at a time may destroy each other's
+            dataset.
     """
 
     endpoint: str | None = None
@@ -45,9 +47,12 @@ class StorageOptions:
     max_requests_per_second: float | None = None
     max_mbytes_per_second: float | None = None
     retry_seconds: float = 600.0
+    unsafe_overwrite: bool = False
 
     def __post_init__(self) -> None:
         integer("storage['max_connections']", self.max_connections, 1)
+        for name in ("anonymous", "requester_pays", "allow_http", "unsafe_overwrite"):
+            flag(f"storage['{name}']", getattr(self, name))
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | Self | None) -> Self:
