@@ -23,6 +23,7 @@ from recordio.reader.page_reads import scratch
 from recordio.storage.base import DIRECT_ALIGNMENT, File
 
 _READ_NBYTES = 1 << 20
+_REMOTE_READ_NBYTES = 8 << 20
 
 
 class Checked(NamedTuple):
@@ -47,11 +48,14 @@ Check = Callable[[], Checked]
 
 
 class PageChecks:
-    """The checks of all blocks of shards. `direct`: read past the system's cache."""
+    """The checks of all blocks of shards.
 
-    def __init__(self, manifest: Manifest, *, direct: bool) -> None:
+    `direct`: read past the system's cache. `remote`: every read is a request over a network.
+    """
+
+    def __init__(self, manifest: Manifest, *, direct: bool, remote: bool = False) -> None:
         self._manifest = manifest
-        self.access = PageAccess(verify="always", cache=lambda key, make: make(), direct=direct)
+        self.access = PageAccess(verify="always", cache=lambda key, make: make(), direct=direct, remote=remote)
 
     def opened(self, file: File, number: int, index: Index) -> OpenShard:
         """The shard of this file, number and index, of which nothing has been checked."""
@@ -61,7 +65,9 @@ class PageChecks:
         """The checks of the blocks of a shard whose header, index and footer are good already."""
         ends = [*shard.index.block_offsets.tolist(), shard.file.nbytes]
         yield partial(Checked, position, ends[0])
-        for begin, end in _runs(ends):
+        for begin, end in _runs(ends, _REMOTE_READ_NBYTES if self.access.remote else _READ_NBYTES):
+            if self.access.remote:
+                shard.file.will_need([(ends[begin], ends[end] - ends[begin])])
             yield partial(self._check, position, shard, begin, end, ends[begin], ends[end])
 
     def results(self, checks: Iterable[Check]) -> Iterator[Checked]:
@@ -77,7 +83,7 @@ class PageChecks:
 
     def _check(self, position: int, shard: OpenShard, begin: int, end: int, low: int, high: int) -> Checked:
         """Checks the blocks from `begin` to `end` - 1, which lie between these offsets of the file."""
-        start = low // DIRECT_ALIGNMENT * DIRECT_ALIGNMENT
+        start = low // DIRECT_ALIGNMENT * DIRECT_ALIGNMENT if self.access.direct else low
         target = scratch(-(-high // DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT - start)
         data: memoryview | None = target
         try:
@@ -88,11 +94,11 @@ class PageChecks:
         return Checked(position, high - low, end - begin, int(shard.index.samples[begin:end].sum()), problems)
 
 
-def _runs(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cuts blocks that begin and end at these offsets into runs (first, end) of about _READ_NBYTES, or of one block."""
+def _runs(ends: Sequence[int], nbytes: int) -> Iterator[tuple[int, int]]:
+    """Cuts blocks that begin and end at these offsets into runs (first, end) of about `nbytes`, or of one block."""
     begin = 0
     for end in range(1, len(ends)):
-        if end == len(ends) - 1 or ends[end + 1] - ends[begin] > _READ_NBYTES:
+        if end == len(ends) - 1 or ends[end + 1] - ends[begin] > nbytes:
             yield begin, end
             begin = end
 

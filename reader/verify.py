@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from recordio.arguments import folder_path
 from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
 from recordio.format.manifest import Manifest
 from recordio.reader.io_choice import choose_io
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_checks import Check, Checked, PageChecks
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
+from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
+from recordio.remote.options import StorageOptions
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import read_manifest
-from recordio.storage.local import LocalStorage
 from recordio.storage.shard_files import ShardFiles
+
+_AHEAD = 256  # shards in an object store of which the indexes are asked for at a time
 
 Level = Literal["quick", "full"]
 Progress = Callable[[int, int], None]
@@ -68,14 +70,21 @@ def _to_json(problem: RecordIOError) -> dict[str, Any]:
     return {"kind": type(problem).__name__, "fault": problem.fault, **where}
 
 
-def verify(path: str | os.PathLike[str], level: Level = "full", *, progress: Progress | None = None) -> VerifyReport:
+def verify(
+    path: str | os.PathLike[str],
+    level: Level = "full",
+    *,
+    progress: Progress | None = None,
+    storage: StorageArgument = None,
+) -> VerifyReport:
     """Checks a dataset and reports every fault.
 
     Args:
-        path: the dataset's folder.
+        path: the dataset's folder, or its URL: it is read where it is, past the cache.
         level: "full" reads every byte, compares every checksum and decodes every page; "quick" reads the manifest, and
             the length, header, footer and index of each shard.
         progress: called with (bytes done, total bytes).
+        storage: how an object store is reached, see `StorageOptions`.
 
     Raises:
         DatasetError: there is no dataset at the path. A damaged one is a report.
@@ -83,15 +92,15 @@ def verify(path: str | os.PathLike[str], level: Level = "full", *, progress: Pro
     """
     if level not in ("quick", "full"):
         raise SchemaError(f"unknown level {level!r}: expected 'quick' or 'full'")
-    folder = folder_path("path", path)
-    storage = LocalStorage(folder)
+    folder = dataset_location("path", path)
+    opened = open_storage(folder, RemoteAccess(StorageOptions.of(storage), cache=None))
     try:
-        manifest, _ = read_manifest(storage, folder)
+        manifest, _ = read_manifest(opened, folder)
     except (CorruptError, UnsupportedError) as error:
         return VerifyReport(folder, level, problems=(error,))
     total, done = sum(manifest.table.nbytes.tolist()), 0
     report = VerifyReport(folder, level, shards=len(manifest.shards))
-    for one in _Verification(storage, manifest, level).results():
+    for one in _Verification(opened, manifest, level).results():
         done += one.nbytes
         if progress is not None:
             progress(done, total)
@@ -115,13 +124,15 @@ class _Verification:
         self._indexes = ShardIndexes(self._files, manifest, blocks.first, blocks.shard)
         self._level = level
         io = choose_io("auto", storage, sum(manifest.table.nbytes.tolist()))
-        self._checks = PageChecks(manifest, direct=io.kind == "direct")
+        self._checks = PageChecks(manifest, direct=io.kind == "direct", remote=storage.is_remote)
 
     def results(self) -> Iterator[Checked]:
         return self._checks.results(self._tasks())
 
     def _tasks(self) -> Iterator[Check]:
         for position, entry in enumerate(self._manifest.shards):
+            if self._checks.access.remote and position % _AHEAD == 0:
+                self._files.ask_for_indexes(range(position, min(position + _AHEAD, len(self._manifest.shards))))
             try:
                 shard = self._opened(position)
             except (CorruptError, UnsupportedError, StorageError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recordio.display.text import bytes_text, clean, count_text, cut, json_line, json_text, listed
 from recordio.tools.output import say, table
 from recordio.tools.splits import Split, find_splits, naming
+from recordio.tools.storage_option import add_storage_option
 
 if TYPE_CHECKING:
     from recordio.format.schema import Schema
@@ -30,17 +31,18 @@ HEAD_COLUMNS = 14
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
+    parser.add_argument("path", metavar="DST", help="a dataset, a folder of splits, or the URL of a dataset")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_storage_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     import recordio
 
     datasets = []
-    for number, split in enumerate(find_splits(options.path)):
+    for number, split in enumerate(find_splits(options.path, options.storage)):
         with naming(split):
-            dataset = recordio.ShardDataset(split.path)
+            dataset = recordio.ShardDataset(split.path, storage=split.storage)
             facts = _facts(split, dataset)
         datasets.append(facts)
         if not options.json:

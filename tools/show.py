@@ -13,6 +13,7 @@ from recordio.display.text import clean, count_text, json_line
 from recordio.errors import DatasetError, SchemaError
 from recordio.tools.output import say
 from recordio.tools.splits import Split, find_splits, naming, open_whole
+from recordio.tools.storage_option import add_storage_option
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
@@ -31,7 +32,7 @@ COUNT = 3
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
+    parser.add_argument("path", metavar="DST", help="a dataset, a folder of splits, or the URL of a dataset")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--index", type=int, metavar="I", help="this sample; -1 is the last one")
     choice.add_argument(
@@ -41,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print one line of JSON a sample")
     how.add_argument("--save", metavar="DIR", help="write the values as files to this new folder, and print nothing")
+    add_storage_option(parser)
 
 
 def count(text: str) -> int:
@@ -54,11 +56,11 @@ def run(options: argparse.Namespace) -> int:
     if options.save == "":
         raise DatasetError("--save names no folder")
     good = True
-    for number, split in enumerate(find_splits(options.path)):
+    for number, split in enumerate(find_splits(options.path, options.storage)):
         if number and not options.json and options.save is None:
             say()
         with naming(split):
-            dataset, _ = open_whole(split.path, options.fields)
+            dataset, _ = open_whole(split, options.fields)
             if options.save is None:
                 _show(split, dataset, options)
             else:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recordio.errors import RecordIOError
 
@@ -16,21 +16,27 @@ ORDER = ("train", "val", "valid", "validation", "test")
 
 
 class Split(NamedTuple):
-    """A dataset; `name` is None for a single one."""
+    """A dataset; `name` is None for a single one. `storage`: how its object store is reached."""
 
     name: str | None
     path: str
+    storage: Mapping[str, Any] | None = None
 
 
-def find_splits(path: str) -> list[Split]:
+def find_splits(path: str, storage: Mapping[str, Any] | None = None) -> list[Split]:
     """The datasets at `path`: train, val, valid, validation, test, then any others by name; or `path` itself.
 
     Folders with shards but no manifest count too, and so do unfinished conversions: the library reports them, so no
-    split is silently missed. A path without datasets is returned as it is, for the library to refuse.
+    split is silently missed. A path without datasets is returned as it is, for the library to refuse. So is a URL: a
+    bucket is not listed.
     """
     from recordio.format.manifest import FILE_NAME
+    from recordio.remote.urls import is_url, local_path
     from recordio.storage.dataset_files import STAGING
 
+    if is_url(path):
+        return [Split(None, path, storage)]
+    path = local_path(path)
     if os.path.lexists(os.path.join(path, FILE_NAME)) or not os.path.isdir(path):
         return [Split(None, path)]
     with os.scandir(path) as entries:
@@ -49,19 +55,19 @@ def naming(split: Split) -> Iterator[None]:
         raise error.at(dataset=split.name)
 
 
-def open_whole(path: str, fields: Sequence[str] | None) -> tuple[ShardDataset, list[str]]:
+def open_whole(split: Split, fields: Sequence[str] | None) -> tuple[ShardDataset, list[str]]:
     """The dataset with encoded pictures, and those of its fields that are the names of files.
 
     All fields are read if `fields` is None, those names too, which a dataset reads on request alone.
     """
     import recordio
 
-    dataset = recordio.ShardDataset(path, fields=fields, decode=None)
+    dataset = recordio.ShardDataset(split.path, fields=fields, decode=None, storage=split.storage)
     every = list(dataset.store.manifest.schema)
     shown = dataset.store.shown_fields() or every
     files = [name for name in every if name not in shown]
     if fields is None and files:
-        dataset = recordio.ShardDataset(path, fields=every, decode=None)
+        dataset = recordio.ShardDataset(split.path, fields=every, decode=None, storage=split.storage)
     return dataset, [name for name in dataset.schema if name in files]
 
 

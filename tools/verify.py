@@ -11,6 +11,7 @@ from recordio.errors import CorruptError, RecordIOError
 from recordio.tools.output import say, seconds_text
 from recordio.tools.progress import Progress, rate_text
 from recordio.tools.splits import Split, find_splits
+from recordio.tools.storage_option import add_storage_option
 
 if TYPE_CHECKING:
     from recordio.proof.report import Comparison
@@ -28,7 +29,7 @@ examples:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
+    parser.add_argument("path", metavar="DST", help="a dataset, a folder of splits, or the URL of a dataset")
     parser.add_argument("--quick", action="store_true", help="check sizes, headers and footers only")
     parser.add_argument("--against", metavar="SRC", help="compare every sample with what it was converted from")
     parser.add_argument(
@@ -38,11 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", metavar="FILE", help="the tokenizer.json that made the tokens, as for convert")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that compare samples")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_storage_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     reports = []
-    for split in find_splits(options.path):
+    for split in find_splits(options.path, options.storage):
         report, seconds = _verify(split, "quick" if options.quick else "full", options.json)
         reports.append((split, report))
         if not options.json:
@@ -68,7 +70,7 @@ def _verify(split: Split, level: Literal["quick", "full"], quiet: bool) -> tuple
     label = f"verify {clean(split.name)}" if split.name else "verify"
     with Progress(label, "bytes", quiet=quiet) as progress:
         try:
-            report = verify(split.path, level, progress=progress)
+            report = verify(split.path, level, progress=progress, storage=split.storage)
         except RecordIOError as error:
             if split.name is None:
                 raise

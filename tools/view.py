@@ -12,6 +12,7 @@ from recordio.errors import DatasetError, StorageError
 from recordio.tools.output import say
 from recordio.tools.show import count
 from recordio.tools.splits import find_splits, naming, open_whole
+from recordio.tools.storage_option import add_storage_option
 
 if TYPE_CHECKING:
     from recordio.tools.viewer.page import Shown
@@ -29,7 +30,7 @@ MAX_PORT = (1 << 16) - 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="DST", help="a dataset, or a folder of splits")
+    parser.add_argument("path", metavar="DST", help="a dataset, a folder of splits, or the URL of a dataset")
     parser.add_argument("--fields", type=lambda text: text.split(","), metavar="A,B", help="these fields only")
     parser.add_argument(
         "--count", type=count, metavar="N", help=f"samples of each dataset, evenly spread (default {COUNT})"
@@ -44,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="write nothing, but serve all samples on 127.0.0.1, for everybody on this machine (default: a free port)",
     )
+    add_storage_option(parser)
 
 
 def _port(text: str) -> int:
@@ -72,9 +74,9 @@ def _open(options: argparse.Namespace) -> Sequence[Shown]:
     from recordio.tools.viewer.page import Shown
 
     shown, title = [], _title(options.path)
-    for split in find_splits(options.path):
+    for split in find_splits(options.path, options.storage):
         with naming(split):
-            dataset, files = open_whole(split.path, options.fields)
+            dataset, files = open_whole(split, options.fields)
         shown.append(Shown(split, dataset, files, title if split.name is None else f"{title} / {split.name}"))
     return shown
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from typing import Any, Unpack
 
 from recordio.arguments import integer
@@ -27,7 +26,7 @@ from recordio.reader.loading.relay import Relay
 from recordio.reader.loading.runs import Runs
 from recordio.reader.loading.state import check_state, identity
 from recordio.reader.order.ranks import RankShare, distributed_ranks
-from recordio.reader.order.shuffle import OrderOptions, WindowPlan
+from recordio.reader.order.shuffle import OrderOptions
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.view import DatasetView, Plans
 
@@ -315,13 +314,10 @@ class DataLoader:
             return run.indexed(self._sampler.batches(cursor.position, cursor.indices), cursor.position, epoch_key)
         share = self.share(cursor.position)
         plans, sources = self._plan(epoch_key, share)
-        following = partial(self._following, cursor.epoch + 1)
+        later = key(self.seed, cursor.epoch + 1)
+        following = lambda: self._plan(later, self.share(0))[0]  # noqa: E731
         single = 1 if self.options.on_error == "skip" else _UNBATCHED
         return run.windowed(plans, sources, len(share), self.options.batch_size or single, following)
-
-    def _following(self, epoch: int) -> Sequence[Iterator[WindowPlan]]:
-        """The windows of each part in an epoch that has not begun."""
-        return self._plan(key(self.seed, epoch), self.share(0))[0]
 
     def _singles(self, result: BatchResult, cursor: Cursor) -> Iterator[Any]:
         """The samples of a batch, for batch_size=None."""

@@ -169,7 +169,8 @@ class Helper:
                 self._outgoing.appendleft(rest)
         loop.remove_writer(self._socket)
 
-    async def _do_store(self, number: int, url: str, options: dict[str, Any]) -> None:
+    async def _do_store(self, number: int, url: str, options: dict[str, Any], environment: dict[str, str]) -> None:
+        os.environ.update(environment)
         provider = self._provider(number) if options["credentials"] else None
         store = open_store(url, options, provider)
         requests = Requests(self._counts, Connections(options["max_connections"]), options["retry_seconds"])

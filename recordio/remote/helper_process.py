@@ -21,6 +21,9 @@ from recordio.remote.options import StorageOptions
 _START = "import sys; sys.path[:] = {path!r}; from recordio.remote.helper import main; main({descriptor})"
 
 
+_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "HF_")
+
+
 class HelperDied(Exception):
     """The helper process has ended while something was asked of it: it is asked again of a new one."""
 
@@ -52,7 +55,7 @@ class HelperProcess:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
-        self._stores: dict[tuple[str, StorageOptions], int] = {}
+        self._stores: dict[Any, int] = {}
         self._options: dict[int, StorageOptions] = {}
         self._alive = True
         threading.Thread(target=self._receive, name="recordio-remote", daemon=True).start()
@@ -88,11 +91,11 @@ class HelperProcess:
 
     def store(self, url: str, options: StorageOptions) -> int:
         """The number of a store, which the helper opens on first use. Raises RemoteError, HelperDied."""
-        key = url, options
+        key = url, options, frozenset(_environment().items())
         if (number := self._stores.get(key)) is None:
             number = next(self._numbers)
             self._options[number] = options
-            self.submit("store", number, url, options.message()).result()
+            self.submit("store", number, url, options.message(), _environment()).result()
             self._stores[key] = number
         return number
 
@@ -179,6 +182,11 @@ def asked(ask: Any) -> Any:
         with contextlib.suppress(HelperDied):
             return ask(helper())
     raise StorageError(f"the helper process that reads from the network has died {_STARTS} times")
+
+
+def _environment() -> dict[str, str]:
+    """What stores are told by the environment; it may have changed since the helper was started."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
 
 
 def _end() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recordio.remote.remote_storage import RemoteStorage
 
 _STARTS = 3
+_READS = 100
 
 
 class Fetch:
@@ -69,7 +70,7 @@ class Fetch:
             numbers = layout.numbers(self.parts)
             flags = (
                 storage.attached(helper, self._cached.flags_file),
-                self._cached.flag_offset(numbers.start),
+                self._cached.flag_offset(numbers[0]),
                 len(numbers),
             )
         return helper.submit(
@@ -167,7 +168,7 @@ class RemoteShard:
         with self._lock:
             missing &= self._present(parts) == 0
             for part in np.flatnonzero(missing).tolist():
-                missing[part] = parts.numbers((part, part + 1))[0] not in self._fetches
+                missing[part] = parts.number(part) not in self._fetches
             for run in parts.requests(missing):
                 numbers = [n for n, part in zip(parts.numbers(run), range(*run), strict=True) if missing[part]]
                 fetch = Fetch(self, run, parts, numbers)
@@ -196,8 +197,10 @@ class RemoteShard:
             data, _, _ = self.storage.ask("get", self.name, offset, offset + len(target), len(target))
             target[:] = data
             return
-        while not self._read(target, offset, parts, run):
-            pass
+        for _ in range(_READS):
+            if self._read(target, offset, parts, run):
+                return
+        raise StorageError(f"other readers took what was fetched, {_READS} times").at(file=self.name)
 
     def _read(self, target: memoryview, offset: int, parts: ShardParts, run: Parts) -> bool:
         """Whether all was there, or has arrived; False if another reader took a part out of memory meanwhile."""
@@ -227,7 +230,7 @@ class RemoteShard:
 
     def _from_memory(self, fetch: Fetch, parts: ShardParts, part: int, target: memoryview, offset: int) -> bool:
         """Reads a part that is in memory, which is given back then. Whether it was still there."""
-        number = parts.numbers((part, part + 1))[0]
+        number = parts.number(part)
         with self._lock:
             if number not in fetch.unread:
                 return False
@@ -255,7 +258,7 @@ class RemoteShard:
             if self._cached is None or not self._present(parts)[slice(*run)].any():
                 return False
             numbers = parts.numbers(run)
-            self._flags[numbers.start : numbers.stop] = 0
+            self._flags[numbers] = 0
             return True
 
     @property

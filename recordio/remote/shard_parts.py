@@ -1,6 +1,7 @@
 """The parts of a shard in which it is fetched: its header, each page, and its index with the footer.
 
-A page's part reaches to the next page, so every byte of a shard belongs to one part.
+A page's part reaches to the next page, and that of a block's first page begins with the block's header: every byte of a
+shard belongs to one part.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ _MAX_RANGE = 8 << 20
 Parts = tuple[int, int]  # the first part, and the one behind the last
 
 
+def _starts(index: Index) -> Indices:
+    """Where the part of each page begins."""
+    starts = index.page_offsets.copy()
+    starts[:, :1] = index.block_offsets[:, None]
+    return starts.ravel()
+
+
 class ShardParts:
     """Where the parts of a shard begin and end. Before its index is known, all pages together are one part.
 
@@ -33,7 +41,7 @@ class ShardParts:
 
     def __init__(self, place: ShardPlace, index: Index | None) -> None:
         self.is_whole = index is not None
-        starts = np.empty(0, np.int64) if index is None else index.page_offsets.ravel()
+        starts = np.empty(0, np.int64) if index is None else _starts(index)
         header = min([place.header_nbytes, place.index_offset, *starts[:1].tolist()])
         self.bounds: Indices = np.concatenate([[0, header], starts[1:], [place.index_offset, place.nbytes]])
         self._index = index
@@ -75,12 +83,15 @@ class ShardParts:
         begin, end = self.bounds[list(parts)].tolist()
         return begin, end
 
-    def numbers(self, parts: Parts) -> range:
-        """The numbers of some parts, the same before and after the index is known: header, index, then the pages."""
-        first, behind = parts
-        if first == 0:
-            return range(1)
-        return range(1, 2) if behind == len(self) else range(first + 1, behind + 1)
+    def number(self, part: int) -> int:
+        """The number of a part, the same before and after the index is known: 0 the header, 1 the index, then pages."""
+        if part == 0:
+            return 0
+        return 1 if part == len(self) - 1 else part + 1
+
+    def numbers(self, parts: Parts) -> list[int]:
+        """The numbers of some parts."""
+        return [self.number(part) for part in range(*parts)]
 
     def arranged(self, by_number: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An array by number as one by part."""

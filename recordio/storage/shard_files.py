@@ -108,7 +108,7 @@ class ShardFiles:
 
     def _footers(self, numbers: Sequence[int]) -> list[Footer]:
         """The footers that the manifest expects."""
-        table = self._manifest.table
+        table, numbers = self._manifest.table, list(numbers)
         every = [column[numbers].tolist() for column in (table.numbers, table.nbytes, table.samples, table.blocks)]
         digests = table.digests[numbers].tobytes()
         identity, fields = self._manifest.dataset_id, len(self._manifest.schema)

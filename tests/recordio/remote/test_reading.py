@@ -11,6 +11,7 @@ import pytest
 
 import recordio
 from recordio import DataLoader, DatasetError, ShardDataset
+from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
 
 COUNT = 600
@@ -70,3 +71,32 @@ def test_a_pickled_dataset_asks_for_no_manifest(url: str, bucket: Bucket, folder
 def test_no_dataset_at_a_url(bucket: Bucket) -> None:
     with pytest.raises(DatasetError, match="not a recordio dataset"):
         ShardDataset(bucket.url("nothing"), storage=bucket.storage, cache=None)
+
+
+def test_verify_reads_in_place_and_finds_a_flipped_bit(url: str, bucket: Bucket, folder: Path) -> None:
+    assert recordio.verify(url, storage=bucket.storage).to_json() | {"path": ""} == recordio.verify(
+        folder
+    ).to_json() | {"path": ""}
+    for level in ("full", "quick"):
+        assert recordio.verify(url, level, storage=bucket.storage).ok
+    data = bytearray((folder / "shard-00001.rio").read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged = bucket.upload(folder, "damaged")
+    bucket.client.put_object(Bucket=bucket.name, Key="damaged/shard-00001.rio", Body=bytes(data))
+    [problem] = recordio.verify(damaged, storage=bucket.storage).problems
+    assert problem.place.file == "shard-00001.rio"
+    assert problem.place.block is not None
+    assert problem.place.field is not None
+
+
+def test_commands_take_urls(
+    url: str, bucket: Bucket, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "key-of-the-test", "AWS_SECRET_ACCESS_KEY": "secret-of-the-test"}
+    for name, value in {**keys, "RECORDIO_CACHE": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    options = ["--storage", f"endpoint={bucket.endpoint}", "--storage", "region=us-east-1"]
+    assert main(["verify", url, *options]) == 0
+    assert main(["info", url, "--json", *options]) == 0
+    assert main(["show", url, "--index", "7", *options]) == 0
+    assert "text 7" in capsys.readouterr().out
