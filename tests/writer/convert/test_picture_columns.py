@@ -1,0 +1,103 @@
+"""Pictures that are stored as they are go in columns: the same bytes, notes and statistics as sample by sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+
+from recordio import DecodeError, ShardDataset
+from recordio.errors import SourceError
+from recordio.writer.sources.folders.class_folders import ClassFolders
+from tests.photos import encode, photo
+from tests.writer.convert.test_stopped import contents, made
+
+PICTURES = 30
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Of all formats that are stored, some with a name of another, one on its side."""
+    root = tmp_path / "pictures"
+    for k in range(PICTURES):
+        kind = ("JPEG", "PNG", "WEBP")[k % 3]
+        path = root / f"class{k % 4}" / f"{k:03d}.{'jpg' if k % 5 else kind.lower()}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(photo(20 + k % 7, 30, seed=k), kind))
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    (root / "class0/turned.jpg").write_bytes(encode(photo(), exif=exif))
+    return root
+
+
+@pytest.fixture
+def by_samples(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Lets the source offer no columns."""
+    return lambda: monkeypatch.setattr(ClassFolders, "batches", lambda self, indices: None)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"shuffle": 3, "shard_bytes": 20_000}, {"keep_names": False, "block_bytes": 999}]
+)
+def test_the_same_bytes_and_notes(tmp_path: Path, source: Path, by_samples: Any, options: dict[str, Any]) -> None:
+    columns = made(source, tmp_path / "columns", check=False, **options)
+    by_samples()
+    samples = made(source, tmp_path / "samples", check=False, **options)
+    assert contents(tmp_path / "columns") == contents(tmp_path / "samples")
+    assert columns.notes == samples.notes
+    assert any("1 picture stored and read as they lie" in note for note in columns.notes)
+    assert any("named .jpg, but PNG by the content" in note for note in columns.notes)
+
+
+def test_statistics_are_those_of_a_checked_conversion_but_for_the_pixels(tmp_path: Path, source: Path) -> None:
+    made(source, tmp_path / "plain", check=False)
+    made(source, tmp_path / "checked")
+    plain, checked = (ShardDataset(tmp_path / name).statistics for name in ("plain", "checked"))
+    assert plain is not None
+    assert checked is not None
+    assert plain["label"] == checked["label"]
+    found = plain["image"]
+    assert found.formats == {"jpeg": PICTURES // 3 + 1, "png": PICTURES // 3, "webp": PICTURES // 3}
+    assert (found.height, found.width, found.lengths) == (
+        checked["image"].height,
+        checked["image"].width,
+        checked["image"].lengths,
+    )
+    assert found.channels is None
+    assert checked["image"].channels is not None
+
+
+def test_a_file_of_another_format_is_made_a_png_among_the_others(tmp_path: Path, source: Path, by_samples: Any) -> None:
+    (source / "class1/z.bmp").write_bytes(encode(photo(), "BMP"))
+    columns = made(source, tmp_path / "columns", check=False)
+    by_samples()
+    made(source, tmp_path / "samples", check=False)
+    assert contents(tmp_path / "columns") == contents(tmp_path / "samples")
+    assert [note for note in columns.notes if "BMP" in note] == ["1 picture stored as PNG, without loss: BMP"]
+    assert sum("as they lie" in note and note.startswith("1 ") for note in columns.notes) == 1
+
+
+def test_a_broken_file_is_named_and_may_be_left_out(tmp_path: Path, source: Path) -> None:
+    (source / "class2/bad.jpg").write_bytes(b"\xff\xd8\xff\xe0no picture")
+    with pytest.raises(DecodeError, match=r"class2/bad\.jpg"):
+        made(source, tmp_path / "out", check=False)
+    report = made(source, tmp_path / "out", check=False, on_error="skip")
+    assert report.samples == PICTURES + 1
+    assert [name for name, _ in report.skipped] == ["class2/bad.jpg"]
+
+
+def test_a_file_that_changed_since_it_was_listed_is_named(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = ClassFolders._survey
+
+    def changed(self: ClassFolders, options: Any) -> Any:
+        with open(source / "class0/turned.jpg", "ab") as file:
+            file.write(b"more")
+        return survey(self, options)
+
+    monkeypatch.setattr(ClassFolders, "_survey", changed)
+    with pytest.raises(SourceError, match=r"changed while it was converted.*turned\.jpg"):
+        made(source, tmp_path / "out", check=False)
