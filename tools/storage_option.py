@@ -14,7 +14,7 @@ _HELP = (
 
 def add_storage_option(parser: argparse.ArgumentParser, option: str = "--storage", what: str = "") -> None:
     """`options.storage` is a dict for the library's `storage=`; None, or not there, if it was not given."""
-    parser.add_argument(option, action=_Collected, type=setting, default=None, metavar="KEY=VALUE", help=what or _HELP)
+    parser.add_argument(option, action=_Collected, type=setting, metavar="KEY=VALUE", help=what or _HELP)
 
 
 def setting(text: str) -> tuple[str, Any]:

@@ -9,9 +9,11 @@ import struct
 from typing import NamedTuple
 
 from recordio.errors import DecodeError
-from recordio.images.header import APP1, SOF, Header, checked, jpeg_segments, jpeg_size, read_header
+from recordio.images.header import APP1, SOF, SOS, Header, checked, jpeg_segments, jpeg_size, read_header
 
 _ORIENTATION = 0x0112
+_EXIF = b"Exif\0\0"
+_SEGMENTS = {*range(0xC0, 0xD0), *range(0xDB, 0xFF)}  # JPEG markers that a length follows
 
 
 class Traits(NamedTuple):
@@ -37,29 +39,34 @@ def read_traits(data: bytes, name: str) -> Traits:
 
 def header_and_traits(data: bytes) -> tuple[Header, Traits]:
     """Both of a JPEG, PNG or WebP file; a whole JPEG is passed over once. Raises DecodeError as `read_header` does."""
-    found = _jpeg_at_once(memoryview(data)) if data.startswith(b"\xff\xd8\xff") else None
+    found = _jpeg_at_once(data) if data.startswith(b"\xff\xd8\xff") else None
     if found is not None:
         return found
     header = read_header(data)
     return header, read_traits(data, header.format)
 
 
-def _jpeg_at_once(view: memoryview) -> tuple[Header, Traits] | None:
-    """None for a file that is broken or cut short before its pixels."""
-    header = exif = None
+def _jpeg_at_once(data: bytes) -> tuple[Header, Traits] | None:
+    """None for a file that is broken, cut short before its pixels, or has anything between its segments."""
+    at, size, exif = 2, 0, 0
     try:
-        for marker, at in jpeg_segments(view):
+        while (marker := data[at + 1]) != SOS:
+            if data[at] != 0xFF or marker not in _SEGMENTS:
+                return None
             if marker in SOF:
-                header = header or checked(jpeg_size(view, at), view)
-            elif marker == APP1 and exif is None and _is_exif(view, at):
+                size = size or at
+            elif marker == APP1 and not exif and data[at + 4 : at + 10] == _EXIF:
                 exif = at
+            at += 2 + (data[at + 2] << 8 | data[at + 3])
+        view = memoryview(data)
+        header = checked(jpeg_size(view, size), view) if size else None
+        return None if header is None else (header, _turned(view, exif) if exif else Traits())
     except (struct.error, IndexError):
         return None
-    return None if header is None else (header, Traits() if exif is None else _turned(view, exif))
 
 
 def _is_exif(view: memoryview, at: int) -> bool:
-    return bytes(view[at + 4 : at + 10]) == b"Exif\0\0"
+    return bytes(view[at + 4 : at + 10]) == _EXIF
 
 
 def _turned(view: memoryview, at: int) -> Traits:
