@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -13,9 +14,27 @@ from recordio.images.decode import opencv
 from recordio.statistics.records import MOST_VALUES, Channels, Numbers, finite
 
 _COUNTED_RANGE = 1 << 16
+_KEPT_NBYTES = 16 << 20
 _CANCELLED = 1e-3  # a variance that is a smaller part of the squared mean is computed anew, from the distances to it
 Values = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+
+
+class _Room(threading.local):
+    """Memory of a thread for the channels of a picture: new memory for each would take longer than its numbers."""
+
+    _bytes = np.empty(0, np.uint8)
+
+    def planes(self, channels: int, height: int, width: int) -> list[npt.NDArray[np.uint8]]:
+        """So many arrays (height, width), whose content is undefined."""
+        nbytes = channels * height * width
+        room = self._bytes if nbytes <= len(self._bytes) else np.empty(nbytes, np.uint8)
+        if nbytes <= _KEPT_NBYTES:
+            self._bytes = room
+        return list(room[:nbytes].reshape(channels, height, width))
+
+
+_room = _Room()
 
 
 class PixelMoments(NamedTuple):
@@ -31,11 +50,10 @@ class PixelMoments(NamedTuple):
         """Of a picture, uint8 (H, W, C). Needs OpenCV."""
         cv2 = opencv()
         height, width, channels = pixels.shape
-        squares = [cv2.norm(cv2.extractChannel(pixels, k), cv2.NORM_L2SQR) for k in range(channels - 1)]
-        every = cv2.norm(pixels, cv2.NORM_L2SQR)  # less than the last channel takes
-        exact = [round(one) for one in (*squares, every - sum(map(round, squares)))]
-        sums = cv2.sumElems(pixels)[:channels]
-        return cls(1, height * width, tuple(map(round, sums)), tuple(exact))
+        planes = _room.planes(channels, height, width)
+        cv2.split(pixels, planes)
+        sums = tuple(round(cv2.sumElems(plane)[0]) for plane in planes)
+        return cls(1, height * width, sums, tuple(round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes))
 
     def plus(self, other: PixelMoments) -> PixelMoments:
         sums = tuple(map(sum, zip(self.sums, other.sums, strict=True)))
