@@ -1,79 +1,46 @@
-"""`verify`: checks every byte of a dataset.
+"""`verify`: checks every byte of a dataset, or as much of it as is asked for.
 
 Streams the shards in bounded memory and continues after a fault, so that one report names all faults.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+
+from recordio.arguments import choice, integer
 from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
 from recordio.format.manifest import Manifest
+from recordio.format.page import Indices
 from recordio.reader.io_choice import choose_io
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_checks import Check, Checked, PageChecks
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
+from recordio.reader.verify_report import Level, PageSample, ShardProof, VerifyReport as VerifyReport, proofs_of
 from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
 from recordio.remote.options import StorageOptions
 from recordio.storage.base import Storage
-from recordio.storage.dataset_files import read_manifest
+from recordio.storage.dataset_files import check_shards, read_manifest
 from recordio.storage.shard_files import ShardFiles
 
 _AHEAD = 256  # shards in an object store of which the indexes are asked for at a time
 
-Level = Literal["quick", "full"]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """The result of `verify`.
-
-    Attributes:
-        path: the dataset's folder.
-        level: "quick" or "full".
-        shards: number of shards in the manifest.
-        blocks, samples, nbytes: how much was checked; unreadable shards do not count.
-        problems: every fault, as the error that reading would raise, with its location.
-    """
-
-    path: str
-    level: Level
-    shards: int = 0
-    blocks: int = 0
-    samples: int = 0
-    nbytes: int = 0
-    problems: tuple[RecordIOError, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain dicts and lists."""
-        names = ("path", "level", "shards", "blocks", "samples", "nbytes")
-        return {
-            "ok": self.ok,
-            **{name: getattr(self, name) for name in names},
-            "problems": [_to_json(p) for p in self.problems],
-        }
-
-
-def _to_json(problem: RecordIOError) -> dict[str, Any]:
-    place = problem.place
-    where = {"file": place.file, "block": place.block, "field": place.field, "byte": place.byte}
-    return {"kind": type(problem).__name__, "fault": problem.fault, **where}
+Report = VerifyReport | Mapping[str, Any]
 
 
 def verify(
     path: str | os.PathLike[str],
     level: Level = "full",
     *,
+    sample: int | None = None,
+    since: Report | None = None,
     progress: Progress | None = None,
     storage: StorageArgument = None,
 ) -> VerifyReport:
@@ -83,68 +50,175 @@ def verify(
         path: the dataset's folder, or its URL: it is read where it is, past the cache.
         level: "full" reads every byte, compares every checksum and decodes every page; "quick" reads the manifest, and
             the length, header, footer and index of each shard.
-        progress: called with (bytes done, total bytes).
+        sample: read only so many pages, drawn at random, and the length and footer of each shard. The report says how
+            large the damaged share of all pages may be. Another call draws other pages.
+        since: an earlier report of a full verification, or its JSON. Of a shard that it has proven, and whose file was
+            neither replaced nor written to since, only header, footer and index are read. That does not find bytes that
+            the disk has changed by itself.
+        progress: called with (bytes done, total bytes), or pages with `sample`.
         storage: how an object store is reached, see `StorageOptions`.
 
     Raises:
         DatasetError: there is no dataset at the path. A damaged one is a report.
         StorageError: the manifest cannot be read. An unreadable shard is a problem in the report.
+        SchemaError: an argument is wrong.
     """
-    if level not in ("quick", "full"):
-        raise SchemaError(f"unknown level {level!r}: expected 'quick' or 'full'")
+    choice("level", level, ("quick", "full"))
+    integer("sample", sample, 1, optional=True)
+    if level == "quick" and (sample is not None or since is not None):
+        raise SchemaError('level "quick" reads no pages: sample and since are of no use with it')
+    if sample is not None and since is not None:
+        raise SchemaError("a sample is drawn from all shards: sample and since exclude each other")
+    known = {} if since is None else proofs_of(since)
     folder = dataset_location("path", path)
     opened = open_storage(folder, RemoteAccess(StorageOptions.of(storage), cache=None))
+    if opened.is_remote and since is not None:
+        raise SchemaError("since is for a folder: a store says nothing of a shard that it is not asked for")
     try:
         manifest, _ = read_manifest(opened, folder)
     except (CorruptError, UnsupportedError) as error:
         return VerifyReport(folder, level, problems=(error,))
-    total, done = sum(manifest.table.nbytes.tolist()), 0
-    report = VerifyReport(folder, level, shards=len(manifest.shards))
-    for one in _Verification(opened, manifest, level).results():
-        done += one.nbytes
-        if progress is not None:
-            progress(done, total)
-        report = replace(
-            report,
-            blocks=report.blocks + one.blocks,
-            samples=report.samples + one.samples,
-            nbytes=report.nbytes + (one.nbytes if one.readable else 0),
-            problems=(*report.problems, *one.problems),
-        )
-    return report
+    verification = _Verification(opened, manifest, known)
+    start = VerifyReport(folder, level, shards=len(manifest.shards))
+    if sample is not None:
+        return verification.sampled(start, sample, progress)
+    return verification.report(start, progress)
+
+
+@dataclass
+class _Tally:
+    """What has been checked so far. `bad`: the positions of shards with faults."""
+
+    done: int = 0
+    problems: list[RecordIOError] = field(default_factory=list)
+    bad: set[int] = field(default_factory=set)
+    blocks: int = 0
+    samples: int = 0
+    nbytes: int = 0
+
+    def add(self, one: Checked) -> None:
+        self.done += one.nbytes
+        self.problems += one.problems
+        self.blocks += one.blocks
+        self.samples += one.samples
+        self.nbytes += one.nbytes if one.readable else 0
+        if one.problems:
+            self.bad.add(one.shard)
 
 
 class _Verification:
-    """The checks of all shards, in the order of their bytes."""
+    """The checks of all shards, in the order of their bytes. `known`: what an earlier report has proven."""
 
-    def __init__(self, storage: Storage, manifest: Manifest, level: Level) -> None:
+    def __init__(self, storage: Storage, manifest: Manifest, known: Mapping[str, ShardProof]) -> None:
+        self._storage = storage
         self._manifest = manifest
+        self._known = known
         self._files = ShardFiles(storage, manifest)
-        blocks = blocks_of(manifest)
-        self._indexes = ShardIndexes(self._files, manifest, blocks.first, blocks.shard)
-        self._level = level
+        self._blocks = blocks_of(manifest)
+        self._indexes = ShardIndexes(self._files, manifest, self._blocks.first, self._blocks.shard)
         io = choose_io("auto", storage, sum(manifest.table.nbytes.tolist()))
         self._checks = PageChecks(manifest, direct=io.kind == "direct", remote=storage.is_remote)
+        self._proofs: dict[int, ShardProof] = {}  # of the shards that were opened
 
-    def results(self) -> Iterator[Checked]:
-        return self._checks.results(self._tasks())
+    def report(self, start: VerifyReport, progress: Progress | None) -> VerifyReport:
+        """Of every shard that is not known already, or at level "quick" of what is known without its pages."""
+        tally, full = _Tally(), start.level == "full"
+        unchanged = self._find_unchanged()
+        entries = enumerate(self._manifest.table.nbytes.tolist())
+        total = sum(nbytes for position, nbytes in entries if position not in unchanged)
+        for one in self._checks.results(self._tasks(full, unchanged)):
+            tally.add(one)
+            if progress is not None:
+                progress(tally.done, total)
+        proven = tuple(proof for number, proof in self._proofs.items() if full and number not in tally.bad)
+        return replace(
+            start,
+            blocks=tally.blocks,
+            samples=tally.samples,
+            nbytes=tally.nbytes,
+            problems=tuple(tally.problems),
+            unchanged=len(unchanged),
+            proven=proven,
+        )
 
-    def _tasks(self) -> Iterator[Check]:
+    def _find_unchanged(self) -> set[int]:
+        """The shards whose files are those that the earlier report has proven."""
+        found = set()
         for position, entry in enumerate(self._manifest.shards):
-            if self._checks.access.remote and position % _AHEAD == 0:
+            if (proof := self._known.get(entry.name)) is not None and proof.identity is not None:
+                with contextlib.suppress(RecordIOError):
+                    file = self._files.open(position)
+                    if proof == ShardProof.of(entry.name, entry.nbytes, entry.digest, file.identity):
+                        found.add(position)
+        return found
+
+    def _tasks(self, full: bool, unchanged: set[int]) -> Iterator[Check]:
+        for position, entry in enumerate(self._manifest.shards):
+            if self._storage.is_remote and position % _AHEAD == 0:
                 self._files.ask_for_indexes(range(position, min(position + _AHEAD, len(self._manifest.shards))))
             try:
                 shard = self._opened(position)
             except (CorruptError, UnsupportedError, StorageError) as error:
                 yield partial(Checked, position, entry.nbytes, problems=[error], readable=False)
                 continue
-            if self._level == "quick":
-                yield partial(Checked, position, entry.nbytes, entry.blocks, entry.samples)
-            else:
+            proof = ShardProof.of(entry.name, entry.nbytes, entry.digest, shard.file.identity)
+            self._proofs[position] = proof
+            if position in unchanged and self._known[entry.name] == proof:
+                yield partial(Checked, position, 0, entry.blocks, entry.samples)
+            elif full:
                 yield from self._checks.of_shard(position, shard)
+            else:
+                yield partial(Checked, position, entry.nbytes, entry.blocks, entry.samples)
+
+    def sampled(self, start: VerifyReport, pages: int, progress: Progress | None) -> VerifyReport:
+        """Of pages drawn at random, and of the footers of all shards."""
+        problems = check_shards(self._storage, self._manifest)
+        every = len(self._blocks.nbytes) * len(self._manifest.schema)
+        drawn = np.sort(np.random.default_rng().choice(every, min(pages, every), replace=False))
+        tally = _Tally(problems=list(problems))
+        lost = {problem.place.file for problem in problems}
+        damaged = 0
+        for one in self._checks.results(self._page_tasks(drawn, lost)):
+            tally.add(one)
+            damaged += bool(one.problems) or not one.readable
+            if progress is not None:
+                progress(tally.done, len(drawn))
+        return replace(
+            start,
+            blocks=tally.blocks,
+            samples=tally.samples,
+            problems=tuple(tally.problems),
+            sample=PageSample.found(len(drawn), every, damaged),
+        )
+
+    def _page_tasks(self, pages: Indices, lost: set[str | None]) -> Iterator[Check]:
+        """A check of each page; those of a shard that cannot be opened are damaged, which is reported once."""
+        fields = len(self._manifest.schema)
+        shards = np.searchsorted(self._blocks.shard, pages // fields, side="right") - 1
+        for position in np.unique(shards).tolist():
+            own = pages[shards == position]
+            try:
+                shard = self._opened(position)
+            except (CorruptError, UnsupportedError, StorageError) as error:
+                is_new = self._manifest.shards[position].name not in lost
+                for k in range(len(own)):
+                    yield partial(Checked, position, 1, problems=[error] if is_new and not k else [], readable=False)
+                continue
+            for page in own.tolist():
+                block, column = divmod(page, fields)
+                yield partial(_check_page, position, shard, block - int(self._blocks.shard[position]), column)
 
     def _opened(self, position: int) -> OpenShard:
         """A shard whose index is good. Raises CorruptError, UnsupportedError, StorageError."""
         file = self._files.open(position)
         index = self._indexes.of(position)
         return self._checks.opened(file, self._manifest.table.numbers.item(position), index)
+
+
+def _check_page(position: int, shard: OpenShard, block: int, column: int) -> Checked:
+    """The check of one page, of which `nbytes` counts pages."""
+    try:
+        shard.content(block, column)
+    except (CorruptError, StorageError) as error:
+        return Checked(position, 1, problems=[error])
+    return Checked(position, 1)

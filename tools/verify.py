@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from recordio.display.text import bytes_text, clean, count_text, json_line
-from recordio.errors import CorruptError, RecordIOError
+from recordio.errors import CorruptError, RecordIOError, SchemaError
 from recordio.tools.output import say, seconds_text
 from recordio.tools.progress import Progress, rate_text
 from recordio.tools.splits import Split, find_splits
@@ -16,6 +16,7 @@ from recordio.tools.storage_option import add_storage_option
 if TYPE_CHECKING:
     from recordio.proof.report import Comparison
     from recordio.reader.verify import VerifyReport
+    from recordio.reader.verify_report import PageSample
 
 SUMMARY = "check that every byte of a dataset is what was written, and every sample what its source holds"
 STOPPED = "stopped before the end: nothing is proved; run the same command again"
@@ -24,6 +25,8 @@ examples:
   recordio verify digits            read every byte
   recordio verify digits --quick    sizes, headers and footers only
   recordio verify digits --json     one line: {"ok": ..., "datasets": [...]}
+  recordio verify digits --json --since report.json    read only the shards whose files were changed since
+  recordio verify digits --sample 10000                read 10,000 pages at random, and say what follows from them
   recordio verify photos.rio --against photos/    read the source again too, and compare every sample
 """
 
@@ -31,6 +34,10 @@ examples:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="DST", help="a dataset, a folder of splits, or the URL of a dataset")
     parser.add_argument("--quick", action="store_true", help="check sizes, headers and footers only")
+    parser.add_argument("--sample", type=int, metavar="N", help="read N pages only, drawn at random")
+    parser.add_argument(
+        "--since", metavar="REPORT", help="read only what was changed since this report, printed by --json"
+    )
     parser.add_argument("--against", metavar="SRC", help="compare every sample with what it was converted from")
     parser.add_argument(
         "--differences", type=int, default=10, metavar="N", help="describe the first N of them, 10 by default"
@@ -44,8 +51,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     reports = []
+    since = {} if options.since is None else _earlier(options.since)
     for split in find_splits(options.path, options.storage):
-        report, seconds = _verify(split, "quick" if options.quick else "full", options.json)
+        report, seconds = _verify(split, options, since)
         reports.append((split, report))
         if not options.json:
             _print(split, report, seconds)
@@ -63,14 +71,34 @@ def run(options: argparse.Namespace) -> int:
     return 1 if damaged else 2
 
 
-def _verify(split: Split, level: Literal["quick", "full"], quiet: bool) -> tuple[VerifyReport, float]:
+def _earlier(path: str) -> dict[str | None, Any]:
+    """The reports that `verify --json` has printed, by split. Raises SchemaError for anything else."""
+    import json
+
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+        return {report["split"]: report for report in found["datasets"]}
+    except OSError as error:
+        raise SchemaError(f"the report cannot be read ({error.strerror}): {path}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise SchemaError(f"not a report that `recordio verify --json` has printed: {path}") from None
+
+
+def _verify(split: Split, options: argparse.Namespace, since: Mapping[str | None, Any]) -> tuple[VerifyReport, float]:
     """The report of one dataset, and its seconds. A broken split does not stop the others from being checked."""
     from recordio.reader.verify import VerifyReport, verify
 
+    level: Literal["quick", "full"] = "quick" if options.quick else "full"
+    earlier = since.get(split.name)
     label = f"verify {clean(split.name)}" if split.name else "verify"
-    with Progress(label, "bytes", quiet=quiet) as progress:
+    with Progress(label, "bytes" if options.sample is None else "pages", quiet=options.json) as progress:
         try:
-            report = verify(split.path, level, progress=progress, storage=split.storage)
+            report = verify(
+                split.path, level, sample=options.sample, since=earlier, progress=progress, storage=split.storage
+            )
+        except SchemaError:
+            raise
         except RecordIOError as error:
             if split.name is None:
                 raise
@@ -129,9 +157,26 @@ def _print(split: Split, report: VerifyReport, seconds: float) -> None:
     for problem in report.problems:
         say(f"{clean(split.name)}: {clean(str(problem))}" if split.name else clean(str(problem)))
     if not report.ok:
-        say(f"FAILED  {path}: {count_text(len(report.problems), 'problem')}")
+        found = f"; {_sample_text(report.sample)}" if report.sample else ""
+        say(f"FAILED  {path}: {count_text(len(report.problems), 'problem')}{found}")
+        return
+    if report.sample is not None:
+        say(f"OK  {path}: {_sample_text(report.sample)}, in {seconds_text(seconds)}")
         return
     counts = ((report.shards, "shard"), (report.blocks, "block"), (report.samples, "sample"))
     speed = f" in {seconds_text(seconds)}" + (f", {rate_text(report.nbytes / seconds, 'bytes')}" if seconds > 0 else "")
     quick = " (quick: pages were not read)" if report.level == "quick" else ""
-    say(f"OK  {path}: {', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}{speed}{quick}")
+    same = f"; {count_text(report.unchanged, 'shard')} as before, not read again" if report.unchanged else ""
+    size = f"{', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}"
+    say(f"OK  {path}: {size}{speed}{quick}{same}")
+
+
+def _sample_text(sample: PageSample) -> str:
+    read = f"{sample.pages:,} of {count_text(sample.of, 'page')} read, {sample.damaged:,} damaged"
+    if sample.pages == sample.of:
+        return read
+    return f"{read}: with {sample.confidence:.0%} confidence, {_share_text(sample.at_most)} of all are, at most"
+
+
+def _share_text(share: float) -> str:
+    return f"{share:.2%}" if share >= 0.0001 else f"{share * 1e6:.2g} in a million"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from recordio import DatasetError, DatasetWriter, SchemaError, ShardDataset, verify
-from recordio.format.manifest import FILE_NAME
+from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.reader.verify_report import PageSample
 
 
 @pytest.fixture
@@ -117,3 +118,75 @@ def test_report_is_plain_json(folder: Path) -> None:
         1,
         "a",
     )
+
+
+def test_sample_reads_so_many_pages_and_says_what_follows(folder: Path) -> None:
+    pages = 2 * len(ShardDataset(folder).store.blocks.nbytes)
+    some = verify(folder, sample=5)
+    assert some.ok
+    assert some.sample is not None
+    assert (some.sample.pages, some.sample.of, some.sample.damaged) == (5, pages, 0)
+    assert some.sample.at_most == pytest.approx(1 - 0.05 ** (1 / 5))
+    flip(folder, 0, int(ShardDataset(folder).store.shard(0).index.page_offsets[2, 1]))
+    every = verify(folder, sample=10 * pages)
+    assert [problem.place.block for problem in every.problems] == [2]
+    assert every.sample is not None
+    assert (every.sample.pages, every.sample.damaged, every.sample.at_most) == (pages, 1, 1 / pages)
+
+
+def test_sample_counts_the_pages_of_a_lost_shard_and_names_it_once(folder: Path) -> None:
+    (folder / "shard-00001.rio").unlink()
+    flip(folder, 2, 20)  # the header, which the footer does not show
+    report = verify(folder, sample=1000)
+    assert [problem.place.file for problem in report.problems] == ["shard-00001.rio", "shard-00002.rio"]
+    blocks = [entry.blocks for entry in Manifest.decode((folder / FILE_NAME).read_bytes()).shards]
+    assert report.sample is not None
+    assert report.sample.damaged == 2 * (blocks[1] + blocks[2])
+
+
+def test_sample_draws_other_pages_each_time(folder: Path) -> None:
+    flip(folder, 0, int(ShardDataset(folder).store.shard(0).index.page_offsets[0, 0]))
+    found = {verify(folder, sample=6).ok for _ in range(100)}
+    assert found == {True, False}
+
+
+@pytest.mark.parametrize(("drawn", "found", "share"), [(100, 0, 0.0295), (1000, 0, 0.00299), (100, 3, 0.0757)])
+def test_the_damaged_share_is_bounded_by_clopper_and_pearson(drawn: int, found: int, share: float) -> None:
+    assert PageSample.found(drawn, 10**9, found).at_most == pytest.approx(share, rel=0.01)
+
+
+def test_since_reads_only_what_was_changed(folder: Path) -> None:
+    first = verify(folder)
+    again = verify(folder, since=json.loads(json.dumps(first.to_json())))
+    assert again.ok
+    assert (again.unchanged, again.samples, again.nbytes, again.proven) == (3, 60, 0, first.proven)
+    flip(folder, 1, int(ShardDataset(folder).store.shard(1).index.page_offsets[2, 1]))
+    seen: list[tuple[int, int]] = []
+    third = verify(folder, since=again, progress=lambda done, total: seen.append((done, total)))
+    size = (folder / "shard-00001.rio").stat().st_size
+    assert (third.ok, third.unchanged, third.nbytes, seen[-1]) == (False, 2, size, (size, size))
+    assert [proof.file for proof in third.proven] == ["shard-00000.rio", "shard-00002.rio"]
+    assert [problem.place.block for problem in verify(folder, since=third).problems] == [2]
+
+
+def test_since_believes_no_shard_that_was_not_proven(folder: Path) -> None:
+    flip(folder, 1, int(ShardDataset(folder).store.shard(1).index.page_offsets[2, 1]))
+    assert not verify(folder, since=verify(folder)).ok
+    (folder / "shard-00002.rio").unlink()
+    files = [problem.place.file for problem in verify(folder, since=verify(folder)).problems]
+    assert files == ["shard-00001.rio", "shard-00002.rio"]
+
+
+def test_options_that_make_no_sense_together_are_refused(folder: Path) -> None:
+    report = verify(folder)
+    for options, words in (
+        ({"level": "quick", "sample": 3}, "no use"),
+        ({"level": "quick", "since": report}, "no use"),
+        ({"since": report, "sample": 3}, "exclude"),
+        ({"sample": 0}, "sample is 0"),
+        ({"since": {"ok": True}}, "not a report"),
+        ({"since": verify(folder, "quick")}, "did not read every page"),
+        ({"since": verify(folder, sample=3)}, "did not read every page"),
+    ):
+        with pytest.raises(SchemaError, match=words):
+            verify(folder, **options)  # type: ignore[arg-type]
