@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from recordio.format.numeric import Array, Scalar
     from recordio.format.schema import Schema
     from recordio.proof.compare import compare
+    from recordio.proof.diff import diff
     from recordio.reader.combined import ConcatDataset, Mixture
     from recordio.reader.dataset import ShardDataset
     from recordio.reader.loading.loader import DataLoader
@@ -73,6 +74,7 @@ __all__ = [
     "class_weights",
     "compare",
     "convert",
+    "diff",
     "export",
     "merge",
     "repair",
@@ -99,6 +101,7 @@ _HOMES = {
     "class_weights": "recordio.reader.order.weights",
     "compare": "recordio.proof.compare",
     "convert": "recordio.writer.convert.convert",
+    "diff": "recordio.proof.diff",
     "export": "recordio.exports.export",
     "merge": "recordio.edit.merge",
     "repair": "recordio.salvage.repair",
