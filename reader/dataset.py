@@ -28,11 +28,12 @@ from recordio.reader.io_choice import Io
 from recordio.reader.joining import Cast, ClassMap
 from recordio.reader.open_dataset import ReadOptions
 from recordio.reader.opening import open_checked, open_version, version_of
-from recordio.reader.order.numbers import Numbers, chosen, numbers_at, packed, unpacked, wide
+from recordio.reader.order.numbers import Numbers, chosen, is_same, numbers_at, packed, unpacked, wide
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.page_access import Projection, Verify
 from recordio.reader.processing import Decode, Processing, SampleOrigin
+from recordio.reader.quarantine import OnDamage, kept_numbers
 from recordio.reader.tuples import as_tuple, named_fields
 from recordio.reader.view import DatasetView, Piece, Plans
 from recordio.remote.opening import CacheFolder, RemoteAccess, StorageArgument, dataset_location
@@ -64,6 +65,8 @@ class ShardDataset(DatasetView):
         page_cache_bytes: limit of the cache of decoded pages in memory, for random access.
         max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
             with "direct". All datasets together have a quarter of it. A shard takes up to two descriptors.
+        on_damage: "skip" leaves damaged blocks out, the same in every process and rank, and logs each of them: those in
+            the list of `verify --quarantine`, and of shards that no list knows those that reading them all now finds.
         storage: how an object store is reached, see `StorageOptions`: endpoint, region, anonymous, credentials, ...
         cache: where what was fetched is kept on disk: a folder, "auto" for $RECORDIO_CACHE or ~/.cache/recordio, None
             for nowhere.
@@ -86,6 +89,7 @@ class ShardDataset(DatasetView):
         decode: Decode | None = "numpy",
         page_cache_bytes: int = 128 << 20,
         max_open_shards: int | None = None,
+        on_damage: OnDamage = "raise",
         storage: StorageArgument = None,
         cache: CacheFolder = "auto",
         cache_bytes: int | None = None,
@@ -104,9 +108,10 @@ class ShardDataset(DatasetView):
         self._casts: Mapping[str, Cast] = {}
         self._class_map: ClassMap | None = None
         self.name_in_errors: str | None = None  # a combined dataset names its parts
-        self.store = open_checked(self._path, self._remote, self._options)
+        self._on_damage: OnDamage = on_damage
+        self.store, self.quarantine = open_checked(self._path, self._remote, self._options, on_damage)
         self.fields: Projection = self.store.projection(self.store.shown_fields() if names is None else names)
-        self.numbers: Numbers = range(self.store.samples)
+        self.numbers: Numbers = kept_numbers(self.store, self.quarantine)
         self._update_processing()
 
     def _update_processing(self) -> None:
@@ -229,10 +234,12 @@ class ShardDataset(DatasetView):
         A dataset goes on with the version that was opened, in every process: samples that a writer appends are in the
         result of `refresh` alone. Raises SchemaError for a view, whose samples are chosen, and if a field has gone.
         """
-        if self.numbers != range(self.store.samples):
+        if not is_same(self.numbers, kept_numbers(self.store, self.quarantine)):
             raise SchemaError("this view has chosen samples: refresh the dataset that it is a view of")
-        store = open_checked(self._path, self._remote, self._options)
-        return self._with(store=store, fields=store.projection(list(self.schema)), numbers=range(store.samples))._with()
+        store, quarantine = open_checked(self._path, self._remote, self._options, self._on_damage)
+        fields = store.projection(list(self.schema))
+        numbers = kept_numbers(store, quarantine)
+        return self._with(store=store, quarantine=quarantine, fields=fields, numbers=numbers)._with()
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
         return self._view(chosen(self.numbers, self._checked(indices)))

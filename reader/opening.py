@@ -5,27 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recordio.arguments import choice
 from recordio.format.manifest import Manifest
+from recordio.format.quarantine import Quarantine
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
+from recordio.reader.quarantine import OnDamage, found_quarantine, log_damage
 from recordio.remote.opening import RemoteAccess, open_storage
 from recordio.storage.dataset_files import check_shards, read_manifest, read_version, refuse
 
 _MAX_REPLACED = 10
 
 
-def open_checked(location: str, access: RemoteAccess, options: ReadOptions) -> OpenDataset:
+def open_checked(
+    location: str, access: RemoteAccess, options: ReadOptions, on_damage: OnDamage
+) -> tuple[OpenDataset, Quarantine | None]:
     """Opens the dataset and checks every shard; tries again if it was replaced in between.
 
-    Raises DatasetError, CorruptError, UnsupportedError, StorageError.
+    With `on_damage` "skip" also gives the blocks to leave out; each of them has been logged.
+
+    Raises DatasetError, CorruptError, UnsupportedError, StorageError, SchemaError.
     """
+    choice("on_damage", on_damage, ("raise", "skip"))
     for _ in range(_MAX_REPLACED):
         storage = open_storage(location, access)
         manifest, digest = read_manifest(storage, location)
         problems = check_shards(storage, manifest)
         if not problems or read_manifest(storage, location)[1] == digest:
             break
-    refuse(problems, location)
-    return OpenDataset(storage, manifest, options, digest)
+    if on_damage == "raise":
+        refuse(problems, location)
+        return OpenDataset(storage, manifest, options, digest), None
+    quarantine = found_quarantine(storage, location, manifest, problems)
+    dataset = OpenDataset(storage, manifest, options, digest)
+    log_damage(location, dataset, quarantine)
+    return dataset, quarantine
 
 
 def version_of(dataset: OpenDataset) -> Mapping[str, Any]:

@@ -10,14 +10,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recordio.arguments import choice, integer
-from recordio.errors import CorruptError, RecordIOError, SchemaError, StorageError, UnsupportedError
+from recordio.arguments import choice, flag, integer
+from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError, StorageError, UnsupportedError
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices
+from recordio.format.quarantine import FILE_NAME, Quarantine, damaged_blocks
 from recordio.reader.io_choice import choose_io
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_checks import Check, Checked, PageChecks
@@ -25,6 +28,8 @@ from recordio.reader.shard_indexes import ShardIndexes, blocks_of
 from recordio.reader.verify_report import Level, PageSample, ShardProof, VerifyReport as VerifyReport, proofs_of
 from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
 from recordio.remote.options import StorageOptions
+from recordio.remote.urls import is_url
+from recordio.storage.atomic import write_file
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import check_shards, read_manifest
 from recordio.storage.shard_files import ShardFiles
@@ -41,6 +46,7 @@ def verify(
     *,
     sample: int | None = None,
     since: Report | None = None,
+    quarantine: bool = False,
     progress: Progress | None = None,
     storage: StorageArgument = None,
 ) -> VerifyReport:
@@ -55,12 +61,13 @@ def verify(
         since: an earlier report of a full verification, or its JSON. Of a shard that it has proven, and whose file was
             neither replaced nor written to since, only header, footer and index are read. That does not find bytes that
             the disk has changed by itself.
+        quarantine: writes the damaged blocks beside the manifest, for `ShardDataset(path, on_damage="skip")`.
         progress: called with (bytes done, total bytes), or pages with `sample`.
         storage: how an object store is reached, see `StorageOptions`.
 
     Raises:
         DatasetError: there is no dataset at the path. A damaged one is a report.
-        StorageError: the manifest cannot be read. An unreadable shard is a problem in the report.
+        StorageError: the manifest cannot be read, or the list not written. An unreadable shard is a problem.
         SchemaError: an argument is wrong.
     """
     choice("level", level, ("quick", "full"))
@@ -69,8 +76,12 @@ def verify(
         raise SchemaError('level "quick" reads no pages: sample and since are of no use with it')
     if sample is not None and since is not None:
         raise SchemaError("a sample is drawn from all shards: sample and since exclude each other")
+    if flag("quarantine", quarantine) and (level == "quick" or sample is not None):
+        raise SchemaError("a quarantine lists what reading every page finds: leave out level and sample")
     known = {} if since is None else proofs_of(since)
     folder = dataset_location("path", path)
+    if quarantine and is_url(folder):
+        raise DatasetError("a quarantine is written on this machine alone: verify a copy here, and upload the list")
     opened = open_storage(folder, RemoteAccess(StorageOptions.of(storage), cache=None))
     if opened.is_remote and since is not None:
         raise SchemaError("since is for a folder: a store says nothing of a shard that it is not asked for")
@@ -82,7 +93,12 @@ def verify(
     start = VerifyReport(folder, level, shards=len(manifest.shards))
     if sample is not None:
         return verification.sampled(start, sample, progress)
-    return verification.report(start, progress)
+    report = verification.report(start, progress)
+    if quarantine:
+        damaged = damaged_blocks(manifest, report.problems)
+        write_file(Path(folder) / FILE_NAME, Quarantine.of(manifest, damaged).encode())
+        report = replace(report, quarantined=sum(one.blocks for one in damaged))
+    return report
 
 
 @dataclass
@@ -106,6 +122,13 @@ class _Tally:
             self.bad.add(one.shard)
 
 
+def find_damage(storage: Storage, manifest: Manifest, first: int) -> list[RecordIOError]:
+    """The problems of the shards from position `first` on, every page of which is read."""
+    verification = _Verification(storage, manifest, {})
+    results = verification.results(True, set(), first)
+    return [problem for one in results for problem in one.problems]
+
+
 class _Verification:
     """The checks of all shards, in the order of their bytes. `known`: what an earlier report has proven."""
 
@@ -126,7 +149,7 @@ class _Verification:
         unchanged = self._find_unchanged()
         entries = enumerate(self._manifest.table.nbytes.tolist())
         total = sum(nbytes for position, nbytes in entries if position not in unchanged)
-        for one in self._checks.results(self._tasks(full, unchanged)):
+        for one in self.results(full, unchanged):
             tally.add(one)
             if progress is not None:
                 progress(tally.done, total)
@@ -152,9 +175,13 @@ class _Verification:
                         found.add(position)
         return found
 
-    def _tasks(self, full: bool, unchanged: set[int]) -> Iterator[Check]:
-        for position, entry in enumerate(self._manifest.shards):
-            if self._storage.is_remote and position % _AHEAD == 0:
+    def results(self, full: bool, unchanged: set[int], first: int = 0) -> Iterator[Checked]:
+        """What is found of the shards from position `first` on."""
+        return self._checks.results(self._tasks(full, unchanged, first))
+
+    def _tasks(self, full: bool, unchanged: set[int], first: int) -> Iterator[Check]:
+        for position, entry in islice(enumerate(self._manifest.shards), first, None):
+            if self._checks.access.remote and (position - first) % _AHEAD == 0:
                 self._files.ask_for_indexes(range(position, min(position + _AHEAD, len(self._manifest.shards))))
             try:
                 shard = self._opened(position)

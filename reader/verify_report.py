@@ -98,6 +98,7 @@ class VerifyReport:
         sample: what was read of the pages, if not all; None for all of them, or none at level "quick".
         unchanged: how many shards were not read again, because their files are those of an earlier report.
         proven: the shards of which every byte was found good, now or by that report.
+        quarantined: how many blocks are in the list that was written; None if none was.
     """
 
     path: str
@@ -110,6 +111,7 @@ class VerifyReport:
     sample: PageSample | None = None
     unchanged: int = 0
     proven: tuple[ShardProof, ...] = ()
+    quarantined: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -118,7 +120,7 @@ class VerifyReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain dicts and lists."""
-        names = ("path", "level", "shards", "blocks", "samples", "nbytes", "unchanged")
+        names = ("path", "level", "shards", "blocks", "samples", "nbytes", "unchanged", "quarantined")
         return {
             "ok": self.ok,
             **{name: getattr(self, name) for name in names},

@@ -26,6 +26,7 @@ examples:
   recordio verify digits --quick    sizes, headers and footers only
   recordio verify digits --json     one line: {"ok": ..., "datasets": [...]}
   recordio verify digits --json --since report.json    read only the shards whose files were changed since
+  recordio verify digits --quarantine    then ShardDataset("digits", on_damage="skip") trains on the rest
   recordio verify digits --sample 10000                read 10,000 pages at random, and say what follows from them
   recordio verify photos.rio --against photos/    read the source again too, and compare every sample
 """
@@ -37,6 +38,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, metavar="N", help="read N pages only, drawn at random")
     parser.add_argument(
         "--since", metavar="REPORT", help="read only what was changed since this report, printed by --json"
+    )
+    parser.add_argument(
+        "--quarantine", action="store_true", help="list the damaged blocks beside the manifest, to train without them"
     )
     parser.add_argument("--against", metavar="SRC", help="compare every sample with what it was converted from")
     parser.add_argument(
@@ -95,7 +99,13 @@ def _verify(split: Split, options: argparse.Namespace, since: Mapping[str | None
     with Progress(label, "bytes" if options.sample is None else "pages", quiet=options.json) as progress:
         try:
             report = verify(
-                split.path, level, sample=options.sample, since=earlier, progress=progress, storage=split.storage
+                split.path,
+                level,
+                sample=options.sample,
+                since=earlier,
+                quarantine=options.quarantine,
+                progress=progress,
+                storage=split.storage,
             )
         except SchemaError:
             raise
@@ -158,7 +168,8 @@ def _print(split: Split, report: VerifyReport, seconds: float) -> None:
         say(f"{clean(split.name)}: {clean(str(problem))}" if split.name else clean(str(problem)))
     if not report.ok:
         found = f"; {_sample_text(report.sample)}" if report.sample else ""
-        say(f"FAILED  {path}: {count_text(len(report.problems), 'problem')}{found}")
+        listed = f"; {count_text(report.quarantined, 'block')} in quarantine" if report.quarantined else ""
+        say(f"FAILED  {path}: {count_text(len(report.problems), 'problem')}{found}{listed}")
         return
     if report.sample is not None:
         say(f"OK  {path}: {_sample_text(report.sample)}, in {seconds_text(seconds)}")

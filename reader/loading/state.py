@@ -28,8 +28,10 @@ def identity(
         shuffle["pool_bytes"] = order.pool_bytes
     if order.lane_affinity:
         shuffle["lane_affinity"] = True
+    quarantine = quarantine_digest(dataset)
     return {
         "version": _VERSION,
+        **({} if quarantine is None else {"quarantine": quarantine}),
         "dataset": dataset.fingerprint,
         "samples": len(dataset),
         "seed": seed,
@@ -39,10 +41,22 @@ def identity(
     }
 
 
+def quarantine_digest(dataset: DatasetView) -> str | None:
+    """What stands for the damaged blocks that a dataset leaves out; None if there are none."""
+    found = [part.quarantine.digest if part.quarantine and part.quarantine.damaged else "" for part in dataset.parts]
+    return digest(["\n".join(found).encode()]).hex() if any(found) else None
+
+
 def check_state(state: Any, mine: dict[str, Any], *, adopts_seed: bool) -> None:
     """Raises DatasetError for the state of another dataset, SchemaError for one of other options or no state at all."""
     if not isinstance(state, dict) or state.get("version") != _VERSION:
         raise SchemaError(f"not the state of a loader of version {_VERSION}: {str(state)[:80]}")
+    if state.get("quarantine") != mine.get("quarantine"):
+        found = [one.get("quarantine") or "none" for one in (state, mine)]
+        raise DatasetError(
+            f"the state is of a run that left out other damaged blocks: its quarantine is {found[0]}, here it is "
+            f"{found[1]}; open the dataset with the same on_damage and the same quarantine.json"
+        )
     if adopts_seed:
         mine = mine | {"seed": integer("the state's seed", state.get("seed"), 0, MASK)}
     for name, value in mine.items():

@@ -47,6 +47,31 @@ def chosen(numbers: Numbers, indices: Integers) -> Integers:
     return out
 
 
+def without(n: int, gaps: Iterable[tuple[int, int]]) -> Numbers:
+    """All numbers below n but those of these gaps (begin, end), ascending and apart."""
+    kept, at = [], 0
+    for begin, end in gaps:
+        kept.append((at, begin))
+        at = end
+    kept.append((at, n))
+    count = sum(end - begin for begin, end in kept)
+    if count == n:
+        return range(n)
+    out = np.empty(count, _narrow(n))
+    done = 0
+    for begin, end in kept:
+        out[done : done + end - begin] = np.arange(begin, end)
+        done += end - begin
+    return out
+
+
+def is_same(a: Numbers, b: Numbers) -> bool:
+    """Whether two views have the same numbers in the same order, and hold them alike."""
+    if isinstance(a, range) or isinstance(b, range):
+        return isinstance(a, range) and a == b
+    return np.array_equal(a, b)
+
+
 def true_indices(masks: Iterable[npt.NDArray[Any]], count: int, n: int) -> Integers:
     """(count,), ascending: where these masks of n elements in all, one after the other, are true: `count` times."""
     out = np.empty(count, _narrow(n))

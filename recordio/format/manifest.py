@@ -17,9 +17,10 @@ import numpy as np
 
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format import strict_json
-from recordio.format.checksum import checksum, digest, require
+from recordio.format.checksum import digest
 from recordio.format.layout import KNOWN_REQUIRED_FEATURES, MAX_MANIFEST_NBYTES, VERSION
 from recordio.format.schema import Schema
+from recordio.format.seal import SEAL_NBYTES, check_seal, sealed
 from recordio.format.shard_table import (
     ShardEntry as ShardEntry,
     ShardTable,
@@ -31,8 +32,6 @@ from recordio.lazy import lazy
 
 FILE_NAME = "manifest.json"
 _FORMAT = "recordio"
-_SEAL = '"checksum": "{:016x}"}}\n'
-_SEAL_NBYTES = 32
 _SHARDS, _SHARDS_END = b',\n"shards": [\n', b"],\n"  # not within a string: no string of JSON holds a newline
 # The tables that are in use, by the digest of their text: whoever opens a dataset again shares its table.
 _tables: WeakValueDictionary[bytes, ShardTable] = WeakValueDictionary()
@@ -76,12 +75,12 @@ class Manifest:
             raise SchemaError(f"the metadata is not JSON: {error}") from error
         shards = ",\n".join(json.dumps(shard.to_json()) for shard in self.shards)
         body = ("{" + ",\n".join(lines) + f',\n"shards": [\n{shards}],\n').encode("ascii")
-        if (nbytes := len(body) + _SEAL_NBYTES) > MAX_MANIFEST_NBYTES:
+        if (nbytes := len(body) + SEAL_NBYTES) > MAX_MANIFEST_NBYTES:
             raise SchemaError(
                 f"the manifest takes {nbytes} bytes, over the limit of {MAX_MANIFEST_NBYTES}; "
                 "use less metadata, or larger shards and blocks"
             )
-        return body + _SEAL.format(checksum(body)).encode("ascii")
+        return sealed(body)
 
     @staticmethod
     def digest(data: bytes) -> bytes:
@@ -93,7 +92,7 @@ class Manifest:
         """Checks everything. Raises CorruptError, UnsupportedError."""
         if len(data) > MAX_MANIFEST_NBYTES:
             raise CorruptError(f"a manifest of {len(data)} bytes is over the limit of {MAX_MANIFEST_NBYTES}")
-        _check_seal(data)
+        check_seal(data, "manifest")
         body, table = _parse(data)
         if not isinstance(body, dict) or body.get("format") != _FORMAT:
             raise CorruptError('the manifest does not say "format": "recordio"')
@@ -128,7 +127,7 @@ def _parse(data: bytes) -> tuple[Any, ShardTable | None]:
     The text with and without shards is valid JSON or not alike, and means the same but for the list: that is followed
     by the checksum and the end of the text, so it is a member of the outermost object.
     """
-    start, end = data.find(_SHARDS) + len(_SHARDS), len(data) - _SEAL_NBYTES - len(_SHARDS_END)
+    start, end = data.find(_SHARDS) + len(_SHARDS), len(data) - SEAL_NBYTES - len(_SHARDS_END)
     if len(_SHARDS) <= start <= end and data.startswith(_SHARDS_END, end):
         table = _table(data[start:end])
         if table is not None:
@@ -143,17 +142,3 @@ def _table(text: bytes) -> ShardTable | None:
     if table is not None:
         _tables[key] = table
     return table
-
-
-def _check_seal(data: bytes) -> None:
-    body, seal = data[:-_SEAL_NBYTES], data[-_SEAL_NBYTES:]
-    expected = _SEAL.format(checksum(body)).encode("ascii")
-    if seal[:13] != expected[:13] or seal[-3:] != expected[-3:]:
-        raise CorruptError("the manifest does not end in its checksum: it was cut, or edited")
-    try:
-        stored = int(seal[13:29].decode("ascii"), 16)
-    except ValueError as error:
-        raise CorruptError("the manifest's checksum is not 16 hex digits") from error
-    require("manifest", stored, checksum(body))
-    if seal != expected:
-        raise CorruptError("the manifest's checksum is not 16 lower-case hex digits")

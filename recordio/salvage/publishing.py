@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recordio.errors import DatasetError, RecordIOError
 from recordio.format.manifest import Manifest
+from recordio.format.quarantine import FILE_NAME as QUARANTINE
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.salvage.identity import MENDED, number_of, unpublished_shards
 from recordio.salvage.mending import Mended
@@ -109,7 +110,7 @@ def mend_in_place(folder: Path, found: Survey) -> bool:
     Raises DatasetError, CorruptError, StorageError.
     """
     if found.report.ok:
-        _drop(folder / MENDED)
+        _drop(folder, found)
         return False
     _require_some(found)
     names = _stage_mended(folder, found)
@@ -126,7 +127,7 @@ def mend_in_place(folder: Path, found: Survey) -> bool:
     manifest = found.manifest([entry for entry in entries if entry is not None])
     if found.identity.fault or found.report.lost or staged:
         commit(folder, manifest, staged, _before(found))
-    _drop(folder / MENDED)
+    _drop(folder, found)
     return True
 
 
@@ -195,5 +196,8 @@ def _replace(path: Path, to: Path) -> None:
         raise storage_error("rename", to, error) from error
 
 
-def _drop(staging: Path) -> None:
-    shutil.rmtree(staging, ignore_errors=True)
+def _drop(folder: Path, found: Survey) -> None:
+    """Removes what a repair leaves; and the list of damaged blocks, if every page was read: there are none any more."""
+    shutil.rmtree(folder / MENDED, ignore_errors=True)
+    if found.report.level == "full":
+        remove([folder / QUARANTINE])

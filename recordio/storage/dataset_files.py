@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from recordio.errors import CorruptError, DatasetError, Place, RecordIOError, StorageError
+from recordio.format import quarantine
 from recordio.format.footers import matching_footers
 from recordio.format.layout import FOOTER, MAX_MANIFEST_NBYTES
 from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.format.quarantine import Quarantine
 from recordio.format.shard import Footer
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.storage.base import File, ShardPlace, Storage
+
+_Decoded = TypeVar("_Decoded")
 
 STAGING = ".convert"  # in a folder that is to become a dataset: the finished shards of a conversion
 PLAN = "plan.json"  # in STAGING: what is being made
@@ -28,6 +32,16 @@ def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple
 
     Raises CorruptError, UnsupportedError, StorageError, and DatasetError for anything but a regular file.
     """
+    return _found(storage, folder, name, "manifest", lambda data: (Manifest.decode(data), Manifest.digest(data)))
+
+
+def find_quarantine(storage: Storage, folder: str) -> Quarantine | None:
+    """The list of damaged blocks beside the manifest; None if there is none. Raises as `find_manifest` does."""
+    return _found(storage, folder, quarantine.FILE_NAME, "quarantine", Quarantine.decode)
+
+
+def _found(storage: Storage, folder: str, name: str, what: str, decode: Callable[[bytes], _Decoded]) -> _Decoded | None:
+    """What a file of JSON says, None if there is none; errors have its place."""
     where = os.path.join(folder, name)
     try:
         file = storage.open(name)
@@ -38,11 +52,8 @@ def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple
         raise error.at(file=where)
     try:
         if file.nbytes > MAX_MANIFEST_NBYTES:
-            raise DatasetError(
-                f"{file.nbytes} bytes are too many for a manifest: expected {MAX_MANIFEST_NBYTES} at most"
-            )
-        data = file.read(0, file.nbytes)
-        return Manifest.decode(data), Manifest.digest(data)
+            raise DatasetError(f"{file.nbytes} bytes are too many for a {what}: expected {MAX_MANIFEST_NBYTES} at most")
+        return decode(file.read(0, file.nbytes))
     except RecordIOError as error:
         error.place = type(error.place)(byte=error.place.byte)
         raise error.at(file=where)

@@ -158,7 +158,7 @@ def nothing(*_: Any, **__: Any) -> None:
 MUTATIONS: dict[str, tuple[Any, str, Any]] = {
     "no page checksums": (recordio.reader.open_shard, "require", nothing),
     "no footer or header checksums": (recordio.format.shard, "require", nothing),
-    "no manifest checksum": (recordio.format.manifest, "_check_seal", nothing),
+    "no manifest checksum": (recordio.format.manifest, "check_seal", nothing),
     "no shard digest": (recordio.format.index, "shard_digest", lambda *_: _Equal()),
     "no check of pages": (recordio.reader.open_shard, "check_page", nothing),
     "no check of frames": (recordio.format.codec, "_check_frame", nothing),

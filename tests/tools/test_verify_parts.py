@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import recordio
 from recordio.tools.main import main
 
 
@@ -49,6 +50,16 @@ def test_since_takes_what_json_has_printed(
             assert line.endswith(f"; {shards} shard as before, not read again")
         again = json.loads(verified(capsys, path, "--since", report, "--json"))
         assert [one["unchanged"] for one in again["datasets"]] == [shards] * len(again["datasets"])
+
+
+def test_a_quarantine_is_written_and_counted(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flip(dataset)
+    assert verified(capsys, dataset, "--quarantine", code=1).endswith(": 1 problem; 1 block in quarantine\n")
+    left = len(recordio.ShardDataset(dataset, on_damage="skip"))
+    assert 0 < left < 20
+    assert json.loads(verified(capsys, dataset, "--quarantine", "--json", code=1))["datasets"][0]["quarantined"] == 1
+    assert main(["verify", str(dataset), "--quarantine", "--quick"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_wrong_reports_are_wrong_use(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from recordio import DatasetError, StorageError
 from recordio.format.manifest import FILE_NAME
 from recordio.salvage.survey import survey
-from recordio.storage.base import File, storage_error
+from recordio.storage.base import File, ShardPlace, storage_error
 from recordio.storage.memory import MemoryFile, MemoryStorage
 from tests.recordio.salvage.damage import files, write
 
@@ -22,7 +22,7 @@ class Counting(MemoryStorage):
         super().__init__(held)
         self.read: dict[str, int] = {}
 
-    def open(self, name: str) -> File:
+    def open(self, name: str, place: ShardPlace | None = None) -> File:
         storage = self
 
         class Counted(MemoryFile):
@@ -42,7 +42,7 @@ class Rotten(MemoryStorage):
         super().__init__(held)
         self._name, self._bad = name, bad
 
-    def open(self, name: str) -> File:
+    def open(self, name: str, place: ShardPlace | None = None) -> File:
         bad = self._bad if name == self._name else ()
 
         class Refusing(MemoryFile):
