@@ -30,6 +30,7 @@ from recordio.writer.convert.staging import Staging, UnitNote, finished_note
 from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
 from recordio.writer.sources import Output, Source
+from recordio.writer.sources.foreign_errors import guarded
 
 SKIPPABLE = (SourceError, DecodeError, SchemaError)
 Skip = tuple[str, str]  # name, reason
@@ -102,7 +103,7 @@ class Prepared:
         self.measures = measures
 
     def __iter__(self) -> Iterator[Sample]:
-        for position, key, made in self._in_order(self._source.outputs(self._indices)):
+        for position, key, made in self._in_order(guarded(self._source.outputs(self._indices))):
             self.key = key
             if made is None:
                 self.dropped += 1
@@ -240,7 +241,7 @@ def make_unit(plan: Plan, unit: int, staging: Staging, report: Report, threads: 
     samples = prepared(strict=False)
     if (batches := samples.batches()) is not None:
         with suppress(*SKIPPABLE):  # making the samples one by one finds out which is at fault
-            return _write_batches(plan, unit, staging, samples, batches)
+            return _write_batches(plan, unit, staging, samples, guarded(batches))
     try:
         return _write(plan, unit, staging, prepared(strict=False))
     except SchemaError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -35,6 +36,7 @@ from recordio.writer.sources.opening import (
 from recordio.writer.sources.plain_files import refused as refused, shown as shown, stamp as stamp
 from recordio.writer.sources.source import Fingerprint
 
+_MAX_VISITS = 1000  # of one folder, by links
 Entry = os.DirEntry[bytes] | MemberEntry
 _NAME = attrgetter("name")
 _RUN_FILES, _RUN_NBYTES = 64, 4 << 20
@@ -214,7 +216,8 @@ def walk(
     """Everything but folders below `root`, in the order of the bytes of the paths, in runs of entries of one folder.
 
     With each run comes the path of its folder below `root`, with a slash, b"" for `root` itself. Links to folders are
-    followed, except in a loop. Hidden names are passed over; `on_hidden` is called with the path of each.
+    followed, except in a loop; folders that lead to one another by several links each are refused, as there is no end
+    to their paths. Hidden names are passed over; `on_hidden` is called with the path of each.
     """
 
     def inside(path: bytes, prefix: bytes) -> Iterator[Entry]:
@@ -222,6 +225,7 @@ def walk(
         return iter(entries(path, told))
 
     top = status(root)
+    visits: Counter[tuple[int, int]] = Counter()
     stack: list[tuple[bytes, Iterator[Entry], tuple[tuple[int, int], ...]]]
     stack = [(b"", inside(root, b""), ((top.st_dev, top.st_ino),))]
     while stack:
@@ -235,6 +239,10 @@ def walk(
         found = folder.stat()
         here = (found.st_dev, found.st_ino)
         if here not in above:
+            visits[here] += 1
+            if visits[here] > _MAX_VISITS:
+                text = f"links lead into this folder in more than {_MAX_VISITS} ways; give a folder without such links"
+                raise SourceError(text).at(file=shown(prefix + folder.name))
             path = prefix + folder.name + b"/"
             stack.append((path, inside(folder.path, path), (*above, here)))
 

@@ -16,7 +16,15 @@ from recordio.errors import SourceError
 from recordio.writer.sources.archives.archive import Archive
 from recordio.writer.sources.archives.archive_paths import find_archive
 from recordio.writer.sources.archives.scratch import written
-from recordio.writer.sources.plain_files import Status, open_plain, read_plain, refused, shown
+from recordio.writer.sources.plain_files import (
+    MAX_VALUE as MAX_VALUE,
+    Status,
+    open_plain,
+    read_plain,
+    refused,
+    require_size as require_size,
+    shown,
+)
 
 
 def status(path: bytes | str) -> Status:
@@ -107,12 +115,13 @@ def _read_member(path: bytes | str, error: OSError) -> bytes:
         raise fault.at(file=shown(os.fsencode(path)))
 
 
-def read_file(path: bytes | str, nbytes: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises SourceError, also for a length other than `nbytes`."""
+def read_file(path: bytes | str, nbytes: int | None = None, most: int = MAX_VALUE) -> bytes:
+    """The bytes of a regular file. Raises SourceError, also for more than `most`, or a length other than `nbytes`."""
     try:
-        data = read_plain(path)
+        data = read_plain(path, most)
     except NotADirectoryError as error:
         data = _read_member(path, error)
+        require_size(len(data), most)
     except OSError as error:
         raise refused(error).at(file=shown(os.fsencode(path))) from error
     if nbytes is not None and len(data) != nbytes:

@@ -13,21 +13,19 @@ from typing import Protocol
 import xxhash
 
 from recordio.errors import SourceError
+from recordio.writer.sources.foreign_errors import refused as refused
 
 # O_NONBLOCK: opening a FIFO must not wait for a writer.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _CHUNK = 1 << 20
+MAX_VALUE = 1 << 32  # bytes of a file that is read whole
 _STAMP = struct.Struct("<Qqq").pack
 
 
 def shown(name: bytes) -> str:
     """A file name for display; bytes that are not UTF-8 are escaped."""
     return name.decode("utf-8", "backslashreplace")
-
-
-def refused(error: OSError) -> SourceError:
-    return SourceError(f"cannot be read: {error.strerror or error}")
 
 
 def open_plain(path: bytes | str) -> int:
@@ -52,13 +50,20 @@ def _opened(path: bytes | str) -> tuple[int, os.stat_result]:
     return fd, found
 
 
-def read_plain(path: bytes | str) -> bytes:
+def require_size(nbytes: int, most: int = MAX_VALUE) -> None:
+    """Raises SourceError for more bytes than are read as one value."""
+    if nbytes > most:
+        raise SourceError(f"it has {nbytes >> 20:,} MiB, and at most {most >> 20:,} are read as one: cut it into parts")
+
+
+def read_plain(path: bytes | str, most: int = MAX_VALUE) -> bytes:
     """The bytes of a regular file, in half the system calls that a file object makes.
 
-    Raises SourceError and NotADirectoryError as `open_plain` does, OSError where reading fails.
+    Raises SourceError for more than `most`, that and NotADirectoryError as `open_plain` does, OSError where reading fails.
     """
     fd, found = _opened(path)
     try:
+        require_size(found.st_size, most)
         data = os.read(fd, found.st_size + 1)
         if len(data) == found.st_size:
             return data

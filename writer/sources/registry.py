@@ -25,6 +25,7 @@ from recordio.writer.sources.files import entries, exists, folders, is_file, is_
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders import class_folders, coco, file_groups, indexed_files, paired_folders
 from recordio.writer.sources.folders.class_folders import MEDIA, class_names
+from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.kinds import (
     EXTENSIONS,
     FILE_KINDS,
@@ -79,7 +80,11 @@ def open_source(path: str | os.PathLike[str], kind: str | None = None, options: 
     if options.table != TableOptions() and kind not in (*LINE_KINDS, "indexed_files"):
         raise SchemaError(f"encoding, delimiter and the like are for tables, this is {kind!r}")
     module = import_module(f"recordio.writer.sources.{KIND[kind].module}")
-    source: Source = getattr(module, KIND[kind].reader)(where, options)
+    try:
+        with reading():
+            source: Source = getattr(module, KIND[kind].reader)(where, options)
+    except SourceError as error:
+        raise error.at(file=where)
     if source.kind != kind:
         raise SourceError(f"this is {source.kind!r}, not {kind!r}").at(file=where)
     return source
@@ -102,7 +107,11 @@ def find_sources(
     path: str | os.PathLike[str], kind: str | None = None, options: SourceOptions | None = None
 ) -> dict[str, SourceSpec]:
     """The sources at a path by split, "" for one without splits. `kind` replaces the detected kind of each."""
-    kind, options = _known(kind), options or SourceOptions()
+    with reading("what it is cannot be found out"):
+        return _found_sources(path, _known(kind), options or SourceOptions())
+
+
+def _found_sources(path: str | os.PathLike[str], kind: str | None, options: SourceOptions) -> dict[str, SourceSpec]:
     if not exists(os.fspath(path)) and file_sets.is_pattern(os.fspath(path)):
         spec = file_sets.matching(os.fspath(path))
         return {"": _with(replace(spec, kind=kind or spec.kind), options)}

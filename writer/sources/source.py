@@ -21,6 +21,7 @@ from recordio.errors import RecordIOError, SchemaError, SourceError
 from recordio.format.fields import Text
 from recordio.format.schema import Columns, Sample, Schema
 from recordio.images.prepare import PictureKind
+from recordio.writer.sources.foreign_errors import as_ours
 from recordio.writer.sources.tables.table_options import DEFAULT, TableOptions
 
 NAME = "file"  # the field of names that `with_names` adds
@@ -160,6 +161,13 @@ class Source(ABC):
                 result = self.sample(index)
             except SourceError as error:
                 result = error.at(file=key)
+            except (RecordIOError, MemoryError):
+                raise
+            except Exception as error:
+                found = as_ours(error)
+                if not isinstance(found, SourceError):
+                    raise found from error
+                result = found.at(file=key)
             yield key, result
 
     def batches(self, indices: npt.NDArray[np.int64]) -> Iterator[Columns] | None:

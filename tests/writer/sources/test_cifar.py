@@ -178,7 +178,7 @@ HOSTILE = {
     "numpy itself": b"\x80\x02cnumpy\nload\nU\x01x\x85R.",
     "a dotted name": b"\x80\x04\x8c\x05numpy\x8c\x0dndarray.tofile\x93.",
     "the import of a module": b"\x80\x02cantigravity\nx\n.",
-    "an object": b"\x80\x02cos\nsystem\n)\x81.",
+    "an object": b"\x80\x02cnumpy\nndarray\n)\x81.",
     "an instance of old": b"(ios\nsystem\n.",
     "an extension": b"\x80\x02\x82\x01.",
     "a persistent id": b"Px\n.",
@@ -186,6 +186,24 @@ HOSTILE = {
     "a length that is not there": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"x.",
     "a change to a stand-in": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nN}U\x01xK\x01s\x86b.",
     "an array of nothing known": b"\x80\x02}U\x01xcnumpy\nndarray\n)Rs.",
+    "a key of tuples within each other": b"\x80\x02}N" + b"\x85" * 200_000 + b"Ns.",
+    "a key of shared halves": b"\x80\x02}" + b"Nq\0h\0\x86" + b"q\0h\0\x86" * 100 + b"Ns.",
+    "a global named by tuples within each other": b"\x80\x04N" + b"\x85" * 200_000 + b"\x8c\x01a\x93.",
+    "a text that is made into bytes again and again": b"\x80\x04]\x8c\x07_codecs\x8c\x06encode\x93q\0X\0\1\0\0"
+    + b"x" * 256
+    + b"q\1"
+    + b"h\0h\1\x85R" * 99
+    + b"0.",
+    "a shape of endless numbers": b"\x80\x02}U\x01xcnumpy\nndarray\n)R(K\x01("
+    b"\x8a\xff"
+    + bytes(254)
+    + b"\x7f"
+    + b"\x8a\xff"
+    + bytes(254)
+    + b"\x7f"
+    + b"K\x01" * 20
+    + b"tcnumpy\ndtype\nU\x02u1\x85R\x89U\x01xtbs.",
+    "a key that is no Unicode": b"\x80\x04}X\x03\0\0\0\xed\xa0\x80Ns.",
     "no end": b"\x80\x02}",
     "junk": b"hello",
 }
@@ -215,11 +233,22 @@ def test_hostile_pickle_is_refused_without_running_code(name: str, monkeypatch: 
         ("an extension", "holds the opcode EXT1, which is not allowed"),
         ("a persistent id", "holds the opcode PERSID, which is not allowed"),
         ("a memo that fills memory", "numbers its values up to 2147483647"),
+        ("a key of tuples within each other", "keys are no texts"),
+        ("a key of shared halves", "keys are no texts"),
+        ("a global named by tuples within each other", "a global without a name"),
+        ("a text that is made into bytes again and again", "makes more bytes than it has"),
+        ("a key that is no Unicode", "surrogates not allowed"),
     ],
 )
 def test_error_names_the_global_of_a_hostile_pickle(name: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         load_pickle(HOSTILE[name])
+
+
+def test_pickle_of_more_opcodes_than_any_batch_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recordio.writer.sources.arrays.pickled._MAX_OPCODES", 1000)
+    with pytest.raises(SourceError, match="more than 1,000 opcodes"):
+        load_pickle(b"\x80\x02" + b"N0" * 500 + b"}.")
 
 
 def test_honest_pickle_of_any_protocol_is_read() -> None:

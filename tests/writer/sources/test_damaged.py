@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import random
 import struct
 import zipfile
@@ -91,3 +92,60 @@ def test_trailing_elements_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(npy() * 2)
     with pytest.raises(SourceError, match="promises"):
         open_source(tmp_path / "a.npy")
+
+
+def of_zeros(path: Path, nbytes: int, member: bytes | None = None) -> None:
+    """A packed file of zeros: idx images, or a member of a zip archive."""
+    if member is None:
+        path.write_bytes(gzip.compress(struct.pack(">HBB3I", 0, 8, 3, nbytes, 1, 1) + bytes(nbytes)))
+        return
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", member + bytes(nbytes))
+
+
+def test_a_packed_array_of_zeros_is_refused_where_it_becomes_a_bomb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": (1 << 22,)})
+    of_zeros(tmp_path / "a.npz", 1 << 22, out.getvalue())
+    of_zeros(tmp_path / "train-images-idx3-ubyte.gz", 1 << 22)
+    for name in ("a.npz", "train-images-idx3-ubyte.gz"):
+        assert len(open_source(tmp_path / name)) == 1 << 22
+    monkeypatch.setattr("recordio.writer.sources.archives.compression._FREE", 1 << 20)
+    for name in ("a.npz", "train-images-idx3-ubyte.gz"):
+        with pytest.raises(SourceError, match=r"unpacks to more than 250 times its size.*unpack it.*" + name):
+            open_source(tmp_path / name)
+
+
+def npz_of(method: int) -> bytearray:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        archive.writestr("a.npy", npy())
+    return bytearray(out.getvalue())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_npz_packed_as_numpy_packs_none_is_refused(tmp_path: Path, method: int) -> None:
+    data = npz_of(method)
+    data[39:60] = b"\xff" * 21
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(SourceError, match="compressed in a way that is not read"):
+        open_source(tmp_path / "a.npz")
+
+
+def test_text_of_code_points_that_do_not_exist_is_an_error_of_the_row(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([65, 0x110000, 66], "<u4").view("<U1"))
+    found = [item for _, item in open_source(tmp_path / "a.npy").read(range(3))]
+    assert [isinstance(item, SourceError) for item in found] == [False, True, False]
+
+
+def test_npz_is_read_alike_in_another_process(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.arange(5), y=np.asfortranarray(np.ones((5, 2))), z=np.zeros((5, 0)))
+    source = open_source(tmp_path / "a.npz")
+    again = pickle.loads(pickle.dumps(source))
+    for one in (source, again):
+        sample = one.sample(3)
+        assert sample["x"] == 3
+        assert sample["y"].tolist() == [1.0, 1.0]
+        assert sample["z"].shape == (0,)

@@ -12,7 +12,7 @@ import pytest
 
 from recordio import SourceError
 from recordio.writer.sources import find_sources
-from recordio.writer.sources.archives import unpacked_file
+from recordio.writer.sources.archives import compression
 from recordio.writer.sources.archives.archive_paths import forget_archives, open_archive
 from tests.writer.sources.packing import END, ENDINGS, header, member, pack, packed, pax, tar, zipped
 from tests.writer.sources.test_folders import fill, samples
@@ -100,7 +100,7 @@ class TestHostileTar:
         assert source.metadata == {"classes": ["a\nb", "c"]}
 
     def test_a_bomb_is_refused_before_the_disk_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(unpacked_file, "_FREE", 1 << 20)
+        monkeypatch.setattr(compression, "_FREE", 1 << 20)
         path = pack(fill(tmp_path / "d", {"a.txt": bytes(4 << 20)}), tmp_path / "d.tar.xz")
         with pytest.raises(SourceError, match="unpacks to more than 250 times its size"):
             find_sources(str(path))

@@ -245,7 +245,7 @@ class TestDamage:
             convert(tmp_path / "x.tfrecord", tmp_path / "out")
 
     def test_a_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("recordio.writer.sources.archives.unpacked_file._FREE", 1 << 20)
+        monkeypatch.setattr("recordio.writer.sources.archives.compression._FREE", 1 << 20)
         (tmp_path / "x.tfrecord").write_bytes(gzip.compress(bytes(1 << 23)))
         with pytest.raises(SourceError, match=r"unpacks to more than 250 times its size.* - x\.tfrecord"):
             opened(tmp_path / "x.tfrecord")

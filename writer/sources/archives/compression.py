@@ -1,20 +1,25 @@
-"""Compressed files: what they are packed with, and what is in them, in pieces of bounded size."""
+"""Compressed files: what they are packed with, and what is in them, in pieces of bounded size.
+
+Every file that is unpacked passes through `unpacked`, which stops at one that was made to fill the disk or the memory.
+"""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import lzma
-import zlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 import zstandard
 
 from recordio.errors import SourceError
+from recordio.writer.sources.foreign_errors import reading
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+_FREE = 1 << 30  # bytes that anything may unpack to
+_MOST = 250  # times its size that something larger may unpack to
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _OPEN: dict[str | None, Callable[[Any], Any]] = {"gzip": gzip.open, "bzip2": bz2.open}
 _CHUNK = 1 << 20
@@ -29,12 +34,35 @@ def packed_with(head: bytes) -> str | None:
     return None if found == "bzip2" and head[4:10] != b"1AY&SY" else found
 
 
+def require_no_bomb(nbytes: int, packed: int, member: str | None = None) -> None:
+    """Raises SourceError where `packed` bytes become so many more that they were made to do harm."""
+    if nbytes > _FREE and nbytes > _MOST * packed:
+        what = "it" if member is None else repr(member[:200])
+        raise SourceError(
+            f"{what} unpacks to more than {_MOST} times its size, at least {nbytes >> 20:,} MiB, as if made to fill "
+            "the disk; if it was not, unpack it, and give what is in it"
+        )
+
+
+def harmless(chunks: Iterable[bytes], packed: int) -> Iterator[bytes]:
+    """What `packed` bytes unpack to, piece by piece. Raises SourceError as `require_no_bomb` does."""
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        require_no_bomb(total, packed)
+        yield chunk
+
+
 def unpacked(raw: IO[bytes], packed: str | None) -> Iterator[bytes]:
-    """The content of a file that is packed with this, or of a plain one. Raises SourceError."""
-    try:
-        yield from _pieces(raw, packed)
-    except _DAMAGED as error:
-        raise SourceError(f"the {packed or 'file'} data cannot be read to its end: {error}") from error
+    """The content of an open file that is packed with this, or of a plain one, from its beginning.
+
+    Raises SourceError, also for a bomb.
+    """
+    nbytes = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    with reading(f"the {packed or 'file'} data cannot be read to its end"):
+        pieces = _pieces(raw, packed)
+        yield from harmless(pieces, nbytes) if packed else pieces
 
 
 def _pieces(raw: IO[bytes], packed: str | None) -> Iterator[bytes]:
@@ -48,14 +76,14 @@ def _pieces(raw: IO[bytes], packed: str | None) -> Iterator[bytes]:
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes with no piece empty, and none but the last a small one."""
-    held: list[bytes] = []
+    held = bytearray()
     for piece in pieces:
-        held.append(piece)
-        if sum(map(len, held)) >= _PACKED_CHUNK:
-            yield b"".join(held)
+        held += piece
+        if len(held) >= _PACKED_CHUNK:
+            yield bytes(held)
             held.clear()
-    if any(held):
-        yield b"".join(held)
+    if held:
+        yield bytes(held)
 
 
 def _zstd_chunks(raw: IO[bytes]) -> Iterator[bytes]:

@@ -7,26 +7,14 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
 
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.compression import packed_with, unpacked
 from recordio.writer.sources.archives.scratch import ReopenedFile, Scratch, written
 from recordio.writer.sources.plain_files import Status, open_plain, shown
 
-_FREE = 1 << 30  # bytes that anything may unpack to
-_MOST = 250  # times its size that something larger may unpack to
 _KEPT_NBYTES = 16 << 30  # of temporary files that stay; those used last
 _KEPT_FILES = 64
-
-
-def require_no_bomb(nbytes: int, packed: int, what: str) -> None:
-    """Raises SourceError where `packed` bytes become so many more that they were made to do harm."""
-    if nbytes > _FREE and nbytes > _MOST * packed:
-        raise SourceError(
-            f"{what[:200]!r} unpacks to more than {_MOST} times its size, at least {nbytes >> 20:,} MiB, as if made to "
-            "fill the disk; if it was not, unpack it, and give the folder"
-        )
 
 
 def identity(found: Status) -> tuple[int, int, int, int]:
@@ -62,7 +50,7 @@ class UnpackedFile(ReopenedFile):
             return fd
         with open(fd, "rb") as raw:
             try:
-                fd = written(harmless(unpacked(raw, self.packed), self.status.st_size, shown(self.path)))
+                fd = written(unpacked(raw, self.packed))
             except SourceError as error:
                 raise error.at(file=shown(self.path))
         self._scratch = Scratch.of(fd)
@@ -89,15 +77,6 @@ def _opened(path: bytes) -> int:
     except NotADirectoryError as error:
         text = "it lies in an archive itself, and is not read there: unpack the outer one"
         raise SourceError(text).at(file=shown(path)) from error
-
-
-def harmless(chunks: Iterable[bytes], packed: int, what: str) -> Iterator[bytes]:
-    """What `packed` bytes unpack to, piece by piece. Raises SourceError as `require_no_bomb` does."""
-    total = 0
-    for chunk in chunks:
-        total += len(chunk)
-        require_no_bomb(total, packed, what)
-        yield chunk
 
 
 _unpacked: OrderedDict[bytes, UnpackedFile] = OrderedDict()  # temporary files of this process by the path of the source

@@ -11,28 +11,43 @@ import numpy as np
 
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.archive import CHUNK, Archive
+from recordio.writer.sources.archives.compression import require_no_bomb
 from recordio.writer.sources.archives.member_table import MAX_MEMBERS, Found, Link, Place, Unread, member_path
-from recordio.writer.sources.archives.unpacked_file import require_no_bomb
+from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.plain_files import open_plain, shown
 
-_BAD_ZIP = (OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _LOCAL_HEADER = 30  # bytes before the name, which the data follows
 _MAX_LINK = 4096
+
+
+def require_honest(infos: list[zipfile.ZipInfo], nbytes: int) -> None:
+    """Raises SourceError for members of a file of so many bytes that cannot be read, or whose lengths do harm."""
+    for info in infos:
+        if info.flag_bits & 1:
+            raise SourceError(f"{info.filename[:200]!r} is encrypted; unpack the archive, and give the folder")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            text = f"{info.filename[:200]!r} is compressed in a way that is not read (method {info.compress_type})"
+            raise SourceError(f"{text}; unpack the archive, and give the folder")
+        if not 0 <= info.header_offset <= info.header_offset + info.compress_size <= nbytes:
+            raise SourceError(f"the archive is cut off: {info.filename[:200]!r} ends behind its end")
+        require_no_bomb(info.file_size, info.compress_size, info.filename)
+    starts = np.array([info.header_offset for info in infos] + [nbytes], np.int64)
+    ends = np.array([info.header_offset + _LOCAL_HEADER + info.compress_size for info in infos], np.int64)
+    order = np.argsort(starts, kind="stable")
+    if len(infos) and (ends[order[:-1]] > starts[order][1:]).any():
+        raise SourceError("members lie on one another, or behind the end: damaged, or made to do harm")
+    require_no_bomb(sum(info.file_size for info in infos), nbytes)
 
 
 class ZipArchive(Archive):
     """A zip archive with members that are stored or deflated. Their checksums are compared as they are read."""
 
     def _members(self) -> dict[bytes, Found]:
-        with open(open_plain(self._path), "rb") as file:
-            try:
-                with zipfile.ZipFile(file) as archive:
-                    infos = archive.infolist()
-            except _BAD_ZIP as error:
-                raise SourceError(f"not a readable zip archive: {error}") from error
+        with reading("not a readable zip archive"), open(open_plain(self._path), "rb") as file:
+            infos = zipfile.ZipFile(file).infolist()
         if len(infos) > MAX_MEMBERS:
             raise SourceError(f"there are more than {MAX_MEMBERS:,} members in it")
-        self._require_honest(infos)
+        require_honest(infos, self._file.nbytes)
         names = [_name(info) for info in infos]
         backslashes = not any(b"/" in name for name in names)
         found: dict[bytes, Found] = {}
@@ -48,24 +63,6 @@ class ZipArchive(Archive):
         if any(_unmarked(info) for info in infos):
             self.notes = ("names that are not marked as UTF-8 are read as UTF-8 where they can be, else as cp437",)
         return found
-
-    def _require_honest(self, infos: list[zipfile.ZipInfo]) -> None:
-        """Raises SourceError for what cannot be read, and for lengths that do harm."""
-        for info in infos:
-            if info.flag_bits & 1:
-                raise SourceError(f"{info.filename[:200]!r} is encrypted; unpack the archive, and give the folder")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                text = f"{info.filename[:200]!r} is compressed in a way that is not read (method {info.compress_type})"
-                raise SourceError(f"{text}; unpack the archive, and give the folder")
-            if not 0 <= info.header_offset <= info.header_offset + info.compress_size <= self._file.nbytes:
-                raise SourceError(f"the archive is cut off: {info.filename[:200]!r} ends behind its end")
-            require_no_bomb(info.file_size, info.compress_size, info.filename)
-        starts = np.array([info.header_offset for info in infos] + [self._file.nbytes], np.int64)
-        ends = np.array([info.header_offset + _LOCAL_HEADER + info.compress_size for info in infos], np.int64)
-        order = np.argsort(starts, kind="stable")
-        if len(infos) and (ends[order[:-1]] > starts[order][1:]).any():
-            raise SourceError("members lie on one another, or behind the end: damaged, or made to do harm")
-        require_no_bomb(sum(info.file_size for info in infos), self._file.nbytes, shown(self._path))
 
     def _found(self, info: zipfile.ZipInfo) -> Found:
         deflated = info.compress_type == zipfile.ZIP_DEFLATED

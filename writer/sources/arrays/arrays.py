@@ -1,13 +1,11 @@
 """NumPy files: the rows of a `.npy` are one field, `data`; each array of a `.npz` is a field.
 
-Pickled objects are never read. A `.npy` file is memory-mapped; the arrays of a `.npz` are held in memory.
+Pickled objects are never read. A `.npy` file is memory-mapped, and so are the arrays of a `.npz`, once unpacked.
 """
 
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,10 @@ from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.numeric import Array, Scalar, Shape
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.arrays.npy import checked_dtype, map_array, read_array
-from recordio.writer.sources.files import file_table, open_regular
+from recordio.writer.sources.arrays.npy import checked_dtype, map_array
+from recordio.writer.sources.arrays.npz_members import NpzMembers
+from recordio.writer.sources.files import file_table
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
-
-_BAD_ARCHIVE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def array_field(dtype: np.dtype[Any], shape: Shape, optional: bool = False) -> Field:
@@ -149,18 +137,9 @@ class NpzFile(_Rows):
 
     kind = "npz"
 
-    def _load(self) -> dict[str, npt.NDArray[Any]]:
-        try:
-            with open(open_regular(self._path), "rb") as file, zipfile.ZipFile(file) as archive:
-                names = [name for name in archive.namelist() if name.endswith(".npy")]
-                return {name.removesuffix(".npy"): self._member(archive, name) for name in names}
-        except _BAD_ARCHIVE as error:
-            raise SourceError(f"not a readable archive of NumPy arrays: {error}") from error
+    def __init__(self, path: str, options: SourceOptions) -> None:
+        self._members = NpzMembers(path)
+        super().__init__(path, options)
 
-    @staticmethod
-    def _member(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
-        try:
-            return read_array(archive.read(name))
-        except SourceError as error:
-            error.at(field=name.removesuffix(".npy"))
-            raise
+    def _load(self) -> dict[str, npt.NDArray[Any]]:
+        return self._members.arrays()

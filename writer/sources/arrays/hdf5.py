@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from recordio.errors import SourceError
 from recordio.writer.sources.arrays.array_rows import ArrayRows
-from recordio.writer.sources.arrays.hdf5_scan import Scan, faults, opened, scan
+from recordio.writer.sources.arrays.hdf5_scan import Scan, opened, scan
 from recordio.writer.sources.arrays.hdf5_storage import prove_chunks
 from recordio.writer.sources.arrays.isolated import isolated
 from recordio.writer.sources.files import file_table
+from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.source import Fingerprint, SourceOptions, SourceSpec
 
 _ALL_CACHES = 512 << 20  # of unpacked chunks
@@ -48,7 +49,7 @@ class Hdf5(ArrayRows):
         self._cache = min(_CACHE, _ALL_CACHES // len(self._slab_rows))
 
     def _rows(self, path: str, start: int, end: int) -> npt.NDArray[Any]:
-        with faults("cannot be read"):
+        with reading():
             if self._file is None:
                 self._file = opened(self.path, self._cache)
             data = self._file[path]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from recordio.errors import RecordIOError, SourceError
+from recordio.errors import SourceError
 from recordio.packages import optional
 from recordio.writer.sources.arrays.array_rows import (
     Column,
@@ -20,6 +18,7 @@ from recordio.writer.sources.arrays.array_rows import (
 from recordio.writer.sources.arrays.hdf5_columns import attributes, columns_of
 from recordio.writer.sources.arrays.hdf5_storage import check_storage, prove_chunks
 from recordio.writer.sources.files import open_regular
+from recordio.writer.sources.foreign_errors import reading
 
 _MAX_LINKS = 100_000
 _MAX_DEPTH = 32
@@ -40,10 +39,10 @@ class Scan(NamedTuple):
 def scan(path: str) -> dict[str, Scan | SourceError]:
     """What is in a file by split, "" without splits, or why it cannot be read. Raises SourceError."""
     found: dict[str, Scan | SourceError] = {}
-    with faults("not a readable HDF5 file"), opened(path, _CACHE) as file:
+    with reading("not a readable HDF5 file"), opened(path, _CACHE) as file:
         for part, tops in named_parts(_names(file)).items():
             try:
-                with faults("not a readable HDF5 file"):
+                with reading("not a readable HDF5 file"):
                     found[part] = _scan_part(file, tops, os.path.getsize(path), _renamed(tops) if part else ())
             except SourceError as error:
                 found[part] = error.at(file=path)
@@ -60,17 +59,6 @@ def opened(path: str, cache: int) -> Any:
 
 def _h5py() -> Any:
     return optional("h5py", "HDF5 files", "hdf5")
-
-
-@contextmanager
-def faults(what: str) -> Iterator[None]:
-    """The errors of h5py, and of NumPy for what h5py makes of a false file, as SourceErrors."""
-    try:
-        yield
-    except RecordIOError:
-        raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
-        raise SourceError(f"{what}: {error or type(error).__name__}") from error
 
 
 def _renamed(tops: dict[str, str]) -> tuple[str, ...]:
@@ -91,7 +79,7 @@ def _scan_part(file: Any, tops: dict[str, str], nbytes: int, said: tuple[str, ..
     columns: list[Column] = []
     for name, data in chosen.items():
         try:
-            with faults("the dataset cannot be read"):
+            with reading("the dataset cannot be read"):
                 notes += check_storage(data, nbytes)
                 columns += columns_of(name, data)
                 for row in (0, length - 1):  # what crashes the library is to do it here

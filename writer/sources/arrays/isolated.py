@@ -7,8 +7,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from recordio.errors import RecordIOError, SourceError
+from recordio.errors import SourceError
 from recordio.process_guard import begin_child, silence_libraries, starting_children
+from recordio.writer.sources.foreign_errors import as_ours
 
 _SECONDS = 120
 _Result = TypeVar("_Result")
@@ -49,5 +50,5 @@ def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[A
     silence_libraries()
     try:
         sender.send((function(*arguments), None))
-    except RecordIOError as error:
-        sender.send((None, error))
+    except Exception as error:  # noqa: BLE001 whatever a library raises
+        sender.send((None, as_ours(error)))

@@ -5,12 +5,11 @@ The idx format: two zero bytes, a type code, the number of dimensions, each as a
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import re
 import struct
-import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from recordio.errors import SourceError
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
+from recordio.writer.sources.archives.compression import unpacked
 from recordio.writer.sources.files import file_names, file_table, is_folder, names_file, open_regular
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 _IMAGES = re.compile(r"(?P<before>.*)(?P<part>train|t10k|test)-images(?P<dot>[-.])idx3-ubyte(?P<gz>\.gz)?")
 _UNSIGNED_BYTES = 8
-_CHUNK = 1 << 20
 PARTS = {"train": "train", "t10k": "test", "test": "test"}
 
 
@@ -61,17 +60,18 @@ def read_idx(path: str, ndim: int) -> npt.NDArray[np.uint8]:
     """The array of an idx file of unsigned bytes, read-only. Raises SourceError."""
     try:
         with open(open_regular(path), "rb") as raw:
-            file: Any = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
-            shape = _shape(file.read(4 + 4 * ndim), ndim)
-            return np.frombuffer(_exactly(file, math.prod(shape)), np.uint8).reshape(shape)
+            chunks = unpacked(raw, "gzip" if path.endswith(".gz") else None)
+            head = bytearray()
+            while len(head) < 4 + 4 * ndim and (piece := next(chunks, b"")):
+                head += piece
+            shape = _shape(head, ndim)
+            return np.frombuffer(_exactly(head[4 + 4 * ndim :], chunks, math.prod(shape)), np.uint8).reshape(shape)
     except SourceError as error:
         error.at(file=path)
         raise
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"cannot be read: {error}").at(file=path) from error
 
 
-def _shape(header: bytes, ndim: int) -> tuple[int, ...]:
+def _shape(header: bytes | bytearray, ndim: int) -> tuple[int, ...]:
     if len(header) < 4 + 4 * ndim:
         raise SourceError(f"too short for an idx file of {ndim} dimensions: {len(header)} bytes")
     zeros, code, found = struct.unpack_from(">HBB", header)
@@ -80,10 +80,9 @@ def _shape(header: bytes, ndim: int) -> tuple[int, ...]:
     return struct.unpack_from(f">{ndim}I", header, 4)
 
 
-def _exactly(file: Any, nbytes: int) -> bytearray:
-    """Reads the rest in chunks: never allocates by the header's claim."""
-    data = bytearray()
-    while len(data) <= nbytes and (piece := file.read(_CHUNK)):
+def _exactly(data: bytearray, chunks: Iterator[bytes], nbytes: int) -> bytearray:
+    """The data with the rest of the chunks: never allocates by the header's claim."""
+    while len(data) <= nbytes and (piece := next(chunks, b"")):
         data += piece
     if len(data) != nbytes:
         more = "more" if len(data) > nbytes else str(len(data))

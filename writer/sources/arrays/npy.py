@@ -17,6 +17,7 @@ import numpy.typing as npt
 from recordio.errors import SchemaError, SourceError
 from recordio.format.numeric import numeric_dtype
 from recordio.writer.sources.files import open_file, open_regular, shown
+from recordio.writer.sources.foreign_errors import reading
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _MAX_EMPTY_ROWS = 1 << 24
@@ -42,10 +43,8 @@ class NpyHeader:
     @classmethod
     def read(cls, file: IO[bytes], nbytes: int) -> NpyHeader:
         """Reads it from the start of a file of `nbytes`. Raises SourceError, also for missing elements."""
-        try:
+        with reading("not a NumPy array"):  # NumPy parses the header as Python: SyntaxError and TokenError are possible
             shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
-        except Exception as error:  # NumPy parses the header as Python: SyntaxError and TokenError are possible
-            raise SourceError(f"not a NumPy array: {error or type(error).__name__}") from error
         if dtype.hasobject:
             raise SourceError("the array holds pickled objects, which are not read")
         header = cls(dtype, shape, fortran, file.tell())
@@ -60,6 +59,11 @@ class NpyHeader:
             raise SourceError(f"{self.shape[0]} rows without elements")
 
     @property
+    def empty(self) -> bool:
+        """Whether there are no bytes of elements."""
+        return not math.prod(self.shape) or not self.dtype.itemsize
+
+    @property
     def order(self) -> str:
         return "F" if self.fortran else "C"
 
@@ -67,7 +71,7 @@ class NpyHeader:
 def read_array(data: bytes) -> npt.NDArray[Any]:
     """The array in the bytes of a `.npy` file, read-only. Raises SourceError."""
     header = NpyHeader.read(io.BytesIO(data), len(data))
-    if not math.prod(header.shape) or not header.dtype.itemsize:
+    if header.empty:
         return np.zeros(header.shape, header.dtype)
     flat = np.frombuffer(data, header.dtype, offset=header.offset)
     return flat.reshape(header.shape, order="F" if header.fortran else "C")
@@ -76,14 +80,19 @@ def read_array(data: bytes) -> npt.NDArray[Any]:
 def map_array(path: str) -> npt.NDArray[Any]:
     """The array of a `.npy` file, memory-mapped and read-only. Raises SourceError."""
     header = peek_header(path)
-    if not math.prod(header.shape) or not header.dtype.itemsize:  # nothing to map
-        return np.zeros(header.shape, header.dtype)
     try:
-        order: Any = header.order
-        with open(open_regular(path), "rb") as file:
-            return np.memmap(file, header.dtype, "r", header.offset, header.shape, order)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"cannot be mapped: {error}").at(file=path) from error
+        with reading(), open(open_regular(path), "rb") as file:
+            return mapped(file, header)
+    except SourceError as error:
+        raise error.at(file=path)
+
+
+def mapped(file: IO[bytes], header: NpyHeader, start: int = 0) -> npt.NDArray[Any]:
+    """The array of a `.npy` file that begins at a byte of an open file, memory-mapped and read-only."""
+    if header.empty:  # nothing to map
+        return np.zeros(header.shape, header.dtype)
+    order: Any = header.order
+    return np.memmap(file, header.dtype, "r", start + header.offset, header.shape, order)
 
 
 def peek_header(path: bytes | str) -> NpyHeader:

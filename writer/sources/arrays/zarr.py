@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from recordio.errors import RecordIOError, SourceError
+from recordio.errors import SourceError
 from recordio.format.fields import Bytes, Object, Text
 from recordio.packages import optional
 from recordio.writer.sources.arrays.array_rows import (
@@ -31,6 +31,7 @@ from recordio.writer.sources.arrays.arrays import array_field
 from recordio.writer.sources.arrays.zarr_chunks import check_chunks
 from recordio.writer.sources.arrays.zarr_metadata import MARKS, ArrayMetadata, Hierarchy
 from recordio.writer.sources.files import is_file, named_files
+from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.source import Fingerprint, SourceOptions, SourceSpec
 
 _ROOT = "data"  # the field of a store that is one array
@@ -92,13 +93,14 @@ class Zarr(ArrayRows):
         if path not in self._arrays:
             zarr = optional("zarr", "Zarr stores", "zarr")
             store = zarr.storage.LocalStore(os.path.join(self.path, path), read_only=True)
-            with warnings.catch_warnings(action="ignore"):  # such as of types that the specification does not have yet
-                self._arrays[path] = _guarded(zarr.open_array, store=store, mode="r")
+            with warnings.catch_warnings(action="ignore"), reading():  # of types that no specification has yet
+                self._arrays[path] = zarr.open_array(store=store, mode="r")
         return self._arrays[path]
 
     def _rows(self, path: str, start: int, end: int) -> npt.NDArray[Any]:
         array = self._opened(path)
-        return np.asarray(_guarded(array.__getitem__, slice(start, end)))
+        with reading():
+            return np.asarray(array[start:end])
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_arrays": {}}
@@ -136,16 +138,6 @@ def _fields(store: Hierarchy) -> dict[str, dict[str, str]]:
         }
         for part, names in tops.items()
     }
-
-
-def _guarded(function: Any, *arguments: Any, **options: Any) -> Any:
-    """Calls into the package. Raises SourceError for whatever it raises on a false store."""
-    try:
-        return function(*arguments, **options)
-    except RecordIOError:
-        raise
-    except Exception as error:
-        raise SourceError(f"cannot be read: {error or type(error).__name__}") from error
 
 
 def _bytes(value: Any) -> bytes:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from recordio.errors import SourceError
 from recordio.packages import pyarrow
 from recordio.writer.sources.arrow.arrow_columns import unpacked_nbytes
-from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile
+from recordio.writer.sources.foreign_errors import reading
 
 Indices = npt.NDArray[np.int64]
 _RUN_NBYTES = 256 << 20

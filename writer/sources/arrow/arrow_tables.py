@@ -20,7 +20,6 @@ from recordio.format.fields import Text
 from recordio.format.schema import Columns, Sample, Schema
 from recordio.packages import pyarrow
 from recordio.writer.sources.arrow import arrow_columns
-from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile
 from recordio.writer.sources.arrow.arrow_groups import GroupReader, Groups
 from recordio.writer.sources.arrow.arrow_schema import TableColumns
@@ -29,6 +28,7 @@ from recordio.writer.sources.arrow.ipc_file import IpcFile
 from recordio.writer.sources.arrow.parquet_file import ParquetFile
 from recordio.writer.sources.folders.pictures import PictureSurvey
 from recordio.writer.sources.folders.sounds import sound_fields, sound_values
+from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.records.record_files import FileSet
 from recordio.writer.sources.source import NAME, Item, Source, SourceOptions, with_name_fields
 from recordio.writer.sources.tables.embedded import EmbeddedFiles

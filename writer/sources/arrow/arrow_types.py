@@ -19,9 +19,9 @@ from recordio.format.numeric import Array, Scalar, Shape
 from recordio.packages import pyarrow
 from recordio.writer.sources.arrow import arrow_columns as columns
 from recordio.writer.sources.arrow.arrow_columns import Converter, is_list
-from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import all_fields
 from recordio.writer.sources.arrow.hf_features import Feature
+from recordio.writer.sources.foreign_errors import reading
 
 _FILE_FIELDS = {"bytes", "path"}
 _SHAPED = ("Array2D", "Array3D", "Array4D", "Array5D")

@@ -7,9 +7,9 @@ from typing import Any
 
 from recordio.errors import SourceError
 from recordio.packages import pyarrow
-from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile, Missing, checked_schema, children, ranges
 from recordio.writer.sources.arrow.arrow_messages import Message, file_messages, is_file, stream_messages
+from recordio.writer.sources.foreign_errors import reading
 
 _MAX_BATCH_NBYTES = 1 << 32  # it is read as a whole
 _END_MARK = b"\xff\xff\xff\xff\0\0\0\0"

@@ -7,9 +7,9 @@ from typing import Any
 
 from recordio.errors import SourceError
 from recordio.packages import pyarrow
-from recordio.writer.sources.arrow.arrow_errors import reading
 from recordio.writer.sources.arrow.arrow_files import ArrowFile, Missing, checked_schema, children, longest, ranges
 from recordio.writer.sources.arrow.parquet_footer import BYTE_TYPES, INT96, ParquetFooter, dictionary_nbytes
+from recordio.writer.sources.foreign_errors import reading
 
 _STEP_NBYTES = 32 << 20
 _MOST_STEP_NBYTES = 256 << 20  # where long values stand in few bytes

@@ -17,7 +17,7 @@ from recordio.errors import SourceError
 
 MAGIC = b"PAR1"
 _TAIL = struct.Struct("<I4s")
-_MAX_FOOTER_NBYTES = 1 << 28
+_MAX_FOOTER_NBYTES = 1 << 26
 _MAX_DEPTH = 32
 BYTE_TYPES = (6, 7)  # BYTE_ARRAY, FIXED_LEN_BYTE_ARRAY
 INT96 = 3
@@ -73,7 +73,9 @@ class ParquetFooter:
             raise SourceError(found)
         (length,) = struct.unpack_from("<I", tail)
         if length > min(_MAX_FOOTER_NBYTES, nbytes - _TAIL.size - 4):
-            raise SourceError(f"it says its footer has {length} bytes, more than there are")
+            raise SourceError(
+                f"it says its footer has {length} bytes, more than there are, or than {_MAX_FOOTER_NBYTES}"
+            )
         try:
             return _footer(_Thrift(read(nbytes - _TAIL.size - length, length)).struct(), nbytes)
         except (IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:

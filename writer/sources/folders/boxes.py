@@ -16,6 +16,7 @@ from recordio.writer.sources.files import is_file, read_file
 from recordio.writer.sources.folders.text import plain_text
 
 _MAX_XML = 16 << 20
+_MAX_CLASSES = 16 << 20  # bytes of a file of names
 CLASS_FILES = (
     "data.yaml",
     "data.yml",
@@ -24,7 +25,7 @@ CLASS_FILES = (
     "obj.names",
     "predefined_classes.txt",
 )
-_QUOTED = re.compile(r"""((?:"[^"]*"|'[^']*'|[^,'"])*),""")  # one item of a list, quotes kept
+_PART = re.compile(r"""[^,'"]+|"[^"]*"|'[^']*'|[,'"]""")  # of a list: what lies between commas, in quotes or not
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _NUMBERED = re.compile(r"""['"]?(\d+)['"]?\s*:\s*(.*)""")
 
@@ -68,7 +69,8 @@ def yolo_polygons(data: bytes) -> tuple[list[list[float]], npt.NDArray[np.int64]
 
 def voc_annotation(data: bytes) -> dict[str, Any]:
     """A VOC file as dicts, lists and texts: repeated elements are lists, `object` always is. Raises SourceError."""
-    if len(data) > _MAX_XML or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+    plain = data[:_MAX_XML].replace(b"\0", b"")  # that of UTF-16, too
+    if len(data) > _MAX_XML or b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise SourceError("the XML is too large, or declares entities, which are not read")
     try:
         found = _element(ElementTree.fromstring(data))
@@ -122,7 +124,7 @@ def named_classes(folders: list[str]) -> tuple[list[str] | None, str]:
         for name in CLASS_FILES:
             path = os.path.join(folder, name)
             if is_file(path):
-                text = plain_text(read_file(path))
+                text = plain_text(read_file(path, most=_MAX_CLASSES))
                 names = _yaml_names(text) if name.endswith(("yaml", "yml")) else _line_names(text)
                 if names:
                     return names, path
@@ -146,7 +148,7 @@ def _yaml_names(text: str) -> list[str]:
     block = "\n".join(_COMMENT.sub("", line) for line in found[1].splitlines()).strip()
     if block[:1] in ("[", "{"):
         end = block.find("]" if block[0] == "[" else "}")
-        items = _QUOTED.findall(block[1:end].replace("\n", " ").strip().removesuffix(",") + ",") if end > 0 else []
+        items = _items(block[1:end].replace("\n", " ").strip().removesuffix(",")) if end > 0 else []
     else:
         items = [line.strip().removeprefix("-").strip() for line in block.splitlines() if line.strip()]
         if len(block.splitlines()) == 1 and not block.startswith(("-", "0", "'0", '"0')):
@@ -156,6 +158,17 @@ def _yaml_names(text: str) -> list[str]:
         numbered = {int(pair[1]): pair[2] for pair in pairs if pair}
         items = [numbered[number] for number in sorted(numbered)] if sorted(numbered) == list(range(len(items))) else []
     return [_unquoted(item) for item in items]
+
+
+def _items(text: str) -> list[str]:
+    """The items of a list without its brackets, quotes kept."""
+    items: list[list[str]] = [[]]
+    for part in _PART.findall(text):
+        if part == ",":
+            items.append([])
+        else:
+            items[-1].append(part)
+    return ["".join(parts) for parts in items]
 
 
 def _unquoted(item: str) -> str:

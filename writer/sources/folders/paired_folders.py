@@ -39,6 +39,8 @@ from recordio.writer.sources.leftovers import counted, is_clutter, left_out
 from recordio.writer.sources.media import is_picture
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 
+_MAX_LIST = 1 << 28  # bytes of one of VOC's lists
+
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
     """Folders with the usual names whose files have the same stems."""
@@ -75,7 +77,7 @@ def _unlisted(folder: Folder, layout: Layout) -> list[bytes]:
 
 def listed_stems(path: str) -> set[bytes]:
     """The stems in one of VOC's lists."""
-    return {line.split()[0] for line in read_file(path).splitlines() if line.split()}
+    return {line.split()[0] for line in read_file(path, most=_MAX_LIST).splitlines() if line.split()}
 
 
 class PairedFolders(Source):

@@ -17,7 +17,7 @@ import numpy as np
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Object
 from recordio.packages import pyarrow
-from recordio.writer.sources.arrow.arrow_errors import reading
+from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.records.indexed_shards import ShardColumn
 from recordio.writer.sources.records.inferred import JsonValues
 from recordio.writer.sources.records.packed_files import zstd_pieces

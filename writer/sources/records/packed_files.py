@@ -13,9 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from recordio.errors import SourceError
-from recordio.writer.sources.archives.compression import unpacked
+from recordio.writer.sources.archives.compression import harmless, unpacked
 from recordio.writer.sources.archives.scratch import written
-from recordio.writer.sources.archives.unpacked_file import harmless
 from recordio.writer.sources.records.record_files import RecordFiles
 from recordio.writer.sources.source import Item
 
@@ -56,9 +55,7 @@ class PackedRecordFiles(RecordFiles):
             return self._kept.keep(number, fd) if in_archive else fd
         with open(fd, "rb") as raw:
             chunks = self._unpacked(raw, packing, self._most(number))
-            return self._kept.keep(
-                number, written(harmless(chunks, int(self.files.sizes[number]), self.file_name(number)))
-            )
+            return self._kept.keep(number, written(harmless(chunks, int(self.files.sizes[number]))))
 
     def _scan(self) -> None:
         self._kept = _Kept()

@@ -72,6 +72,8 @@ class DelimitedTable(Table):
             start, skipped, head = start + len(head[0].encode()), skipped + 1, head[1:]
         with long_cells():
             rows = self._find_dialect(start, head, whole, separator)
+            if not rows and not whole:
+                raise SourceError(f"its first line is longer than {_HEAD_NBYTES >> 10} KiB, so it names no columns")
             if not rows:
                 raise SourceError("the file is empty")
             found = find_columns(rows, self._options)

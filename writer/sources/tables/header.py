@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from recordio.errors import SourceError
+from recordio.format.layout import MAX_FIELDS
 from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.tables.cell_types import MISSING, is_number
 from recordio.writer.sources.tables.dialect import listed
@@ -34,6 +35,7 @@ class Columns:
 
 def find_columns(rows: list[list[str]], options: TableOptions) -> Columns:
     """The columns of a table by its first rows, blank ones left out. Raises SourceError where it is not certain."""
+    _require_few(rows)
     header, notes = options.header, []
     if header is None:
         header, reason = _decide(rows, options.columns)
@@ -64,6 +66,16 @@ def find_columns(rows: list[list[str]], options: TableOptions) -> Columns:
     if twice:
         notes.append(f"names that stand twice are numbered as in pandas: {listed(twice)}")
     return Columns(names, unnamed, header, tuple(notes))
+
+
+def _require_few(rows: list[list[str]]) -> None:
+    """Raises SourceError for more columns than a dataset may have fields."""
+    most = max(map(len, rows))
+    if most > MAX_FIELDS:
+        raise SourceError(
+            f"a line has {most:,} cells, and a dataset has at most {MAX_FIELDS:,} fields; numbers of such a length are "
+            "read from .npy, and delimiter= (--delimiter) says what else cuts the lines"
+        )
 
 
 def _decide(rows: list[list[str]], columns: tuple[str, ...]) -> tuple[bool, str]:

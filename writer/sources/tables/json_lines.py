@@ -7,6 +7,7 @@ from typing import Any
 
 from recordio.errors import SchemaError, SourceError
 from recordio.format import strict_json
+from recordio.format.layout import MAX_FIELDS
 from recordio.format.schema import Schema
 from recordio.writer.sources.tables.json_types import JsonColumn
 from recordio.writer.sources.tables.tables import Table
@@ -42,6 +43,9 @@ class JsonLines(Table):
         for name, value in row.items():
             column = self._types.get(name)
             if column is None:
+                if len(self._types) == MAX_FIELDS:
+                    text = f"the lines have more than {MAX_FIELDS:,} different keys, the most fields of a dataset"
+                    raise SourceError(f"{text}: nest them in one object").at(file=self._at_line(number))
                 column = self._types[name] = JsonColumn()
             column.see(value)
         self._see_files(row)

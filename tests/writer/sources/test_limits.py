@@ -1,0 +1,101 @@
+"""Every length, count and depth of a source has a limit, and whatever is beyond it is refused with the way forward."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from recordio import SourceError
+from recordio.format.layout import MAX_FIELDS
+from recordio.writer.sources import open_source
+from recordio.writer.sources.archives.compression import unpacked
+from recordio.writer.sources.files import read_file, scan_folder
+from recordio.writer.sources.folders.boxes import named_classes, voc_annotation
+
+
+def test_folders_whose_links_double_with_each_level_are_refused(tmp_path: Path) -> None:
+    levels = [tmp_path / f"{n}" for n in range(40)]
+    for level in levels:
+        level.mkdir()
+    for level, below in pairwise(levels):
+        for name in "ab":
+            (level / name).symlink_to(below)
+    with pytest.raises(SourceError, match="links lead into this folder in more than 1000 ways"):
+        scan_folder(bytes(tmp_path))
+
+
+def test_a_folder_that_several_links_lead_to_is_read_by_each(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats/1.txt").write_text("x")
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to("cats")
+    assert list(scan_folder(bytes(tmp_path))) == [b"a/1.txt", b"b/1.txt", b"cats/1.txt"]
+
+
+def test_a_file_larger_than_any_value_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with open(tmp_path / "a.bin", "wb") as file:
+        file.truncate(1 << 40)  # all of it a hole
+    with pytest.raises(SourceError, match=r"it has 1,048,576 MiB, and at most 4,096 are read as one: cut it"):
+        read_file(bytes(tmp_path / "a.bin"))
+    with pytest.raises(SourceError, match="at most 1 are read"):
+        read_file(bytes(tmp_path / "a.bin"), most=1 << 20)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_table_of_too_many_columns_is_refused(tmp_path: Path, name: str) -> None:
+    mark = "," if name == "a.csv" else "\t"
+    lines = [mark.join(f"c{n}" for n in range(MAX_FIELDS + 1)), mark.join("1" * (MAX_FIELDS + 1))]
+    (tmp_path / name).write_text("\n".join([*lines, ""]))
+    with pytest.raises(SourceError, match=r"a line has 4,097 cells.*at most 4,096 fields.*\.npy"):
+        open_source(tmp_path / name)
+
+
+def test_a_first_line_that_is_no_header_is_not_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",".join(f"c{n}" for n in range(60_000)) + "\n1\n")
+    with pytest.raises(SourceError, match="first line is longer than 256 KiB"):
+        open_source(tmp_path / "a.csv")
+
+
+def test_json_lines_of_too_many_keys_are_refused_at_the_line(tmp_path: Path) -> None:
+    lines = [json.dumps({f"k{n}": 1}) for n in range(MAX_FIELDS + 5)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    with pytest.raises(SourceError, match=r"more than 4,096 different keys.*nest them in one object.*line 4097"):
+        open_source(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+def test_xml_that_declares_entities_is_refused_in_every_encoding(encoding: str) -> None:
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    text = mark + '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "cc"><!ENTITY c "&b;&b;">]><a>&c;</a>'
+    with pytest.raises(SourceError, match="declares entities"):
+        voc_annotation(text.encode(encoding))
+
+
+def test_a_quote_left_open_in_a_list_of_names_takes_no_longer(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [" + "a" * 500_000 + "']\n")  # went on for an hour
+    assert named_classes([str(tmp_path)])[0] == ["a" * 500_000 + "'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[a, 'b, c', \"d\"]", ["a", "b, c", "d"]),
+        ("[a, b,]", ["a", "b"]),
+        ("{0: a, 1: 'b, c'}", ["a", "b, c"]),
+        ("[don't, b]", ["don't", "b"]),
+    ],
+)
+def test_names_in_brackets(tmp_path: Path, text: str, names: list[str]) -> None:
+    (tmp_path / "data.yaml").write_text(f"names: {text}\n")
+    assert named_classes([str(tmp_path)])[0] == names
+
+
+def test_frames_that_unpack_to_nothing_are_not_collected(tmp_path: Path) -> None:
+    empty = zstandard.ZstdCompressor().compress(b"")
+    (tmp_path / "a.zst").write_bytes(empty * 20_000 + zstandard.ZstdCompressor().compress(b"text"))
+    with open(tmp_path / "a.zst", "rb") as raw:
+        assert list(unpacked(raw, "zstd")) == [b"text"]
