@@ -92,7 +92,8 @@ def decoded(array: Any, converter: Converter) -> Sequence[Any] | npt.NDArray[Any
 
 def objects(array: Any, plain: Any) -> Sequence[Any]:
     """Lists, structs and maps as Python's; `plain` is the type without dates, decimals and the like."""
-    found = array if array.type == plain else array.cast(plain)
+    # A few rows of a long column know all of its values, and casting would make all of them.
+    found = array if array.type == plain else pyarrow().concat_arrays([array]).cast(plain)
     found.validate()
     return list(found.to_pylist())
 
@@ -186,6 +187,10 @@ def unpacked_nbytes(array: Any) -> int:
         return len(array) * (longest(words) if long else 16)
     if types.is_struct(array.type):
         return sum(unpacked_nbytes(array.field(number)) for number in range(array.type.num_fields))
+    if types.is_map(array.type):
+        first, end = array.offsets[0].as_py() or 0, array.offsets[-1].as_py() or 0
+        parts = (part.slice(first, end - first) for part in (array.keys, array.items))
+        return sum(map(unpacked_nbytes, parts)) + 8 * len(array)
     if is_list(array.type):
         return unpacked_nbytes(array.flatten()) + 8 * len(array)
     if types.is_string_view(array.type) or types.is_binary_view(array.type):

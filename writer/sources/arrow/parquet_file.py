@@ -8,13 +8,14 @@ from typing import Any
 from recordio.errors import SourceError
 from recordio.packages import pyarrow
 from recordio.writer.sources.arrow.arrow_files import ArrowFile, Missing, checked_schema, children, longest, ranges
-from recordio.writer.sources.arrow.parquet_footer import BYTE_TYPES, INT96, ParquetFooter, dictionary_nbytes
+from recordio.writer.sources.arrow.parquet_footer import BYTE_ARRAY, INT96, Leaf, ParquetFooter, dictionary_nbytes
 from recordio.writer.sources.foreign_errors import reading
 
 _STEP_NBYTES = 32 << 20
 _MOST_STEP_NBYTES = 256 << 20  # where long values stand in few bytes
 _STEP_ROWS = 1 << 16
 _READ_AHEAD = 1 << 20
+_NUMBER = 4  # bytes of a number of a word
 
 
 class ParquetFile(ArrowFile):
@@ -25,6 +26,7 @@ class ParquetFile(ArrowFile):
         with reading("not a readable Parquet file"):
             self._file = self._parquet(None)
             self.schema = checked_schema(self._file.schema_arrow)
+        self._files: dict[tuple[str, ...], Any] = {(): self._file}
         self._leaves = ranges([_leaf_count(field.type) for field in self.schema])
         if (self._leaves[-1][1] if self._leaves else 0) != len(self._footer.leaves):
             raise SourceError("its two schemas, of Parquet and of Arrow, do not agree")
@@ -65,8 +67,8 @@ class ParquetFile(ArrowFile):
     def steps(self, group: int, columns: Sequence[str] | None = None) -> Iterator[Any]:
         left = self.rows[group]
         with reading():
-            size = self._step_rows(group)
-            found = self._file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False)
+            size, file = self._step_rows(group), self._with_words_apart(group)
+            found = file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False)
         while left > 0:
             with reading():
                 batch = next(found, None)
@@ -76,22 +78,45 @@ class ParquetFile(ArrowFile):
             left -= batch.num_rows
             yield batch
 
+    def _with_words_apart(self, group: int) -> Any:
+        """The file, read so that lists of long words stay numbers in a dictionary: all may be in one row.
+
+        What is made of them later is made of a few rows at a time.
+        """
+        leaves = enumerate(self._footer.leaves)
+        chosen = tuple(".".join(leaf.path) for number, leaf in leaves if self._keeps_apart(group, number, leaf))
+        if chosen not in self._files:
+            self._files[chosen] = self._parquet(self._file.metadata, chosen)
+        return self._files[chosen]
+
+    def _keeps_apart(self, group: int, number: int, leaf: Leaf) -> bool:
+        if not leaf.repeated or leaf.type != BYTE_ARRAY:
+            return False
+        return self._footer.groups[group].chunks[number].values * self._words(group, number) > _MOST_STEP_NBYTES
+
+    def _words(self, group: int, number: int) -> int:
+        """The bytes of the dictionary of a leaf, 0 without one."""
+        return dictionary_nbytes(self.read(self._footer.groups[group].chunks[number].start, 32))
+
     def _step_rows(self, group: int) -> int:
         """How many rows may be decoded at a time.
 
-        A long value may stand in a dictionary once and in the rows a million times, so the sizes that the footer gives
-        are no bound.
+        A long value may stand in a dictionary once and in the rows a million times, and a number once for a run of
+        them, so the sizes that the footer gives are no bound.
         """
         rows = min(_STEP_ROWS, _STEP_NBYTES * self.rows[group] // max(self.nbytes[group], 1))
         for number, leaf in enumerate(self._footer.leaves):
-            if leaf.type in BYTE_TYPES:
-                rows = min(rows, _MOST_STEP_NBYTES // max(self._longest(group, number, rows), 1))
+            in_a_row = -(-self._footer.groups[group].chunks[number].values // max(self.rows[group], 1))
+            width = self._longest(group, number, rows) if leaf.width is None else leaf.width
+            rows = min(rows, _MOST_STEP_NBYTES // max(width * in_a_row, 1))
         return max(rows, 1)
 
     def _longest(self, group: int, number: int, rows: int) -> int:
         """The bytes of the longest value in the dictionary of a leaf, or a bound that serves as well; 0 without one."""
         leaf = self._footer.leaves[number]
-        nbytes = dictionary_nbytes(self.read(self._footer.groups[group].chunks[number].start, 32))
+        if self._keeps_apart(group, number, leaf):
+            return _NUMBER
+        nbytes = self._words(group, number)
         if nbytes * rows <= _MOST_STEP_NBYTES or len(leaf.path) > 1:
             return nbytes
         (name,) = leaf.path

@@ -19,7 +19,10 @@ MAGIC = b"PAR1"
 _TAIL = struct.Struct("<I4s")
 _MAX_FOOTER_NBYTES = 1 << 26
 _MAX_DEPTH = 32
-BYTE_TYPES = (6, 7)  # BYTE_ARRAY, FIXED_LEN_BYTE_ARRAY
+BYTE_ARRAY = 6
+_FIXED_LENGTH = 7
+_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # of the types of numbers, in bytes, in memory
+_MAX_VALUES_PER_BYTE = 1 << 14  # as of rows
 INT96 = 3
 _REPEATED = 2
 Read = Callable[[int, int], bytes]  # the bytes at (offset, size), or fewer at the end
@@ -33,18 +36,21 @@ class Leaf:
         path: the names on the way to it.
         type: its number in Thrift's enum Type.
         repeated: whether it lies in lists.
+        width: the bytes of a value, None where they differ.
     """
 
     path: tuple[str, ...]
     type: int
     repeated: bool
+    width: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A leaf in a row group: where it begins, and how many values are missing, None if that is not said."""
+    """A leaf in a row group: where it begins, its values, and how many are missing, None if that is not said."""
 
     start: int
+    values: int
     missing: int | None
 
 
@@ -105,7 +111,8 @@ def _leaves(elements: list[dict[int, Any]]) -> tuple[Leaf, ...]:
         if children:
             above.append((path, repeated, children))
         elif number:
-            found.append(Leaf(path, element[1], repeated))
+            width = element[2] if element[1] == _FIXED_LENGTH else _WIDTHS.get(element[1])
+            found.append(Leaf(path, element[1], repeated, width))
         while above and not above[-1][2]:
             above.pop()
         if len(above) > 2 * _MAX_DEPTH:
@@ -128,10 +135,12 @@ def _group(group: dict[int, Any], leaves: tuple[Leaf, ...], nbytes: int) -> RowG
         start = min(chunk[9], chunk.get(11) or chunk[9])
         if not 0 <= start <= start + chunk[7] <= nbytes:
             raise ValueError("a column lies outside of the file")
+        if not 0 <= chunk[5] <= _MAX_VALUES_PER_BYTE * chunk[7]:
+            raise ValueError(f"a column says it has {chunk[5]:,} values in {chunk[7]:,} bytes")
         missing = chunk.get(12, {}).get(3)
         if missing is not None and missing < 0:
             raise ValueError("fewer than no missing values")
-        found.append(Chunk(start, missing))
+        found.append(Chunk(start, chunk[5], missing))
     return RowGroup(group[3], group[2], tuple(found))
 
 
