@@ -78,15 +78,26 @@ class TestWeights:
         st.sampled_from([0, 2]),
         st.integers(0, 12),
         st.sampled_from([None, 900, 4000]),
+        st.sampled_from([0, 3000]),
+        st.booleans(),
     )
     def test_weighted_epoch_is_shuffled_split_over_ranks_and_resumable(
-        self, ds: ShardDataset, weights: list[int], world: int, workers: int, cut: int, window: int | None
+        self,
+        ds: ShardDataset,
+        weights: list[int],
+        world: int,
+        workers: int,
+        cut: int,
+        window: int | None,
+        pool: int,
+        sticky: bool,
     ) -> None:
         view, blocks = ds[::-1], plain_blocks(ds)
         drawn = [COUNT - 1 - index for index in plain.drawn_by_weight(list(map(float, weights)), key(3, 1))]
-        options = plain.Options(window or 256 << 20)
+        options = plain.Options(window or 256 << 20, pool_bytes=pool, lane_affinity=sticky)
         want = [drawn[index] for index in plain.shuffled(blocks, drawn, key(3, 1), options)]
         shared: dict[str, Any] = {"shuffle": True, "weights": weights, "seed": 3, "window_bytes": window}
+        shared |= {"pool_bytes": pool, "lane_affinity": sticky}
         loader = DataLoader(view, 16, num_workers=workers, **shared)
         loader.set_epoch(1)
         found = [n for _, batch in zip(range(cut), loader, strict=False) for n in numbers_of(batch)]
