@@ -59,7 +59,7 @@ def require_size(nbytes: int, most: int = MAX_VALUE) -> None:
 def read_plain(path: bytes | str, most: int = MAX_VALUE) -> bytes:
     """The bytes of a regular file, in half the system calls that a file object makes.
 
-    Raises SourceError for more than `most`, that and NotADirectoryError as `open_plain` does, OSError where reading fails.
+    Raises SourceError for more than `most`, what `open_plain` raises, and OSError where reading fails.
     """
     fd, found = _opened(path)
     try:
