@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import random
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+from recordio.remote.limits import Connections, Pace, Patience
+from recordio.remote.request_errors import RequestError, request_error
+
 _HEDGE_SECONDS, _HEDGE_MEDIANS, _HEDGE_SHARE = 0.25, 4, 0.05
-_STATUS = re.compile(r"status code:? (\d{3})|\((\d{3}) [A-Z]|HTTP status \w+ error \((\d{3})")
+_HEDGE_SAMPLES = 8  # of a size, before a median is believed
+_SAID_SECONDS = 5.0  # of waiting, until people hear of it
+_LEAST_NBYTES = 64 << 10  # to arrive within the seconds in which a store may be silent: else it is too slow
 
 Attempt = Callable[[], Awaitable[Any]]
-
-
-class RequestError(Exception):
-    """A request that has failed.
-
-    Attributes:
-        kind: "missing", "denied", "changed", "exists", "refused", "throttled", "network", "wrong",
-            "full" (the disk of the cache) or "package".
-    """
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
-def request_error(error: BaseException) -> RequestError:
-    """What an error of obstore means."""
-    text, name = str(error).strip(), type(error).__name__
-    if isinstance(error, RequestError):
-        return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RequestError("full", text)
-    by_name = {
-        "FileNotFoundError": "missing",
-        "NotFoundError": "missing",
-        "AlreadyExistsError": "exists",
-        "PreconditionError": "changed",
-        "PermissionDeniedError": "denied",
-        "UnauthenticatedError": "denied",
-        "MissingPackageError": "package",
-        "NotSupportedError": "refused",
-        "UnknownConfigurationKeyError": "refused",
-        "InvalidPathError": "refused",
-    }
-    if name in by_name:
-        return RequestError(by_name[name], text)
-    found = _STATUS.search(text)
-    status = int(next(filter(None, found.groups()))) if found else 0
-    if status in (429, 503):
-        return RequestError("throttled", text)
-    if status in (400, 401, 403):
-        return RequestError("denied", text)
-    if status in (404, 410):
-        return RequestError("missing", text)
-    if 400 <= status < 500 and status not in (408, 416):
-        return RequestError("refused", text)
-    return RequestError("network", text)
 
 
 @dataclass
@@ -94,45 +48,26 @@ class Counts:
         }
 
 
-class Connections:
-    """How many requests run at a time: fewer at once when the store says that it is too much, more again slowly."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._limit = float(most)
-        self._running = 0
-        self._halved = 0.0
-        self._changed = asyncio.Condition()
-
-    async def __aenter__(self) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._running < max(1, int(self._limit)))
-            self._running += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        async with self._changed:
-            self._running -= 1
-            self._changed.notify(1)
-
-    def answered(self) -> None:
-        self._limit = min(self._most, self._limit + 1 / max(1.0, self._limit))
-
-    def throttled(self) -> None:
-        if time.monotonic() - self._halved > 0.5:
-            self._limit, self._halved = max(1.0, self._limit / 2), time.monotonic()
-
-    @property
-    def is_throttled(self) -> bool:
-        return time.monotonic() - self._halved < 5.0
-
-
 class Requests:
-    """Requests to one store."""
+    """Requests to one store.
 
-    def __init__(self, counts: Counts, connections: Connections, retry_seconds: float) -> None:
+    Args:
+        counts: what they do is counted there.
+        options: of `StorageOptions`.
+        say: tells people what is waited for.
+    """
+
+    def __init__(self, counts: Counts, options: dict[str, Any], say: Callable[[str], None]) -> None:
         self._counts = counts
-        self._connections = connections
-        self._retry_seconds = retry_seconds
+        self._connections = Connections(options["max_connections"])
+        self._requests_pace = Pace(options["max_requests_per_second"])
+        megabytes = options["max_mbytes_per_second"]
+        self._bytes_pace = Pace(None if megabytes is None else megabytes * 1e6)
+        self._retry_seconds = options["retry_seconds"]
+        self._silence = options["timeout_seconds"]
+        self._say = say
+        self._said: set[str] = set()
+        self._is_stranger = True
         self._times: dict[int, deque[float]] = {}
 
     async def run(self, attempt: Attempt, nbytes: int | None = None) -> Any:
@@ -140,43 +75,66 @@ class Requests:
 
         `nbytes`: the bytes that it fetches; a late one is then asked for a second time. Raises RequestError.
         """
-        end, pause = time.monotonic() + self._retry_seconds, _FIRST_PAUSE
+        patience = Patience(self._retry_seconds)
         while True:
-            try:
-                async with self._connections:
+            async with self._connections:
+                await self._paced(nbytes or 0)
+                began = time.monotonic()
+                try:
                     found = await (self._once(attempt) if nbytes is None else self._hedged(attempt, nbytes))
-                self._connections.answered()
-                return found
-            except Exception as error:  # noqa: BLE001 - obstore raises errors of many kinds
-                found = request_error(error)
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
-                    raise
-                found = RequestError("network", f"obstore failed: {error}")  # a panic of the library
-            self._counts.errors[found.kind] += 1
-            if found.kind == "throttled":
-                self._counts.throttled += 1
-                self._connections.throttled()
-            if found.kind not in ("throttled", "network") or time.monotonic() + pause > end:
-                raise found
-            self._counts.retries += 1
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(_LONGEST_PAUSE, 2 * pause)
+                except BaseException as error:  # a panic of the library is no Exception
+                    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+                        raise
+                    failure = request_error(error)
+                else:
+                    self._is_stranger = False
+                    self._connections.answered()
+                    return found
+            await self._wait_after(failure, patience, began)
 
-    async def _once(self, attempt: Attempt) -> Any:
+    async def _wait_after(self, failure: RequestError, patience: Patience, began: float) -> None:
+        """Waits until the request may be tried again. Raises its error if it must not."""
+        self._counts.errors[failure.kind] += 1
+        if failure.kind == "throttled":
+            self._counts.throttled += 1
+            self._connections.throttled()
+        self._is_stranger &= not failure.reached
+        since = began if patience.first_failure is None else patience.first_failure
+        now = time.monotonic()
+        pause = patience.pause(failure.kind, self._is_stranger, now)
+        if pause is None:
+            tried = f", tried for {now - since:.0f} s" if patience.tries > 1 else ""
+            raise RequestError(failure.kind, f"{failure}{tried}", failure.byte, failure.reached)
+        if now + pause - since > _SAID_SECONDS and str(failure) not in self._said:
+            self._said.add(str(failure))
+            self._say(f"{failure}; trying again for up to {self._retry_seconds:.0f} s")
+        self._counts.retries += 1
+        await asyncio.sleep(pause)
+
+    async def _paced(self, nbytes: int) -> None:
+        """Waits until the user's limits allow another request."""
+        if (wait := self._counted(nbytes)) > 0:
+            await asyncio.sleep(wait)
+
+    def _counted(self, nbytes: int) -> float:
+        now = time.monotonic()
+        return max(self._requests_pace.wait(1, now), self._bytes_pace.wait(nbytes, now))
+
+    async def _once(self, attempt: Attempt, nbytes: int = 0) -> Any:
         self._counts.requests += 1
-        return await attempt()
+        async with asyncio.timeout(self._silence * (2 + nbytes / _LEAST_NBYTES)):
+            return await attempt()
 
     async def _hedged(self, attempt: Attempt, nbytes: int) -> Any:
         times = self._times.setdefault(nbytes.bit_length(), deque(maxlen=64))
         began = time.monotonic()
-        first = asyncio.ensure_future(self._once(attempt))
-        patience = max(_HEDGE_SECONDS, _HEDGE_MEDIANS * sorted(times)[len(times) // 2]) if len(times) >= 8 else None
+        first = asyncio.ensure_future(self._once(attempt, nbytes))
         try:
-            done, _ = await asyncio.wait([first], timeout=patience)
+            done, _ = await asyncio.wait([first], timeout=_late_after(times))
             if not done and self._may_hedge():
                 self._counts.hedged += 1
-                found = await _first_of(first, asyncio.ensure_future(self._once(attempt)))
+                self._counted(nbytes)
+                found = await _first_of(first, asyncio.ensure_future(self._once(attempt, nbytes)))
             else:
                 found = await first
         finally:
@@ -189,6 +147,13 @@ class Requests:
     def _may_hedge(self) -> bool:
         counts = self._counts
         return not self._connections.is_throttled and counts.hedged < _HEDGE_SHARE * counts.requests
+
+
+def _late_after(times: deque[float]) -> float | None:
+    """After how many seconds a request of which the like took so long is late; None while too few are known."""
+    if len(times) < _HEDGE_SAMPLES:
+        return None
+    return max(_HEDGE_SECONDS, _HEDGE_MEDIANS * sorted(times)[len(times) // 2])
 
 
 async def _first_of(*tasks: asyncio.Future[Any]) -> Any:

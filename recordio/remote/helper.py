@@ -7,31 +7,65 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
-import sys
 from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from recordio.remote.fetching import Connections, Counts, RequestError, Requests, request_error
+from recordio.remote.credentials import environment
+from recordio.remote.fetching import Counts, Requests
 from recordio.remote.messages import Incoming, encode
 from recordio.remote.page_sink import PageSink
-from recordio.remote.stores import obstore, open_store
+from recordio.remote.request_errors import RequestError, request_error
+from recordio.remote.stores import Opened, obstore, open_store
+from recordio.remote.urls import shown
 
-_ORPHAN_SECONDS = 0.5
+_LOOK_SECONDS = 0.5  # from one look for the trainer, and one sign of life, to the next
 _REFETCHES = 3
 
 
 class RemoteStore:
-    """A store by its URL, and the requests to it."""
+    """A store by its URL, and the requests to it.
 
-    def __init__(self, store: Any, requests: Requests, counts: Counts) -> None:
+    Args:
+        opened: opens the store, with the credentials of that moment.
+        requests: to the store.
+        counts: of this process.
+        renews: whether other credentials may be there when it is opened anew.
+    """
+
+    def __init__(self, opened: Callable[[], Awaitable[Opened]], requests: Requests, counts: Counts) -> None:
         self._obstore = obstore()
-        self._store = store
+        self._opened = opened
         self._requests = requests
         self._counts = counts
+        self._generation = 0
+        self._opening = asyncio.Lock()
+        self._etags: dict[str, str | None] = {}  # of objects that were read; None: what it says proves nothing
+
+    async def open(self, generation: int = -1) -> None:
+        """Opens the store, unless that was done since this generation."""
+        async with self._opening:
+            if generation in (-1, self._generation):
+                found = await self._opened()
+                self._store, self._renews, self._pins = found
+                self._generation += 1
+
+    async def _run(self, attempt: Callable[[], Awaitable[Any]], nbytes: int | None = None) -> Any:
+        """The request, once more with new credentials if those of before are refused."""
+        generation = self._generation
+        try:
+            return await self._requests.run(attempt, nbytes)
+        except RequestError as error:
+            if error.kind != "denied" or not self._renews:
+                raise
+        await self.open(generation)
+        return await self._requests.run(attempt, nbytes)
 
     async def get(self, path: str, begin: int, end: int | None, most: int) -> tuple[bytes, str | None, int]:
         """Bytes of an object, its ETag and its size: the whole object if `end` is None, at most so many bytes."""
@@ -42,43 +76,63 @@ class RemoteStore:
             size = found.meta["size"]
             if (size if end is None else end - begin) > most:
                 raise RequestError("refused", f"{size} bytes are too many: expected {most} at most")
+            _require_size(size, end)
             data = bytes(await found.bytes_async())
-            _require_length(len(data), size if end is None else min(end, size) - begin)
+            _require_length(len(data), size if end is None else end - begin)
             return data, found.meta["e_tag"], size
 
-        return await self._requests.run(attempt)  # type: ignore[no-any-return]
+        return await self._run(attempt)  # type: ignore[no-any-return]
 
     async def fetch(self, path: str, begin: int, end: int, sink: PageSink) -> None:
         """Fetches a range into the sink, again while what arrives is not what was written."""
-
-        async def attempt() -> Any:
-            options: Any = {"range": (begin, end)}
-            found = await self._obstore.get_async(self._store, path, options=options)
-            data = await found.bytes_async()
-            _require_length(len(data), end - begin)
-            return data
-
         for number in range(_REFETCHES + 1):
-            data = await self._requests.run(attempt, end - begin)
+            data = await self._pinned(path, begin, end)
             bad = sink.first_bad(data)
             if bad is None:
                 sink.write(data)
                 return
             self._counts.refetched += number < _REFETCHES
-        raise RequestError("wrong", f"the bytes that arrived are not those that were written: byte {bad}")
+        tries = f"{_REFETCHES + 1} times"
+        raise RequestError("wrong", f"the bytes that arrive are not those that were written, {tries}", bad)
+
+    async def _pinned(self, path: str, begin: int, end: int) -> Any:
+        """A range of the object that was read before.
+
+        If it is another one by its ETag, then its bytes must prove that it is not: copies and mirrors have other ETags.
+        """
+
+        async def attempt() -> Any:
+            options: Any = {"range": (begin, end)}
+            if self._pins and (etag := self._etags.get(path)) is not None:
+                options["if_match"] = etag
+            found = await self._obstore.get_async(self._store, path, options=options)
+            _require_size(found.meta["size"], end)
+            data = await found.bytes_async()
+            _require_length(len(data), end - begin)
+            etag = found.meta["e_tag"]
+            self._etags.setdefault(path, None if etag is None or etag.startswith("W/") else etag)
+            return data
+
+        try:
+            return await self._run(attempt, end - begin)
+        except RequestError as error:
+            if error.kind != "changed":
+                raise
+        self._etags[path] = None
+        return await self._run(attempt, end - begin)
 
     async def head(self, path: str) -> tuple[int, str | None]:
-        found = await self._requests.run(lambda: self._obstore.head_async(self._store, path))
+        found = await self._run(lambda: self._obstore.head_async(self._store, path))
         return found["size"], found["e_tag"]
 
     async def put(self, path: str, data: bytes, mode: str) -> str | None:
         """Writes an object; mode "create", "overwrite", or the ETag of the object to replace. Its new ETag."""
         how: Any = mode if mode in ("create", "overwrite") else {"e_tag": mode}
-        found = await self._requests.run(lambda: self._obstore.put_async(self._store, path, data, mode=how))
+        found = await self._run(lambda: self._obstore.put_async(self._store, path, data, mode=how))
         return found["e_tag"]  # type: ignore[no-any-return]
 
     async def delete(self, paths: list[str]) -> None:
-        await self._requests.run(lambda: self._obstore.delete_async(self._store, paths))
+        await self._run(lambda: self._obstore.delete_async(self._store, paths))
 
     async def list(self, prefix: str) -> list[list[Any]]:
         """[path, size, seconds since 1970] of every object below a prefix."""
@@ -86,13 +140,20 @@ class RemoteStore:
         async def attempt() -> Any:
             return [one async for page in self._obstore.list(self._store, prefix or None) for one in page]
 
-        found = await self._requests.run(attempt)
+        found = await self._run(attempt)
         return [[one["path"], one["size"], one["last_modified"].timestamp()] for one in found]
 
 
 def _require_length(found: int, wanted: int) -> None:
     if found != wanted:
-        raise RequestError("network", f"{found} bytes arrived, expected {wanted}")
+        raise RequestError("answer", f"{found} bytes have arrived, expected {wanted}")
+
+
+def _require_size(size: int, end: int | None) -> None:
+    """An object that is too short stays so: asking again is of no use."""
+    if end is not None and size < end:
+        text = f"the object has {size} bytes, expected {end} or more: it was cut, or replaced"
+        raise RequestError("wrong", text, size)
 
 
 class Helper:
@@ -102,21 +163,25 @@ class Helper:
         self._socket = sock
         self._incoming = Incoming(sock)
         self._outgoing: deque[bytes] = deque()
-        self._stores: dict[int, RemoteStore] = {}
+        self._stores: dict[int, asyncio.Future[RemoteStore]] = {}
         self._files: dict[int, int] = {}
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count(1)
         self._counts = Counts()
         self._ended = asyncio.Event()
 
-    async def run(self) -> None:
+    async def run(self, parent: int) -> None:
+        """Until the process with this number, which has started this one, is gone, or wants no more."""
         loop = asyncio.get_running_loop()
         self._socket.setblocking(False)
         loop.add_reader(self._socket, self._read)
-        parent = os.getppid()
+        self._send(0, "alive")
         while not self._ended.is_set() and os.getppid() == parent:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), _ORPHAN_SECONDS)
+                await asyncio.wait_for(self._ended.wait(), _LOOK_SECONDS)
+            if self._tasks:
+                self._send(0, "alive")
         os._exit(0)  # requests under way are of no use to anyone
 
     def _read(self) -> None:
@@ -137,6 +202,8 @@ class Helper:
             os.close(self._files.pop(args[0]))
         elif name == "credentials":
             self._asked.pop(args[0]).set_result(args[1:])
+        elif name == "store":
+            self._stores[args[0]] = asyncio.ensure_future(self._open(*args))
         else:
             task = asyncio.ensure_future(self._answer(number, name, args))
             self._tasks.add(task)
@@ -147,7 +214,7 @@ class Helper:
             self._send(number, True, await getattr(self, f"_do_{name}")(*args))
         except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception
             found = request_error(error)
-            self._send(number, False, found.kind, str(found))
+            self._send(number, False, found.kind, str(found), found.byte)
 
     def _send(self, *message: Any) -> None:
         self._outgoing.append(encode(*message))
@@ -169,16 +236,20 @@ class Helper:
                 self._outgoing.appendleft(rest)
         loop.remove_writer(self._socket)
 
-    async def _do_store(self, number: int, url: str, options: dict[str, Any], environment: dict[str, str]) -> None:
-        os.environ.update(environment)
+    async def _open(self, number: int, url: str, options: dict[str, Any], variables: dict[str, str]) -> RemoteStore:
+        _use_environment(variables)
         provider = self._provider(number) if options["credentials"] else None
-        store = open_store(url, options, provider)
-        requests = Requests(self._counts, Connections(options["max_connections"]), options["retry_seconds"])
-        self._stores[number] = RemoteStore(store, requests, self._counts)
+        requests = Requests(self._counts, options, partial(self._say, shown(url)))
+        store = RemoteStore(partial(open_store, url, options, provider), requests, self._counts)
+        await (requests.run(store.open) if url.startswith("hf:") else store.open())
+        return store
+
+    def _say(self, url: str, text: str) -> None:
+        self._send(0, "waiting", f"waiting for {url}: {text}")
 
     def _provider(self, store: int) -> Any:
         async def provide() -> Any:
-            number = len(self._asked) + 1
+            number = next(self._numbers)
             self._asked[number] = asyncio.get_running_loop().create_future()
             self._send(0, "credentials", number, store)
             found, error = await self._asked[number]
@@ -190,19 +261,19 @@ class Helper:
         return provide
 
     async def _do_get(self, store: int, path: str, begin: int, end: int | None, most: int) -> Any:
-        return await self._stores[store].get(path, begin, end, most)
+        return await (await self._stores[store]).get(path, begin, end, most)
 
     async def _do_head(self, store: int, path: str) -> Any:
-        return await self._stores[store].head(path)
+        return await (await self._stores[store]).head(path)
 
     async def _do_put(self, store: int, path: str, data: bytes, mode: str) -> Any:
-        return await self._stores[store].put(path, data, mode)
+        return await (await self._stores[store]).put(path, data, mode)
 
     async def _do_delete(self, store: int, paths: list[str]) -> None:
-        await self._stores[store].delete(paths)
+        await (await self._stores[store]).delete(paths)
 
     async def _do_list(self, store: int, prefix: str) -> Any:
-        return await self._stores[store].list(prefix)
+        return await (await self._stores[store]).list(prefix)
 
     async def _do_fetch(
         self, store: int, path: str, begin: int, end: int, target: int, at: int, flags: Any, checks: bytes
@@ -211,16 +282,19 @@ class Helper:
         sink = PageSink(self._files[target], at - begin, begin, checks, present)
         async with sink.locked() as is_missing:
             if is_missing:
-                await self._stores[store].fetch(path, begin, end, sink)
+                await (await self._stores[store]).fetch(path, begin, end, sink)
 
     async def _do_stats(self) -> dict[str, Any]:
         return self._counts.as_dict()
 
 
-def main(descriptor: int) -> None:
+def _use_environment(variables: Mapping[str, str]) -> None:
+    """Makes this process's variables those of the trainer, which may have set some since it started the helper."""
+    for name in environment(os.environ).keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+def main(descriptor: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's
-    asyncio.run(Helper(socket.socket(fileno=descriptor)).run())
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    asyncio.run(Helper(socket.socket(fileno=descriptor)).run(parent))

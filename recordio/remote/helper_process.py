@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import itertools
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -15,13 +16,15 @@ from datetime import datetime
 from typing import Any
 
 from recordio.errors import StorageError
+from recordio.remote.credentials import environment
 from recordio.remote.messages import Incoming, encode
 from recordio.remote.options import StorageOptions
 
-_START = "import sys; sys.path[:] = {path!r}; from recordio.remote.helper import main; main({descriptor})"
-
-
-_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "HF_")
+_START = "import sys; sys.path[:] = {path!r}; from recordio.remote.helper import main; main({descriptor}, {parent})"
+_LOOK_SECONDS = 5.0
+_SILENT_LOOKS = 3  # without a sign of life, while something is asked: then the helper hangs
+_STARTING_LOOKS = 36  # to load its modules may take minutes from a busy network disk
+_END_SECONDS = 1.0
 
 
 class HelperDied(Exception):
@@ -32,33 +35,48 @@ class RemoteError(Exception):
     """A request that has failed for good.
 
     Attributes:
-        kind: see `recordio.remote.fetching.RequestError`; "full" when there is no room for what arrives.
+        kind: see `recordio.remote.request_errors.RequestError`; "full" when there is no room for what arrives.
+        byte: of the object, where its bytes are wrong.
     """
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: str, text: str, byte: int | None = None) -> None:
         super().__init__(text)
         self.kind = kind
+        self.byte = byte
 
 
 class HelperProcess:
-    """A running helper. Thread-safe; a forked child must not use it."""
+    """A running helper. Thread-safe; a forked child must not use it.
+
+    A thread takes its answers while any are due: none is left when nothing is, so that a fork then is a clean one.
+
+    Raises StorageError if it cannot be started.
+    """
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            path = [os.path.abspath(one) for one in sys.path]
-            start = _START.format(path=path, descriptor=theirs.fileno())
+        path = [os.path.abspath(one) for one in sys.path]
+        start = _START.format(path=path, descriptor=theirs.fileno(), parent=os.getpid())
+        try:
+            # In a group of its own, Ctrl-C in the terminal does not reach it, not even before it can say so.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", start], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                [sys.executable, "-c", start], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, process_group=0
             )
+        except OSError as error:
+            self._socket.close()
+            raise StorageError(f"cannot start the process that reads from the network: {error}") from error
+        finally:
+            theirs.close()
         self.pid = self._process.pid
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
-        self._stores: dict[Any, int] = {}
+        self._stores: dict[tuple[str, StorageOptions], int] = {}
         self._options: dict[int, StorageOptions] = {}
+        self._incoming = Incoming(self._socket)
+        self._receiver: threading.Thread | None = None
+        self._looks = _STARTING_LOOKS
         self._alive = True
-        threading.Thread(target=self._receive, name="recordio-remote", daemon=True).start()
 
     @property
     def is_alive(self) -> bool:
@@ -73,6 +91,9 @@ class HelperProcess:
                 raise HelperDied
             self._waiting[number] = future
             self._send(encode(number, name, *args))
+            if self._receiver is None:
+                self._receiver = threading.Thread(target=self._receive, name="recordio-remote", daemon=True)
+                self._receiver.start()
         return future
 
     def attach(self, descriptor: int) -> int:
@@ -90,14 +111,21 @@ class HelperProcess:
                 self._send(encode(0, "detach", number))
 
     def store(self, url: str, options: StorageOptions) -> int:
-        """The number of a store, which the helper opens on first use. Raises RemoteError, HelperDied."""
-        key = url, options, frozenset(_environment().items())
-        if (number := self._stores.get(key)) is None:
-            number = next(self._numbers)
-            self._options[number] = options
-            self.submit("store", number, url, options.message(), _environment()).result()
-            self._stores[key] = number
+        """The number of a store, which the helper opens on first use, with the environment of then."""
+        key = url, options
+        with self._lock:
+            if not self._alive:
+                raise HelperDied
+            if (number := self._stores.get(key)) is None:
+                number = self._stores[key] = next(self._numbers)
+                self._options[number] = options
+                self._send(encode(0, "store", number, url, options.message(), environment(os.environ)))
         return number
+
+    def forget_store(self, url: str, options: StorageOptions) -> None:
+        """Opens it anew on its next use: the user may have mended what was wrong."""
+        with self._lock:
+            self._stores.pop((url, options), None)
 
     def _send(self, data: bytes, descriptors: list[int] | None = None) -> None:
         try:
@@ -107,19 +135,58 @@ class HelperProcess:
             pass  # the receiving thread finds the socket closed, and fails all that wait
 
     def _receive(self) -> None:
-        incoming = Incoming(self._socket)
-        with contextlib.suppress(OSError):
-            while incoming.receive():
-                for number, *rest in incoming.messages():
-                    if number:
-                        self._answered(number, *rest)
-                    else:
-                        threading.Thread(target=self._give_credentials, args=rest[1:], daemon=True).start()
+        """Takes what arrives until nothing more is due, or the helper is gone."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        silent = 0
+        while self._is_due():
+            if poll.poll(_LOOK_SECONDS * 1000):
+                silent = 0
+                if not self._take():
+                    self._died()
+                    return
+            elif (silent := silent + 1) >= self._looks:
+                self._process.kill()  # its socket closes then
+
+    def _is_due(self) -> bool:
+        with self._lock:
+            if not self._waiting:
+                self._receiver = None
+            return bool(self._waiting)
+
+    def _take(self) -> bool:
+        """Takes what has arrived; False once the helper is gone."""
+        try:
+            if not self._incoming.receive():
+                return False
+        except OSError:
+            return False
+        self._looks = _SILENT_LOOKS
+        for number, *rest in self._incoming.messages():
+            if number:
+                self._answered(number, *rest)
+            elif rest[0] == "waiting":
+                _tell(rest[1])
+            elif rest[0] == "credentials":
+                threading.Thread(target=self._give_credentials, args=rest[1:], daemon=True).start()
+        return True
+
+    def _died(self) -> None:
         with self._lock:
             self._alive = False
             waiting, self._waiting = self._waiting, {}
+            self._socket.close()
+        self._end_process()
         for future in waiting.values():
             future.set_exception(HelperDied())
+
+    def _end_process(self) -> None:
+        """Sees that it is gone, and no zombie is left."""
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _answered(self, number: int, good: bool, *found: Any) -> None:
         with self._lock:
@@ -143,11 +210,14 @@ class HelperProcess:
             self._send(encode(0, "credentials", number, *answer))
 
     def close(self) -> None:
-        """Ends the helper."""
+        """Ends the helper; what is still asked of it fails."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._process.wait()
-        self._socket.close()
+        self._end_process()
+        with self._lock:
+            if self._receiver is None:
+                self._alive = False
+                self._socket.close()
 
     def forget(self) -> None:
         """A forked child does this: the socket is its parent's."""
@@ -156,12 +226,20 @@ class HelperProcess:
         self._process.returncode = 0  # no child of this process: it must not be waited for
 
 
+def _tell(text: str) -> None:
+    """A line for people, on the trainer's own stderr."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be closed, or None
+        sys.stderr.write(f"recordio: {text}\n")
+        sys.stderr.flush()
+
+
 class _Current:
     """The helper of this process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.helper: HelperProcess | None = None
+        self.is_over = False
 
 
 _current = _Current()
@@ -169,8 +247,10 @@ _STARTS = 3
 
 
 def helper() -> HelperProcess:
-    """The helper of this process; a new one if there is none, or if it has died."""
+    """The helper of this process; a new one if there is none, or if it has died. Raises StorageError."""
     with _current.lock:
+        if _current.is_over:
+            raise StorageError("nothing is read from the network while the interpreter ends")
         if _current.helper is None or not _current.helper.is_alive:
             _current.helper = HelperProcess()
         return _current.helper
@@ -181,15 +261,12 @@ def asked(ask: Any) -> Any:
     for _ in range(_STARTS):
         with contextlib.suppress(HelperDied):
             return ask(helper())
-    raise StorageError(f"the helper process that reads from the network has died {_STARTS} times")
-
-
-def _environment() -> dict[str, str]:
-    """What stores are told by the environment; it may have changed since the helper was started."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
+    raise StorageError(f"the process that reads from the network has died {_STARTS} times: is there enough memory?")
 
 
 def _end() -> None:
+    with _current.lock:
+        _current.is_over = True
     if _current.helper is not None and _current.helper.is_alive:
         _current.helper.close()
 
@@ -201,4 +278,9 @@ def _forget_in_child() -> None:
 
 
 atexit.register(_end)
-os.register_at_fork(after_in_child=_forget_in_child)
+# A child that is forked while a helper starts would keep its socket open, and nobody would see either side's end.
+os.register_at_fork(
+    before=lambda: _current.lock.acquire(),
+    after_in_parent=lambda: _current.lock.release(),
+    after_in_child=_forget_in_child,
+)

@@ -10,12 +10,13 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from recordio.errors import CorruptError, MissingPackageError, RecordIOError, StorageError
 from recordio.format.layout import MAX_MANIFEST_NBYTES
 from recordio.remote.arena import Arena
-from recordio.remote.helper_process import HelperProcess, RemoteError, asked
+from recordio.remote.helper_process import HelperDied, HelperProcess, RemoteError, asked, helper
 from recordio.remote.options import StorageOptions
 from recordio.remote.remote_shard import RemoteShard, RemoteShardFile
 from recordio.remote.shard_cache import ShardCache
@@ -80,10 +81,10 @@ class RemoteStorage:
     def ask(self, what: str, name: str, *args: Any) -> Any:
         """What the helper answers about an object. Raises FileNotFoundError, StorageError, MissingPackageError."""
         try:
-            return asked(lambda helper: helper.submit(what, helper.store(self.url, self.options), name, *args)).result()
+            return asked(lambda helper: helper.submit(what, helper.store(self.url, self.options), name, *args).result())
         except RemoteError as error:
             if error.kind == "missing":
-                raise FileNotFoundError(f"{self.url}/{name}") from error
+                raise FileNotFoundError(f"{shown(self.url)}/{name}") from error
             raise self.explained(error, name) from error
 
     def attached(self, helper: HelperProcess, descriptor: int) -> int:
@@ -110,7 +111,10 @@ class RemoteStorage:
         if error.kind == "package":
             return MissingPackageError(text)
         if error.kind in ("missing", "wrong"):
-            return CorruptError("the shard is missing" if error.kind == "missing" else text).at(file=name)
+            fault = "the shard is missing" if error.kind == "missing" else text
+            return CorruptError(fault).at(file=name, byte=error.byte, dataset=shown(self.url))
+        with suppress(HelperDied, StorageError):
+            helper().forget_store(self.url, self.options)
         return StorageError(f"cannot read from {shown(self.url)}: {text}").at(file=name)
 
     def file_system(self) -> str:

@@ -42,6 +42,15 @@ def find_quarantine(storage: Storage, folder: str) -> Quarantine | None:
 
 def _found(storage: Storage, folder: str, name: str, what: str, decode: Callable[[bytes], _Decoded]) -> _Decoded | None:
     """What a file of JSON says, None if there is none; errors have its place."""
+    try:
+        return _read(storage, folder, name, what, decode)
+    except CorruptError:
+        if not storage.is_remote:
+            raise
+        return _read(storage, folder, name, what, decode)  # it may have been damaged on its way
+
+
+def _read(storage: Storage, folder: str, name: str, what: str, decode: Callable[[bytes], _Decoded]) -> _Decoded | None:
     where = os.path.join(folder, name)
     try:
         file = storage.open(name)
