@@ -36,8 +36,7 @@ from recordio.reader.processing import Decode, Processing, SampleOrigin
 from recordio.reader.quarantine import OnDamage, kept_numbers
 from recordio.reader.tuples import as_tuple, named_fields
 from recordio.reader.view import DatasetView, Piece, Plans
-from recordio.remote.opening import CacheFolder, RemoteAccess, StorageArgument, dataset_location
-from recordio.remote.options import StorageOptions
+from recordio.remote.opening import CacheFolder, RemoteAccess, StorageArgument, dataset_access
 
 MapFunction = Callable[..., Any]
 
@@ -97,8 +96,8 @@ class ShardDataset(DatasetView):
     ) -> None:
         choice("decode", decode, ("numpy", "pil", None))
         names = (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
-        self._path = dataset_location("path", path)
-        self._remote = RemoteAccess(StorageOptions.of(storage), cache, cache_bytes, offline)
+        self._path, options = dataset_access("path", path, storage)
+        self._remote = RemoteAccess(options, cache, cache_bytes, offline)
         self._options = ReadOptions(
             verify=verify, io=io, page_cache_bytes=page_cache_bytes, max_open_shards=max_open_shards
         )

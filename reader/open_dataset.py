@@ -223,8 +223,15 @@ class OpenDataset:
 
         return sample
 
-    def located(self, error: CorruptError, numbers: Indices, fields: Projection) -> CorruptError:
-        """The error of a failed batch, with the location of its first damaged sample."""
+    def located(self, error: CorruptError, numbers: Indices, fields: Projection) -> RecordIOError:
+        """The error of a failed batch, with the location of its first damaged sample.
+
+        A shard in a store can be replaced while it is open, unlike a file: then the error says so.
+        """
+        found = self._located(error, numbers, fields)
+        return self._files.explained(found) if self.storage.is_remote else found
+
+    def _located(self, error: CorruptError, numbers: Indices, fields: Projection) -> CorruptError:
         if error.place.byte is not None:  # a page's error has its location
             return error
         sample = self.sampler(fields)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recordio.remote.request_errors import RequestError
+from recordio.remote.request_errors import CREDENTIALS_FAILED, RequestError
 
 Environment = Mapping[str, str]
 
@@ -50,12 +50,32 @@ _AZURE_KEYS = (
     "MSI_ENDPOINT",
 )
 _PROFILE_FRESH = timedelta(minutes=30)  # then boto3 is asked again, which renews what has expired
+_WANTED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "s3": (("access_key_id", "secret_access_key"),),
+    "az": (("access_key",), ("sas_token",), ("token",)),
+    "abfs": (("access_key",), ("sas_token",), ("token",)),
+    "abfss": (("access_key",), ("sas_token",), ("token",)),
+}
+_WANTED_OF_OTHERS: tuple[tuple[str, ...], ...] = (("token",),)
 _MACHINES = Path("/sys/class/dmi/id")
 
 
 def environment(every: Environment) -> dict[str, str]:
     """The variables that say how stores are reached."""
     return {key: value for key, value in every.items() if key.startswith(PREFIXES) or key.lower() in _PROXIES}
+
+
+def credentials_of(scheme: str, found: Mapping[str, Any] | None, error: str | None) -> dict[str, Any]:
+    """What a user's function has given, as obstore takes it; `error` if it has failed. Raises RequestError."""
+    wanted = _WANTED.get(scheme, _WANTED_OF_OTHERS)
+    if found is not None and not any(all(found.get(name) for name in names) for names in wanted):
+        error = (
+            f"it gives {', '.join(map(repr, found)) or 'nothing'}, expected {' or '.join(map(' and '.join, wanted))}"
+        )
+    if found is None or error is not None:
+        raise RequestError("denied", f"{CREDENTIALS_FAILED}: {error}")
+    expires = found.get("expires_at")
+    return {**found, "expires_at": None if expires is None else datetime.fromtimestamp(expires, UTC)}
 
 
 class Profile(NamedTuple):

@@ -70,18 +70,19 @@ class Requests:
         self._is_stranger = True
         self._times: dict[int, deque[float]] = {}
 
-    async def run(self, attempt: Attempt, nbytes: int | None = None) -> Any:
+    async def run(self, attempt: Attempt, nbytes: int | None = None, sent: int = 0) -> Any:
         """What an attempt gives, which is made again while its failure may pass.
 
-        `nbytes`: the bytes that it fetches; a late one is then asked for a second time. Raises RequestError.
+        `nbytes`: the bytes that it fetches; a late one is then asked for a second time. `sent`: those that it sends.
+        Raises RequestError.
         """
         patience = Patience(self._retry_seconds)
         while True:
             async with self._connections:
-                await self._paced(nbytes or 0)
+                await self._paced(sent or nbytes or 0)
                 began = time.monotonic()
                 try:
-                    found = await (self._once(attempt) if nbytes is None else self._hedged(attempt, nbytes))
+                    found = await (self._once(attempt, sent) if nbytes is None else self._hedged(attempt, nbytes))
                 except BaseException as error:  # a panic of the library is no Exception
                     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
                         raise
@@ -103,7 +104,7 @@ class Requests:
         now = time.monotonic()
         pause = patience.pause(failure.kind, self._is_stranger, now)
         if pause is None:
-            tried = f", tried for {now - since:.0f} s" if patience.tries > 1 else ""
+            tried = f"; tried for {now - since:.0f} s" if now - since >= 1 else ""
             raise RequestError(failure.kind, f"{failure}{tried}", failure.byte, failure.reached)
         if now + pause - since > _SAID_SECONDS and str(failure) not in self._said:
             self._said.add(str(failure))
@@ -120,7 +121,7 @@ class Requests:
         now = time.monotonic()
         return max(self._requests_pace.wait(1, now), self._bytes_pace.wait(nbytes, now))
 
-    async def _once(self, attempt: Attempt, nbytes: int = 0) -> Any:
+    async def _once(self, attempt: Attempt, nbytes: int) -> Any:
         self._counts.requests += 1
         async with asyncio.timeout(self._silence * (2 + nbytes / _LEAST_NBYTES)):
             return await attempt()

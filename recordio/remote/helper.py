@@ -13,11 +13,11 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
-from recordio.remote.credentials import environment
+from recordio.remote.credentials import credentials_of, environment
 from recordio.remote.fetching import Counts, Requests
 from recordio.remote.messages import Incoming, encode
 from recordio.remote.page_sink import PageSink
@@ -56,16 +56,16 @@ class RemoteStore:
                 self._store, self._renews, self._pins = found
                 self._generation += 1
 
-    async def _run(self, attempt: Callable[[], Awaitable[Any]], nbytes: int | None = None) -> Any:
+    async def _run(self, attempt: Callable[[], Awaitable[Any]], nbytes: int | None = None, sent: int = 0) -> Any:
         """The request, once more with new credentials if those of before are refused."""
         generation = self._generation
         try:
-            return await self._requests.run(attempt, nbytes)
+            return await self._requests.run(attempt, nbytes, sent)
         except RequestError as error:
             if error.kind != "denied" or not self._renews:
                 raise
         await self.open(generation)
-        return await self._requests.run(attempt, nbytes)
+        return await self._requests.run(attempt, nbytes, sent)
 
     async def get(self, path: str, begin: int, end: int | None, most: int) -> tuple[bytes, str | None, int]:
         """Bytes of an object, its ETag and its size: the whole object if `end` is None, at most so many bytes."""
@@ -128,7 +128,7 @@ class RemoteStore:
     async def put(self, path: str, data: bytes, mode: str) -> str | None:
         """Writes an object; mode "create", "overwrite", or the ETag of the object to replace. Its new ETag."""
         how: Any = mode if mode in ("create", "overwrite") else {"e_tag": mode}
-        found = await self._run(lambda: self._obstore.put_async(self._store, path, data, mode=how))
+        found = await self._run(lambda: self._obstore.put_async(self._store, path, data, mode=how), sent=len(data))
         return found["e_tag"]  # type: ignore[no-any-return]
 
     async def delete(self, paths: list[str]) -> None:
@@ -238,7 +238,7 @@ class Helper:
 
     async def _open(self, number: int, url: str, options: dict[str, Any], variables: dict[str, str]) -> RemoteStore:
         _use_environment(variables)
-        provider = self._provider(number) if options["credentials"] else None
+        provider = self._provider(number, urlsplit(url).scheme) if options["credentials"] else None
         requests = Requests(self._counts, options, partial(self._say, shown(url)))
         store = RemoteStore(partial(open_store, url, options, provider), requests, self._counts)
         await (requests.run(store.open) if url.startswith("hf:") else store.open())
@@ -247,16 +247,13 @@ class Helper:
     def _say(self, url: str, text: str) -> None:
         self._send(0, "waiting", f"waiting for {url}: {text}")
 
-    def _provider(self, store: int) -> Any:
+    def _provider(self, store: int, scheme: str) -> Any:
         async def provide() -> Any:
             number = next(self._numbers)
             self._asked[number] = asyncio.get_running_loop().create_future()
             self._send(0, "credentials", number, store)
             found, error = await self._asked[number]
-            if error is not None:
-                raise RequestError("denied", f"the credentials function has failed: {error}")
-            expires = found.get("expires_at")
-            return found | {"expires_at": None if expires is None else datetime.fromtimestamp(expires, UTC)}
+            return credentials_of(scheme, found, error)
 
         return provide
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from recordio.arguments import folder_path, integer
 from recordio.remote.options import StorageOptions
-from recordio.remote.urls import checked_url, is_url, local_path
+from recordio.remote.urls import checked_url, is_url, local_path, shown
 from recordio.storage.base import Storage
 from recordio.storage.local import LocalStorage
 
@@ -52,6 +53,17 @@ def dataset_location(name: str, path: Any) -> str:
     if isinstance(path, str) and is_url(path):
         return checked_url(path)
     return os.path.abspath(folder_path(name, local_path(path) if isinstance(path, str) else path))
+
+
+def dataset_access(name: str, path: Any, storage: StorageArgument) -> tuple[str, StorageOptions]:
+    """The location of a dataset, which people may see, and how it is reached. Raises DatasetError, SchemaError.
+
+    The query of a URL may hold a secret: it becomes one of the options.
+    """
+    location, options = dataset_location(name, path), StorageOptions.of(storage)
+    if is_url(location) and (query := urlsplit(location).query):
+        return shown(location), replace(options, query=query)
+    return location, options
 
 
 def open_storage(location: str, access: RemoteAccess) -> Storage:

@@ -37,6 +37,7 @@ class StorageOptions:
         root_certificate: a certificate to trust besides the system's: PEM, or the path of a file with it.
         proxy: URL of a proxy.
         headers: headers of every request.
+        query: the query of every request over https://, such as a SAS; that of the dataset's URL comes here.
         allow_http: without TLS, to any host; to this machine it is allowed anyway.
         max_connections: requests at a time.
         max_requests_per_second, max_mbytes_per_second: limits of each process; None for none.
@@ -55,6 +56,7 @@ class StorageOptions:
     root_certificate: str | None = None
     proxy: str | None = None
     headers: Mapping[str, str] | None = field(default=None, hash=False)
+    query: str | None = None
     allow_http: bool = False
     max_connections: int = 64
     max_requests_per_second: float | None = None
@@ -65,7 +67,7 @@ class StorageOptions:
 
     def __post_init__(self) -> None:
         """Raises SchemaError, which shows no value that may be a secret."""
-        for name in ("endpoint", "region", "account", "proxy"):
+        for name in ("endpoint", "region", "account", "proxy", "query"):
             _text(name, getattr(self, name))
         for name in ("endpoint", "proxy"):
             _url(name, getattr(self, name))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import StorageError
+from recordio.errors import CorruptError, StorageError
 from recordio.remote.arena import Arena
 from recordio.remote.helper_process import HelperDied, HelperProcess, RemoteError, asked
 from recordio.remote.remote_stats import count_read
@@ -194,7 +194,10 @@ class RemoteShard:
         run = parts.of(offset, len(target))
         count_read(len(target))
         if not parts.is_whole and run != (0, 1) and run != (2, 3):
-            data, _, _ = self.storage.ask("get", self.name, offset, offset + len(target), len(target))
+            try:
+                data, _, _ = self.storage.ask("get", self.name, offset, offset + len(target), len(target))
+            except FileNotFoundError:
+                raise CorruptError("the shard is missing").at(file=self.name) from None
             target[:] = data
             return
         for _ in range(_READS):

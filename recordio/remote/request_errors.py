@@ -11,6 +11,8 @@ _CODE = re.compile(r"<Code>([\w.-]{1,64})</Code>|\"error(?:_code)?\": ?\"([\w.-]
 _QUERY = re.compile(r"(https?://[^\s?\"',)]*)\?[^\s\"',)]*")
 _PREAMBLE = re.compile(r"^.*? in [\d.]+\w{1,2}s? - |^Generic \w+ error: ", re.DOTALL)
 _LONGEST_TEXT = 200
+CREDENTIALS_FAILED = "the function of storage={'credentials': ...} has failed"  # obstore passes this on within its own
+_OWN_TEXT = re.compile(rf"{re.escape(CREDENTIALS_FAILED)}: [^\n]*")
 
 
 class RequestError(Exception):
@@ -46,6 +48,7 @@ _DENIED = _Meaning(
 )
 _KEYS = _Meaning("denied", "the store does not accept the access key or its secret: check the credentials")
 _RANGES = _Meaning("answer", "the server does not answer with the range that was asked for: datasets need ranges")
+_FAILED = _Meaning("network", "the server has failed")
 _NO_CREDENTIALS = _Meaning("denied", "no credentials were found, and none are given by this machine's cloud")
 
 _BY_CODE = {
@@ -108,9 +111,11 @@ _BY_TEXT = {
     ),
     "invalid peer certificate": _Meaning("refused", "its certificate is not valid"),
     "InvalidContentType": _Meaning("refused", "the server does not speak TLS: is it http://?"),
-    "URL scheme is not allowed": _Meaning(
-        "refused", "http:// is not encrypted: storage={'allow_http': True} allows it"
+    "InvalidCertificate": _Meaning("refused", "storage['root_certificate'] is no certificate in PEM"),
+    "MissingAccount": _Meaning(
+        "refused", "the account is not known: storage={'account': ...} or AZURE_STORAGE_ACCOUNT_NAME names it"
     ),
+    "BadScheme": _Meaning("refused", "http:// is not encrypted: storage={'allow_http': True} allows it"),
     "dns error": _Meaning("network", "the name of the host cannot be resolved: check the URL"),
     "ConnectionRefused": _Meaning("network", "the connection is refused: is the server up, are host and port right?"),
     "kind: Timeout": _Meaning("network", "the server does not answer"),
@@ -144,10 +149,12 @@ def request_error(error: BaseException) -> RequestError:
 
 def _of_library(text: str, name: str) -> RequestError:
     """An error of obstore, which has no status but in its text."""
+    if own := _OWN_TEXT.search(text):
+        return RequestError("denied", own[0][:_LONGEST_TEXT])
     status, code = _first(_STATUS, text), _first(_CODE, text)
     found = _BY_CODE.get(code) or _BY_STATUS.get(int(status or 0)) or _BY_NAME.get(name)
     if found is None and status:
-        found = _Meaning("network" if status >= "500" else "refused", _plain(text))
+        found = _FAILED if status >= "500" else _Meaning("refused", _plain(text))
     if found is None:
         found = next((meaning for part, meaning in _BY_TEXT.items() if part in text), None)
     if found is None:

@@ -46,19 +46,25 @@ def obstore() -> Any:
     return optional("obstore", "datasets in object stores", "remote")
 
 
-async def open_store(url: str, options: Mapping[str, Any], provider: CredentialProvider | None) -> Opened:
-    """A store whose paths are below the URL. Raises MissingPackageError, RequestError, and obstore's errors."""
-    kind = _KINDS[urlsplit(url).scheme]
+async def open_store(
+    url: str, options: Mapping[str, Any], provider: CredentialProvider | None, **timeouts: str
+) -> Opened:
+    """A store whose paths are below the URL; `timeouts` in place of the usual ones.
+
+    Raises MissingPackageError, RequestError, and obstore's errors.
+    """
+    kind, client = _KINDS[urlsplit(url).scheme], _client(url, options) | timeouts
     if kind == "hf":
-        return await _open_hub(url, options, provider)
+        return await _open_hub(url, options, provider, client)
     if kind == "http":
         token = (await provider()).get("token") if provider else None
-        return Opened(_http_store(url, options, token), provider is not None, pins=True)
+        query = f"?{options['query']}" if options["query"] else ""
+        return Opened(_http_store(url + query, client, token), provider is not None, pins=True)
     profile = None
     if provider is None and not options["anonymous"]:
         profile = await asyncio.to_thread(_profile, kind)
     given = provider or (profile and profile.provider)
-    shared: dict[str, Any] = {"client_options": _client(url, options), "retry_config": _NO_RETRIES}
+    shared: dict[str, Any] = {"client_options": client, "retry_config": _NO_RETRIES}
     if given is not None:
         shared["credential_provider"] = given
     region = options["region"] or (profile and profile.region)
@@ -66,13 +72,15 @@ async def open_store(url: str, options: Mapping[str, Any], provider: CredentialP
     return Opened(found, renews=given is not None, pins=True)
 
 
-async def _open_hub(url: str, options: Mapping[str, Any], provider: CredentialProvider | None) -> Opened:
+async def _open_hub(
+    url: str, options: Mapping[str, Any], provider: CredentialProvider | None, client: dict[str, Any]
+) -> Opened:
     hub, found = (options["endpoint"] or HUB).rstrip("/"), HubPath.of(url)
     token = (await provider()).get("token") if provider else hub_token(os.environ, Path.home())
     if options["anonymous"]:
         token = None
     commit = await asyncio.to_thread(resolve, hub, found, token, options)
-    return Opened(_http_store(folder_url(hub, found, commit), options, token), provider is not None, pins=False)
+    return Opened(_http_store(folder_url(hub, found, commit), client, token), provider is not None, pins=False)
 
 
 def _profile(kind: str) -> Profile | None:
@@ -86,10 +94,9 @@ def _profile(kind: str) -> Profile | None:
     return None
 
 
-def _http_store(url: str, options: Mapping[str, Any], token: str | None) -> Any:
-    client = _client(url, options)
+def _http_store(url: str, client: dict[str, Any], token: str | None) -> Any:
     if token is not None:
-        client["default_headers"] = {**(options["headers"] or {}), "Authorization": f"Bearer {token}"}
+        client["default_headers"] = {**client.get("default_headers", {}), "Authorization": f"Bearer {token}"}
     return obstore().store.HTTPStore.from_url(url, client_options=client, retry_config=_NO_RETRIES)
 
 

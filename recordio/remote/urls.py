@@ -26,16 +26,19 @@ def checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
         raise SchemaError(f"no object store is known by {parts.scheme}://: expected {', '.join(SCHEMES)}")
-    if parts.username is not None or parts.password is not None:
+    container = parts.scheme in ("abfs", "abfss") and parts.password is None  # abfss://CONTAINER@ACCOUNT...
+    if parts.username is not None and not container:
         raise SchemaError(f"credentials do not belong into a URL: {shown(url)}; give storage={{'credentials': ...}}")
     if not parts.hostname:
         raise SchemaError(f"{shown(url)} names no bucket or host")
-    path = parts.path.rstrip("/")
-    return parts._replace(path=path).geturl()
+    if parts.query and parts.scheme not in ("http", "https"):
+        raise SchemaError(f"{shown(url)} takes no query: give storage={{...}} instead")
+    return parts._replace(path=parts.path.rstrip("/"), fragment="").geturl()
 
 
 def shown(url: str) -> str:
     """The URL as people may see it."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
+    keeps = parts.scheme in ("abfs", "abfss") and parts.password is None
+    host = parts.netloc if keeps else parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()

@@ -150,7 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
         name, asked = unquote(parts.path).lstrip("/").partition("/")[2], self._range()
         mode = self.origin.mode_of(Request(self.command, name, asked, dict(self.headers), parts.query)) or ""
         data = self.origin.objects.get(name)
-        if mode in STATUSES:
+        if self.origin.closing.is_set():
+            self._break_off("close")
+        elif mode in STATUSES:
             self._status(*STATUSES[mode])
         elif mode in CONNECTIONS:
             self._break_off(mode)

@@ -8,8 +8,8 @@ import pytest
 
 from recordio import CorruptError, DatasetError, RecordIOError, StorageError
 from tests.effort import LONG
-from tests.recordio.remote.datasets import COUNT, QUICK, SHARD, Stored, numbers, small_dataset
 from tests.recordio.remote.faulty_server import FOREVER, MODES, FaultyServer, faulty_server
+from tests.recordio.remote.stored_dataset import COUNT, QUICK, SHARD, Stored, numbers, small_dataset
 
 pytestmark = pytest.mark.timeout(20)
 PARTS = ("manifest", "header", "index", "page")
