@@ -147,7 +147,7 @@ class Requests:
 
     def _may_hedge(self) -> bool:
         counts = self._counts
-        return not self._connections.is_throttled and counts.hedged < _HEDGE_SHARE * counts.requests
+        return not self._connections.is_throttled and counts.hedged + 1 <= _HEDGE_SHARE * counts.requests
 
 
 def _late_after(times: deque[float]) -> float | None:

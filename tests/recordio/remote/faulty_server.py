@@ -64,7 +64,7 @@ class Request(NamedTuple):
     method: str
     name: str
     range: tuple[int, int] | None
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # names in lower case
     query: str
 
 
@@ -148,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         parts = urlsplit(self.path)
         name, asked = unquote(parts.path).lstrip("/").partition("/")[2], self._range()
-        mode = self.origin.mode_of(Request(self.command, name, asked, dict(self.headers), parts.query)) or ""
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        mode = self.origin.mode_of(Request(self.command, name, asked, headers, parts.query)) or ""
         data = self.origin.objects.get(name)
         if self.origin.closing.is_set():
             self._break_off("close")

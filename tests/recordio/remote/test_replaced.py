@@ -55,7 +55,7 @@ def test_the_same_bytes_under_another_etag(dataset: ShardDataset, server: Faulty
 
 def test_what_is_read_is_pinned_by_its_etag(server: FaultyServer) -> None:
     ShardDataset(f"{server.address}/bucket/data", storage=QUICK, cache=None).take(EVERY)
-    pins = [request.headers.get("If-Match") for request in server.asked(f"data/{SHARD}")]
+    pins = [request.headers.get("if-match") for request in server.asked(f"data/{SHARD}")]
     assert pins[0] is None
     assert pins[-1] == '"first"'
 
