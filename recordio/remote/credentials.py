@@ -19,7 +19,7 @@ Environment = Mapping[str, str]
 
 # What a store is reached with. The trainer sends these to the helper, as they are when the store is opened.
 PREFIXES = ("AWS_", "GOOGLE_", "GCE_", "AZURE_", "HF_", "HUGGING_FACE_", "MSI_", "IDENTITY_", "SSL_CERT_", "NO_GCE_")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_OTHERS = ("home", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 _S3_KEYS = (
     "AWS_ACCESS_KEY_ID",
@@ -62,7 +62,7 @@ _MACHINES = Path("/sys/class/dmi/id")
 
 def environment(every: Environment) -> dict[str, str]:
     """The variables that say how stores are reached."""
-    return {key: value for key, value in every.items() if key.startswith(PREFIXES) or key.lower() in _PROXIES}
+    return {key: value for key, value in every.items() if key.startswith(PREFIXES) or key.lower() in _OTHERS}
 
 
 def credentials_of(scheme: str, found: Mapping[str, Any] | None, error: str | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from recordio.remote.credentials import credentials_of, environment
 from recordio.remote.fetching import Counts, Requests
+from recordio.remote.hugging_face_hub import MOST_CONNECTIONS
 from recordio.remote.messages import Incoming, encode
 from recordio.remote.page_sink import PageSink
 from recordio.remote.request_errors import RequestError, request_error
@@ -239,6 +240,8 @@ class Helper:
     async def _open(self, number: int, url: str, options: dict[str, Any], variables: dict[str, str]) -> RemoteStore:
         _use_environment(variables)
         provider = self._provider(number, urlsplit(url).scheme) if options["credentials"] else None
+        if url.startswith("hf:"):
+            options["max_connections"] = min(options["max_connections"], MOST_CONNECTIONS)
         requests = Requests(self._counts, options, partial(self._say, shown(url)))
         store = RemoteStore(partial(open_store, url, options, provider), requests, self._counts)
         await (requests.run(store.open) if url.startswith("hf:") else store.open())

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from recordio.remote.request_errors import RequestError
 
 HUB = "https://huggingface.co"
+MOST_CONNECTIONS = 8  # the hub limits requests, those of all processes of a user together
 _MOST_BYTES = 64 << 20  # of an answer that lists a dataset's files
 
 

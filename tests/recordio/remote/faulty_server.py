@@ -7,6 +7,7 @@ It speaks as much of HTTP as reading from an object store takes: GET and HEAD, r
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -69,23 +70,27 @@ class Request(NamedTuple):
 
 
 class FaultyServer:
-    """Serves `objects`, bytes by key."""
+    """Serves `objects`, bytes by key; over TLS if there is a context."""
 
-    def __init__(self, objects: Mapping[str, bytes], port: int = 0) -> None:
+    def __init__(self, objects: Mapping[str, bytes], port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.objects = dict(objects)
         self.etags: dict[str, str] = {}
+        self.redirects: dict[str, str] = {}
         self.requests: list[Request] = []
         self.judge: Callable[[Request], str | None] = lambda request: None  # an own rule: the mode of an answer
         self.closing = threading.Event()
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"origin": self}))
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._scheme = "http" if tls is None else "https"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     @property
     def port(self) -> int:
@@ -157,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(*STATUSES[mode])
         elif mode in CONNECTIONS:
             self._break_off(mode)
+        elif name in self.origin.redirects:
+            self._status(302, b"", {"Location": self.origin.redirects[name]})
         elif data is None:
             self._status(*STATUSES["missing"])
         else:
@@ -239,8 +246,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def faulty_server(objects: Mapping[str, bytes], port: int = 0) -> Iterator[FaultyServer]:
-    server = FaultyServer(objects, port)
+def faulty_server(
+    objects: Mapping[str, bytes], port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[FaultyServer]:
+    server = FaultyServer(objects, port, tls)
     try:
         yield server
     finally:
