@@ -1,11 +1,13 @@
-"""How hard property tests try, and which tests are left out where PyTorch is not installed."""
+"""How hard property tests try, which tests are left out where PyTorch is not installed, and a bucket."""
 
 from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,3 +57,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marker = item.get_closest_marker("timeout")
         seconds = float(marker.args[0] if marker else config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(seconds * FACTOR), append=False)
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[Any]:
+    """A `tests.recordio.remote.buckets.Bucket`, of which each test takes a folder of its own."""
+    from tests.recordio.remote.buckets import s3_bucket
+
+    with s3_bucket() as found:
+        yield found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import mmap
 import os
 import signal
 import socket
@@ -28,21 +29,24 @@ from recordio.remote.urls import shown
 
 _LOOK_SECONDS = 0.5  # from one look for the trainer, and one sign of life, to the next
 _REFETCHES = 3
+_LEAST_SECONDS, _LEAST_RATE = 30, 500_000  # of an answer to what was written, after so many bytes a second
+_VERSION = ("e_tag", "version")
 
 
 class RemoteStore:
     """A store by its URL, and the requests to it.
 
     Args:
-        opened: opens the store, with the credentials of that moment.
+        opened: opens the store, with the credentials of that moment; takes other timeouts.
         requests: to the store.
         counts: of this process.
         renews: whether other credentials may be there when it is opened anew.
     """
 
-    def __init__(self, opened: Callable[[], Awaitable[Opened]], requests: Requests, counts: Counts) -> None:
+    def __init__(self, opened: Callable[..., Awaitable[Opened]], requests: Requests, counts: Counts) -> None:
         self._obstore = obstore()
         self._opened = opened
+        self._for_writing: dict[tuple[int, int], Any] = {}
         self._requests = requests
         self._counts = counts
         self._generation = 0
@@ -122,15 +126,41 @@ class RemoteStore:
         self._etags[path] = None
         return await self._run(attempt, end - begin)
 
-    async def head(self, path: str) -> tuple[int, str | None]:
+    async def head(self, path: str) -> tuple[int, str | None, str | None]:
+        """Size, ETag and version of an object."""
         found = await self._run(lambda: self._obstore.head_async(self._store, path))
-        return found["size"], found["e_tag"]
+        return found["size"], found["e_tag"], found["version"]
 
-    async def put(self, path: str, data: bytes, mode: str) -> str | None:
-        """Writes an object; mode "create", "overwrite", or the ETag of the object to replace. Its new ETag."""
-        how: Any = mode if mode in ("create", "overwrite") else {"e_tag": mode}
-        found = await self._run(lambda: self._obstore.put_async(self._store, path, data, mode=how), sent=len(data))
+    async def put(self, path: str, data: Any, mode: Any) -> str | None:
+        """Writes an object in one request: its new ETag.
+
+        `mode`: "create", "overwrite", or ETag and version of the object to replace.
+        """
+        how = mode if isinstance(mode, str) else {k: v for k, v in zip(_VERSION, mode, strict=True) if v is not None}
+
+        async def attempt() -> Any:
+            store = await self._writing(len(data))
+            return await self._obstore.put_async(store, path, data, mode=how, use_multipart=False)
+
+        found = await self._run(attempt, sent=len(data))
         return found["e_tag"]  # type: ignore[no-any-return]
+
+    async def upload(self, path: str, file: str, mode: Any) -> str | None:
+        """Writes a file of this machine as an object, as `put` does."""
+        with open(file, "rb") as opened:
+            if not os.fstat(opened.fileno()).st_size:
+                return await self.put(path, b"", mode)
+            content = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)
+        return await self.put(path, memoryview(content), mode)
+
+    async def _writing(self, nbytes: int) -> Any:
+        """A store for writing so much: its time limit for an answer counts from the first byte that is sent."""
+        seconds = 1 << (_LEAST_SECONDS + nbytes // _LEAST_RATE).bit_length()
+        key = self._generation, seconds
+        if key not in self._for_writing:
+            opened = await self._opened(read_timeout=f"{seconds}s", timeout=f"{2 * seconds}s")
+            self._for_writing[key] = opened.store
+        return self._for_writing[key]
 
     async def delete(self, paths: list[str]) -> None:
         await self._run(lambda: self._obstore.delete_async(self._store, paths))
@@ -266,8 +296,11 @@ class Helper:
     async def _do_head(self, store: int, path: str) -> Any:
         return await (await self._stores[store]).head(path)
 
-    async def _do_put(self, store: int, path: str, data: bytes, mode: str) -> Any:
+    async def _do_put(self, store: int, path: str, data: bytes, mode: Any) -> Any:
         return await (await self._stores[store]).put(path, data, mode)
+
+    async def _do_upload(self, store: int, path: str, file: str, mode: Any) -> Any:
+        return await (await self._stores[store]).upload(path, file, mode)
 
     async def _do_delete(self, store: int, paths: list[str]) -> None:
         await (await self._stores[store]).delete(paths)
