@@ -5,22 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from recordio.arguments import folder_path
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.schema import Sample, Schema
+from recordio.remote.opening import StorageArgument
 from recordio.statistics.records import merged_json
-from recordio.storage.atomic import FolderLock
 from recordio.writer.blocks import BlockBuilder
+from recordio.writer.destination import open_destination
 from recordio.writer.inference import EXAMPLE, Batch, SchemaInference
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.packing import plain_columns
-from recordio.writer.publish import clear_remains, commit, read_manifest
-from recordio.writer.shard_sink import ShardSink, shard_numbers
+from recordio.writer.shard_sink import ShardSink
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 
 Mode = Literal["create", "append", "overwrite"]
@@ -37,7 +35,8 @@ class DatasetWriter:
     nothing. The same samples and options give the same bytes, whether they come by `write` or by `write_batch`.
 
     Args:
-        path: the folder; it is made if need be.
+        path: the folder; it is made if need be. Or "s3://bucket/path", "gs://", "az://container/path": shards are made
+            in the folder for temporary files, two or three of them at a time, and sent while the next is made.
         schema: the fields; None infers them from the first samples, 10,000 or 32 MiB of them, which wait in memory
             until then. A dimension that differs among them is free, a field that some lack is optional, and numbers
             have the narrowest type that holds all exactly; bools among integers are integers. Pictures have a mode
@@ -51,9 +50,10 @@ class DatasetWriter:
             depth, and tuples come back as lists.
         mode: "create" refuses a folder that holds a dataset, "append" adds to it, "overwrite" replaces it; in both a
             reader sees the old dataset or the new one, never between.
+        storage: how an object store is reached, see `recordio.remote.options.StorageOptions`: endpoint, region, ...
 
     Raises:
-        DatasetError: the folder is not free, or another writer is at work in it.
+        DatasetError: the folder is not free, or another writer is at work in it, or has published there meanwhile.
         SchemaError: an argument or a sample does not fit; the sample was not taken, and writing can go on.
         StorageError: the system refused; what was published before is untouched.
     """
@@ -69,13 +69,14 @@ class DatasetWriter:
         block_bytes: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         mode: Mode = "create",
+        storage: StorageArgument = None,
     ) -> None:
         if mode not in ("create", "append", "overwrite"):
             raise SchemaError(f"unknown mode {mode!r}: expected 'create', 'append' or 'overwrite'")
         self._options = WriteOptions(
             compression=compression, shard_bytes=shard_bytes, shard_samples=shard_samples, block_bytes=block_bytes
         )
-        self._folder = Path(os.path.abspath(folder_path("path", path)))
+        self._destination = open_destination("path", path, storage)
         given = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = plain_metadata(metadata) if metadata is not None else {}
         require_fit(given, self._metadata)
@@ -86,22 +87,21 @@ class DatasetWriter:
         self._kept: list[ShardEntry] = []
         self._statistics: Mapping[str, Any] | None = None  # of what is kept
         self._written = 0
-        self._lock = FolderLock(self._folder)
         self._state = "open"
         try:
-            clear_remains(self._folder)
+            self._destination.begin()
             self._start(mode, given, metadata is not None)
         except BaseException:
             self._leave()
             raise
 
     def _start(self, mode: Mode, schema: Schema | None, new_metadata: bool) -> None:
-        old = None if mode == "overwrite" else read_manifest(self._folder)
+        old = self._destination.read(damaged=mode == "overwrite")
         if mode == "create":
             self._require_free(old)
         if mode == "append":
             if old is None:
-                raise DatasetError("there is no dataset here to append to").at(file=os.fspath(self._folder))
+                raise DatasetError("there is no dataset here to append to").at(file=self._destination.location)
             if schema is not None and schema != old.schema:
                 raise SchemaError(f"the dataset has {old.schema}, not {schema}")
             schema = old.schema
@@ -109,26 +109,28 @@ class DatasetWriter:
             self._kept, self._statistics = list(old.shards), old.statistics
             self._metadata = self._metadata if new_metadata else dict(old.metadata)
             require_fit(schema, self._metadata, self._kept)
-        self._first = 1 + max(shard_numbers(self._folder), default=-1)
+        self._first = 1 + max(self._destination.numbers(), default=-1)
         if schema is not None:
             self._sink = self._new_sink(schema)
 
     def _new_sink(self, schema: Schema, inferred: bool = False) -> ShardSink:
         self._schema = schema
-        return ShardSink(
-            self._folder,
+        sink = ShardSink(
+            self._destination.folder,
             BlockBuilder(schema, self._options.block_target(schema), inferred),
             self._options,
             metadata=self._metadata,
             dataset_id=self._dataset_id,
             first=self._first,
         )
+        sink.on_finished = self._destination.take
+        return sink
 
     def _require_free(self, old: Manifest | None) -> None:
-        path = os.fspath(self._folder)
+        path = self._destination.location
         if old is not None:
             raise DatasetError("there is a dataset here already; use mode='append' or mode='overwrite'").at(file=path)
-        if shard_numbers(self._folder):
+        if self._destination.numbers():
             raise DatasetError(
                 f"there are shards here but no {FILE_NAME}; move them away, or use mode='overwrite' to leave them aside"
             ).at(file=path)
@@ -181,7 +183,7 @@ class DatasetWriter:
     def close(self) -> None:
         """Publishes. After this the dataset can be read. A second call does nothing."""
         if self._state == "failed":
-            raise DatasetError("the writer failed before: nothing was published").at(file=os.fspath(self._folder))
+            raise DatasetError("the writer failed before: nothing was published").at(file=self._destination.location)
         if self._state != "open":
             return
         try:
@@ -218,7 +220,7 @@ class DatasetWriter:
 
     def _require_open(self) -> None:
         if self._state != "open":
-            raise DatasetError(f"the writer is {self._state}").at(file=os.fspath(self._folder))
+            raise DatasetError(f"the writer is {self._state}").at(file=self._destination.location)
 
     def _begin(self) -> ShardSink:
         """Decides on the schema, and writes the samples that it was inferred from."""
@@ -261,7 +263,7 @@ class DatasetWriter:
         added = [sink.measures.statistics().to_json()] if sink.finished or not self._kept else []
         statistics = merged_json([*([self._statistics] if self._kept else []), *added])
         manifest = Manifest(sink.identify(), sink.schema, self._metadata, shards, statistics)
-        commit(self._folder, manifest, {path: entry.name for path, entry in sink.finished.items()})
+        self._destination.publish(manifest, sink.finished)
 
     def _leave(self, state: str = "failed") -> None:
         """Removes the shards that were not published, and releases the folder."""
@@ -269,4 +271,4 @@ class DatasetWriter:
         if self._sink is not None:
             self._sink.discard()
             self._sink = None
-        self._lock.release()
+        self._destination.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,14 @@ def restamp(path: Path, entry: ShardEntry, folder: Path, header: ShardHeader, op
             raise
     sync_folder(folder)
     return copied
+
+
+def renumbered(path: Path, entry: ShardEntry, number: int, folder: Path) -> tuple[Path, ShardEntry]:
+    """A copy of a finished shard under another number, in `folder`. Raises CorruptError, StorageError."""
+    with contextlib.closing(open_shard_file(LocalStorage(path.parent), path.name)) as file:
+        header = ShardHeader.decode(file.read(0, ShardHeader.nbytes(file.read(0, HEADER.size))))
+    copied = restamp(path, entry, folder, replace(header, number=number), WriteOptions())
+    return folder / copied.name, copied
 
 
 def _checked_index(file: File, entry: ShardEntry, header: ShardHeader) -> Index:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ class ShardSink:
         schema: the schema of the samples.
         finished: temporary path and manifest entry of each shard that is complete and synced.
         measures: measure what is written.
+        on_finished: called with path and entry of each shard that is finished.
     """
+
+    on_finished: Callable[[Path, ShardEntry], None] | None = None
 
     def __init__(
         self,
@@ -131,8 +135,11 @@ class ShardSink:
 
     def _finish_shard(self) -> None:
         if self._shard is not None:
-            self.finished[self._shard.path] = self._shard.finish()
+            path, entry = self._shard.path, self._shard.finish()
+            self.finished[path] = entry
             self._shard = None
+            if self.on_finished is not None:
+                self.on_finished(path, entry)
 
 
 def write_shard(
@@ -191,5 +198,11 @@ def rename(temporary: Path, path: Path) -> None:
 
 def shard_numbers(folder: Path) -> list[int]:
     """The numbers of all shard files in a folder, published or not."""
-    texts = [path.name.removeprefix("shard-").removesuffix(".rio") for path in folder.glob("shard-*.rio")]
-    return [int(text) for text in texts if text.isdecimal()]
+    numbers = (shard_number(path.name) for path in folder.glob("shard-*.rio"))
+    return [number for number in numbers if number is not None]
+
+
+def shard_number(name: str) -> int | None:
+    """The number of the shard in a file of this name; None if it is no shard's."""
+    found = re.fullmatch(r"shard-(\d+)\.rio", name, re.ASCII)
+    return int(found[1]) if found else None

@@ -1,0 +1,52 @@
+"""Finished shards on their way into an object store: put where nothing is, under another number if something is."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from recordio.errors import RecordIOError, StorageError
+from recordio.format.layout import FOOTER
+from recordio.format.manifest import ShardEntry
+from recordio.format.shard import Footer
+from recordio.remote.write_target import RemoteTarget
+from recordio.writer.restamp import renumbered
+from recordio.writer.shard_sink import shard_number
+
+_MOST_TRIES = 100
+
+
+def put_shard(target: RemoteTarget, path: Path, entry: ShardEntry) -> ShardEntry:
+    """Sends a shard under its number, or another if that is taken; the file is removed. The entry for the manifest.
+
+    The same shard may be there already, sent by a writer that was stopped: that is as good. Raises StorageError.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        sent, own = path, entry
+        for _ in range(_MOST_TRIES):
+            if target.put_new(own.name, sent) or holds(target, own):
+                path.unlink()
+                return own
+            if target.version(own.name) is not None:  # else the store refused since two asked at a time
+                number = 1 + max(remote_numbers(target), default=own.number)
+                sent, own = renumbered(sent, own, number, Path(folder))
+    raise StorageError(f"no number is free for a shard at {target.location}: too many writers are at work there")
+
+
+def holds(target: RemoteTarget, entry: ShardEntry) -> bool:
+    """Whether the object of this name is this shard, by its length and its footer. Raises StorageError."""
+    found = target.tail(entry.name, FOOTER.size)
+    if found is None or found[0] != entry.nbytes:
+        return False
+    with contextlib.suppress(RecordIOError):
+        footer = Footer.decode(found[1], found[0])
+        return (footer.number, footer.digest) == (entry.number, entry.digest)
+    return False
+
+
+def remote_numbers(target: RemoteTarget) -> Iterable[int]:
+    """The numbers of all shards there, published or not. Raises StorageError."""
+    numbers = (shard_number(one.name) for one in target.list())
+    return [number for number in numbers if number is not None]
