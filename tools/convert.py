@@ -12,6 +12,7 @@ from recordio.display.text import bytes_text, clean, count_text, json_line, list
 from recordio.tools.output import say, seconds_text, table
 from recordio.tools.progress import Progress, rate_text
 from recordio.tools.sizes import nbytes
+from recordio.tools.storage_option import add_storage_option
 
 if TYPE_CHECKING:
     from recordio.format.fields import Field
@@ -35,6 +36,7 @@ examples:
   recordio convert saved/ data.rio                          what save_to_disk of Hugging Face's datasets has written
   recordio convert mnist/ mnist.rio --split train           one split; without it each at DST/SPLIT
   recordio convert 'tfrecords/train-*' train.rio            TFRecord files, their types found by looking
+  recordio convert photos/ s3://bucket/photos               into an object store; --storage says how it is reached
   recordio convert photos/ photos.rio --on-error skip       leave out what cannot be read, and list it
 """
 KINDS = (
@@ -74,6 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--dry-run", action="store_true", help="say what would be made, and write nothing")
     add("--overwrite", action="store_true", help="replace a dataset that is at DST")
+    add_storage_option(parser)
     _add_picture_options(parser.add_argument_group("pictures").add_argument)
     _add_table_options(parser.add_argument_group("tables, where their content does not tell").add_argument)
     _add_text_options(parser.add_argument_group("texts").add_argument)

@@ -8,9 +8,10 @@ Whoever comes second is told so, and the dataset of the first is whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from recordio.remote.urls import is_url
 from recordio.remote.write_target import RemoteTarget, Version
 from recordio.storage.atomic import FolderLock
 from recordio.storage.scratch import ScratchFolder
-from recordio.writer.publish import clear_remains, commit, read_manifest
+from recordio.writer.publish import clear_remains, commit, read_manifest, readable_manifest
 from recordio.writer.remote_shards import put_shard
 from recordio.writer.shard_sink import shard_numbers
 
@@ -73,7 +74,7 @@ class LocalDestination:
         clear_remains(self.folder)
 
     def read(self, damaged: bool = False) -> Manifest | None:
-        return None if damaged else read_manifest(self.folder)
+        return readable_manifest(self.folder) if damaged else read_manifest(self.folder)
 
     def numbers(self) -> list[int]:
         return shard_numbers(self.folder)
@@ -95,15 +96,18 @@ class RemoteDestination:
 
     Shards of a writer that was stopped stay there, and so do those of a dataset that was replaced, as others may read
     them: `recordio clean` removes them.
+
+    Attributes:
+        before: the manifest that was read, and its version; None for none.
     """
 
     def __init__(self, target: RemoteTarget) -> None:
         self.target = target
         self.location = target.location
         self._scratch: ScratchFolder | None = None
-        self._before: tuple[bytes, Version] | None = None
+        self.before: tuple[bytes, Version] | None = None
         self._numbers: list[int] = []
-        self._uploads: dict[Path, Future[ShardEntry]] = {}
+        self._uploads: dict[Any, Future[Any]] = {}
 
     def begin(self) -> None:
         self.target.require_conditions()
@@ -112,11 +116,11 @@ class RemoteDestination:
         self._pool = ThreadPoolExecutor(_UPLOADS, "recordio-upload")
 
     def read(self, damaged: bool = False) -> Manifest | None:
-        self._before = self.target.read(FILE_NAME)
-        if self._before is None:
+        self.before = self.target.read(FILE_NAME)
+        if self.before is None:
             return None
         try:
-            manifest = Manifest.decode(self._before[0])
+            manifest = Manifest.decode(self.before[0])
         except (CorruptError, UnsupportedError) as error:
             if damaged:
                 return None
@@ -128,7 +132,11 @@ class RemoteDestination:
         return self._numbers
 
     def take(self, path: Path, entry: ShardEntry) -> None:
-        self._uploads[path] = self._pool.submit(put_shard, self.target, path, entry)
+        self.start(path, partial(put_shard, self.target, path, entry))
+
+    def start(self, key: Any, send: Callable[[], Any]) -> None:
+        """Sends something in a thread; may wait until something else is sent. Raises the error of one that failed."""
+        self._uploads[key] = self._pool.submit(send)
         running = [upload for upload in self._uploads.values() if not upload.done()]
         if len(running) > _UPLOADS:
             wait(running, return_when=FIRST_COMPLETED)
@@ -136,10 +144,15 @@ class RemoteDestination:
             if upload.done():
                 upload.result()
 
+    def results(self) -> dict[Any, Any]:
+        """What was sent, by its key, once all is."""
+        return {key: upload.result() for key, upload in self._uploads.items()}
+
     def publish(self, manifest: Manifest, staged: Mapping[Path, ShardEntry]) -> Manifest:
-        numbers = {entry.number: self._uploads[path].result() for path, entry in staged.items()}
-        manifest = replace(manifest, shards=[numbers.get(entry.number, entry) for entry in manifest.shards])
-        put_manifest(self.target, manifest.encode(), self._before)
+        sent = self.results()
+        entries = {entry.number: sent[path] for path, entry in staged.items()}
+        manifest = replace(manifest, shards=[entries.get(entry.number, entry) for entry in manifest.shards])
+        put_manifest(self.target, manifest.encode(), self.before)
         return manifest
 
     def end(self) -> None:

@@ -23,14 +23,15 @@ def put_shard(target: RemoteTarget, path: Path, entry: ShardEntry) -> ShardEntry
 
     The same shard may be there already, sent by a writer that was stopped: that is as good. Raises StorageError.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with contextlib.ExitStack() as copies:
         sent, own = path, entry
         for _ in range(_MOST_TRIES):
             if target.put_new(own.name, sent) or holds(target, own):
-                path.unlink()
+                path.unlink(missing_ok=True)
                 return own
             if target.version(own.name) is not None:  # else the store refused since two asked at a time
                 number = 1 + max(remote_numbers(target), default=own.number)
+                folder = copies.enter_context(tempfile.TemporaryDirectory(dir=path.parent))
                 sent, own = renumbered(sent, own, number, Path(folder))
     raise StorageError(f"no number is free for a shard at {target.location}: too many writers are at work there")
 

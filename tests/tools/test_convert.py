@@ -178,8 +178,8 @@ def test_size_without_a_unit_exits_2(option: str, table: Path, tmp_path: Path, c
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("destination", "fault"), [("", "is empty"), ("s3://bucket/x", "URL"), ("gs://b", "URL")])
-def test_destination_is_a_folder_here(
+@pytest.mark.parametrize(("destination", "fault"), [("", "is empty"), ("ftp://host/x", "no object store"), ("s3:///x", "no bucket")])
+def test_a_destination_that_cannot_be(
     destination: str, fault: str, table: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()

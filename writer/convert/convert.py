@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from recordio.arguments import choice, folder_path
+from recordio.arguments import choice
 from recordio.errors import DatasetError, SourceError
 from recordio.format.manifest import FILE_NAME
 from recordio.format.schema import Schema
 from recordio.pickling import refuse_in_imported_main
+from recordio.remote.opening import StorageArgument
 from recordio.writer.convert.job import ConvertJob
 from recordio.writer.convert.objects import is_path, object_job, object_splits, sample_maker
 from recordio.writer.convert.plan import ConvertOptions
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
+from recordio.writer.convert.publication import Publication, open_publication
 from recordio.writer.convert.record import asked_options
 from recordio.writer.convert.report import ConvertPlan as ConvertPlan, ConvertReport as ConvertReport
 from recordio.writer.convert.stream import StreamJob
@@ -75,6 +77,7 @@ def convert(
     text_field: str | None = None,
     sequence_length: int | None = None,
     eos: str | None = None,
+    storage: StorageArgument = None,
 ) -> Converted:
     """Makes a dataset of a folder of images or other files, a table, a text, NumPy files, MNIST or CIFAR; or of Python
     objects.
@@ -100,7 +103,9 @@ def convert(
         source: the path of a file, folder or archive, or into an archive, or a pattern of files; or a list or dataset,
             anything with `len()` and `[i]`; or an iterable, which is read once, in this process, and begins anew after
             a stop.
-        destination: the folder of the dataset; it is made if need be.
+        destination: the folder of the dataset; it is made if need be. Or "s3://bucket/path", "gs://",
+            "az://container/path": shards are made in the folder for temporary files, about two a worker at a time, and
+            sent as soon as they are finished; see docs/remote.md.
         fn: `fn(input)` is a sample (a dict), many (a list or an iterator of them) or none (None). It gets the items of
             Python objects, or the samples of any other source, and is called in the workers; for the first inputs, up
             to 64 samples or 64 MiB, in this process as well, to find out what they are. Its error is the input's.
@@ -163,6 +168,7 @@ def convert(
             of the same shape, says which document of the sample a token is of, from 0; other fields are left out, and
             so is the rest at the end that fills no sample, with a note.
         eos: a token of the vocabulary that follows each document, unless that ends with it already.
+        storage: how an object store is reached, see `recordio.remote.options.StorageOptions`: endpoint, region, ...
 
     Returns:
         A ConvertReport, or a dict of them by split when the source has splits and `split` is None.
@@ -175,7 +181,7 @@ def convert(
         SchemaError: an argument does not fit.
         StorageError: the system refused; finished shards are kept, and the next run goes on.
     """
-    target = Path(folder_path("destination", destination))
+    where = partial(_publication, destination, storage)
     choice("mode", mode, (None, "RGB", "L", "RGBA"))
     source_options = SourceOptions(
         embed=_texts(embed),
@@ -205,7 +211,7 @@ def convert(
     options = replace(options, asked=asked_options(kind, split, source_options, options))
     refuse_in_imported_main("convert")
     try:
-        jobs = _jobs(source, kind, split, source_options, target, options)
+        jobs = _jobs(source, kind, split, source_options, where, options)
         plans = {name: ConvertPlan.of(job) for name, job in jobs.items()}
         if dry_run:
             return plans.get("", plans)
@@ -227,17 +233,27 @@ def _carried_out(
     return {name: ConvertReport.of(job, job.run(total)) for name, job in jobs.items()}
 
 
+def _publication(destination: str | os.PathLike[str], storage: StorageArgument, name: str) -> Publication:
+    """Where the split of this name is made, "" for a dataset without splits."""
+    return open_publication("destination", f"{os.fspath(destination)}/{name}" if name else destination, storage)
+
+
 def _jobs(
-    source: Any, kind: str | None, split: str | None, given: SourceOptions, target: Path, options: ConvertOptions
+    source: Any,
+    kind: str | None,
+    split: str | None,
+    given: SourceOptions,
+    at: Callable[[str], Publication],
+    options: ConvertOptions,
 ) -> dict[str, ConvertJob | StreamJob]:
     """The conversions by the name of the folder that each makes, "" for the destination itself."""
     if is_path(source):
         specs = _specs(source, kind, split, given)
-        _refuse_target(target, list(specs))
-        return {name: ConvertJob(spec, target / name, options) for name, spec in specs.items()}
+        _refuse_target(at(""), list(specs))
+        return {name: ConvertJob(spec, at(name), options) for name, spec in specs.items()}
     parts = object_splits(source, split)
-    _refuse_target(target, list(parts))
-    return {name: object_job(part, kind, given, target / name, options) for name, part in parts.items()}
+    _refuse_target(at(""), list(parts))
+    return {name: object_job(part, kind, given, at(name), options) for name, part in parts.items()}
 
 
 def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -257,14 +273,12 @@ def _specs(
     return {"": found[split]}
 
 
-def _refuse_target(target: Path, names: list[str]) -> None:
+def _refuse_target(target: Publication, names: list[str]) -> None:
     """A folder is a dataset or holds datasets, never both."""
-    if target.exists() and not target.is_dir():
-        raise DatasetError("the destination is not a folder").at(file=str(target))
-    if names != [""] and (target / FILE_NAME).exists():
+    if names != [""] and target.has(FILE_NAME):
         text = f"there is a dataset here, so its splits {', '.join(names)} cannot be; choose another folder"
-        raise DatasetError(text).at(file=str(target))
-    taken = [split for split in SPLITS if names == [""] and (target / split / FILE_NAME).exists()]
+        raise DatasetError(text).at(file=target.location)
+    taken = [split for split in SPLITS if names == [""] and target.has(f"{split}/{FILE_NAME}")]
     if taken:
         text = f"there are datasets in this folder ({', '.join(taken)}), so it cannot be one; choose another"
-        raise DatasetError(text).at(file=str(target))
+        raise DatasetError(text).at(file=target.location)

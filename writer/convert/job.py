@@ -11,17 +11,14 @@ from typing import Any
 from recordio.errors import DatasetError, SchemaError, SourceError
 from recordio.format.manifest import Manifest
 from recordio.statistics.records import merged_json
-from recordio.storage.atomic import FolderLock, remove, write_file
-from recordio.storage.dataset_files import SOURCE
 from recordio.writer.convert.engines import for_workers, run_plan
 from recordio.writer.convert.mapped import Mapped
 from recordio.writer.convert.plan import ConvertOptions, make_plan, order_of
 from recordio.writer.convert.progress import TotalProgress
+from recordio.writer.convert.publication import LocalPublication, Publication
 from recordio.writer.convert.record import conversion_record, recorded
 from recordio.writer.convert.reuse import reuse_finished
-from recordio.writer.convert.staging import Staging, open_staging, remove_staging, restage
 from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
-from recordio.writer.publish import clear_corrupt_manifest, clear_remains, commit, damaged_shard, read_manifest
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.python.python_inputs import KIND
@@ -50,11 +47,11 @@ class Outcome:
 class ConvertJob:
     """Opens the source and plans the work when it is made. Nothing is written before `run`."""
 
-    def __init__(self, spec: SourceSpec, target: Path, options: ConvertOptions) -> None:
+    def __init__(self, spec: SourceSpec, publication: Publication, options: ConvertOptions) -> None:
         self.source_path = spec.path
-        self.target = target
-        if spec.given is None:
-            self._refuse_nesting()
+        self.publication = publication
+        if spec.given is None and isinstance(publication, LocalPublication):
+            self._refuse_nesting(publication.folder)
         source = spec.given or open_source(spec.path, spec.kind or None, spec.options)
         _require_pictures(source, spec.options)
         if options.maker is not None:
@@ -77,25 +74,19 @@ class ConvertJob:
         """How many samples of the source are to be converted."""
         return len(self.plan.order)
 
-    def _refuse_nesting(self) -> None:
-        source, target = os.path.realpath(self.source_path), os.path.realpath(self.target)
+    def _refuse_nesting(self, folder: Path) -> None:
+        source, target = os.path.realpath(self.source_path), os.path.realpath(folder)
         if os.path.isdir(source) and os.path.commonpath([source, target]) == source:
-            raise DatasetError("the destination lies in the source").at(file=str(self.target))
+            raise DatasetError("the destination lies in the source").at(file=str(folder))
 
     def run(self, progress: TotalProgress) -> Outcome:
         """Makes the dataset, as far as it is not there yet."""
-        with FolderLock(self.target):
-            if self.plan.options.overwrite:
-                clear_corrupt_manifest(self.target)
-            restage(self.target)
-            clear_remains(self.target)
-            outcome = self._done_before(progress) or self._make(progress)
-            remove_staging(self.target)
-        return outcome
+        with self.publication.held(self.plan.options.overwrite):
+            return self._done_before(progress) or self._make(progress)
 
     def _done_before(self, progress: TotalProgress) -> Outcome | None:
         """The outcome when the dataset is there already, None when it is to be made. Raises DatasetError."""
-        manifest = read_manifest(self.target)
+        manifest = self.publication.read(damaged=self.plan.options.overwrite)
         if manifest is None:
             return None
         objection = self._objection(manifest)
@@ -108,7 +99,9 @@ class ConvertJob:
             notes = (*self.notes, *unlisted)
             return Outcome(manifest, skipped=said.skips, dropped=said.dropped, done_before=True, notes=notes)
         if not self.plan.options.overwrite:
-            raise DatasetError(f"{objection}; overwrite=True (--overwrite) makes it anew").at(file=str(self.target))
+            raise DatasetError(f"{objection}; overwrite=True (--overwrite) makes it anew").at(
+                file=self.publication.location
+            )
         return None
 
     def _objection(self, manifest: Manifest) -> str | None:
@@ -120,19 +113,21 @@ class ConvertJob:
         made = recorded(manifest.metadata).samples
         if manifest.samples > (len(self.plan.order) if made is None else made):
             return "samples were added to the dataset here after it was made from this source"
-        if _source_digest(self.target) != self.plan.digest:
+        if not self.publication.made_from(self.plan.digest):
             return "the source was changed, moved or replaced after this dataset was made from it"
-        return damaged_shard(self.target, manifest)
+        return self.publication.damage(manifest)
 
     def _make(self, progress: TotalProgress) -> Outcome:
-        staging = open_staging(self.target, self.plan.digest, self.plan.options.overwrite)
+        staging = self.publication.open(self.plan.digest, self.plan.options.overwrite)
         dropped = reuse_finished(self.plan, staging)
-        kept = [unit for k in range(self.plan.units) if (unit := finished_unit(self.plan, k, staging))]
+        notes = ((k, self.publication.note(k)) for k in range(self.plan.units))
+        kept = [unit for k, note in notes if (unit := finished_unit(self.plan, k, note))]
         before = sum(len(self.plan.indices(unit.number)) for unit in kept)
         rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
         progress.reused(before)
         try:
-            made = run_plan(self.plan, rest, staging, progress if progress.asked else None)
+            made = run_plan(self.plan, rest, staging, progress if progress.asked else None, self.publication.finish)
+            made = self.publication.finished(made)
         except SKIPPABLE as error:
             for note in (*dropped, _WAY_ON):
                 error.add_note(note)
@@ -142,7 +137,7 @@ class ConvertJob:
         skipped = tuple(skip for unit in units for skip in unit.skipped)
         without = sum(unit.dropped for unit in units)
         return Outcome(
-            self._commit(units, staging, self._record(units, skipped, without)),
+            self._commit(units, self._record(units, skipped, without)),
             skipped=skipped,
             dropped=without,
             reused=len(kept),
@@ -156,7 +151,7 @@ class ConvertJob:
         notes = self._recorded_notes
         return conversion_record(self.plan.options, skipped, notes, self._names, dropped, samples if other else None)
 
-    def _commit(self, units: list[Unit], staging: Staging, record: dict[str, Any]) -> Manifest:
+    def _commit(self, units: list[Unit], record: dict[str, Any]) -> Manifest:
         full = [unit for unit in units if unit.entry.samples]
         if not full:
             count = len(self.plan.order)
@@ -173,21 +168,9 @@ class ConvertJob:
             shards=[unit.entry for unit in full],
             statistics=merged_json([unit.statistics for unit in full]),
         )
-        # First: a manifest without it, or beside another one, is taken for that of a source that was changed.
-        if self.plan.digest is None:
-            remove([self.target / SOURCE])
-        else:
-            write_file(self.target / SOURCE, self.plan.digest.hex().encode() + b"\n")
-        commit(self.target, manifest, {staging.shard(unit.number): unit.entry.name for unit in full})
+        self.publication.remember(self.plan.digest)
+        self.publication.commit(manifest, full)
         return manifest
-
-
-def _source_digest(folder: Path) -> bytes | None:
-    """The digest of the plan that a dataset was made by, None if unknown."""
-    try:
-        return bytes.fromhex((folder / SOURCE).read_text("ascii"))
-    except (OSError, ValueError):
-        return None
 
 
 def _require_pictures(source: Source, options: SourceOptions) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from recordio.arguments import describe
 from recordio.errors import SchemaError
 from recordio.writer.convert.job import ConvertJob
 from recordio.writer.convert.plan import ConvertOptions
+from recordio.writer.convert.publication import Publication
 from recordio.writer.convert.stream import StreamJob
 from recordio.writer.sources import SourceOptions, SourceSpec
 from recordio.writer.sources.python.functions import SampleMaker
@@ -62,7 +62,7 @@ def _is_split(value: Any) -> bool:
 
 
 def object_job(
-    source: Any, kind: str | None, given: SourceOptions, target: Path, options: ConvertOptions
+    source: Any, kind: str | None, given: SourceOptions, publication: Publication, options: ConvertOptions
 ) -> ConvertJob | StreamJob:
     """The job for a Python object. Raises SchemaError for what is no source, or an option for files."""
     table = TableOptions(columns=given.table.columns)
@@ -75,8 +75,8 @@ def object_job(
     if is_list_of_inputs(source):
         maker = options.maker
         inputs = Inputs(source, maker.identity, as_stored=maker.function is None and not maker.columns)
-        return ConvertJob(SourceSpec(named(source), KIND, given=inputs), target, options)
-    return StreamJob(named(source), _iterator(source), target, options)
+        return ConvertJob(SourceSpec(named(source), KIND, given=inputs), publication, options)
+    return StreamJob(named(source), _iterator(source), publication, options)
 
 
 def _iterator(source: Any) -> Iterator[Any]:

@@ -44,7 +44,7 @@ class ConvertPlan:
         source = job.source
         return cls(
             source=job.source_path,
-            destination=str(job.target),
+            destination=job.publication.location,
             kind=source.kind,
             samples=job.inputs,
             classes=tuple(source.metadata.get("classes", ())),
@@ -100,7 +100,7 @@ class ConvertReport:
     def of(cls, job: ConvertJob | StreamJob, outcome: Outcome) -> ConvertReport:
         return cls(
             source=job.source_path,
-            destination=str(job.target),
+            destination=job.publication.location,
             kind=job.source.kind,
             samples=outcome.manifest.samples,
             shards=len(outcome.manifest.shards),

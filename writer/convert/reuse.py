@@ -14,7 +14,7 @@ from pathlib import Path
 from recordio.errors import CorruptError, UnsupportedError
 from recordio.storage.atomic import remove
 from recordio.writer.convert.plan import Plan, Recipe
-from recordio.writer.convert.staging import EARLIER, Staging, UnitNote
+from recordio.writer.convert.staging import EARLIER, Staging, UnitNote, finished_note
 from recordio.writer.convert.units import finished_unit
 from recordio.writer.restamp import restamp
 
@@ -41,11 +41,13 @@ def reuse_finished(plan: Plan, staging: Staging) -> tuple[str, ...]:
         unit = units.get(note.recipe) if note.recipe.inputs else None
         if unit is None:
             dropped[_why_not(plan, note, units)] += 1
-        elif finished_unit(plan, unit, staging) is None and not _take_over(plan, unit, staging, path, note):
+        elif finished_unit(plan, unit, finished_note(staging, unit)) is None and not _take_over(
+            plan, unit, staging, path, note
+        ):
             dropped[_DAMAGED] += 1
         remove([path, path.with_suffix(".rio")])
     shutil.rmtree(earlier, ignore_errors=True)
-    return tuple(_said(count, why) for why, count in dropped.items())
+    return tuple(_said(count, why) for why, count in dropped.items() if count)
 
 
 def _take_over(plan: Plan, unit: int, staging: Staging, path: Path, note: UnitNote) -> bool:

@@ -46,17 +46,28 @@ class UnitNote:
     dropped: int = 0
     statistics: Mapping[str, Any] | None = None
 
-    def write(self, path: Path) -> None:
-        """Raises StorageError."""
+    def encode(self) -> bytes:
         note: dict[str, Any] = {"entry": self.entry.to_json(), "skipped": self.skipped, "remarks": dict(self.remarks)}
         note |= {"dropped": self.dropped, "statistics": self.statistics}
-        write_file(path, json.dumps(note | self.recipe._asdict()).encode())
+        return json.dumps(note | self.recipe._asdict()).encode()
+
+    def write(self, path: Path) -> None:
+        """Raises StorageError."""
+        write_file(path, self.encode())
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """None if it is missing, or not what `write` writes."""
         try:
-            note = strict_json.loads(path.read_bytes(), "note of a shard")
+            return cls.decode(path.read_bytes())
+        except OSError:
+            return None
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self | None:
+        """None if it is not what `encode` gives."""
+        try:
+            note = strict_json.loads(data, "note of a shard")
             return cls(
                 ShardEntry.from_json(note["entry"]),
                 tuple((str(key), str(reason)) for key, reason in note["skipped"]),
@@ -65,7 +76,7 @@ class UnitNote:
                 int(note["dropped"]),
                 checked_json(note["statistics"]),
             )
-        except (OSError, RecordIOError, KeyError, TypeError, ValueError, AttributeError):
+        except (RecordIOError, KeyError, TypeError, ValueError, AttributeError):
             return None
 
 

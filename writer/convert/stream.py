@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from recordio.errors import DatasetError, SchemaError, SourceError
 from recordio.format.manifest import Manifest
-from recordio.storage.atomic import FolderLock, remove
-from recordio.storage.dataset_files import SOURCE
 from recordio.writer.blocks import BlockBuilder
 from recordio.writer.convert.first_samples import unlike_the_first
 from recordio.writer.convert.job import Outcome
 from recordio.writer.convert.mapped import Streamed
 from recordio.writer.convert.plan import ConvertOptions, check_pictures
 from recordio.writer.convert.progress import TotalProgress
+from recordio.writer.convert.publication import Publication
 from recordio.writer.convert.record import conversion_record
-from recordio.writer.convert.staging import remove_staging
 from recordio.writer.convert.units import SKIPPABLE, Prepared
 from recordio.writer.metadata import plain_metadata, require_fit
-from recordio.writer.publish import clear_remains, commit, readable_manifest
-from recordio.writer.shard_sink import ShardSink, shard_numbers
+from recordio.writer.shard_sink import ShardSink
 from recordio.writer.sources.tokens.tokenized import tokenized
 
 _BEGINS_ANEW = (
@@ -33,17 +29,17 @@ _BEGINS_ANEW = (
 class StreamJob:
     """One iterable on its way to one dataset; used as a ConvertJob is."""
 
-    def __init__(self, path: str, items: Iterator[Any], target: Path, options: ConvertOptions) -> None:
+    def __init__(self, path: str, items: Iterator[Any], publication: Publication, options: ConvertOptions) -> None:
         _refuse_options(options)
         assert options.maker is not None
         self.source_path = path
-        self.target = target
+        self.publication = publication
         self._options = options
-        if readable_manifest(target) is not None and not options.overwrite:
+        if publication.read(damaged=True) is not None and not options.overwrite:
             raise DatasetError(
                 "there is a dataset here, and whether it is of the same samples cannot be told; overwrite=True "
                 "(--overwrite) makes it anew"
-            ).at(file=str(target))
+            ).at(file=publication.location)
         skip = options.on_error == "skip"
         made = Streamed(islice(items, options.limit), options.maker, options.schema, skip)
         self.source = tokenized(made, options.text)
@@ -54,17 +50,17 @@ class StreamJob:
 
     def run(self, progress: TotalProgress) -> Outcome:
         """Reads the iterable to its end and publishes the dataset. On an error nothing is published."""
-        with FolderLock(self.target):
-            remove_staging(self.target)
-            clear_remains(self.target)
-            numbers = shard_numbers(self.target)
-            if numbers and readable_manifest(self.target) is None and not self._options.overwrite:
-                raise DatasetError("there are shards here but no manifest; move them away").at(file=str(self.target))
+        there = self.publication
+        with there.held(self._options.overwrite):
+            missing, numbers = there.read(damaged=True) is None, there.numbers()
+            if numbers and missing and not self._options.overwrite:
+                raise DatasetError("there are shards here but no manifest; move them away").at(file=there.location)
             write, schema = self._options.write, self.source.schema
             builder = BlockBuilder(schema, write.block_target(schema))
             first = 1 + max(numbers, default=-1)
             metadata = self.source.metadata
-            sink = ShardSink(self.target, builder, write, metadata=metadata, dataset_id=None, first=first)
+            sink = ShardSink(there.folder, builder, write, metadata=metadata, dataset_id=None, first=first)
+            sink.on_finished = there.take
             try:
                 outcome = self._write(sink, progress)
             finally:
@@ -91,8 +87,8 @@ class StreamJob:
         statistics = sink.measures.statistics().to_json()
         metadata = {**self.source.metadata, **record}
         manifest = Manifest(sink.identify(), sink.schema, metadata, list(sink.finished.values()), statistics)
-        remove([self.target / SOURCE])
-        commit(self.target, manifest, {path: entry.name for path, entry in sink.finished.items()})
+        self.publication.remember(None)
+        manifest = self.publication.publish(manifest, sink.finished)
         sink.finished = {}
         skipped = tuple(samples.skipped)
         return Outcome(manifest, skipped=skipped, dropped=samples.dropped, made=written, notes=self.notes)

@@ -26,7 +26,7 @@ from recordio.statistics.measures import Measures
 from recordio.statistics.numbers import PixelMoments
 from recordio.writer.convert.first_samples import unlike_the_first
 from recordio.writer.convert.plan import ConvertOptions, Plan
-from recordio.writer.convert.staging import Staging, UnitNote, finished_note
+from recordio.writer.convert.staging import Staging, UnitNote
 from recordio.writer.packing import Packer
 from recordio.writer.shard_sink import write_shard
 from recordio.writer.sources import Output, Source
@@ -279,9 +279,8 @@ def _noted(unit: int, staging: Staging, note: UnitNote) -> Unit:
     return Unit.of(unit, note)
 
 
-def finished_unit(plan: Plan, unit: int, staging: Staging) -> Unit | None:
-    """The unit as an earlier run finished it, None if it has to be made."""
-    note = finished_note(staging, unit)
+def finished_unit(plan: Plan, unit: int, note: UnitNote | None) -> Unit | None:
+    """The unit as an earlier run finished it, by its note; None if it has to be made."""
     if note is None or (note.skipped and plan.options.on_error == "raise"):
         return None
     return Unit.of(unit, note)

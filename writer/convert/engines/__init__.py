@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from recordio.writer.convert.engines.inline import run_inline
@@ -20,7 +20,9 @@ _NOT_KNOWN = (
 )
 
 
-def run_plan(plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
+def run_plan(
+    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, finish: Callable[[Unit], None]
+) -> list[Unit]:
     """Makes units of a conversion where its options say. As `run_units`."""
     if plan.options.engine == "ray":
         from recordio.writer.convert.engines.ray import run_ray
@@ -28,20 +30,28 @@ def run_plan(plan: Plan, units: Sequence[int], staging: Staging, progress: Repor
         return run_ray(plan, units, staging, progress)
     alone = plan.source.fragile and units and worker_count(plan.options.workers, len(units)) <= 1
     if alone and not multiprocessing.current_process().daemon:
-        return run_processes(PlannedWork(plan), units, staging, progress, 1)
-    return run_units(PlannedWork(plan), units, staging, progress)
+        return run_processes(PlannedWork(plan), units, staging, progress, 1, finish)
+    return run_units(PlannedWork(plan), units, staging, progress, finish)
 
 
-def run_units(work: Work[Made], units: Sequence[int], staging: Staging, progress: Report | None) -> list[Made]:
+def run_units(
+    work: Work[Made],
+    units: Sequence[int],
+    staging: Staging,
+    progress: Report | None,
+    finish: Callable[[Made], None] | None = None,
+) -> list[Made]:
     """Makes the units, in any order. `progress` is told how many of their samples are done.
+
+    `finish` is called in this process with each unit that was made. While it waits, few others are made.
 
     Raises the error of the first unit that fails; by then all work has stopped.
     """
     workers = worker_count(work.workers, len(units))
     if workers <= 1:
         threads = _default_workers() if work.workers is None else 1
-        return run_inline(work, units, staging, progress, threads)
-    return run_processes(work, units, staging, progress, workers)
+        return run_inline(work, units, staging, progress, threads, finish)
+    return run_processes(work, units, staging, progress, workers, finish)
 
 
 def worker_count(asked: int | None, units: int) -> int:

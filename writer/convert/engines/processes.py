@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from recordio.writer.convert.staging import Staging
 from recordio.writer.convert.units import Report
 
 _REFRESH_SECONDS = 0.25
+_AHEAD = 2  # units for each process, running or waiting, while each has to be taken away when it is made
 
 
 class _Stopped(Exception):
@@ -69,16 +72,21 @@ def _make(slot: int, unit: int) -> Any:
 
 
 def run_processes(
-    work: Work[Made], units: Sequence[int], staging: Staging, progress: Report | None, workers: int
+    work: Work[Made],
+    units: Sequence[int],
+    staging: Staging,
+    progress: Report | None,
+    workers: int,
+    finish: Callable[[Made], None] | None = None,
 ) -> list[Made]:
     """Makes the units in any order. Raises the error of the first that fails, RecordIOError for a process that died."""
     context = multiprocessing.get_context("spawn")
     shared = _Shared(deferred(work), staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
     pool = ProcessPoolExecutor(workers, context, _begin, (shared,))
     try:
-        with starting_children("spawn"):
-            futures = [pool.submit(_make, slot, unit) for slot, unit in enumerate(units)]
-        return list(_results(futures, shared.counts, progress))
+        tasks = (partial(pool.submit, _make, slot, unit) for slot, unit in enumerate(units))
+        ahead = len(units) if finish is None else _AHEAD * workers
+        return list(_results(tasks, ahead, shared.counts, progress, finish))
     except BrokenProcessPool as error:
         raise RecordIOError(
             "a worker process died (killed, or out of memory); finished shards are kept, run it again"
@@ -88,19 +96,33 @@ def run_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _results(futures: list[Future[Made]], counts: Any, progress: Report | None) -> Iterator[Made]:
-    """The units as they are finished, reporting progress meanwhile."""
-    finished: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
-    for future in futures:
-        future.add_done_callback(finished.put)
-    left = len(futures)
+def _results(
+    tasks: Iterator[Callable[[], Future[Made]]],
+    ahead: int,
+    counts: Any,
+    progress: Report | None,
+    finish: Callable[[Made], None] | None,
+) -> Iterator[Made]:
+    """The units as they are finished, so many being made or waiting at a time, reporting progress meanwhile."""
+    done: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
+
+    def start(count: int) -> int:
+        with starting_children("spawn"):
+            started = [task() for task in islice(tasks, count)]
+        for future in started:
+            future.add_done_callback(done.put)
+        return len(started)
+
+    left = start(ahead)
     while left:
         try:
-            future = finished.get(timeout=_REFRESH_SECONDS if progress else None)
+            made = done.get(timeout=_REFRESH_SECONDS if progress else None).result()
         except queue.Empty:
             pass
         else:
-            left -= 1
-            yield future.result()
+            if finish is not None:
+                finish(made)
+            left += start(1) - 1
+            yield made
         if progress:
             progress(int(np.frombuffer(counts, np.int64).sum()))

@@ -18,7 +18,7 @@ from recordio.errors import DatasetError, RecordIOError, WorkerError
 from recordio.packages import optional
 from recordio.storage.base import storage_error
 from recordio.writer.convert.plan import Plan
-from recordio.writer.convert.staging import Staging
+from recordio.writer.convert.staging import Staging, finished_note
 from recordio.writer.convert.units import Report, Unit, finished_unit, make_unit
 
 _RETRIES = 5  # of a unit whose worker or machine was lost
@@ -146,7 +146,7 @@ def _seen(plan: Plan, units: Sequence[int], staging: Staging) -> Iterator[Unit]:
     """The finished units as this process finds them."""
     os.listdir(staging.folder)  # a network's file system looks again for names that it did not know
     for unit in units:
-        found = finished_unit(plan, unit, staging)
+        found = finished_unit(plan, unit, finished_note(staging, unit))
         if found is None:
             raise DatasetError(
                 "a shard that another machine has made is not to be seen here: the destination has to be a folder that "
