@@ -59,7 +59,7 @@ def version_of(dataset: OpenDataset) -> Mapping[str, Any]:
 
 def open_version(location: str, access: RemoteAccess, options: ReadOptions, version: Mapping[str, Any]) -> OpenDataset:
     """Opens the dataset as it was in another process. Raises DatasetError if it was replaced since."""
-    storage, digest = open_storage(location, access), version["digest"]
+    storage, digest = open_storage(location, access, version.get("manifest")), version["digest"]
     if "manifest" in version:
         return OpenDataset(storage, Manifest.decode(version["manifest"]), options, digest)
     before = version["shards"], version["metadata"], version["statistics"]

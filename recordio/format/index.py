@@ -88,7 +88,9 @@ class Index:
         Raises CorruptError, UnsupportedError: for one of several it does not say for which; decode each of them alone.
         """
         for part in parts:
-            _check_digest(part, len(schema))
+            check_digest(part)
+            if part.footer.fields != len(schema):
+                raise CorruptError(f"the index has {part.footer.fields} fields, the schema {len(schema)}")
         row = index_dtype(len(schema))
         footers = [part.footer for part in parts]
         table = np.frombuffer(b"".join([part.data[: part.footer.blocks * row.itemsize] for part in parts]), row)
@@ -112,15 +114,14 @@ class Index:
         return cls(samples, table["checksum"], table["pages"], ends[:, 0] - lengths[:, 0], ends[:, :-1])
 
 
-def _check_digest(part: RawIndex, fields: int) -> None:
+def check_digest(part: RawIndex) -> None:
+    """Proves that these are the header and the index of the shard. Raises CorruptError."""
     footer = part.footer
     computed = shard_digest(part.header_checksum, part.data)
     if computed != footer.digest:
         raise CorruptError(
             f"shard digest mismatch: stored {footer.digest.hex()}, computed {computed.hex()} of header and index"
         ).at(byte=footer.index_offset)
-    if footer.fields != fields:
-        raise CorruptError(f"the index has {footer.fields} fields, the schema {fields}")
 
 
 def _check_counts(table: npt.NDArray[np.void], starts: Counts, footers: Sequence[Footer]) -> None:

@@ -49,5 +49,5 @@ class Arena:
         """Bytes that are reserved."""
         return self._live
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         os.close(self.descriptor)

@@ -14,6 +14,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -309,13 +310,22 @@ class Helper:
         return await (await self._stores[store]).list(prefix)
 
     async def _do_fetch(
-        self, store: int, path: str, begin: int, end: int, target: int, at: int, flags: Any, checks: bytes
-    ) -> None:
-        present = None if flags is None else (self._files[flags[0]], flags[1], flags[2])
-        sink = PageSink(self._files[target], at - begin, begin, checks, present)
-        async with sink.locked() as is_missing:
-            if is_missing:
-                await (await self._stores[store]).fetch(path, begin, end, sink)
+        self, store: int, path: str, begin: int, end: int, place: tuple[Any, ...], checks: bytes
+    ) -> bool:
+        """Whether the range was fetched: not if another process has brought it to the cache.
+
+        `place`: (file, offset) in memory; (path, first part, parts) in the cache.
+        """
+        with self._sink(begin, checks, *place) as sink:
+            async with sink.locked() as is_missing:
+                if is_missing:
+                    await (await self._stores[store]).fetch(path, begin, end, sink)
+            return is_missing
+
+    def _sink(self, begin: int, checks: bytes, file: Any, at: int, parts: int = 0) -> AbstractContextManager[PageSink]:
+        if parts:
+            return PageSink.on_disk(file, at, parts, begin, checks)
+        return contextlib.nullcontext(PageSink(self._files[file], at - begin, begin, checks, None))
 
     async def _do_stats(self) -> dict[str, Any]:
         return self._counts.as_dict()

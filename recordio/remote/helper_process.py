@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
@@ -71,6 +72,7 @@ class HelperProcess:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
+        self._detached: deque[int] = deque()
         self._stores: dict[tuple[str, StorageOptions], int] = {}
         self._options: dict[int, StorageOptions] = {}
         self._incoming = Incoming(self._socket)
@@ -89,6 +91,8 @@ class HelperProcess:
         with self._lock:
             if not self._alive:
                 raise HelperDied
+            while self._detached:
+                self._send(encode(0, "detach", self._detached.popleft()))
             self._waiting[number] = future
             self._send(encode(number, name, *args))
             if self._receiver is None:
@@ -106,9 +110,8 @@ class HelperProcess:
         return number
 
     def detach(self, number: int) -> None:
-        with self._lock:
-            if self._alive:
-                self._send(encode(0, "detach", number))
+        """The helper closes the file with the next message: the garbage collector calls this, whatever is locked."""
+        self._detached.append(number)
 
     def store(self, url: str, options: StorageOptions) -> int:
         """The number of a store, which the helper opens on first use, with the environment of then."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from recordio.arguments import folder_path, integer
+from recordio.errors import SchemaError
 from recordio.remote.options import StorageOptions
 from recordio.remote.urls import checked_url, is_url, local_path, shown
 from recordio.storage.base import Storage
@@ -37,6 +38,8 @@ class RemoteAccess:
 
     def __post_init__(self) -> None:
         integer("cache_bytes", self.cache_bytes, 0, optional=True)
+        if self.offline and self.cache is None:
+            raise SchemaError("offline=True reads from the cache alone: it needs a folder as `cache`")
 
     @property
     def cache_folder(self) -> Path | None:
@@ -66,8 +69,8 @@ def dataset_access(name: str, path: Any, storage: StorageArgument) -> tuple[str,
     return location, options
 
 
-def open_storage(location: str, access: RemoteAccess) -> Storage:
-    """The storage at a location. Raises StorageError where no cache can be made."""
+def open_storage(location: str, access: RemoteAccess, manifest: bytes | None = None) -> Storage:
+    """The storage at a location; `manifest` if it is known. Raises StorageError where no cache can be made."""
     if not is_url(location):
         return LocalStorage(location)
     from recordio.remote.remote_storage import RemoteStorage
@@ -75,4 +78,7 @@ def open_storage(location: str, access: RemoteAccess) -> Storage:
 
     folder = access.cache_folder
     cache = None if folder is None else ShardCache(folder, access.cache_bytes)
-    return RemoteStorage(location, access.storage, cache)
+    storage = RemoteStorage(location, access.storage, cache, access.offline)
+    if manifest is not None:
+        storage.hold(manifest)
+    return storage

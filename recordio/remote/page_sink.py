@@ -8,10 +8,12 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Self
 
 from recordio.format.checksum import checksum
+from recordio.remote.cache_files import DATA, MAGIC, MAP, OPEN_FLAGS
+from recordio.remote.fetching import RequestError
 
 CHECK = struct.Struct("<qqQ")  # where a page begins in its shard, its size there with padding, its checksum
 _FLOCK = struct.Struct("hhqqi4x")
@@ -38,6 +40,19 @@ class PageSink:
         self._checks = checks
         self._present = present
 
+    @classmethod
+    @contextlib.contextmanager
+    def on_disk(cls, path: str, first: int, count: int, begin: int, checks: bytes) -> Iterator[Self]:
+        """In the files of a shard in the cache, whose parts of these numbers it brings.
+
+        Raises RequestError "removed", "full": the range is then fetched into memory.
+        """
+        with contextlib.ExitStack() as files:
+            with _disk():
+                target = files.enter_context(_opened(f"{path}{DATA}"))
+                present = files.enter_context(_opened(f"{path}{MAP}"))
+            yield cls(target, 0, begin, checks, (present, len(MAGIC) + first, count))
+
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[bool]:
         """Whether the range is missing, while no other process fetches it.
@@ -54,7 +69,9 @@ class PageSink:
             await asyncio.sleep(wait)
             wait = min(_LONGEST_WAIT, 2 * wait)
         try:
-            yield os.pread(descriptor, count, offset) != b"\1" * count
+            with _disk():
+                found = os.pread(descriptor, count, offset)
+            yield found != b"\1" * count
         finally:
             _lock(descriptor, fcntl.F_UNLCK, offset, count)
 
@@ -67,14 +84,38 @@ class PageSink:
         return None
 
     def write(self, data: Any) -> None:
-        """Writes the range, then says that it is present."""
-        view, at = memoryview(data), self._begin + self._shift
-        while view:
-            done = os.pwrite(self._target, view, at)
-            view, at = view[done:], at + done
-        if self._present is not None:
-            descriptor, offset, count = self._present
-            os.pwrite(descriptor, b"\1" * count, offset)
+        """Writes the range, then says that it is present. Raises RequestError "full"."""
+        with _disk():
+            _pwrite(self._target, data, self._begin + self._shift)
+            if self._present is not None:
+                descriptor, offset, count = self._present
+                _pwrite(descriptor, b"\1" * count, offset)
+
+
+def _pwrite(descriptor: int, data: Any, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(descriptor, view, offset)
+        view, offset = view[done:], offset + done
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | OPEN_FLAGS)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    """No disk's error stops a read: what it does not take is fetched into memory."""
+    try:
+        yield
+    except OSError as error:
+        kind = "removed" if isinstance(error, FileNotFoundError) else "full"
+        raise RequestError(kind, error.strerror or str(error)) from error
 
 
 def _lock(descriptor: int, kind: int, offset: int, count: int) -> bool:

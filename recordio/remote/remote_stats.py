@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _lock = threading.Lock()
 _read = 0
+_discarded = 0
 
 
 def count_read(nbytes: int) -> None:
@@ -15,6 +16,13 @@ def count_read(nbytes: int) -> None:
     global _read
     with _lock:
         _read += nbytes
+
+
+def count_discarded(ranges: int) -> None:
+    """Counts ranges that were kept, and were found to be damaged."""
+    global _discarded
+    with _lock:
+        _discarded += ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,8 @@ class RemoteStats:
         retries: requests sent again since they had failed.
         throttled: answers that said "slow down".
         hedged: late requests that were sent a second time.
-        refetched: ranges fetched again since their bytes were not those that were written.
+        refetched: ranges fetched again since their bytes, as they arrived or in the cache, were not those that were
+            written.
         latency_p50, latency_p99: seconds from sending a request to its last byte, of the latest 4,096.
     """
 
@@ -55,5 +64,6 @@ def remote_stats() -> RemoteStats | None:
     from recordio.remote.helper_process import asked
 
     counts = asked(lambda helper: helper.submit("stats")).result()
+    counts["refetched"] += _discarded
     names = [name for name in RemoteStats.__slots__ if name != "bytes_read"]
     return RemoteStats(_read, **{name: counts[name] for name in names})

@@ -15,7 +15,9 @@ from typing import Any
 
 from recordio.errors import CorruptError, MissingPackageError, RecordIOError, StorageError
 from recordio.format.layout import MAX_MANIFEST_NBYTES
+from recordio.format.manifest import FILE_NAME as MANIFEST, Manifest
 from recordio.remote.arena import Arena
+from recordio.remote.cached_datasets import HeldDataset
 from recordio.remote.helper_process import HelperDied, HelperProcess, RemoteError, asked, helper
 from recordio.remote.options import StorageOptions
 from recordio.remote.remote_shard import RemoteShard, RemoteShardFile
@@ -24,7 +26,7 @@ from recordio.remote.urls import checked_url, shown
 from recordio.storage.base import File, ShardPlace
 from recordio.storage.memory import MemoryFile
 
-_KEPT_SHARDS = 512  # of which the cache's files stay open
+_KEPT_SHARDS = 512
 _MOST_BYTES = MAX_MANIFEST_NBYTES
 
 
@@ -38,14 +40,20 @@ class RemoteStorage:
         url: where the dataset lies.
         options: how the store is reached.
         cache: where shards are kept on disk; None keeps what is fetched in memory until it is read.
+        is_offline: nothing is asked of the network.
     """
 
     is_remote = True
+    _attached: tuple[HelperProcess, int] | None = None  # of the memory
 
-    def __init__(self, url: str, options: StorageOptions, cache: ShardCache | None) -> None:
+    def __init__(
+        self, url: str, options: StorageOptions, cache: ShardCache | None = None, is_offline: bool = False
+    ) -> None:
         self.url = checked_url(url)
         self.options = options
         self.cache = cache
+        self.is_offline = is_offline
+        self._held: dict[bytes, HeldDataset | None] = {}
         self.restart()
         _storages.add(self)
 
@@ -54,7 +62,13 @@ class RemoteStorage:
         self._lock = threading.Lock()
         self._shards: OrderedDict[str, RemoteShard] = OrderedDict()
         self.arena: Arena | None = None
-        self._attached: dict[int, tuple[HelperProcess, int]] = {}
+        self._attached = None
+        if self.cache is not None:
+            self.cache.restart()
+
+    def __del__(self) -> None:
+        if self._attached is not None:
+            self._attached[0].detach(self._attached[1])
 
     def open(self, name: str, place: ShardPlace | None = None) -> File:
         """A shard of which the place is known, or any other file, which is read as a whole.
@@ -63,8 +77,31 @@ class RemoteStorage:
         """
         if place is not None:
             return RemoteShardFile(self.shard(name, place))
-        data, etag, _ = self.ask("get", name, 0, None, _MOST_BYTES)
+        if name == MANIFEST and self.is_offline:
+            data, etag = self._kept_manifest(), None
+        else:
+            data, etag, _ = self.ask("get", name, 0, None, _MOST_BYTES)
+        if name == MANIFEST:
+            self.hold(data)
         return MemoryFile(name, data, etag or data)
+
+    def hold(self, manifest: bytes) -> None:
+        """Keeps the shards of this version of the dataset in the cache while it is open."""
+        digest = Manifest.digest(manifest)
+        if self.cache is not None and digest not in self._held:
+            self._held[digest] = self.cache.hold(self._name, manifest)
+
+    @property
+    def _name(self) -> str:
+        """What tells this dataset from others, and holds no secret."""
+        return shown(self.url) + (f" at {shown(self.options.endpoint)}" if self.options.endpoint else "")
+
+    def _kept_manifest(self) -> bytes:
+        found = None if self.cache is None else self.cache.manifest(self._name)
+        if found is None:
+            text = "the dataset is not in the cache, and offline=True asks nothing of the network"
+            raise StorageError(text).at(file=shown(self.url))
+        return found
 
     def shard(self, name: str, place: ShardPlace) -> RemoteShard:
         """What is known of a shard, and kept of it."""
@@ -73,13 +110,17 @@ class RemoteStorage:
             if shard is None or shard.place.digest != place.digest:
                 shard = self._shards[name] = RemoteShard(self, name, place)
             self._shards.move_to_end(name)
-            idle = [one for one in list(self._shards)[: len(self._shards) - _KEPT_SHARDS] if self._shards[one].is_idle]
-            for one in idle:
-                self._shards.pop(one).close()
+            for _ in range(len(self._shards) - _KEPT_SHARDS):
+                oldest, other = next(iter(self._shards.items()))
+                if not other.is_idle:
+                    break
+                del self._shards[oldest]
             return shard
 
     def ask(self, what: str, name: str, *args: Any) -> Any:
         """What the helper answers about an object. Raises FileNotFoundError, StorageError, MissingPackageError."""
+        if self.is_offline:
+            raise FileNotFoundError(f"{shown(self.url)}/{name}")
         try:
             return asked(lambda helper: helper.submit(what, helper.store(self.url, self.options), name, *args).result())
         except RemoteError as error:
@@ -87,17 +128,12 @@ class RemoteStorage:
                 raise FileNotFoundError(f"{shown(self.url)}/{name}") from error
             raise self.explained(error, name) from error
 
-    def attached(self, helper: HelperProcess, descriptor: int) -> int:
-        """The helper's number of a file of this process."""
-        found = self._attached.get(descriptor)
+    def attached(self, helper: HelperProcess, arena: Arena) -> int:
+        """The helper's number of the memory."""
+        found = self._attached
         if found is None or found[0] is not helper:
-            found = self._attached[descriptor] = helper, helper.attach(descriptor)
+            found = self._attached = helper, helper.attach(arena.descriptor)
         return found[1]
-
-    def detach(self, descriptor: int) -> None:
-        """The helper may close this file."""
-        if (found := self._attached.pop(descriptor, None)) is not None:
-            found[0].detach(found[1])
 
     def memory(self) -> Arena:
         """Where what is not kept on disk arrives."""
@@ -115,7 +151,10 @@ class RemoteStorage:
             return CorruptError(fault).at(file=name, byte=error.byte, dataset=shown(self.url))
         with suppress(HelperDied, StorageError):
             helper().forget_store(self.url, self.options)
-        return StorageError(f"cannot read from {shown(self.url)}: {text}").at(file=name)
+        found = StorageError(f"cannot read from {shown(self.url)}: {text}").at(file=name)
+        if error.kind == "network" and self.cache is not None and self.cache.manifest(self._name) is not None:
+            found.add_note("the dataset is in the cache: offline=True reads what is there without the network")
+        return found
 
     def file_system(self) -> str:
         return "object store"
@@ -129,12 +168,6 @@ class RemoteStorage:
     def names(self) -> list[str]:
         """Nothing: a bucket is never listed to open a dataset."""
         return []
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "options": self.options, "cache": self.cache}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
 
 
 def _restart_all() -> None:

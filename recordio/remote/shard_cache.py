@@ -1,108 +1,222 @@
-"""The cache on disk: a sparse file for each shard, with the shard's own offsets, and a byte a page that says "present".
+"""The cache on disk: a sparse file for each shard, with the shard's own offsets, and a byte a part that says "present".
+
+    shards/<digest>.rio    the shard, with holes where nothing was fetched
+    shards/<digest>.map    magic, then a byte for each part: 1 if it is present
+    manifests/             the manifests of datasets, by their digests       cached_datasets.py
+    datasets/              which datasets were used, and are in use          cached_datasets.py
+    used                   what the shards take on disk                      cache_budget.py
 
 Files are named by the shard's digest, so mirrors and versions of a dataset share them, and the content of a name never
-changes. Correct without locks: every writer writes the same bytes to the same place, data first, then the byte.
+changes. Correct without locks: every writer writes the same bytes to the same place, data first, then the byte. After a
+power loss a byte may say "present" of zeros: whoever reads a part for the first time compares its checksum, clears the
+byte, and has it fetched again.
+
+Nothing is mapped: a file that is cut, or a hole on a full tmpfs, would kill the process that reads it.
 """
 
 from __future__ import annotations
 
-import mmap
+import contextlib
+import errno
 import os
 import threading
+import warnings
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recordio.remote.cache_budget import CacheBudget
+from recordio.remote.cache_files import DATA, MAGIC, MAP, OPEN_FLAGS, locked, make_folder, shard_sizes
+from recordio.remote.cached_datasets import CachedDatasets, HeldDataset
 from recordio.storage.base import storage_error
+from recordio.storage.machine import share_of_files
 
-_MAGIC = b"recordio-cache-1"
-_HEAD = len(_MAGIC)
-_RECOUNT_NBYTES = 64 << 20  # written by this process, until the use of all processes is counted anew
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MOST_OPEN = 512
 _SHARE_OF_FREE = 0.8
+_MOST_NBYTES = 10**12  # unless the user says more
 
-Flags = npt.NDArray[np.uint8]
+Present = npt.NDArray[np.bool_]
 
 
 class CachedShard:
-    """The files of a shard in the cache.
+    """The files of a shard in the cache, open until the last reference to them is gone.
 
     Attributes:
-        data: descriptor of the sparse file.
-        flags_file: descriptor of the bytes that say what is present.
+        path: their path without suffix; the helper opens them by it to write.
+        is_writable: False in a folder that others have filled.
     """
 
-    def __init__(self, path: Path, nbytes: int) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self.data = os.open(path.with_suffix(".rio"), flags, 0o600)
-        self.flags_file = os.open(path.with_suffix(".map"), flags, 0o600)
-        if os.fstat(self.data).st_size != nbytes or os.pread(self.flags_file, _HEAD, 0) != _MAGIC:
-            os.ftruncate(self.flags_file, 0)
-            os.ftruncate(self.data, nbytes)
-            os.pwrite(self.flags_file, _MAGIC, 0)
+    _data = _map = -1
 
-    def flags(self, count: int) -> Flags:
-        """uint8 (count,): 1 for each part that is present, shared with all processes."""
-        if os.fstat(self.flags_file).st_size < _HEAD + count:
-            os.ftruncate(self.flags_file, _HEAD + count)
-        return np.frombuffer(mmap.mmap(self.flags_file, _HEAD + count), np.uint8)[_HEAD:]
+    def __init__(self, path: str, nbytes: int, parts: int, create: bool = True) -> None:
+        """Opens or makes them. Raises OSError, FileNotFoundError unless they are to be made."""
+        self.path = path
+        self.is_writable = True
+        try:
+            self._open(os.O_RDWR | (os.O_CREAT if create else 0))
+            self._prepare(nbytes, parts)
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise
+            self.is_writable = False
+            self._open(os.O_RDONLY)
+            if not self._fits(nbytes, parts):
+                raise
 
-    @staticmethod
-    def flag_offset(number: int) -> int:
-        """Where a part's byte lies in the file."""
-        return _HEAD + number
+    def _open(self, flags: int) -> None:
+        self.__del__()
+        self._map = os.open(f"{self.path}{MAP}", flags | OPEN_FLAGS, 0o600)
+        self._data = os.open(f"{self.path}{DATA}", flags | OPEN_FLAGS, 0o600)
 
-    def close(self) -> None:
-        os.close(self.data)
-        os.close(self.flags_file)
+    def _fits(self, nbytes: int, parts: int) -> bool:
+        sizes = os.fstat(self._data).st_size, os.fstat(self._map).st_size
+        return sizes == (nbytes, len(MAGIC) + parts) and os.pread(self._map, len(MAGIC), 0) == MAGIC
+
+    def _prepare(self, nbytes: int, parts: int) -> None:
+        """Makes new files empty ones, and those that were cut as well: of one process at a time."""
+        with locked(self._map):
+            if not self._fits(nbytes, parts):
+                os.ftruncate(self._map, 0)
+                os.ftruncate(self._data, nbytes)
+                os.pwrite(self._map, MAGIC + bytes(parts), 0)  # no hole: to fill one later could fail
+
+    def present(self, begin: int, end: int) -> Present:
+        """bool (end - begin,): whether the parts of these numbers are on disk."""
+        try:
+            found = os.pread(self._map, end - begin, len(MAGIC) + begin)
+        except OSError:
+            found = b""
+        present: Present = np.frombuffer(found.ljust(end - begin, b"\0"), np.uint8) == 1
+        return present
+
+    def clear(self, begin: int, end: int) -> bool:
+        """Marks parts as missing. Whether that could be written."""
+        try:
+            return os.pwrite(self._map, bytes(end - begin), len(MAGIC) + begin) == end - begin
+        except OSError:
+            return False
+
+    def read(self, target: memoryview, offset: int) -> bool:
+        """Fills the target. False if the file was cut, or the disk fails."""
+        done = 0
+        with contextlib.suppress(OSError):
+            while done < len(target) and (count := os.preadv(self._data, [target[done:]], offset + done)):
+                done += count
+        return done == len(target)
+
+    def __del__(self) -> None:
+        for descriptor in (self._data, self._map):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._data = self._map = -1
 
 
 class ShardCache:
-    """A folder of cached shards, shared by all processes of a machine.
+    """A folder of cached shards, shared by all processes of a machine. Thread-safe.
 
     Args:
-        folder: made if it is not there.
-        limit: of its size on disk, in bytes; None for 80 % of what is free.
+        folder: made if it is not there, for this user alone.
+        limit: of its size on disk, in bytes; None for 80 % of what is free, at most 1 TB.
+
+    Attributes:
+        is_full: nothing more is written. Once full it stays so: an epoch reads each page once, so what is there serves
+            the next one better than what would take its place.
     """
 
     def __init__(self, folder: Path, limit: int | None) -> None:
+        self.folder = folder
         self._shards = folder / "shards"
         try:
-            self._shards.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
+            make_folder(self._shards)
         except OSError as error:
-            raise storage_error("make the cache", os.fspath(folder), error) from error
-        self._lock = threading.Lock()
-        self._used = used_nbytes(self._shards)
-        free = os.statvfs(self._shards)
-        self._limit = int(_SHARE_OF_FREE * (free.f_bavail * free.f_frsize + self._used)) if limit is None else limit
-        self._written = 0
+            if error.errno not in _NOT_WRITABLE or not self._shards.is_dir():
+                raise storage_error("make the cache", os.fspath(folder), error) from error
+        self._budget = CacheBudget(folder / "used", lambda: shard_sizes(self._shards).total())
+        self._datasets = CachedDatasets(folder)
+        self._limit = self._share_of_free() if limit is None else limit
+        self._has_warned = False
         self.is_full = False
+        self.restart()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self._shards.parent, "limit": self._limit}
+    def _share_of_free(self) -> int:
+        try:
+            free = os.statvfs(self._shards)
+        except OSError as error:
+            raise storage_error("read the cache", os.fspath(self.folder), error) from error
+        return min(_MOST_NBYTES, int(_SHARE_OF_FREE * (free.f_bavail * free.f_frsize + self._budget.used())))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def restart(self) -> None:
+        """A forked child starts with this."""
+        self._lock = threading.Lock()
+        self._open: OrderedDict[bytes, CachedShard | None] = OrderedDict()
 
-    def shard(self, digest: bytes, nbytes: int) -> CachedShard:
-        """Raises OSError."""
-        return CachedShard(self._shards / digest.hex(), nbytes)
+    def shard(self, digest: bytes, nbytes: int, parts: int) -> CachedShard | None:
+        """The files of a shard; None if there are none and none can be made.
+
+        Shards that were not used for long are closed: each takes two descriptors.
+        """
+        with self._lock:
+            if digest not in self._open:
+                self._open[digest] = self._opened(digest, nbytes, parts)
+                while len(self._open) > min(_MOST_OPEN, share_of_files(8)):
+                    self._open.popitem(last=False)
+            self._open.move_to_end(digest)
+            return self._open[digest]
+
+    def _opened(self, digest: bytes, nbytes: int, parts: int) -> CachedShard | None:
+        try:
+            return CachedShard(os.fspath(self._shards / digest.hex()), nbytes, parts, create=not self.is_full)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.refused(error.strerror or str(error), full=error.errno in _FULL)
+        return None
+
+    def refused(self, why: str, full: bool) -> None:
+        """Notes that the disk does not take something: says so once, and writes no more if it is full."""
+        if not self._has_warned:
+            self._has_warned = True
+            text = f"the cache in {self.folder} takes nothing more ({why}): what is not in it is fetched each time"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        self.is_full = self.is_full or full
 
     def takes(self, nbytes: int) -> bool:
-        """Whether there is room for so many more bytes, which are counted as written. Once full it stays so: an epoch
-        reads each page once, so what is there serves the next one better than what would take its place."""
-        with self._lock:
-            if self.is_full:
-                return False
-            self._written += nbytes
-            if self._written > _RECOUNT_NBYTES:
-                self._used, self._written = used_nbytes(self._shards), nbytes
-            self.is_full = self._used + self._written > self._limit
-            return not self.is_full
+        """Whether there is room for so many more bytes, which then count as written.
 
+        Room is made of datasets that nobody uses, those first that were not used for longest.
+        """
+        if self.is_full:
+            return False
+        try:
+            while not self._budget.add(nbytes, self._limit):
+                if not self._make_room(nbytes):
+                    self.is_full = True
+                    return False
+        except OSError as error:
+            self.refused(error.strerror or str(error), full=True)
+            return False
+        return True
 
-def used_nbytes(folder: Path) -> int:
-    """What the files of a folder take on the disk."""
-    with os.scandir(folder) as entries:
-        return sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in entries)
+    def gives_back(self, nbytes: int) -> None:
+        """So many bytes were not written after all."""
+        with contextlib.suppress(OSError):
+            self._budget.add(-nbytes)
+
+    def hold(self, url: str, manifest: bytes) -> HeldDataset | None:
+        """Keeps a dataset's shards from being removed for others. None in a folder of others."""
+        return self._datasets.hold(url, manifest, when_alone=self._budget.measure)
+
+    def manifest(self, url: str) -> bytes | None:
+        """The manifest of a dataset as it was used last."""
+        return self._datasets.latest(url)
+
+    def _make_room(self, nbytes: int) -> bool:
+        """Whether there is more room than before."""
+        freed = self._datasets.drop(max(nbytes, self._limit // 64))
+        self._budget.add(-freed)
+        return freed > 0

@@ -7,7 +7,6 @@ shard belongs to one part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +41,9 @@ class ShardParts:
     def __init__(self, place: ShardPlace, index: Index | None) -> None:
         self.is_whole = index is not None
         starts = np.empty(0, np.int64) if index is None else _starts(index)
-        header = min([place.header_nbytes, place.index_offset, *starts[:1].tolist()])
-        self.bounds: Indices = np.concatenate([[0, header], starts[1:], [place.index_offset, place.nbytes]])
+        behind = max(0, place.index_offset)  # a forged manifest may leave no room for an index
+        header = min([place.header_nbytes, behind, *starts[:1].tolist()])
+        self.bounds: Indices = np.concatenate([[0, header], starts[1:], [behind, place.nbytes]])
         self._index = index
 
     def __len__(self) -> int:
@@ -84,18 +84,19 @@ class ShardParts:
         return begin, end
 
     def number(self, part: int) -> int:
-        """The number of a part, the same before and after the index is known: 0 the header, 1 the index, then pages."""
-        if part == 0:
-            return 0
-        return 1 if part == len(self) - 1 else part + 1
+        """A part's number, the same before and after the index is known: header, index, then the pages."""
+        return 0 if part == 0 else 1 if part == len(self) - 1 else part + 1
 
-    def numbers(self, parts: Parts) -> list[int]:
-        """The numbers of some parts."""
-        return [self.number(part) for part in range(*parts)]
+    def numbers(self, parts: Parts) -> Indices:
+        """int64 (n,): the numbers of some parts."""
+        found = np.arange(*parts) + 1
+        found[found == 1] = 0
+        found[found == len(self)] = 1
+        return found
 
-    def arranged(self, by_number: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """An array by number as one by part."""
-        return np.concatenate([by_number[:1], by_number[2:], by_number[1:2]])
+    def are_numbered(self, parts: Parts) -> bool:
+        """Whether each of these parts has a number: pages have none before the index is known."""
+        return self.is_whole or parts in ((0, 1), (2, 3))
 
     def checks(self, parts: Parts) -> bytes:
         """The pages among these parts, as the helper checks them."""

@@ -33,6 +33,7 @@ class ShardPlace:
         digest: identifies its content.
         header_nbytes: where its header ends, or will most likely.
         index_offset: where its index begins, which the footer follows.
+        pages: how many it has.
         index: its index if it is in memory.
     """
 
@@ -40,6 +41,7 @@ class ShardPlace:
     digest: bytes
     header_nbytes: int
     index_offset: int
+    pages: int
     index: Callable[[], Index | None]
 
 

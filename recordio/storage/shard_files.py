@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
-from recordio.format.index import Index, RawIndex
+from recordio.format.index import Index, RawIndex, check_digest
 from recordio.format.layout import CHECKSUM, FOOTER, index_dtype, padded
 from recordio.format.manifest import Manifest
 from recordio.format.shard import Footer, ShardHeader
@@ -22,6 +23,8 @@ from recordio.storage.memory import MemoryFile, new_memory
 _SMALL = 64 << 10  # to read so much takes less time than to open a file
 _AHEAD = 32  # files of which the headers and indexes are read at a time, if so many may be open
 _AHEAD_REMOTE = 512
+
+T = TypeVar("T")
 
 
 class ShardFiles:
@@ -59,7 +62,8 @@ class ShardFiles:
         try:
             file = self._opened(number)
             if file.identity is None or file.identity != self._proven.get(number):
-                self._check(file, number, *self._footers([number]))
+                [footer] = self._footers([number])
+                self._twice(file, footer, lambda: self._check(file, number, footer))
         except CorruptError as error:
             better = self.explained(error)
             raise better from better.__cause__
@@ -88,9 +92,9 @@ class ShardFiles:
 
     def _place(self, number: int) -> ShardPlace:
         [footer] = self._footers([number])
-        header = len(ShardHeader.encode_text(footer.dataset_id, footer.number, self._text))
-        index = partial(self.index_in_memory, number)
-        return ShardPlace(footer.file_nbytes, footer.digest, header, footer.index_offset, index)
+        header, index = self._header_nbytes(footer), lambda: self.index_in_memory(number)  # as it is set by then
+        pages = footer.blocks * footer.fields
+        return ShardPlace(footer.file_nbytes, footer.digest, header, footer.index_offset, pages, index)
 
     def _check(self, file: File, number: int, expected: Footer) -> Footer:
         """The footer of a shard, which is the expected one or differs from it in what the manifest does not say."""
@@ -99,6 +103,21 @@ class ShardFiles:
             footer = check_footer(file, self._manifest.shards[number], self._manifest.dataset_id)
         self._note(file, number)
         return footer
+
+    def _twice(self, file: File, footer: Footer, read: Callable[[], T]) -> T:
+        """What `read` gives of a shard's ends, of the original if the copy that is kept of them is damaged."""
+        try:
+            return read()
+        except CorruptError:
+            tail = max(0, footer.index_offset)
+            header = file.discard(0, self._header_nbytes(footer))
+            if not file.discard(tail, footer.file_nbytes - tail) and not header:
+                raise
+        return read()
+
+    def _header_nbytes(self, footer: Footer) -> int:
+        """The length of a shard's header, most likely."""
+        return len(ShardHeader.encode_text(footer.dataset_id, footer.number, self._text))
 
     def _note(self, file: File, number: int) -> None:
         """Notes that this file is the shard."""
@@ -153,7 +172,7 @@ class ShardFiles:
                 opened.append((number, file, footer))
             for number, file, footer in opened:
                 try:
-                    found[number] = self._read_index(file, number, footer)
+                    found[number] = self._twice(file, footer, partial(self._read_index, file, number, footer))
                 except RecordIOError as error:
                     failed[number] = self.explained(error.at(file=file.name))
         return found, failed
@@ -202,7 +221,10 @@ class ShardFiles:
             footer = self._check(file, number, footer)
             tail = file.read(footer.index_offset, footer.index_nbytes)
         header = self._checked_header(file, footer)
-        return RawIndex(tail[: footer.index_nbytes], footer, len(header), header[-CHECKSUM.size :])
+        index = RawIndex(tail[: footer.index_nbytes], footer, len(header), header[-CHECKSUM.size :])
+        if self.storage.is_remote:  # a copy that is damaged can be had again
+            check_digest(index)
+        return index
 
     def _checked_header(self, file: File, footer: Footer) -> bytes:
         expected = ShardHeader.encode_text(footer.dataset_id, footer.number, self._text)

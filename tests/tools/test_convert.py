@@ -178,7 +178,9 @@ def test_size_without_a_unit_exits_2(option: str, table: Path, tmp_path: Path, c
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("destination", "fault"), [("", "is empty"), ("ftp://host/x", "no object store"), ("s3:///x", "no bucket")])
+@pytest.mark.parametrize(
+    ("destination", "fault"), [("", "is empty"), ("ftp://host/x", "no object store"), ("s3:///x", "no bucket")]
+)
 def test_a_destination_that_cannot_be(
     destination: str, fault: str, table: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
