@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from recordio.format.checksum import checksum
 from recordio.remote.cache_files import DATA, MAGIC, MAP, OPEN_FLAGS
-from recordio.remote.fetching import RequestError
+from recordio.remote.request_errors import RequestError
 
 CHECK = struct.Struct("<qqQ")  # where a page begins in its shard, its size there with padding, its checksum
 _FLOCK = struct.Struct("hhqqi4x")
