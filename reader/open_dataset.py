@@ -299,10 +299,13 @@ class OpenDataset:
 
     def ask_for(self, windows: Sequence[Indices], fields: Projection) -> None:
         """Asks a store over a network for the pages of some blocks, window after window. Waits for indexes alone."""
-        shards = np.unique(self.shard_of(np.concatenate(windows)))
-        self._files.ask_for_indexes(self.indexes.unknown(shards))
+        self.ask_for_indexes(np.unique(self.shard_of(np.concatenate(windows))))
         for blocks in windows:
             self._ask_for_pages(blocks, fields)
+
+    def ask_for_indexes(self, shards: Indices) -> None:
+        """Asks a store over a network for the indexes of some shards, all at once. Waits for nothing."""
+        self._files.ask_for_indexes(self.indexes.unknown(shards))
 
     def _ask_for_pages(self, blocks: Indices, fields: Projection) -> None:
         entries, failed = self.entries(blocks, fields.columns)

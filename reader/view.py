@@ -15,6 +15,7 @@ from recordio.determinism import key
 from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
+from recordio.reader.cached_view import CachedView
 from recordio.reader.columns import concatenate
 from recordio.reader.exchange import Exchange
 from recordio.reader.filtering import equals, mask_of, wanted_values
@@ -52,7 +53,7 @@ class Piece:
     source: int | None = None
 
 
-class DatasetView(Exchange, ABC):
+class DatasetView(Exchange, CachedView, ABC):
     """Samples by index, as a loader takes them.
 
     It has a length, indices and an order, and is yet no collections.abc.Sequence: libraries take those for lists, of

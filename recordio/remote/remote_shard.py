@@ -140,7 +140,7 @@ class RemoteShard:
             found = [self._fetches.get(number) for number in parts.numbers(run).tolist()]
         for fetch in dict.fromkeys(found):
             if fetch is not None:
-                self._wait(fetch)
+                self.wait(fetch)
         present = self.present(parts, run)
         for part, fetch, on_disk in zip(range(*run), found, present.tolist(), strict=True):
             low, high = max(offset, int(parts.bounds[part])), min(end, int(parts.bounds[part + 1]))
@@ -166,12 +166,20 @@ class RemoteShard:
                 self._drop(number)
         return True
 
+    def give_back(self, fetch: ShardFetch) -> bool:
+        """Whether it has arrived in memory, which is given back."""
+        with self._lock:
+            for number in list(fetch.unread) if fetch.in_memory else []:
+                self._drop(number)
+        return fetch.in_memory
+
     def _drop(self, number: int) -> None:
         """Gives back a part in memory."""
         if (fetch := self._fetches.pop(number, None)) is not None:
             fetch.drop(number)
 
-    def _wait(self, fetch: ShardFetch) -> None:
+    def wait(self, fetch: ShardFetch) -> None:
+        """Until it has arrived. Raises CorruptError, StorageError."""
         try:
             fetch.done.result()
         except RemoteError as error:

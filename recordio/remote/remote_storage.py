@@ -96,6 +96,14 @@ class RemoteStorage:
         """What tells this dataset from others, and holds no secret."""
         return shown(self.url) + (f" at {shown(self.options.endpoint)}" if self.options.endpoint else "")
 
+    def kept_nbytes(self, manifest: Manifest) -> int:
+        """How much of the dataset's shards is in the cache."""
+        if self.cache is None:
+            return 0
+        table = manifest.table
+        digests = (one.tobytes() for one in table.digests)
+        return sum(map(self.cache.kept_nbytes, digests, table.nbytes.tolist()))
+
     def _kept_manifest(self) -> bytes:
         found = None if self.cache is None else self.cache.manifest(self._name)
         if found is None:

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.remote.cache_budget import CacheBudget
-from recordio.remote.cache_files import DATA, MAGIC, MAP, OPEN_FLAGS, locked, make_folder, shard_sizes
+from recordio.remote.cache_files import DATA, MAGIC, MAP, OPEN_FLAGS, locked, make_folder, read_file, shard_sizes
 from recordio.remote.cached_datasets import CachedDatasets, HeldDataset
 from recordio.storage.base import storage_error
 from recordio.storage.machine import share_of_files
@@ -206,6 +206,16 @@ class ShardCache:
         """So many bytes were not written after all."""
         with contextlib.suppress(OSError):
             self._budget.add(-nbytes)
+
+    def kept_nbytes(self, digest: bytes, nbytes: int) -> int:
+        """How many of a shard's bytes are on disk: all of them only if every part is."""
+        path = self._shards / digest.hex()
+        try:
+            on_disk = os.stat(f"{path}{DATA}", follow_symlinks=False).st_blocks * 512
+        except OSError:
+            return 0
+        parts = read_file(path.with_suffix(MAP), len(MAGIC) + nbytes)[len(MAGIC) :]
+        return nbytes if parts and parts.count(1) == len(parts) else min(nbytes - 1, on_disk)
 
     def hold(self, url: str, manifest: bytes) -> HeldDataset | None:
         """Keeps a dataset's shards from being removed for others. None in a folder of others."""
