@@ -53,7 +53,7 @@ class CachedShard:
     _data = _map = -1
 
     def __init__(self, path: str, nbytes: int, parts: int, create: bool = True) -> None:
-        """Opens or makes them. Raises OSError, FileNotFoundError unless they are to be made."""
+        """Opens them, or makes them. Raises OSError."""
         self.path = path
         self.is_writable = True
         try:
@@ -169,10 +169,12 @@ class ShardCache:
             return self._open[digest]
 
     def _opened(self, digest: bytes, nbytes: int, parts: int) -> CachedShard | None:
+        path = os.fspath(self._shards / digest.hex())
         try:
-            return CachedShard(os.fspath(self._shards / digest.hex()), nbytes, parts, create=not self.is_full)
-        except FileNotFoundError:
-            pass
+            with contextlib.suppress(FileNotFoundError):
+                return CachedShard(path, nbytes, parts, create=False)
+            if self.takes(len(MAGIC) + parts):
+                return CachedShard(path, nbytes, parts)
         except OSError as error:
             self.refused(error.strerror or str(error), full=error.errno in _FULL)
         return None
