@@ -60,7 +60,7 @@ def verify(
             large the damaged share of all pages may be. Another call draws other pages.
         since: an earlier report of a full verification, or its JSON. Of a shard that it has proven, and whose file was
             neither replaced nor written to since, only header, footer and index are read. That does not find bytes that
-            the disk has changed by itself.
+            the disk has changed by itself. In an object store, all shards are read.
         quarantine: writes the damaged blocks beside the manifest, for `ShardDataset(path, on_damage="skip")`.
         progress: called with (bytes done, total bytes), or pages with `sample`.
         storage: how an object store is reached, see `StorageOptions`.
@@ -188,7 +188,8 @@ class _Verification:
             except (CorruptError, UnsupportedError, StorageError) as error:
                 yield partial(Checked, position, entry.nbytes, problems=[error], readable=False)
                 continue
-            proof = ShardProof.of(entry.name, entry.nbytes, entry.digest, shard.file.identity)
+            identity = None if self._storage.is_remote else shard.file.identity  # there, it is what the manifest says
+            proof = ShardProof.of(entry.name, entry.nbytes, entry.digest, identity)
             self._proofs[position] = proof
             if position in unchanged and self._known[entry.name] == proof:
                 yield partial(Checked, position, 0, entry.blocks, entry.samples)
