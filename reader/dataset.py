@@ -22,6 +22,7 @@ from recordio.format.checksum import digest
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.lazy import lazy
+from recordio.printable import clean
 from recordio.reader.combined import ConcatDataset
 from recordio.reader.field_groups import assigned_steps, checked_function, function_by_field
 from recordio.reader.io_choice import Io
@@ -344,4 +345,4 @@ class ShardDataset(DatasetView):
 
     def __repr__(self) -> str:
         shown = ("fields " if self.tuple_fields is None else "tuples of ") + ", ".join(self.tuple_fields or self.schema)
-        return f"ShardDataset({self._path!r}, {len(self)} samples, {shown})"
+        return f"ShardDataset({self._path!r}, {len(self)} samples, {clean(shown)})"

@@ -208,7 +208,7 @@ class OpenShard:
                 return memoryview(self.memory or b"")[offset : offset + nbytes]
             return memoryview(self.file.read(offset, nbytes))
         except RecordIOError as error:
-            raise error.at(**self._location(block, column))
+            raise error.at(**self.location(block, column))
 
     def unmap(self, blocks: Indices) -> None:
         """Drops these blocks from this process's memory; a read brings them back from the page cache."""
@@ -231,7 +231,7 @@ class OpenShard:
         try:
             check_stored(self.verify, field, samples, stored, data, int(entry["checksum"]), int(entry["codec"]))
         except CorruptError as error:
-            raise error.at(**self._location(block, column))
+            raise error.at(**self.location(block, column))
         self.checked[block, column] = True
         return data
 
@@ -245,7 +245,7 @@ class OpenShard:
             out = codec.decode(data, int(entry["nbytes"]))
             check_page(self.fields[column], int(self.index.samples[block]), out)
         except CorruptError as error:
-            raise error.at(**self._location(block, column))
+            raise error.at(**self.location(block, column))
         return out
 
     def _checked(self, block: int, column: int) -> memoryview:
@@ -276,7 +276,8 @@ class OpenShard:
         samples, first, offset = self.index.samples[block], self.index.first[block], self.index.block_offsets[block]
         return BlockHeader(self._dataset_id, self.number, block, int(offset), int(first), int(samples), pages)
 
-    def _location(self, block: int, column: int) -> dict[str, Any]:
+    def location(self, block: int, column: int) -> dict[str, Any]:
+        """The location of a page, for errors."""
         return {
             "file": self.file.name,
             "block": block,

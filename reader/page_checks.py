@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recordio.errors import CorruptError, RecordIOError, StorageError
+from recordio.errors import CorruptError, DecodeError, RecordIOError, StorageError
 from recordio.format.index import Index
 from recordio.format.layout import block_header_nbytes, padded
 from recordio.format.manifest import Manifest
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_access import PageAccess
 from recordio.reader.page_reads import scratch
+from recordio.reader.value_checks import check_values
 from recordio.storage.base import DIRECT_ALIGNMENT, File
 
 _READ_NBYTES = 1 << 20
@@ -50,11 +51,16 @@ Check = Callable[[], Checked]
 class PageChecks:
     """The checks of all blocks of shards.
 
-    `direct`: read past the system's cache. `remote`: every read is a request over a network.
+    Args:
+        manifest: the manifest.
+        direct: read past the system's cache.
+        remote: every read is a request over a network.
+        values: prove that the values can be read, and not only that the pages are what was written.
     """
 
-    def __init__(self, manifest: Manifest, *, direct: bool, remote: bool = False) -> None:
+    def __init__(self, manifest: Manifest, *, direct: bool, remote: bool = False, values: bool = False) -> None:
         self._manifest = manifest
+        self._values = values
         self.access = PageAccess(verify="always", cache=lambda key, make: make(), direct=direct, remote=remote)
 
     def opened(self, file: File, number: int, index: Index) -> OpenShard:
@@ -90,8 +96,43 @@ class PageChecks:
             shard.file.read_into(target, start, high - start, direct=self.access.direct)
         except RecordIOError:
             data = None  # each page is read alone, to find out which of them are bad
-        problems = [problem for block in range(begin, end) for problem in _problems(shard, block, data, start)]
+        blocks = range(begin, end)
+        problems = [problem for block in blocks for problem in self._problems(shard, block, data, start)]
         return Checked(position, high - low, end - begin, int(shard.index.samples[begin:end].sum()), problems)
+
+    def _problems(self, shard: OpenShard, block: int, data: memoryview | None, start: int) -> Iterator[RecordIOError]:
+        """What is wrong with a block, of which the file's bytes from `start` on may have been read."""
+        index, fields = shard.index, len(shard.fields)
+
+        def part(offset: int, nbytes: int) -> memoryview | None:
+            return None if data is None else data[offset - start :][:nbytes]
+
+        header = part(int(index.block_offsets[block]), block_header_nbytes(fields))
+        checks: list[Callable[[], object]] = [partial(shard.check_block_header, block, header)]
+        for column in range(fields):
+            nbytes = padded(int(index.pages[block, column]["stored_nbytes"]))
+            stored = part(int(index.page_offsets[block, column]), nbytes)
+            checks.append(partial(check_page, shard, block, column, stored, values=self._values))
+        for check in checks:
+            try:
+                check()
+            except (CorruptError, DecodeError, StorageError) as error:
+                yield error
+
+
+def check_page(
+    shard: OpenShard, block: int, column: int, stored: memoryview | None = None, *, values: bool = False
+) -> None:
+    """Checks a page, of its stored bytes if they have been read, and its values.
+
+    Raises CorruptError, StorageError, DecodeError for a picture.
+    """
+    content = shard.content(block, column, stored)
+    if values:
+        try:
+            check_values(shard.fields[column], content, int(shard.index.samples[block]))
+        except (CorruptError, DecodeError) as error:
+            raise error.at(**shard.location(block, column))
 
 
 def _runs(ends: Sequence[int], nbytes: int) -> Iterator[tuple[int, int]]:
@@ -101,22 +142,3 @@ def _runs(ends: Sequence[int], nbytes: int) -> Iterator[tuple[int, int]]:
         if end == len(ends) - 1 or ends[end + 1] - ends[begin] > nbytes:
             yield begin, end
             begin = end
-
-
-def _problems(shard: OpenShard, block: int, data: memoryview | None, start: int) -> Iterator[RecordIOError]:
-    """What is wrong with a block, of which the file's bytes from `start` on may have been read."""
-    index, fields = shard.index, len(shard.fields)
-
-    def part(offset: int, nbytes: int) -> memoryview | None:
-        return None if data is None else data[offset - start :][:nbytes]
-
-    header = part(int(index.block_offsets[block]), block_header_nbytes(fields))
-    checks: list[Callable[[], object]] = [partial(shard.check_block_header, block, header)]
-    for column in range(fields):
-        nbytes = padded(int(index.pages[block, column]["stored_nbytes"]))
-        checks.append(partial(shard.content, block, column, part(int(index.page_offsets[block, column]), nbytes)))
-    for check in checks:
-        try:
-            check()
-        except (CorruptError, StorageError) as error:
-            yield error

@@ -17,13 +17,21 @@ from typing import Any
 import numpy as np
 
 from recordio.arguments import choice, flag, integer
-from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError, StorageError, UnsupportedError
+from recordio.errors import (
+    CorruptError,
+    DatasetError,
+    DecodeError,
+    RecordIOError,
+    SchemaError,
+    StorageError,
+    UnsupportedError,
+)
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices
 from recordio.format.quarantine import FILE_NAME, Quarantine, damaged_blocks
 from recordio.reader.io_choice import choose_io
 from recordio.reader.open_shard import OpenShard
-from recordio.reader.page_checks import Check, Checked, PageChecks
+from recordio.reader.page_checks import Check, Checked, PageChecks, check_page
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
 from recordio.reader.verify_report import Level, PageSample, ShardProof, VerifyReport as VerifyReport, proofs_of
 from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
@@ -54,8 +62,9 @@ def verify(
 
     Args:
         path: the dataset's folder, or its URL: it is read where it is, past the cache.
-        level: "full" reads every byte, compares every checksum and decodes every page; "quick" reads the manifest, and
-            the length, header, footer and index of each shard.
+        level: "full" reads every byte, compares every checksum, decodes every page, and proves that its values can be
+            read, but for the pixels of pictures; "quick" reads the manifest, and the length, header, footer and index
+            of each shard.
         sample: read only so many pages, drawn at random, and the length and footer of each shard. The report says how
             large the damaged share of all pages may be. Another call draws other pages.
         since: an earlier report of a full verification, or its JSON. Of a shard that it has proven, and whose file was
@@ -140,7 +149,7 @@ class _Verification:
         self._blocks = blocks_of(manifest)
         self._indexes = ShardIndexes(self._files, manifest, self._blocks.first, self._blocks.shard)
         io = choose_io("auto", storage, sum(manifest.table.nbytes.tolist()))
-        self._checks = PageChecks(manifest, direct=io.kind == "direct", remote=storage.is_remote)
+        self._checks = PageChecks(manifest, direct=io.kind == "direct", remote=storage.is_remote, values=True)
         self._proofs: dict[int, ShardProof] = {}  # of the shards that were opened
 
     def report(self, start: VerifyReport, progress: Progress | None) -> VerifyReport:
@@ -246,7 +255,7 @@ class _Verification:
 def _check_page(position: int, shard: OpenShard, block: int, column: int) -> Checked:
     """The check of one page, of which `nbytes` counts pages."""
     try:
-        shard.content(block, column)
-    except (CorruptError, StorageError) as error:
+        check_page(shard, block, column, values=True)
+    except (CorruptError, DecodeError, StorageError) as error:
         return Checked(position, 1, problems=[error])
     return Checked(position, 1)

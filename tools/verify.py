@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from recordio.display.text import bytes_text, clean, count_text, json_line
-from recordio.errors import CorruptError, RecordIOError, SchemaError
+from recordio.errors import CorruptError, DecodeError, RecordIOError, SchemaError
 from recordio.tools.output import say, seconds_text
 from recordio.tools.progress import Progress, rate_text
 from recordio.tools.splits import Split, find_splits
@@ -69,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
         say(json_line({"ok": good and same, "datasets": facts}))
     if not same:
         return 1
-    damaged = any(isinstance(problem, CorruptError) for _, report in reports for problem in report.problems)
+    damaged = any(
+        isinstance(problem, (CorruptError, DecodeError)) for _, report in reports for problem in report.problems
+    )
     if good:
         return 0
     return 1 if damaged else 2

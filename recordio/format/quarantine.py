@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from recordio.errors import CorruptError, RecordIOError, UnsupportedError
+from recordio.errors import CorruptError, DecodeError, RecordIOError, UnsupportedError
 from recordio.format import strict_json
 from recordio.format.checksum import digest
 from recordio.format.manifest import Manifest
@@ -130,7 +130,7 @@ def damaged_blocks(manifest: Manifest, problems: Iterable[RecordIOError]) -> lis
     whole: dict[int, str] = {}
     for problem in problems:
         position = positions.get(problem.place.file or "")
-        if position is None:
+        if position is None or isinstance(problem, DecodeError):  # a broken picture is what was written
             continue
         field = "" if problem.place.field is None else f", field {problem.place.field!r}"
         if problem.place.block is None:

@@ -212,6 +212,12 @@ def test_repr_names_path_length_and_fields(ds: ShardDataset, folder: Path) -> No
     assert "vector" in text
 
 
+def test_repr_is_printable_whatever_the_fields_are_called(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "it") as writer:
+        writer.write({"a\x1b[2J\n\u202e": 1})
+    assert "fields a\\x1b[2J\\n\\u202e" in repr(ShardDataset(tmp_path / "it"))
+
+
 # Indices
 
 

@@ -83,7 +83,7 @@ def open_source(path: str | os.PathLike[str], kind: str | None = None, options: 
     try:
         with reading():
             source: Source = getattr(module, KIND[kind].reader)(where, options)
-    except SourceError as error:
+    except (SourceError, SchemaError) as error:
         raise error.at(file=where)
     if source.kind != kind:
         raise SourceError(f"this is {source.kind!r}, not {kind!r}").at(file=where)

@@ -21,6 +21,7 @@ from recordio.writer.sources.foreign_errors import reading
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _MAX_EMPTY_ROWS = 1 << 24
+_MAX_ROWS = 1 << 31  # each takes some 30 bytes while it is converted
 
 
 def checked_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -57,6 +58,9 @@ class NpyHeader:
             raise SourceError(f"the header promises {promised}, there are {nbytes} bytes of elements")
         if not nbytes and self.shape and self.shape[0] > _MAX_EMPTY_ROWS:
             raise SourceError(f"{self.shape[0]} rows without elements")
+        if self.shape and self.shape[0] > _MAX_ROWS:
+            text = f"the array has {self.shape[0]:,} rows, and at most {_MAX_ROWS:,} are samples of one source"
+            raise SourceError(f"{text}: give its rows more elements, or cut it into parts")
 
     @property
     def empty(self) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator
-from io import BytesIO
-from typing import IO, Any
+from typing import Any
 
 import numpy.typing as npt
 
@@ -21,7 +20,6 @@ from recordio.writer.sources.foreign_errors import reading
 _SUFFIX = ".npy"
 _CHUNK = 1 << 20
 _ALIGNED = 64
-_MAX_HEADER = 1 << 17  # more than NumPy parses
 
 
 class NpzMembers(ReopenedFile):
@@ -29,19 +27,20 @@ class NpzMembers(ReopenedFile):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._places: dict[str, tuple[int, int]] = {}  # where each begins, and its bytes
+        self._places: dict[str, tuple[int, NpyHeader]] = {}  # where each begins
 
     def _made(self) -> int:
         with reading("not a readable archive of NumPy arrays"), open(open_regular(self._path), "rb") as file:
             archive = zipfile.ZipFile(file)
             infos = [info for info in archive.infolist() if info.filename.endswith(_SUFFIX)]
             require_honest(infos, os.fstat(file.fileno()).st_size)
-            self._place(infos)
+            self._place(archive, infos)
             fd = written(_chunks(archive, infos))
         self._scratch = Scratch.of(fd)
         return fd
 
-    def _place(self, infos: list[zipfile.ZipInfo]) -> None:
+    def _place(self, archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> None:
+        """Reads the headers, before anything is unpacked: most files that are false are found out by them."""
         if len(infos) > MAX_FIELDS:
             raise SourceError(f"there are {len(infos):,} arrays, and a dataset has at most {MAX_FIELDS:,} fields")
         start = 0
@@ -50,22 +49,17 @@ class NpzMembers(ReopenedFile):
             name = info.filename.removesuffix(_SUFFIX)
             if name in self._places:
                 raise SourceError(f"two arrays are called {name[:200]!r}")
-            self._places[name] = start, info.file_size
+            try:
+                with archive.open(info) as member:
+                    self._places[name] = start, NpyHeader.read(member, info.file_size)
+            except SourceError as error:
+                raise error.at(field=name)
             start += info.file_size + -info.file_size % _ALIGNED
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by name, memory-mapped and read-only. Raises SourceError."""
-        with open(self._descriptor, "rb", closefd=False) as file:
-            return {name: self._array(file, name) for name in self._places}
-
-    def _array(self, file: IO[bytes], name: str) -> npt.NDArray[Any]:
-        start, nbytes = self._places[name]
-        try:
-            header = NpyHeader.read(BytesIO(self.read(start, min(nbytes, _MAX_HEADER))), nbytes)
-            with reading():
-                return mapped(file, header, start)
-        except SourceError as error:
-            raise error.at(field=name)
+        with reading(), open(self._descriptor, "rb", closefd=False) as file:
+            return {name: mapped(file, header, start) for name, (start, header) in self._places.items()}
 
 
 def _chunks(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[bytes]:
