@@ -267,7 +267,7 @@ class OpenShard:
             BlockHeader.decode(found)
             if found != self._block_header(block).encode():
                 raise CorruptError("the block header does not say what the index says")
-        except CorruptError as error:
+        except RecordIOError as error:
             raise error.at(file=self.file.name, block=block, byte=offset)
 
     def _block_header(self, block: int) -> BlockHeader:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from recordio.display.text import bytes_text, clean, count_text, json_line
 from recordio.tools.output import say
 from recordio.tools.progress import Progress
+from recordio.tools.storage_option import add_storage_option
 
 if TYPE_CHECKING:
     from recordio.salvage.report import RepairReport
@@ -34,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in-place", action="store_true", help="mend the dataset where it is")
     parser.add_argument("--quick", action="store_true", help="do not read the pages of shards that look whole")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_storage_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,16 +49,17 @@ def run(options: argparse.Namespace) -> int:
             in_place=options.in_place,
             level="quick" if options.quick else "full",
             progress=progress,
+            storage=options.storage,
         )
     if options.json:
         say(json_line(report.to_json()))
     else:
-        for line in _lines(report):
+        for line in _lines(report, clean(options.destination or options.path)):
             say(line)
     return int(bool(report.lost) if report.destination else not report.ok)
 
 
-def _lines(report: RepairReport) -> Iterator[str]:
+def _lines(report: RepairReport, path: str) -> Iterator[str]:
     if report.manifest is not None:
         yield f"manifest: {clean(report.manifest)}; it is made anew"
     yield from _some("mended", [clean(text) for text in report.mended])
@@ -64,7 +67,7 @@ def _lines(report: RepairReport) -> Iterator[str]:
     yield from _some("note", [clean(note) for note in report.notes])
     counts = ((report.shards, "shard"), (report.blocks, "block"), (report.samples, "sample"))
     size = f"{', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}"
-    yield f"{_verdict(report)}: {size}{_loss_text(report)}"
+    yield f"{_verdict(report, path)}: {size}{_loss_text(report)}"
 
 
 def _some(label: str, lines: list[str]) -> Iterator[str]:
@@ -73,8 +76,7 @@ def _some(label: str, lines: list[str]) -> Iterator[str]:
         yield f"{label}: {len(lines) - _SHOWN:,} more; --json has all of them"
 
 
-def _verdict(report: RepairReport) -> str:
-    path = clean(report.destination or report.path)
+def _verdict(report: RepairReport, path: str) -> str:
     if report.ok:
         return f"OK  {path}"
     if report.destination is None:

@@ -6,7 +6,7 @@ that was moved, is no block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from recordio.salvage.copies import Claim
 from recordio.storage.base import File
 
 _CHUNK = 4 << 20  # a multiple of ALIGNMENT
+_AHEAD_NBYTES = 16 << 20
 _SECTOR = 4096
 _MAGIC = np.frombuffer(BLOCK_MAGIC, np.uint64)[0]
 
@@ -83,6 +84,17 @@ def headers_of(index: Index, shard: Claim) -> list[BlockHeader]:
         BlockHeader(*shard, block, offset, first[block], samples, tuple(map(PageEntry, *pages)))
         for block, (offset, samples, *pages) in enumerate(places)
     ]
+
+
+def asked_for(file: File, headers: Sequence[BlockHeader]) -> Iterator[BlockHeader]:
+    """The same headers, once the system was asked to read the blocks ahead, some MiB at a time."""
+    group: list[BlockHeader] = []
+    for header in headers:
+        group.append(header)
+        if sum(one.block_nbytes for one in group) >= _AHEAD_NBYTES or header is headers[-1]:
+            file.will_need([(one.offset, one.block_nbytes) for one in group])
+            yield from group
+            group = []
 
 
 def read_block(file: File, header: BlockHeader, schema: Schema) -> memoryview:

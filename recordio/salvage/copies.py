@@ -16,7 +16,7 @@ from recordio.format.layout import FOOTER, HEADER, index_dtype, padded
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader
 from recordio.format.shard_table import ShardEntry
-from recordio.storage.base import File, Storage
+from recordio.storage.base import File, ShardPlace, Storage
 from recordio.storage.dataset_files import open_shard_file, read_footer
 
 _FIRST_READ = 4096  # most headers are shorter
@@ -36,6 +36,7 @@ class ShardCopy:
         footer: its footer, if that is good.
         claims: the shards that its header and its footer say it is: one, unless they are of two shards.
         fault: the first thing that is wrong with it; the blocks have not been looked at.
+        place: what is known of it beforehand, for a storage over a network.
     """
 
     storage: Storage
@@ -46,6 +47,7 @@ class ShardCopy:
     footer: Footer | None = None
     claims: frozenset[Claim] = frozenset()
     fault: RecordIOError | None = None
+    place: ShardPlace | None = None
 
     @property
     def text(self) -> bytes | None:
@@ -54,7 +56,7 @@ class ShardCopy:
 
     def opened(self) -> contextlib.closing[File]:
         """Its file. Raises CorruptError, StorageError."""
-        return contextlib.closing(open_shard_file(self.storage, self.name))
+        return contextlib.closing(open_shard_file(self.storage, self.name, self.place))
 
     def index(self, schema: Schema) -> Index:
         """Its index, proven by its header and its footer, which are good. Raises CorruptError, StorageError."""
@@ -72,13 +74,13 @@ class ShardCopy:
         return ShardEntry.of(self.footer, int(index.pages["nbytes"].astype(np.int64).sum()), index.samples.tolist())
 
 
-def look(storage: Storage, name: str, label: str | None = None) -> ShardCopy:
+def look(storage: Storage, name: str, label: str | None = None, place: ShardPlace | None = None) -> ShardCopy:
     """Reads the header and the footer of a file. What cannot be read is its fault."""
     label = label or name
     try:
-        file = open_shard_file(storage, name)
+        file = open_shard_file(storage, name, place)
     except RecordIOError as error:
-        return ShardCopy(storage, name, label, fault=_named(error, label))
+        return ShardCopy(storage, name, label, fault=_named(error, label), place=place)
     with contextlib.closing(file):
         header, bad_header = _attempt(_read_header, file)
         footer, bad_footer = _attempt(read_footer, file)
@@ -89,7 +91,15 @@ def look(storage: Storage, name: str, label: str | None = None) -> ShardCopy:
             claims.add((footer.dataset_id, footer.number))
         fault = bad_header or bad_footer
         return ShardCopy(
-            storage, name, label, file.nbytes, header, footer, frozenset(claims), fault and _named(fault, label)
+            storage=storage,
+            name=name,
+            label=label,
+            nbytes=file.nbytes,
+            header=header,
+            footer=footer,
+            claims=frozenset(claims),
+            fault=fault and _named(fault, label),
+            place=place,
         )
 
 
@@ -134,3 +144,10 @@ def expected_footer(entry: ShardEntry, dataset_id: bytes, fields: int) -> Footer
         blocks=entry.blocks,
         digest=entry.digest,
     )
+
+
+def place_of(entry: ShardEntry, dataset_id: bytes, fields: int, text: bytes) -> ShardPlace:
+    """Where a storage over a network finds the parts of a shard; `text`: of its header, most likely."""
+    footer = expected_footer(entry, dataset_id, fields)
+    header = len(ShardHeader.encode_text(dataset_id, entry.number, text))
+    return ShardPlace(entry.nbytes, entry.digest, header, footer.index_offset, lambda: None)

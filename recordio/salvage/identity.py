@@ -13,7 +13,7 @@ from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaErr
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard import ShardHeader
 from recordio.format.shard_table import ShardEntry, shard_name
-from recordio.salvage.copies import ShardCopy, look, parsed
+from recordio.salvage.copies import ShardCopy, look, parsed, place_of
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import PLAN, STAGING, find_manifest, read_manifest
 from recordio.storage.local import LocalStorage
@@ -70,8 +70,10 @@ def identify(storage: Storage, folder: str, other: Other | None) -> Identity:
     """Raises DatasetError if there is nothing of a dataset, StorageError."""
     manifest, fault = _manifest(storage, folder)
     unpublished = frozenset() if manifest else unpublished_shards(storage, folder)
-    names = [name for name in _names(storage, folder) if number_of(name) >= 0 and number_of(name) not in unpublished]
-    copies = [look(storage, name) for name in names]
+    copies = _remote_copies(storage, folder, manifest) if storage.is_remote else []
+    for name in () if storage.is_remote else _names(storage, folder):
+        if number_of(name) >= 0 and number_of(name) not in unpublished:
+            copies.append(look(storage, name))
     staged = [look(storage, name) for name in _staged_names(storage)]
     has_all = True
     notes: tuple[str, ...] = ()
@@ -95,6 +97,15 @@ def identify(storage: Storage, folder: str, other: Other | None) -> Identity:
         has_all=has_all,
         notes=(*notes, *_strangers(copies, manifest, {number for number, _ in wanted})),
     )
+
+
+def _remote_copies(storage: Storage, folder: str, manifest: Manifest | None) -> list[ShardCopy]:
+    """The shards of the manifest in a bucket, which is not listed. Raises DatasetError."""
+    if manifest is None:
+        raise DatasetError("a bucket without a good manifest: repair a copy of it on this machine").at(file=folder)
+    fields, [text, *_] = len(manifest.schema), [*_texts([], manifest), b""]
+    places = [place_of(entry, manifest.dataset_id, fields, text) for entry in manifest.shards]
+    return [look(storage, entry.name, None, place) for entry, place in zip(manifest.shards, places, strict=True)]
 
 
 def _names(storage: Storage, folder: str) -> list[str]:

@@ -17,7 +17,7 @@ from recordio.format.layout import CHECKSUM, FOOTER
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader, shard_digest
 from recordio.format.shard_table import ShardEntry, shard_name
-from recordio.salvage.blocks import found_blocks, headers_of, read_block
+from recordio.salvage.blocks import asked_for, found_blocks, headers_of, read_block
 from recordio.salvage.copies import Claim, ShardCopy, expected_footer
 from recordio.salvage.report import Loss, merged
 
@@ -91,6 +91,11 @@ class Mender:
     dataset_id: bytes
     schema: Schema
     texts: Sequence[bytes]
+
+    @property
+    def facts(self) -> tuple[bytes, int, bytes]:
+        """The dataset, how many fields it has, and what headers say most often."""
+        return self.dataset_id, len(self.schema), self.texts[0] if self.texts else b""
 
     def mend(
         self, number: int, entry: ShardEntry | None, copies: Sequence[ShardCopy], bad: Mapping[ShardCopy, Faults]
@@ -194,7 +199,7 @@ class Mender:
             return
         try:
             with copy.opened() as file:
-                for header in headers:
+                for header in asked_for(file, headers):
                     try:
                         read_block(file, header, self.schema)
                         yield header, None

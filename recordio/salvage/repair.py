@@ -8,6 +8,9 @@ from pathlib import Path
 
 from recordio.arguments import choice, flag, folder_path
 from recordio.errors import DatasetError, SchemaError
+from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
+from recordio.remote.options import StorageOptions
+from recordio.remote.urls import is_url
 from recordio.salvage.identity import Other
 from recordio.salvage.publishing import locked, mend_in_place, write_new
 from recordio.salvage.report import Level, RepairReport
@@ -23,6 +26,7 @@ def repair(
     in_place: bool = False,
     level: Level = "full",
     progress: Progress | None = None,
+    storage: StorageArgument = None,
 ) -> RepairReport:
     """Saves what is left of a damaged dataset.
 
@@ -38,12 +42,14 @@ def repair(
     Running it again gives the same, and whoever kills it loses nothing.
 
     Args:
-        path: the dataset's folder.
+        path: the dataset's folder, or its URL.
         destination: where to write a new dataset. Whole shards are linked if that is on the same file system.
         source: another copy of the dataset; only what is missing is read from it, and believed by its digest.
         in_place: mends the dataset where it is. The old files stay until the new manifest stands.
         level: "full" reads every page; "quick" takes a shard for whole if its header, index and footer are good.
         progress: called with (bytes read, total bytes).
+        storage: how an object store is reached, see `StorageOptions`: path and source may be URLs. A bucket is not
+            listed, so a dataset there needs its manifest.
 
     Raises:
         DatasetError: nothing of a dataset is at the path, nothing can be saved, or the destination is not free.
@@ -52,11 +58,14 @@ def repair(
         SchemaError: an argument is wrong.
     """
     choice("level", level, ("full", "quick"))
-    folder = folder_path("path", path)
+    folder = dataset_location("path", path)
+    access = RemoteAccess(StorageOptions.of(storage))
     if flag("in_place", in_place) and destination is not None:
         raise SchemaError("a repair is in_place or has a destination, not both")
+    if in_place and is_url(folder):
+        raise DatasetError("a dataset in a bucket is repaired into a new one on this machine").at(file=folder)
     target = None if destination is None else folder_path("destination", destination)
-    other = _other(source, folder)
+    other = None if source is None else _other(dataset_location("source", source), os.fspath(source), folder, access)
     if in_place:
         with locked(Path(folder)):
             found = survey(LocalStorage(folder), folder, other, level, progress)
@@ -64,22 +73,19 @@ def repair(
         return replace(found.report, destination=folder, done_before=not changed)
     if target is not None:
         _require_apart(folder, target)
-    found = survey(LocalStorage(folder), folder, other, level, progress)
+    found = survey(open_storage(folder, access), folder, other, level, progress)
     if target is None:
         return found.report
     return replace(found.report, destination=target, done_before=not write_new(Path(target), found))
 
 
-def _other(source: str | os.PathLike[str] | None, folder: str) -> Other | None:
+def _other(source: str, label: str, folder: str, access: RemoteAccess) -> Other:
     """Raises DatasetError if it is no folder, or the dataset itself."""
-    if source is None:
-        return None
-    other = folder_path("source", source)
-    if not os.path.isdir(other):
-        raise DatasetError("the source is no folder").at(file=other)
-    if os.path.realpath(other) == os.path.realpath(folder):
-        raise DatasetError("the source is the dataset itself: name another copy of it").at(file=other)
-    return LocalStorage(other), other
+    if not is_url(source) and not os.path.isdir(source):
+        raise DatasetError("the source is no folder").at(file=source)
+    if source == folder or os.path.realpath(source) == os.path.realpath(folder):
+        raise DatasetError("the source is the dataset itself: name another copy of it").at(file=source)
+    return open_storage(source, access), label
 
 
 def _require_apart(folder: str, target: str) -> None:

@@ -12,11 +12,12 @@ from recordio.format.manifest import Manifest
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.reader.io_choice import choose_io
 from recordio.reader.page_checks import Check, PageChecks
-from recordio.salvage.copies import ShardCopy, look, parsed
+from recordio.salvage.copies import ShardCopy, look, parsed, place_of
 from recordio.salvage.identity import Identity, Other, identify
 from recordio.salvage.mending import Faults, Mended, Mender
 from recordio.salvage.report import Level, Loss, RepairReport
 from recordio.storage.base import Storage
+from recordio.storage.dataset_files import open_shard_file
 
 GONE = "the shard is missing"
 Progress = Callable[[int, int], None]
@@ -95,7 +96,9 @@ class _Surveyor:
         self._other = other
         self._full = level == "full"
         nbytes = sum(copy.nbytes for copy in identity.copies)
-        self._checks = PageChecks(self._manifest, direct=choose_io("auto", storage, nbytes).kind == "direct")
+        self._checks = PageChecks(
+            self._manifest, direct=choose_io("auto", storage, nbytes).kind == "direct", remote=storage.is_remote
+        )
         self._mender = Mender(self._manifest.dataset_id, self._manifest.schema, identity.texts)
         self._by_name = {copy.name: copy for copy in identity.copies}
         self._by_claim: dict[int, list[ShardCopy]] = defaultdict(list)
@@ -142,7 +145,7 @@ class _Surveyor:
     def _page_checks(self, whole: Sequence[Whole]) -> Iterator[Check]:
         for position, one in enumerate(whole):
             index = one.copy.index(self._manifest.schema)
-            file = one.copy.storage.open(one.copy.name)  # closed with the last check of it
+            file = open_shard_file(one.copy.storage, one.copy.name, one.copy.place)  # closed with the last check of it
             yield from self._checks.of_shard(position, self._checks.opened(file, one.entry.number, index))
 
     def _mended(self, number: int, entry: ShardEntry | None, bad: Mapping[ShardCopy, Faults]) -> Mended:
@@ -151,8 +154,7 @@ class _Surveyor:
         copies = [named] if named is not None and (not named.claims or shard in named.claims) else []
         copies += [copy for copy in self._by_claim[number] if copy is not named]
         if self._other is not None:
-            storage, label = self._other
-            copy = look(storage, shard_name(number), f"{label}/{shard_name(number)}")
+            copy = self._other_copy(number, entry, *self._other)
             copies += [copy] if copy.nbytes and (not copy.claims or shard in copy.claims) else []
         mended = self._mender.mend(number, entry, copies, bad)
         if mended.header is not None:
@@ -160,6 +162,15 @@ class _Surveyor:
         blocks = None if entry is None else entry.blocks
         lost = Loss(shard_name(number), self._why_gone(named), 0, blocks, 0, mended.samples)
         return replace(mended, losses=[lost])
+
+    def _other_copy(self, number: int, entry: ShardEntry | None, storage: Storage, label: str) -> ShardCopy:
+        """The shard in the other copy of the dataset. Over a network, only one that the manifest knows."""
+        name, place = shard_name(number), None
+        if storage.is_remote:
+            if entry is None:
+                return ShardCopy(storage, name, name)
+            place = place_of(entry, *self._mender.facts)
+        return look(storage, name, f"{label}/{name}", place)
 
     def _why_gone(self, named: ShardCopy | None) -> str:
         if named is None:

@@ -120,3 +120,35 @@ def test_damaged_blocks_are_left_out_as_the_list_says(bucket: Bucket, folder: Pa
     local = ShardDataset(damaged, on_damage="skip")
     assert 0 < len(ds) == len(local) < COUNT
     assert ds.column("number").tolist() == local.column("number").tolist()
+
+
+def test_a_repair_takes_what_is_missing_from_a_bucket(url: str, bucket: Bucket, folder: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    data = bytearray((damaged / "shard-00001.rio").read_bytes())
+    data[len(data) // 2] ^= 1
+    (damaged / "shard-00001.rio").write_bytes(data)
+    (damaged / "shard-00000.rio").unlink()
+    (damaged / "manifest.json").unlink()
+    report = recordio.repair(damaged, tmp_path / "new", source=url, storage=bucket.storage)
+    assert (report.lost, report.samples) == ((), COUNT)
+    assert f"shard-00001.rio: 1 block from {url}/shard-00001.rio" in report.mended
+    recordio.repair(damaged, in_place=True, source=url, storage=bucket.storage)
+    assert recordio.diff(folder, damaged).ok
+    assert recordio.diff(folder, tmp_path / "new").ok
+
+
+def test_a_dataset_in_a_bucket_is_repaired_into_a_folder(bucket: Bucket, folder: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    (damaged / "shard-00000.rio").unlink()
+    url = bucket.upload(damaged, "torn")
+    here = recordio.repair(damaged, tmp_path / "here")
+    there = recordio.repair(url, tmp_path / "there", storage=bucket.storage)
+    assert there.lost == here.lost
+    assert there.samples == here.samples > 0
+    assert recordio.diff(tmp_path / "here", tmp_path / "there").ok
+    assert recordio.repair(url, tmp_path / "there", storage=bucket.storage).done_before
+    with pytest.raises(DatasetError, match="into a new one on this machine"):
+        recordio.repair(url, in_place=True, storage=bucket.storage)
+    bucket.client.delete_object(Bucket=bucket.name, Key="torn/manifest.json")
+    with pytest.raises(DatasetError, match="repair a copy of it on this machine"):
+        recordio.repair(url, storage=bucket.storage)

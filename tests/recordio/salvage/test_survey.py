@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recordio import DatasetError, StorageError
+from recordio.format.layout import BLOCK_MAGIC
 from recordio.format.manifest import FILE_NAME
 from recordio.salvage.survey import survey
 from recordio.storage.base import File, ShardPlace, storage_error
@@ -85,9 +86,12 @@ def test_of_another_copy_only_what_is_missing_is_read(held: dict[str, bytes]) ->
     assert sum(other.read.values()) < len(data) / 3
 
 
+@pytest.mark.parametrize("part", ["page", "block header"])
 @pytest.mark.parametrize("lost", ["nothing", "the manifest", "the manifest and the index"])
-def test_what_a_disk_refuses_to_read_is_lost_and_no_more(held: dict[str, bytes], lost: str) -> None:
-    name, bad = "shard-00001.rio", [len(held["shard-00001.rio"]) // 2]
+def test_what_a_disk_refuses_to_read_is_lost_and_no_more(held: dict[str, bytes], lost: str, part: str) -> None:
+    name = "shard-00001.rio"
+    middle = held[name].index(BLOCK_MAGIC, len(held[name]) // 2)
+    bad = [middle + 20 if part == "block header" else middle - 1]
     if lost != "nothing":
         del held[FILE_NAME]
     if lost.endswith("index"):
