@@ -6,6 +6,7 @@ import argparse
 
 from recordio.display.text import clean, count_text, json_line
 from recordio.tools.output import say
+from recordio.tools.storage_option import add_storage_option
 
 SUMMARY = "compare two copies of a dataset by their digests, and name what differs"
 STOPPED = "stopped before the end: nothing is known"
@@ -20,21 +21,22 @@ Exit code: 0 they are the same, 1 they differ, 2 wrong use.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", metavar="A", help="a dataset")
+    parser.add_argument("first", metavar="A", help="a dataset, or its URL")
     parser.add_argument("second", metavar="B", help="another copy of it")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add_storage_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     import recordio
 
-    report = recordio.diff(options.first, options.second)
+    report = recordio.diff(options.first, options.second, storage=options.storage)
     if options.json:
         say(json_line(report.to_json()))
         return int(not report.ok)
     for difference in report.differences:
         say(clean(str(difference)))
-    names = f"{clean(report.first)} and {clean(report.second)}"
+    names = f"{clean(options.first)} and {clean(options.second)}"
     size = f"{count_text(report.shards, 'shard')} with {count_text(report.samples, 'sample')}"
     differ = f"{count_text(len(report.differences), 'difference')}, {size} the same"
     say(f"SAME  {names}: {size}" if report.ok else f"DIFFERENT  {names}: {differ}")

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from recordio.arguments import folder_path
 from recordio.errors import RecordIOError
 from recordio.format.index import Index
 from recordio.format.manifest import Manifest
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
-from recordio.storage.dataset_files import check_shards, read_manifest
-from recordio.storage.local import LocalStorage
+from recordio.reader.verify import verify
+from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
+from recordio.remote.options import StorageOptions
+from recordio.storage.dataset_files import read_manifest
 from recordio.storage.shard_files import ShardFiles
 
 _PAGE = ["stored_nbytes", "nbytes", "checksum", "codec"]
@@ -51,7 +52,7 @@ class DiffReport:
     """What `diff` has found.
 
     Attributes:
-        first, second: the folders.
+        first, second: the folders or URLs.
         shards: how many shards are the same, by their digests.
         samples: how many they hold.
         differences: everything else.
@@ -73,11 +74,18 @@ class DiffReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def diff(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> DiffReport:
+def diff(
+    first: str | os.PathLike[str], second: str | os.PathLike[str], *, storage: StorageArgument = None
+) -> DiffReport:
     """Compares two copies of a dataset, and names what differs: shards, and their blocks and fields.
 
-    Compares the manifests, the length and the footer of each shard, and where the digests of two shards differ, the
-    checksums of their pages. Pages are not read: `verify` proves that each copy is what its digests say.
+    Compares the manifests, checks the header, the index and the footer of each shard, and compares the checksums of
+    pages where the digests of two shards differ. Pages are not read: `verify` proves that each copy is what its digests
+    say.
+
+    Args:
+        first, second: the folders or the URLs of the copies.
+        storage: how an object store is reached, see `StorageOptions`.
 
     Raises:
         DatasetError: there is no dataset at one of the paths.
@@ -85,7 +93,8 @@ def diff(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> DiffR
         UnsupportedError: a manifest needs features that this version does not have.
         StorageError: a manifest cannot be read.
     """
-    a, b = _Side(folder_path("first", first)), _Side(folder_path("second", second))
+    access = RemoteAccess(StorageOptions.of(storage), cache=None)
+    a, b = _Side(dataset_location("first", first), access), _Side(dataset_location("second", second), access)
     differences = list(_of_manifests(a.manifest, b.manifest))
     same: list[ShardEntry] = []
     for number in sorted(a.entries.keys() | b.entries.keys()):
@@ -95,18 +104,19 @@ def diff(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> DiffR
     order = [[n for n in side.entries if n in a.entries.keys() & b.entries.keys()] for side in (a, b)]
     if order[0] != order[1]:
         differences.append(Difference("the shards are in another order"))
-    return DiffReport(a.folder, b.folder, len(same), sum(entry.samples for entry in same), tuple(differences))
+    return DiffReport(a.location, b.location, len(same), sum(entry.samples for entry in same), tuple(differences))
 
 
 class _Side:
     """One of the two copies. `faults`: what is wrong with its shards, by their names."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        storage = LocalStorage(folder)
-        self.manifest, _ = read_manifest(storage, folder)
+    def __init__(self, location: str, access: RemoteAccess) -> None:
+        self.location = location
+        storage = open_storage(location, access)
+        self.manifest, _ = read_manifest(storage, location)
         self.entries = {entry.number: entry for entry in self.manifest.shards}
-        self.faults = {problem.place.file: problem.fault for problem in check_shards(storage, self.manifest)}
+        problems = verify(location, "quick", storage=access.storage).problems
+        self.faults = {problem.place.file: problem.fault for problem in problems}
         blocks = blocks_of(self.manifest)
         self._indexes = ShardIndexes(ShardFiles(storage, self.manifest), self.manifest, blocks.first, blocks.shard)
         self._positions = {number: position for position, number in enumerate(self.entries)}

@@ -146,6 +146,8 @@ def test_a_dataset_in_a_bucket_is_repaired_into_a_folder(bucket: Bucket, folder:
     assert there.lost == here.lost
     assert there.samples == here.samples > 0
     assert recordio.diff(tmp_path / "here", tmp_path / "there").ok
+    found = [str(one) for one in recordio.diff(folder, url, storage=bucket.storage).differences]
+    assert found == ["shard-00000.rio: in the second: the shard is missing"]
     assert recordio.repair(url, tmp_path / "there", storage=bucket.storage).done_before
     with pytest.raises(DatasetError, match="into a new one on this machine"):
         recordio.repair(url, in_place=True, storage=bucket.storage)
