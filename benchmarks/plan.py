@@ -1,6 +1,7 @@
 """The cost of planning an epoch: 10^9 samples in 10^5 shards, from a manifest without files.
 
     python benchmarks/plan.py [--shards 100000] [--samples 10000] [--blocks 20] [--unit-bytes 1] [--view split]
+        [--pool-bytes 0] [--lane-affinity]
 
 The view is the whole dataset, every other sample, nine tenths of it at random in order, or all of it in any order.
 Prints one JSON line: milliseconds for the table of blocks (once per dataset), for the order of an epoch with its first
@@ -68,6 +69,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000, help="in a shard")
     parser.add_argument("--blocks", type=int, default=20, help="in a shard")
     parser.add_argument("--unit-bytes", type=int, default=1, help="as of DataLoader")
+    parser.add_argument("--pool-bytes", type=int, default=0, help="as of DataLoader")
+    parser.add_argument("--lane-affinity", action="store_true", help="as of DataLoader")
     parser.add_argument("--view", choices=["all", "step", "split", "any"], default="all")
     asked = parser.parse_args()
     runs = ((asked.samples // asked.blocks, asked.blocks),)
@@ -77,13 +80,16 @@ def main() -> None:
         MemoryStorage({}), Manifest(bytes(16), Schema({"n": Scalar()}), {}, entries), ReadOptions(), b""
     )
     numbers = numbers_of(asked.view, store.samples)
+    options = OrderOptions(
+        True, unit_bytes=asked.unit_bytes, pool_bytes=asked.pool_bytes, lane_affinity=asked.lane_affinity
+    )
     with Peak() as whole:
         began = time.perf_counter()
         blocks = store.blocks
         table = time.perf_counter() - began
         with Peak() as plan:
             began = time.perf_counter()
-            order = order_of(blocks, numbers, OrderOptions(True, unit_bytes=asked.unit_bytes), key(0, 1))
+            order = order_of(blocks, numbers, options, key(0, 1))
             next(window_plans(order, RankShare(0, 1, 0, len(numbers))))
             start = time.perf_counter() - began
         resumes = []

@@ -5,7 +5,7 @@
 Ours are the orders that recordio.reader.order.shuffle makes of shards without files; the others are simulated in
 peer_orders.py. Every row is the mean of whole epochs. The columns:
 
-    holds       bytes held at a time, in memory (Streaming: in its disk cache)
+    holds       bytes held at a time, in memory (Streaming, and ours with pools: in a disk cache)
     classes     distinct classes in a batch
     chi2        of a batch's classes against equal shares, per degree of freedom: 1 is random, more is clumped
     near        other samples of the batch within 128 indices of a sample
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -64,8 +65,13 @@ def ours(data: Data) -> Iterator[tuple[str, float, Callable[[int], Indices]]]:
     settings = {f"recordio, {name}": OrderOptions(True, window) for name, window in windows.items()}
     settings["recordio, unit_bytes = 8 MiB"] = OrderOptions(True, unit_bytes=8 * MIB)
     settings["recordio, unit_bytes = 8 MiB, window 5 %"] = OrderOptions(True, total // 20, unit_bytes=8 * MIB)
+    for gib in (4, 16):
+        name = f"recordio, unit_bytes = 8 MiB, pool_bytes = {gib} GiB"
+        settings[name] = OrderOptions(True, unit_bytes=8 * MIB, pool_bytes=gib << 30)
+    settings["recordio, lane_affinity"] = OrderOptions(True, lane_affinity=True)
+    settings["recordio, the pools of 16 GiB with lane_affinity"] = replace(settings[name], lane_affinity=True)
     for name, options in settings.items():
-        yield name, float(options.window), partial(our_order, blocks, data, options)
+        yield name, float(max(options.window, options.pool_bytes)), partial(our_order, blocks, data, options)
 
 
 def our_order(blocks: Blocks, data: Data, options: OrderOptions, epoch: int) -> Indices:

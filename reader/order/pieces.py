@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from recordio.determinism import key, low_bits, permutation_within, tagged_hashes
+from recordio.determinism import key, permutation_within, tagged_hashes
 from recordio.format.page import Indices
 from recordio.reader.order.lanes import Lanes
 from recordio.reader.order.selection import Bounds, Selection, overlapping, ranges
@@ -38,7 +38,8 @@ class Pieces:
         begins, ends = selection.bounds(block_ranks)
         first = np.concatenate([[0], np.cumsum(ends - begins)])
         cuts = lanes.starts(int(first[-1]))
-        edges = np.union1d(first, cuts)
+        inside = np.unique(cuts[first[np.searchsorted(first, cuts)] != cuts])
+        edges = np.insert(first, np.searchsorted(first, inside), inside)
         at = np.searchsorted(first, edges[:-1], side="right") - 1
         part = np.searchsorted(cuts, edges[:-1], side="right") - 1
         return cls(block_ranks[at], begins[at] + edges[:-1] - first[at], edges, part), at
@@ -71,10 +72,7 @@ def lasting_order(firsts: Indices, blocks: int) -> Indices:
 
     Not by permutation(units, ...): in a view with a few blocks more or fewer the others keep their order.
     """
-    words = tagged_hashes(firsts.copy(), blocks, key(0))
-    words.sort()
-    words &= low_bits(blocks)
-    return np.searchsorted(firsts, words.view(np.int64))
+    return np.argsort(tagged_hashes(firsts.copy(), blocks, key(0)))
 
 
 def units_within(parts: Indices, units: Indices) -> Indices:
