@@ -52,7 +52,9 @@ Coordinates
     draw        samples taken from one dataset      schedule.draws[k]   order/mixing: draw % samples is its position
                 of a mixture                                            in pass draw // samples
     source      datasets of a loader                len(datasets)       Schedule.sources, WindowSlice.source
-    lane        shares of a window                  order.lanes         position % lanes
+    lane        shares of a window or an epoch      order.lanes         position % lanes
+    part        runs of samples, one for each lane  order.lanes         Lanes.of_part, Pieces.part
+    piece       what a part has of a block          len(pieces.part)    Pieces.block_rank
 
 `number`, `index`, `block`, `slot`, ... are int64 arrays (n,) where several are meant; `first`, `starts` and `shard` are
 arrays (n + 1,) of beginnings that end with the total. Windows, shards and workers are counted too, and always with the

@@ -18,7 +18,7 @@ from recordio.reader.order.selection import Bounds, Selection, overlapping, rang
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Pieces of blocks, lane after lane.
+    """Pieces of the blocks of a selection, lane after lane.
 
     Attributes:
         block_rank: int64 (p,), the block of each piece.
@@ -27,6 +27,7 @@ class Pieces:
         part: int64 (p,), ascending: the part of each piece.
     """
 
+    selection: Selection
     block_rank: Indices
     begin: Indices
     first: Indices
@@ -42,12 +43,20 @@ class Pieces:
         edges = np.insert(first, np.searchsorted(first, inside), inside)
         at = np.searchsorted(first, edges[:-1], side="right") - 1
         part = np.searchsorted(cuts, edges[:-1], side="right") - 1
-        return cls(block_ranks[at], begins[at] + edges[:-1] - first[at], edges, part), at
+        return cls(selection, block_ranks[at], begins[at] + edges[:-1] - first[at], edges, part), at
 
     def take(self, order: Indices) -> Pieces:
         """The same in another order, which leaves each piece in its part."""
         first = np.concatenate([[0], np.cumsum(np.diff(self.first)[order])])
-        return Pieces(self.block_rank[order], self.begin[order], first, self.part)
+        return Pieces(self.selection, self.block_rank[order], self.begin[order], first, self.part)
+
+    def blocks_at(self, pieces: Indices) -> Indices:
+        """int64 (n,): the blocks of these pieces."""
+        return self.selection.blocks_at(self.block_rank[pieces])
+
+    def bounds(self, pieces: Indices) -> Bounds:
+        """The samples of these pieces, counted piece after piece."""
+        return self.first[pieces], self.first[pieces + 1]
 
     def positions(self, lanes: Lanes) -> Indices:
         """int64 (p,): the position of each piece's first sample in the epoch."""

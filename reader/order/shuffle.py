@@ -284,9 +284,7 @@ class _ByLane(_Mixed):
         pieces = _pieces(blocks, selection, options, lanes, epoch_key)
         positions = pieces.positions(lanes)
         order = np.argsort(positions)
-        counts = np.diff(pieces.first)
-        weights = counts if options.window_samples else blocks.nbytes[selection.blocks_at(pieces.block_rank)]
-        cuts, _ = window_cuts([(weights[order], counts[order])], budget)
+        cuts, _ = window_cuts(_weighed(blocks, pieces, order, options), budget)
         starts = np.append(positions[order[cuts[:-1]]], pieces.first[-1])
         super().__init__(selection, starts, lanes, epoch_key)
         self._pieces = pieces
@@ -304,8 +302,12 @@ def _permuted(blocks: Blocks, selection: Selection, unit_bytes: int, epoch_key: 
     if unit_bytes <= 1:
         return permutation(len(selection), key(0, after=epoch_key))
     cuts = _units(blocks, selection, unit_bytes)
-    order = permutation(len(cuts) - 1, key(0, after=epoch_key))
-    return ranges(cuts[order], cuts[order + 1])
+    return _unit_blocks(cuts, permutation(len(cuts) - 1, key(0, after=epoch_key)))
+
+
+def _unit_blocks(cuts: Indices, order: Indices) -> Indices:
+    """The block_ranks of units in this order."""
+    return order if len(order) == cuts[-1] else ranges(cuts[order], cuts[order + 1])
 
 
 def _pieces(blocks: Blocks, selection: Selection, options: OrderOptions, lanes: Lanes, epoch_key: int) -> Pieces:
@@ -315,27 +317,28 @@ def _pieces(blocks: Blocks, selection: Selection, options: OrderOptions, lanes: 
         order = lasting_order(selection.blocks_at(cuts[:-1]), len(blocks.nbytes))
     else:
         order = permutation(len(cuts) - 1, key(0, after=epoch_key))
-    pieces, at = Pieces.of(selection, ranges(cuts[order], cuts[order + 1]), lanes)
+    pieces, at = Pieces.of(selection, _unit_blocks(cuts, order), lanes)
     units = units_within(pieces.part, np.repeat(order, np.diff(cuts)[order])[at])
+    del cuts, order, at
     if options.lane_affinity:
         taken, units = permuted_units(pieces.part, units, lanes, key(0, after=epoch_key))
         pieces = pieces.take(taken)
     if options.pool_bytes:
-        nbytes = blocks.nbytes[selection.blocks_at(pieces.block_rank)]
+        nbytes = blocks.nbytes[pieces.blocks_at(np.arange(len(pieces.part)))]
         pools_key = key(0, 0, after=epoch_key)
         pieces = pieces.take(permuted_pools(pieces.part, units, nbytes, options.pool_bytes, lanes, pools_key))
     return pieces
 
 
 def _weighed(
-    blocks: Blocks, selection: Selection, block_ranks: Indices, options: OrderOptions
+    blocks: Blocks, whole: Selection | Pieces, chosen: Indices, options: OrderOptions
 ) -> Iterator[tuple[Indices, Indices]]:
-    """(weights, samples) of these blocks, in chunks. The weight counts against the window's budget."""
-    for at in range(0, len(block_ranks), _CHUNK):
-        chunk = block_ranks[at : at + _CHUNK]
-        begins, ends = selection.bounds(chunk)
+    """(weights, samples) of these blocks or pieces, in chunks. The weight counts against the window's budget."""
+    for at in range(0, len(chosen), _CHUNK):
+        chunk = chosen[at : at + _CHUNK]
+        begins, ends = whole.bounds(chunk)
         counts = ends - begins
-        yield counts if options.window_samples else blocks.nbytes.take(selection.blocks_at(chunk)), counts
+        yield counts if options.window_samples else blocks.nbytes.take(whole.blocks_at(chunk)), counts
 
 
 def _units(blocks: Blocks, selection: Selection, unit_bytes: int) -> Indices:
