@@ -40,6 +40,7 @@ _MAX_VISITS = 1000  # of one folder, by links
 Entry = os.DirEntry[bytes] | MemberEntry
 _NAME = attrgetter("name")
 _RUN_FILES, _RUN_NBYTES = 64, 4 << 20
+_RUN_NAMES = 1 << 12
 
 
 def _is_folder(entry: Entry) -> bool:
@@ -118,10 +119,11 @@ class FileTable:
 
     def digest(self, indices: npt.NDArray[np.int64]) -> bytes:
         """Of the names, sizes and stamps of these files, in order."""
-        names = [self.name(index) for index in indices.tolist()]
-        lengths = np.fromiter(map(len, names), np.int64, len(names))
-        out = xxhash.xxh3_128(b"".join(names))
-        for numbers in (lengths, self.sizes[indices], self.stamps[indices]):
+        out = xxhash.xxh3_128()
+        for start in range(0, len(indices), _RUN_NAMES):
+            out.update(b"".join(map(self.name, indices[start : start + _RUN_NAMES].tolist())))
+        lengths = np.diff(self.ends, prepend=0)
+        for numbers in (lengths[indices], self.sizes[indices], self.stamps[indices]):
             out.update(numbers.astype("<i8").tobytes())
         return out.digest()
 
