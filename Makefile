@@ -8,7 +8,7 @@
 # Each makes .venv from the package registry alone; a second call is quick. PYTHON is any Python from 3.11 on.
 
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 VENV := .venv
 BIN := $(VENV)/bin

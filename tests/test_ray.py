@@ -1,4 +1,7 @@
-"""Ray: conversions on a cluster, Ray Data out of a dataset and into one, workers that are killed. Needs ray[data]."""
+"""Ray: conversions on a cluster, Ray Data out of a dataset and into one, workers that are killed.
+
+One cluster of two workers serves all tests of the module; none of its processes is left.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +18,41 @@ import pytest
 
 import recordio
 from recordio import DatasetError, DatasetWriter, SchemaError, ShardDataset, SourceError, verify
+from recordio.proof.report import Comparison
+from tests.processes_seen import children, left_as_found
 from tests.writer.convert import makers
 from tests.writer.convert.makers import contents, expected, made
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),  # the first starts the cluster
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.xdist_group("ray"),  # one cluster, whatever the number of pytest's workers
+]
 NUMBERS = list(range(1000))
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
+    with left_as_found(children):
+        _start()
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield
+        ray.shutdown()
+        gc.collect()  # processes that Ray did not wait for are warned of, while warnings are let pass
+
+
+def _start() -> None:
     for left in (2, 1, 0):
         try:
             ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, _node_ip_address="127.0.0.1")
-            break
+            return
         except Exception:  # a busy machine takes longer than Ray waits for
             ray.shutdown()
+            gc.collect()
             if not left:
                 raise
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
-    gc.collect()  # processes that Ray did not wait for are warned of, while warnings are let pass
 
 
 def killed_once(number: int, mark: bytes) -> Any:
@@ -59,8 +76,9 @@ class TestConvert:
         report = made(
             NUMBERS, tmp_path / "ray", engine="ray", workers=2, progress=lambda *c: calls.append(c), **options
         )
-        made(NUMBERS, tmp_path / "local", **options)
-        assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+        for workers in (1, 2, 5):
+            made(NUMBERS, tmp_path / f"local-{workers}", workers=workers, **options)
+            assert contents(tmp_path / f"local-{workers}") == contents(tmp_path / "ray")
         assert (report.samples, report.dropped) == (len(expected(NUMBERS)), 100)
         assert calls == sorted(calls)
         assert calls[-1] == (1000, 1000)
@@ -88,6 +106,10 @@ class TestConvert:
         made(tmp_path / "t.csv", tmp_path / "ray", engine="ray")
         made(tmp_path / "t.csv", tmp_path / "local")
         assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+        compared = recordio.compare(tmp_path / "ray", tmp_path / "t.csv", workers=1)
+        assert isinstance(compared, Comparison)
+        assert compared.ok
+        assert compared.samples == 500
 
 
 def column(folder: Path, name: str = "n") -> list[Any]:
@@ -161,6 +183,19 @@ class TestData:
             assert all(same(value, one[name]) for name, value in sample(int(one["n"])).items())
         assert sorted(found["n"].tolist()) == list(range(300))
         assert {path.name[:6] for path in (tmp_path / "out").iterdir()} == {"shard-", "manife"}
+
+    def test_the_sink_writes_the_statistics_of_all_its_tasks(self, dataset: Path, tmp_path: Path) -> None:
+        recordio.ray.read(dataset).write_datasink(recordio.ray.Sink(tmp_path / "out", schema=SCHEMA))
+        found, expected = ShardDataset(tmp_path / "out").statistics, ShardDataset(dataset).statistics
+        assert found is not None
+        assert expected is not None
+        for name, one in expected.items():
+            other = found[name]
+            assert replace(one, numbers=None) == replace(other, numbers=None), name
+            if one.numbers is not None and other.numbers is not None:
+                assert other.numbers.to_json() == pytest.approx(one.numbers.to_json(), rel=1e-12), name
+        assert found["n"].values == dict.fromkeys(range(300), 1)
+        assert found["maybe"].missing == 100
 
     def test_the_sink_finds_the_fields_by_itself(self, tmp_path: Path) -> None:
         made_up = ray.data.range(100).map_batches(

@@ -24,6 +24,8 @@ from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.manifest import Manifest, ShardEntry
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Schema
+from recordio.statistics.measures import Measures
+from recordio.statistics.records import merged_json
 from recordio.storage.atomic import FolderLock, remove, write_file
 from recordio.storage.dataset_files import SOURCE
 from recordio.writer.blocks import BlockBuilder
@@ -65,6 +67,17 @@ class _Run(NamedTuple):
         return cls(bytes.fromhex(facts["dataset_id"]), facts["first"])
 
 
+class _Written(NamedTuple):
+    """What a task wrote: path and manifest entry of each shard, in order, and the statistics of its samples."""
+
+    shards: list[tuple[str, dict[str, Any]]]
+    statistics: dict[str, Any]
+
+    def first(self) -> int:
+        """The number of the first shard."""
+        return int(self.shards[0][1]["number"])
+
+
 def _agreed(path: Path, schema: Schema) -> Schema:
     """The schema of the run: that of the file, which the first task with a block writes."""
     own = path.with_name(f"{path.name}-{uuid.uuid4().hex}")
@@ -79,8 +92,9 @@ class Sink(Datasink):  # type: ignore[misc]
 
         ds.write_datasink(recordio.ray.Sink("out.rio", schema={"image": Image(), "label": Scalar("int64")}))
 
-    The dataset appears at once, when all tasks have succeeded; shards are in the order of the tasks. Failed and
-    repeated tasks leave nothing in it. Shards end at `shard_bytes`, or with what a task gets.
+    The dataset appears at once, when all tasks have succeeded; shards are in the order of the tasks, and so are the
+    parts of its statistics. Failed and repeated tasks leave nothing in it. Shards end at `shard_bytes`, or with what a
+    task gets.
 
     Args:
         path: the folder of the dataset, which all machines of the cluster share.
@@ -135,12 +149,12 @@ class Sink(Datasink):  # type: ignore[misc]
             self._leave()
             raise
 
-    def write(self, blocks: Iterable[Any], ctx: Any) -> list[tuple[str, dict[str, Any]]]:
-        """In a task: writes its blocks. Returns path and manifest entry of each shard."""
+    def write(self, blocks: Iterable[Any], ctx: Any) -> _Written | None:
+        """In a task: writes its blocks. Returns what it wrote, None without any sample."""
         tables = (table for block in blocks if (table := BlockAccessor.for_block(block).to_arrow()).num_rows)
         first = next(tables, None)
         if first is None:
-            return []
+            return None
         run = _Run.read(self._staging / _RUN)
         schema = self._schema or _agreed(self._staging / _SCHEMA, schema_of_arrow(first.schema))
         attempt = self._staging / uuid.uuid4().hex
@@ -162,20 +176,22 @@ class Sink(Datasink):  # type: ignore[misc]
             raise
         if len(sink.finished) > _SHARDS_OF_A_TASK:
             raise SchemaError(f"a task made more than {_SHARDS_OF_A_TASK} shards: give a larger shard_bytes")
-        return [(str(path), entry.to_json()) for path, entry in sink.finished.items()]
+        shards = [(str(path), entry.to_json()) for path, entry in sink.finished.items()]
+        return _Written(shards, sink.measures.statistics().to_json())
 
     def on_write_complete(self, write_result: Any) -> None:
         """On the driver: publishes the shards of all tasks."""
-        made = [one for task in write_result.write_returns for one in task or ()]
-        found = {Path(path): ShardEntry.from_json(entry) for path, entry in made}
-        shards = dict(sorted(found.items(), key=lambda item: item[1].number))
+        made = sorted(filter(None, write_result.write_returns), key=_Written.first)
+        shards = {Path(path): ShardEntry.from_json(entry) for task in made for path, entry in task.shards}
         if self._lock is None:  # there was no task
             self.on_write_start()
         missing = next((path for path in shards if not path.exists()), None)
         if missing is not None:
             raise DatasetError(_NOT_SHARED).at(file=str(missing))
-        run = _Run.read(self._staging / _RUN)
-        manifest = Manifest(run.dataset_id, self._written_schema(), self._metadata, list(shards.values()))
+        run, schema = _Run.read(self._staging / _RUN), self._written_schema()
+        measured = [task.statistics for task in made] or [Measures(schema).statistics().to_json()]
+        entries = list(shards.values())
+        manifest = Manifest(run.dataset_id, schema, self._metadata, entries, merged_json(measured))
         remove([self._folder / SOURCE])
         commit(self._folder, manifest, {path: entry.name for path, entry in shards.items()})
         self._leave()
