@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numpy import ma
@@ -10,21 +13,35 @@ from recordio.determinism import Indices, key, permutation
 from recordio.errors import SchemaError
 
 
-def class_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def class_weights(labels: npt.ArrayLike, counts: Mapping[int, int] | None = None) -> npt.NDArray[np.float64]:
     """float64 (n,): weights for drawing every class equally often.
 
         DataLoader(ds, 256, shuffle=True, weights=class_weights(ds.column("label")))
+        class_weights(ds.column("label"), ds.statistics["label"].values)  # of integers, without counting them again
 
     Args:
         labels: (n,), the class of each sample.
+        counts: how many samples each class has, as the statistics of a dataset say; None counts the labels.
 
-    Raises SchemaError when one is missing.
+    Raises SchemaError when a label is missing, or is none of the classes that were counted.
     """
     found = np.asarray(labels)
     if found.ndim != 1 or ma.is_masked(labels) or (found.dtype == object and any(label is None for label in found)):
         raise SchemaError("labels are one class a sample, none missing: filter those out, or give weights of your own")
-    _, which, counts = np.unique(found, return_inverse=True, return_counts=True)
-    return 1.0 / counts[which]
+    if counts is None:
+        _, which, often = np.unique(found, return_inverse=True, return_counts=True)
+        return 1.0 / often[which]
+    return _weights_by(found, counts)
+
+
+def _weights_by(labels: npt.NDArray[Any], counts: Mapping[int, int]) -> npt.NDArray[np.float64]:
+    classes = np.array(sorted(value for value, count in counts.items() if count), np.int64)
+    if labels.dtype.kind not in "biu" or not len(classes):
+        raise SchemaError(f"counts are of integers, and the labels are {labels.dtype}: leave the counts out")
+    which = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    if (classes[which] != labels).any():
+        raise SchemaError("a label is none of the classes that were counted: the counts are those of other samples")
+    return 1.0 / np.array([counts[value] for value in classes.tolist()], np.float64)[which]
 
 
 def checked_weights(weights: npt.ArrayLike, n: int) -> npt.NDArray[np.float64]:

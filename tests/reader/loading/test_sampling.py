@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
-from recordio import DataLoader, DatasetError, SchemaError, ShardDataset, class_weights
+from recordio import DataLoader, DatasetError, DatasetWriter, SchemaError, ShardDataset, class_weights
 from recordio.determinism import key
 from recordio.reader.order.weights import drawn_by_weight
 from tests.effort import examples
@@ -134,6 +135,20 @@ class TestWeights:
         for wrong in (["b", None], np.ma.masked_equal(labels, 7), labels[:, None]):
             with pytest.raises(SchemaError, match="one class a sample, none missing"):
                 class_weights(wrong)
+
+    def test_class_weights_by_the_statistics_are_the_same(self, tmp_path: Path) -> None:
+        labels = np.array([4] * 5 + [-7] * 2 + [9])
+        with DatasetWriter(tmp_path / "ds") as writer:
+            writer.write_batch({"label": labels})
+        ds = ShardDataset(tmp_path / "ds")
+        assert ds.statistics is not None
+        counts = ds.statistics["label"].values
+        assert counts == {-7: 2, 4: 5, 9: 1}
+        assert class_weights(ds.column("label"), counts).tolist() == class_weights(labels).tolist()
+        with pytest.raises(SchemaError, match="none of the classes that were counted"):
+            class_weights([4, 5], counts)
+        with pytest.raises(SchemaError, match="leave the counts out"):
+            class_weights(["a"], counts)
 
     def test_loader_copies_its_weights(self, ds: ShardDataset) -> None:
         weights: npt.NDArray[np.float64] = np.ones(COUNT)
