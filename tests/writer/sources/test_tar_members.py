@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from recordio import SourceError
-from recordio.writer.sources.archives.tar_members import FILE, FOLDER, HARDLINK, SYMLINK, TarMember, tar_members
+from recordio.writer.sources.archives.tar_members import (
+    FILE,
+    FOLDER,
+    HARDLINK,
+    SYMLINK,
+    TarMember,
+    ahead,
+    tar_members,
+)
 from tests.writer.sources.packing import END, header, member, pax
 
 
@@ -133,3 +141,21 @@ def test_changed_bytes_give_members_or_our_error(tmp_path: Path) -> None:
         else:
             assert all(0 <= m.header < m.start <= m.start + m.nbytes <= len(data) for m in members)
     assert 0 < refused < 500
+
+
+def test_headers_that_lie_close_together_are_read_at_once() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for number in range(50):
+            info = tarfile.TarInfo(f"{number}.txt")
+            info.size, info.mtime = 1 if number % 5 else 9_000, 0.5  # a fraction of a second takes a pax header
+            archive.addfile(info, io.BytesIO(bytes(info.size)))
+    data, reads = out.getvalue(), []
+
+    def read(start: int, nbytes: int) -> bytes:
+        reads.append(start)
+        return data[start : start + nbytes]
+
+    assert list(tar_members(ahead(read), len(data))) == listed(data)
+    assert len(reads) < 50
+    assert list(tar_members(ahead(read), len(data) - 1024)) == list(tar_members(read, len(data) - 1024))

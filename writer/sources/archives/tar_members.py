@@ -21,6 +21,7 @@ _REGULAR = frozenset((b"0", b"\0", b"7"))
 _WITHOUT_DATA = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))  # whatever their headers say
 _ZEROS = bytes(BLOCK)
 _MAX_EXTENSION = 1 << 20  # bytes of a pax header or a long name
+_AHEAD = 1 << 12
 _RECORD = re.compile(rb"([0-9]{1,7}) ([^=]+)=")
 
 Read = Callable[[int, int], bytes]  # the bytes from an offset, fewer only at the end of the archive
@@ -103,6 +104,21 @@ def tar_members(read: Read, nbytes: int) -> Iterator[TarMember]:
             text = f"the archive is cut off: {shown(member.name)!r} ends behind its end"
             raise SourceError(text)
         yield member
+
+
+def ahead(read: Read) -> Read:
+    """Reads 4 KiB at a time: headers and small members lie close together."""
+    known, start = b"", 0
+
+    def reading(at: int, nbytes: int) -> bytes:
+        nonlocal known, start
+        if not start <= at <= at + nbytes <= start + len(known):
+            if nbytes > _AHEAD:
+                return read(at, nbytes)
+            known, start = read(at, _AHEAD), at
+        return known[at - start : at - start + nbytes]
+
+    return reading
 
 
 _LONG = {b"L": b"path", b"K": b"linkpath"}

