@@ -43,7 +43,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory, stored: Stored) -> Iterato
     flags = "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc s3.port s3.port.grpc"
     command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-volume.max=20"]
     command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # nothing at fixed ports, or in /tmp
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # nothing at fixed ports
     command += ["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"]
     command += [f"-{flag}={port}" for flag, port in zip(flags.split(), ports, strict=False)]
     with running(command, ports[6], folder):
@@ -56,6 +56,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory, stored: Stored) -> Iterato
         assert soon(lambda: _made(options["endpoint"]))
         upload("s3://bucket/data", options, stored.objects)
         yield options
+    for port in ports:
+        for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+            left.unlink(missing_ok=True)
 
 
 def _made(endpoint: Any) -> bool:
