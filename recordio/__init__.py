@@ -25,6 +25,7 @@ from recordio.errors import (
 if TYPE_CHECKING:
     from recordio import transforms
     from recordio.edit.append import append
+    from recordio.edit.copy import copy
     from recordio.edit.merge import merge
     from recordio.edit.reshard import reshard
     from recordio.edit.split import split
@@ -74,6 +75,7 @@ __all__ = [
     "class_weights",
     "compare",
     "convert",
+    "copy",
     "diff",
     "export",
     "merge",
@@ -101,6 +103,7 @@ _HOMES = {
     "class_weights": "recordio.reader.order.weights",
     "compare": "recordio.proof.compare",
     "convert": "recordio.writer.convert.convert",
+    "copy": "recordio.edit.copy",
     "diff": "recordio.proof.diff",
     "export": "recordio.exports.export",
     "merge": "recordio.edit.merge",

@@ -17,7 +17,22 @@ from typing import Any, NoReturn, TextIO
 
 from recordio.display.text import clean
 from recordio.errors import CorruptError, RecordIOError
-from recordio.tools import append, cache, convert, diff, export, info, merge, repair, reshard, show, split, verify, view
+from recordio.tools import (
+    append,
+    cache,
+    convert,
+    copy,
+    diff,
+    export,
+    info,
+    merge,
+    repair,
+    reshard,
+    show,
+    split,
+    verify,
+    view,
+)
 from recordio.tools.output import OutputClosed, write
 
 GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -36,6 +51,7 @@ COMMANDS: dict[str, ModuleType] = {
     "reshard": reshard,
     "split": split,
     "export": export,
+    "copy": copy,
     "cache": cache,
 }
 

@@ -1,4 +1,4 @@
-"""Copies a finished shard under another dataset id and shard number. Its pages stay as they are."""
+"""Copies a finished shard under another dataset id and shard number, or proves it. Its pages stay as they are."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from recordio.format.checksum import Buffer, checksum, require
 from recordio.format.index import Index
 from recordio.format.layout import CHECKSUM, HEADER, padded
 from recordio.format.manifest import ShardEntry, shard_name
+from recordio.format.schema import Schema
 from recordio.format.shard import ShardHeader
 from recordio.storage.atomic import TEMPORARY, sync_folder
 from recordio.storage.base import File
-from recordio.storage.dataset_files import open_shard_file, read_footer
+from recordio.storage.dataset_files import check_footer, open_shard_file, read_footer
 from recordio.storage.local import LocalStorage
 from recordio.writer.shard_sink import rename
 from recordio.writer.shard_writer import ShardWriter, WriteOptions
@@ -35,7 +36,7 @@ def restamp(path: Path, entry: ShardEntry, folder: Path, header: ShardHeader, op
     temporary = target.with_name(f".{target.name}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     with contextlib.closing(open_shard_file(LocalStorage(path.parent), path.name)) as file:
-        index = _checked_index(file, entry, header)
+        index = _checked_index(file, entry, header.schema)
         writer = ShardWriter(temporary, header, options)
         try:
             for block, pages in _blocks(file, index):
@@ -57,14 +58,25 @@ def renumbered(path: Path, entry: ShardEntry, number: int, folder: Path) -> tupl
     return folder / copied.name, copied
 
 
-def _checked_index(file: File, entry: ShardEntry, header: ShardHeader) -> Index:
+def prove(file: File, entry: ShardEntry, dataset_id: bytes, schema: Schema) -> None:
+    """Compares every checksum of a shard. Raises CorruptError, UnsupportedError if it is not the one of the entry."""
+    check_footer(file, entry, dataset_id)
+    index, block = _checked_index(file, entry, schema), 0
+    try:
+        for _ in _blocks(file, index):
+            block += 1
+    except CorruptError as error:
+        raise error.at(block=block)
+
+
+def _checked_index(file: File, entry: ShardEntry, schema: Schema) -> Index:
     footer = read_footer(file)
     if footer.digest != entry.digest:
         raise CorruptError("another shard than its entry means").at(file=file.name)
     start = file.read(0, ShardHeader.nbytes(file.read(0, HEADER.size)))
-    if ShardHeader.decode(start).schema != header.schema:
+    if ShardHeader.decode(start).schema != schema:
         raise CorruptError("a shard of other fields").at(file=file.name)
-    return Index.decode(file.read(footer.index_offset, footer.index_nbytes), footer, start, header.schema)
+    return Index.decode(file.read(footer.index_offset, footer.index_nbytes), footer, start, schema)
 
 
 def _blocks(file: File, index: Index) -> Iterator[tuple[BlockHeader, Buffer]]:

@@ -108,7 +108,7 @@ class RemoteTarget:
         except RemoteError as error:
             if error.kind in ("exists", "changed"):
                 return False
-            raise self._explained("write to", error, name) from error
+            raise self.explained("write to", error, name) from error
         return True
 
     def version(self, name: str) -> tuple[int, Version] | None:
@@ -151,7 +151,7 @@ class RemoteTarget:
         try:
             found = self._ask("list", prefix)
         except RemoteError as error:
-            raise self._explained("list", error, "") from error
+            raise self.explained("list", error, "") from error
         return sorted(Listed(*one) for one in found)
 
     def delete(self, names: Iterable[str]) -> None:
@@ -162,7 +162,7 @@ class RemoteTarget:
                 self._ask("delete", every)
             except RemoteError as error:
                 if error.kind != "missing":
-                    raise self._explained("delete from", error, every[0]) from error
+                    raise self.explained("delete from", error, every[0]) from error
 
     def _found(self, what: str, name: str, *args: Any) -> Any:
         try:
@@ -170,7 +170,7 @@ class RemoteTarget:
         except RemoteError as error:
             if error.kind == "missing":
                 return None
-            raise self._explained("read from", error, name) from error
+            raise self.explained("read from", error, name) from error
 
     def _submit(self, what: str, *args: Any) -> Future[Any]:
         ours = helper()
@@ -180,7 +180,8 @@ class RemoteTarget:
         """Asks again if the helper dies. Raises RemoteError, StorageError."""
         return asked(lambda ours: ours.submit(what, ours.store(self.url, self.options), *args).result())
 
-    def _explained(self, action: str, error: RemoteError, name: str) -> RecordIOError:
+    def explained(self, action: str, error: RemoteError, name: str) -> RecordIOError:
+        """An error of the helper as one of ours."""
         if error.kind == "package":
             return MissingPackageError(str(error))
         return StorageError(f"cannot {action} {self.location}: {error}").at(file=name or None)

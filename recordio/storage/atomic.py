@@ -36,6 +36,11 @@ class NewFile:
         except ValueError as error:
             raise DatasetError(f"no file can have this name: {error}").at(file=repr(os.fspath(path))) from error
 
+    @property
+    def descriptor(self) -> int:
+        """For writing at offsets; `nbytes` does not count what is written so."""
+        return self._fd
+
     def write(self, parts: Sequence[Buffer]) -> None:
         """Appends all parts, despite short writes. Raises StorageError."""
         rest = [memoryview(part).cast("B") for part in parts if len(part)]

@@ -24,10 +24,13 @@ from recordio.remote.write_target import RemoteTarget
 
 def ask(self, *args, ask=RemoteTarget._ask, calls=[]):
     calls.append(args)
-    found = None if len(calls) == {before} else ask(self, *args)
-    if len(calls) in ({before}, {after}):
+    if len(calls) == {before}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return found
+    try:
+        return ask(self, *args)
+    finally:
+        if len(calls) == {after}:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 RemoteTarget._ask = ask
 from tests.writer.convert.test_remote_convert import converted

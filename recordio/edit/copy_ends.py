@@ -1,0 +1,193 @@
+"""The two ends of a copy: folders of this machine or of an object store, shard by shard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from recordio.arguments import folder_path
+from recordio.errors import CorruptError, DatasetError, RecordIOError
+from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.format.shard_table import ShardEntry
+from recordio.remote.download import download
+from recordio.remote.opening import StorageArgument
+from recordio.remote.options import StorageOptions
+from recordio.remote.urls import checked_url, is_url, local_path
+from recordio.remote.write_target import RemoteTarget
+from recordio.storage.atomic import FolderLock, NewFile, remove, sync_folder, write_file
+from recordio.storage.dataset_files import open_shard_file, read_footer, read_manifest
+from recordio.storage.local import LocalStorage
+from recordio.storage.scratch import ScratchFolder
+from recordio.writer.destination import put_manifest
+from recordio.writer.publish import clear_remains, readable_manifest
+from recordio.writer.remote_shards import holds
+from recordio.writer.shard_sink import rename
+
+Report = Callable[[int], None]
+_PIECE = 8 << 20
+_CHECKS = 32
+_TAKEN = "there is another shard under this name: copy to a folder of its own"
+
+
+class CopyEnd(Protocol):
+    """A place that datasets are copied from, or to.
+
+    Attributes:
+        location: the place, for people.
+        folder: while it is held, where files wait on this machine until they are proven.
+        keeps: whether such a file becomes the shard, by a change of its name.
+    """
+
+    location: str
+    folder: Path
+    keeps: bool
+
+    def manifest(self) -> bytes | None:
+        """The bytes of the manifest; None if there is none. Raises DatasetError, StorageError."""
+
+    def path(self, entry: ShardEntry) -> Path | None:
+        """Where a shard is a file of this machine."""
+
+    def write(self, entry: ShardEntry, file: NewFile, report: Report) -> None:
+        """Writes a shard into a file, telling of the bytes of each piece. Raises CorruptError, StorageError."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """For the time of the work. Raises DatasetError if another writer is seen to be at work."""
+
+    def missing(self, entries: Sequence[ShardEntry]) -> list[ShardEntry]:
+        """Those of the shards that are not there. Raises DatasetError if another has the name of one."""
+
+    def put(self, entry: ShardEntry, path: Path) -> None:
+        """Makes a proven file the shard. Raises DatasetError, StorageError."""
+
+    def publish(self, data: bytes) -> None:
+        """Makes these bytes the manifest. Raises DatasetError if another writer was faster."""
+
+
+class LocalEnd:
+    """A folder of this machine."""
+
+    keeps = True
+
+    def __init__(self, folder: Path) -> None:
+        self.location = os.fspath(folder)
+        self.folder = folder
+        self._storage = LocalStorage(folder)
+
+    def manifest(self) -> bytes | None:
+        with contextlib.suppress(FileNotFoundError), contextlib.closing(self._storage.open(FILE_NAME)) as file:
+            return file.read(0, file.nbytes)
+        return None
+
+    def path(self, entry: ShardEntry) -> Path | None:
+        return self.folder / entry.name
+
+    def write(self, entry: ShardEntry, file: NewFile, report: Report) -> None:
+        with contextlib.closing(open_shard_file(self._storage, entry.name)) as shard:
+            for begin in range(0, entry.nbytes, _PIECE):
+                piece = shard.read(begin, min(_PIECE, entry.nbytes - begin))
+                file.write([piece])
+                report(len(piece))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with FolderLock(self.folder):
+            clear_remains(self.folder)
+            yield
+
+    def missing(self, entries: Sequence[ShardEntry]) -> list[ShardEntry]:
+        return [entry for entry in entries if not self._holds(entry)]
+
+    def _holds(self, entry: ShardEntry) -> bool:
+        if not os.path.lexists(self.folder / entry.name):
+            return False
+        with contextlib.suppress(CorruptError), contextlib.closing(open_shard_file(self._storage, entry.name)) as file:
+            if file.nbytes == entry.nbytes and read_footer(file).digest == entry.digest:
+                return True
+        raise DatasetError(_TAKEN).at(file=os.fspath(self.folder / entry.name))
+
+    def put(self, entry: ShardEntry, path: Path) -> None:
+        rename(path, self.folder / entry.name)
+
+    def publish(self, data: bytes) -> None:
+        old, kept = readable_manifest(self.folder), {entry.number for entry in Manifest.decode(data).shards}
+        sync_folder(self.folder)
+        write_file(self.folder / FILE_NAME, data)
+        remove(self.folder / entry.name for entry in (old.shards if old else ()) if entry.number not in kept)
+
+
+class RemoteEnd:
+    """A folder of an object store."""
+
+    keeps = False
+
+    def __init__(self, target: RemoteTarget) -> None:
+        self.location = target.location
+        self._target = target
+        self._before: Any = None
+
+    def manifest(self) -> bytes | None:
+        self._before = self._target.read(FILE_NAME)
+        return self._before and self._before[0]  # type: ignore[no-any-return]
+
+    def path(self, entry: ShardEntry) -> Path | None:
+        return None
+
+    def write(self, entry: ShardEntry, file: NewFile, report: Report) -> None:
+        download(self._target, entry.name, entry.nbytes, file.descriptor, report)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self._target.require_conditions()
+        scratch = ScratchFolder()
+        self.folder = scratch.path
+        try:
+            yield
+        finally:
+            scratch.remove()
+
+    def missing(self, entries: Sequence[ShardEntry]) -> list[ShardEntry]:
+        names = {one.name for one in self._target.list()}
+        there = [entry for entry in entries if entry.name in names]
+        with ThreadPoolExecutor(_CHECKS, "recordio-check") as pool:
+            for entry, same in zip(there, pool.map(self._holds, there), strict=True):
+                if not same:
+                    raise DatasetError(_TAKEN).at(file=f"{self.location}/{entry.name}")
+        return [entry for entry in entries if entry.name not in names]
+
+    def _holds(self, entry: ShardEntry) -> bool:
+        return holds(self._target, entry)
+
+    def put(self, entry: ShardEntry, path: Path) -> None:
+        while not (self._target.put_new(entry.name, path) or self._holds(entry)):
+            if self._target.version(entry.name) is not None:
+                raise DatasetError(_TAKEN).at(file=f"{self.location}/{entry.name}")
+
+    def publish(self, data: bytes) -> None:
+        put_manifest(self._target, data, self._before)
+
+
+def open_end(name: str, path: object, storage: StorageArgument) -> CopyEnd:
+    """The place at a path or URL, the argument `name`. Raises SchemaError, DatasetError."""
+    options = StorageOptions.of(storage)
+    if isinstance(path, str) and is_url(path):
+        return RemoteEnd(RemoteTarget(checked_url(path), options))
+    return LocalEnd(Path(os.path.abspath(folder_path(name, local_path(path) if isinstance(path, str) else path))))
+
+
+def source_manifest(end: CopyEnd) -> bytes:
+    """The manifest of a dataset that is there. Raises DatasetError, CorruptError, StorageError."""
+    try:
+        data = end.manifest()
+    except RecordIOError as error:
+        raise error.at(file=end.location)
+    if data is None and isinstance(end, LocalEnd):
+        read_manifest(LocalStorage(end.folder), end.location)  # says why there is none
+    if data is None:
+        raise DatasetError(f"not a recordio dataset: there is no {FILE_NAME}").at(file=end.location)
+    return data
