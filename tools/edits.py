@@ -11,6 +11,7 @@ from recordio.display.text import bytes_text, clean, count_text, json_line
 from recordio.tools.output import say
 from recordio.tools.progress import Progress
 from recordio.tools.sizes import nbytes
+from recordio.tools.storage_option import add_storage_option
 
 if TYPE_CHECKING:
     from recordio.edit.job import EditReport
@@ -25,6 +26,7 @@ def add_common_options(parser: argparse.ArgumentParser, *, overwrite: bool = Tru
     add("--workers", type=int, metavar="N", help="processes; the result does not depend on their number")
     if overwrite:
         add("--overwrite", action="store_true", help="replace a dataset that is at DST")
+    add_storage_option(parser)
     add("--json", action="store_true", default=False, help="print one line of JSON")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from typing import Any
 
 from recordio.display.text import bytes_text, clean, count_text, json_line
 from recordio.tools.output import say
 from recordio.tools.progress import Progress
 from recordio.tools.sizes import nbytes
+from recordio.tools.storage_option import add_storage_option
 
 SUMMARY = "write a dataset as files of another format"
 STOPPED = "stopped: nothing was written"
@@ -32,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--shard-bytes", type=nbytes, metavar="SIZE", help="about the size of a file, such as 256MiB")
     add("--base64", action="store_true", help="in jsonl, bytes and pictures become text")
     add("--workers", type=int, metavar="N", help="processes; the result does not depend on their number")
+    add_storage_option(parser)
     add("--json", action="store_true", default=False, help="print one line of JSON")
 
 
@@ -40,7 +43,9 @@ def run(options: argparse.Namespace) -> int:
 
     own = ("command", "json", "fields", "source")
     given = {name: value for name, value in vars(options).items() if name not in own}
-    source = options.source if options.fields is None else recordio.ShardDataset(options.source, fields=options.fields)
+    source: Any = options.source
+    if options.fields is not None:
+        source = recordio.ShardDataset(source, fields=options.fields, storage=given.get("storage"), cache=None)
     with Progress("export", "samples", quiet=options.json) as progress:
         report = recordio.export(source, **given, progress=progress)
     if options.json:

@@ -51,20 +51,20 @@ def run(options: argparse.Namespace) -> int:
 
     fields, conditions = (vars(options).pop(name, None) for name in ("fields", "where"))
     if fields or conditions:
-        options.source = _view(options.source, fields, conditions or [])
+        options.source = _view(options.source, fields, conditions or [], getattr(options, "storage", None))
     return run_edit("reshard", options, recordio.reshard, "source", "destination")
 
 
-def _view(path: str, fields: list[str] | None, conditions: list[tuple[str, str]]) -> Any:
+def _view(path: str, fields: list[str] | None, conditions: list[tuple[str, str]], storage: Any) -> Any:
     """These samples and fields of a dataset. Raises SchemaError."""
     import recordio
     from recordio.edit.sources import open_source
 
-    whole = open_source(path)
+    whole = open_source(path, storage)
     equal: dict[str, list[Any]] = {}
     for name, text in conditions:
         equal.setdefault(name, []).append(_value(whole.schema.select([name])[name], name, text))
-    view = whole if fields is None else recordio.ShardDataset(path, fields=fields)
+    view = whole if fields is None else recordio.ShardDataset(path, fields=fields, storage=storage, cache=None)
     for name, values in equal.items():
         view = view.filter(partial(_matches, name, values), fields=[name])
     return view

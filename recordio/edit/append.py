@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from recordio.arguments import folder_path, integer
-from recordio.edit.job import EditReport, locked, make, report_of
+from recordio.arguments import integer
+from recordio.edit.job import EditReport, make, report_of
 from recordio.edit.merge import require_classes, rewriting_notes, statistics_of, units_of
 from recordio.edit.sources import (
     SOURCES,
@@ -15,17 +15,17 @@ from recordio.edit.sources import (
     open_source,
     shards_digest,
     source_record,
-    target_folder,
+    target_of,
     without_record,
 )
 from recordio.edit.units import EditPlan
-from recordio.errors import SchemaError
+from recordio.errors import DatasetError, SchemaError
 from recordio.format.checksum import digest
 from recordio.reader.combined import ConcatDataset
 from recordio.reader.dataset import ShardDataset
+from recordio.remote.opening import StorageArgument
 from recordio.writer.convert.progress import ProgressSink
 from recordio.writer.convert.record import KEY
-from recordio.writer.convert.staging import remove_staging
 from recordio.writer.metadata import require_fit
 from recordio.writer.shard_writer import WriteOptions
 
@@ -35,6 +35,7 @@ def append(
     source: str | os.PathLike[str],
     *,
     workers: int | None = None,
+    storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> EditReport:
     """Adds the samples of one dataset to another that is there, behind its own. The source stays as it is.
@@ -50,6 +51,7 @@ def append(
         destination: the folder of the dataset that grows.
         source: the folder of the dataset whose samples are added.
         workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
+        storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
     Raises:
@@ -59,15 +61,16 @@ def append(
         StorageError: the system refused; the destination is as before, and the next run goes on.
     """
     integer("workers", workers, 0, optional=True)
-    added = open_source(source)
-    target = target_folder(destination, [added])
-    open_source(folder_path("destination", destination))  # before the lock would make a folder
-    with locked(target):
-        old = open_source(target)
+    added = open_source(source, storage)
+    target = target_of(destination, [added], storage)
+    open_source(destination, storage)  # before the lock would make a folder
+    with target.held(overwrite=False):
+        old, now = open_source(destination, storage), target.read()
+        if now is None or now.encode() != old.store.manifest.encode():
+            raise DatasetError("another writer has published there meanwhile: run it again").at(file=target.location)
         first = _taken_before(old.metadata, added)
         notes = (f"{first} of its shards were added before",) if first else ()
         if first == len(added.store.manifest.shards):
-            remove_staging(target)
             return report_of(target, old.store.manifest, notes)
         plan = _plan(old, added, first, notes, workers)
         return make(target, plan, True, progress)

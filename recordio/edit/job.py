@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from recordio.edit.units import Copied, EditPlan
 from recordio.errors import DatasetError, RecordIOError
 from recordio.format.manifest import Manifest
 from recordio.statistics.records import merged_json
-from recordio.storage.atomic import FolderLock
 from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
-from recordio.writer.convert.staging import finished_note, open_staging, remove_staging, restage
+from recordio.writer.convert.publication import Publication
 from recordio.writer.convert.units import Unit
-from recordio.writer.publish import clear_corrupt_manifest, clear_remains, commit, damaged_shard, read_manifest
 
 _SMALL_NBYTES = 64 << 20  # so much is made sooner than processes start
 _WAY_ON = "what is finished is kept: run the same command again, and it goes on"
@@ -49,56 +44,44 @@ class EditReport:
     notes: tuple[str, ...] = ()
 
 
-@contextmanager
-def locked(target: Path, overwrite: bool = False) -> Iterator[None]:
-    """The folder without the remains of dead writers, and with no other writer in it. Raises DatasetError."""
-    with FolderLock(target):
-        if overwrite:
-            clear_corrupt_manifest(target)
-        restage(target)
-        clear_remains(target)
-        yield
-
-
-def make_new(target: Path, plan: EditPlan, overwrite: bool, progress: ProgressSink | None) -> EditReport:
+def make_new(target: Publication, plan: EditPlan, overwrite: bool, progress: ProgressSink | None) -> EditReport:
     """Makes the dataset at `target`, if it is not there yet. Raises DatasetError if another one is."""
-    with locked(target, overwrite):
-        manifest = read_manifest(target)
+    with target.held(overwrite):
+        manifest = target.read(damaged=overwrite)
         objection = None if manifest is None else _objection(target, manifest, plan)
         if manifest is not None and objection is None:
-            remove_staging(target)
             return report_of(target, manifest, plan.notes)
         if objection is not None and not overwrite:
-            raise DatasetError(f"{objection}; overwrite=True (--overwrite) replaces it").at(file=str(target))
+            raise DatasetError(f"{objection}; overwrite=True (--overwrite) replaces it").at(file=target.location)
         return make(target, plan, overwrite, progress)
 
 
-def _objection(target: Path, manifest: Manifest, plan: EditPlan) -> str | None:
+def _objection(target: Publication, manifest: Manifest, plan: EditPlan) -> str | None:
     """Why the dataset at the destination is not the one of the plan, None if it is."""
     if manifest.dataset_id != plan.dataset_id:
         return "there is another dataset here"
     if manifest.samples != sum(unit.samples for unit in plan.units):
         return "samples were added to the dataset here after it was made"
-    return damaged_shard(target, manifest)
+    return target.damage(manifest)
 
 
-def report_of(target: Path, manifest: Manifest, notes: tuple[str, ...] = ()) -> EditReport:
+def report_of(target: Publication, manifest: Manifest, notes: tuple[str, ...] = ()) -> EditReport:
     """Of a dataset that was there already."""
     nbytes = sum(shard.nbytes for shard in manifest.shards)
-    return EditReport(str(target), manifest.samples, len(manifest.shards), nbytes, done_before=True, notes=notes)
+    return EditReport(target.location, manifest.samples, len(manifest.shards), nbytes, done_before=True, notes=notes)
 
 
-def make(target: Path, plan: EditPlan, overwrite: bool, progress: ProgressSink | None) -> EditReport:
-    """Makes the units that an earlier run has not finished, and publishes. `target` is locked."""
-    staging = open_staging(target, plan.digest, overwrite)
-    notes = {k: note for k in range(len(plan.units)) if (note := finished_note(staging, k))}
+def make(target: Publication, plan: EditPlan, overwrite: bool, progress: ProgressSink | None) -> EditReport:
+    """Makes the units that an earlier run has not finished, and publishes. `target` is held."""
+    staging = target.open(plan.digest, overwrite)
+    notes = {k: note for k in range(len(plan.units)) if (note := target.note(k))}
     kept = [Unit.of(k, note) for k, note in notes.items()]
     rest = [k for k in range(len(plan.units)) if k not in notes]
     total = TotalProgress(progress, sum(map(plan.samples, rest)))
     small = sum(plan.units[k].nbytes for k in rest) <= _SMALL_NBYTES
     work = replace(plan, workers=1) if plan.workers is None and small else plan
     try:
-        made = run_units(work, rest, staging, total if total.asked else None)
+        made = target.finished(run_units(work, rest, staging, total if total.asked else None, target.finish))
     except RecordIOError as error:
         error.add_note(_WAY_ON)
         raise
@@ -107,8 +90,7 @@ def make(target: Path, plan: EditPlan, overwrite: bool, progress: ProgressSink |
     made_anew = None if plan.kept else merged_json([unit.statistics for unit in units])
     metadata = {**plan.metadata, **plan.record}
     manifest = Manifest(plan.dataset_id, plan.schema, metadata, entries, plan.statistics or made_anew)
-    commit(target, manifest, {staging.shard(unit.number): unit.entry.name for unit in units})
-    remove_staging(target)
+    target.commit(manifest, units)
     copied = sum(isinstance(unit, Copied) for unit in plan.units)
     report = report_of(target, manifest, plan.notes)
     return replace(report, copied=copied, rewritten=len(plan.units) - copied, reused=len(kept), done_before=False)

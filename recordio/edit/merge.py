@@ -12,11 +12,12 @@ from recordio.arguments import describe, flag, integer
 from recordio.edit.job import EditReport, make_new
 from recordio.edit.sources import (
     SOURCES,
-    folder_of,
     hidden_fields,
+    name_of,
     open_source,
+    place_of,
     source_record,
-    target_folder,
+    target_of,
     without_record,
 )
 from recordio.edit.units import Copied, EditPlan, Rewritten
@@ -25,6 +26,7 @@ from recordio.format.schema import Schema
 from recordio.reader.combined import ConcatDataset
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.joining import Cast
+from recordio.remote.opening import StorageArgument
 from recordio.statistics.records import merged_json
 from recordio.writer.convert.plan import json_digest
 from recordio.writer.convert.progress import ProgressSink
@@ -42,6 +44,7 @@ def merge(
     relabel: bool = False,
     workers: int | None = None,
     overwrite: bool = False,
+    storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> EditReport:
     """Makes one dataset of several, one after the other. The sources stay as they are.
@@ -62,6 +65,7 @@ def merge(
         relabel: maps labels to the union of the classes in `metadata["classes"]`; those shards are written anew.
         workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
+        storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
     Raises:
@@ -73,8 +77,8 @@ def merge(
     if isinstance(sources, (str, bytes, os.PathLike)) or not sources:
         raise SchemaError(f"sources is a list of the folders of datasets, not {describe(sources)}")
     integer("workers", workers, 0, optional=True)
-    opened = [open_source(source) for source in sources]
-    target = target_folder(destination, opened)
+    opened = [open_source(source, storage) for source in sources]
+    target = target_of(destination, opened, storage)
     plan = _plan(opened, flag("relabel", relabel), workers)
     return make_new(target, plan, overwrite, progress)
 
@@ -122,10 +126,10 @@ def require_classes(sources: Sequence[ShardDataset]) -> None:
 
 def units_of(part: ShardDataset, schema: Schema, view: int, first: int = 0) -> list[Copied | Rewritten]:
     """A unit for each shard of a dataset with samples, from number `first` on."""
-    folder, starts = folder_of(part), part.store.first
+    place, starts = place_of(part), part.store.first
     entries = [(k, entry) for k, entry in enumerate(part.store.manifest.shards) if k >= first and entry.samples]
     if is_copied(part, schema):
-        return [Copied(folder, entry) for _, entry in entries]
+        return [Copied(place, entry) for _, entry in entries]
     return [Rewritten(view, starts[k], starts[k + 1], entry.nbytes) for k, entry in entries]
 
 
@@ -147,7 +151,7 @@ def rewriting_notes(parts: Sequence[ShardDataset], schema: Schema) -> list[str]:
         if not is_copied(part, schema):
             other = [f"{name} ({kind} -> {schema[name]})" for name, kind in part.schema.items() if kind != schema[name]]
             why = ", ".join(other) or "its labels get other numbers"
-            notes.append(f"{folder_of(part).name} is written anew: {why}")
+            notes.append(f"{name_of(part)} is written anew: {why}")
     return notes
 
 

@@ -13,11 +13,12 @@ import xxhash
 from recordio.arguments import integer
 from recordio.determinism import MASK
 from recordio.edit.job import EditReport, make_new
-from recordio.edit.sources import conversion_of, source_view, target_folder, without_record
+from recordio.edit.sources import conversion_of, source_view, target_of, without_record
 from recordio.edit.units import EditPlan, Rewritten
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.view import DatasetView
+from recordio.remote.opening import StorageArgument
 from recordio.writer.convert.plan import cut, json_digest, shuffled
 from recordio.writer.convert.progress import ProgressSink
 from recordio.writer.convert.record import KEY
@@ -37,6 +38,7 @@ def reshard(
     shuffle: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> EditReport:
     """Writes the samples of a dataset anew. Values do not change: pictures and text are the same bytes.
@@ -58,6 +60,7 @@ def reshard(
             all compressed pages then, and a process holds a whole shard: larger shards are made sooner.
         workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
+        storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
     Raises:
@@ -69,8 +72,8 @@ def reshard(
     integer("workers", workers, 0, optional=True)
     integer("shuffle", shuffle, 0, MASK, optional=True)
     write = WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes)
-    view = source_view(source)
-    target = target_folder(destination, view.parts)
+    view = source_view(source, storage)
+    target = target_of(destination, view.parts, storage)
     if shuffle is not None:
         view = view.select(shuffled(len(view), shuffle))
     plan = rewriting_plan(view, write, workers)

@@ -7,53 +7,70 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recordio.arguments import folder_path
 from recordio.errors import DatasetError
 from recordio.format.checksum import digest
 from recordio.format.shard_table import ShardEntry
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.stored import require_stored
 from recordio.reader.view import DatasetView
+from recordio.remote.opening import StorageArgument
+from recordio.remote.remote_storage import RemoteStorage
+from recordio.remote.write_target import RemoteTarget
 from recordio.storage.local import LocalStorage
+from recordio.writer.convert.publication import Publication, RemotePublication, open_publication
 from recordio.writer.convert.record import KEY
 
 SOURCES = "sources"  # in the record of a conversion: the datasets that samples were taken from
 
 
-def open_source(path: str | os.PathLike[str]) -> ShardDataset:
-    """A dataset with all of its fields, those too that are read on request alone. Every shard is proven to be there."""
-    dataset = ShardDataset(path)
+def open_source(path: str | os.PathLike[str], storage: StorageArgument = None) -> ShardDataset:
+    """A dataset with all of its fields, those too that are read on request alone. Every shard is proven to be there.
+
+    One in an object store is not kept on disk: it is read once.
+    """
+    dataset = ShardDataset(path, storage=storage, cache=None)
     every = list(dataset.store.manifest.schema)
-    return dataset if list(dataset.schema) == every else ShardDataset(path, fields=every)
+    if list(dataset.schema) == every:
+        return dataset
+    return ShardDataset(path, fields=every, storage=storage, cache=None)
 
 
-def source_view(source: str | os.PathLike[str] | DatasetView) -> DatasetView:
+def source_view(source: str | os.PathLike[str] | DatasetView, storage: StorageArgument = None) -> DatasetView:
     """The samples of a dataset, or of a view as it is. Raises SchemaError for a view with transforms or maps."""
     if not isinstance(source, DatasetView):
-        return open_source(source)
+        return open_source(source, storage)
     require_stored(source)
     return source
 
 
-def folder_of(dataset: ShardDataset) -> Path:
-    """The folder of a dataset. Raises DatasetError for one that is not in a folder."""
+def place_of(dataset: ShardDataset) -> Path | RemoteTarget:
+    """Where the shards of a dataset are. Raises DatasetError if they cannot be copied from there."""
     storage = dataset.store.storage
-    if not isinstance(storage, LocalStorage):
-        raise DatasetError(f"{dataset!r} is not in a folder of this machine: its shards cannot be copied")
-    return storage.folder
+    if isinstance(storage, LocalStorage):
+        return storage.folder
+    if isinstance(storage, RemoteStorage):
+        return RemoteTarget(storage.url, storage.options)
+    raise DatasetError(f"{dataset!r} is not in a folder: its shards cannot be copied")
 
 
-def target_folder(destination: str | os.PathLike[str], sources: Iterable[ShardDataset]) -> Path:
-    """The folder to write. Raises DatasetError if it is that of a source, lies in one, or one lies in it."""
-    target = Path(os.path.abspath(folder_path("destination", destination)))
-    if target.exists() and not target.is_dir():
-        raise DatasetError("the destination is not a folder").at(file=str(target))
-    for source in sources:
-        theirs, ours = os.path.realpath(folder_of(source)), os.path.realpath(target)
+def name_of(dataset: ShardDataset) -> str:
+    """The last part of its path."""
+    place = place_of(dataset)
+    return place.name if isinstance(place, Path) else place.url.rpartition("/")[2]
+
+
+def target_of(
+    destination: str | os.PathLike[str], sources: Iterable[ShardDataset], storage: StorageArgument = None
+) -> Publication:
+    """Where to write. Raises DatasetError if it is that of a source, lies in one, or one lies in it."""
+    target = open_publication("destination", destination, storage)
+    ours = target.target.url if isinstance(target, RemotePublication) else os.path.realpath(target.location)
+    for place in map(place_of, sources):
+        theirs = os.path.realpath(place) if isinstance(place, Path) else place.url
         if theirs == ours:
-            raise DatasetError("the destination is the source itself").at(file=str(target))
-        if os.path.commonpath([theirs, ours]) in (theirs, ours):
-            raise DatasetError("the destination lies in the source, or the source in it").at(file=str(target))
+            raise DatasetError("the destination is the source itself").at(file=target.location)
+        if f"{ours}/".startswith(f"{theirs.rstrip('/')}/") or f"{theirs}/".startswith(f"{ours.rstrip('/')}/"):
+            raise DatasetError("the destination lies in the source, or the source in it").at(file=target.location)
     return target
 
 
@@ -77,7 +94,7 @@ def source_record(dataset: ShardDataset, agreed: Mapping[str, Any], first: int =
     shards = dataset.store.manifest.shards
     left = {name: value for name, value in without_record(dataset.metadata).items() if agreed.get(name) != value}
     said = {
-        "name": folder_of(dataset).name,
+        "name": name_of(dataset),
         "dataset_id": dataset.store.manifest.dataset_id.hex(),
         "samples": sum(entry.samples for entry in shards[first:]),
         "shards": len(shards),

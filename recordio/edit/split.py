@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ma
 
-from recordio.arguments import describe, folder_path, integer
+from recordio.arguments import describe, integer
 from recordio.determinism import key
 from recordio.edit.job import EditReport, make_new
 from recordio.edit.reshard import rewriting_plan
-from recordio.edit.sources import source_view, target_folder
+from recordio.edit.sources import source_view, target_of
 from recordio.errors import DatasetError, SchemaError
 from recordio.format.fields import Text
 from recordio.format.manifest import FILE_NAME
@@ -25,7 +24,9 @@ from recordio.format.page import Indices
 from recordio.reader.columns import grouped
 from recordio.reader.order.split import split_parts
 from recordio.reader.view import DatasetView
+from recordio.remote.opening import StorageArgument
 from recordio.writer.convert.progress import ProgressSink
+from recordio.writer.convert.publication import open_publication
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 
 _NAME = re.compile(r"[^./\\\0][^/\\\0]*")
@@ -43,6 +44,7 @@ def split(
     block_bytes: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> dict[str, EditReport]:
     """Makes a dataset at destination/NAME for each part, of its share of the samples. The source stays as it is.
@@ -62,6 +64,7 @@ def split(
         seed: from 0.
         stratify: the name of a field, such as "label": each of its values is split in these proportions, rounded.
         compression, shard_bytes, block_bytes, workers, overwrite: of each part; see `recordio.reshard`.
+        storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
     Returns:
@@ -73,12 +76,13 @@ def split(
     """
     integer("workers", workers, 0, optional=True)
     write = WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes)
-    view = source_view(source)
-    top = Path(os.path.abspath(folder_path("destination", destination)))
-    if (top / FILE_NAME).exists():
-        raise DatasetError("there is a dataset here, so it cannot hold others; choose another folder").at(file=str(top))
+    view = source_view(source, storage)
+    top = open_publication("destination", destination, storage)
+    if top.has(FILE_NAME):
+        text = "there is a dataset here, so it cannot hold others; choose another folder"
+        raise DatasetError(text).at(file=top.location)
     views = split_views(view, parts, seed, stratify)
-    targets = {name: target_folder(top / name, view.parts) for name in views}
+    targets = {name: target_of(f"{os.fspath(destination)}/{name}", view.parts, storage) for name in views}
     left = len(view) - sum(map(len, views.values()))
     notes = (f"{left} samples are in no part: the fractions add up to {sum(parts.values()):g}",) if left else ()
     plans = {name: rewriting_plan(part, write, workers, notes) for name, part in views.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ from recordio.format.schema import Columns, Schema
 from recordio.format.shard import ShardHeader
 from recordio.reader.stored import CHUNK_SAMPLES, chunk_indices, stored_columns
 from recordio.reader.view import DatasetView
+from recordio.remote.download import download
+from recordio.remote.write_target import RemoteTarget
 from recordio.statistics.measures import Measures
+from recordio.storage.atomic import NewFile
 from recordio.writer.convert.plan import Recipe
 from recordio.writer.convert.staging import Staging, UnitNote
 from recordio.writer.convert.units import Report, Unit
@@ -27,9 +32,9 @@ _NO_RECIPE = Recipe("", "")
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A finished shard, whose pages are taken as they are."""
+    """A finished shard in a folder, whose pages are taken as they are."""
 
-    folder: Path
+    place: Path | RemoteTarget
     entry: ShardEntry
 
     @property
@@ -39,6 +44,20 @@ class Copied:
     @property
     def nbytes(self) -> int:
         return self.entry.nbytes
+
+    @contextmanager
+    def file(self, folder: Path) -> Iterator[Path]:
+        """The shard as a file of this machine, fetched into `folder` if need be. Raises CorruptError, StorageError."""
+        if isinstance(self.place, Path):
+            yield self.place / self.entry.name
+            return
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            file = NewFile(Path(own) / self.entry.name)
+            try:
+                download(self.place, self.entry.name, self.entry.nbytes, file.descriptor, lambda nbytes: None)
+                yield file.path
+            finally:
+                file.abandon()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +117,8 @@ class EditPlan:
         part = self.units[unit]
         header = ShardHeader(self.dataset_id, staging.number(unit), self.schema, self.metadata)
         if isinstance(part, Copied):
-            entry = restamp(part.folder / part.entry.name, part.entry, staging.folder, header, self.write)
+            with part.file(staging.folder) as path:
+                entry = restamp(path, part.entry, staging.folder, header, self.write)
             statistics = None
             report(part.samples)
         else:

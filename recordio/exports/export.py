@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recordio.arguments import choice, flag, integer
+from recordio.arguments import choice, flag, folder_path, integer
 from recordio.edit.reshard import stored_nbytes
-from recordio.edit.sources import source_view, target_folder
+from recordio.edit.sources import source_view, target_of
 from recordio.errors import DatasetError, RecordIOError, SchemaError
 from recordio.exports.folder import Folder
 from recordio.exports.formats import ExportPart, Format
@@ -24,6 +24,7 @@ from recordio.exports.webdataset import WebDataset
 from recordio.format.schema import Columns
 from recordio.reader.stored import chunk_indices, stored_columns
 from recordio.reader.view import DatasetView
+from recordio.remote.opening import StorageArgument
 from recordio.storage.atomic import FolderLock, sync_folder
 from recordio.storage.base import storage_error
 from recordio.writer.convert.engines import run_units
@@ -73,6 +74,7 @@ def export(
     shard_bytes: int = 256 << 20,
     base64: bool = False,
     workers: int | None = None,
+    storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> ExportReport:
     """Writes the samples of a dataset as files of another format, for programs that read that.
@@ -94,6 +96,7 @@ def export(
         shard_bytes: about how many bytes of the dataset's files go into one file, where a format has several.
         base64: bytes and pictures become text, in "jsonl" alone; without it that format refuses them.
         workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
+        storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
     Raises:
@@ -108,8 +111,9 @@ def export(
     choice("to", to, tuple(FORMATS))
     if flag("base64", base64) and to != "jsonl":
         raise SchemaError("base64 is for to='jsonl': the other formats hold bytes")
-    view = source_view(source)
-    target = target_folder(destination, view.parts)
+    view = source_view(source, storage)
+    target = Path(os.path.abspath(folder_path("destination", destination)))
+    target_of(target, view.parts)  # refuses what lies in a source
     form = FORMATS[to](view, base64) if base64 else FORMATS[to](view)
     work = _plan(view, form, shard_bytes, workers)
     total = TotalProgress(progress, len(view))
