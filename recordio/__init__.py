@@ -25,6 +25,7 @@ from recordio.errors import (
 if TYPE_CHECKING:
     from recordio import transforms
     from recordio.edit.append import append
+    from recordio.edit.clean import clean
     from recordio.edit.copy import copy
     from recordio.edit.merge import merge
     from recordio.edit.reshard import reshard
@@ -73,6 +74,7 @@ __all__ = [
     "__version__",
     "append",
     "class_weights",
+    "clean",
     "compare",
     "convert",
     "copy",
@@ -101,6 +103,7 @@ _HOMES = {
     "Text": "recordio.format.fields",
     "append": "recordio.edit.append",
     "class_weights": "recordio.reader.order.weights",
+    "clean": "recordio.edit.clean",
     "compare": "recordio.proof.compare",
     "convert": "recordio.writer.convert.convert",
     "copy": "recordio.edit.copy",

@@ -20,6 +20,7 @@ from recordio.errors import CorruptError, RecordIOError
 from recordio.tools import (
     append,
     cache,
+    clean as clean_command,
     convert,
     copy,
     diff,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, ModuleType] = {
     "export": export,
     "copy": copy,
     "cache": cache,
+    "clean": clean_command,
 }
 
 

@@ -1,10 +1,11 @@
-"""The two ends of a copy: folders of this machine or of an object store, shard by shard."""
+"""Places that datasets are copied between: folders of this machine or of an object store, file by file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from recordio.remote.download import download
 from recordio.remote.opening import StorageArgument
 from recordio.remote.options import StorageOptions
 from recordio.remote.urls import checked_url, is_url, local_path
-from recordio.remote.write_target import RemoteTarget
+from recordio.remote.write_target import Listed, RemoteTarget
 from recordio.storage.atomic import FolderLock, NewFile, remove, sync_folder, write_file
 from recordio.storage.dataset_files import open_shard_file, read_footer, read_manifest
 from recordio.storage.local import LocalStorage
@@ -67,6 +68,12 @@ class CopyEnd(Protocol):
 
     def publish(self, data: bytes) -> None:
         """Makes these bytes the manifest. Raises DatasetError if another writer was faster."""
+
+    def listed(self) -> Iterable[Listed]:
+        """The files there. Raises StorageError."""
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Removes files. Raises DatasetError if a writer is seen to be at work, StorageError."""
 
 
 class LocalEnd:
@@ -120,6 +127,17 @@ class LocalEnd:
         write_file(self.folder / FILE_NAME, data)
         remove(self.folder / entry.name for entry in (old.shards if old else ()) if entry.number not in kept)
 
+    def listed(self) -> Iterable[Listed]:
+        for name in self._storage.names():
+            with contextlib.suppress(FileNotFoundError):
+                status = (self.folder / name).lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield Listed(name, status.st_size, status.st_mtime)
+
+    def delete(self, names: Sequence[str]) -> None:
+        with FolderLock(self.folder):
+            remove(self.folder / name for name in names)
+
 
 class RemoteEnd:
     """A folder of an object store."""
@@ -170,6 +188,12 @@ class RemoteEnd:
 
     def publish(self, data: bytes) -> None:
         put_manifest(self._target, data, self._before)
+
+    def listed(self) -> Iterable[Listed]:
+        return self._target.list()
+
+    def delete(self, names: Sequence[str]) -> None:
+        self._target.delete(names)
 
 
 def open_end(name: str, path: object, storage: StorageArgument) -> CopyEnd:

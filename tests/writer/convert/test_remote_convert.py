@@ -24,12 +24,13 @@ from recordio.remote.write_target import RemoteTarget
 
 def ask(self, *args, ask=RemoteTarget._ask, calls=[]):
     calls.append(args)
-    if len(calls) == {before}:
+    number = len(calls)
+    if number == {before}:
         os.kill(os.getpid(), signal.SIGKILL)
     try:
         return ask(self, *args)
     finally:
-        if len(calls) == {after}:
+        if number == {after}:
             os.kill(os.getpid(), signal.SIGKILL)
 
 RemoteTarget._ask = ask
@@ -153,7 +154,7 @@ def test_a_conversion_killed_at_any_step_goes_on_to_the_same_bytes(
             converted(str(table), bucket.url(here), bucket.endpoint, 1)
             assert objects(bucket, here) == local
         step += 1
-    assert step > 3 * len(local)
+    assert step > 2 * len(local) + 10  # two requests a shard, and what comes before and after
 
 
 @pytest.mark.parametrize("step", [8, 13])
