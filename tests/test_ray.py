@@ -111,6 +111,15 @@ class TestConvert:
         assert compared.ok
         assert compared.samples == 500
 
+    def test_each_machine_sends_what_it_has_made_into_a_bucket(self, tmp_path: Path, request: Any) -> None:
+        pytest.importorskip("moto")
+        bucket = request.getfixturevalue("bucket")
+        options: dict[str, Any] = {"fn": makers.any_number, "shuffle": 1}
+        made(NUMBERS, bucket.url("ray"), engine="ray", workers=2, storage=bucket.storage, **options)
+        made(NUMBERS, tmp_path / "local", **options)
+        local = {name: data for name, data in contents(tmp_path / "local").items() if not name.startswith(".")}
+        assert local.items() <= {name.removeprefix("ray/"): data for name, data in bucket.files("ray/").items()}.items()
+
 
 def column(folder: Path, name: str = "n") -> list[Any]:
     return [sample[name] for sample in ShardDataset(folder)]

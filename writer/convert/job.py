@@ -126,7 +126,7 @@ class ConvertJob:
         rest = sorted(set(range(self.plan.units)) - {unit.number for unit in kept})
         progress.reused(before)
         try:
-            made = run_plan(self.plan, rest, staging, progress if progress.asked else None, self.publication.finish)
+            made = run_plan(self.plan, rest, staging, progress if progress.asked else None, self.publication)
             made = self.publication.finished(made)
         except SKIPPABLE as error:
             for note in (*dropped, _WAY_ON):

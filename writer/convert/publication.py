@@ -35,6 +35,10 @@ _CHECKS = 32  # of shards in an object store, at a time
 class Publication(Destination, Protocol):
     """Where a job makes its dataset. Units are numbered by the job's plan."""
 
+    @property
+    def sender(self) -> UnitSender | None:
+        """Sends units from other machines, once `open` was called; None where they share a folder."""
+
     def held(self, overwrite: bool) -> AbstractContextManager[None]:
         """For the time of the work, at the end of which what is needed for going on is removed. Raises DatasetError."""
 
@@ -68,6 +72,8 @@ class Publication(Destination, Protocol):
 
 class LocalPublication(LocalDestination):
     """In a folder of this machine."""
+
+    sender = None
 
     @contextmanager
     def held(self, overwrite: bool) -> Iterator[None]:
@@ -142,7 +148,7 @@ class RemotePublication(RemoteDestination):
 
     def __init__(self, target: RemoteTarget) -> None:
         super().__init__(target)
-        self._sender = UnitSender(target, None)
+        self.sender = UnitSender(target, None)
         self._notes: dict[int, UnitNote] = {}
 
     @contextmanager
@@ -150,8 +156,8 @@ class RemotePublication(RemoteDestination):
         self.begin()
         try:
             yield
-            if self._sender.notes is not None:
-                self.target.delete(one.name for one in self.target.list(self._sender.notes))
+            if self.sender.notes is not None:
+                self.target.delete(one.name for one in self.target.list(self.sender.notes))
         finally:
             self.end()
 
@@ -166,16 +172,16 @@ class RemotePublication(RemoteDestination):
         return None
 
     def open(self, digest: bytes | None, overwrite: bool) -> Staging:
-        self._sender = UnitSender(self.target, None if digest is None else f"{STAGING}/{digest.hex()}")
+        self.sender = UnitSender(self.target, None if digest is None else f"{STAGING}/{digest.hex()}")
         self._notes = self._earlier()
         self._staging = Staging(self.folder, 1 + max(self.numbers(), default=-1))
         return self._staging
 
     def _earlier(self) -> dict[int, UnitNote]:
         """The notes of units whose shards are there."""
-        if self._sender.notes is None:
+        if self.sender.notes is None:
             return {}
-        names = [one.name for one in self.target.list(self._sender.notes)]
+        names = [one.name for one in self.target.list(self.sender.notes)]
         found: dict[int, UnitNote] = {}
         for name, data in zip(names, self.target.read_all(names), strict=True):
             note = None if data is None else UnitNote.decode(data)
@@ -190,7 +196,7 @@ class RemotePublication(RemoteDestination):
         return self._notes.get(unit)
 
     def finish(self, unit: Unit) -> None:
-        self.start(unit.number, lambda: self._sender.send(unit, self._staging))
+        self.start(unit.number, lambda: self.sender.send(unit, self._staging))
 
     def finished(self, units: Sequence[Unit]) -> list[Unit]:
         sent: dict[Any, Unit] = self.results()

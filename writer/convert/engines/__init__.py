@@ -11,6 +11,7 @@ from recordio.writer.convert.engines.inline import run_inline
 from recordio.writer.convert.engines.processes import deferred, run_processes
 from recordio.writer.convert.engines.work import Made, Work as Work
 from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.publication import Publication
 from recordio.writer.convert.staging import Staging
 from recordio.writer.convert.units import PlannedWork, Report, Unit
 
@@ -21,17 +22,17 @@ _NOT_KNOWN = (
 
 
 def run_plan(
-    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, finish: Callable[[Unit], None]
+    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, publication: Publication
 ) -> list[Unit]:
     """Makes units of a conversion where its options say. As `run_units`."""
     if plan.options.engine == "ray":
         from recordio.writer.convert.engines.ray import run_ray
 
-        return run_ray(plan, units, staging, progress)
+        return run_ray(plan, units, staging, progress, publication.sender)
     alone = plan.source.fragile and units and worker_count(plan.options.workers, len(units)) <= 1
     if alone and not multiprocessing.current_process().daemon:
-        return run_processes(PlannedWork(plan), units, staging, progress, 1, finish)
-    return run_units(PlannedWork(plan), units, staging, progress, finish)
+        return run_processes(PlannedWork(plan), units, staging, progress, 1, publication.finish)
+    return run_units(PlannedWork(plan), units, staging, progress, publication.finish)
 
 
 def run_units(

@@ -1,4 +1,4 @@
-"""Makes units as tasks of Ray, on any machine of a cluster, in a folder that all of them share.
+"""Makes units as tasks of Ray, on any machine of a cluster, in a folder that all of them share, or for an object store.
 
 Each attempt at a unit writes in a folder of its own and moves the finished shard to the staging folder: a task that
 Ray took for lost, and that goes on beside its replacement, can do no harm, as both move the same bytes. This process
@@ -17,7 +17,9 @@ from typing import Any
 from recordio.errors import DatasetError, RecordIOError, WorkerError
 from recordio.packages import optional
 from recordio.storage.base import storage_error
+from recordio.storage.scratch import ScratchFolder
 from recordio.writer.convert.plan import Plan
+from recordio.writer.convert.publication import UnitSender
 from recordio.writer.convert.staging import Staging, finished_note
 from recordio.writer.convert.units import Report, Unit, finished_unit, make_unit
 
@@ -28,8 +30,12 @@ _ATTEMPT = "attempt-"
 _opened: dict[str, Plan] = {}  # the plan of the run that this worker process works for
 
 
-def run_ray(plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None) -> list[Unit]:
+def run_ray(
+    plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, sender: UnitSender | None = None
+) -> list[Unit]:
     """Makes the units in any order, as many at a time as the cluster has processors, or as there are workers.
+
+    With a `sender` each machine sends what it has made, and no folder is shared.
 
     Raises the error of the first that fails, RecordIOError for one whose worker died time and again, WorkerError for a
     function that cannot be sent, DatasetError without a cluster or a shared folder.
@@ -39,18 +45,27 @@ def run_ray(plan: Plan, units: Sequence[int], staging: Staging, progress: Report
         shutil.rmtree(left, ignore_errors=True)
     task = ray.remote(max_retries=_RETRIES, scheduling_strategy="SPREAD")(_make)
     run, sent = uuid.uuid4().hex, ray.put(_pickled(ray, plan))
-    running: dict[Any, int] = {}
+    running: list[Any] = []
+    made: list[Unit] = []
     done = 0
+
+    def finish_one() -> None:
+        nonlocal done
+        made.append(_finished(ray, running))
+        done += len(plan.indices(made[-1].number))
+        if progress:
+            progress(done)
+
     try:
         for unit in units:
             while len(running) >= _at_a_time(ray, plan):
-                done += _finish_one(ray, plan, running, progress, done)
-            running[task.remote(run, sent, unit, staging)] = unit
+                finish_one()
+            running.append(task.remote(run, sent, unit, staging, sender))
         while running:
-            done += _finish_one(ray, plan, running, progress, done)
+            finish_one()
     finally:
-        _stop(ray, list(running))
-    return list(_seen(plan, units, staging))
+        _stop(ray, running)
+    return list(_seen(plan, units, staging)) if sender is None else made
 
 
 def connect() -> None:
@@ -91,18 +106,30 @@ def _at_a_time(ray: Any, plan: Plan) -> int:
     return max(1, asked) if asked is not None else max(1, _AHEAD * int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _make(run: str, sent: bytes, unit: int, staging: Staging) -> None:
+def _make(run: str, sent: bytes, unit: int, staging: Staging, sender: UnitSender | None) -> Unit:
     """The task: one attempt at a unit."""
     if run not in _opened:
         _opened.clear()
         _opened[run] = pickle.loads(sent)
+    plan = _opened[run]
+    if sender is None:
+        return _make_in_folder(plan, unit, staging)
+    scratch = ScratchFolder()
+    try:
+        own = Staging(scratch.path, staging.first)
+        return sender.send(make_unit(plan, unit, own, lambda samples: None), own)
+    finally:
+        scratch.remove()
+
+
+def _make_in_folder(plan: Plan, unit: int, staging: Staging) -> Unit:
     own = Staging(staging.folder / f"{_ATTEMPT}{uuid.uuid4().hex}", staging.first)
     try:
         own.folder.mkdir()
     except OSError as error:
         raise storage_error("make the folder", own.folder, error) from error
     try:
-        make_unit(_opened[run], unit, own, lambda samples: None)
+        made = make_unit(plan, unit, own, lambda samples: None)
         for path, place in ((own.shard(unit), staging.shard(unit)), (own.note(unit), staging.note(unit))):
             os.replace(path, place)
     except OSError as error:
@@ -111,14 +138,15 @@ def _make(run: str, sent: bytes, unit: int, staging: Staging) -> None:
         raise storage_error("rename", own.folder, error) from error
     finally:
         shutil.rmtree(own.folder, ignore_errors=True)
+    return made
 
 
-def _finish_one(ray: Any, plan: Plan, running: dict[Any, int], progress: Report | None, done: int) -> int:
-    """Waits for a task. Returns how many inputs it has done, and raises its error."""
-    (ready,), _ = ray.wait(list(running), num_returns=1)
-    samples = len(plan.indices(running.pop(ready)))
+def _finished(ray: Any, running: list[Any]) -> Unit:
+    """Waits for a task, and takes it out. Returns what it has made, and raises its error."""
+    (ready,), _ = ray.wait(running, num_returns=1)
+    running.remove(ready)
     try:
-        ray.get(ready)
+        return ray.get(ready)  # type: ignore[no-any-return]
     except ray.exceptions.RayTaskError as error:
         cause: BaseException | None = error.cause
         if isinstance(cause, RecordIOError):
@@ -129,9 +157,6 @@ def _finish_one(ray: Any, plan: Plan, running: dict[Any, int], progress: Report 
             f"a worker of Ray died {_RETRIES + 1} times in the same work, or its machine was lost; finished shards are "
             f"kept, run it again ({type(error).__name__})"
         ) from error
-    if progress:
-        progress(done + samples)
-    return samples
 
 
 def _stop(ray: Any, running: list[Any]) -> None:
