@@ -40,7 +40,7 @@ def _fetch(
     try:
         for begin in range(0, nbytes, _PIECE):
             end = min(begin + _PIECE, nbytes)
-            ahead.append((end - begin, helper.submit("fetch", store, name, begin, end, file, begin, None, b"")))
+            ahead.append((end - begin, helper.submit("fetch", store, name, begin, end, (file, begin), b"")))
             if len(ahead) == _AHEAD:
                 _finish(*ahead.popleft(), report)
         while ahead:

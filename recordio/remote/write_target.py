@@ -106,7 +106,8 @@ class RemoteTarget:
         try:
             self._ask(what, name, content, mode)
         except RemoteError as error:
-            if error.kind in ("exists", "changed"):
+            gone = error.kind == "missing" and mode not in (_CREATE, _OVERWRITE)
+            if gone or error.kind in ("exists", "changed"):
                 return False
             raise self.explained("write to", error, name) from error
         return True

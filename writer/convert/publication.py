@@ -39,8 +39,11 @@ class Publication(Destination, Protocol):
     def sender(self) -> UnitSender | None:
         """Sends units from other machines, once `open` was called; None where they share a folder."""
 
-    def held(self, overwrite: bool) -> AbstractContextManager[None]:
-        """For the time of the work, at the end of which what is needed for going on is removed. Raises DatasetError."""
+    def held(self, overwrite: bool, digest: bytes | None = None) -> AbstractContextManager[None]:
+        """For the time of the work, at the end of which what is needed for going on is removed. Raises DatasetError.
+
+        `digest`: that of the plan, if it is known.
+        """
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name. Raises StorageError."""
@@ -76,7 +79,7 @@ class LocalPublication(LocalDestination):
     sender = None
 
     @contextmanager
-    def held(self, overwrite: bool) -> Iterator[None]:
+    def held(self, overwrite: bool, digest: bytes | None = None) -> Iterator[None]:
         with FolderLock(self.folder):
             if overwrite:
                 clear_corrupt_manifest(self.folder)
@@ -152,8 +155,9 @@ class RemotePublication(RemoteDestination):
         self._notes: dict[int, UnitNote] = {}
 
     @contextmanager
-    def held(self, overwrite: bool) -> Iterator[None]:
+    def held(self, overwrite: bool, digest: bytes | None = None) -> Iterator[None]:
         self.begin()
+        self._send_for(digest)
         try:
             yield
             if self.sender.notes is not None:
@@ -172,10 +176,13 @@ class RemotePublication(RemoteDestination):
         return None
 
     def open(self, digest: bytes | None, overwrite: bool) -> Staging:
-        self.sender = UnitSender(self.target, None if digest is None else f"{STAGING}/{digest.hex()}")
+        self._send_for(digest)
         self._notes = self._earlier()
         self._staging = Staging(self.folder, 1 + max(self.numbers(), default=-1))
         return self._staging
+
+    def _send_for(self, digest: bytes | None) -> None:
+        self.sender = UnitSender(self.target, None if digest is None else f"{STAGING}/{digest.hex()}")
 
     def _earlier(self) -> dict[int, UnitNote]:
         """The notes of units whose shards are there."""
