@@ -34,8 +34,7 @@ from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_checks import Check, Checked, PageChecks, check_page
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
 from recordio.reader.verify_report import Level, PageSample, ShardProof, VerifyReport as VerifyReport, proofs_of
-from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
-from recordio.remote.options import StorageOptions
+from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_access, open_storage
 from recordio.remote.urls import is_url
 from recordio.storage.atomic import write_file
 from recordio.storage.base import Storage
@@ -88,10 +87,10 @@ def verify(
     if flag("quarantine", quarantine) and (level == "quick" or sample is not None):
         raise SchemaError("a quarantine lists what reading every page finds: leave out level and sample")
     known = {} if since is None else proofs_of(since)
-    folder = dataset_location("path", path)
+    folder, options = dataset_access("path", path, storage)
     if quarantine and is_url(folder):
         raise DatasetError("a quarantine is written on this machine alone: verify a copy here, and upload the list")
-    opened = open_storage(folder, RemoteAccess(StorageOptions.of(storage), cache=None))
+    opened = open_storage(folder, RemoteAccess(options, cache=None))
     if opened.is_remote and since is not None:
         raise SchemaError("since is for a folder: a store says nothing of a shard that it is not asked for")
     try:

@@ -89,11 +89,10 @@ _BY_STATUS = {
     429: _Meaning("throttled", "the store asks for fewer requests"),
     503: _Meaning("throttled", "the store asks for fewer requests"),
 }
+_OF_CONDITIONS = {"AlreadyExistsError": _BY_STATUS[409], "PreconditionError": _BY_STATUS[412]}  # of any status
 _BY_NAME = {
     "FileNotFoundError": _BY_STATUS[404],
     "NotFoundError": _BY_STATUS[404],
-    "AlreadyExistsError": _BY_STATUS[409],
-    "PreconditionError": _BY_STATUS[412],
     "PermissionDeniedError": _DENIED,
     "UnauthenticatedError": _DENIED,
 }
@@ -152,7 +151,7 @@ def _of_library(text: str, name: str) -> RequestError:
     if own := _OWN_TEXT.search(text):
         return RequestError("denied", own[0][:_LONGEST_TEXT])
     status, code = _first(_STATUS, text), _first(_CODE, text)
-    found = _BY_CODE.get(code) or _BY_STATUS.get(int(status or 0)) or _BY_NAME.get(name)
+    found = _OF_CONDITIONS.get(name) or _BY_CODE.get(code) or _BY_STATUS.get(int(status or 0)) or _BY_NAME.get(name)
     if found is None and status:
         found = _FAILED if status >= "500" else _Meaning("refused", _plain(text))
     if found is None:

@@ -179,7 +179,7 @@ def test_token_for_the_hub(tmp_path: Path) -> None:
     assert hub_token({"HF_HOME": str(tmp_path)}, tmp_path) == "two"
 
 
-@pytest.mark.parametrize("mode", ["denied", "signature", "expired", "503", "no-bucket", "corrupt"])
+@pytest.mark.parametrize("mode", ["denied", "signature", "expired", "503", "no-bucket", "missing"])
 def test_no_secret_is_shown_or_kept(mode: str, server: FaultyServer, tmp_path: Path) -> None:
     def keys() -> dict[str, Any]:
         return {"access_key_id": "the-key", "secret_access_key": SECRET, "token": SECRET}
