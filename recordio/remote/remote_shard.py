@@ -86,7 +86,7 @@ class RemoteShard:
             missing[first : last + 1] &= ~self.present(parts, (first, last + 1))
             for part in np.flatnonzero(missing).tolist():
                 missing[part] = parts.number(part) not in self._fetches
-            for run in parts.requests(missing):
+            for run in parts.requests(missing, self.storage.max_gap):
                 numbers = [parts.number(part) for part in range(*run) if missing[part]]
                 fetch = ShardFetch(self, run, parts, numbers)
                 self._fetches.update(dict.fromkeys(numbers, fetch))

@@ -22,6 +22,7 @@ from recordio.remote.helper_process import HelperDied, HelperProcess, RemoteErro
 from recordio.remote.options import StorageOptions
 from recordio.remote.remote_shard import RemoteShard, RemoteShardFile
 from recordio.remote.shard_cache import ShardCache
+from recordio.remote.shard_parts import MAX_GAP, MAX_RANGE
 from recordio.remote.urls import checked_url, shown
 from recordio.storage.base import File, ShardPlace
 from recordio.storage.memory import MemoryFile
@@ -51,6 +52,7 @@ class RemoteStorage:
     ) -> None:
         self.url = checked_url(url)
         self.options = options
+        self.max_gap = MAX_RANGE if self.url.startswith("hf:") else MAX_GAP  # the hub counts requests, not bytes
         self.cache = cache
         self.is_offline = is_offline
         self._held: dict[bytes, HeldDataset | None] = {}

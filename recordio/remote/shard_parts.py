@@ -17,8 +17,8 @@ from recordio.format.page import Indices
 from recordio.remote.page_sink import CHECK
 from recordio.storage.base import ShardPlace
 
-_MAX_GAP = 64 << 10  # to fetch a gap up to this size costs less than another request
-_MAX_RANGE = 8 << 20
+MAX_GAP = 64 << 10  # to fetch a gap up to this size costs less than another request
+MAX_RANGE = 8 << 20
 
 Parts = tuple[int, int]  # the first part, and the one behind the last
 
@@ -65,12 +65,12 @@ class ShardParts:
         found: npt.NDArray[np.bool_] = np.cumsum(steps)[:-1] > 0
         return found
 
-    def requests(self, wanted: npt.NDArray[np.bool_]) -> Iterator[Parts]:
-        """Runs of parts to fetch at once: joined over small gaps, cut where they get large."""
+    def requests(self, wanted: npt.NDArray[np.bool_], max_gap: int = MAX_GAP) -> Iterator[Parts]:
+        """Runs of parts to fetch at once: joined over gaps up to a size, cut where they get large."""
         begin, end, last = -1, -1, len(self) - 1
         for part in np.flatnonzero(wanted).tolist():
             gap, size = self.bounds[part] - self.bounds[end], self.bounds[part + 1] - self.bounds[begin]
-            if begin >= 0 and (gap > _MAX_GAP or size > _MAX_RANGE or end == 1 or part == last):
+            if begin >= 0 and (gap > max_gap or size > MAX_RANGE or end == 1 or part == last):
                 yield begin, end
                 begin = part
             begin = part if begin < 0 else begin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,9 @@ def test_files_by_url(tmp_path: Path) -> None:
 def test_the_query_of_a_url_is_an_option() -> None:
     location, options = dataset_access("path", "https://host/data/?sv=1&sig=secret", {"retry_seconds": 1})
     assert (location, options.query, options.retry_seconds) == ("https://host/data", "sv=1&sig=secret", 1)
+
+
+def test_the_documentation_has_all_options() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "remote.md").read_text("utf-8")
+    table = text.partition("## Options")[2].partition("**Credentials")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [one.name for one in fields(StorageOptions)]

@@ -62,6 +62,15 @@ def test_meaning(error: BaseException, kind: str, words: str) -> None:
     assert "AKIAKEY" not in str(found)
 
 
+class PreconditionError(Exception):
+    """As obstore's is called."""
+
+
+def test_a_condition_that_fails_is_told_by_name() -> None:
+    """S3 answers 404 where an object is to be replaced that is not there."""
+    assert request_error(PreconditionError(str(answer(404, code("NoSuchKey"))))).kind == "changed"
+
+
 def test_whether_a_server_was_reached() -> None:
     assert request_error(answer(500)).reached
     assert not request_error(GenericError("dns error")).reached
