@@ -150,4 +150,5 @@ def place_of(entry: ShardEntry, dataset_id: bytes, fields: int, text: bytes) -> 
     """Where a storage over a network finds the parts of a shard; `text`: of its header, most likely."""
     footer = expected_footer(entry, dataset_id, fields)
     header = len(ShardHeader.encode_text(dataset_id, entry.number, text))
-    return ShardPlace(entry.nbytes, entry.digest, header, footer.index_offset, lambda: None)
+    pages = entry.blocks * fields
+    return ShardPlace(entry.nbytes, entry.digest, header, footer.index_offset, pages, lambda: None)

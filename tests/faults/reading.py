@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 import recordio
-import recordio.reader.dataset
-import recordio.reader.verify
+import recordio.remote.opening
 from recordio.reader.verify import VerifyReport, verify
 from recordio.storage.local import LocalStorage
 from recordio.storage.memory import MemoryStorage
@@ -23,14 +22,11 @@ PLACE = "in memory"
 @contextmanager
 def in_memory(files: Files) -> Iterator[str]:
     """Makes the files the dataset at PLACE."""
-    modules = (recordio.reader.dataset, recordio.reader.verify)
-    for module in modules:
-        module.LocalStorage = lambda _: MemoryStorage(files)
+    recordio.remote.opening.LocalStorage = lambda _: MemoryStorage(files)
     try:
         yield PLACE
     finally:
-        for module in modules:
-            module.LocalStorage = LocalStorage
+        recordio.remote.opening.LocalStorage = LocalStorage
 
 
 def open_files(files: Files, **options: Any) -> recordio.ShardDataset:
