@@ -1,6 +1,7 @@
 """Reads all pages of open shards, a few reads ahead, in threads that check what they have read.
 
-Continues after a fault, so that every fault is found. `verify` and `repair` both use it: they accept the same.
+Continues after a fault, so that every fault is found. `verify` and `repair` both use it; `repair` saves
+what was written, and does not ask whether the values can be read.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def verify(
             large the damaged share of all pages may be. Another call draws other pages.
         since: an earlier report of a full verification, or its JSON. Of a shard that it has proven, and whose file was
             neither replaced nor written to since, only header, footer and index are read. That does not find bytes that
-            the disk has changed by itself. For a folder on this machine: a store says nothing of what it is not asked for.
+            the disk has changed by itself. Only for folders on this machine.
         quarantine: writes the damaged blocks beside the manifest, for `ShardDataset(path, on_damage="skip")`.
         progress: called with (bytes done, total bytes), or pages with `sample`.
         storage: how an object store is reached, see `StorageOptions`.

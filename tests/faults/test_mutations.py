@@ -17,9 +17,9 @@ import recordio.format.manifest
 import recordio.format.schema
 import recordio.format.shard
 import recordio.format.strict_json
-import recordio.reader.dataset
 import recordio.reader.open_dataset
 import recordio.reader.open_shard
+import recordio.reader.opening
 from tests.faults.forging import (
     MANIFEST,
     SHARD,
@@ -198,7 +198,7 @@ def test_removing_the_size_sum_lets_pages_overlap(monkeypatch: pytest.MonkeyPatc
 
 
 def test_removing_the_shard_check_opens_a_swapped_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordio.reader.dataset, "check_shards", lambda *_: [])
+    monkeypatch.setattr(recordio.reader.opening, "check_shards", lambda *_: [])
     assert "open" not in read(swapped_shard(), ["take"])
     monkeypatch.undo()
     assert list(read(swapped_shard(), ["take"])) == ["open"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import recordio
-from recordio import DataLoader, DatasetError, ShardDataset
+from recordio import DataLoader, DatasetError, SchemaError, ShardDataset
 from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
 
@@ -78,7 +78,8 @@ def test_verify_reads_in_place_and_finds_a_flipped_bit(url: str, bucket: Bucket,
     whole = recordio.verify(url, storage=bucket.storage)
     other = {"path": "", "proven": ()}  # nothing says whether an object was replaced
     assert whole.to_json() | other == recordio.verify(folder).to_json() | other
-    assert recordio.verify(url, since=whole, storage=bucket.storage).unchanged == 0
+    with pytest.raises(SchemaError, match="since is for a folder"):
+        recordio.verify(url, since=whole, storage=bucket.storage)
     assert recordio.verify(url, sample=20, storage=bucket.storage).ok
     with pytest.raises(DatasetError, match="verify a copy here"):
         recordio.verify(url, quarantine=True, storage=bucket.storage)
