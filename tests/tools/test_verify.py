@@ -210,7 +210,7 @@ def test_real_ctrl_c_ends_with_one_line(dataset: Path) -> None:
         "import os, signal, sys\n"
         "import recordio.tools.verify as command\n"
         "from recordio.tools.main import main\n"
-        "command.find_splits = lambda path: os.kill(os.getpid(), signal.SIGINT)\n"
+        "command.find_splits = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         f"sys.exit(main(['verify', {str(dataset)!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
