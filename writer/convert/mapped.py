@@ -191,6 +191,8 @@ def _streamed(items: Iterator[Any], maker: SampleMaker) -> Iterator[Output]:
             item = next(items)
         except StopIteration:
             return
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 an iterable of the caller's raises anything
             raise failed(error, "the iterable", key)
         for made in maker.made(key, item):

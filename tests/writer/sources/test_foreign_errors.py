@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from recordio import SourceError, StorageError, convert
-from recordio.writer.sources import open_source
+from recordio.writer.sources import SourceOptions, open_source
 from recordio.writer.sources.arrays.arrays import NpyFile
 from recordio.writer.sources.arrays.isolated import isolated
+from recordio.writer.sources.folders.coco import begins_like_coco
+from recordio.writer.sources.folders.pictures import PictureSurvey
 from recordio.writer.sources.foreign_errors import as_ours, guarded, reading, refused
 
 
@@ -116,3 +119,38 @@ def test_a_kind_that_fails_while_it_is_opened_names_the_file(tmp_path: Path, mon
     monkeypatch.setattr(NpyFile, "_load", lambda self: _fails(Odd("odd")))
     with pytest.raises(SourceError, match=r"cannot be read: odd - .*a\.npy"):
         open_source(path)
+
+
+class _Short:
+    """A dataset that memory is too short for."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        raise MemoryError("x")
+
+
+@pytest.mark.parametrize(
+    ("source", "fn"),
+    [([1, 2, 3], lambda item: _fails(MemoryError("x"))), (_Short(), None), (map(_fails, [MemoryError("x")]), None)],
+    ids=["fn", "a dataset", "an iterable"],
+)
+def test_skip_leaves_out_no_input_for_which_memory_is_short(tmp_path: Path, source: Any, fn: Any) -> None:
+    with pytest.raises(MemoryError):
+        convert(source, tmp_path / "out", fn=fn, on_error="skip", workers=1)
+
+
+def test_headers_are_not_passed_over_for_lack_of_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = refused(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+    for module in ("pictures", "coco"):
+        monkeypatch.setattr(f"recordio.writer.sources.folders.{module}.open_file", lambda path: _fails(refusal))
+    with pytest.raises(StorageError):
+        begins_like_coco("a.json")
+    with pytest.raises(StorageError):
+        PictureSurvey("image", SourceOptions()).see(b"a.jpg")
+
+
+def test_a_process_that_the_system_killed_is_a_lack_of_memory() -> None:
+    with pytest.raises(MemoryError, match="was killed"):
+        isolated(signal.raise_signal, signal.SIGKILL)

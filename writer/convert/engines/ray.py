@@ -149,7 +149,7 @@ def _finished(ray: Any, running: list[Any]) -> Unit:
         return ray.get(ready)  # type: ignore[no-any-return]
     except ray.exceptions.RayTaskError as error:
         cause: BaseException | None = error.cause
-        if isinstance(cause, RecordIOError):
+        if isinstance(cause, (RecordIOError, MemoryError)):
             raise cause from error
         raise RecordIOError(f"a task of Ray failed: {cause or error}") from error
     except ray.exceptions.RayError as error:

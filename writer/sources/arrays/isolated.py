@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ _Result = TypeVar("_Result")
 def isolated(function: Callable[..., _Result], *arguments: Any, seconds: float = _SECONDS) -> _Result:
     """What the function returns. Its errors of ours are raised here.
 
-    Raises SourceError if the process dies, or takes longer than `seconds`.
+    Raises SourceError if the process dies, or takes longer than `seconds`; MemoryError if the system killed it.
     """
     if multiprocessing.current_process().daemon:  # which may have no children
         return function(*arguments)
@@ -34,6 +35,8 @@ def isolated(function: Callable[..., _Result], *arguments: Any, seconds: float =
         result, error = receiver.recv()
     except EOFError:
         process.join()
+        if process.exitcode == -signal.SIGKILL:
+            raise MemoryError("the process that reads it was killed: did the system run out of memory?") from None
         text = f"the library that reads it ends with code {process.exitcode}: the file is damaged or false"
         raise SourceError(text) from None
     finally:

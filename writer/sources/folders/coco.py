@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from recordio.errors import SourceError
+from recordio.errors import SourceError, StorageError
 from recordio.format.fields import Object, Text
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
@@ -217,6 +217,8 @@ def begins_like_coco(path: str) -> bool:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _PEEK))
             ends = head + file.read(_PEEK)
+    except StorageError:
+        raise
     except (OSError, SourceError):
         return False
     found = sum(f'"{key}"'.encode() in ends for key in _KEYS)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
-from recordio.errors import DecodeError, SchemaError, SourceError
+from recordio.errors import DecodeError, SchemaError, SourceError, StorageError
 from recordio.format.fields import Field
 from recordio.format.image_field import Image
 from recordio.format.numeric import Array
@@ -134,6 +134,8 @@ def _look(path: bytes) -> str | Depth | None:
     try:
         with open_file(path) as file:
             return _look_into(file, os.fsdecode(path))
+    except StorageError:  # of too many open files, say: the next ones would be passed over as well
+        raise
     except (SourceError, OSError):
         return None
 

@@ -45,6 +45,8 @@ class SampleMaker:
             for sample in list(samples) if self.whole else samples:
                 count += 1
                 yield sample
+        except MemoryError:  # no fault of the input
+            raise
         except Exception as error:  # noqa: BLE001 a function of the caller's raises anything
             yield failed(error, "fn" if self.function else "the input", f"{key}: {shown(item)}")
             return

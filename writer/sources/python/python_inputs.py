@@ -80,6 +80,8 @@ class Inputs(Source):
         """The item, which may be anything. Raises SourceError, or another that leaving out bad inputs is about."""
         try:
             return self.data[index]  # type: ignore[no-any-return]
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 a dataset of the caller's raises anything
             raise failed(error, f"{type(self.data).__name__}[{index}]", self.key(index))
 

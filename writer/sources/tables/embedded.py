@@ -10,6 +10,7 @@ from recordio.format.fields import Bytes, Field
 from recordio.images.formats import by_name
 from recordio.writer.sources.files import read_file, stamp, status
 from recordio.writer.sources.folders.pictures import PictureColumn, PictureSurvey
+from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.source import SourceOptions
 
 
@@ -61,10 +62,8 @@ class EmbeddedFiles:
         if not isinstance(name, str):
             raise SourceError(f"{name!r} names no file")
         path = self.path(name)
-        try:
+        with reading(f"the file {name[:80]!r} cannot be read"):
             regular = stat.S_ISREG(status(path).st_mode)
-        except (OSError, ValueError) as error:
-            raise SourceError(f"the file {name[:80]!r} cannot be read: {error}") from error
         if not regular:
             raise SourceError(f"{name[:80]!r} is not a regular file")
         return read_file(path)

@@ -33,7 +33,7 @@ def _faults(what: str) -> Iterator[None]:
     """The library's errors as SourceErrors. Its panics are no Exceptions."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, SourceError):
+    except (KeyboardInterrupt, SystemExit, SourceError, MemoryError):
         raise
     except BaseException as error:
         raise SourceError(f"{what}: {error}") from error
