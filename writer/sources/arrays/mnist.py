@@ -19,7 +19,7 @@ from recordio.errors import SourceError
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.archives.compression import require_no_bomb, unpacked
+from recordio.writer.sources.archives.compression import unpacked
 from recordio.writer.sources.files import file_names, file_table, is_folder, names_file, open_regular
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
@@ -60,14 +60,11 @@ def read_idx(path: str, ndim: int) -> npt.NDArray[np.uint8]:
     """The array of an idx file of unsigned bytes, read-only. Raises SourceError."""
     try:
         with open(open_regular(path), "rb") as raw:
-            packed = "gzip" if path.endswith(".gz") else None
-            chunks = unpacked(raw, packed)
+            chunks = unpacked(raw, "gzip" if path.endswith(".gz") else None)
             head = bytearray()
             while len(head) < 4 + 4 * ndim and (piece := next(chunks, b"")):
                 head += piece
             shape = _shape(head, ndim)
-            if packed:
-                require_no_bomb(math.prod(shape), os.fstat(raw.fileno()).st_size)
             return np.frombuffer(_exactly(head[4 + 4 * ndim :], chunks, math.prod(shape)), np.uint8).reshape(shape)
     except SourceError as error:
         error.at(file=path)
