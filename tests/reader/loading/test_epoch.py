@@ -399,6 +399,17 @@ def test_failing_samples_are_skipped_and_counted(ds: ShardDataset, workers: int)
     assert "sample 0" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_sample_is_skipped_for_lack_of_memory(ds: ShardDataset, workers: int) -> None:
+    def short(sample: dict[str, Any]) -> dict[str, Any]:
+        if sample["number"] == 5:
+            raise MemoryError("short")
+        return sample
+
+    with pytest.raises(MemoryError, match="short"):
+        list(DataLoader(ds.map(short), 2, num_workers=workers, on_error="skip"))
+
+
 @pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 def test_a_damaged_page_is_skipped_with_its_samples(tmp_path: Path, io: Any) -> None:
     whole = write(tmp_path, 60, compression="zstd")
