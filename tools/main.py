@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
-from recordio.display.text import clean
+from recordio.display.text import clean, cut
 from recordio.errors import CorruptError, RecordIOError
 from recordio.tools import (
     append,
@@ -36,6 +36,7 @@ from recordio.tools import (
 )
 from recordio.tools.output import OutputClosed, write
 
+MAX_COLUMNS = 4000  # of a line of an error: it may list a stranger's names
 GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 # Each has SUMMARY, EXAMPLES, STOPPED (printed after Ctrl-C), add_options(parser) and run(options) -> exit code.
@@ -102,7 +103,7 @@ def _fault_of_ours(error: Exception) -> str:
 
 def _complain(code: int, words: str) -> int:
     """Prints one line, and one more for each fault that the error lists."""
-    lines = "\n  ".join(clean(line.strip()) for line in words.split("\n") if line.strip())
+    lines = "\n  ".join(cut(line.strip(), MAX_COLUMNS) for line in words.split("\n") if line.strip())
     with suppress(OutputClosed, OSError):  # nobody is reading
         write(sys.stderr, f"recordio: {lines}\n", flush=True)
     return code

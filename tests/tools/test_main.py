@@ -150,6 +150,16 @@ def test_control_characters_in_an_error_are_escaped(
     assert err.rstrip("\n").isprintable()
 
 
+def test_an_error_that_lists_a_megabyte_of_names_is_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(monkeypatch, recordio.SourceError("there are " + "x, " * 1_000_000))
+    assert main(["fake"]) == 2
+    found = capsys.readouterr().err
+    assert len(found) < 4100
+    assert found.endswith("...\n")
+
+
 def test_closed_pipe_stops_the_output(dataset: Path) -> None:
     read, write = os.pipe()
     os.close(read)

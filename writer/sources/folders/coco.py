@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -30,6 +31,7 @@ from recordio.writer.sources.split_names import named_splits, split_word
 
 _PEEK = 1 << 16
 _JSON = frozenset((b".json",))
+_SHOWN, _SHOWN_CHARACTERS = 20, 80  # of the keys that are left out
 
 
 def _parts(path: str) -> tuple[list[Any], list[Any], list[Any], tuple[str, ...]]:
@@ -120,9 +122,9 @@ class Coco(Source):
         notes = [f"images are in {self._named.folder or self._root}"]
         notes += [f"the file does not name these; {note}" for note in left_out(self._named.beside)]
         if keys:
-            notes.append(f"of the images, these keys are not kept: {', '.join(keys)}")
+            notes.append(f"of the images, these keys are not kept: {_some(keys)}")
         if others:
-            notes.append(f"of the file, these keys are not kept: {', '.join(others)}")
+            notes.append(f"of the file, these keys are not kept: {_some(others)}")
         if orphans:
             notes.append(f"left out: {counted(orphans, 'annotation')} of no image of the file")
         return tuple(notes)
@@ -168,6 +170,11 @@ class Coco(Source):
         for annotation in found:
             annotation.pop("image_id", None)
         return sample | {"image_id": self._ids[index], "file_name": self._names[index], "annotations": found}
+
+
+def _some(keys: Sequence[str]) -> str:
+    """The first keys: a stranger's file may have a million."""
+    return ", ".join(key[:_SHOWN_CHARACTERS] for key in keys[:_SHOWN]) + (", ..." if keys[_SHOWN:] else "")
 
 
 def recognise(folder: Folder, options: SourceOptions) -> Match | None:
