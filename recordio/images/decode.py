@@ -72,7 +72,7 @@ def _decode(data: Data, header: Header, mode: str) -> Pixels:
     except MemoryError:
         raise
     except Exception as error:  # each library has its own types, and Pillow leaks struct.error and others
-        require_memory(header.height * header.width)
+        require_memory(header.height * header.width, error)
         if isinstance(error, RecordIOError):
             raise
         raise DecodeError(f"the {header.format} file does not decode: {error}") from error

@@ -76,7 +76,7 @@ def opened(file: IO[bytes] | bytes, name: str) -> Iterator[Image.Image]:
         except (RecordIOError, MemoryError):
             raise
         except Exception as error:  # plug-ins raise nearly anything
-            require_memory(pixels)
+            require_memory(pixels, error)
             kind = f"the {name} file" if name else "the file"
             raise DecodeError(f"{kind} does not decode: {error or type(error).__name__}") from error
 

@@ -19,7 +19,7 @@ def short_of_memory(*_: Any) -> Any:
 
 
 def refuses(*_: Any) -> Any:
-    raise OSError("Insufficient memory")  # as a library says it, in its own way
+    raise OSError("cannot decode")  # which is all that some libraries say
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
@@ -39,3 +39,12 @@ def test_nor_does_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.np, "empty", short_of_memory)
     with pytest.raises(MemoryError), opened(PICTURES["png"], "png"):
         refuses()
+
+
+def test_what_opencv_says_of_memory_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def says(*_: Any) -> Any:
+        raise RuntimeError("error: (-4:Insufficient memory) Failed to allocate 108000000 bytes")
+
+    monkeypatch.setitem(decode._DECODERS, "png", says)
+    with pytest.raises(MemoryError):
+        decode_image(PICTURES["png"])
