@@ -3,10 +3,10 @@
     python benchmarks/node_cache.py [--share 0.5] [--ranks 1] [--json]
 
 Simulated without files: 1,281,167 images (141 GB) over 1 to 8 nodes of one rank each; with 8 it takes 4 minutes. The
-cache of a node holds `share` of its part of the dataset. It keeps the blocks that it gets first, the best that a cache
-can do where an epoch reads each block once.
-Each row is the hit rate by bytes, the mean of all nodes, in the second epoch on as many nodes, and in a second epoch on
-twice and on half as many, where the nodes that go on bring the caches of the first.
+cache of a node holds `share` of its part of the dataset, and keeps the blocks that it gets first: the best that a cache
+can do where an epoch reads each block once. Each row is the hit rate by bytes, the mean of all nodes, in the second
+epoch on as many nodes, and in a second epoch on twice and on half as many, where the nodes that go on bring the caches
+of the first.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, pairwise
 
 WORD = 2**64
@@ -75,6 +76,7 @@ def permutation_within(groups: Sequence[int], count: int, k: int) -> list[int]:
     return [word % 2**low for word in sorted(words)]
 
 
+@cache
 def parts(lanes: int) -> list[int]:
     """The lane of each part: the lanes by their digits in the mixed base of the prime factors, the least first."""
     factors, rest = [], lanes
