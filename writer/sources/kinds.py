@@ -87,6 +87,12 @@ def file_kind(name: str) -> str | None:
     return _kind_of_extensions(dot + extensions)
 
 
+def table_kind(name: str) -> str | None:
+    """The kind of a table by its file's name, None for anything else."""
+    kind = file_kind(name)
+    return kind if kind in TABLE_KINDS else None
+
+
 @lru_cache(1024)
 def _kind_of_extensions(extensions: str) -> str | None:
     """Folders of a million files have a few extensions, and are asked by several kinds."""

@@ -6,10 +6,9 @@ import os
 
 from recordio.errors import SourceError
 from recordio.writer.sources.folder import Folder, Match
-from recordio.writer.sources.kinds import FILE_KINDS, file_kind
+from recordio.writer.sources.kinds import FILE_KINDS, file_kind, table_kind
 from recordio.writer.sources.leftovers import by_extension
 from recordio.writer.sources.media import container
-from recordio.writer.sources.tables.table_kinds import table_kind
 
 
 def refuse_to_leave_most(folder: Folder, match: Match) -> None:

@@ -9,21 +9,19 @@ what is left out becomes a note. All functions raise SourceError when a path is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 from recordio.errors import SchemaError, SourceError
 from recordio.writer.sources import file_sets
 from recordio.writer.sources.archives.archive_paths import TAR_ENDINGS, find_archive, is_archive_name
 from recordio.writer.sources.archives.webdataset_names import AS_WEBDATASET, looks_like_webdataset
-from recordio.writer.sources.arrays import hdf5, zarr
+from recordio.writer.sources.arrays import zarr
 from recordio.writer.sources.arrays.cifar import find_version, parts
 from recordio.writer.sources.arrays.mnist import image_files, is_images_file
-from recordio.writer.sources.arrow import hf_dataset
 from recordio.writer.sources.files import entries, exists, folders, is_file, is_folder, open_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.folders import class_folders, coco, file_groups, indexed_files, paired_folders
 from recordio.writer.sources.folders.class_folders import MEDIA, class_names
 from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.kinds import (
@@ -35,12 +33,12 @@ from recordio.writer.sources.kinds import (
     KINDS,
     LINE_KINDS,
     TABLE_KINDS,
+    endings,
     file_kind,
 )
 from recordio.writer.sources.leftovers import by_extension, hidden, is_clutter, left_out
 from recordio.writer.sources.media import container, is_picture, is_sound
 from recordio.writer.sources.own_dataset import refuse_dataset
-from recordio.writer.sources.records import indexed_shards
 from recordio.writer.sources.records.kind_by_content import kind_by_content
 from recordio.writer.sources.records.lmdb import is_lmdb
 from recordio.writer.sources.refusals import refuse_to_leave_most, unexplained
@@ -50,16 +48,20 @@ from recordio.writer.sources.split_paths import split_paths
 from recordio.writer.sources.tables.table_options import TableOptions
 
 _OWN = ("part", "classes", "names", "files", "forced")  # options that are the source's, not the caller's
-_RECOGNISERS: tuple[Callable[[Folder, SourceOptions], Match | None], ...] = (
-    coco.recognise,
-    hf_dataset.recognise,
-    file_sets.recognise,
-    indexed_shards.recognise,
-    paired_folders.recognise,
-    indexed_files.recognise,
-    class_folders.recognise,
-    file_groups.recognise,
-)
+_JSON = frozenset((b".json",))
+# The modules whose `recognise` is asked, in order, and the extensions of which a folder has to have one for it to be of
+# their kind, None for any. Only those that are asked get imported.
+_RECOGNISERS: dict[str, frozenset[bytes] | None] = {
+    "folders.coco": _JSON,
+    "arrow.hf_dataset": _JSON,
+    "file_sets": None,
+    "records.indexed_shards": _JSON,
+    "folders.paired_folders": None,
+    "folders.indexed_files": endings(TABLE_KINDS),
+    "folders.class_folders": None,
+    "folders.file_groups": None,
+}
+_LAST_RESORT = "folders.file_groups"
 _FILES_IN_ZIP = ("npz",)  # kinds whose one file is a zip archive
 
 
@@ -79,7 +81,7 @@ def open_source(path: str | os.PathLike[str], kind: str | None = None, options: 
         raise SchemaError(f"root is for the names of files in a table, this is {kind!r}")
     if options.table != TableOptions() and kind not in (*LINE_KINDS, "indexed_files"):
         raise SchemaError(f"encoding, delimiter and the like are for tables, this is {kind!r}")
-    module = import_module(f"recordio.writer.sources.{KIND[kind].module}")
+    module = _module(KIND[kind].module)
     try:
         with reading():
             source: Source = getattr(module, KIND[kind].reader)(where, options)
@@ -125,7 +127,7 @@ def _found_sources(path: str | os.PathLike[str], kind: str | None, options: Sour
     if kind not in (None, "hdf5"):
         return {"": SourceSpec(where, kind, replace(options, forced=True))}
     kind = kind or _kind_of_file(where)
-    found = hdf5.parts(where) if kind == "hdf5" else {"": SourceSpec(where, kind)}
+    found = _module("arrays.hdf5").parts(where) if kind == "hdf5" else {"": SourceSpec(where, kind)}
     return {split: _with(spec, options) for split, spec in found.items()}
 
 
@@ -168,7 +170,7 @@ def _kind_of_file(path: str) -> str:
         return kind
     with open_file(path) as file:
         head = file.read(512)
-    if name.lower().endswith(".json") and coco.begins_like_coco(path):
+    if name.lower().endswith(".json") and _module("folders.coco").begins_like_coco(path):
         return "coco"
     found = kind_by_content(path)
     if found is not None:
@@ -258,19 +260,24 @@ def _matches(folder: Folder, kind: str | None, options: SourceOptions) -> list[M
     Groups of files, which nearly any folder could be, are looked for where nothing surer was found.
     """
     found: list[Match] = []
-    for recognise in _RECOGNISERS:
+    for name, extensions in _RECOGNISERS.items():
         surer = kind is None and any(match.certainty > Certainty.POSSIBLE for match in found)
-        if surer and recognise is file_groups.recognise:
+        if (surer and name == _LAST_RESORT) or not (extensions is None or extensions & folder.extensions):
             continue
         try:
-            match = recognise(folder, options)
+            match: Match | None = _module(name).recognise(folder, options)
         except SourceError:
-            if kind in (None, recognise.__module__.rpartition(".")[2]):
+            if kind in (None, name.rpartition(".")[2]):
                 raise
             continue
         if match is not None:
             found.append(match)
     return found
+
+
+def _module(name: str) -> Any:
+    """A module of this package."""
+    return import_module(f"recordio.writer.sources.{name}")
 
 
 def _forced(folder: Folder, kind: str, matches: list[Match], options: SourceOptions) -> dict[str, SourceSpec]:

@@ -26,12 +26,12 @@ from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.folders.pictures import add_pictures
 from recordio.writer.sources.folders.sounds import sound_fields, sound_values
-from recordio.writer.sources.kinds import TABLE_KINDS, endings
+from recordio.writer.sources.kinds import TABLE_KINDS, endings, table_kind
 from recordio.writer.sources.leftovers import left_out
 from recordio.writer.sources.media import PICTURES, SOUNDS, is_picture, is_sound
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 from recordio.writer.sources.split_names import named_splits, split_word
-from recordio.writer.sources.tables.table_kinds import open_table, table_kind
+from recordio.writer.sources.tables.table_kinds import open_table
 from recordio.writer.sources.tables.table_options import DEFAULT
 from recordio.writer.sources.tables.tables import Table
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recordio.errors import SourceError
-from recordio.writer.sources.kinds import KIND, file_kind
+from recordio.writer.sources.kinds import KIND, table_kind
 from recordio.writer.sources.source import SourceOptions
 from recordio.writer.sources.tables.delimited import CsvTable, TsvTable
 from recordio.writer.sources.tables.json_lines import JsonLines
 from recordio.writer.sources.tables.tables import Table
 
 TABLES: dict[str, type[Table]] = {"csv": CsvTable, "tsv": TsvTable, "jsonl": JsonLines}
-
-
-def table_kind(name: str) -> str | None:
-    """The kind of a table by its file's name, None for anything else."""
-    kind = file_kind(name)
-    return kind if kind in TABLES else None
 
 
 def open_table(path: str, options: SourceOptions) -> Table:
