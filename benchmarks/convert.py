@@ -29,6 +29,7 @@ ROWS = 1_000_000
 SHARDS_OF_TARS = 4
 SMALL_FILES = 200_000
 MANY_FILES = 1_000_000
+Medians = dict[str, list[float | None]]  # of each side, over the rounds
 Side = Callable[[Path, Path], int]  # (input, a folder for output) -> how many were done
 
 
@@ -225,10 +226,16 @@ def measured(request: Row) -> Row:
     """In a process of its own: one side of a section, once."""
     source, out = Path(request["source"]), Path(request["out"])
     out.mkdir(parents=True)
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), cpu_seconds()
     done = SIDES[request["section"]][request["side"]](source, out)
     seconds = time.perf_counter() - begun
-    return {"done": done, "seconds": seconds, "peak": peak_nbytes()}
+    return {"done": done, "seconds": seconds, "cpu": cpu_seconds() - used, "peak": peak_nbytes()}
+
+
+def cpu_seconds() -> float:
+    """The CPU time of this process and of those that it started and that ended."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def peak_nbytes() -> int:
@@ -237,7 +244,8 @@ def peak_nbytes() -> int:
 
 
 def section(name: str, source: Path, folder: Path, rounds: int) -> list[Row]:
-    rates: dict[str, list[float | None]] = {}
+    rates: Medians = {}
+    costs: Medians = {}
     failures: dict[str, str] = {}
     for round_number in range(rounds):
         for side in SIDES[name]:
@@ -252,16 +260,25 @@ def section(name: str, source: Path, folder: Path, rounds: int) -> list[Row]:
                 failures[side] = row["failed"]
                 continue
             rates.setdefault(side, []).append(row["done"] / row["seconds"])
+            costs.setdefault(side, []).append(1e6 * row["cpu"] / row["done"])
             say(f"{name}, {side}: {row['done'] / row['seconds']:,.0f} a second, peak {row['peak'] >> 20} MiB")
-    limit = median(rates.get(next(iter(SIDES[name])), []))
-    rows: list[Row] = []
-    for side in SIDES[name]:
-        rate = median(rates.get(side, []))
-        ratio = rate / limit if rate and limit else None
-        rows.append({"": side, "a second": None if rate is None else round(rate), "of the first": ratio})
-        if side in failures:
-            say(f"{name}, {side}: {failures[side]}")
-    return rows
+    for side, reason in failures.items():
+        say(f"{name}, {side}: {reason}")
+    return [table_row(side, name, rates, costs) for side in SIDES[name]]
+
+
+def table_row(side: str, name: str, rates: Medians, costs: Medians) -> Row:
+    """Rate and CPU time of a side, and both beside the first side's: 1 is as good as that."""
+    first = next(iter(SIDES[name]))
+    rate, limit = median(rates.get(side, [])), median(rates.get(first, []))
+    cost, least = median(costs.get(side, [])), median(costs.get(first, []))
+    return {
+        "": side,
+        "a second": None if rate is None else round(rate),
+        "of the first": rate / limit if rate and limit else None,
+        "CPU us each": None if cost is None else round(cost, 1),
+        "of the first, by CPU": least / cost if cost and least else None,
+    }
 
 
 def memory(folder: Path) -> list[Row]:
