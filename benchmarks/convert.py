@@ -45,7 +45,7 @@ def recordio_convert(source: Path, out: Path, **options: Any) -> int:
 
 def tar_cf(source: Path, out: Path) -> int:
     subprocess.run(["tar", "cf", out / "all.tar", "."], cwd=source, check=True)
-    return len(_pictures(source))
+    return sum(len(names) for *_, names in os.walk(source))  # far quicker than finding the pictures
 
 
 def decode_all(source: Path, out: Path) -> int:
