@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -130,10 +130,10 @@ def killed_at_random(runs: int) -> list[str]:
 class Dies:
     """Replaces functions of `os`: the N-th call of any of them ends the process."""
 
-    def __init__(self, at: int, how: str) -> None:
+    def __init__(self, at: int, how: str, calls: Sequence[str] = CALLS) -> None:
         self.left, self.how = at, how
-        self.real = {name: getattr(os, name) for name in CALLS}
-        for name in CALLS:
+        self.real = {name: getattr(os, name) for name in {*calls, "write", "pwrite"}}
+        for name in calls:
             setattr(os, name, self._replacement(name))
 
     def _replacement(self, name: str) -> Callable[..., Any]:
@@ -148,6 +148,8 @@ class Dies:
                     elif self.how == "torn" and name == "writev":
                         data = b"".join(args[1])
                         self.real["write"](args[0], data[: len(data) // 2])
+                    elif self.how == "torn" and name == "pwrite":
+                        self.real["pwrite"](args[0], args[1][: len(args[1]) // 2], args[2])
                 finally:
                     os._exit(9)
             return real(*args, **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recordio import ShardDataset
@@ -20,7 +20,7 @@ from recordio.remote.cache_files import shard_sizes
 from recordio.remote.cached_datasets import CachedDatasets, HeldDataset
 from recordio.remote.shard_cache import ShardCache
 from tests.recordio.remote.buckets import Bucket
-from tests.recordio.remote.datasets import COUNT, write_dataset
+from tests.recordio.remote.datasets import COUNT, in_children, write_dataset
 
 Opened = Callable[..., ShardDataset]
 
@@ -210,23 +210,14 @@ def test_a_new_dataset_takes_the_room_of_one_that_is_not_in_use(opened: Opened) 
     assert third.cached == 1.0
 
 
-EPOCH = """
-import sys, json, recordio
-url, storage, cache, limit, seed = json.loads(sys.argv[1])
-ds = recordio.ShardDataset(url, storage=storage, cache=cache, cache_bytes=limit)
-for batch in recordio.DataLoader(ds, 32, shuffle=True, seed=seed, window_bytes=1 << 14):
-    pass
-"""
-
-
-def test_processes_together_keep_the_limit(urls: list[str], bucket: Bucket, tmp_path: Path) -> None:
+def test_processes_together_keep_the_limit(opened: Opened, tmp_path: Path) -> None:
     limit = 64 << 10
-    keys = {"AWS_ACCESS_KEY_ID": "key-of-the-test", "AWS_SECRET_ACCESS_KEY": "secret-of-the-test"}
-    env = os.environ | keys | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    storage = {name: value for name, value in bucket.storage.items() if name != "credentials"}
-    words = [json.dumps([urls[0], storage, os.fspath(tmp_path / "cache"), limit, seed]) for seed in range(4)]
-    running = [subprocess.Popen([sys.executable, "-W", "error", "-c", EPOCH, word], env=env) for word in words]
-    assert [process.wait() for process in running] == [0] * 4
+
+    def read(rank: int) -> int:
+        ds = opened(0, cache_bytes=limit)
+        return len(ds.take(np.random.default_rng(rank).permutation(COUNT))["number"])
+
+    assert in_children(read, 4) == [COUNT] * 4
     assert 0 < shard_sizes(tmp_path / "cache" / "shards").total() <= limit
 
 
