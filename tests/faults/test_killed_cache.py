@@ -11,7 +11,6 @@ import pytest
 from recordio import ShardDataset
 from tests.faults import filling
 from tests.recordio.remote.buckets import Bucket
-from tests.recordio.remote.conftest import bucket as bucket
 from tests.recordio.remote.datasets import write_dataset
 
 Killed = Callable[[str, Any, Path, str, list[Any]], tuple[int, list[str]]]

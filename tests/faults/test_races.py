@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import recordio
-import recordio.reader.dataset
+import recordio.reader.opening
 from recordio import ShardDataset
 from tests.faults.bounded import bounded
 from tests.faults.samples import some
@@ -25,7 +25,7 @@ def test_concurrent_processes_share_a_folder_safely(attack: str) -> None:
 def test_overwrite_during_open_gives_the_new_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The overwrite happens after the manifest is read and before the shards are."""
     some(tmp_path, 30)
-    real, calls = recordio.reader.dataset.read_manifest, []
+    real, calls = recordio.reader.opening.read_manifest, []
 
     def overtaken(*args: Any) -> Any:
         out = real(*args)
@@ -34,7 +34,7 @@ def test_overwrite_during_open_gives_the_new_dataset(tmp_path: Path, monkeypatch
             some(tmp_path, 50, mode="overwrite")
         return out
 
-    monkeypatch.setattr(recordio.reader.dataset, "read_manifest", overtaken)
+    monkeypatch.setattr(recordio.reader.opening, "read_manifest", overtaken)
     assert len(ShardDataset(tmp_path)) == 50
 
 

@@ -601,7 +601,7 @@ VIEWS = {
 def test_pickle_holds_path_and_view(ds: ShardDataset) -> None:
     view = ds[10:40].select([3, 3, 1])
     data = pickle.dumps(view)
-    assert len(data) < 2000
+    assert len(data) < 2500
     again = pickle.loads(data)
     assert same_samples(again, [PETS[13], PETS[13], PETS[11]])
     assert again.metadata == CLASSES

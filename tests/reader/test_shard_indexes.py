@@ -44,9 +44,9 @@ class Opened:
         self.names: list[str] = []
         real = storage.open
 
-        def opened(name: str) -> File:
+        def opened(name: str, place: Any = None) -> File:
             self.names.append(name)
-            return real(name)
+            return real(name, place)
 
         monkeypatch.setattr(storage, "open", opened)
 

@@ -12,15 +12,14 @@ from recordio.tools import main
 PACKAGE = Path(recordio.__file__).parent
 
 
-def _options() -> set[str]:
-    parser = main._parser()
-    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return {
-        name
-        for one in (parser, *commands.choices.values())
-        for action in one._actions
-        for name in action.option_strings
-    }
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    """The options of a command and of the commands below it."""
+    found: set[str] = set()
+    for action in parser._actions:
+        found.update(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            found.update(*map(_options, action.choices.values()))
+    return found
 
 
 def test_every_option_that_the_source_names_exists() -> None:
@@ -28,4 +27,4 @@ def test_every_option_that_the_source_names_exists() -> None:
     texts = [path.read_text("utf-8") for folder in folders for path in sorted(folder.rglob("*.py"))]
     named = {option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)}
     assert "--on-error" in named
-    assert not named - _options()
+    assert not named - _options(main._parser())

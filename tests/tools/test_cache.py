@@ -13,7 +13,6 @@ import pytest
 from recordio import ShardDataset
 from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
-from tests.recordio.remote.conftest import bucket as bucket
 from tests.recordio.remote.datasets import COUNT, fetched_nbytes, write_dataset
 
 

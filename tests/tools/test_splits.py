@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recordio.storage.dataset_files import STAGING
-from recordio.tools.splits import find_splits
+from recordio.tools.splits import Split, find_splits
 
 
 def put(root: Path, *names: str) -> str:
@@ -28,12 +28,12 @@ def test_splits_come_in_the_order_of_use_then_by_name(tmp_path: Path) -> None:
 
 def test_dataset_hides_datasets_inside_it(tmp_path: Path) -> None:
     path = put(tmp_path, "manifest.json", "train/manifest.json")
-    assert find_splits(path) == [(None, path)]
+    assert find_splits(path) == [Split(None, path)]
 
 
 def test_single_split_is_found(tmp_path: Path) -> None:
     put(tmp_path, "train/manifest.json")
-    assert find_splits(str(tmp_path / "train")) == [(None, str(tmp_path / "train"))]
+    assert find_splits(str(tmp_path / "train")) == [Split(None, str(tmp_path / "train"))]
 
 
 def test_split_without_a_manifest_is_listed(tmp_path: Path) -> None:
@@ -50,4 +50,4 @@ def test_other_and_hidden_folders_are_not_splits(tmp_path: Path) -> None:
 
 def test_path_without_a_dataset_is_returned_as_it_is(tmp_path: Path) -> None:
     for path in (str(tmp_path), str(tmp_path / "missing"), put(tmp_path / "x", "file.txt") + "/file.txt"):
-        assert find_splits(path) == [(None, path)]
+        assert find_splits(path) == [Split(None, path)]

@@ -99,7 +99,7 @@ class TestTypes:
     def test_rows_are_read_in_a_process_that_may_die(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         started: list[int] = []
         run_processes = engines.run_processes
-        monkeypatch.setattr(engines, "run_processes", lambda *given: started.append(given[-1]) or run_processes(*given))
+        monkeypatch.setattr(engines, "run_processes", lambda *given: started.append(given[-2]) or run_processes(*given))
         made(DATA / "groups.h5", tmp_path / "out", split="test", workers=1)
         assert started == [1]
 
