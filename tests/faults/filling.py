@@ -19,7 +19,7 @@ from tests.faults.crashing import Dies, child
 CALLS = "open close pwrite ftruncate write writev fsync rename replace mkdir utime".split()
 _DIES = (
     "import sys; sys.path[:] = {path!r}; import tests.faults.filling as filling; filling.doomed({doom!r}); "
-    "from recordio.remote.helper import main; main({descriptor})"
+    "from recordio.remote.helper import main; main({descriptor}, {parent})"
 )
 
 
