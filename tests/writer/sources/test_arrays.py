@@ -63,7 +63,7 @@ class TestNumPy:
         [
             (np.array(3), "no dimensions"),
             (np.zeros((0, 3)), "no rows"),
-            (np.array([print, 1], object), "pickled|dtype"),
+            (np.array([len, 1], object), "pickled|dtype"),
             (np.zeros(2, [("a", "i4")]), "not storable"),
             (np.zeros(2, "M8[s]"), "not storable"),
         ],
