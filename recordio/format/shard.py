@@ -127,6 +127,15 @@ class Footer(NamedTuple):
     blocks: int
     digest: bytes
 
+    @classmethod
+    def meant(
+        cls, dataset_id: bytes, fields: int, number: int, nbytes: int, samples: int, blocks: int, digest: bytes
+    ) -> Self:
+        """The footer of the shard of which a manifest says this: its index ends where the footer begins."""
+        index_nbytes = padded(blocks * index_dtype(fields).itemsize)
+        offset = nbytes - FOOTER.size - index_nbytes
+        return cls(dataset_id, number, fields, nbytes, offset, index_nbytes, samples, blocks, digest)
+
     def encode(self) -> bytes:
         body = FOOTER.pack(
             0, self.dataset_id, self.number, VERSION, self.fields, 0, 0, self.file_nbytes, self.index_offset,

@@ -97,6 +97,10 @@ class ShardEntry:
         runs = tuple((samples, sum(1 for _ in run)) for samples, run in groupby(block_samples))
         return cls(footer.number, footer.file_nbytes, footer.samples, content_nbytes, footer.digest, runs)
 
+    def footer(self, dataset_id: bytes, fields: int) -> Footer:
+        """The footer of the shard, of a dataset with so many fields."""
+        return Footer.meant(dataset_id, fields, self.number, self.nbytes, self.samples, self.blocks, self.digest)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "number": self.number,

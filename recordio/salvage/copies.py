@@ -12,7 +12,7 @@ import numpy as np
 
 from recordio.errors import RecordIOError
 from recordio.format.index import Index
-from recordio.format.layout import FOOTER, HEADER, index_dtype, padded
+from recordio.format.layout import HEADER
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader
 from recordio.format.shard_table import ShardEntry
@@ -128,27 +128,3 @@ def parsed(text: bytes) -> tuple[Schema, Mapping[str, Any]]:
     """The schema and the metadata in the JSON of a header. Raises CorruptError, UnsupportedError."""
     header = ShardHeader.decode(ShardHeader.encode_text(bytes(16), 0, text))
     return header.schema, header.metadata
-
-
-def expected_footer(entry: ShardEntry, dataset_id: bytes, fields: int) -> Footer:
-    """The footer of the shard that a manifest means."""
-    index_nbytes = int(padded(entry.blocks * index_dtype(fields).itemsize))
-    return Footer(
-        dataset_id=dataset_id,
-        number=entry.number,
-        fields=fields,
-        file_nbytes=entry.nbytes,
-        index_offset=entry.nbytes - FOOTER.size - index_nbytes,
-        index_nbytes=index_nbytes,
-        samples=entry.samples,
-        blocks=entry.blocks,
-        digest=entry.digest,
-    )
-
-
-def place_of(entry: ShardEntry, dataset_id: bytes, fields: int, text: bytes) -> ShardPlace:
-    """Where a storage over a network finds the parts of a shard; `text`: of its header, most likely."""
-    footer = expected_footer(entry, dataset_id, fields)
-    header = len(ShardHeader.encode_text(dataset_id, entry.number, text))
-    pages = entry.blocks * fields
-    return ShardPlace(entry.nbytes, entry.digest, header, footer.index_offset, pages, lambda: None)

@@ -13,8 +13,8 @@ from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaErr
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard import ShardHeader
 from recordio.format.shard_table import ShardEntry, shard_name
-from recordio.salvage.copies import ShardCopy, look, parsed, place_of
-from recordio.storage.base import Storage
+from recordio.salvage.copies import ShardCopy, look, parsed
+from recordio.storage.base import ShardPlace, Storage
 from recordio.storage.dataset_files import PLAN, STAGING, find_manifest, read_manifest
 from recordio.storage.local import LocalStorage
 from recordio.writer.convert.record import KEY
@@ -104,7 +104,7 @@ def _remote_copies(storage: Storage, folder: str, manifest: Manifest | None) -> 
     if manifest is None:
         raise DatasetError("a bucket without a good manifest: repair a copy of it on this machine").at(file=folder)
     fields, [text, *_] = len(manifest.schema), [*_texts([], manifest), b""]
-    places = [place_of(entry, manifest.dataset_id, fields, text) for entry in manifest.shards]
+    places = [ShardPlace.of(entry.footer(manifest.dataset_id, fields), text) for entry in manifest.shards]
     return [look(storage, entry.name, None, place) for entry, place in zip(manifest.shards, places, strict=True)]
 
 

@@ -18,8 +18,9 @@ from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader, shard_digest
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.salvage.blocks import asked_for, found_blocks, headers_of, read_block
-from recordio.salvage.copies import Claim, ShardCopy, expected_footer
+from recordio.salvage.copies import Claim, ShardCopy
 from recordio.salvage.report import Loss, merged
+from recordio.storage.base import ShardPlace
 
 Faults = Mapping[int, RecordIOError]  # of blocks, by number
 NOT_FOUND = "no block was found where these were"
@@ -92,10 +93,9 @@ class Mender:
     schema: Schema
     texts: Sequence[bytes]
 
-    @property
-    def facts(self) -> tuple[bytes, int, bytes]:
-        """The dataset, how many fields it has, and what headers say most often."""
-        return self.dataset_id, len(self.schema), self.texts[0] if self.texts else b""
+    def place_of(self, entry: ShardEntry) -> ShardPlace:
+        """Where a storage over a network finds the parts of a shard."""
+        return ShardPlace.of(entry.footer(self.dataset_id, len(self.schema)), self.texts[0] if self.texts else b"")
 
     def mend(
         self, number: int, entry: ShardEntry | None, copies: Sequence[ShardCopy], bad: Mapping[ShardCopy, Faults]
@@ -131,7 +131,7 @@ class Mender:
     def _footers(self, shard: Claim, entry: ShardEntry | None, copies: Sequence[ShardCopy]) -> list[Footer]:
         """The footer that the manifest means, or those of the copies."""
         if entry is not None:
-            return [expected_footer(entry, self.dataset_id, len(self.schema))]
+            return [entry.footer(self.dataset_id, len(self.schema))]
         found = [copy.footer for copy in copies if copy.footer is not None]
         return [footer for footer in found if (footer.dataset_id, footer.number) == shard]
 

@@ -12,7 +12,7 @@ from recordio.format.manifest import Manifest
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.reader.io_choice import choose_io
 from recordio.reader.page_checks import Check, PageChecks
-from recordio.salvage.copies import ShardCopy, look, parsed, place_of
+from recordio.salvage.copies import ShardCopy, look, parsed
 from recordio.salvage.identity import Identity, Other, identify
 from recordio.salvage.mending import Faults, Mended, Mender
 from recordio.salvage.report import Level, Loss, RepairReport
@@ -169,7 +169,7 @@ class _Surveyor:
         if storage.is_remote:
             if entry is None:
                 return ShardCopy(storage, name, name)
-            place = place_of(entry, *self._mender.facts)
+            place = self._mender.place_of(entry)
         return look(storage, name, f"{label}/{name}", place)
 
     def _why_gone(self, named: ShardCopy | None) -> str:

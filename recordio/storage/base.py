@@ -10,10 +10,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from recordio.errors import CorruptError, StorageError
 from recordio.format.index import Index
+from recordio.format.shard import Footer, ShardHeader
 
 Range = tuple[int, int]  # offset and number of bytes
 DIRECT_ALIGNMENT = 4096  # of a direct read: its offset, its length, and the address of its memory
@@ -43,6 +44,13 @@ class ShardPlace:
     index_offset: int
     pages: int
     index: Callable[[], Index | None]
+
+    @classmethod
+    def of(cls, footer: Footer, text: bytes, index: Callable[[], Index | None] = lambda: None) -> Self:
+        """By the footer that is expected; `text`: the JSON of the shard's header, most likely."""
+        header = len(ShardHeader.encode_text(footer.dataset_id, footer.number, text))
+        pages = footer.blocks * footer.fields
+        return cls(footer.file_nbytes, footer.digest, header, footer.index_offset, pages, index)
 
 
 class File(ABC):

@@ -11,7 +11,7 @@ import numpy as np
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError
 from recordio.format.index import Index, RawIndex, check_digest
-from recordio.format.layout import CHECKSUM, FOOTER, index_dtype, padded
+from recordio.format.layout import CHECKSUM, FOOTER
 from recordio.format.manifest import Manifest
 from recordio.format.shard import Footer, ShardHeader
 from recordio.format.shard_table import shard_name
@@ -44,7 +44,6 @@ class ShardFiles:
         self.storage = storage
         self._manifest = manifest
         self._digest = digest
-        self._row_nbytes = index_dtype(len(manifest.schema)).itemsize
         self._proven: dict[int, Hashable] = {}  # the files whose footers have been checked
         self.state = object()
         self.index_in_memory: Callable[[int], Index | None] = lambda number: None
@@ -92,9 +91,7 @@ class ShardFiles:
 
     def _place(self, number: int) -> ShardPlace:
         [footer] = self._footers([number])
-        header, index = self._header_nbytes(footer), lambda: self.index_in_memory(number)  # as it is set by then
-        pages = footer.blocks * footer.fields
-        return ShardPlace(footer.file_nbytes, footer.digest, header, footer.index_offset, pages, index)
+        return ShardPlace.of(footer, self._text, lambda: self.index_in_memory(number))  # as it is set by then
 
     def _check(self, file: File, number: int, expected: Footer) -> Footer:
         """The footer of a shard, which is the expected one or differs from it in what the manifest does not say."""
@@ -131,12 +128,10 @@ class ShardFiles:
         every = [column[numbers].tolist() for column in (table.numbers, table.nbytes, table.samples, table.blocks)]
         digests = table.digests[numbers].tobytes()
         identity, fields = self._manifest.dataset_id, len(self._manifest.schema)
-        found = []
-        for k, (number, nbytes, samples, blocks) in enumerate(zip(*every, strict=True)):
-            index_nbytes = padded(blocks * self._row_nbytes)
-            offset, digest = nbytes - FOOTER.size - index_nbytes, digests[16 * k : 16 * k + 16]
-            found.append(Footer(identity, number, fields, nbytes, offset, index_nbytes, samples, blocks, digest))
-        return found
+        return [
+            Footer.meant(identity, fields, number, nbytes, samples, blocks, digests[16 * k : 16 * k + 16])
+            for k, (number, nbytes, samples, blocks) in enumerate(zip(*every, strict=True))
+        ]
 
     def ask_for_indexes(self, numbers: Sequence[int]) -> None:
         """Asks for the headers and indexes of these shards, all at once. Waits for nothing."""
