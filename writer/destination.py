@@ -17,8 +17,7 @@ from typing import Any, Protocol
 
 from recordio.errors import CorruptError, DatasetError, UnsupportedError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
-from recordio.remote.opening import StorageArgument, dataset_location
-from recordio.remote.options import StorageOptions
+from recordio.remote.opening import StorageArgument, dataset_access
 from recordio.remote.urls import is_url
 from recordio.remote.write_target import RemoteTarget, Version
 from recordio.storage.atomic import FolderLock
@@ -183,6 +182,5 @@ def put_manifest(target: RemoteTarget, data: bytes, before: tuple[bytes, Version
 
 def open_destination(name: str, path: Any, storage: StorageArgument) -> Destination:
     """The destination at a path or URL, the argument `name`. Raises SchemaError, DatasetError."""
-    options = StorageOptions.of(storage)
-    location = dataset_location(name, path)
+    location, options = dataset_access(name, path, storage)
     return RemoteDestination(RemoteTarget(location, options)) if is_url(location) else LocalDestination(Path(location))

@@ -11,14 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from recordio.arguments import folder_path
 from recordio.errors import CorruptError, DatasetError, RecordIOError
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard_table import ShardEntry
 from recordio.remote.download import download
-from recordio.remote.opening import StorageArgument
-from recordio.remote.options import StorageOptions
-from recordio.remote.urls import checked_url, is_url, local_path
+from recordio.remote.opening import StorageArgument, dataset_access
+from recordio.remote.urls import is_url
 from recordio.remote.write_target import Listed, RemoteTarget
 from recordio.storage.atomic import FolderLock, NewFile, remove, sync_folder, write_file
 from recordio.storage.dataset_files import open_shard_file, read_footer, read_manifest
@@ -198,10 +196,8 @@ class RemoteEnd:
 
 def open_end(name: str, path: object, storage: StorageArgument) -> CopyEnd:
     """The place at a path or URL, the argument `name`. Raises SchemaError, DatasetError."""
-    options = StorageOptions.of(storage)
-    if isinstance(path, str) and is_url(path):
-        return RemoteEnd(RemoteTarget(checked_url(path), options))
-    return LocalEnd(Path(os.path.abspath(folder_path(name, local_path(path) if isinstance(path, str) else path))))
+    location, options = dataset_access(name, path, storage)
+    return RemoteEnd(RemoteTarget(location, options)) if is_url(location) else LocalEnd(Path(location))
 
 
 def source_manifest(end: CopyEnd) -> bytes:

@@ -16,7 +16,7 @@ from recordio.format.manifest import Manifest
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
 from recordio.reader.verify import verify
-from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
+from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_access, open_storage
 from recordio.remote.options import StorageOptions
 from recordio.storage.dataset_files import read_manifest
 from recordio.storage.shard_files import ShardFiles
@@ -93,8 +93,7 @@ def diff(
         UnsupportedError: a manifest needs features that this version does not have.
         StorageError: a manifest cannot be read.
     """
-    access = RemoteAccess(StorageOptions.of(storage), cache=None)
-    a, b = _Side(dataset_location("first", first), access), _Side(dataset_location("second", second), access)
+    a, b = _Side(*dataset_access("first", first, storage)), _Side(*dataset_access("second", second, storage))
     differences = list(_of_manifests(a.manifest, b.manifest))
     same: list[ShardEntry] = []
     for number in sorted(a.entries.keys() | b.entries.keys()):
@@ -110,12 +109,12 @@ def diff(
 class _Side:
     """One of the two copies. `faults`: what is wrong with its shards, by their names."""
 
-    def __init__(self, location: str, access: RemoteAccess) -> None:
+    def __init__(self, location: str, options: StorageOptions) -> None:
         self.location = location
-        storage = open_storage(location, access)
+        storage = open_storage(location, RemoteAccess(options, cache=None))
         self.manifest, _ = read_manifest(storage, location)
         self.entries = {entry.number: entry for entry in self.manifest.shards}
-        problems = verify(location, "quick", storage=access.storage).problems
+        problems = verify(location, "quick", storage=options).problems
         self.faults = {problem.place.file: problem.fault for problem in problems}
         blocks = blocks_of(self.manifest)
         self._indexes = ShardIndexes(ShardFiles(storage, self.manifest), self.manifest, blocks.first, blocks.shard)

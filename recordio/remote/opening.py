@@ -51,22 +51,23 @@ class RemoteAccess:
         return Path(os.environ.get("RECORDIO_CACHE") or Path.home() / ".cache" / "recordio")
 
 
-def dataset_location(name: str, path: Any) -> str:
-    """The absolute path of a folder, or the URL without a slash at its end. Raises DatasetError, SchemaError."""
-    if isinstance(path, str) and is_url(path):
-        return checked_url(path)
-    return os.path.abspath(folder_path(name, local_path(path) if isinstance(path, str) else path))
+def given_access(name: str, path: Any, storage: StorageArgument) -> tuple[str, StorageOptions]:
+    """The path of a folder as it was given, or a URL that people may see; and how that is reached.
+
+    The query of a URL may hold a secret: it becomes one of the options. Raises DatasetError, SchemaError.
+    """
+    options = StorageOptions.of(storage)
+    if not (isinstance(path, str) and is_url(path)):
+        return folder_path(name, local_path(path) if isinstance(path, str) else path), options
+    url = checked_url(path)
+    query = urlsplit(url).query
+    return (shown(url), replace(options, query=query)) if query else (url, options)
 
 
 def dataset_access(name: str, path: Any, storage: StorageArgument) -> tuple[str, StorageOptions]:
-    """The location of a dataset, which people may see, and how it is reached. Raises DatasetError, SchemaError.
-
-    The query of a URL may hold a secret: it becomes one of the options.
-    """
-    location, options = dataset_location(name, path), StorageOptions.of(storage)
-    if is_url(location) and (query := urlsplit(location).query):
-        return shown(location), replace(options, query=query)
-    return location, options
+    """The same with the absolute path of a folder."""
+    location, options = given_access(name, path, storage)
+    return location if is_url(location) else os.path.abspath(location), options
 
 
 def open_storage(location: str, access: RemoteAccess, manifest: bytes | None = None) -> Storage:

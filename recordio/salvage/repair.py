@@ -8,8 +8,7 @@ from pathlib import Path
 
 from recordio.arguments import choice, flag, folder_path
 from recordio.errors import DatasetError, SchemaError
-from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_location, open_storage
-from recordio.remote.options import StorageOptions
+from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_access, open_storage
 from recordio.remote.urls import is_url
 from recordio.salvage.identity import Other
 from recordio.salvage.publishing import locked, mend_in_place, write_new
@@ -58,14 +57,13 @@ def repair(
         SchemaError: an argument is wrong.
     """
     choice("level", level, ("full", "quick"))
-    folder = dataset_location("path", path)
-    access = RemoteAccess(StorageOptions.of(storage))
+    folder, options = dataset_access("path", path, storage)
     if flag("in_place", in_place) and destination is not None:
         raise SchemaError("a repair is in_place or has a destination, not both")
     if in_place and is_url(folder):
         raise DatasetError("a dataset in a bucket is repaired into a new one on this machine").at(file=folder)
     target = None if destination is None else folder_path("destination", destination)
-    other = None if source is None else _other(dataset_location("source", source), os.fspath(source), folder, access)
+    other = None if source is None else _other(source, folder, storage)
     if in_place:
         with locked(Path(folder)):
             found = survey(LocalStorage(folder), folder, other, level, progress)
@@ -73,19 +71,20 @@ def repair(
         return replace(found.report, destination=folder, done_before=not changed)
     if target is not None:
         _require_apart(folder, target)
-    found = survey(open_storage(folder, access), folder, other, level, progress)
+    found = survey(open_storage(folder, RemoteAccess(options, cache=None)), folder, other, level, progress)
     if target is None:
         return found.report
     return replace(found.report, destination=target, done_before=not write_new(Path(target), found))
 
 
-def _other(source: str, label: str, folder: str, access: RemoteAccess) -> Other:
+def _other(source: str | os.PathLike[str], folder: str, storage: StorageArgument) -> Other:
     """Raises DatasetError if it is no folder, or the dataset itself."""
-    if not is_url(source) and not os.path.isdir(source):
-        raise DatasetError("the source is no folder").at(file=source)
-    if source == folder or os.path.realpath(source) == os.path.realpath(folder):
-        raise DatasetError("the source is the dataset itself: name another copy of it").at(file=source)
-    return open_storage(source, access), label
+    place, options = dataset_access("source", source, storage)
+    if not is_url(place) and not os.path.isdir(place):
+        raise DatasetError("the source is no folder").at(file=place)
+    if place == folder or os.path.realpath(place) == os.path.realpath(folder):
+        raise DatasetError("the source is the dataset itself: name another copy of it").at(file=place)
+    return open_storage(place, RemoteAccess(options, cache=None)), place if is_url(place) else os.fspath(source)
 
 
 def _require_apart(folder: str, target: str) -> None:

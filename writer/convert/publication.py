@@ -14,12 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from recordio.arguments import folder_path
 from recordio.errors import DatasetError
 from recordio.format.manifest import Manifest
-from recordio.remote.opening import StorageArgument
-from recordio.remote.options import StorageOptions
-from recordio.remote.urls import checked_url, is_url, local_path
+from recordio.remote.opening import StorageArgument, given_access
+from recordio.remote.urls import is_url
 from recordio.remote.write_target import RemoteTarget
 from recordio.storage.atomic import FolderLock, remove, write_file
 from recordio.storage.dataset_files import SOURCE, STAGING
@@ -222,10 +220,10 @@ class RemotePublication(RemoteDestination):
 
 def open_publication(name: str, path: Any, storage: StorageArgument) -> Publication:
     """The publication at a path or URL, the argument `name`. Raises SchemaError, DatasetError."""
-    options = StorageOptions.of(storage)
-    if isinstance(path, str) and is_url(path):
-        return RemotePublication(RemoteTarget(checked_url(path), options))
-    folder = Path(folder_path(name, local_path(path) if isinstance(path, str) else path))
+    location, options = given_access(name, path, storage)
+    if is_url(location):
+        return RemotePublication(RemoteTarget(location, options))
+    folder = Path(location)
     if folder.exists() and not folder.is_dir():
         raise DatasetError("the destination is not a folder").at(file=str(folder))
     return LocalPublication(folder)

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from recordio import SchemaError
+from recordio.edit.copy_ends import open_end
 from recordio.remote.opening import dataset_access
 from recordio.remote.options import StorageOptions
 from recordio.remote.urls import checked_url, is_url, local_path, shown
+from recordio.writer.convert.publication import open_publication
+from recordio.writer.destination import open_destination
 
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
@@ -112,3 +115,11 @@ def test_the_documentation_has_all_options() -> None:
     text = (Path(__file__).parents[3] / "docs" / "remote.md").read_text("utf-8")
     table = text.partition("## Options")[2].partition("**Credentials")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [one.name for one in fields(StorageOptions)]
+
+
+@pytest.mark.parametrize("opened", [open_destination, open_publication, open_end])
+def test_a_writer_shows_no_query_and_sends_it(opened: Any) -> None:
+    place = opened("path", "https://host/data/?sv=1&sig=secret", None)
+    target = getattr(place, "target", None) or place._target
+    assert place.location == target.url == "https://host/data"
+    assert target.options.query == "sv=1&sig=secret"
