@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any, get_args
 
 import numpy as np
@@ -109,9 +110,10 @@ class OpenDataset:
     def restart(self) -> None:
         """Drops all open shards and cached pages; they come back on demand. A forked child starts with this."""
         self.shards.clear()
+        self._page_cache = PageCache(self.options.page_cache_bytes)
         self.access = PageAccess(
             verify=self.options.verify,
-            cache=PageCache(self.options.page_cache_bytes),
+            cache=self._page_cache,
             mapped=self.io.kind == "mmap",
             direct=self.io.kind == "direct",
             drops=self.io.kind == "pread" and not self.io.fits,
@@ -268,12 +270,12 @@ class OpenDataset:
             return {name: PageColumn.of(kind, 0, []).take(numbers, numbers) for name, kind in fields.schema.items()}
         if is_scan(self, numbers, fields):
             return scanned(self, numbers, fields)
+        if self.storage.is_remote or (len(self.first) > 2 and not self.io.fits):
+            self._will_need(numbers, fields)
         if len(self.first) == 2:
             return self._take_from(0, numbers, fields)
         at = np.searchsorted(self._first, numbers, side="right") - 1
         shards, order, runs = grouped(at)
-        if not self.io.fits or self.storage.is_remote:
-            self._will_need(numbers, fields)
         # Shard by shard, so that no more than one of them is held open.
         parts = [self._take_from(s, numbers[run] - self._first[s], fields) for s, run in zip(shards, runs, strict=True)]
         if len(parts) == 1:
@@ -294,8 +296,9 @@ class OpenDataset:
         return table.take(block, row)
 
     def _will_need(self, numbers: Indices, fields: Projection) -> None:
-        """Asks the system to read the blocks of these samples, all of them at once."""
-        self._ask_for_pages(np.unique(np.searchsorted(self.blocks.first, numbers, side="right") - 1), fields)
+        """Asks for the pages of these samples, all at once, but for those that are decoded already."""
+        blocks = np.unique(np.searchsorted(self.blocks.first, numbers, side="right") - 1)
+        self._ask_for_pages(blocks, fields, self._page_cache.holds)
 
     def ask_for(self, windows: Sequence[Indices], fields: Projection) -> None:
         """Asks a store over a network for the pages of some blocks, window after window. Waits for indexes alone."""
@@ -307,13 +310,18 @@ class OpenDataset:
         """Asks a store over a network for the indexes of some shards, all at once. Waits for nothing."""
         self._files.ask_for_indexes(self.indexes.unknown(shards))
 
-    def _ask_for_pages(self, blocks: Indices, fields: Projection) -> None:
+    def _ask_for_pages(
+        self, blocks: Indices, fields: Projection, is_here: Callable[[tuple[int, int, int]], bool] = lambda page: False
+    ) -> None:
         entries, failed = self.entries(blocks, fields.columns)
-        _, shards, slots = self.by_shard(blocks)
-        for number, own in zip(shards, slots, strict=True):
-            if number not in failed:
-                places = entries.offset[own], entries.stored_nbytes[own]
-                self.file(number).will_need(zip(*(one.ravel().tolist() for one in places), strict=True))
+        local, shards, slots = self.by_shard(blocks)
+        for position, own in zip(shards, slots, strict=True):
+            if position in failed:
+                continue
+            pages = product([self.manifest.table.numbers.item(position)], local[own].tolist(), fields.columns)
+            places = (one[own].ravel().tolist() for one in (entries.offset, entries.stored_nbytes))
+            ranges = zip(pages, zip(*places, strict=True), strict=True)
+            self.file(position).will_need(place for page, place in ranges if not is_here(page))
 
     def samples_of(self, blocks: Indices) -> Indices:
         """int64 (n,): the number of samples in each block."""

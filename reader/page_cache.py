@@ -17,6 +17,10 @@ class PageCache:
         self._pages: OrderedDict[tuple[int, int, int], Pages] = OrderedDict()
         self._lock = threading.Lock()
 
+    def holds(self, key: tuple[int, int, int]) -> bool:
+        """Whether the page is here; it may go at any time."""
+        return key in self._pages
+
     def __call__(self, key: tuple[int, int, int], make: Callable[[], Pages]) -> Pages:
         """The cached page, or a new one from `make`."""
         with self._lock:

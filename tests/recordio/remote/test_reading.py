@@ -12,6 +12,8 @@ import pytest
 
 import recordio
 from recordio import DataLoader, DatasetError, SchemaError, ShardDataset
+from recordio.remote.remote_stats import remote_stats
+from recordio.remote.remote_storage import RemoteStorage
 from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
 
@@ -60,6 +62,34 @@ def test_epochs_are_those_of_the_folder(url: str, folder: Path, options: dict[st
     for _ in range(2):
         for batch, expected in zip(loader, local, strict=True):
             assert same(batch, expected)
+
+
+def test_what_is_decoded_is_not_fetched_again(url: str, bucket: Bucket) -> None:
+    ds = ShardDataset(url, storage=bucket.storage, cache=None)
+    stats, rows = [], [0, 100, 300, COUNT - 1]
+    for _ in range(3):
+        ds.take(rows)
+        stats.append(remote_stats())
+    requests = [one.requests for one in stats if one is not None]
+    assert requests[0] == requests[1] == requests[2]
+    assert isinstance(ds.store.storage, RemoteStorage)
+    assert ds.store.storage.arena is not None
+    assert ds.store.storage.arena.live_nbytes == 0  # nothing waits that nobody reads
+
+
+def test_the_blocks_of_one_shard_are_asked_for_at_once(bucket: Bucket, tmp_path: Path) -> None:
+    with recordio.DatasetWriter(tmp_path / "one", {"x": recordio.Bytes()}, block_bytes=1 << 12) as writer:
+        for n in range(40):
+            writer.write({"x": bytes([n]) * (1 << 11)})
+    ds = ShardDataset(bucket.upload(tmp_path / "one", "one"), storage=bucket.storage, cache=None)
+    assert len(ds.store.manifest.shards) == 1
+    ds[0]
+    before = remote_stats()
+    assert ds.take([5, 15, 25, 35])["x"] == [bytes([n]) * (1 << 11) for n in (5, 15, 25, 35)]
+    after = remote_stats()
+    assert before is not None
+    assert after is not None
+    assert after.requests - before.requests == 1  # gaps of so few bytes are cheaper than requests
 
 
 def test_a_pickled_dataset_asks_for_no_manifest(url: str, bucket: Bucket, folder: Path) -> None:
