@@ -252,19 +252,23 @@ class PageReads:
             try:
                 if alone:
                     file.read_into(stored, page.begin, len(stored))
-                try:
-                    self._finish(page, stored, memory if read.base is None else None)
-                except CorruptError:
-                    if not file.discard(page.begin, len(stored)):
-                        raise
-                    file.read_into(stored, page.begin, len(stored))
-                    self._finish(page, stored, memory if read.base is None else None)
+                self._finish_read(file, page, stored, memory if read.base is None else None)
                 done.append(page)
             except RecordIOError as error:
                 failed.append((page, error))
         if self._access.drops:
             file.wont_need(low, nbytes)
         report(done, failed)
+
+    def _finish_read(self, file: File, page: PlannedPage, stored: memoryview, memory: memoryview | None) -> None:
+        """Finishes a page; reads it again if what was wrong came from a copy."""
+        try:
+            self._finish(page, stored, memory)
+        except CorruptError:
+            if not file.discard(page.begin, len(stored)):
+                raise
+            file.read_into(stored, page.begin, len(stored))
+            self._finish(page, stored, memory)
 
     def _finish(self, page: PlannedPage, stored: memoryview, memory: memoryview | None) -> None:
         """Checks a page, and decodes or copies it into the memory unless it stays where it is."""

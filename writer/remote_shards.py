@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from recordio.errors import RecordIOError, StorageError
@@ -16,6 +18,7 @@ from recordio.writer.restamp import renumbered
 from recordio.writer.shard_sink import shard_number
 
 _MOST_TRIES = 100
+_CHECKS = 32  # of shards, at a time
 
 
 def put_shard(target: RemoteTarget, path: Path, entry: ShardEntry) -> ShardEntry:
@@ -45,6 +48,12 @@ def holds(target: RemoteTarget, entry: ShardEntry) -> bool:
         footer = Footer.decode(found[1], found[0])
         return (footer.number, footer.digest) == (entry.number, entry.digest)
     return False
+
+
+def all_hold(target: RemoteTarget, entries: Iterable[ShardEntry]) -> list[bool]:
+    """The same of many shards, at a time. Raises StorageError."""
+    with ThreadPoolExecutor(_CHECKS, "recordio-check") as pool:
+        return list(pool.map(partial(holds, target), entries))
 
 
 def remote_numbers(target: RemoteTarget) -> Iterable[int]:

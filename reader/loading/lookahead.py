@@ -52,29 +52,24 @@ class Lookahead:
         return self
 
     def __next__(self) -> WindowPlan:
-        self._ask()
+        if asked := [plan.blocks for plan in self._next_to_ask_for()]:
+            self._threads.submit(self._dataset.ask_for, asked, self._fields)
         if not self._ahead:
             raise StopIteration
         plan, nbytes = self._ahead.popleft()
         self._ahead_nbytes -= nbytes
         return plan
 
-    def _ask(self) -> None:
-        """Asks for windows up to the limit, but for the next one anyway."""
-        asked: list[WindowPlan] = []
+    def _next_to_ask_for(self) -> Iterator[WindowPlan]:
+        """Windows up to the limit, but the next one anyway."""
         while not self._ahead or self._ahead_nbytes < self._limit:
-            plan = next(self._plans, None)
-            if plan is None:
-                break
+            if (plan := next(self._plans, None)) is None:
+                yield from self._of_the_next_epoch()
+                return
             nbytes = self._nbytes(plan)
             self._ahead.append((plan, nbytes))
             self._ahead_nbytes += nbytes
-            asked.append(plan)
-        else:
-            plan = None
-        asked.extend(self._of_the_next_epoch() if plan is None else ())
-        if asked:
-            self._threads.submit(self._dataset.ask_for, [plan.blocks for plan in asked], self._fields)
+            yield plan
 
     def _of_the_next_epoch(self) -> Iterator[WindowPlan]:
         if self._following is not None:

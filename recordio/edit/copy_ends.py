@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,12 +23,11 @@ from recordio.storage.local import LocalStorage
 from recordio.storage.scratch import ScratchFolder
 from recordio.writer.destination import put_manifest
 from recordio.writer.publish import clear_remains, readable_manifest
-from recordio.writer.remote_shards import holds
+from recordio.writer.remote_shards import all_hold, holds
 from recordio.writer.shard_sink import rename
 
 Report = Callable[[int], None]
 _PIECE = 8 << 20
-_CHECKS = 32
 _TAKEN = "there is another shard under this name: copy to a folder of its own"
 
 
@@ -170,17 +168,13 @@ class RemoteEnd:
     def missing(self, entries: Sequence[ShardEntry]) -> list[ShardEntry]:
         names = {one.name for one in self._target.list()}
         there = [entry for entry in entries if entry.name in names]
-        with ThreadPoolExecutor(_CHECKS, "recordio-check") as pool:
-            for entry, same in zip(there, pool.map(self._holds, there), strict=True):
-                if not same:
-                    raise DatasetError(_TAKEN).at(file=f"{self.location}/{entry.name}")
+        for entry, same in zip(there, all_hold(self._target, there), strict=True):
+            if not same:
+                raise DatasetError(_TAKEN).at(file=f"{self.location}/{entry.name}")
         return [entry for entry in entries if entry.name not in names]
 
-    def _holds(self, entry: ShardEntry) -> bool:
-        return holds(self._target, entry)
-
     def put(self, entry: ShardEntry, path: Path) -> None:
-        while not (self._target.put_new(entry.name, path) or self._holds(entry)):
+        while not (self._target.put_new(entry.name, path) or holds(self._target, entry)):
             if self._target.version(entry.name) is not None:
                 raise DatasetError(_TAKEN).at(file=f"{self.location}/{entry.name}")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from recordio.errors import CorruptError
 from recordio.remote.helper_process import HelperProcess, RemoteError, asked
+from recordio.remote.shard_parts import MAX_RANGE
 from recordio.remote.write_target import RemoteTarget
 
-_PIECE = 8 << 20
 _AHEAD = 16  # pieces of an object at a time
 
 
@@ -38,8 +38,8 @@ def _fetch(
     store, file = helper.store(place.url, place.options), helper.attach(descriptor)
     ahead: deque[tuple[int, Future[Any]]] = deque()
     try:
-        for begin in range(0, nbytes, _PIECE):
-            end = min(begin + _PIECE, nbytes)
+        for begin in range(0, nbytes, MAX_RANGE):
+            end = min(begin + MAX_RANGE, nbytes)
             ahead.append((end - begin, helper.submit("fetch", store, name, begin, end, (file, begin), b"")))
             if len(ahead) == _AHEAD:
                 _finish(*ahead.popleft(), report)

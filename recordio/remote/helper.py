@@ -41,7 +41,6 @@ class RemoteStore:
         opened: opens the store, with the credentials of that moment; takes other timeouts.
         requests: to the store.
         counts: of this process.
-        renews: whether other credentials may be there when it is opened anew.
     """
 
     def __init__(self, opened: Callable[..., Awaitable[Opened]], requests: Requests, counts: Counts) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from recordio.errors import StorageError
 from recordio.remote.remote_shard import RemoteShard
 from recordio.remote.shard_fetch import ShardFetch
+from recordio.remote.shard_parts import MAX_RANGE
 
-_PIECE_NBYTES = 8 << 20
 _AT_A_TIME = 16  # pieces
 
 Piece = tuple[RemoteShard, list[ShardFetch], int]
@@ -28,8 +28,8 @@ def predownload(shards: Iterable[RemoteShard], report: Callable[[int], object]) 
     under_way: deque[Piece] = deque()
     try:
         for shard in shards:
-            for begin in range(0, shard.place.nbytes, _PIECE_NBYTES):
-                nbytes = min(_PIECE_NBYTES, shard.place.nbytes - begin)
+            for begin in range(0, shard.place.nbytes, MAX_RANGE):
+                nbytes = min(MAX_RANGE, shard.place.nbytes - begin)
                 under_way.append((shard, shard.want([(begin, nbytes)]), nbytes))
                 if len(under_way) >= _AT_A_TIME:
                     report(_finished(under_way.popleft()))

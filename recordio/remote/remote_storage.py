@@ -28,8 +28,6 @@ from recordio.storage.base import File, ShardPlace
 from recordio.storage.memory import MemoryFile
 
 _KEPT_SHARDS = 512
-_MOST_BYTES = MAX_MANIFEST_NBYTES
-
 
 _storages: weakref.WeakSet[RemoteStorage] = weakref.WeakSet()
 
@@ -82,7 +80,7 @@ class RemoteStorage:
         if name == MANIFEST and self.is_offline:
             data, etag = self._kept_manifest(), None
         else:
-            data, etag, _ = self.ask("get", name, 0, None, _MOST_BYTES)
+            data, etag, _ = self.ask("get", name, 0, None, MAX_MANIFEST_NBYTES)
         if name == MANIFEST:
             self.hold(data)
         return MemoryFile(name, data, etag or data)

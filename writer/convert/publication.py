@@ -8,7 +8,6 @@ two plans do not meet.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +24,7 @@ from recordio.writer.convert.staging import Staging, UnitNote, finished_note, op
 from recordio.writer.convert.units import Unit
 from recordio.writer.destination import Destination, LocalDestination, RemoteDestination, put_manifest
 from recordio.writer.publish import clear_corrupt_manifest, clear_remains, damaged_shard
-from recordio.writer.remote_shards import holds, put_shard
-
-_CHECKS = 32  # of shards in an object store, at a time
+from recordio.writer.remote_shards import all_hold, put_shard
 
 
 class Publication(Destination, Protocol):
@@ -193,9 +190,8 @@ class RemotePublication(RemoteDestination):
             number = name.rpartition("/")[2].removesuffix(".json")
             if note is not None and number.isdecimal():
                 found[int(number)] = note
-        with ThreadPoolExecutor(_CHECKS, "recordio-check") as pool:
-            there = pool.map(lambda note: holds(self.target, note.entry), found.values())
-            return {unit: note for (unit, note), good in zip(found.items(), there, strict=True) if good}
+        there = all_hold(self.target, [note.entry for note in found.values()])
+        return {unit: note for (unit, note), good in zip(found.items(), there, strict=True) if good}
 
     def note(self, unit: int) -> UnitNote | None:
         return self._notes.get(unit)
