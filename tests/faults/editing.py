@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import recordio
-from recordio import RecordIOError, Scalar, ShardDataset, StorageError, Text
+from recordio import RecordIOError, Scalar, ShardDataset, Text
 from tests.effort import LONG
-from tests.faults.crashing import MEMORY, Contents, Dies, child, rows
+from tests.faults.crashing import MEMORY, Dies, child, rows
+from tests.faults.interrupting import contents, full_disk, killed
 
 STEP = 1 if LONG else 5  # calls between two deaths
 FIELDS = {"number": Scalar("int64"), "text": Text()}
@@ -33,25 +33,22 @@ def prepare(top: Path) -> None:
                 writer.write({"number": i, "text": f"text {i}"})
 
 
-def contents(top: Path) -> Contents:
-    """Every file below a folder."""
-    files = [path for path in sorted(top.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(top)): path.read_bytes() for path in files}
-
-
 class EditOracle:
     """What a folder of datasets is before and after an undisturbed edit."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.edit, self.destinations = name, EDITS[name], DESTINATIONS[name]
+        self.run, self.destinations = EDITS[name], DESTINATIONS[name]
         with TemporaryDirectory(dir=MEMORY) as folder:
             top = Path(folder)
-            prepare(top)
+            self.prepare(top)
             self.before = [rows(top / one) for one in self.destinations]
             self.sources = contents(top)
-            self.edit(top)
+            self.run(top)
             self.after = [rows(top / one) for one in self.destinations]
             self.files = contents(top)
+
+    def prepare(self, top: Path) -> None:
+        prepare(top)
 
     def faults(self, top: Path) -> list[str]:
         """Of a folder in which an edit has died: each destination is old or new, and the same edit again ends it."""
@@ -63,75 +60,12 @@ class EditOracle:
         here = contents(top)
         out += [f"{name} of a source was changed" for name in kept if here.get(name) != self.sources[name]]
         try:
-            self.edit(top)
+            self.run(top)
         except RecordIOError as error:
             return [*out, f"the rerun fails: {error}"]
         found_files = contents(top)
         wrong = {name for name in {*self.files, *found_files} if self.files.get(name) != found_files.get(name)}
         return [*out, *(f"after the rerun {name} differs" for name in sorted(wrong))]
-
-
-def killed(name: str, how: str) -> list[str]:
-    """Before the N-th call, after it, or in the middle of a write, until an edit completes; N goes up by STEP."""
-    out: list[str] = []
-    oracle, status, n = EditOracle(name), 9, {"before": 0, "after": 1, "torn": 2}[how] - STEP
-    while status != 0:
-        n += STEP
-        if n < 1:
-            continue
-        with TemporaryDirectory(dir=MEMORY) as folder:
-            top = Path(folder)
-            prepare(top)
-
-            def action(top: Path = top, at: int = n) -> None:
-                Dies(at, how)
-                oracle.edit(top)
-
-            status = os.waitstatus_to_exitcode(os.waitpid(child(action), 0)[1])
-            if status not in (0, 9):
-                out.append(f"{n}: exit {status}")
-            out += [f"{name} {how} call {n}: {fault}" for fault in oracle.faults(top)]
-    return out if n > 20 else [*out, f"only {n} calls"]
-
-
-def full_disk(name: str) -> list[str]:
-    """No room at the N-th write, sync, creation or renaming, until an edit completes; N goes up by STEP."""
-    out: list[str] = []
-    oracle = EditOracle(name)
-    for call in ("open", "writev", "fsync", "rename", "replace"):
-        refused, n = True, 1 - STEP
-        while refused:
-            n += STEP
-            with TemporaryDirectory(dir=MEMORY) as folder:
-                top = Path(folder)
-                prepare(top)
-                refused, faults = _refused(oracle.edit, top, call, n)
-                out += [f"{name} {call} {n}: {fault}" for fault in (*faults, *oracle.faults(top))]
-    return out
-
-
-def _refused(edit: Callable[[Path], Any], top: Path, call: str, at: int) -> tuple[bool, list[str]]:
-    """Whether the edit came as far as the call, and what is wrong with its error."""
-    real, calls = getattr(os, call), 0
-
-    def fails(*args: Any, **options: Any) -> Any:
-        nonlocal calls
-        writes = call != "open" or (len(args) > 1 and bool(args[1] & os.O_CREAT))
-        calls += writes
-        if writes and calls == at:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(*args, **options)
-
-    setattr(os, call, fails)
-    try:
-        edit(top)
-    except StorageError:
-        return True, []
-    except Exception as error:  # noqa: BLE001 any other is a fault
-        return True, [f"raises {type(error).__name__}: {error}"]
-    finally:
-        setattr(os, call, real)
-    return calls >= at, [] if calls < at else ["no error"]
 
 
 def killed_exports() -> list[str]:
@@ -167,16 +101,21 @@ def killed_exports() -> list[str]:
 
 
 def killed_before_every_call() -> list[str]:
-    return [fault for name in EDITS for fault in killed(name, "before")]
+    return _of_each(lambda oracle: killed(oracle, "before", STEP))
 
 
 def killed_after_every_call() -> list[str]:
-    return [fault for name in EDITS for fault in killed(name, "after")]
+    return _of_each(lambda oracle: killed(oracle, "after", STEP))
 
 
 def killed_in_every_write() -> list[str]:
-    return [fault for name in EDITS for fault in killed(name, "torn")]
+    return _of_each(lambda oracle: killed(oracle, "torn", STEP))
 
 
 def full_disks() -> list[str]:
-    return [fault for name in EDITS for fault in full_disk(name)]
+    return _of_each(lambda oracle: full_disk(oracle, STEP))
+
+
+def _of_each(attack: Callable[[EditOracle], list[str]]) -> list[str]:
+    """The faults of each edit under an attack."""
+    return [f"{name} {fault}" for name in EDITS for fault in attack(EditOracle(name))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import recordio
-from recordio import RecordIOError, StorageError
+from recordio import RecordIOError
 from tests.effort import LONG
-from tests.faults.crashing import MEMORY, Contents, Dies, child, rows
-from tests.faults.editing import contents
+from tests.faults.crashing import MEMORY, rows
+from tests.faults.interrupting import HOWS, contents, full_disk, killed
 
 STEP = 1 if LONG else 9  # calls between two deaths
 SHARDS = 4
@@ -75,12 +74,12 @@ class RepairOracle:
     """The files after an undisturbed repair."""
 
     def __init__(self, damage: str, repair: str) -> None:
-        self.damage, self.repair = DAMAGE[damage], REPAIRS[repair]
+        self.damage, self.run = DAMAGE[damage], REPAIRS[repair]
         with TemporaryDirectory(dir=MEMORY) as folder:
             top = Path(folder)
             self.prepare(top)
-            self.repair(top)
-            self.files = self.contents(top)
+            self.run(top)
+            self.files = contents(top)
             self.rows = rows(top / ("new" if repair.startswith("anew") else "it"))
 
     def prepare(self, top: Path) -> None:
@@ -88,90 +87,33 @@ class RepairOracle:
         for damage in self.damage:
             damage(top / "it")
 
-    def contents(self, top: Path) -> Contents:
-        return contents(top)
-
     def faults(self, top: Path) -> list[str]:
         """Of a folder in which a repair has died: what it gives when it is run again, twice."""
         new = top / "new"
         if new.exists() and (found := rows(new)) not in (None, self.rows):
             return [f"the new dataset opens with {len(found or [])} samples"]
         try:
-            self.repair(top)
-            again = self.repair(top)
+            self.run(top)
+            again = self.run(top)
         except RecordIOError as error:
             return [f"the rerun fails: {error}"]
-        found_files = self.contents(top)
+        found_files = contents(top)
         wrong = {name for name in {*self.files, *found_files} if self.files.get(name) != found_files.get(name)}
         return [f"after the rerun {name} differs" for name in sorted(wrong)] + (
             [] if again.done_before else ["the third run is not idle"]
         )
 
 
-def killed(damage: str, repair: str, how: str) -> list[str]:
-    """Before the N-th call, after it, or in the middle of a write, until a repair completes; N goes up by STEP."""
-    out: list[str] = []
-    oracle, status, n = RepairOracle(damage, repair), 9, {"before": 0, "after": 1, "torn": 2}[how] - STEP
-    while status != 0:
-        n += STEP
-        if n < 1:
-            continue
-        with TemporaryDirectory(dir=MEMORY) as folder:
-            top = Path(folder)
-            oracle.prepare(top)
-
-            def action(top: Path = top, at: int = n) -> None:
-                Dies(at, how)
-                oracle.repair(top)
-
-            status = os.waitstatus_to_exitcode(os.waitpid(child(action), 0)[1])
-            if status not in (0, 9):
-                out.append(f"{n}: exit {status}")
-            out += [f"{damage}, {repair}, {how} call {n}: {fault}" for fault in oracle.faults(top)]
-    return out if n > 20 else [*out, f"{damage}, {repair}: only {n} calls"]
-
-
 def killed_at_every_call() -> list[str]:
-    hows = ("before", "after", "torn")
-    return [fault for damage in DAMAGE for repair in REPAIRS for how in hows for fault in killed(damage, repair, how)]
+    return [
+        f"{damage}, {repair}, {fault}"
+        for damage in DAMAGE
+        for repair in REPAIRS
+        for how in HOWS
+        for fault in killed(RepairOracle(damage, repair), how, STEP)
+    ]
 
 
 def full_disks() -> list[str]:
-    """No room at the N-th write, sync, creation or renaming, until a repair completes."""
-    out: list[str] = []
-    for repair in REPAIRS:
-        oracle = RepairOracle("all, without a manifest", repair)
-        for call in ("open", "writev", "fsync", "rename", "replace"):
-            refused, n = True, 0
-            while refused:
-                n += 1
-                with TemporaryDirectory(dir=MEMORY) as folder:
-                    top = Path(folder)
-                    oracle.prepare(top)
-                    refused, faults = _refused(oracle.repair, top, call, n)
-                    out += [f"{repair} {call} {n}: {fault}" for fault in (*faults, *oracle.faults(top))]
-    return out
-
-
-def _refused(repair: Callable[[Path], Any], top: Path, call: str, at: int) -> tuple[bool, list[str]]:
-    """Whether the repair came as far as the call, and what is wrong with its error."""
-    real, calls = getattr(os, call), 0
-
-    def fails(*args: Any, **options: Any) -> Any:
-        nonlocal calls
-        writes = call != "open" or (len(args) > 1 and bool(args[1] & os.O_CREAT))
-        calls += writes
-        if writes and calls == at:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(*args, **options)
-
-    setattr(os, call, fails)
-    try:
-        repair(top)
-    except StorageError:
-        return True, []
-    except Exception as error:  # noqa: BLE001 any other is a fault
-        return True, [f"raises {type(error).__name__}: {error}"]
-    finally:
-        setattr(os, call, real)
-    return calls >= at, [] if calls < at else ["no error"]
+    oracles = {repair: RepairOracle("all, without a manifest", repair) for repair in REPAIRS}
+    return [f"{repair} {fault}" for repair, oracle in oracles.items() for fault in full_disk(oracle, 1)]

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import recordio
 from recordio.tools.main import main
+from tests.tools.commands import flip, printed
 
-
-def repaired(capsys: pytest.CaptureFixture[str], *words: object, code: int) -> str:
-    assert main(["repair", *map(str, words)]) == code
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return captured.out
-
-
-def flip(dataset: Path) -> None:
-    """Flips a bit in the first picture of the only shard."""
-    (shard,) = dataset.glob("*.rio")
-    data = bytearray(shard.read_bytes())
-    data[data.index(b"\x89PNG") + 20] ^= 1
-    shard.write_bytes(data)
+repaired = partial(printed, "repair")
 
 
 def test_a_good_dataset_is_said_to_be_good(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

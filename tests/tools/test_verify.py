@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,21 +22,9 @@ import recordio
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.tools.main import main
 from recordio.tools.progress import ERASE_LINE, Progress
+from tests.tools.commands import flip, printed
 
-
-def verified(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> str:
-    assert main(["verify", *map(str, words)]) == code
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return captured.out
-
-
-def flip(dataset: Path) -> None:
-    """Flips a bit in the first picture of the only shard."""
-    (shard,) = dataset.glob("*.rio")
-    data = bytearray(shard.read_bytes())
-    data[data.index(b"\x89PNG") + 20] ^= 1
-    shard.write_bytes(data)
+verified = partial(printed, "verify")
 
 
 def test_verify_prints_ok_with_counts(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

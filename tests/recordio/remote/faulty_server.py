@@ -93,6 +93,11 @@ class FaultyServer:
         return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     @property
+    def dataset(self) -> str:
+        """The URL of the dataset, which lies in the bucket at "data"."""
+        return f"{self.address}/bucket/data"
+
+    @property
     def port(self) -> int:
         return int(self._server.server_port)
 

@@ -16,17 +16,12 @@ import pytest
 from recordio import StorageError
 from tests.recordio.remote.faulty_server import free_port
 from tests.recordio.remote.real_servers import program, running, upload
-from tests.recordio.remote.stored_dataset import COUNT, Stored, numbers, small_dataset
+from tests.recordio.remote.stored_dataset import COUNT, Stored, numbers
 
 RIGHT = list(range(COUNT))
 ACCOUNT = "devstoreaccount1"
 # The key is Azurite's own, of its documentation.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import asyncio
 import os
 import pickle
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,12 @@ import pytest
 from recordio import ShardDataset, StorageError
 from recordio.remote.credentials import environment, hub_token, require_azure, require_google, s3_profile
 from recordio.remote.request_errors import RequestError
-from tests.recordio.remote.faulty_server import FOREVER, FaultyServer, Request, faulty_server
-from tests.recordio.remote.stored_dataset import COUNT, MANIFEST, QUICK, SHARD, Stored, numbers, small_dataset
+from tests.recordio.remote.faulty_server import FOREVER, FaultyServer, Request
+from tests.recordio.remote.stored_dataset import COUNT, MANIFEST, QUICK, SHARD, numbers
 
 pytestmark = pytest.mark.timeout(20)
 RIGHT = list(range(COUNT))
 SECRET = "secret-of-the-test"
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
-
-
-@pytest.fixture
-def server(stored: Stored) -> Iterator[FaultyServer]:
-    with faulty_server(stored.below("data")) as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +138,7 @@ def test_a_token_for_https(server: FaultyServer) -> None:
     tokens = iter(["old", "new"])
     server.judge = lambda request: None if request.headers["authorization"] == "Bearer new" else "401"
     options = QUICK | {"credentials": lambda: {"token": next(tokens)}, "headers": {"X-Team": "vision"}}
-    assert numbers(f"{server.address}/bucket/data", options) == RIGHT
+    assert numbers(server.dataset, options) == RIGHT
     assert {request.headers["x-team"] for request in server.requests} == {"vision"}
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from recordio import CorruptError, DatasetError, RecordIOError, StorageError
 from tests.effort import LONG
-from tests.recordio.remote.faulty_server import FOREVER, MODES, FaultyServer, faulty_server
-from tests.recordio.remote.stored_dataset import COUNT, QUICK, SHARD, Stored, numbers, small_dataset
+from tests.recordio.remote.faulty_server import FOREVER, MODES, FaultyServer
+from tests.recordio.remote.stored_dataset import COUNT, QUICK, SHARD, Stored, numbers
 
 pytestmark = pytest.mark.timeout(20)
 PARTS = ("manifest", "header", "index", "page")
@@ -21,30 +19,15 @@ ONE_OF_EACH_KIND = {"503", "denied", "missing", "hang", "cut", "corrupt", "no-ra
 HARMLESS = {"no-etag", "weak-etag", "other-etag"}
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
-
-
-@pytest.fixture
-def server(stored: Stored) -> Iterator[FaultyServer]:
-    with faulty_server(stored.below("data")) as found:
-        yield found
-
-
-def url(server: FaultyServer) -> str:
-    return f"{server.address}/bucket/data"
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_a_fault_of_each_part_that_passes(mode: str, server: FaultyServer, stored: Stored) -> None:
     for name, byte in stored.parts.values():
         server.fail(mode, f"data/{name}", 1, byte)
     if mode in LASTING:
         with pytest.raises(RecordIOError):
-            numbers(url(server), QUICK)
+            numbers(server.dataset, QUICK)
     else:
-        assert numbers(url(server), QUICK) == RIGHT
+        assert numbers(server.dataset, QUICK) == RIGHT
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -54,9 +37,9 @@ def test_a_fault_that_stays(mode: str, server: FaultyServer, stored: Stored) -> 
         server.clear()
         server.fail(mode, f"data/{name}", FOREVER, byte)
         if mode in HARMLESS or (part == "manifest" and mode in OF_RANGES):
-            assert numbers(url(server), QUICK) == RIGHT
+            assert numbers(server.dataset, QUICK) == RIGHT
         else:
-            _require_good_error(url(server))
+            _require_good_error(server.dataset)
         assert len(server.asked(f"data/{name}")) < 30
 
 
@@ -72,9 +55,9 @@ def test_damage_that_stays_names_its_place(server: FaultyServer, stored: Stored)
     name, byte = stored.parts["page"]
     server.fail("corrupt", f"data/{name}", FOREVER, byte)
     with pytest.raises(CorruptError, match="4 times") as caught:
-        numbers(url(server), QUICK)
+        numbers(server.dataset, QUICK)
     place = caught.value.place
-    assert (place.file, place.dataset) == (SHARD, url(server))
+    assert (place.file, place.dataset) == (SHARD, server.dataset)
     assert place.block is not None
     assert place.field in ("x", "number")
     assert place.byte is not None

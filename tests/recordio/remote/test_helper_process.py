@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -20,8 +19,8 @@ import recordio.remote.helper_process as helper_process
 from recordio import StorageError
 from recordio.remote.helper_process import helper
 from tests.processes_seen import children, is_gone, left_as_found, soon
-from tests.recordio.remote.faulty_server import FOREVER, FaultyServer, faulty_server
-from tests.recordio.remote.stored_dataset import COUNT, MANIFEST, SHARD, Stored, numbers, small_dataset
+from tests.recordio.remote.faulty_server import FOREVER, FaultyServer
+from tests.recordio.remote.stored_dataset import COUNT, MANIFEST, SHARD, numbers
 
 pytestmark = pytest.mark.timeout(60)
 RIGHT = list(range(COUNT))
@@ -36,29 +35,14 @@ storage = {"retry_seconds": 60.0, "timeout_seconds": 60.0}
 """
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
-
-
-@pytest.fixture
-def server(stored: Stored) -> Iterator[FaultyServer]:
-    with faulty_server(stored.below("data")) as found:
-        yield found
-
-
-def url(server: FaultyServer) -> str:
-    return f"{server.address}/bucket/data"
-
-
 def read(server: FaultyServer) -> list[int]:
-    return numbers(url(server), STORAGE)
+    return numbers(server.dataset, STORAGE)
 
 
 def script(server: FaultyServer, text: str, *flags: str, **how: Any) -> subprocess.Popen[str]:
     """Another trainer."""
     return subprocess.Popen(
-        [sys.executable, *flags, "-c", HEAD + text, url(server)],
+        [sys.executable, *flags, "-c", HEAD + text, server.dataset],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -119,7 +103,7 @@ def test_slow_requests_are_no_reason_to_end_it(server: FaultyServer, monkeypatch
     monkeypatch.setattr(helper_process, "_SILENT_LOOKS", 1)
     before = helper().pid
     server.fail("hang", f"data/{SHARD}", 1)
-    assert numbers(url(server), {"retry_seconds": 20.0, "timeout_seconds": 2.5}) == RIGHT
+    assert numbers(server.dataset, {"retry_seconds": 20.0, "timeout_seconds": 2.5}) == RIGHT
     assert helper().pid == before
 
 
@@ -200,7 +184,7 @@ def read_in_child(address: str) -> list[int]:
 def test_children_read_for_themselves(server: FaultyServer, method: str) -> None:
     assert read(server) == RIGHT
     with get_context(method).Pool(2) as pool:
-        assert pool.map(read_in_child, [url(server)] * 4) == [RIGHT] * 4
+        assert pool.map(read_in_child, [server.dataset] * 4) == [RIGHT] * 4
     assert read(server) == RIGHT
 
 
@@ -211,7 +195,7 @@ def test_fork_from_a_thread_while_the_helper_is_asked(server: FaultyServer) -> N
         reading = threads.submit(read, server)
         assert soon(lambda: server.asked(f"data/{SHARD}"))
         with threads.submit(context.Pool, 1).result() as pool:
-            assert pool.apply(read_in_child, [url(server)]) == RIGHT
+            assert pool.apply(read_in_child, [server.dataset]) == RIGHT
         os.kill(helper().pid, signal.SIGKILL)  # that one still hangs
         assert reading.result() == RIGHT
 

@@ -12,18 +12,13 @@ from recordio import ShardDataset, StorageError
 from recordio.remote.hugging_face_hub import HubPath, folder_url
 from recordio.remote.request_errors import RequestError
 from tests.recordio.remote.faulty_server import FOREVER, FaultyServer, faulty_server
-from tests.recordio.remote.stored_dataset import COUNT, QUICK, Stored, numbers, small_dataset
+from tests.recordio.remote.stored_dataset import COUNT, QUICK, Stored, numbers
 
 pytestmark = pytest.mark.timeout(20)
 RIGHT = list(range(COUNT))
 COMMIT = "c0ffee" + "0" * 34
 FILES = f"lab/plants/resolve/{COMMIT}/data"
 ASKED = "datasets/lab/plants/revision"
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
 
 
 @pytest.fixture

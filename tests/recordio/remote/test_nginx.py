@@ -14,7 +14,7 @@ from recordio import ShardDataset, StorageError
 from tests.recordio.remote.certificates import make_certificates
 from tests.recordio.remote.faulty_server import free_port
 from tests.recordio.remote.real_servers import program, running
-from tests.recordio.remote.stored_dataset import COUNT, QUICK, Stored, numbers, small_dataset
+from tests.recordio.remote.stored_dataset import COUNT, QUICK, Stored, numbers
 
 RIGHT = list(range(COUNT))
 CONFIG = """
@@ -41,11 +41,6 @@ class Nginx(NamedTuple):
     stingy: str
     root: Path
     authority: str
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
 
 
 @pytest.fixture(scope="module")

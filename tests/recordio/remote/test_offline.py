@@ -12,25 +12,10 @@ import recordio
 from recordio import DataLoader, SchemaError, ShardDataset, StorageError
 from recordio.remote import helper_process
 from tests.open_files import open_files
-from tests.recordio.remote.buckets import Bucket, s3_bucket
-from tests.recordio.remote.datasets import COUNT, fetched_nbytes, same, write_dataset
+from tests.recordio.remote.buckets import s3_bucket
+from tests.recordio.remote.datasets import COUNT, fetched_nbytes, same
 
 Opened = Callable[..., ShardDataset]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("local") / "data")
-
-
-@pytest.fixture(scope="module")
-def url(bucket: Bucket, folder: Path) -> str:
-    return bucket.upload(folder, "offline")
-
-
-@pytest.fixture
-def opened(url: str, bucket: Bucket, tmp_path: Path) -> Opened:
-    return lambda **options: ShardDataset(url, **{"storage": bucket.storage, "cache": tmp_path / "cache", **options})
 
 
 def test_a_predownloaded_dataset_is_read_offline(opened: Opened, folder: Path) -> None:

@@ -16,6 +16,7 @@ from recordio.remote.remote_stats import remote_stats
 from recordio.remote.remote_storage import RemoteStorage
 from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
+from tests.recordio.remote.datasets import same
 
 COUNT = 600
 
@@ -30,19 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def url(bucket: Bucket, folder: Path) -> str:
-    return bucket.upload(folder, "reading")
-
-
 @pytest.fixture(params=["memory", "disk", "full"])
 def options(request: pytest.FixtureRequest, bucket: Bucket, tmp_path: Path) -> dict[str, Any]:
     cache = {"memory": None}.get(request.param, tmp_path / "cache")
     return {"storage": bucket.storage, "cache": cache, "cache_bytes": 40_000 if request.param == "full" else None}
-
-
-def same(a: Any, b: Any) -> bool:
-    return list(a) == list(b) and all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def test_samples_columns_and_batches_are_those_of_the_folder(url: str, folder: Path, options: dict[str, Any]) -> None:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recordio import CorruptError, DatasetError, ShardDataset
-from tests.recordio.remote.faulty_server import FaultyServer, faulty_server
-from tests.recordio.remote.stored_dataset import COUNT, QUICK, SHARD, Stored, small_dataset
+from tests.recordio.remote.faulty_server import FaultyServer
+from tests.recordio.remote.stored_dataset import COUNT, QUICK, SHARD, small_dataset
 
 pytestmark = pytest.mark.timeout(20)
 EVERY = np.arange(COUNT)
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
-
-
-@pytest.fixture
-def server(stored: Stored) -> Iterator[FaultyServer]:
-    with faulty_server(stored.below("data")) as found:
-        yield found
-
-
 @pytest.fixture
 def dataset(server: FaultyServer) -> ShardDataset:
-    found = ShardDataset(f"{server.address}/bucket/data", storage=QUICK, cache=None)
+    found = ShardDataset(server.dataset, storage=QUICK, cache=None)
     assert found[0]["number"] == 0
     return found
 
@@ -54,7 +42,7 @@ def test_the_same_bytes_under_another_etag(dataset: ShardDataset, server: Faulty
 
 
 def test_what_is_read_is_pinned_by_its_etag(server: FaultyServer) -> None:
-    ShardDataset(f"{server.address}/bucket/data", storage=QUICK, cache=None).take(EVERY)
+    ShardDataset(server.dataset, storage=QUICK, cache=None).take(EVERY)
     pins = [request.headers.get("if-match") for request in server.asked(f"data/{SHARD}")]
     assert pins[0] is None
     assert pins[-1] == '"first"'

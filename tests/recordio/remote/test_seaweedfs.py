@@ -15,7 +15,7 @@ from recordio import ShardDataset, StorageError
 from tests.processes_seen import soon
 from tests.recordio.remote.faulty_server import free_port
 from tests.recordio.remote.real_servers import program, running, upload
-from tests.recordio.remote.stored_dataset import COUNT, SHARD, Stored, numbers, small_dataset
+from tests.recordio.remote.stored_dataset import COUNT, SHARD, Stored, numbers
 
 RIGHT = list(range(COUNT))
 KEYS = {"access_key_id": "key-of-the-test", "secret_access_key": "secret-of-the-test"}
@@ -28,11 +28,6 @@ IDENTITIES = {
         }
     ]
 }
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
 
 
 @pytest.fixture(scope="module")

@@ -18,29 +18,9 @@ from recordio.remote.remote_stats import remote_stats
 from recordio.remote.shard_cache import CachedShard, ShardCache
 from tests.open_files import open_files
 from tests.recordio.remote.buckets import Bucket
-from tests.recordio.remote.datasets import COUNT, fetched_nbytes, same, write_dataset
+from tests.recordio.remote.datasets import COUNT, fetched_nbytes, same
 
 Damage = Callable[[Path], None]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("local") / "data")
-
-
-@pytest.fixture(scope="module")
-def url(bucket: Bucket, folder: Path) -> str:
-    return bucket.upload(folder, "cached")
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def opened(url: str, bucket: Bucket, cache: Path) -> Callable[..., ShardDataset]:
-    return lambda **options: ShardDataset(url, storage=bucket.storage, cache=cache, **options)
 
 
 def all_is_right(ds: ShardDataset, folder: Path) -> bool:

@@ -15,25 +15,10 @@ import recordio
 from recordio import DataLoader, ShardDataset
 from recordio.remote import helper_process
 from tests.recordio.remote.buckets import Bucket
-from tests.recordio.remote.datasets import COUNT, fetched_nbytes, in_children, same, write_dataset
+from tests.recordio.remote.datasets import COUNT, fetched_nbytes, in_children, same
 
 Opened = Callable[..., ShardDataset]
 RANKS = 8
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("local") / "data")
-
-
-@pytest.fixture(scope="module")
-def url(bucket: Bucket, folder: Path) -> str:
-    return bucket.upload(folder, "sharing")
-
-
-@pytest.fixture
-def opened(url: str, bucket: Bucket, tmp_path: Path) -> Opened:
-    return lambda **options: ShardDataset(url, **{"storage": bucket.storage, "cache": tmp_path / "cache", **options})
 
 
 def test_eight_ranks_fetch_each_byte_once(opened: Opened) -> None:

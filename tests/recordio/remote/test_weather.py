@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,30 +15,15 @@ from recordio import ShardDataset, StorageError
 from recordio.tools.main import main
 from tests.recordio.remote.certificates import Certificates, make_certificates
 from tests.recordio.remote.faulty_server import FOREVER, FaultyServer, Request, faulty_server, free_port
-from tests.recordio.remote.stored_dataset import COUNT, MANIFEST, QUICK, SHARD, Stored, numbers, small_dataset
+from tests.recordio.remote.stored_dataset import COUNT, MANIFEST, QUICK, SHARD, Stored, numbers
 
 pytestmark = pytest.mark.timeout(20)
 RIGHT = list(range(COUNT))
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return small_dataset(tmp_path_factory.mktemp("data") / "data")
-
-
-@pytest.fixture
-def server(stored: Stored) -> Iterator[FaultyServer]:
-    with faulty_server(stored.below("data")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-def url(server: FaultyServer) -> str:
-    return f"{server.address}/bucket/data"
 
 
 def test_a_server_that_starts_later(stored: Stored) -> None:
@@ -54,7 +38,7 @@ def test_a_server_that_starts_later(stored: Stored) -> None:
 
 def test_a_server_that_is_away_within_an_epoch(stored: Stored) -> None:
     with faulty_server(stored.below("data")) as server:
-        ds = ShardDataset(url(server), storage={"retry_seconds": 15.0}, cache=None)
+        ds = ShardDataset(server.dataset, storage={"retry_seconds": 15.0}, cache=None)
         ds[0]
         port = server.port
     with ThreadPoolExecutor(1) as pool:
@@ -100,20 +84,20 @@ def test_a_store_that_takes_some_requests_at_a_time(server: FaultyServer) -> Non
     for name, data in list(server.objects.items()):
         server.objects |= {name.replace("data/", f"data{k}/"): data for k in range(6)}
     with ThreadPoolExecutor(6) as pool:
-        found = pool.map(lambda k: numbers(f"{url(server)}{k}", {"retry_seconds": 15.0}), range(6))
+        found = pool.map(lambda k: numbers(f"{server.dataset}{k}", {"retry_seconds": 15.0}), range(6))
         assert list(found) == [RIGHT] * 6
 
 
 def test_requests_in_a_second(server: FaultyServer) -> None:
     began = time.monotonic()
-    assert numbers(url(server), QUICK | {"max_requests_per_second": 20}) == RIGHT
+    assert numbers(server.dataset, QUICK | {"max_requests_per_second": 20}) == RIGHT
     assert time.monotonic() - began >= (len(server.requests) - 1) / 20
 
 
 def test_megabytes_in_a_second(server: FaultyServer, stored: Stored) -> None:
     nbytes = sum(len(data) for name, data in stored.objects.items() if name.endswith(".rio"))
     began = time.monotonic()
-    assert numbers(url(server), QUICK | {"max_mbytes_per_second": 2 * nbytes / 1e6}) == RIGHT
+    assert numbers(server.dataset, QUICK | {"max_mbytes_per_second": 2 * nbytes / 1e6}) == RIGHT
     assert time.monotonic() - began >= 0.2
 
 
@@ -121,20 +105,20 @@ def test_a_byte_now_and_then(server: FaultyServer, stored: Stored) -> None:
     name, byte = stored.parts["page"]
     server.fail("drip", f"data/{name}", FOREVER, byte)
     with pytest.raises(StorageError, match="the answer comes too slowly"):
-        numbers(url(server), QUICK | {"timeout_seconds": 0.2, "retry_seconds": 0.5})
+        numbers(server.dataset, QUICK | {"timeout_seconds": 0.2, "retry_seconds": 0.5})
 
 
 def test_a_certificate_of_an_own_authority(stored: Stored, certificates: Certificates) -> None:
     with faulty_server(stored.below("data"), tls=certificates.context()) as server:
         with pytest.raises(StorageError, match=r"signed by an authority unknown here: storage=\{'root_certificate'"):
-            numbers(url(server), QUICK)
+            numbers(server.dataset, QUICK)
         trusted: dict[str, Any] = QUICK | {"root_certificate": str(certificates.authority)}
-        assert numbers(url(server), trusted) == RIGHT
+        assert numbers(server.dataset, trusted) == RIGHT
 
 
 def test_tls_to_a_server_without(server: FaultyServer) -> None:
     with pytest.raises(StorageError, match="does not speak TLS"):
-        numbers(url(server).replace("http:", "https:"), QUICK)
+        numbers(server.dataset.replace("http:", "https:"), QUICK)
 
 
 @pytest.mark.parametrize("mode", ["denied", "no-bucket", "503", "reset", "missing", "corrupt", "skewed"])
@@ -143,7 +127,7 @@ def test_the_command_line_says_it_in_one_line(
     name: str, mode: str, server: FaultyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.fail(mode, f"data/{name}", FOREVER)
-    code = main(["verify", url(server), "--storage", "retry_seconds=0.2"])
+    code = main(["verify", server.dataset, "--storage", "retry_seconds=0.2"])
     out, err = capsys.readouterr()
     assert code in (1, 2)
     assert "Traceback" not in out + err
