@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from recordio import ShardDataset
 from recordio.remote import helper_process
 from recordio.remote.cache_folder import CacheFolder
 from tests.faults.crashing import Dies, child
+from tests.processes_seen import soon
 
 CALLS = "open close pwrite ftruncate write writev fsync rename replace mkdir utime".split()
 _DIES = (
@@ -60,9 +62,15 @@ def new_helper(start: str | None = None) -> Iterator[None]:
 
 
 def _end_helper() -> None:
-    if (helper := helper_process._current.helper) is not None:
+    """Ends the helper, and those that fetches of a helper that has died start meanwhile."""
+    current = helper_process._current
+    while True:
+        with current.lock:
+            helper, current.helper = current.helper, None
+        if helper is None:
+            return
         helper.close()
-        helper_process._current.helper = None
+        assert soon(lambda: all(thread.name != "recordio-remote" for thread in threading.enumerate()))
 
 
 def killed_helper(url: str, storage: Any, top: Path, how: str, expected: list[Any]) -> tuple[int, list[str]]:
