@@ -138,7 +138,7 @@ class TestRefused:
             ({"data_format": 5}, "the formats of the values are 5"),
             ({"data_spec": None}, "the tree of an item is None"),
             ({"data_spec": "[1"}, "the tree of an item cannot be read"),
-            ({"data_spec": "[1, " + "[" * 5000}, "nested deeper"),
+            ({"data_spec": "[1, " + "[" * 5000 + "]" * 5001}, "nested deeper"),
         ],
     )
     def test_an_index_that_asks_for_what_is_not_read(self, tmp_path: Path, config: dict[str, Any], fault: str) -> None:
@@ -241,7 +241,7 @@ class TestDamage:
             ("json", b"\x15", "a value of the unknown kind 21"),
             ("json", b"\x0b\x0b", "1 bytes follow a value"),
             ("json", (b"\x05" + struct.pack("<II", 1, 0)) * 100, "nested deeper than 64 levels"),
-            ("json", b"[" * 5000, "nested deeper"),
+            ("json", b"[" * 5000 + b"]" * 5000, "nested deeper"),
         ],
     )
     def test_a_value_that_is_none_of_its_serializer(self, form: str, bad: bytes, fault: str) -> None:
