@@ -27,12 +27,12 @@ class CacheBudget:
         self._path = path
         self._measure = measure
 
-    def add(self, nbytes: int, limit: int | None = None) -> bool:
-        """Counts so many bytes more, or fewer. False if that is over the limit: then nothing is counted.
+    def add(self, *sizes: int, limit: int | None = None) -> bool:
+        """Counts ranges of these sizes more, or fewer. False if that is over the limit: then nothing is counted.
 
         Raises OSError.
         """
-        nbytes = -(-nbytes // _UNIT) * _UNIT if nbytes > 0 else -(nbytes // -_UNIT) * _UNIT
+        nbytes = sum(-(-size // _UNIT) * _UNIT if size > 0 else size // _UNIT * _UNIT for size in sizes)
         with self._counted() as (descriptor, used):
             if limit is not None and used + nbytes > limit:
                 return False

@@ -55,11 +55,15 @@ class Requests:
         counts: what they do is counted there.
         options: of `StorageOptions`.
         say: tells people what is waited for.
+
+    Attributes:
+        most: as many as that at a time.
     """
 
     def __init__(self, counts: Counts, options: dict[str, Any], say: Callable[[str], None]) -> None:
         self._counts = counts
-        self._connections = Connections(options["max_connections"])
+        self.most: int = options["max_connections"]
+        self._connections = Connections(self.most)
         self._requests_pace = Pace(options["max_requests_per_second"])
         megabytes = options["max_mbytes_per_second"]
         self._bytes_pace = Pace(None if megabytes is None else megabytes * 1e6)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
@@ -86,19 +87,23 @@ class HelperProcess:
 
     def submit(self, name: str, *args: Any) -> Future[Any]:
         """Asks for something; the future raises RemoteError, and HelperDied."""
-        future: Future[Any] = Future()
-        number = next(self._numbers)
+        return self.submit_all(name, [args])[0]
+
+    def submit_all(self, name: str, every: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
+        """Asks for several things of one kind at once."""
+        asked = {next(self._numbers): Future[Any]() for _ in every}
+        data = b"".join(encode(number, name, *args) for number, args in zip(asked, every, strict=True))
         with self._lock:
             if not self._alive:
                 raise HelperDied
             while self._detached:
                 self._send(encode(0, "detach", self._detached.popleft()))
-            self._waiting[number] = future
-            self._send(encode(number, name, *args))
+            self._waiting |= asked
+            self._send(data)
             if self._receiver is None:
                 self._receiver = threading.Thread(target=self._receive, name="recordio-remote", daemon=True)
                 self._receiver.start()
-        return future
+        return list(asked.values())
 
     def attach(self, descriptor: int) -> int:
         """Gives the helper a file; its number there."""
@@ -139,6 +144,14 @@ class HelperProcess:
 
     def _receive(self) -> None:
         """Takes what arrives until nothing more is due, or the helper is gone."""
+        try:
+            self._receive_until_done()
+        except BaseException:
+            self._process.kill()
+            self._died()  # nobody waits for what this thread no longer takes
+            raise
+
+    def _receive_until_done(self) -> None:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         silent = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from collections import deque
@@ -29,8 +31,10 @@ class Incoming:
         self.descriptors: deque[int] = deque()
 
     def receive(self) -> bool:
-        """Takes what has arrived; False once the other side is gone. Raises BlockingIOError."""
-        data, descriptors, _, _ = socket.recv_fds(self._socket, _AT_A_TIME, _MOST_DESCRIPTORS)
+        """Takes what has arrived; False once the other side is gone. Raises BlockingIOError, OSError."""
+        data, descriptors, flags, _ = socket.recv_fds(self._socket, _AT_A_TIME, _MOST_DESCRIPTORS)
+        if flags & socket.MSG_CTRUNC:  # which of the descriptors are missing, nobody can say
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self.descriptors.extend(descriptors)
         self._data += data
         return bool(data)
@@ -42,6 +46,7 @@ class Incoming:
             end = begin + _LENGTH.size + _LENGTH.unpack_from(data, begin)[0]
             if len(data) < end:
                 break
-            yield msgpack.unpackb(bytes(data[begin + _LENGTH.size : end]), strict_map_key=False)
+            message = msgpack.unpackb(bytes(data[begin + _LENGTH.size : end]), strict_map_key=False)
             begin = end
+            yield message
         del data[:begin]

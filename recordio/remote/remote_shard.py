@@ -67,6 +67,8 @@ class RemoteShard:
         cached = self.cached()
         if cached is None:
             return np.zeros(run[1] - run[0], bool)
+        if run[0] > 0 and run[1] < len(parts):  # pages alone
+            return cached.present(run[0] + 1, run[1] + 1)
         numbers = parts.numbers(run)
         first = int(numbers.min())
         found: npt.NDArray[np.bool_] = cached.present(first, int(numbers.max()) + 1)[numbers - first]
@@ -74,6 +76,9 @@ class RemoteShard:
 
     def want(self, ranges: Iterable[Range]) -> list[ShardFetch]:
         """Has what is missing of these ranges fetched, and asks for nothing twice: what is asked for now."""
+        cached = self.cached()
+        if cached is not None and cached.is_whole:
+            return []
         parts = self.parts()
         missing = parts.touched(ranges)
         if not parts.is_whole:
@@ -84,6 +89,8 @@ class RemoteShard:
         started = []
         with self._lock:
             missing[first : last + 1] &= ~self.present(parts, (first, last + 1))
+            if cached is not None and not missing.any():
+                cached.look_whether_whole()
             for part in np.flatnonzero(missing).tolist():
                 missing[part] = parts.number(part) not in self._fetches
             for run in parts.requests(missing, self.storage.max_gap):
@@ -91,8 +98,8 @@ class RemoteShard:
                 fetch = ShardFetch(self, run, parts, numbers)
                 self._fetches.update(dict.fromkeys(numbers, fetch))
                 started.append(fetch)
-        for fetch in started:
-            fetch.start()
+        if started:
+            ShardFetch.start_all(started)
         return started
 
     def arrived(self, fetch: ShardFetch, error: BaseException | None) -> None:
@@ -107,6 +114,9 @@ class RemoteShard:
         if not target:
             return
         count_read(len(target))
+        cached = self.cached()
+        if cached is not None and cached.is_whole and cached.read(target, offset):
+            return
         parts = self.parts()
         run = parts.of(offset, len(target))
         if parts.are_numbered(run):

@@ -22,6 +22,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ class CachedShard:
     Attributes:
         path: their path without suffix; the helper opens them by it to write.
         is_writable: False in a folder that others have filled.
+        is_whole: every part was there when last looked for: then nothing is looked for any more. What others have
+            cleared since is damaged, which its checksum tells as well.
     """
 
     _data = _map = -1
@@ -56,6 +59,8 @@ class CachedShard:
         """Opens them, or makes them. Raises OSError."""
         self.path = path
         self.is_writable = True
+        self.is_whole = False
+        self._parts = parts
         try:
             self._open(os.O_RDWR | (os.O_CREAT if create else 0))
             self._prepare(nbytes, parts)
@@ -93,8 +98,13 @@ class CachedShard:
         present: Present = np.frombuffer(found.ljust(end - begin, b"\0"), np.uint8) == 1
         return present
 
+    def look_whether_whole(self) -> None:
+        """Sets `is_whole`."""
+        self.is_whole = bool(self.present(0, self._parts).all())
+
     def clear(self, begin: int, end: int) -> bool:
         """Marks parts as missing. Whether that could be written."""
+        self.is_whole = False
         try:
             return os.pwrite(self._map, bytes(end - begin), len(MAGIC) + begin) == end - begin
         except OSError:
@@ -188,21 +198,25 @@ class ShardCache:
         self.is_full = self.is_full or full
 
     def takes(self, nbytes: int) -> bool:
-        """Whether there is room for so many more bytes, which then count as written.
+        """Whether there is room for so many more bytes, which then count as written."""
+        return self.taken([nbytes]) == 1
+
+    def taken(self, sizes: Sequence[int]) -> int:
+        """How many of these, from the first one on, there is room for; they then count as written.
 
         Room is made of datasets that nobody uses, those first that were not used for longest.
         """
-        if self.is_full:
-            return False
+        if self.is_full or not sizes:
+            return 0
         try:
-            while not self._budget.add(nbytes, self._limit):
-                if not self._make_room(nbytes):
-                    self.is_full = True
-                    return False
+            while not self._budget.add(*sizes, limit=self._limit):
+                if not self._make_room(sum(sizes)):
+                    self.is_full = len(sizes) == 1
+                    return sum(map(self.takes, sizes)) if len(sizes) > 1 else 0
         except OSError as error:
             self.refused(error.strerror or str(error), full=True)
-            return False
-        return True
+            return 0
+        return len(sizes)
 
     def gives_back(self, nbytes: int) -> None:
         """So many bytes were not written after all."""

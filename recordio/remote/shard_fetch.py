@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -38,35 +38,53 @@ class ShardFetch:
         self._arena: Arena | None = None
         self._start_in_arena = 0
         self._starts = 0
-        self._counted = 0
+        self._is_counted = False
+        self._path = ""  # of the shard's files in the cache
 
-    def start(self, on_disk: bool = True) -> None:
-        """Asks for it, again if the helper dies, in memory if the disk does not take it."""
-        self.in_memory = not (on_disk and (self._counted or self._is_counted()))
+    @staticmethod
+    def start_all(fetches: Sequence[ShardFetch], on_disk: bool = True) -> None:
+        """Asks for ranges of one shard at once, again if the helper dies, in memory if the disk does not take them."""
+        if on_disk and not all(fetch._is_counted for fetch in fetches):
+            ShardFetch._count(fetches)
+        for fetch in fetches:
+            fetch._place(on_disk)
+        try:
+            futures = asked(lambda helper: helper.submit_all("fetch", [fetch._message(helper) for fetch in fetches]))
+        except Exception as error:  # noqa: BLE001 - raised again by those who wait
+            for fetch in fetches:
+                fetch._ended(error)
+        else:
+            for fetch, future in zip(fetches, futures, strict=True):
+                future.add_done_callback(fetch._arrived)
+
+    @staticmethod
+    def _count(fetches: Sequence[ShardFetch]) -> None:
+        """Counts those for which the cache has room, if it has files for the shard."""
+        cached, cache = fetches[0]._shard.cached(), fetches[0]._shard.storage.cache
+        if cached is None or not cached.is_writable or cache is None:
+            return
+        count = cache.taken([fetch._nbytes for fetch in fetches])
+        for fetch in fetches[:count]:
+            fetch._is_counted, fetch._path = True, cached.path
+
+    @property
+    def _nbytes(self) -> int:
+        return self._end - self._begin
+
+    def _place(self, on_disk: bool) -> None:
+        """Where it is to arrive."""
+        self.in_memory = not (on_disk and self._is_counted)
         if self.in_memory and self._arena is None:
             self._arena = self._shard.storage.memory()
-            self._start_in_arena = self._arena.reserve(self._end - self._begin)
+            self._start_in_arena = self._arena.reserve(self._nbytes)
         self._starts += 1
-        try:
-            asked(self._send).add_done_callback(self._arrived)
-        except Exception as error:  # noqa: BLE001 - raised again by those who wait
-            self._ended(error)
-
-    def _is_counted(self) -> bool:
-        """Whether the cache has files for the shard, and room for this."""
-        cached, cache = self._shard.cached(), self._shard.storage.cache
-        if cached is None or not cached.is_writable or cache is None or not cache.takes(self._end - self._begin):
-            return False
-        self._counted = self._end - self._begin
-        self._path = cached.path
-        return True
 
     def _uncount(self) -> None:
-        cache, self._counted = self._shard.storage.cache, 0
+        cache, self._is_counted = self._shard.storage.cache, False
         if cache is not None:
-            cache.gives_back(self._end - self._begin)
+            cache.gives_back(self._nbytes)
 
-    def _send(self, helper: HelperProcess) -> Future[Any]:
+    def _message(self, helper: HelperProcess) -> tuple[Any, ...]:
         storage = self._shard.storage
         if self.in_memory:
             assert self._arena is not None
@@ -74,7 +92,7 @@ class ShardFetch:
         else:
             place = self._path, self._layout.number(self.parts[0]), self.parts[1] - self.parts[0]
         store, checks = helper.store(storage.url, storage.options), self._layout.checks(self.parts)
-        return helper.submit("fetch", store, self._shard.name, self._begin, self._end, place, checks)
+        return store, self._shard.name, self._begin, self._end, place, checks
 
     def _arrived(self, answer: Future[Any]) -> None:
         try:
@@ -85,13 +103,13 @@ class ShardFetch:
     def _handle(self, answer: Future[Any]) -> None:
         error = answer.exception()
         if isinstance(error, HelperDied) and self._starts < _STARTS:
-            self.start(not self.in_memory)
+            self.start_all([self], on_disk=not self.in_memory)
         elif isinstance(error, RemoteError) and error.kind in ("full", "removed") and not self.in_memory:
             self._uncount()
             self._shard.refused_by_disk(str(error), error.kind == "full")
-            self.start(on_disk=False)
+            self.start_all([self], on_disk=False)
         else:
-            if self._counted and (error is not None or not answer.result()):
+            if self._is_counted and (error is not None or not answer.result()):
                 self._uncount()
             self._ended(error)
 

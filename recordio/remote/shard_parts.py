@@ -51,8 +51,8 @@ class ShardParts:
 
     def of(self, offset: int, nbytes: int) -> Parts:
         """The parts that a range touches."""
-        first = int(np.searchsorted(self.bounds, offset, side="right")) - 1
-        return first, int(np.searchsorted(self.bounds, offset + nbytes, side="left"))
+        first = int(self.bounds.searchsorted(offset, side="right")) - 1
+        return first, int(self.bounds.searchsorted(offset + nbytes, side="left"))
 
     def touched(self, ranges: Iterable[tuple[int, int]]) -> npt.NDArray[np.bool_]:
         """bool (parts,): those that any of the ranges touches."""
@@ -80,15 +80,14 @@ class ShardParts:
 
     def extent(self, parts: Parts) -> tuple[int, int]:
         """Where some parts begin and end."""
-        begin, end = self.bounds[list(parts)].tolist()
-        return begin, end
+        return self.bounds.item(parts[0]), self.bounds.item(parts[1])
 
     def number(self, part: int) -> int:
         """A part's number, the same before and after the index is known: header, index, then the pages."""
         return 0 if part == 0 else 1 if part == len(self) - 1 else part + 1
 
     def numbers(self, parts: Parts) -> Indices:
-        """int64 (n,): the numbers of some parts."""
+        """int64 (n,): the numbers of some parts; those of pages follow one another."""
         found = np.arange(*parts) + 1
         found[found == 1] = 0
         found[found == len(self)] = 1

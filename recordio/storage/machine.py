@@ -68,6 +68,14 @@ def share_of_files(part: int) -> int:
     return max(1, most // part)
 
 
+def allow_many_files() -> None:
+    """Lets this process have as many files open as the system allows it to."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else hard
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def file_system(path: str) -> str:
     """The type of the file system that holds a folder, such as "ext4"; "" where the system does not say."""
     try:
