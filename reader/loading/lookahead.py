@@ -6,13 +6,19 @@ asked for at a time, past the end of the epoch as well.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 
+from recordio.errors import RecordIOError
+from recordio.format.page import Indices
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.open_dataset import OpenDataset
 from recordio.reader.order.shuffle import WindowPlan
 from recordio.reader.page_access import Projection
+
+_AT_A_TIME = 2  # windows
 
 NextEpoch = Callable[[], Iterator[WindowPlan]]
 
@@ -47,22 +53,40 @@ class Lookahead:
         self._ahead: deque[tuple[WindowPlan, int]] = deque()
         self._ahead_nbytes = 0
         self._later_nbytes = 0
+        self._asking: Future[None] | None = None
+        self._is_first = True
 
     def __iter__(self) -> Iterator[WindowPlan]:
         return self
 
     def __next__(self) -> WindowPlan:
-        if asked := [plan.blocks for plan in self._next_to_ask_for()]:
-            self._threads.submit(self._dataset.ask_for, asked, self._fields)
+        asked = [plan.blocks for plan in self._next_to_ask_for()]
+        if asked and self._is_first:  # before anything else: all wait for this one
+            self._is_first = False
+            self._ask(None, [asked.pop(0)])
+        if asked:
+            self._asking = self._threads.submit(self._ask, self._asking, asked)
         if not self._ahead:
             raise StopIteration
         plan, nbytes = self._ahead.popleft()
         self._ahead_nbytes -= nbytes
         return plan
 
+    def _ask(self, before: Future[None] | None, windows: Sequence[Indices]) -> None:
+        """Asks for windows after those before: what comes first is fetched first."""
+        if before is not None:
+            wait([before])
+        with contextlib.suppress(RecordIOError):  # raised again by those who load them
+            self._dataset.ask_for(windows, self._fields)
+
     def _next_to_ask_for(self) -> Iterator[WindowPlan]:
-        """Windows up to the limit, but the next one anyway."""
-        while not self._ahead or self._ahead_nbytes < self._limit:
+        """Windows up to the limit, but the next one anyway.
+
+        A few at a time: to ask for all of them at the start would keep the first one waiting.
+        """
+        for _ in range(_AT_A_TIME):
+            if self._ahead and self._ahead_nbytes >= self._limit:
+                return
             if (plan := next(self._plans, None)) is None:
                 yield from self._of_the_next_epoch()
                 return

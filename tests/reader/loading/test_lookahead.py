@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
+from recordio import StorageError
 from recordio.reader.loading.lookahead import Lookahead
 from recordio.reader.order.shuffle import WindowPlan
 
@@ -20,12 +22,16 @@ class Asked:
         self.blocks = self
         self.nbytes = np.full(50, NBYTES)
         self.asked: list[int] = []
+        self.in_threads = 0
 
     def ask_for(self, windows: list[Any], fields: Any) -> None:
         self.asked += [int(blocks[0]) for blocks in windows]
 
-    def submit(self, function: Any, *args: Any) -> None:
-        function(*args)
+    def submit(self, function: Any, *args: Any) -> Future[None]:
+        self.in_threads += 1
+        done: Future[None] = Future()
+        done.set_result(function(*args))
+        return done
 
 
 def window(block: int) -> WindowPlan:
@@ -45,11 +51,36 @@ def test_windows_up_to_a_budget_are_asked_for_ahead() -> None:
     dataset = Asked()
     plans = lookahead(dataset, 3 * NBYTES)
     assert next(plans).blocks.tolist() == [0]
-    assert dataset.asked == [0, 1, 2]
+    assert dataset.asked == [0, 1]  # two at a time
     assert next(plans).blocks.tolist() == [1]
     assert dataset.asked == [0, 1, 2, 3]
-    assert [plan.blocks.tolist() for plan in plans] == [[2], [3], [4], [5]]
+    assert next(plans).blocks.tolist() == [2]
+    assert dataset.asked == [0, 1, 2, 3, 4]
+    assert [plan.blocks.tolist() for plan in plans] == [[3], [4], [5]]
     assert dataset.asked == list(range(6))
+
+
+class Refuses(Asked):
+    """A dataset whose windows cannot be asked for: those who load them hear of it."""
+
+    def ask_for(self, windows: list[Any], fields: Any) -> None:
+        super().ask_for(windows, fields)
+        raise StorageError("no network")
+
+
+def test_the_first_window_is_asked_for_before_threads_start() -> None:
+    dataset = Asked()
+    plans = lookahead(dataset, 0)
+    next(plans)
+    assert (dataset.asked, dataset.in_threads) == ([0], 0)
+    next(plans)
+    assert (dataset.asked, dataset.in_threads) == ([0, 1], 1)
+
+
+def test_a_window_that_cannot_be_asked_for_is_delivered() -> None:
+    dataset = Refuses()
+    assert len(list(lookahead(dataset, 2 * NBYTES))) == 6
+    assert dataset.asked[0] == 0
 
 
 def test_without_a_budget_a_window_is_asked_for_when_it_is_taken() -> None:
