@@ -21,8 +21,9 @@ from peer_orders import MIB
 from shuffle_quality import SETS, blocks_of
 
 from recordio.determinism import Indices, key
+from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.ranks import RankShare, window_blocks
-from recordio.reader.order.shuffle import Blocks, OrderOptions, order_of
+from recordio.reader.order.shuffle import OrderOptions, order_of
 
 NODES = (1, 2, 4, 8)
 ORDERS = {

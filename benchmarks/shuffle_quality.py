@@ -30,7 +30,8 @@ from recordio import Scalar, Schema
 from recordio.determinism import key
 from recordio.format.manifest import Manifest, ShardEntry
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
-from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, Blocks, OrderOptions, order_of
+from recordio.reader.order.blocks import Blocks
+from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, OrderOptions, order_of
 from recordio.storage.memory import MemoryStorage
 from recordio.writer.shard_writer import DEFAULT_BLOCK_BYTES, DEFAULT_SHARD_BYTES
 

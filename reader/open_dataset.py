@@ -29,7 +29,7 @@ from recordio.reader.columns import grouped, scatter
 from recordio.reader.io_choice import Io, IoChoice, choose_io
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.open_shards import OpenShards
-from recordio.reader.order.shuffle import Blocks
+from recordio.reader.order.blocks import Blocks
 from recordio.reader.page_access import PageAccess, Projection, Verify
 from recordio.reader.page_cache import PageCache
 from recordio.reader.page_table import PageColumn

@@ -15,8 +15,9 @@ from recordio.format.layout import PAGE_DTYPE, padded
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices
 from recordio.format.shard_table import shard_name, starts_of
+from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.selection import ranges
-from recordio.reader.order.shuffle import PLAN_NBYTES, Blocks
+from recordio.reader.order.shuffle import PLAN_NBYTES
 from recordio.storage.base import File
 from recordio.storage.shard_files import ShardFiles
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import tests.plain_order as plain
 from recordio import ConcatDataset, DatasetWriter, ShardDataset
 from recordio.reader.combined import Combined
-from recordio.reader.order.shuffle import Blocks, OrderOptions
+from recordio.reader.order.blocks import Blocks
+from recordio.reader.order.shuffle import OrderOptions
 
 View = range | list[int]
 

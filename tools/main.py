@@ -27,6 +27,7 @@ from recordio.tools import (
     export,
     info,
     merge,
+    plan,
     repair,
     reshard,
     show,
@@ -55,6 +56,7 @@ COMMANDS: dict[str, ModuleType] = {
     "export": export,
     "copy": copy,
     "cache": cache,
+    "plan": plan,
     "clean": clean_command,
 }
 

@@ -22,9 +22,10 @@ from recordio.reader.batches.index_batch import IndexBatch
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.memory import Arena, ArenaPool, arenas_of
 from recordio.reader.batches.requests import BatchResult, IndexRequest
+from recordio.reader.dataset import ShardDataset
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.loading.joint_access import joint_access
-from recordio.reader.loading.lookahead import Lookahead
+from recordio.reader.loading.lookahead import Lookahead, Widened, widened_to_units
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.prefetch import FetchContext, WindowPrefetcher
 from recordio.reader.loading.progress import Stalls
@@ -100,6 +101,7 @@ class EpochRun:
         samples: int,
         batch_size: int,
         following: Following | None = None,
+        views: Sequence[ShardDataset] = (),
     ) -> Iterator[BatchResult]:
         """The batches of an epoch or of its rest.
 
@@ -109,21 +111,25 @@ class EpochRun:
             samples: the number of samples.
             batch_size: samples a batch.
             following: gives the windows of each dataset in the next epoch.
+            views: of which samples of each dataset they are, for what is fetched ahead.
         """
-        self._prefetchers = [self._new_prefetcher(source, one, following) for source, one in enumerate(plans)]
+        widened = [widened_to_units(view, self._options.order) for view in views] or [None] * len(plans)
+        self._prefetchers = [
+            self._new_prefetcher(source, *one, following) for source, one in enumerate(zip(plans, widened, strict=True))
+        ]
         streams = [Stream(prefetcher, self._make.read_early) for prefetcher in self._prefetchers]
         together = batches_together(self._make, batch_size, self._options.ahead)
         work = requests(streams, sources, samples, batch_size, together)
         return self._deliver(work) if together == 1 else chain.from_iterable(self._deliver(work, batch_size))
 
     def _new_prefetcher(
-        self, source: int, plans: Iterator[WindowPlan], following: Following | None
+        self, source: int, plans: Iterator[WindowPlan], widened: Widened | None, following: Following | None
     ) -> WindowPrefetcher:
         dataset = self._make.datasets[source]
         if dataset.store.storage.is_remote:
             limit = self._options.prefetch_bytes // len(self._make.datasets)
             later = None if following is None else lambda: following()[source]
-            plans = Lookahead(dataset.store, dataset.fields, plans, limit, self._threads, later)
+            plans = Lookahead(dataset.store, dataset.fields, plans, limit, self._threads, later, widened)
         return WindowPrefetcher(
             source=source,
             dataset=dataset.store,

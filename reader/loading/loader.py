@@ -317,7 +317,9 @@ class DataLoader:
         later = key(self.seed, cursor.epoch + 1)
         following = lambda: self._plan(later, self.share(0))[0]  # noqa: E731
         single = 1 if self.options.on_error == "skip" else _UNBATCHED
-        return run.windowed(plans, sources, len(share), self.options.batch_size or single, following)
+        return run.windowed(
+            plans, sources, len(share), self.options.batch_size or single, following, self.dataset.parts
+        )
 
     def _singles(self, result: BatchResult, cursor: Cursor) -> Iterator[Any]:
         """The samples of a batch, for batch_size=None."""

@@ -13,14 +13,17 @@ from concurrent.futures import Future, wait
 
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
+from recordio.reader.dataset import ShardDataset
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.open_dataset import OpenDataset
-from recordio.reader.order.shuffle import WindowPlan
+from recordio.reader.order.shuffle import OrderOptions, WindowPlan
+from recordio.reader.order.units import WholeUnits
 from recordio.reader.page_access import Projection
 
 _AT_A_TIME = 2  # windows
 
 NextEpoch = Callable[[], Iterator[WindowPlan]]
+Widened = Callable[[Indices], Indices]
 
 
 class Lookahead:
@@ -32,6 +35,7 @@ class Lookahead:
         nbytes: ask for so many bytes ahead.
         threads: do the asking: the indexes of shards are waited for.
         following: gives the windows of the next epoch, if there may be one.
+        widened: the blocks to ask for, in place of those of a window.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Lookahead:
         nbytes: int,
         threads: FetchThreads,
         following: NextEpoch | None,
+        widened: Widened | None = None,
     ) -> None:
         self._dataset = dataset
         self._fields = fields
@@ -49,6 +54,7 @@ class Lookahead:
         self._limit = nbytes
         self._threads = threads
         self._following = following
+        self._widened = widened
         self._later: Iterator[WindowPlan] = iter(())
         self._ahead: deque[tuple[WindowPlan, int]] = deque()
         self._ahead_nbytes = 0
@@ -76,6 +82,8 @@ class Lookahead:
         """Asks for windows after those before: what comes first is fetched first."""
         if before is not None:
             wait([before])
+        if self._widened is not None:
+            windows = list(map(self._widened, windows))
         with contextlib.suppress(RecordIOError):  # raised again by those who load them
             self._dataset.ask_for(windows, self._fields)
 
@@ -106,3 +114,17 @@ class Lookahead:
 
     def _nbytes(self, plan: WindowPlan) -> int:
         return int(self._dataset.blocks.nbytes[plan.blocks].sum())
+
+
+def widened_to_units(view: ShardDataset, order: OrderOptions) -> Widened | None:
+    """A function from blocks to those of the units that they begin, each once, while the cache has room for pools.
+
+    None if the order has no pools, or there is no cache for them.
+    """
+    from recordio.remote.remote_storage import RemoteStorage
+
+    storage = view.store.storage
+    if not (order.shuffle and order.pool_bytes and isinstance(storage, RemoteStorage) and storage.cache is not None):
+        return None
+    units, cache = WholeUnits(view.store.blocks, view.numbers, order.unit_bytes), storage.cache
+    return lambda blocks: blocks if cache.is_full else units.begun_by(blocks)

@@ -19,11 +19,13 @@ import numpy.typing as npt
 from recordio.arguments import flag, integer
 from recordio.determinism import key, permutation
 from recordio.format.page import Indices
-from recordio.reader.order.cuts import unit_cuts, window_cuts
+from recordio.reader.order.blocks import Blocks
+from recordio.reader.order.cuts import window_cuts
 from recordio.reader.order.lanes import Lanes
 from recordio.reader.order.numbers import Numbers, is_ascending, numbers_at
 from recordio.reader.order.pieces import Pieces, lasting_order, permuted_pools, permuted_units, units_within
 from recordio.reader.order.selection import Bounds, Selection, block_runs, overlapping, ranges, selection_of
+from recordio.reader.order.units import units_of
 
 PLAN_NBYTES = 48  # size of a sample's entry in the plan of its window
 SHUFFLE_WINDOW_BYTES = 256 << 20
@@ -33,21 +35,6 @@ MAX_LANES = 1 << 16  # their bits are taken from a sample's hash
 _CHUNK = 1 << 14  # blocks: intermediate arrays stay in L2
 
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """The blocks of a dataset, numbered through its shards.
-
-    Attributes:
-        first: int64 (blocks + 1,), the number of each block's first sample, then the total.
-        nbytes: int64 (blocks,), the approximate size of each block in memory.
-        shard: int64 (shards + 1,), the first block of each shard, then the total.
-    """
-
-    first: Indices
-    nbytes: Indices
-    shard: Indices
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +288,7 @@ def _permuted(blocks: Blocks, selection: Selection, unit_bytes: int, epoch_key: 
     """The block_ranks of the selection in the order of the epoch."""
     if unit_bytes <= 1:
         return permutation(len(selection), key(0, after=epoch_key))
-    cuts = _units(blocks, selection, unit_bytes)
+    cuts = units_of(blocks, selection, unit_bytes)
     return _unit_blocks(cuts, permutation(len(cuts) - 1, key(0, after=epoch_key)))
 
 
@@ -312,7 +299,7 @@ def _unit_blocks(cuts: Indices, order: Indices) -> Indices:
 
 def _pieces(blocks: Blocks, selection: Selection, options: OrderOptions, lanes: Lanes, epoch_key: int) -> Pieces:
     """The blocks of the selection, dealt to the lanes, in the order of the epoch."""
-    cuts = _units(blocks, selection, options.unit_bytes)
+    cuts = units_of(blocks, selection, options.unit_bytes)
     if options.lane_affinity:
         order = lasting_order(selection.blocks_at(cuts[:-1]), len(blocks.nbytes))
     else:
@@ -339,11 +326,3 @@ def _weighed(
         begins, ends = whole.bounds(chunk)
         counts = ends - begins
         yield counts if options.window_samples else blocks.nbytes.take(whole.blocks_at(chunk)), counts
-
-
-def _units(blocks: Blocks, selection: Selection, unit_bytes: int) -> Indices:
-    """The first block_rank of each unit, then the total."""
-    if unit_bytes <= 1:
-        return np.arange(len(selection) + 1)
-    shards = np.unique(np.searchsorted(selection.blocks_at(np.arange(len(selection))), blocks.shard))
-    return unit_cuts(shards, blocks.nbytes[selection.blocks], unit_bytes)

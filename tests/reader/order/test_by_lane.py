@@ -13,8 +13,9 @@ from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
 from recordio.determinism import key, permutation, permutation_within
+from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.ranks import RankShare, window_blocks, window_plans
-from recordio.reader.order.shuffle import Blocks, OrderOptions, order_of
+from recordio.reader.order.shuffle import OrderOptions, order_of
 from tests.effort import examples
 from tests.epochs import blocks_of, orders, shapes, views
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 import tests.plain_order as plain
+from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.ranks import RankShare, window_plans
-from recordio.reader.order.shuffle import Blocks, Order, OrderOptions, order_of
+from recordio.reader.order.shuffle import Order, OrderOptions, order_of
 from tests.effort import examples
 from tests.epochs import blocks_of, orders, shapes, views
 

@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 
 import tests.plain_order as plain
 from recordio.reader.order import selection as module
+from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.selection import selection_of
-from recordio.reader.order.shuffle import Blocks, OrderOptions, order_of
+from recordio.reader.order.shuffle import OrderOptions, order_of
 from tests.effort import examples
 from tests.epochs import View, blocks_of, orders, shapes, views
 

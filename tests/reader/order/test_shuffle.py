@@ -17,9 +17,10 @@ import tests.plain_order as plain
 from recordio import SchemaError
 from recordio.determinism import key, mix, parts_of_permutation, permutation
 from recordio.reader.combined import Mixture
+from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.mixing import Interleaved
 from recordio.reader.order.ranks import RankShare, window_plans
-from recordio.reader.order.shuffle import Blocks, OrderOptions, order_of
+from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.processing import SampleOrigin, SampleRandom
 from tests.effort import examples

@@ -1,0 +1,110 @@
+"""What an epoch asks of an object store: the plan of the epoch, counted without reading any page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from recordio.determinism import key
+from recordio.format.page import Indices
+from recordio.reader.dataset import ShardDataset
+from recordio.reader.loading.loader import DataLoader
+from recordio.reader.order.units import WholeUnits
+from recordio.remote.shard_parts import MAX_GAP, MAX_RANGE
+
+_MEASURED_WINDOWS = 64
+_MEASURED_WINDOWS_OF_FIELDS = 8  # where pages lie is in the indexes of shards, and each window reads many of those
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRequests:
+    """Of one rank, in an epoch of which nothing is in a cache.
+
+    Attributes:
+        samples, batches: what it gets.
+        nbytes: bytes of pages that are fetched, with gaps that are fetched along.
+        requests: for pages; those for the manifest, and for header and index of each shard, come once besides.
+        first_nbytes: what is fetched before the first batch.
+        is_exact: whether all windows were counted, and not some of them.
+    """
+
+    samples: int
+    batches: int
+    nbytes: int
+    requests: int
+    first_nbytes: int
+    is_exact: bool
+
+
+def epoch_requests(loader: DataLoader) -> EpochRequests:
+    """Counts the requests of an epoch over a ShardDataset, or a view of one. Raises CorruptError, StorageError."""
+    dataset = loader.dataset
+    assert isinstance(dataset, ShardDataset)
+    extents = _Extents(dataset)
+    units = WholeUnits(dataset.store.blocks, dataset.numbers, loader.order.unit_bytes)
+    by_unit = loader.order.shuffle and loader.order.pool_bytes > 0
+    share = loader.share(0)
+    plans = dataset.plan(loader.order, key(loader.seed, 0), share)[0][0]
+    samples, first, counts = 0, 0, np.zeros(2, np.int64)
+    for plan in islice(plans, None if by_unit else extents.most_windows):
+        found = extents.counted(units.begun_by(plan.blocks) if by_unit else plan.blocks)
+        samples, first, counts = samples + len(plan), first or found[0], counts + found
+    part = len(share) / samples if samples else 0.0
+    nbytes, requests = np.rint(counts * part).astype(np.int64).tolist()
+    return EpochRequests(len(share), len(loader), nbytes, requests, first, is_exact=next(plans, None) is None)
+
+
+class _Extents:
+    """Where the pages of blocks lie: by the indexes of shards, or without them if all fields are read.
+
+    Attributes:
+        most_windows: as many are counted.
+    """
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self._store = store = dataset.store
+        self._max_gap = getattr(store.storage, "max_gap", MAX_GAP)
+        self._columns = dataset.fields.columns
+        self._ends: Indices | None = None
+        self.most_windows = _MEASURED_WINDOWS_OF_FIELDS
+        if len(self._columns) == len(store.manifest.schema):
+            self.most_windows = _MEASURED_WINDOWS
+            self._ends = np.cumsum(self._stored_nbytes())
+
+    def _stored_nbytes(self) -> Indices:
+        """int64 (blocks,): what the manifest lets guess of each block: a share of its shard by its decoded size."""
+        blocks, stored = self._store.blocks, self._store.manifest.table.nbytes
+        decoded = np.add.reduceat(blocks.nbytes, blocks.shard[:-1]) if len(stored) else stored
+        ratios = np.repeat(stored / np.maximum(1, decoded), np.diff(blocks.shard))
+        return (blocks.nbytes * ratios).astype(np.int64)
+
+    def counted(self, blocks: Indices) -> tuple[int, int]:
+        """The bytes and requests for these blocks."""
+        blocks = np.unique(blocks)
+        shard = self._store.shard_of(blocks)
+        if self._ends is not None:
+            begin, end = np.where(blocks > 0, self._ends[blocks - 1], 0), self._ends[blocks]
+        else:
+            entries, failed = self._store.entries(blocks, self._columns)
+            for error in failed.values():
+                raise error
+            begin, end = entries.offset.ravel(), entries.end.ravel()
+            shard = np.repeat(shard, len(self._columns))
+        sizes = [behind - one for one, behind in ranges(shard, begin, end, self._max_gap)]
+        return sum(sizes), len(sizes)
+
+
+def ranges(shard: Indices, begin: Indices, end: Indices, max_gap: int) -> Iterator[tuple[int, int]]:
+    """Ascending ranges as they are fetched: joined over gaps up to a size, cut where they get large."""
+    last, low, high = -1, 0, 0
+    for number, one, behind in zip(shard.tolist(), begin.tolist(), end.tolist(), strict=True):
+        if number != last or one - high > max_gap or behind - low > MAX_RANGE:
+            if last >= 0:
+                yield low, high
+            low = one
+        last, high = number, behind
+    if last >= 0:
+        yield low, high
