@@ -64,6 +64,7 @@ class Requests:
         self._counts = counts
         self.most: int = options["max_connections"]
         self._connections = Connections(self.most)
+        self._turn = asyncio.Lock()
         self._requests_pace = Pace(options["max_requests_per_second"])
         megabytes = options["max_mbytes_per_second"]
         self._bytes_pace = Pace(None if megabytes is None else megabytes * 1e6)
@@ -117,7 +118,10 @@ class Requests:
         await asyncio.sleep(pause)
 
     async def _paced(self, nbytes: int) -> None:
-        """Waits until the user's limits allow another request."""
+        """Waits until the store and the user's limits allow another request."""
+        async with self._turn:  # one at a time, as what the store bears may have changed since the one before
+            if (wait := self._connections.wait(time.monotonic())) > 0:
+                await asyncio.sleep(wait)
         if (wait := self._counted(nbytes)) > 0:
             await asyncio.sleep(wait)
 

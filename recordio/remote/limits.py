@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
@@ -11,18 +12,24 @@ from dataclasses import dataclass
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _HALVED_SECONDS = 0.5  # from one halving to the next
 _THROTTLED_SECONDS = 5.0  # since the last halving
+_BELOW, _GROWTH = 0.9, 1.02  # of the rate that was borne, where to go on; what it grows by a second
+_SLOW_SECONDS, _LONGEST_GROWTH = 10.0, 300.0  # after the first it doubles as fast: the store may bear more by now
 _STRANGER_SECONDS = 30.0  # for a server that has never answered: its name may be wrong
 _WRONG_ANSWERS = 5  # until a server is believed not to know better
 
 
 class Connections:
-    """How many requests run at a time: half as many when the store says that it is too much, more again slowly."""
+    """How many requests run at a time: half as many when the store says that it is too much, more again slowly.
+
+    From then on they are paced, too: a little below the rate at which the store has answered, and slowly above it.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = float(most)
         self._running = 0
         self._halved = float("-inf")
+        self._rate = _Rate()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -46,8 +53,13 @@ class Connections:
         self._running -= 1
         self._call()
 
-    def answered(self) -> None:
+    def wait(self, now: float) -> float:
+        """The seconds until another request may begin; it is counted."""
+        return self._rate.wait(now)
+
+    def answered(self, now: float | None = None) -> None:
         """One more at a time for each round of answers."""
+        self._rate.answered(time.monotonic() if now is None else now)
         self._limit = min(self._most, self._limit + 1 / max(1.0, self._limit))
         self._call()
 
@@ -56,6 +68,7 @@ class Connections:
         now = time.monotonic() if now is None else now
         if now - self._halved >= _HALVED_SECONDS:
             self._limit, self._halved = max(1.0, self._limit / 2), now
+            self._rate.throttled(now, self.limit)
 
     @property
     def is_throttled(self) -> bool:
@@ -67,6 +80,46 @@ class Connections:
             if not turn.done():
                 self._running += 1
                 turn.set_result(None)
+
+
+class _Rate:
+    """What a store bears a second, as it has shown: unlimited until it says that something is too much."""
+
+    def __init__(self) -> None:
+        self._answers: deque[float] = deque(maxlen=1 << 14)  # when
+        self._goal = float("inf")
+        self._first, self._since = float("inf"), 0.0
+        self._free = float("-inf")  # when the next may begin
+
+    def answered(self, now: float) -> None:
+        self._answers.append(now)
+
+    def throttled(self, now: float, least: int) -> None:
+        """Begins anew a little below what was answered in the last second, but at half of the goal at least.
+
+        If nothing was answered, at `least` a second, which doubles until the goal is reached.
+        """
+        while self._answers and self._answers[0] < now - 1:
+            self._answers.popleft()
+        borne = _BELOW * len(self._answers)
+        if borne:
+            self._goal = borne if self._goal == float("inf") else max(borne, self._goal / 2)
+        self._first, self._since = (self._goal if borne else float(least)), now
+
+    def _at(self, now: float) -> float:
+        if self._first == float("inf"):
+            return self._first
+        passed = min(now - self._since, _LONGEST_GROWTH)
+        reached = math.log2(max(1.0, self._goal / self._first))  # after so many seconds
+        if passed < reached:
+            return self._first * math.exp2(passed)
+        above = passed - reached
+        return self._goal * math.pow(_GROWTH, above) * math.exp2(max(0.0, above / _SLOW_SECONDS - 1))
+
+    def wait(self, now: float) -> float:
+        begin = max(self._free, now)
+        self._free = begin + 1 / self._at(now)
+        return begin - now
 
 
 class Pace:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable
 
 import pytest
 
@@ -103,3 +106,74 @@ def test_what_stays_is_not(kind: str) -> None:
 
 def test_a_server_that_answers_against_the_rules_is_asked_five_times() -> None:
     assert len(pauses(Patience(600), "answer")) == 4
+
+
+def answers_by_second(bears: Callable[[float], int], seconds: int) -> tuple[Counter[int], int]:
+    """Good answers in each second, and refusals, of a store that bears so many requests in each second.
+
+    There are always more requests to send. An answer takes 40 ms, a refusal one; what is refused is sent again later.
+    """
+    connections, now, running, refused = Connections(64), 0.0, 0, 0
+    sent: Counter[int] = Counter()
+    good: Counter[int] = Counter()
+    events: list[tuple[float, int, str]] = []
+    gate: deque[str] = deque()
+    count = 0
+
+    def at(time: float, what: str) -> None:
+        nonlocal count
+        count += 1
+        heapq.heappush(events, (time, count, what))
+
+    while now < seconds:
+        while running < connections.limit:
+            running += 1
+            gate.append("send")
+        if gate and not any(what == "send" for _, _, what in events):
+            at(now + connections.wait(now), gate.popleft())
+        now, _, what = heapq.heappop(events)
+        if what == "send":
+            sent[int(now)] += 1
+            is_good = sent[int(now)] <= bears(now)
+            at(now + (0.04 if is_good else 0.001), "good" if is_good else "refused")
+        else:
+            running -= 1
+            if what == "good":
+                good[int(now)] += 1
+                connections.answered(now)
+            else:
+                refused += 1
+                connections.throttled(now)
+    return good, refused
+
+
+@pytest.mark.parametrize("most", [50, 200])
+def test_nearly_as_many_a_second_as_the_store_bears(most: int) -> None:
+    good, refused = answers_by_second(lambda now: most, 40)
+    assert sum(good[second] for second in range(10, 40)) >= 0.9 * most * 30
+    assert refused <= 0.1 * sum(good.values())
+
+
+def test_a_store_that_bears_less_or_more_later() -> None:
+    less, _ = answers_by_second(lambda now: 200 if now < 10 else 50, 30)
+    assert 0.85 * 50 <= less[29] <= 60
+    more, _ = answers_by_second(lambda now: 50 if now < 10 else 300, 60)
+    assert more[59] >= 0.8 * 300
+
+
+def test_a_store_that_refuses_everything_for_a_while() -> None:
+    good, refused = answers_by_second(lambda now: 0 if 5 <= now < 10 else 200, 60)
+    assert refused < 1000
+    assert good[12] >= 5
+    assert good[59] >= 0.8 * 200
+
+
+def test_no_pace_until_a_store_refuses() -> None:
+    connections = Connections(64)
+    assert [connections.wait(0.0) for _ in range(1000)] == [0.0] * 1000
+    connections.throttled(
+        1.0
+    )  # nothing was answered yet: as many a second as there may be at a time, then twice as many
+    assert [connections.wait(1.0) for _ in range(3)] == [0.0, 1 / 32, 2 / 32]
+    assert connections.wait(3.0) == 0.0
+    assert connections.wait(3.0) == 1 / 128
