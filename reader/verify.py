@@ -33,6 +33,8 @@ from recordio.reader.io_choice import choose_io
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_checks import Check, Checked, PageChecks, check_page
 from recordio.reader.shard_indexes import ShardIndexes, blocks_of
+from recordio.reader.signed import read_signature, sha256_of
+from recordio.reader.signing_keys import Key
 from recordio.reader.verify_report import Level, PageSample, ShardProof, VerifyReport as VerifyReport, proofs_of
 from recordio.remote.opening import RemoteAccess, StorageArgument, dataset_access, open_storage
 from recordio.remote.urls import is_url
@@ -54,6 +56,7 @@ def verify(
     sample: int | None = None,
     since: Report | None = None,
     quarantine: bool = False,
+    key: Key | None = None,
     progress: Progress | None = None,
     storage: StorageArgument = None,
 ) -> VerifyReport:
@@ -70,6 +73,10 @@ def verify(
             neither replaced nor written to since, only header, footer and index are read. That does not find bytes that
             the disk has changed by itself. Only for folders on this machine.
         quarantine: writes the damaged blocks beside the manifest, for `ShardDataset(path, on_damage="skip")`.
+        key: a public key of Ed25519, as the path of its PEM or ssh file or as the file's bytes: the dataset has to be
+            signed with the private one, see `sign`. At level "full" the SHA-256 of each shard then takes the place of
+            its checksums, which do not stop a forger; where it differs they tell which blocks. At level "quick" only
+            the manifest is compared with the signature.
         progress: called with (bytes done, total bytes), or pages with `sample`.
         storage: how an object store is reached, see `StorageOptions`.
 
@@ -77,6 +84,7 @@ def verify(
         DatasetError: there is no dataset at the path. A damaged one is a report.
         StorageError: the manifest cannot be read, or the list not written. An unreadable shard is a problem.
         SchemaError: an argument is wrong.
+        MissingPackageError: a key needs the package cryptography.
     """
     choice("level", level, ("quick", "full"))
     integer("sample", sample, 1, optional=True)
@@ -86,6 +94,8 @@ def verify(
         raise SchemaError("a sample is drawn from all shards: sample and since exclude each other")
     if flag("quarantine", quarantine) and (level == "quick" or sample is not None):
         raise SchemaError("a quarantine lists what reading every page finds: leave out level and sample")
+    if key is not None and (sample is not None or since is not None):
+        raise SchemaError("a signature is of every byte: leave out sample and since")
     known = {} if since is None else proofs_of(since)
     folder, options = dataset_access("path", path, storage)
     if quarantine and is_url(folder):
@@ -94,11 +104,17 @@ def verify(
     if opened.is_remote and since is not None:
         raise SchemaError("since is for a folder: a store says nothing of a shard that it is not asked for")
     try:
-        manifest, _ = read_manifest(opened, folder)
+        manifest, digest = read_manifest(opened, folder)
     except (CorruptError, UnsupportedError) as error:
         return VerifyReport(folder, level, problems=(error,))
     verification = _Verification(opened, manifest, known)
     start = VerifyReport(folder, level, shards=len(manifest.shards))
+    if key is not None:
+        try:
+            statement, signed = read_signature(opened, folder, manifest, digest, key)
+        except (CorruptError, UnsupportedError) as error:
+            return replace(start, problems=(error,))
+        verification.signed, start = statement.shards, replace(start, signed=signed)
     if sample is not None:
         return verification.sampled(start, sample, progress)
     report = verification.report(start, progress)
@@ -138,7 +154,13 @@ def find_damage(storage: Storage, manifest: Manifest, first: int) -> list[Record
 
 
 class _Verification:
-    """The checks of all shards, in the order of their bytes. `known`: what an earlier report has proven."""
+    """The checks of all shards, in the order of their bytes. `known`: what an earlier report has proven.
+
+    Attributes:
+        signed: the SHA-256 of each shard by its name, to be compared instead of checksums; None for those.
+    """
+
+    signed: Mapping[str, str] | None = None
 
     def __init__(self, storage: Storage, manifest: Manifest, known: Mapping[str, ShardProof]) -> None:
         self._storage = storage
@@ -201,10 +223,25 @@ class _Verification:
             self._proofs[position] = proof
             if position in unchanged and self._known[entry.name] == proof:
                 yield partial(Checked, position, 0, entry.blocks, entry.samples)
+            elif full and self.signed is not None:
+                yield partial(self._check_signed, position, shard, self.signed[entry.name])
             elif full:
                 yield from self._checks.of_shard(position, shard)
             else:
                 yield partial(Checked, position, entry.nbytes, entry.blocks, entry.samples)
+
+    def _check_signed(self, position: int, shard: OpenShard, sha256: str) -> Checked:
+        """The check of a shard by its SHA-256, and by its checksums where that differs."""
+        entry, problems = self._manifest.shards[position], list[RecordIOError]()
+        try:
+            is_good = sha256_of(shard) == sha256
+        except (CorruptError, StorageError):
+            is_good = False
+        if not is_good:
+            problems = [problem for check in self._checks.of_shard(position, shard) for problem in check().problems]
+            text = "its bytes are not those that were signed, though its checksums fit them: it was altered on purpose"
+            problems = problems or [CorruptError(text).at(file=entry.name)]
+        return Checked(position, entry.nbytes, entry.blocks, entry.samples, problems)
 
     def sampled(self, start: VerifyReport, pages: int, progress: Progress | None) -> VerifyReport:
         """Of pages drawn at random, and of the footers of all shards."""

@@ -85,6 +85,18 @@ def _probability(drawn: int, found: int, share: float) -> float:
     )
 
 
+class Signed(NamedTuple):
+    """A good signature of the manifest.
+
+    Attributes:
+        key: the fingerprint of the key, as ssh-keygen prints it.
+        at: when it was signed, in UTC, by the signer's clock.
+    """
+
+    key: str
+    at: str
+
+
 @dataclass(frozen=True)
 class VerifyReport:
     """The result of `verify`.
@@ -99,6 +111,8 @@ class VerifyReport:
         unchanged: how many shards were not read again, because their files are those of an earlier report.
         proven: the shards of which every byte was found good, now or by that report.
         quarantined: how many blocks are in the list that was written; None if none was.
+        signed: who has signed the dataset, if a key was given and the signature is good. At level "full" every byte is
+            what was signed if there are no problems; at level "quick" the manifest is.
     """
 
     path: str
@@ -112,6 +126,7 @@ class VerifyReport:
     unchanged: int = 0
     proven: tuple[ShardProof, ...] = ()
     quarantined: int | None = None
+    signed: Signed | None = None
 
     @property
     def ok(self) -> bool:
@@ -124,6 +139,7 @@ class VerifyReport:
         return {
             "ok": self.ok,
             **{name: getattr(self, name) for name in names},
+            "signed": None if self.signed is None else self.signed._asdict(),
             "sample": None if self.sample is None else asdict(self.sample),
             "problems": [_to_json(p) for p in self.problems],
             "proven": [proof._asdict() for proof in self.proven],

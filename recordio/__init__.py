@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from recordio.format.schema import Schema
     from recordio.proof.compare import compare
     from recordio.proof.diff import diff
+    from recordio.proof.sign import sign
     from recordio.reader.combined import ConcatDataset, Mixture
     from recordio.reader.dataset import ShardDataset
     from recordio.reader.loading.loader import DataLoader
@@ -83,6 +84,7 @@ __all__ = [
     "merge",
     "repair",
     "reshard",
+    "sign",
     "split",
     "transforms",
     "verify",
@@ -112,6 +114,7 @@ _HOMES = {
     "merge": "recordio.edit.merge",
     "repair": "recordio.salvage.repair",
     "reshard": "recordio.edit.reshard",
+    "sign": "recordio.proof.sign",
     "split": "recordio.edit.split",
     "verify": "recordio.reader.verify",
 }

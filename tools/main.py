@@ -31,6 +31,7 @@ from recordio.tools import (
     repair,
     reshard,
     show,
+    sign,
     split,
     verify,
     view,
@@ -44,6 +45,7 @@ GOOD, DAMAGED, WRONG, STOPPED, PIPE_CLOSED = 0, 1, 2, 130, 141
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
     "verify": verify,
+    "sign": sign,
     "repair": repair,
     "diff": diff,
     "info": info,

@@ -28,6 +28,7 @@ examples:
   recordio verify digits --json --since report.json    read only the shards whose files were changed since
   recordio verify digits --quarantine    then ShardDataset("digits", on_damage="skip") trains on the rest
   recordio verify digits --sample 10000                read 10,000 pages at random, and say what follows from them
+  recordio verify digits --key public.pem              every byte is what its owner has signed
   recordio verify photos.rio --against photos/    read the source again too, and compare every sample
 """
 
@@ -42,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quarantine", action="store_true", help="list the damaged blocks beside the manifest, to train without them"
     )
+    parser.add_argument("--key", metavar="FILE", help="the public key of who signed it: compare what was signed")
     parser.add_argument("--against", metavar="SRC", help="compare every sample with what it was converted from")
     parser.add_argument(
         "--differences", type=int, default=10, metavar="N", help="describe the first N of them, 10 by default"
@@ -106,6 +108,7 @@ def _verify(split: Split, options: argparse.Namespace, since: Mapping[str | None
                 sample=options.sample,
                 since=earlier,
                 quarantine=options.quarantine,
+                key=options.key,
                 progress=progress,
                 storage=split.storage,
             )
@@ -182,6 +185,9 @@ def _print(split: Split, report: VerifyReport, seconds: float) -> None:
     same = f"; {count_text(report.unchanged, 'shard')} as before, not read again" if report.unchanged else ""
     size = f"{', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}"
     say(f"OK  {path}: {size}{speed}{quick}{same}")
+    if report.signed is not None:
+        what = "the manifest" if report.level == "quick" else "every byte"
+        say(f"    {what} is what was signed at {clean(report.signed.at)} with the key {report.signed.key}")
 
 
 def _sample_text(sample: PageSample) -> str:

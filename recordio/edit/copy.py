@@ -59,7 +59,7 @@ def copy(
     workers: int = _WORKERS,
     progress: Progress | None = None,
 ) -> CopyReport:
-    """Copies a dataset to another place: the same shards under the same names, and the same manifest, which comes last.
+    """Copies a dataset to another place: the same shards under the same names, then the same manifest and signature.
 
         recordio.copy("photos.rio", "s3://bucket/photos")
 
@@ -98,6 +98,8 @@ def copy(
         _Shards(begin, end, manifest, progress).copy(missing, workers)
         if there != data:
             end.publish(data)
+        if (signature := begin.signature()) not in (None, end.signature()):
+            end.put_signature(signature)
     nbytes, count = sum(manifest.table.nbytes.tolist()), len(manifest.shards)
     done = there == data and not missing
     reused = 0 if there == data else count - len(missing)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from recordio.errors import CorruptError, DatasetError, RecordIOError
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard_table import ShardEntry
+from recordio.format.signature import FILE_NAME as SIGNATURE
 from recordio.remote.download import download
 from recordio.remote.opening import StorageArgument, dataset_access
 from recordio.remote.urls import is_url
@@ -65,6 +66,12 @@ class CopyEnd(Protocol):
     def publish(self, data: bytes) -> None:
         """Makes these bytes the manifest. Raises DatasetError if another writer was faster."""
 
+    def signature(self) -> bytes | None:
+        """The bytes of the signature; None if there is none. Raises StorageError."""
+
+    def put_signature(self, data: bytes) -> None:
+        """Writes a signature. Raises StorageError."""
+
     def listed(self) -> Iterable[Listed]:
         """The files there. Raises StorageError."""
 
@@ -83,9 +90,18 @@ class LocalEnd:
         self._storage = LocalStorage(folder)
 
     def manifest(self) -> bytes | None:
-        with contextlib.suppress(FileNotFoundError), contextlib.closing(self._storage.open(FILE_NAME)) as file:
+        return self._read(FILE_NAME)
+
+    def signature(self) -> bytes | None:
+        return self._read(SIGNATURE)
+
+    def _read(self, name: str) -> bytes | None:
+        with contextlib.suppress(FileNotFoundError), contextlib.closing(self._storage.open(name)) as file:
             return file.read(0, file.nbytes)
         return None
+
+    def put_signature(self, data: bytes) -> None:
+        write_file(self.folder / SIGNATURE, data)
 
     def path(self, entry: ShardEntry) -> Path | None:
         return self.folder / entry.name
@@ -148,6 +164,13 @@ class RemoteEnd:
     def manifest(self) -> bytes | None:
         self._before = self._target.read(FILE_NAME)
         return self._before and self._before[0]  # type: ignore[no-any-return]
+
+    def signature(self) -> bytes | None:
+        found = self._target.read(SIGNATURE)
+        return None if found is None else found[0]
+
+    def put_signature(self, data: bytes) -> None:
+        self._target.put(SIGNATURE, data)
 
     def path(self, entry: ShardEntry) -> Path | None:
         return None

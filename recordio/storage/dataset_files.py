@@ -32,16 +32,18 @@ def find_manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple
 
     Raises CorruptError, UnsupportedError, StorageError, and DatasetError for anything but a regular file.
     """
-    return _found(storage, folder, name, "manifest", lambda data: (Manifest.decode(data), Manifest.digest(data)))
+    return find_file(storage, folder, name, "manifest", lambda data: (Manifest.decode(data), Manifest.digest(data)))
 
 
 def find_quarantine(storage: Storage, folder: str) -> Quarantine | None:
     """The list of damaged blocks beside the manifest; None if there is none. Raises as `find_manifest` does."""
-    return _found(storage, folder, quarantine.FILE_NAME, "quarantine", Quarantine.decode)
+    return find_file(storage, folder, quarantine.FILE_NAME, "quarantine", Quarantine.decode)
 
 
-def _found(storage: Storage, folder: str, name: str, what: str, decode: Callable[[bytes], _Decoded]) -> _Decoded | None:
-    """What a file of JSON says, None if there is none; errors have its place."""
+def find_file(
+    storage: Storage, folder: str, name: str, what: str, decode: Callable[[bytes], _Decoded]
+) -> _Decoded | None:
+    """What a small file says, None if there is none; errors have its place. Raises as `find_manifest` does."""
     try:
         return _read(storage, folder, name, what, decode)
     except CorruptError:
