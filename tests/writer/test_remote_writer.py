@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,11 @@ import recordio
 from recordio import DatasetError, DatasetWriter, ShardDataset
 from recordio.format.manifest import FILE_NAME
 from tests.recordio.remote.buckets import Bucket
-
-SCHEMA = {"x": recordio.Array("float32", (100,)), "n": recordio.Scalar("int64")}
-LAYOUT: dict[str, Any] = {"compression": None, "shard_bytes": 1 << 14, "block_bytes": 1 << 12}
+from tests.recordio.remote.racing_writers import LAYOUT, SCHEMA, add, one_wins
 
 
 def write(path: Any, start: int = 0, count: int = 200, **given: Any) -> None:
-    with DatasetWriter(path, SCHEMA, **LAYOUT, **given) as writer:
-        for n in range(start, start + count):
-            writer.write({"x": np.full(100, n, np.float32), "n": n})
+    add(DatasetWriter(path, SCHEMA, **LAYOUT, **given), range(start, start + count))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -112,35 +107,6 @@ def test_nothing_is_left_on_this_machine(
     assert not list(tmp_path.iterdir())
 
 
-def race(bucket: Bucket, url: str, **given: Any) -> list[BaseException]:
-    """Two writers of different samples at once; their errors."""
-    writers = [DatasetWriter(url, SCHEMA, **LAYOUT, **given, storage=bucket.storage) for _ in range(2)]
-    errors: list[BaseException] = []
-
-    def run(own: int) -> None:
-        try:
-            with writers[own] as writer:
-                for n in range(60):
-                    writer.write({"x": np.full(100, n, np.float32), "n": 1000 * own + n})
-        except DatasetError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(own,)) for own in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return errors
-
-
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_of_two_writers_one_wins_and_its_dataset_is_whole(bucket: Bucket, path: str, times: int) -> None:
-    for k in range(times):
-        url, given = bucket.url(f"{path}/{k}"), {}
-        if k % 2:
-            write(url, count=5, storage=bucket.storage)
-            given = {"mode": "overwrite"}
-        (error,) = race(bucket, url, **given)
-        assert "another writer has published there meanwhile" in str(error)
-        found = numbers(bucket, url)
-        assert found in ([*range(60)], [*range(1000, 1060)])
+    one_wins(bucket.url(path), bucket.storage, times)
