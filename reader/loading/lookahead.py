@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 
+import numpy as np
+
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
@@ -84,8 +86,10 @@ class Lookahead:
             wait([before])
         if self._widened is not None:
             windows = list(map(self._widened, windows))
+        shards = np.unique(self._dataset.shard_of(np.concatenate([*windows])))
         with contextlib.suppress(RecordIOError):  # raised again by those who load them
-            self._dataset.ask_for(windows, self._fields)
+            if not all(self._dataset.file(shard).is_here for shard in shards.tolist()):
+                self._dataset.ask_for(windows, self._fields)
 
     def _next_to_ask_for(self) -> Iterator[WindowPlan]:
         """Windows up to the limit, but the next one anyway.

@@ -259,6 +259,11 @@ class RemoteShardFile(File):
         self.shard.read(target[:nbytes], offset)
         return nbytes
 
+    @property
+    def is_here(self) -> bool:
+        cached = self.shard.cached()
+        return cached is not None and cached.is_whole
+
     def will_need(self, ranges: Iterable[Range]) -> None:
         self.shard.want(ranges)
 

@@ -18,11 +18,18 @@ NBYTES = 100  # of each block
 class Asked:
     """In place of a dataset and of threads: notes the blocks that are asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_here: bool = False) -> None:
+        self.is_here = is_here
         self.blocks = self
         self.nbytes = np.full(50, NBYTES)
         self.asked: list[int] = []
         self.in_threads = 0
+
+    def shard_of(self, blocks: Any) -> Any:
+        return blocks
+
+    def file(self, number: int) -> Any:
+        return self
 
     def ask_for(self, windows: list[Any], fields: Any) -> None:
         self.asked += [int(blocks[0]) for blocks in windows]
@@ -81,6 +88,12 @@ def test_a_window_that_cannot_be_asked_for_is_delivered() -> None:
     dataset = Refuses()
     assert len(list(lookahead(dataset, 2 * NBYTES))) == 6
     assert dataset.asked[0] == 0
+
+
+def test_nothing_is_asked_for_that_is_here() -> None:
+    dataset = Asked(is_here=True)
+    assert len(list(lookahead(dataset, 2 * NBYTES))) == 6
+    assert dataset.asked == []
 
 
 def test_without_a_budget_a_window_is_asked_for_when_it_is_taken() -> None:
