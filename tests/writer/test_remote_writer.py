@@ -107,6 +107,7 @@ def test_nothing_is_left_on_this_machine(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_of_two_writers_one_wins_and_its_dataset_is_whole(bucket: Bucket, path: str, times: int) -> None:
     one_wins(bucket.url(path), bucket.storage, times)

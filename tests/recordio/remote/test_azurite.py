@@ -19,6 +19,7 @@ from tests.recordio.remote.racing_writers import one_wins
 from tests.recordio.remote.real_servers import program, running, upload
 from tests.recordio.remote.stored_dataset import COUNT, Stored, numbers
 
+pytestmark = pytest.mark.timeout(300)  # the server starts first
 RIGHT = list(range(COUNT))
 ACCOUNT = "devstoreaccount1"
 # The key is Azurite's own, of its documentation.

