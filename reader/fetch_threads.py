@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from recordio.reader.page_reads import Work
+from recordio.remote.giving_up import give_up_after
 
 
 class FetchThreads:
@@ -15,7 +16,8 @@ class FetchThreads:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._pool = ThreadPoolExecutor(count, "recordio-read")
+        self._ended: Future[None] = Future()
+        self._pool = ThreadPoolExecutor(count, "recordio-read", give_up_after, (self._ended,))
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         return self._pool.submit(function, *args)
@@ -41,5 +43,11 @@ class FetchThreads:
         for helper in started:
             helper.result()
 
+    def give_up(self) -> None:
+        """What they wait for over a network fails: nobody wants it any more."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+
     def close(self) -> None:
+        self.give_up()
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -40,6 +40,7 @@ from recordio.reader.workers.slots import Region, SharedMemory
 from recordio.reader.workers.thread_trial import ThreadTrial
 
 Following = Callable[[], Sequence[Iterator[WindowPlan]]]
+_REST_SECONDS = 5.0  # for what is on its way when an epoch is left: a network may take for ever
 _MEMORIES = 2  # for each dataset: a window being delivered, and one being loaded
 
 
@@ -191,7 +192,7 @@ class EpochRun:
 
     def rest(self) -> bool:
         """Waits for everything under way. Whether the run can be used for another epoch."""
-        if not self.is_ours:
+        if not (self.is_ours and all(prefetcher.has_loaded(_REST_SECONDS) for prefetcher in self._prefetchers)):
             return False
         try:
             for prefetcher in self._prefetchers:
@@ -204,6 +205,7 @@ class EpochRun:
         """Ends workers and threads, and frees all memory."""
         if not self.is_ours:
             return
+        self._threads.give_up()  # else the workers would wait for them, and they for the network
         all_ended = self._workers.close()
         self._threads.close()
         for prefetcher in self._prefetchers:

@@ -244,6 +244,11 @@ class WindowPrefetcher:
             self._context.forget(window)
         self.unmap()
 
+    def has_loaded(self, seconds: float) -> bool:
+        """Whether the windows on their way are there within so many seconds."""
+        on_their_way = [window.loading for window in self._windows() if isinstance(window.loading, Future)]
+        return not wait(on_their_way, seconds).not_done
+
     def unmap(self) -> None:
         """Takes the maps of all windows, which must have no readers left, out of this process's memory."""
         for window in self._windows():

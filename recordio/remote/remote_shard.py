@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from recordio.errors import CorruptError, StorageError
 from recordio.format.page import Indices
+from recordio.remote.giving_up import wait_for
 from recordio.remote.helper_process import HelperDied, RemoteError
 from recordio.remote.remote_stats import count_discarded, count_read
 from recordio.remote.shard_cache import CachedShard
@@ -190,6 +191,7 @@ class RemoteShard:
 
     def wait(self, fetch: ShardFetch) -> None:
         """Until it has arrived. Raises CorruptError, StorageError."""
+        wait_for(fetch.done)
         try:
             fetch.done.result()
         except RemoteError as error:
