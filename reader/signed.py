@@ -31,7 +31,7 @@ def read_signature(
     if found is None:
         raise CorruptError("the dataset is not signed").at(file=FILE_NAME)
     if not public.proves(found.signature, found.signed):
-        text = f"the signature is not one of the key {public.fingerprint}, or of another statement"
+        text = f"the signature is not one of the key {public.fingerprint}, or its statement was altered"
         raise CorruptError(text).at(file=FILE_NAME)
     statement = Statement.decode(found.statement)
     data = find_file(storage, folder, MANIFEST, "manifest", bytes)

@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import Any
 
-from recordio.errors import MissingPackageError, SchemaError, StorageError
+from recordio.errors import SchemaError, StorageError
 from recordio.packages import optional
 
 Key = str | os.PathLike[str] | bytes
@@ -60,13 +60,16 @@ class PrivateKey:
 
 
 def _content(key: Key) -> bytes:
+    """The bytes of a key. No message holds any: a key that is given as a path by mistake is not shown."""
     if isinstance(key, bytes):
-        return key
+        return key.strip()
+    if not isinstance(key, str | os.PathLike) or not set("\0\n\r").isdisjoint(os.fsdecode(key)):
+        raise SchemaError("a key is the path of its file, or the bytes of the file")
     try:
         with open(key, "rb") as file:
-            return file.read(_MOST_NBYTES)
+            return file.read(_MOST_NBYTES).strip()
     except OSError as error:
-        raise StorageError(f"the key cannot be read: {error.strerror}").at(file=os.fspath(key)) from None
+        raise StorageError(f"the key cannot be read: {error.strerror}").at(file=os.fsdecode(key)) from None
 
 
 def _cryptography(module: str) -> Any:
@@ -76,13 +79,13 @@ def _cryptography(module: str) -> Any:
 def _loaded(load: str, data: bytes, kind: str, what: str, *password: bytes | None) -> Any:
     serialization = _cryptography("hazmat.primitives.serialization")
     kinds = _cryptography("hazmat.primitives.asymmetric.ed25519")
+    if password not in ((), (None,)) and not isinstance(password[0], bytes):
+        raise SchemaError("the password of a key is bytes")
     try:
         found = getattr(serialization, load)(data, *password)
-    except MissingPackageError:
-        raise
     except TypeError:
-        text = "the key is encrypted, and there is no password" if password == (None,) else "the key is not encrypted"
-        raise SchemaError(f"{text}; `openssl pkey` decrypts one") from None
+        no_password = "the key is encrypted: give its password (on the command line, --encrypted asks for it)"
+        raise SchemaError(no_password if password == (None,) else "the key is not encrypted") from None
     except Exception as error:  # noqa: BLE001 - of many kinds, none of which has a word for people
         raise SchemaError(f"not a {what} key of Ed25519 in PEM or of ssh: {error}") from None
     if not isinstance(found, getattr(kinds, kind)):

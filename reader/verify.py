@@ -113,8 +113,9 @@ def verify(
         try:
             statement, signed = read_signature(opened, folder, manifest, digest, key)
         except (CorruptError, UnsupportedError) as error:
-            return replace(start, problems=(error,))
-        verification.signed, start = statement.shards, replace(start, signed=signed)
+            start = replace(start, problems=(error,))
+        else:
+            verification.signed, start = statement.shards, replace(start, signed=signed)
     if sample is not None:
         return verification.sampled(start, sample, progress)
     report = verification.report(start, progress)
@@ -189,7 +190,7 @@ class _Verification:
             blocks=tally.blocks,
             samples=tally.samples,
             nbytes=tally.nbytes,
-            problems=tuple(tally.problems),
+            problems=(*start.problems, *tally.problems),
             unchanged=len(unchanged),
             proven=proven,
         )
@@ -232,16 +233,16 @@ class _Verification:
 
     def _check_signed(self, position: int, shard: OpenShard, sha256: str) -> Checked:
         """The check of a shard by its SHA-256, and by its checksums where that differs."""
-        entry, problems = self._manifest.shards[position], list[RecordIOError]()
+        entry = self._manifest.shards[position]
+        text = "its bytes are not those that were signed, though its checksums fit: altered on purpose, or while read"
+        problem: RecordIOError = CorruptError(text).at(file=entry.name)
         try:
-            is_good = sha256_of(shard) == sha256
-        except (CorruptError, StorageError):
-            is_good = False
-        if not is_good:
-            problems = [problem for check in self._checks.of_shard(position, shard) for problem in check().problems]
-            text = "its bytes are not those that were signed, though its checksums fit them: it was altered on purpose"
-            problems = problems or [CorruptError(text).at(file=entry.name)]
-        return Checked(position, entry.nbytes, entry.blocks, entry.samples, problems)
+            if sha256_of(shard) == sha256:
+                return Checked(position, entry.nbytes, entry.blocks, entry.samples)
+        except (CorruptError, StorageError) as error:
+            problem = error
+        found = [one for check in self._checks.of_shard(position, shard) for one in check().problems]
+        return Checked(position, entry.nbytes, entry.blocks, entry.samples, found or [problem])
 
     def sampled(self, start: VerifyReport, pages: int, progress: Progress | None) -> VerifyReport:
         """Of pages drawn at random, and of the footers of all shards."""

@@ -25,6 +25,7 @@ The time is the least that the link allows: bytes over bandwidth, or requests ov
 Prices are those that S3 lists for its Standard class in us-east-1, unless the options give yours.
 """
 REQUESTS_PRICE, TRAFFIC_PRICE = 0.40, 0.09
+_MOST = 10**9  # of any number here
 _ROUND_TRIPS = 3  # manifest, indexes, pages
 
 
@@ -43,18 +44,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--connection-rate", type=_amount, default=90.0, metavar="MB/S", help="that one connection gets (90)"
     )
     parser.add_argument(
-        "--request-price", type=_amount, default=REQUESTS_PRICE, metavar="USD", help="of 10^6 requests (0.40)"
+        "--request-price", type=_price, default=REQUESTS_PRICE, metavar="USD", help="of 10^6 requests (0.40)"
     )
     parser.add_argument(
-        "--traffic-price", type=_amount, default=TRAFFIC_PRICE, metavar="USD", help="of 10^9 bytes sent out (0.09)"
+        "--traffic-price", type=_price, default=TRAFFIC_PRICE, metavar="USD", help="of 10^9 bytes sent out (0.09)"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     add_storage_option(parser)
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text!r}")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:20]) <= _MOST):
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {_MOST:,}, got {text!r}")
     return int(text)
 
 
@@ -63,9 +64,13 @@ def _amount(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    if not 0 < value <= _MOST:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, up to {_MOST:,}, got {text!r}")
     return value
+
+
+def _price(text: str) -> float:
+    return 0.0 if text == "0" else _amount(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -114,7 +119,7 @@ def _predicted(rank: EpochRequests, options: argparse.Namespace, shards: int, co
         "bound_by": "bandwidth" if by_bandwidth < by_connections else "connections",
         "seconds": rank.nbytes / rate,
         "first_batch_seconds": _ROUND_TRIPS * latency + rank.first_nbytes / rate,
-        "request_dollars": rank.requests * ranks * options.request_price / 1e6,
+        "request_dollars": (rank.requests + 1 + 2 * shards) * ranks * options.request_price / 1e6,
         "traffic_dollars": rank.nbytes * ranks * options.traffic_price / 1e9,
     }
 
@@ -140,4 +145,4 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     }.items():
         yield f"  {name:<11}{words}"
     if ranks > 1 and facts["lanes"] % ranks:
-        yield f"  note       {ranks} ranks do not divide {facts['lanes']} lanes: each reads blocks of the others, too"
+        yield f"  note       {ranks:,} ranks do not divide {facts['lanes']} lanes: each reads blocks of the others, too"

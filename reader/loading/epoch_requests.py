@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from recordio.determinism import key
+from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.loader import DataLoader
@@ -28,7 +29,7 @@ class EpochRequests:
         nbytes: bytes of pages that are fetched, with gaps that are fetched along.
         requests: for pages; those for the manifest, and for header and index of each shard, come once besides.
         first_nbytes: what is fetched before the first batch.
-        is_exact: whether all windows were counted, and not some of them.
+        is_exact: whether all windows were counted, and not some of them, and no gaps between their blocks.
     """
 
     samples: int
@@ -40,21 +41,27 @@ class EpochRequests:
 
 
 def epoch_requests(loader: DataLoader) -> EpochRequests:
-    """Counts the requests of an epoch over a ShardDataset, or a view of one. Raises CorruptError, StorageError."""
+    """Counts the requests of an epoch over a ShardDataset, or a view of one, with room in the cache for what it needs.
+
+    Raises CorruptError, StorageError, and SchemaError for other datasets.
+    """
     dataset = loader.dataset
-    assert isinstance(dataset, ShardDataset)
+    if not isinstance(dataset, ShardDataset):
+        raise SchemaError(f"expected a ShardDataset, got {type(dataset).__name__}")
     extents = _Extents(dataset)
-    units = WholeUnits(dataset.store.blocks, dataset.numbers, loader.order.unit_bytes)
     by_unit = loader.order.shuffle and loader.order.pool_bytes > 0
+    units = WholeUnits(dataset.store.blocks, dataset.numbers, loader.order.unit_bytes) if by_unit else None
     share = loader.share(0)
     plans = dataset.plan(loader.order, key(loader.seed, 0), share)[0][0]
     samples, first, counts = 0, 0, np.zeros(2, np.int64)
     for plan in islice(plans, None if by_unit else extents.most_windows):
-        found = extents.counted(units.begun_by(plan.blocks) if by_unit else plan.blocks)
+        blocks = plan.blocks if units is None else units.begun_by(plan.blocks)
+        found = extents.counted(plan.blocks if blocks is None else blocks)
         samples, first, counts = samples + len(plan), first or found[0], counts + found
     part = len(share) / samples if samples else 0.0
     nbytes, requests = np.rint(counts * part).astype(np.int64).tolist()
-    return EpochRequests(len(share), len(loader), nbytes, requests, first, is_exact=next(plans, None) is None)
+    is_exact = next(plans, None) is None and not extents.gap_nbytes
+    return EpochRequests(len(share), len(loader), nbytes, requests, first, is_exact)
 
 
 class _Extents:
@@ -62,6 +69,7 @@ class _Extents:
 
     Attributes:
         most_windows: as many are counted.
+        gap_nbytes: bytes between the blocks, which were counted with them.
     """
 
     def __init__(self, dataset: ShardDataset) -> None:
@@ -69,6 +77,8 @@ class _Extents:
         self._max_gap = getattr(store.storage, "max_gap", MAX_GAP)
         self._columns = dataset.fields.columns
         self._ends: Indices | None = None
+        self._fetched = np.zeros(len(store.blocks.nbytes), bool)
+        self.gap_nbytes = 0
         self.most_windows = _MEASURED_WINDOWS_OF_FIELDS
         if len(self._columns) == len(store.manifest.schema):
             self.most_windows = _MEASURED_WINDOWS
@@ -82,8 +92,8 @@ class _Extents:
         return (blocks.nbytes * ratios).astype(np.int64)
 
     def counted(self, blocks: Indices) -> tuple[int, int]:
-        """The bytes and requests for these blocks."""
-        blocks = np.unique(blocks)
+        """The bytes and requests for these blocks, but for those that were fetched already, if only as gaps."""
+        blocks = np.unique(blocks[~self._fetched[blocks]])
         shard = self._store.shard_of(blocks)
         if self._ends is not None:
             begin, end = np.where(blocks > 0, self._ends[blocks - 1], 0), self._ends[blocks]
@@ -93,8 +103,14 @@ class _Extents:
                 raise error
             begin, end = entries.offset.ravel(), entries.end.ravel()
             shard = np.repeat(shard, len(self._columns))
-        sizes = [behind - one for one, behind in ranges(shard, begin, end, self._max_gap)]
-        return sum(sizes), len(sizes)
+        found = list(ranges(shard, begin, end, self._max_gap))
+        nbytes = sum(high - low for low, high in found)
+        self.gap_nbytes += nbytes - int((end - begin).sum())
+        if self._ends is not None:
+            for low, high in found:
+                first, behind = np.searchsorted(self._ends, [low, high], side="right")
+                self._fetched[first:behind] = True
+        return nbytes, len(found)
 
 
 def ranges(shard: Indices, begin: Indices, end: Indices, max_gap: int) -> Iterator[tuple[int, int]]:

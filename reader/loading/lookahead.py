@@ -130,5 +130,11 @@ def widened_to_units(view: ShardDataset, order: OrderOptions) -> Widened | None:
     storage = view.store.storage
     if not (order.shuffle and order.pool_bytes and isinstance(storage, RemoteStorage) and storage.cache is not None):
         return None
-    units, cache = WholeUnits(view.store.blocks, view.numbers, order.unit_bytes), storage.cache
-    return lambda blocks: blocks if cache.is_full else units.begun_by(blocks)
+    blocks, cache = view.store.blocks, storage.cache
+    units = WholeUnits(blocks, view.numbers, order.unit_bytes)
+
+    def widened(window: Indices) -> Indices:
+        found = units.begun_by(window, lambda begun: cache.has_room(int(blocks.nbytes[begun].sum())))
+        return window if found is None else found
+
+    return widened

@@ -87,7 +87,7 @@ def copy(
     end = open_end("destination", destination, storage)
     if begin.location == end.location:
         raise DatasetError("the destination is the source itself").at(file=end.location)
-    data = source_manifest(begin)
+    data, signature = source_manifest(begin), begin.signature()
     manifest = Manifest.decode(data)
     with end.held():
         there = end.manifest()
@@ -98,7 +98,7 @@ def copy(
         _Shards(begin, end, manifest, progress).copy(missing, workers)
         if there != data:
             end.publish(data)
-        if (signature := begin.signature()) not in (None, end.signature()):
+        if signature is not None and signature != end.signature():
             end.put_signature(signature)
     nbytes, count = sum(manifest.table.nbytes.tolist()), len(manifest.shards)
     done = there == data and not missing

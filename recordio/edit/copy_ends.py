@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from recordio.errors import CorruptError, DatasetError, RecordIOError
+from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard_table import ShardEntry
 from recordio.format.signature import FILE_NAME as SIGNATURE
@@ -19,7 +19,7 @@ from recordio.remote.opening import StorageArgument, dataset_access
 from recordio.remote.urls import is_url
 from recordio.remote.write_target import Listed, RemoteTarget
 from recordio.storage.atomic import FolderLock, NewFile, remove, sync_folder, write_file
-from recordio.storage.dataset_files import open_shard_file, read_footer, read_manifest
+from recordio.storage.dataset_files import find_file, open_shard_file, read_footer, read_manifest
 from recordio.storage.local import LocalStorage
 from recordio.storage.scratch import ScratchFolder
 from recordio.writer.destination import put_manifest
@@ -90,15 +90,12 @@ class LocalEnd:
         self._storage = LocalStorage(folder)
 
     def manifest(self) -> bytes | None:
-        return self._read(FILE_NAME)
-
-    def signature(self) -> bytes | None:
-        return self._read(SIGNATURE)
-
-    def _read(self, name: str) -> bytes | None:
-        with contextlib.suppress(FileNotFoundError), contextlib.closing(self._storage.open(name)) as file:
+        with contextlib.suppress(FileNotFoundError), contextlib.closing(self._storage.open(FILE_NAME)) as file:
             return file.read(0, file.nbytes)
         return None
+
+    def signature(self) -> bytes | None:
+        return find_file(self._storage, self.location, SIGNATURE, "signature", bytes)
 
     def put_signature(self, data: bytes) -> None:
         write_file(self.folder / SIGNATURE, data)
@@ -166,8 +163,9 @@ class RemoteEnd:
         return self._before and self._before[0]  # type: ignore[no-any-return]
 
     def signature(self) -> bytes | None:
-        found = self._target.read(SIGNATURE)
-        return None if found is None else found[0]
+        with contextlib.suppress(StorageError):  # who may not list is denied what is not there
+            return (self._target.read(SIGNATURE) or (None,))[0]
+        return None
 
     def put_signature(self, data: bytes) -> None:
         self._target.put(SIGNATURE, data)

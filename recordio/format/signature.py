@@ -49,7 +49,7 @@ class Statement:
     @classmethod
     def decode(cls, text: str) -> Self:
         """Raises CorruptError."""
-        body = strict_json.loads(text.encode(), "signed statement")
+        body = strict_json.loads(text.encode("utf-8", "replace"), "signed statement")
         names = ("dataset_id", "signed_at", "manifest")
         if not isinstance(body, dict) or not all(isinstance(body.get(name), str) for name in names):
             raise CorruptError("the signed statement does not say what was signed")
@@ -102,7 +102,7 @@ class Signature:
             raise UnsupportedError(f"signature version {body.get('version')!r}: this reader knows version {_VERSION}")
         statement, signature = body.get("statement"), body.get("signature")
         if not isinstance(statement, str) or not isinstance(signature, str):
-            raise CorruptError("the signature has no statement, or is none of one")
+            raise CorruptError("the signature has no statement, or the statement no signature")
         try:
             return cls(statement, base64.b64decode(signature, validate=True))
         except (binascii.Error, ValueError):

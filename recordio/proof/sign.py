@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from recordio.reader.dataset import ShardDataset
 from recordio.reader.signed import sha256_of
 from recordio.reader.signing_keys import Key, PrivateKey
 from recordio.reader.verify import Progress, verify
+from recordio.reader.verify_report import ShardProof
 from recordio.remote.opening import StorageArgument, given_access
 from recordio.remote.urls import is_url
 from recordio.storage.atomic import write_file
@@ -55,13 +57,13 @@ def sign(
         MissingPackageError: the package cryptography is missing.
     """
     private = PrivateKey(key, password)
-    report = verify(
-        path, progress=None if progress is None else lambda done, total: progress(done, 2 * total), storage=storage
-    )
+    half = None if progress is None else lambda done, total: progress(done, 2 * total)
+    report = verify(path, progress=half, storage=storage)
     if report.problems:
         raise report.problems[0]
     dataset = ShardDataset(path, storage=storage, cache=None)
     statement = _statement(dataset, progress)
+    _require_the_same(dataset, set(report.proven))
     text = statement.text()
     location, options = given_access("path", path, storage)
     data = Signature(text, private.sign(signed_bytes(text))).encode()
@@ -84,11 +86,23 @@ def _statement(dataset: ShardDataset, progress: Progress | None) -> Statement:
         raise DatasetError("the dataset was replaced while it was signed: sign it again")
     done, total, shards = store.nbytes, 2 * store.nbytes, {}
     with ThreadPoolExecutor(_THREADS, "recordio-sign") as pool:
-        digests = pool.map(lambda position: sha256_of(store.shard(position)), range(len(entries)))
-        for entry, found in zip(entries, digests, strict=True):
-            shards[entry.name] = found
-            done += entry.nbytes
-            if progress is not None:
-                progress(done, total)
+        try:
+            digests = pool.map(lambda position: sha256_of(store.shard(position)), range(len(entries)))
+            for entry, found in zip(entries, digests, strict=True):
+                shards[entry.name] = found
+                done += entry.nbytes
+                if progress is not None:
+                    progress(done, total)
+        finally:
+            pool.shutdown(cancel_futures=True)
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Statement(store.manifest.dataset_id.hex(), at, hashlib.sha256(content).hexdigest(), shards)
+
+
+def _require_the_same(dataset: ShardDataset, proven: Set[ShardProof]) -> None:
+    """Raises DatasetError unless the files whose bytes were taken are those that were verified, and unchanged."""
+    store = dataset.store
+    for position, entry in enumerate(store.manifest.shards):
+        identity = None if store.storage.is_remote else store.unkept_file(position).identity
+        if ShardProof.of(entry.name, entry.nbytes, entry.digest, identity) not in proven:
+            raise DatasetError("the dataset was changed while it was signed: sign it again").at(file=entry.name)

@@ -45,6 +45,7 @@ class Helper:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._counts = Counts()
+        self._turns = asyncio.Semaphore(share_of_files(_FILES))  # for fetches of all stores, beside those of each
         self._ended = asyncio.Event()
 
     async def run(self, parent: int) -> None:
@@ -165,7 +166,7 @@ class Helper:
         `place`: (file, offset) in memory; (path, first part, parts) in the cache.
         """
         opened = await self._stores[store]
-        async with opened.turns:
+        async with opened.turns, self._turns:
             with self._sink(begin, checks, *place) as sink:
                 async with sink.locked() as is_missing:
                     if is_missing:

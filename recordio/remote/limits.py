@@ -97,14 +97,16 @@ class _Rate:
     def throttled(self, now: float, least: int) -> None:
         """Begins anew a little below what was answered in the last second, but at half of the goal at least.
 
-        If nothing was answered, at `least` a second, which doubles until the goal is reached.
+        Fewer than `least` answers say nothing of what the store bears: it was not asked for much. Then it begins with
+        that many a second, and doubles until the goal is reached.
         """
         while self._answers and self._answers[0] < now - 1:
             self._answers.popleft()
-        borne = _BELOW * len(self._answers)
-        if borne:
+        says_something = len(self._answers) >= least
+        if says_something:
+            borne = _BELOW * len(self._answers)
             self._goal = borne if self._goal == float("inf") else max(borne, self._goal / 2)
-        self._first, self._since = (self._goal if borne else float(least)), now
+        self._first, self._since = (self._goal if says_something else float(least)), now
 
     def _at(self, now: float) -> float:
         if self._first == float("inf"):

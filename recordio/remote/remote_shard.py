@@ -215,16 +215,19 @@ class RemoteShard:
         if not parts.are_numbered(run):
             return False
         numbers = parts.numbers(run)
-        on_disk = bool(self.present(parts, run).any())
-        if on_disk:
-            self._clear(numbers)
+        with self._lock:
+            cached = self.cached()
+            was_whole = cached is not None and cached.is_whole  # by now another process may have cleared these parts
+            on_disk = bool(self.present(parts, run).any())
+            if on_disk or was_whole:
+                self._clear(numbers)
         unchecked = numbers.min() < 2  # header and index are not checked when they arrive
         with self._lock:
             for number in numbers[numbers < 2].tolist():
                 if (fetch := self._fetches.get(number)) is not None and fetch.done.done():
                     self._drop(number)
         count_discarded(on_disk or unchecked)
-        return on_disk or unchecked
+        return on_disk or was_whole or unchecked
 
     def _clear(self, numbers: Indices) -> None:
         cached = self.cached()

@@ -23,6 +23,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ class CachedShard:
     Attributes:
         path: their path without suffix; the helper opens them by it to write.
         is_writable: False in a folder that others have filled.
-        is_whole: every part was there when last looked for: then nothing is looked for any more. What others have
-            cleared since is damaged, which its checksum tells as well.
+        is_whole: every part was there when last looked for: then nothing is looked for any more, until something is
+            found to be damaged.
     """
 
     _data = _map = -1
@@ -211,12 +212,23 @@ class ShardCache:
         try:
             while not self._budget.add(*sizes, limit=self._limit):
                 if not self._make_room(sum(sizes)):
-                    self.is_full = len(sizes) == 1
-                    return sum(map(self.takes, sizes)) if len(sizes) > 1 else 0
+                    if len(sizes) > 1:
+                        return sum(1 for _ in takewhile(self.takes, sizes))
+                    self.is_full = True
+                    return 0
         except OSError as error:
             self.refused(error.strerror or str(error), full=True)
             return 0
         return len(sizes)
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether so many bytes would fit; nothing is counted. Room is made as for those that are."""
+        if self.is_full:
+            return False
+        while self._budget.used() + nbytes > self._limit:
+            if not self._make_room(nbytes):
+                return False
+        return True
 
     def gives_back(self, nbytes: int) -> None:
         """So many bytes were not written after all."""

@@ -44,11 +44,11 @@ class ShardFetch:
     @staticmethod
     def start_all(fetches: Sequence[ShardFetch], on_disk: bool = True) -> None:
         """Asks for ranges of one shard at once, again if the helper dies, in memory if the disk does not take them."""
-        if on_disk and not all(fetch._is_counted for fetch in fetches):
-            ShardFetch._count(fetches)
-        for fetch in fetches:
-            fetch._place(on_disk)
         try:
+            if on_disk and not all(fetch._is_counted for fetch in fetches):
+                ShardFetch._count(fetches)
+            for fetch in fetches:
+                fetch._place(on_disk)
             futures = asked(lambda helper: helper.submit_all("fetch", [fetch._message(helper) for fetch in fetches]))
         except Exception as error:  # noqa: BLE001 - raised again by those who wait
             for fetch in fetches:
@@ -109,11 +109,13 @@ class ShardFetch:
             self._shard.refused_by_disk(str(error), error.kind == "full")
             self.start_all([self], on_disk=False)
         else:
-            if self._is_counted and (error is not None or not answer.result()):
+            if error is None and self._is_counted and not answer.result():
                 self._uncount()
             self._ended(error)
 
     def _ended(self, error: BaseException | None) -> None:
+        if error is not None and self._is_counted:
+            self._uncount()
         self._shard.arrived(self, error)
         if error is None:
             self.done.set_result(None)

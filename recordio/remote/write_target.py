@@ -24,6 +24,7 @@ from recordio.remote.urls import shown
 MOST_NBYTES = 5_000_000_000  # of an object that S3 and Azure take in one request
 PROBE = ".recordio-probe-"
 _AT_A_TIME = 32
+_READS = 20  # of an object that others replace meanwhile
 _CREATE, _OVERWRITE = "create", "overwrite"
 _proven: set[tuple[str, str | None]] = set()  # buckets and endpoints of stores that keep conditions
 
@@ -119,11 +120,13 @@ class RemoteTarget:
 
     def read(self, name: str) -> tuple[bytes, Version] | None:
         """A small object and its version; None if there is none. Raises StorageError."""
-        while (found := self.version(name)) is not None:
+        for _ in range(_READS):
+            if (found := self.version(name)) is None:
+                return None
             content = self._found("get", name, 0, None, MAX_MANIFEST_NBYTES)
             if content is not None and content[1] == found[1].etag:  # else it was replaced in between
                 return content[0], found[1]
-        return None
+        raise StorageError(f"{self.location} names another version of it each time").at(file=name)
 
     def tail(self, name: str, nbytes: int) -> tuple[int, bytes] | None:
         """The length of an object, and its last bytes; None if there is none. Raises StorageError."""

@@ -47,7 +47,7 @@ def test_the_time_follows_from_bandwidth_or_connections(large: Path, capsys: pyt
 
 def test_what_it_costs(large: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = facts(capsys, large, "--request-price=1000000", "--traffic-price=1000000000", "--ranks=2")
-    assert found["request_dollars"] == 2 * found["rank"]["requests"]
+    assert found["request_dollars"] == 2 * (found["rank"]["requests"] + found["opening_requests"])
     assert found["traffic_dollars"] == pytest.approx(2 * found["rank"]["nbytes"])
     assert found["rank"]["samples"] == COUNT // 2
 

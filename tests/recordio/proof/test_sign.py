@@ -176,7 +176,7 @@ def test_another_key_no_signature_and_one_of_another_statement(signed: Path, key
     statement = Statement.decode(good.statement)
     later = Statement(statement.dataset_id, "2099-01-01T00:00:00Z", statement.manifest, statement.shards)
     path.write_bytes(Signature(later.text(), good.signature).encode())
-    assert "or of another statement" in str(faults(signed, keys.public))
+    assert "its statement was altered" in str(faults(signed, keys.public))
     path.unlink()
     assert "the dataset is not signed" in str(faults(signed, keys.public))
 
@@ -192,6 +192,51 @@ def test_a_damaged_dataset_is_not_signed(tmp_path: Path, keys: Keys) -> None:
     assert not (folder / FILE_NAME).exists()
 
 
+@pytest.mark.parametrize("what", ["replaced", "written to"])
+def test_a_dataset_that_changes_meanwhile_is_not_signed(
+    what: str, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "data")
+    verify = recordio.verify
+
+    def then_changed(*args: Any, **options: Any) -> Any:
+        report = verify(*args, **options)
+        if what == "replaced":
+            write(folder, seed=9, mode="overwrite")
+        else:
+            path = folder / "shard-00001.rio"
+            data = bytearray(path.read_bytes())
+            data[int(ShardDataset(folder).store.shard(1).index.page_offsets[0, 0])] ^= 1
+            path.write_bytes(data)
+        return report
+
+    monkeypatch.setattr("recordio.proof.sign.verify", then_changed)
+    with pytest.raises(recordio.DatasetError, match="changed while it was signed"):
+        recordio.sign(folder, keys.private)
+    assert not (folder / FILE_NAME).exists()
+
+
+def test_a_damaged_dataset_with_a_wrong_signature_is_read_all_the_same(signed: Path, keys: Keys) -> None:
+    path = signed / "shard-00000.rio"
+    data = bytearray(path.read_bytes())
+    data[int(ShardDataset(signed).store.shard(0).index.page_offsets[2, 0])] ^= 1
+    path.write_bytes(data)
+    first, second = recordio.verify(signed, key=keys.other).problems
+    assert first.place.file == FILE_NAME
+    assert second.place.block == 2
+
+
+def test_no_message_shows_a_key(signed: Path, keys: Keys) -> None:
+    text: Any = keys.private.read_text()
+    for key in (text, text[10:].encode()):
+        with pytest.raises(SchemaError) as found:
+            recordio.sign(signed, key)
+        assert text.splitlines()[1][:20] not in str(found.value)
+    for wrong in (None, 3, 3.5, [], "a\0b"):
+        with pytest.raises(SchemaError, match="a key is the path of its file"):
+            recordio.sign(signed, wrong)  # type: ignore[arg-type]
+
+
 def test_keys_that_are_none(signed: Path, keys: Keys, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="not a private key of Ed25519"):
         recordio.sign(signed, keys.public)
@@ -203,7 +248,7 @@ def test_keys_that_are_none(signed: Path, keys: Keys, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="not a private key of Ed25519, but"):
         recordio.sign(signed, private_pem(ec.generate_private_key(ec.SECP256R1())))
     encrypted = private_pem(ed25519.Ed25519PrivateKey.generate(), serialization.BestAvailableEncryption(b"word"))
-    with pytest.raises(SchemaError, match="the key is encrypted, and there is no password"):
+    with pytest.raises(SchemaError, match="the key is encrypted: give its password"):
         recordio.sign(signed, encrypted)
     recordio.sign(signed, encrypted, password=b"word")
     with pytest.raises(SchemaError, match="the key is not encrypted"):

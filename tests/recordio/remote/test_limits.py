@@ -177,3 +177,15 @@ def test_no_pace_until_a_store_refuses() -> None:
     assert [connections.wait(1.0) for _ in range(3)] == [0.0, 1 / 32, 2 / 32]
     assert connections.wait(3.0) == 0.0
     assert connections.wait(3.0) == 1 / 128
+
+
+@pytest.mark.parametrize("answers", [0, 1, 5, 31])
+def test_a_refusal_after_few_answers_says_little(answers: int) -> None:
+    connections = Connections(64)
+    for _ in range(answers):
+        connections.answered(0.9)
+    connections.throttled(1.0)
+    sent, now = 0, 1.0
+    while (now := now + connections.wait(now)) < 6.0:
+        sent += 1
+    assert sent > 500

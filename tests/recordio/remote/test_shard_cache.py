@@ -105,6 +105,49 @@ def test_a_damaged_cache_heals(
     assert fetched_nbytes() == before, "what was mended stays in the cache"
 
 
+def test_a_whole_shard_heals_that_another_process_found_damaged(
+    opened: Callable[..., ShardDataset], folder: Path, cache: Path
+) -> None:
+    """The other has cleared the page by now; this one thinks that the shard is whole."""
+    ds = opened(verify="always")
+    for _ in range(3):  # until it is known that nothing is missing
+        assert all_is_right(ds, folder)
+    for path in data_files(cache):
+        flip_a_bit(path)
+        map_file = path.with_suffix(".map")
+        map_file.write_bytes(MAGIC + bytes(map_file.stat().st_size - len(MAGIC)))
+    for _ in range(2):
+        assert all_is_right(ds, folder)
+
+
+def test_room_is_not_counted_by_asking_for_it(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path / "cache", 10_000)
+    assert cache.has_room(9000)
+    assert cache.taken([4096, 4096, 4096]) == 2
+    assert cache.is_full
+    assert not cache.has_room(1)
+
+
+def test_a_warning_that_is_an_error_keeps_nobody_waiting(
+    opened: Callable[..., ShardDataset], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = opened()
+    for number in range(0, COUNT, 20):  # the shards' files are open then
+        ds[number]
+
+    def full(*_: object, **__: object) -> bool:
+        raise OSError(28, "No space left on device")
+
+    used = ds.store.storage.cache._budget.used()  # type: ignore[attr-defined]
+    with monkeypatch.context() as patched:
+        patched.setattr("recordio.remote.cache_budget.CacheBudget.add", full)
+        for _ in range(2):
+            ds.store.storage.cache._has_warned = False  # type: ignore[attr-defined]
+            with pytest.raises((RuntimeWarning, StorageError), match="takes nothing more"):
+                ds.take(range(COUNT))
+    assert ds.store.storage.cache._budget.used() == used  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("read", READS)
 def test_bytes_that_say_present_over_holes_are_found_out(
     opened: Callable[..., ShardDataset], folder: Path, cache: Path, read: str
