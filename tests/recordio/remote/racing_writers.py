@@ -10,10 +10,12 @@ import numpy as np
 
 import recordio
 from recordio import DatasetError, DatasetWriter, ShardDataset
+from tests.effort import LONG
 
 SCHEMA = {"x": recordio.Array("float32", (100,)), "n": recordio.Scalar("int64")}
 LAYOUT: dict[str, Any] = {"compression": None, "shard_bytes": 1 << 14, "block_bytes": 1 << 12}
 COUNT = 60
+RACES = 100 if LONG else 10
 
 
 def add(writer: DatasetWriter, numbers: range) -> None:
