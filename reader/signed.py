@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from recordio.errors import CorruptError
 from recordio.format.manifest import FILE_NAME as MANIFEST, Manifest
-from recordio.format.signature import FILE_NAME, Signature, Statement
+from recordio.format.signature import FILE_NAME, Signature, Statement, signed_bytes
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_reads import scratch
 from recordio.reader.signing_keys import Key, PublicKey
@@ -30,7 +30,7 @@ def read_signature(
     found = find_file(storage, folder, FILE_NAME, "signature", Signature.decode)
     if found is None:
         raise CorruptError("the dataset is not signed").at(file=FILE_NAME)
-    if not public.proves(found.signature, found.signed):
+    if not public.proves(found.signature, signed_bytes(found.statement)):
         text = f"the signature is not one of the key {public.fingerprint}, or its statement was altered"
         raise CorruptError(text).at(file=FILE_NAME)
     statement = Statement.decode(found.statement)

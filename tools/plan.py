@@ -108,18 +108,19 @@ def _predicted(rank: EpochRequests, options: argparse.Namespace, shards: int, co
     by_connections = connections * one / (latency + one / (options.connection_rate * 1e6))
     by_bandwidth = (options.bandwidth or float("inf")) * 1e6
     rate = max(1.0, min(by_connections, by_bandwidth))
+    opening = 1 + 2 * shards
     return {
         "batch_size": options.batch_size,
         "ranks": ranks,
         "connections": connections,
         "rank": {name: getattr(rank, name) for name in ("samples", "batches", "nbytes", "requests")},
         "is_exact": rank.is_exact,
-        "opening_requests": 1 + 2 * shards,
+        "opening_requests": opening,
         "nbytes_per_second": rate,
         "bound_by": "bandwidth" if by_bandwidth < by_connections else "connections",
         "seconds": rank.nbytes / rate,
         "first_batch_seconds": _ROUND_TRIPS * latency + rank.first_nbytes / rate,
-        "request_dollars": (rank.requests + 1 + 2 * shards) * ranks * options.request_price / 1e6,
+        "request_dollars": (rank.requests + opening) * ranks * options.request_price / 1e6,
         "traffic_dollars": rank.nbytes * ranks * options.traffic_price / 1e9,
     }
 

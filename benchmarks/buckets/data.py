@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sample_streams import import_with_torchvision
 
 SHARD_BYTES = 64 << 20
 FORMATS = {"recordio": "recordio", "wds": "webdataset", "mds": "streaming", "litdata": "litdata"}
@@ -16,13 +15,6 @@ FORMATS = {"recordio": "recordio", "wds": "webdataset", "mds": "streaming", "lit
 def sample(index: int) -> dict[str, Any]:
     rng = np.random.default_rng(index)
     return {"image": rng.bytes(int(rng.integers(30_000, 50_000))), "label": index % 1000}
-
-
-def streaming() -> Any:
-    """MosaicML Streaming, which imports torchvision: `tvshim` mends one that does not fit."""
-    if find_spec("tvshim"):
-        import_module("tvshim")
-    return import_module("streaming")
 
 
 def write(name: str, folder: Path, count: int) -> None:
@@ -43,7 +35,9 @@ def write(name: str, folder: Path, count: int) -> None:
                 row = sample(index)
                 writer.write({"__key__": f"{index:06d}", "bin": row["image"], "cls": row["label"]})
     elif name == "mds":
-        with streaming().MDSWriter(out=str(folder), columns={"image": "bytes", "label": "int"}) as writer:
+        with import_with_torchvision("streaming").MDSWriter(
+            out=str(folder), columns={"image": "bytes", "label": "int"}
+        ) as writer:
             for index in range(count):
                 writer.write(sample(index))
     else:

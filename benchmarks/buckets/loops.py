@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tarfile
 import time
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Row
-
-from buckets.data import streaming
+from sample_streams import import_with_torchvision
+from scaling.usage import family
 
 BATCH = 256
 Batches = Iterable[tuple[int, int]]  # samples and bytes of each
@@ -34,22 +35,11 @@ class Loop:
 
 def tree_cpu() -> float:
     """CPU seconds of this process and of all below it so far, those that have ended included."""
-    parents, spent = {}, {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has ended
-                continue
-            parents[int(folder.name)] = int(fields[1])
-            spent[int(folder.name)] = sum(map(int, fields[11:15])) / TICKS
-    total = 0.0
-    for pid, seconds in spent.items():
-        above = pid
-        while above in parents and above != os.getpid():
-            above = parents[above]
-        total += seconds if above == os.getpid() else 0.0
-    return total
+    total = 0
+    for pid in family():
+        with contextlib.suppress(OSError):  # it has ended
+            total += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return total / TICKS
 
 
 def epochs(batches: Callable[[int], Batches], count: int, rate: float | None = None) -> list[Row]:
@@ -120,7 +110,7 @@ def of_webdataset(request: Row) -> Loop:
 def of_mds(request: Row) -> Loop:
     from torch.utils.data import DataLoader
 
-    dataset = streaming().StreamingDataset(
+    dataset = import_with_torchvision("streaming").StreamingDataset(
         remote="s3://b/mds", local=request["cache"], shuffle=True, batch_size=BATCH, predownload=None
     )
     loader: Any = DataLoader(dataset, BATCH, num_workers=request["workers"], collate_fn=as_it_is)

@@ -14,7 +14,7 @@ from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.loader import DataLoader
 from recordio.reader.order.units import WholeUnits
-from recordio.remote.shard_parts import MAX_GAP, MAX_RANGE
+from recordio.remote.shard_parts import MAX_GAP, joined
 
 _MEASURED_WINDOWS = 64
 _MEASURED_WINDOWS_OF_FIELDS = 8  # where pages lie is in the indexes of shards, and each window reads many of those
@@ -55,8 +55,11 @@ def epoch_requests(loader: DataLoader) -> EpochRequests:
     plans = dataset.plan(loader.order, key(loader.seed, 0), share)[0][0]
     samples, first, counts = 0, 0, np.zeros(2, np.int64)
     for plan in islice(plans, None if by_unit else extents.most_windows):
-        blocks = plan.blocks if units is None else units.begun_by(plan.blocks)
-        found = extents.counted(plan.blocks if blocks is None else blocks)
+        blocks = plan.blocks
+        if units is not None:
+            blocks = units.begun_by(blocks)
+            units.begin(blocks)
+        found = extents.counted(blocks)
         samples, first, counts = samples + len(plan), first or found[0], counts + found
     part = len(share) / samples if samples else 0.0
     nbytes, requests = np.rint(counts * part).astype(np.int64).tolist()
@@ -114,13 +117,8 @@ class _Extents:
 
 
 def ranges(shard: Indices, begin: Indices, end: Indices, max_gap: int) -> Iterator[tuple[int, int]]:
-    """Ascending ranges as they are fetched: joined over gaps up to a size, cut where they get large."""
-    last, low, high = -1, 0, 0
-    for number, one, behind in zip(shard.tolist(), begin.tolist(), end.tolist(), strict=True):
-        if number != last or one - high > max_gap or behind - low > MAX_RANGE:
-            if last >= 0:
-                yield low, high
-            low = one
-        last, high = number, behind
-    if last >= 0:
-        yield low, high
+    """Ascending ranges of shards as they are fetched."""
+    cuts = np.flatnonzero(np.diff(shard)) + 1
+    for begins, ends in zip(np.split(begin, cuts), np.split(end, cuts), strict=True):
+        for first, behind in joined(begins, ends, max_gap):
+            yield begins.item(first), ends.item(behind - 1)

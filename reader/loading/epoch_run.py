@@ -101,8 +101,8 @@ class EpochRun:
         sources: Iterator[Indices] | None,
         samples: int,
         batch_size: int,
+        views: Sequence[ShardDataset],
         following: Following | None = None,
-        views: Sequence[ShardDataset] = (),
     ) -> Iterator[BatchResult]:
         """The batches of an epoch or of its rest.
 
@@ -111,10 +111,10 @@ class EpochRun:
             sources: the dataset of each sample, in chunks; None for a single dataset.
             samples: the number of samples.
             batch_size: samples a batch.
-            following: gives the windows of each dataset in the next epoch.
             views: of which samples of each dataset they are, for what is fetched ahead.
+            following: gives the windows of each dataset in the next epoch.
         """
-        widened = [widened_to_units(view, self._options.order) for view in views] or [None] * len(plans)
+        widened = [widened_to_units(view, self._options.order) for view in views]
         self._prefetchers = [
             self._new_prefetcher(source, *one, following) for source, one in enumerate(zip(plans, widened, strict=True))
         ]

@@ -316,10 +316,8 @@ class DataLoader:
         plans, sources = self._plan(epoch_key, share)
         later = key(self.seed, cursor.epoch + 1)
         following = lambda: self._plan(later, self.share(0))[0]  # noqa: E731
-        single = 1 if self.options.on_error == "skip" else _UNBATCHED
-        return run.windowed(
-            plans, sources, len(share), self.options.batch_size or single, following, self.dataset.parts
-        )
+        size = self.options.batch_size or (1 if self.options.on_error == "skip" else _UNBATCHED)
+        return run.windowed(plans, sources, len(share), size, self.dataset.parts, following)
 
     def _singles(self, result: BatchResult, cursor: Cursor) -> Iterator[Any]:
         """The samples of a batch, for batch_size=None."""

@@ -134,7 +134,10 @@ def widened_to_units(view: ShardDataset, order: OrderOptions) -> Widened | None:
     units = WholeUnits(blocks, view.numbers, order.unit_bytes)
 
     def widened(window: Indices) -> Indices:
-        found = units.begun_by(window, lambda begun: cache.has_room(int(blocks.nbytes[begun].sum())))
-        return window if found is None else found
+        found = units.begun_by(window)
+        if not cache.has_room(int(blocks.nbytes[found].sum())):
+            return window
+        units.begin(found)
+        return found
 
     return widened

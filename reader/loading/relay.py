@@ -90,7 +90,7 @@ class Relay:
         maker = self._maker
         with maker.runs.begin(maker.options, maker._maker(), maker.dataset, self._epoch_key) as run:
             plans, sources = maker._plan(self._epoch_key, share)
-            yield from run.windowed(plans, sources, len(share), self._batch_size)
+            yield from run.windowed(plans, sources, len(share), self._batch_size, maker.dataset.parts)
 
 
 def _twin_of(loader: DataLoader) -> DataLoader:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from recordio.format.page import Indices
@@ -36,15 +34,17 @@ class WholeUnits:
         self._cuts = units_of(blocks, selection, unit_bytes)
         self._begun = np.zeros(len(self._cuts) - 1, bool)
 
-    def begun_by(self, blocks: Indices, may_begin: Callable[[Indices], bool] = lambda blocks: True) -> Indices | None:
-        """int64 (n,), ascending: all blocks of the units of these blocks, but for units that were begun before.
-
-        `may_begin` is asked about those blocks; if it says no, None, and no unit is begun.
-        """
-        units = np.searchsorted(self._cuts, np.searchsorted(self._blocks, blocks), side="right") - 1
-        new = np.unique(units[~self._begun[units]])
+    def begun_by(self, blocks: Indices) -> Indices:
+        """int64 (n,), ascending: all blocks of the units of these blocks, but for units that were begun before."""
+        units = np.unique(self._units(blocks))
+        new = units[~self._begun[units]]
         found: Indices = self._blocks[ranges(self._cuts[new], self._cuts[new + 1])]
-        if not may_begin(found):
-            return None
-        self._begun[new] = True
+        return found
+
+    def begin(self, blocks: Indices) -> None:
+        """Notes that the units of these blocks are begun."""
+        self._begun[self._units(blocks)] = True
+
+    def _units(self, blocks: Indices) -> Indices:
+        found: Indices = np.searchsorted(self._cuts, np.searchsorted(self._blocks, blocks), side="right") - 1
         return found

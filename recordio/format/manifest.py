@@ -20,7 +20,7 @@ from recordio.format import strict_json
 from recordio.format.checksum import digest
 from recordio.format.layout import KNOWN_REQUIRED_FEATURES, MAX_MANIFEST_NBYTES, VERSION
 from recordio.format.schema import Schema
-from recordio.format.seal import SEAL_NBYTES, check_seal, sealed
+from recordio.format.seal import SEAL_NBYTES, check_seal, require_format, sealed
 from recordio.format.shard_table import (
     ShardEntry as ShardEntry,
     ShardTable,
@@ -93,11 +93,8 @@ class Manifest:
         if len(data) > MAX_MANIFEST_NBYTES:
             raise CorruptError(f"a manifest of {len(data)} bytes is over the limit of {MAX_MANIFEST_NBYTES}")
         check_seal(data, "manifest")
-        body, table = _parse(data)
-        if not isinstance(body, dict) or body.get("format") != _FORMAT:
-            raise CorruptError('the manifest does not say "format": "recordio"')
-        if body.get("version") != VERSION:
-            raise UnsupportedError(f"manifest version {body.get('version')!r}: this reader knows version {VERSION}")
+        parsed, table = _parse(data)
+        body = require_format(parsed, "manifest", _FORMAT, VERSION)
         if require_count(body.get("required_features"), "required_features") & ~KNOWN_REQUIRED_FEATURES:
             raise UnsupportedError("the dataset needs features that this reader does not have")
         if not isinstance(body.get("shards"), list) or not isinstance(body.get("metadata"), dict):

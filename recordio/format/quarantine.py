@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from recordio.errors import CorruptError, DecodeError, RecordIOError, UnsupportedError
+from recordio.errors import CorruptError, DecodeError, RecordIOError
 from recordio.format import strict_json
 from recordio.format.checksum import digest
 from recordio.format.manifest import Manifest
-from recordio.format.seal import check_seal, sealed
+from recordio.format.seal import check_seal, require_format, sealed
 from recordio.format.shard_table import require_count, require_hex, shard_name
 
 FILE_NAME = "quarantine.json"
@@ -108,11 +108,7 @@ class Quarantine:
     def decode(cls, data: bytes) -> Self:
         """Checks everything. Raises CorruptError, UnsupportedError."""
         check_seal(data, "quarantine")
-        body = strict_json.loads(data, "quarantine")
-        if not isinstance(body, dict) or body.get("format") != _FORMAT:
-            raise CorruptError(f'the quarantine does not say "format": "{_FORMAT}"')
-        if body.get("version") != _VERSION:
-            raise UnsupportedError(f"quarantine version {body.get('version')!r}: this reader knows version {_VERSION}")
+        body = require_format(strict_json.loads(data, "quarantine"), "quarantine", _FORMAT, _VERSION)
         if not isinstance(body.get("damaged"), list):
             raise CorruptError("the quarantine has no list of damaged blocks")
         return cls(

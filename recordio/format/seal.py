@@ -5,7 +5,9 @@ The digits are XXH3-64 of everything before these bytes.
 
 from __future__ import annotations
 
-from recordio.errors import CorruptError
+from typing import Any
+
+from recordio.errors import CorruptError, UnsupportedError
 from recordio.format.checksum import checksum, require
 
 SEAL_NBYTES = 32
@@ -30,3 +32,12 @@ def check_seal(data: bytes, what: str) -> None:
     require(what, stored, checksum(body))
     if seal != expected:
         raise CorruptError(f"the {what}'s checksum is not 16 lower-case hex digits")
+
+
+def require_format(body: Any, what: str, name: str, version: int) -> dict[str, Any]:
+    """The object of `what`, if it is one of this format and version. Raises CorruptError, UnsupportedError."""
+    if not isinstance(body, dict) or body.get("format") != name:
+        raise CorruptError(f'the {what} does not say "format": "{name}"')
+    if body.get("version") != version:
+        raise UnsupportedError(f"{what} version {body.get('version')!r}: this reader knows version {version}")
+    return body

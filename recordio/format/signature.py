@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from recordio.errors import CorruptError, UnsupportedError
+from recordio.errors import CorruptError
 from recordio.format import strict_json
-from recordio.format.seal import check_seal, sealed
+from recordio.format.seal import check_seal, require_format, sealed
 
 FILE_NAME = "signature.json"
 _FORMAT, _VERSION = "recordio signature", 1
@@ -75,11 +75,6 @@ class Signature:
     statement: str
     signature: bytes
 
-    @property
-    def signed(self) -> bytes:
-        """The bytes that were signed."""
-        return signed_bytes(self.statement)
-
     def encode(self) -> bytes:
         """The bytes of signature.json."""
         values = {
@@ -95,11 +90,7 @@ class Signature:
     def decode(cls, data: bytes) -> Self:
         """Checks everything but the signature itself. Raises CorruptError, UnsupportedError."""
         check_seal(data, "signature")
-        body = strict_json.loads(data, "signature")
-        if not isinstance(body, dict) or body.get("format") != _FORMAT:
-            raise CorruptError(f'the signature does not say "format": "{_FORMAT}"')
-        if body.get("version") != _VERSION:
-            raise UnsupportedError(f"signature version {body.get('version')!r}: this reader knows version {_VERSION}")
+        body = require_format(strict_json.loads(data, "signature"), "signature", _FORMAT, _VERSION)
         statement, signature = body.get("statement"), body.get("signature")
         if not isinstance(statement, str) or not isinstance(signature, str):
             raise CorruptError("the signature has no statement, or the statement no signature")

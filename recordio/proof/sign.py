@@ -7,19 +7,17 @@ import os
 from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
+from recordio.edit.copy_ends import open_end, source_manifest
 from recordio.errors import DatasetError
-from recordio.format.manifest import FILE_NAME as MANIFEST, Manifest
-from recordio.format.signature import FILE_NAME, Signature, Statement, signed_bytes
+from recordio.format.manifest import Manifest
+from recordio.format.signature import Signature, Statement, signed_bytes
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.signed import sha256_of
 from recordio.reader.signing_keys import Key, PrivateKey
 from recordio.reader.verify import Progress, verify
 from recordio.reader.verify_report import ShardProof
-from recordio.remote.opening import StorageArgument, given_access
-from recordio.remote.urls import is_url
-from recordio.storage.atomic import write_file
+from recordio.remote.opening import StorageArgument
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
 
@@ -62,26 +60,17 @@ def sign(
     if report.problems:
         raise report.problems[0]
     dataset = ShardDataset(path, storage=storage, cache=None)
-    statement = _statement(dataset, progress)
+    end = open_end("path", path, storage)
+    statement = _statement(dataset, source_manifest(end), progress)
     _require_the_same(dataset, set(report.proven))
     text = statement.text()
-    location, options = given_access("path", path, storage)
-    data = Signature(text, private.sign(signed_bytes(text))).encode()
-    if is_url(location):
-        from recordio.remote.write_target import RemoteTarget
-
-        RemoteTarget(location, options).put(FILE_NAME, data)
-    else:
-        write_file(Path(location) / FILE_NAME, data)
+    end.put_signature(Signature(text, private.sign(signed_bytes(text))).encode())
     return statement
 
 
-def _statement(dataset: ShardDataset, progress: Progress | None) -> Statement:
-    """What the files of the dataset are."""
+def _statement(dataset: ShardDataset, content: bytes, progress: Progress | None) -> Statement:
+    """What the files of the dataset are. `content`: of its manifest."""
     store, entries = dataset.store, dataset.store.manifest.shards
-    data = store.storage.open(MANIFEST)
-    content = data.read(0, data.nbytes)
-    data.close()
     if Manifest.digest(content) != store.manifest_digest:
         raise DatasetError("the dataset was replaced while it was signed: sign it again")
     done, total, shards = store.nbytes, 2 * store.nbytes, {}

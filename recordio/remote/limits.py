@@ -89,7 +89,7 @@ class _Rate:
         self._answers: deque[float] = deque(maxlen=1 << 14)  # when
         self._goal = float("inf")
         self._first, self._since = float("inf"), 0.0
-        self._free = float("-inf")  # when the next may begin
+        self._pace = Pace(float("inf"))
 
     def answered(self, now: float) -> None:
         self._answers.append(now)
@@ -119,24 +119,23 @@ class _Rate:
         return self._goal * math.pow(_GROWTH, above) * math.exp2(max(0.0, above / _SLOW_SECONDS - 1))
 
     def wait(self, now: float) -> float:
-        begin = max(self._free, now)
-        self._free = begin + 1 / self._at(now)
-        return begin - now
+        self._pace.per_second = self._at(now)
+        return self._pace.wait(1, now)
 
 
 class Pace:
     """So much a second, evenly; None for no limit."""
 
     def __init__(self, per_second: float | None) -> None:
-        self._per_second = per_second
+        self.per_second = per_second
         self._free = float("-inf")  # when the next may begin
 
     def wait(self, amount: float, now: float) -> float:
         """The seconds until this amount may begin; it is counted."""
-        if self._per_second is None:
+        if self.per_second is None:
             return 0.0
         begin = max(self._free, now)
-        self._free = begin + amount / self._per_second
+        self._free = begin + amount / self.per_second
         return begin - now
 
 

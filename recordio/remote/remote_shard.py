@@ -57,6 +57,11 @@ class RemoteShard:
             return None
         return cache.shard(self.place.digest, self.place.nbytes, self.place.pages + 2)
 
+    def whole(self) -> CachedShard | None:
+        """Its files in the cache, if every part is in them."""
+        cached = self.cached()
+        return cached if cached is not None and cached.is_whole else None
+
     def refused_by_disk(self, why: str, is_full: bool) -> None:
         """The cache does not take what was fetched: its disk is full or fails, or the shard's files were removed."""
         self._uses_cache = False
@@ -77,8 +82,7 @@ class RemoteShard:
 
     def want(self, ranges: Iterable[Range]) -> list[ShardFetch]:
         """Has what is missing of these ranges fetched, and asks for nothing twice: what is asked for now."""
-        cached = self.cached()
-        if cached is not None and cached.is_whole:
+        if self.whole() is not None:
             return []
         parts = self.parts()
         missing = parts.touched(ranges)
@@ -90,7 +94,7 @@ class RemoteShard:
         started = []
         with self._lock:
             missing[first : last + 1] &= ~self.present(parts, (first, last + 1))
-            if cached is not None and not missing.any():
+            if not missing.any() and (cached := self.cached()) is not None:
                 cached.look_whether_whole()
             for part in np.flatnonzero(missing).tolist():
                 missing[part] = parts.number(part) not in self._fetches
@@ -115,8 +119,7 @@ class RemoteShard:
         if not target:
             return
         count_read(len(target))
-        cached = self.cached()
-        if cached is not None and cached.is_whole and cached.read(target, offset):
+        if (whole := self.whole()) is not None and whole.read(target, offset):
             return
         parts = self.parts()
         run = parts.of(offset, len(target))
@@ -216,16 +219,14 @@ class RemoteShard:
             return False
         numbers = parts.numbers(run)
         with self._lock:
-            cached = self.cached()
-            was_whole = cached is not None and cached.is_whole  # by now another process may have cleared these parts
+            was_whole = self.whole() is not None  # by now another process may have cleared these parts
             on_disk = bool(self.present(parts, run).any())
             if on_disk or was_whole:
                 self._clear(numbers)
-        unchecked = numbers.min() < 2  # header and index are not checked when they arrive
-        with self._lock:
             for number in numbers[numbers < 2].tolist():
                 if (fetch := self._fetches.get(number)) is not None and fetch.done.done():
                     self._drop(number)
+        unchecked = numbers.min() < 2  # header and index are not checked when they arrive
         count_discarded(on_disk or unchecked)
         return on_disk or was_whole or unchecked
 
@@ -266,8 +267,7 @@ class RemoteShardFile(File):
 
     @property
     def is_here(self) -> bool:
-        cached = self.shard.cached()
-        return cached is not None and cached.is_whole
+        return self.shard.whole() is not None
 
     def will_need(self, ranges: Iterable[Range]) -> None:
         self.shard.want(ranges)

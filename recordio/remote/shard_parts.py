@@ -67,16 +67,10 @@ class ShardParts:
 
     def requests(self, wanted: npt.NDArray[np.bool_], max_gap: int = MAX_GAP) -> Iterator[Parts]:
         """Runs of parts to fetch at once: joined over gaps up to a size, cut where they get large."""
-        begin, end, last = -1, -1, len(self) - 1
-        for part in np.flatnonzero(wanted).tolist():
-            gap, size = self.bounds[part] - self.bounds[end], self.bounds[part + 1] - self.bounds[begin]
-            if begin >= 0 and (gap > max_gap or size > MAX_RANGE or end == 1 or part == last):
-                yield begin, end
-                begin = part
-            begin = part if begin < 0 else begin
-            end = part + 1
-        if begin >= 0:
-            yield begin, end
+        parts = np.flatnonzero(wanted)
+        for some in np.split(parts, np.searchsorted(parts, [1, len(self) - 1])):  # header and index stay alone
+            for first, behind in joined(self.bounds[some], self.bounds[some + 1], max_gap):
+                yield some.item(first), some.item(behind - 1) + 1
 
     def extent(self, parts: Parts) -> tuple[int, int]:
         """Where some parts begin and end."""
@@ -108,3 +102,17 @@ class ShardParts:
         nbytes = padded(some["stored_nbytes"].astype(np.int64))
         rows = zip(offsets.tolist(), nbytes.tolist(), some["checksum"].tolist(), strict=True)
         return b"".join(CHECK.pack(*row) for row in rows)
+
+
+def joined(begins: Indices, ends: Indices, max_gap: int) -> Iterator[tuple[int, int]]:
+    """The first of ascending ranges that are fetched at once, and the one behind the last.
+
+    They are joined over gaps up to a size, and cut where they get large.
+    """
+    low, high, first = begins.tolist(), ends.tolist(), 0
+    for one in range(1, len(low)):
+        if low[one] - high[one - 1] > max_gap or high[one] - low[first] > MAX_RANGE:
+            yield first, one
+            first = one
+    if low:
+        yield first, len(low)

@@ -17,7 +17,9 @@ def units(view: range | None = None, unit_bytes: int = 4 * NBYTES) -> WholeUnits
 
 
 def begun(found: WholeUnits, *blocks: int) -> list[int]:
-    return found.begun_by(np.array(blocks, np.int64)).tolist()
+    new = found.begun_by(np.array(blocks, np.int64))
+    found.begin(new)
+    return new.tolist()
 
 
 def test_each_unit_is_begun_once() -> None:
