@@ -74,7 +74,7 @@ def run_of(ds: ShardDataset, runs: list[EpochRun], **options: Any) -> EpochRun:
 
 
 def batches_of(run: EpochRun, ds: ShardDataset, window_samples: int = SAMPLES) -> Iterator[BatchResult]:
-    return run.windowed([plans_of(ds.store, window_samples)], None, SAMPLES, batch_size=2)
+    return run.windowed([plans_of(ds.store, window_samples)], None, SAMPLES, batch_size=2, views=[ds])
 
 
 @pytest.mark.parametrize(
