@@ -33,6 +33,7 @@ class BatchMaker:
         unbatched: a batch is a list of samples, and `collate_fn` is applied to each of them.
         skip: leave out samples that cannot be read or processed.
         empty: allocates the arrays of collated values; a worker process allocates them in shared memory.
+        finish: applied to each batch in the thread that made it. Not to batches that are made together, to be cut.
     """
 
     datasets: Sequence[Any]
@@ -40,6 +41,7 @@ class BatchMaker:
     unbatched: bool = False
     skip: bool = False
     empty: Empty = np.empty
+    finish: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         columns = self.collate_fn is None and not self.unbatched
@@ -71,6 +73,12 @@ class BatchMaker:
 
     def __call__(self, request: BatchRequest | IndexRequest) -> BatchResult:
         """The batch of a request."""
+        result = self._made(request)
+        if self.finish is not None and not (type(request) is BatchRequest and request.several):
+            result.batch = self.finish(result.batch)
+        return result
+
+    def _made(self, request: BatchRequest | IndexRequest) -> BatchResult:
         try:
             if type(request) is BatchRequest and request.sources is None and self._plain[request.slices[0].source]:
                 return BatchResult(self._columns(request.slices), len(request))

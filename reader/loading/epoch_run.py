@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -93,7 +94,7 @@ class EpochRun:
             timeout=options.timeout,
             init=partial(seed_worker, epoch_key, options.worker_init_fn),
         )
-        return ProcessWorkers(make, self._shared, start)
+        return ProcessWorkers(replace(make, finish=None), self._shared, start)
 
     def windowed(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Unpack
@@ -83,6 +83,8 @@ class DataLoader:
     Attributes:
         stats: what has been delivered and skipped so far.
     """
+
+    _finish: Callable[[Any], Any] | None = None  # of BatchMaker
 
     @spelled_out(LoaderArguments)
     def __init__(
@@ -288,7 +290,7 @@ class DataLoader:
         sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size
         dataset = self.dataset
         epoch_key = key(self.seed, cursor.epoch)
-        with self.runs.begin(self.options, self._maker(), dataset, epoch_key) as run:
+        with self.runs.begin(self.options, replace(self._maker(), finish=self._finish), dataset, epoch_key) as run:
             to_form = run.makes_columns and dataset.tuple_fields is not None
             for result in self._results(run, cursor, epoch_key):
                 self.stats.add(result)

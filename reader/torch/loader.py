@@ -23,6 +23,7 @@ from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, W
 from recordio.reader.loading.progress import LoaderStats
 from recordio.reader.torch.datasets import Dataset, collate_for, view_of
 from recordio.reader.torch.held_batch import HeldBatch, held_by_caller
+from recordio.reader.torch.pinning import to_pinned
 from recordio.reader.torch.samplers import LoaderBatchSampler, LoaderSampler, innermost, sampler_of
 from recordio.reader.torch.seeding import SeededLoader
 from recordio.reader.torch.tensors import collate_tensors, to_tensors
@@ -233,9 +234,12 @@ class DataLoader(data.DataLoader[Batch]):
         batches: Iterator[Any] = chain.from_iterable(map(iter, (self._inner,)))
         if self._held is not None:
             batches = self._held.watch(batches, self._ours.state_dict)
+        pins = self._ours.pins = self.pin_memory and torch.cuda.is_available()
+        if pins and self._converts:  # what the threads of the loader have not pinned
+            batches = map(to_pinned, batches)
         if self._converts:
             batches = map(to_tensors, batches)
-        return map(pinned, batches) if self.pin_memory and torch.cuda.is_available() else batches
+        return map(pinned, batches) if pins else batches
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""

@@ -1,4 +1,4 @@
-"""The loader behind torch's: it takes its seed from torch unless it is given one."""
+"""The loader behind torch's: it takes its seed from torch unless it is given one, and pins its batches if asked to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from recordio.errors import SchemaError
 from recordio.reader.loading.loader import DataLoader
 from recordio.reader.order.ranks import found_ranks
+from recordio.reader.torch.pinning import to_pinned
 from recordio.reader.view import DatasetView
 
 
@@ -24,11 +25,23 @@ def default_seed(generator: torch.Generator | None, world_size: int) -> int:
 
 
 class SeededLoader(DataLoader):
-    """recordio.DataLoader, whose seed is by default that of a torch.Generator, or torch's own."""
+    """recordio.DataLoader, whose seed is by default that of a torch.Generator, or torch's own.
+
+    Attributes:
+        pins: whether its threads put batches into pinned memory.
+    """
 
     def __init__(self, dataset: DatasetView, generator: torch.Generator | None, **options: Any) -> None:
         super().__init__(dataset, **options)
         self._generator = generator
+
+    @property
+    def pins(self) -> bool:
+        return self._finish is not None
+
+    @pins.setter
+    def pins(self, value: bool) -> None:
+        self._finish = to_pinned if value else None
 
     def _default_seed(self) -> int:
         return default_seed(self._generator, self.world_size)

@@ -16,7 +16,8 @@ from recordio.format.masks import missing_value
 from recordio.reader.batches.index_batch import MadeBatch
 from recordio.reader.columns import collate_as_torch, rebuilt
 
-_DTYPES = frozenset(map(np.dtype, "? b h i l q B H I L Q e f d F D".split()))
+_TORCHS = {one.dtype: torch.from_numpy(one).dtype for one in (np.empty(0, code) for code in "?bhilBHILefdFD")}
+_DTYPES = _TORCHS.keys()
 _PLAIN = frozenset([str, bytes, int, float, bool, type(None)])
 
 
@@ -51,6 +52,11 @@ def to_tensors(value: Any) -> Any:
     if type(value) in (list, tuple) and not _PLAIN.issuperset(map(type, value)):
         return type(value)(map(to_tensors, value))
     return value
+
+
+def dtype_of(array: npt.NDArray[Any]) -> torch.dtype | None:
+    """torch's dtype for an array's values; None if it has none, or not in this byte order."""
+    return _TORCHS.get(array.dtype)
 
 
 def _tensor(array: npt.NDArray[Any]) -> Any:

@@ -215,4 +215,4 @@ def test_data_parallel_takes_the_tensors(ds: recordio.ShardDataset) -> None:
     model = torch.nn.DataParallel(torch.nn.Linear(4, 1))
     for batch in DataLoader(ds, 40, True, **FORK):
         model(batch["row"]).sum().backward()
-    assert torch.equal(model.module.weight.grad[0], torch.full((4,), float(sum(range(200)))))
+    assert torch.equal(model.module.weight.grad[0].cpu(), torch.full((4,), float(sum(range(200)))))
