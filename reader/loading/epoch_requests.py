@@ -14,7 +14,8 @@ from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.loader import DataLoader
 from recordio.reader.order.units import WholeUnits
-from recordio.remote.shard_parts import MAX_GAP, joined
+from recordio.remote.page_sink import MAX_GAP
+from recordio.remote.shard_parts import joined
 
 _MEASURED_WINDOWS = 64
 _MEASURED_WINDOWS_OF_FIELDS = 8  # where pages lie is in the indexes of shards, and each window reads many of those

@@ -160,23 +160,25 @@ class Helper:
 
     async def _do_fetch(
         self, store: int, path: str, begin: int, end: int, place: tuple[Any, ...], checks: bytes
-    ) -> bool:
-        """Whether the range was fetched: not if another process has brought it to the cache.
+    ) -> int:
+        """How many bytes of the range were fetched: not those that another process has brought to the cache.
 
         `place`: (file, offset) in memory; (path, first part, parts) in the cache.
         """
         opened = await self._stores[store]
         async with opened.turns, self._turns:
-            with self._sink(begin, checks, *place) as sink:
-                async with sink.locked() as is_missing:
-                    if is_missing:
-                        await opened.fetch(path, begin, end, sink)
-                return is_missing
+            with self._sink(begin, end, checks, *place) as sink:
+                async with sink.locked() as missing:
+                    for part in missing:
+                        await opened.fetch(path, part)
+                return sum(part.end - part.begin for part in missing)
 
-    def _sink(self, begin: int, checks: bytes, file: Any, at: int, parts: int = 0) -> AbstractContextManager[PageSink]:
+    def _sink(
+        self, begin: int, end: int, checks: bytes, file: Any, at: int, parts: int = 0
+    ) -> AbstractContextManager[PageSink]:
         if parts:
-            return PageSink.on_disk(file, at, parts, begin, checks)
-        return contextlib.nullcontext(PageSink(self._files[file], at - begin, begin, checks, None))
+            return PageSink.on_disk(file, at, parts, begin, end, checks)
+        return contextlib.nullcontext(PageSink(self._files[file], at - begin, begin, end, checks, None))
 
     async def _do_stats(self) -> dict[str, Any]:
         return self._counts.as_dict()

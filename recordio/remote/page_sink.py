@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import struct
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self
@@ -17,6 +18,8 @@ from recordio.remote.request_errors import RequestError
 
 CHECK = struct.Struct("<qqQ")  # where a page begins in its shard, its size there with padding, its checksum
 _FLOCK = struct.Struct("hhqqi4x")
+_MISSING = re.compile(rb"[^\1]+")
+MAX_GAP = 64 << 10  # to fetch a gap up to this size costs less than another request
 _FIRST_WAIT, _LONGEST_WAIT = 0.002, 0.05
 
 
@@ -26,23 +29,24 @@ class PageSink:
     Args:
         target: the descriptor to write to.
         shift: what to add to an offset in the shard for the offset in the target.
-        begin: where the range begins in the shard.
+        begin, end: where the range lies in the shard.
         checks: pages to check, packed CHECKs.
         present: (descriptor, offset, count) of the bytes that say "present" on disk; None in memory.
     """
 
     def __init__(
-        self, target: int, shift: int, begin: int, checks: bytes, present: tuple[int, int, int] | None
+        self, target: int, shift: int, begin: int, end: int, checks: bytes, present: tuple[int, int, int] | None
     ) -> None:
+        self.begin = begin
+        self.end = end
         self._target = target
         self._shift = shift
-        self._begin = begin
         self._checks = checks
         self._present = present
 
     @classmethod
     @contextlib.contextmanager
-    def on_disk(cls, path: str, first: int, count: int, begin: int, checks: bytes) -> Iterator[Self]:
+    def on_disk(cls, path: str, first: int, count: int, begin: int, end: int, checks: bytes) -> Iterator[Self]:
         """In the files of a shard in the cache, whose parts of these numbers it brings.
 
         Raises RequestError "removed", "full": the range is then fetched into memory.
@@ -51,17 +55,17 @@ class PageSink:
             with _disk():
                 target = files.enter_context(_opened(f"{path}{DATA}"))
                 present = files.enter_context(_opened(f"{path}{MAP}"))
-            yield cls(target, 0, begin, checks, (present, len(MAGIC) + first, count))
+            yield cls(target, 0, begin, end, checks, (present, len(MAGIC) + first, count))
 
     @contextlib.asynccontextmanager
-    async def locked(self) -> AsyncIterator[bool]:
-        """Whether the range is missing, while no other process fetches it.
+    async def locked(self) -> AsyncIterator[list[PageSink]]:
+        """The runs of the range that are missing, while no other process fetches it.
 
         The lock only saves a second fetch: all write the same bytes to the same place. The kernel frees it with its
         holder. Where there are no such locks (macOS, some network disks) there are second fetches.
         """
         if self._present is None or not hasattr(fcntl, "F_OFD_SETLK"):
-            yield True
+            yield [self]
             return
         descriptor, offset, count = self._present
         wait = _FIRST_WAIT
@@ -71,22 +75,45 @@ class PageSink:
         try:
             with _disk():
                 found = os.pread(descriptor, count, offset)
-            yield found != b"\1" * count
+            yield self._missing(found)
         finally:
             _lock(descriptor, fcntl.F_UNLCK, offset, count)
+
+    def _missing(self, present: bytes) -> list[PageSink]:
+        """The runs of parts that are not present, joined over small gaps."""
+        if 1 not in present:
+            return [self]
+        pages = list(CHECK.iter_unpack(self._checks))
+        if len(pages) != len(present):  # header or index, or all pages while the index is not known
+            return [] if present == b"\1" * len(present) else [self]
+        runs: list[tuple[int, int]] = []
+        for first, behind in (found.span() for found in _MISSING.finditer(present)):
+            if runs and pages[first][0] - sum(pages[runs[-1][1] - 1][:2]) <= MAX_GAP:
+                first = runs.pop()[0]
+            runs.append((first, behind))
+        return [self._part(first, behind, pages) for first, behind in runs]
+
+    def _part(self, first: int, behind: int, pages: list[tuple[int, int, int]]) -> PageSink:
+        """The place of some of the range's parts, each of which is a page with what lies before and behind it."""
+        assert self._present is not None
+        descriptor, offset, _ = self._present
+        begin = self.begin if first == 0 else sum(pages[first - 1][:2])
+        end = self.end if behind == len(pages) else pages[behind][0]
+        checks = self._checks[first * CHECK.size : behind * CHECK.size]
+        return PageSink(self._target, self._shift, begin, end, checks, (descriptor, offset + first, behind - first))
 
     def first_bad(self, data: Any) -> int | None:
         """The first byte of the first page that is not what was written; None if all are."""
         view = memoryview(data)
         for begin, nbytes, expected in CHECK.iter_unpack(self._checks):
-            if checksum(view[begin - self._begin : begin - self._begin + nbytes]) != expected:
+            if checksum(view[begin - self.begin : begin - self.begin + nbytes]) != expected:
                 return int(begin)
         return None
 
     def write(self, data: Any) -> None:
         """Writes the range, then says that it is present. Raises RequestError "full"."""
         with _disk():
-            _pwrite(self._target, data, self._begin + self._shift)
+            _pwrite(self._target, data, self.begin + self._shift)
             if self._present is not None:
                 descriptor, offset, count = self._present
                 _pwrite(descriptor, b"\1" * count, offset)

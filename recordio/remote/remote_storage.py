@@ -20,9 +20,10 @@ from recordio.remote.arena import Arena
 from recordio.remote.cached_datasets import HeldDataset
 from recordio.remote.helper_process import HelperDied, HelperProcess, RemoteError, asked, helper
 from recordio.remote.options import StorageOptions
+from recordio.remote.page_sink import MAX_GAP
 from recordio.remote.remote_shard import RemoteShard, RemoteShardFile
 from recordio.remote.shard_cache import ShardCache
-from recordio.remote.shard_parts import MAX_GAP, MAX_RANGE
+from recordio.remote.shard_parts import MAX_RANGE
 from recordio.remote.urls import checked_url, shown
 from recordio.storage.base import File, ShardPlace
 from recordio.storage.memory import MemoryFile

@@ -76,10 +76,10 @@ class RemoteStore:
 
         return await self._run(attempt)  # type: ignore[no-any-return]
 
-    async def fetch(self, path: str, begin: int, end: int, sink: PageSink) -> None:
-        """Fetches a range into the sink, again while what arrives is not what was written."""
+    async def fetch(self, path: str, sink: PageSink) -> None:
+        """Fetches the sink's range, again while what arrives is not what was written."""
         for number in range(_REFETCHES + 1):
-            data = await self._pinned(path, begin, end)
+            data = await self._pinned(path, sink.begin, sink.end)
             bad = sink.first_bad(data)
             if bad is None:
                 sink.write(data)

@@ -79,10 +79,11 @@ class ShardFetch:
             self._start_in_arena = self._arena.reserve(self._nbytes)
         self._starts += 1
 
-    def _uncount(self) -> None:
+    def _uncount(self, nbytes: int | None = None) -> None:
+        """So many bytes, or none at all, were not written to the cache."""
         cache, self._is_counted = self._shard.storage.cache, False
         if cache is not None:
-            cache.gives_back(self._nbytes)
+            cache.gives_back(self._nbytes if nbytes is None else nbytes)
 
     def _message(self, helper: HelperProcess) -> tuple[Any, ...]:
         storage = self._shard.storage
@@ -109,8 +110,8 @@ class ShardFetch:
             self._shard.refused_by_disk(str(error), error.kind == "full")
             self.start_all([self], on_disk=False)
         else:
-            if error is None and self._is_counted and not answer.result():
-                self._uncount()
+            if error is None and self._is_counted and (others := self._nbytes - answer.result()) > 0:
+                self._uncount(others)
             self._ended(error)
 
     def _ended(self, error: BaseException | None) -> None:

@@ -14,10 +14,9 @@ import numpy.typing as npt
 from recordio.format.index import Index
 from recordio.format.layout import padded
 from recordio.format.page import Indices
-from recordio.remote.page_sink import CHECK
+from recordio.remote.page_sink import CHECK, MAX_GAP
 from recordio.storage.base import ShardPlace
 
-MAX_GAP = 64 << 10  # to fetch a gap up to this size costs less than another request
 MAX_RANGE = 8 << 20
 
 Parts = tuple[int, int]  # the first part, and the one behind the last
