@@ -93,7 +93,9 @@ def decoded(stored, nbytes, codec):
     if codec == 1:
         frame = zstandard.get_frame_parameters(stored)
         check(frame.content_size == nbytes <= 268435456 and frame.window_size <= max(nbytes, 1024), "page")
-        stored = memoryview(zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False))
+        zstd = zstandard.ZstdDecompressor().decompressobj()
+        stored = memoryview(zstd.decompress(stored))
+        check(zstd.eof and not zstd.unused_data, "page")
     check(codec in (0, 1) and len(stored) == nbytes, "page")
     return stored
 
@@ -120,7 +122,7 @@ def read_value(field, raw):
         dtype, shape = np.dtype(field.get("dtype", "uint8")).newbyteorder("<"), field.get("shape", [])
         dims = list(struct.unpack_from(f"<{shape.count(None)}Q", raw))
         raw, shape = raw[8 * len(dims) :], [dims.pop(0) if n is None else n for n in shape]
-        check(len(raw) == math.prod(shape) * dtype.itemsize, "value")
+        check(len(raw) == math.prod(shape) * dtype.itemsize and math.prod(n or 1 for n in shape) <= 1 << 38, "value")
         return np.ndarray(shape, dtype, raw) if "shape" in field else np.frombuffer(raw, dtype).item()
     if field["type"] == "text":
         return str(raw, "utf-8")

@@ -22,7 +22,7 @@ from recordio.format.checksum import checksum, require
 from recordio.format.codec import Codec
 from recordio.format.fields import Field
 from recordio.format.index import Index
-from recordio.format.layout import block_header_nbytes, padded
+from recordio.format.layout import CHECKSUM, block_header_nbytes, padded
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices, Pages, check_page, pages
 from recordio.lazy import lazy
@@ -265,7 +265,7 @@ class OpenShard:
             if found is None:
                 found = memoryview(self.file.read(offset, block_header_nbytes(len(self.fields))))
             BlockHeader.decode(found)
-            if found != self._block_header(block).encode():
+            if found != self._block_header(block).encode() or found[-8:] != CHECKSUM.pack(self.index.checksums[block]):
                 raise CorruptError("the block header does not say what the index says")
         except RecordIOError as error:
             raise error.at(file=self.file.name, block=block, byte=offset)

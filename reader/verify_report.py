@@ -160,9 +160,9 @@ def proofs_of(report: VerifyReport | Mapping[str, Any]) -> dict[str, ShardProof]
     said = report.to_json() if isinstance(report, VerifyReport) else report
     try:
         whole = said["level"] == "full" and said["sample"] is None
-        proofs = [ShardProof(**proof) for proof in said["proven"]]
-    except (TypeError, KeyError) as error:
+        proofs = {proof.file: proof for proof in (ShardProof(**proof) for proof in said["proven"])}
+    except (TypeError, KeyError) as error:  # not an object, too little or too much in it, or no name for a file
         raise SchemaError("not a report of verify: expected what its to_json() or --json gives") from error
     if not whole:
         raise SchemaError("the earlier report is of a verification that did not read every page: it proves no shard")
-    return {proof.file: proof for proof in proofs}
+    return proofs

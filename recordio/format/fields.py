@@ -99,19 +99,18 @@ class Bytes(Field):
         return "bytes"
 
 
-def _check_object(value: Any) -> None:
-    """Refuses msgpack beyond JSON: timestamps and other extensions, keys other than str. Raises ValueError."""
-    pending = [value]
-    while pending:
-        found = pending.pop()
-        if isinstance(found, dict):
-            if not all(type(key) is str for key in found):
-                raise ValueError("a key that is not a string")
-            pending.extend(found.values())
-        elif isinstance(found, list):
-            pending.extend(found)
-        elif isinstance(found, (msgpack.Timestamp, msgpack.ExtType)):
-            raise ValueError("an extension type")
+def _members(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    """A map of msgpack as an object of JSON: its keys are of type str, each once. Raises ValueError."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a key stands twice in a map")
+    if set(map(type, out)) - {str}:
+        raise ValueError("a key that is not a string")
+    return out
+
+
+def _refuse_extension(code: int, data: bytes) -> None:
+    raise ValueError(f"an extension type, {code}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +133,11 @@ class Object(Field):
 
     def unpack(self, data: bytes) -> Any:
         try:
-            value = msgpack.unpackb(data)
-            _check_object(value)
+            return msgpack.unpackb(data, object_pairs_hook=_members, ext_hook=_refuse_extension, max_ext_len=0)
+        except MemoryError:  # no fault of the data
+            raise
         except Exception as error:  # msgpack raises ValueError, its own types and bare Exception subclasses
             raise CorruptError(f"object is not valid msgpack: {error}") from error
-        return value
 
     def __str__(self) -> str:
         return "object (JSON-like)"

@@ -18,7 +18,14 @@ import numpy as np
 from recordio.errors import CorruptError, SchemaError, UnsupportedError
 from recordio.format import strict_json
 from recordio.format.checksum import digest
-from recordio.format.layout import KNOWN_REQUIRED_FEATURES, MAX_MANIFEST_NBYTES, VERSION
+from recordio.format.layout import (
+    ALIGNMENT,
+    FOOTER,
+    KNOWN_REQUIRED_FEATURES,
+    MAX_MANIFEST_NBYTES,
+    VERSION,
+    index_dtype,
+)
 from recordio.format.schema import Schema
 from recordio.format.seal import SEAL_NBYTES, check_seal, require_format, sealed
 from recordio.format.shard_table import (
@@ -113,6 +120,9 @@ class Manifest:
         )
         if len(np.unique(table.numbers)) != len(table):
             raise CorruptError("the manifest names a shard twice")
+        row = index_dtype(len(out.schema)).itemsize
+        if (table.blocks > (table.nbytes - FOOTER.size) // ALIGNMENT * ALIGNMENT // row).any():
+            raise CorruptError("a shard of the manifest is too short for an index of its blocks")
         if require_count(body.get("samples"), "samples") != out.samples:
             raise CorruptError(f"the manifest says {body['samples']} samples, its shards hold {out.samples}")
         return out

@@ -56,6 +56,11 @@ def _fixed_nbytes(dtype: np.dtype[Any], shape: Shape) -> int | None:
     return nbytes if len(sizes) == len(shape) else None
 
 
+def _too_large(shape: Iterable[int]) -> bool:
+    """Whether an array has too many elements, counted as NumPy does, which skips dimensions of zero."""
+    return math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES
+
+
 def check_size(field: Numeric) -> None:
     """Refuses arrays over the size limit and optional arrays without elements. Raises SchemaError."""
     if field.row_nbytes == 0 and field.optional:
@@ -131,6 +136,8 @@ class Numeric(Field):
     def pack(self, value: Any) -> bytes:
         array = self._array(value)
         free = [got for want, got in zip(self.shape, array.shape, strict=True) if want is None]
+        if free and not array.size and _too_large(array.shape):
+            raise SchemaError(f"an array of shape {array.shape} has dimensions over the limit of {MAX_ROW_NBYTES}")
         return struct.pack(f"<{len(free)}Q", *free) + _clean_bools(array).tobytes()
 
     def packer(self) -> Callable[[Any], bytes]:
@@ -151,7 +158,7 @@ class Numeric(Field):
         free = iter(struct.unpack_from(f"<{self._free}Q", data))
         shape = tuple(next(free) if want is None else want for want in self.shape)
         nbytes = len(data) - start
-        if math.prod(shape) * self.dtype.itemsize != nbytes or math.prod(max(1, n) for n in shape) > MAX_ROW_NBYTES:
+        if math.prod(shape) * self.dtype.itemsize != nbytes or _too_large(shape):
             raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {nbytes} bytes")
         return np.frombuffer(data, self.dtype, offset=start).reshape(shape).copy()
 

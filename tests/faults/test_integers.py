@@ -131,7 +131,14 @@ def _index_row(files: Files, name: str, value: int) -> Files:
 
 @pytest.mark.parametrize(
     ("region", "name"),
-    [("block", "0 first"), ("block", "1 block"), ("block", "0 page 0 nbytes"), ("block", "1 samples")],
+    [
+        ("block", "0 first"),
+        ("block", "1 block"),
+        ("block", "0 page 0 nbytes"),
+        ("block", "1 samples"),
+        ("index", "0 checksum"),
+        ("index", "1 checksum"),
+    ],
 )
 def test_verify_compares_block_headers_with_the_index(region: str, name: str) -> None:
     """The checksum is right and in the index, so only a comparison reveals the difference."""

@@ -12,6 +12,7 @@ import xxhash
 
 import recordio.format.block
 import recordio.format.codec
+import recordio.format.fields
 import recordio.format.index
 import recordio.format.manifest
 import recordio.format.schema
@@ -122,6 +123,7 @@ PROBES: dict[str, Callable[[], Files]] = {
     "the manifest's content": lambda: forge(SCHEMA, [Block(2, [plain(b"ab"), TEXT])], content_bytes=1),
     "a timestamp": lambda: one_value({"type": "object"}, b"\xd6\xff\0\0\0\0"),
     "a bytes key": lambda: one_value({"type": "object"}, b"\x81\xc4\x01a\x01"),
+    "a key of an object twice": lambda: one_value({"type": "object"}, b"\x82\xa1a\x01\xa1a\x01"),
     "text": lambda: one_value({"type": "text"}, b"\xff"),
 }
 
@@ -164,6 +166,7 @@ MUTATIONS: dict[str, tuple[Any, str, Any]] = {
     "no check of frames": (recordio.format.codec, "_check_frame", nothing),
     "no check of the index's pages": (recordio.format.index, "check_pages", nothing),
     "no check for keys that stand twice": (recordio.format.strict_json, "_object", dict),
+    "no check for an object's keys": (recordio.format.fields, "_members", dict),
 }
 
 

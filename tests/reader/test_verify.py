@@ -182,6 +182,10 @@ def test_options_that_make_no_sense_together_are_refused(folder: Path) -> None:
     for options, words in (
         ({"level": "quick", "sample": 3}, "no use"),
         ({"level": "quick", "since": report}, "no use"),
+        (
+            {"since": report.to_json() | {"proven": [{"file": [], "nbytes": 1, "digest": "", "identity": None}]}},
+            "not a report",
+        ),
         ({"since": report, "sample": 3}, "exclude"),
         ({"sample": 0}, "sample is 0"),
         ({"since": {"ok": True}}, "not a report"),

@@ -117,6 +117,17 @@ def test_frame_that_is_not_exactly_the_page_is_refused(name: str) -> None:
         into(frame, len(TEXT))
 
 
+@pytest.mark.parametrize("more", [b"\x05\0\0", b"\x01\0\0\x01\0\0", b"\x00\0\0"])
+def test_a_frame_without_content_is_looked_at_beyond_its_header(more: bytes) -> None:
+    """A block of a wrong kind, a second block after the last, and no last block."""
+    header = b"\x28\xb5\x2f\xfd\x20\0"
+    assert (decode(header + b"\x01\0\0", 0), into(header + b"\x01\0\0", 0)) == (b"", b"")
+    with pytest.raises(CorruptError):
+        decode(header + more, 0)
+    with pytest.raises(CorruptError):
+        into(header + more, 0)
+
+
 def test_window_larger_than_the_content_is_refused() -> None:
     # A frame that states size and window: single segment off (RFC 8878, 3.1.1.1.2), window 2^20.
     block = zstandard.ZstdCompressor().compress(TEXT)

@@ -408,3 +408,24 @@ def test_true_is_stored_as_1_whatever_byte_numpy_holds() -> None:
     assert Scalar("bool").packer()(odd[0, 1]) == b"\1"
     assert Array("bool", (2,)).batch(odd).tobytes() == b"\0\1\1\1"
     assert Scalar("bool").batch(odd[:, 1]).tobytes() == b"\1\1"
+
+
+def test_lack_of_memory_is_no_damage_of_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("recordio.format.fields.msgpack.unpackb", short)
+    with pytest.raises(MemoryError):
+        Object().unpack(b"\x01")
+
+
+@pytest.mark.parametrize(("shape", "free"), [((1 << 40, 0), (None, 0)), ((1 << 20, 0, 1 << 20), (None, 0, None))])
+def test_empty_array_of_endless_dimensions_is_refused_as_reading_does(shape: tuple[int, ...], free: Any) -> None:
+    field = Array("int8", free)
+    small = np.empty([min(n, 7) for n in shape], np.int8)
+    assert field.unpack(field.pack(small)).shape == small.shape
+    with pytest.raises(SchemaError, match="over the limit"):
+        field.pack(np.empty(shape, np.int8))
+    dims = b"".join(n.to_bytes(8, "little") for n, want in zip(shape, free, strict=True) if want is None)
+    with pytest.raises(CorruptError, match="does not fit"):
+        field.unpack(dims)

@@ -21,8 +21,8 @@ from tests.recordio.format.test_manifest import CHANGES
 SCHEMA = Schema({"number": Scalar("int32")})
 ENTRIES = (
     ShardEntry(0, 6400, 34, 1000, bytes(range(16)), ((10, 3), (4, 1))),
-    ShardEntry(7, 64, 0, 0, bytes(range(240, 256)), ()),
-    ShardEntry(12, 128, 5, 20, b"0123456789abcdef", ((5, 1),)),
+    ShardEntry(7, 192, 0, 0, bytes(range(240, 256)), ()),
+    ShardEntry(12, 1280, 5, 20, b"0123456789abcdef", ((5, 1),)),
 )
 MANIFEST = Manifest(bytes(range(16)), SCHEMA, {"classes": ["ä"]}, ENTRIES)
 EDITS = ["", *'07\n"[}-a', '"shards": [\n', "9" * 19]
@@ -91,7 +91,7 @@ def test_table_is_the_sequence_of_its_entries(listed: list[ShardEntry]) -> None:
 def test_columns_of_a_table() -> None:
     table = Manifest.decode(MANIFEST.encode()).table
     assert table.numbers.tolist() == [0, 7, 12]
-    assert table.nbytes.tolist() == [6400, 64, 128]
+    assert table.nbytes.tolist() == [6400, 192, 1280]
     assert table.samples.tolist() == [34, 0, 5]
     assert table.content_nbytes.tolist() == [1000, 0, 20]
     assert [row.tobytes() for row in table.digests] == [entry.digest for entry in ENTRIES]
@@ -117,7 +117,7 @@ def test_entry_beyond_the_table_is_an_index_error() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
 def test_manifest_as_written_is_read_in_bulk(count: int) -> None:
     listed = tuple(
-        ShardEntry(k, 640 + k % 3, 2 * blocks, k, bytes(16), ((2, blocks),) if blocks else ())
+        ShardEntry(k, (64 << 10) + k % 3, 2 * blocks, k, bytes(16), ((2, blocks),) if blocks else ())
         for k, blocks in zip(range(count), itertools.cycle(range(3)), strict=False)
     )
     manifest = Manifest(bytes(16), SCHEMA, {"note": ',\n"shards": [\n'}, listed)
@@ -207,7 +207,7 @@ def test_equal_manifests_share_their_table_while_it_is_in_use(monkeypatch: pytes
 
 
 def test_table_takes_little_memory() -> None:
-    listed = [ShardEntry(k, 64, 1, 8, bytes(16), ((1, 1),)) for k in range(10_000)]
+    listed = [ShardEntry(k, 6400, 1, 8, bytes(16), ((1, 1),)) for k in range(10_000)]
     table = Manifest.decode(Manifest(bytes(16), SCHEMA, {}, listed).encode()).table
     held = sum(column.nbytes for column in vars(table).values() if isinstance(column, np.ndarray))
     assert held < 100 * len(listed)
