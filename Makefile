@@ -3,18 +3,21 @@
 # make test-quick   the tests that are not marked slow
 # make test-long    every test, with ten times the examples and every bit flipped
 # make clients      the recipes of docs/training.md, with every training library; makes .venv-clients
+# make fuzz         hostile input for every decoder, guided by coverage, for FUZZ_SECONDS; makes .venv-fuzz
 # make check        lint, format, types
 #
 # Each makes .venv from the package registry alone; a second call is quick. PYTHON is any Python from 3.11 on.
 
 PYTHON ?= python3
+FUZZ_SECONDS ?= 3600
+FUZZ_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-quick test-long clients check format dist clean
+.PHONY: help demo test test-quick test-long clients fuzz check format dist clean
 .NOTPARALLEL:
 
 help:
@@ -36,6 +39,9 @@ test-long: test
 clients: .venv-clients/stamp
 	.venv-clients/bin/python -m pytest tests/clients
 
+fuzz: .venv-fuzz/stamp
+	.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,14 +57,14 @@ dist: $(VENV)/dev.stamp
 	$(BIN)/python -m build --quiet
 
 clean:
-	rm -rf $(VENV) .venv-clients build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-clients .venv-fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-.venv-clients/stamp: pyproject.toml
-	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[clients]'
+.venv-%/stamp: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[$*]'
 	touch $@
 
 # demo, test and dev are extras in pyproject.toml
