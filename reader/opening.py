@@ -54,6 +54,7 @@ def version_of(dataset: OpenDataset) -> Mapping[str, Any]:
         "shards": len(manifest.shards),
         "metadata": manifest.metadata,
         "statistics": manifest.statistics,
+        "parity": manifest.parity,
     }
 
 
@@ -62,5 +63,5 @@ def open_version(location: str, access: RemoteAccess, options: ReadOptions, vers
     storage, digest = open_storage(location, access, version.get("manifest")), version["digest"]
     if "manifest" in version:
         return OpenDataset(storage, Manifest.decode(version["manifest"]), options, digest)
-    before = version["shards"], version["metadata"], version["statistics"]
+    before = version["shards"], version["metadata"], version["statistics"], version["parity"]
     return OpenDataset(storage, read_version(storage, location, digest, *before), options, digest)

@@ -21,9 +21,11 @@ ALIGNMENT = 64
 SHARD_MAGIC = b"\x89RIO\r\n\x1a\n"
 BLOCK_MAGIC = b"\x89RIOBLK\n"
 FOOTER_MAGIC = b"\x89RIOEND\n"
+PARITY_MAGIC = b"\x89RIOPAR\n"
 
 # Feature bits known to this version. A reader ignores unknown compatible bits and refuses unknown required ones.
 KNOWN_REQUIRED_FEATURES = 0
+PARITY_FEATURE = 1  # compatible: the manifest names parity files
 
 # magic, version, header_nbytes, compatible features, required features, dataset id, shard number, json_nbytes
 HEADER = struct.Struct("<8sIIQQ16sQQ")
@@ -35,6 +37,8 @@ PAGE_ENTRY = struct.Struct("<QQQII")
 # samples, blocks, index digest, reserved, magic
 FOOTER = struct.Struct("<Q16sQIIQQQQQQQ16s8s8s")
 CHECKSUM = struct.Struct("<Q")
+# digest, file_nbytes, checksum
+PARITY_END = struct.Struct("<16sQQ")
 
 PAGE_DTYPE = np.dtype(
     [("stored_nbytes", "<u8"), ("nbytes", "<u8"), ("checksum", "<u8"), ("codec", "<u4"), ("reserved", "<u4")]
@@ -51,6 +55,7 @@ MAX_ROW_NBYTES = 1 << 38  # times MAX_BLOCK_SAMPLES it still fits in 63 bits
 MAX_BLOCK_SAMPLES = 1 << 24
 MAX_HEADER_JSON_NBYTES = 1 << 26
 MAX_MANIFEST_NBYTES = 1 << 30
+PARITY_PIECE_NBYTES = 1 << 18  # of the parity, under one checksum
 MAX_CODED_PAGE_NBYTES = 1 << 28  # larger pages are stored plain, so no frame may ask for more memory
 
 

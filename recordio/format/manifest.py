@@ -23,9 +23,11 @@ from recordio.format.layout import (
     FOOTER,
     KNOWN_REQUIRED_FEATURES,
     MAX_MANIFEST_NBYTES,
+    PARITY_FEATURE,
     VERSION,
     index_dtype,
 )
+from recordio.format.parity import Parity, ParityEntry, ParityHeader
 from recordio.format.schema import Schema
 from recordio.format.seal import SEAL_NBYTES, check_seal, require_format, sealed
 from recordio.format.shard_table import (
@@ -53,6 +55,7 @@ class Manifest:
     metadata: Mapping[str, Any]
     shards: Sequence[ShardEntry]
     statistics: Mapping[str, Any] | None = None  # as JSON, see recordio.statistics; None if there are none
+    parity: Parity | None = None
 
     @lazy
     def table(self) -> ShardTable:
@@ -62,6 +65,20 @@ class Manifest:
     @lazy
     def samples(self) -> int:
         return sum(self.table.samples.tolist())  # exact: an int64 could overflow
+
+    @property
+    def files(self) -> dict[str, int]:
+        """The length of each file beside it that it names, shards and parity."""
+        shards = zip(map(shard_name, self.table.numbers.tolist()), self.table.nbytes.tolist(), strict=True)
+        return dict(shards) | {file.name: file.nbytes for file in (self.parity.files if self.parity else ())}
+
+    @property
+    def parity_files(self) -> list[tuple[ParityHeader, ParityEntry]]:
+        """The header that each file of parity has, and its entry."""
+        files = self.parity.files if self.parity else ()
+        shards = {shard.number: shard for shard in self.shards} if files else {}
+        groups = [(file, tuple(shards[number] for number in file.shards)) for file in files]
+        return [(ParityHeader(self.dataset_id, file.number, group), file) for file, group in groups]
 
     def encode(self) -> bytes:
         """The bytes of manifest.json. Raises SchemaError if the metadata is not JSON or the manifest is too large."""
@@ -76,6 +93,8 @@ class Manifest:
         }
         if self.statistics is not None:
             head["statistics"] = self.statistics
+        if self.parity is not None:
+            head |= {"compatible_features": PARITY_FEATURE, "parity": self.parity.to_json()}
         try:
             lines = [f'"{key}": {json.dumps(value, allow_nan=False)}' for key, value in head.items()]
         except (TypeError, ValueError, RecursionError) as error:
@@ -106,6 +125,7 @@ class Manifest:
             raise UnsupportedError("the dataset needs features that this reader does not have")
         if not isinstance(body.get("shards"), list) or not isinstance(body.get("metadata"), dict):
             raise CorruptError("the manifest has no list of shards or no metadata")
+        compatible = require_count(body.get("compatible_features", 0), "compatible_features")
         statistics = body.get("statistics")
         if not isinstance(statistics, dict | None):
             raise CorruptError("the manifest's statistics are no object")
@@ -117,6 +137,9 @@ class Manifest:
             metadata=body["metadata"],
             shards=table,
             statistics=statistics,
+            parity=Parity.from_json(body.get("parity"), table.numbers.tolist())
+            if compatible & PARITY_FEATURE
+            else None,
         )
         if len(np.unique(table.numbers)) != len(table):
             raise CorruptError("the manifest names a shard twice")

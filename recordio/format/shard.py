@@ -16,15 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-from recordio.errors import CorruptError, SchemaError, UnsupportedError
+from recordio.errors import CorruptError, SchemaError
 from recordio.format import strict_json
 from recordio.format.checksum import Buffer, checksum, digest, require
+from recordio.format.header import decode_header, encode_header, header_nbytes, refuse_unknown
 from recordio.format.layout import (
     CHECKSUM,
     FOOTER,
     FOOTER_MAGIC,
-    HEADER,
-    KNOWN_REQUIRED_FEATURES,
     MAX_FIELDS,
     MAX_HEADER_JSON_NBYTES,
     SHARD_MAGIC,
@@ -38,13 +37,6 @@ from recordio.format.schema import Schema
 def shard_digest(header: Buffer, index: Buffer) -> bytes:
     """The digest of a shard, over its header's checksum and its index; together they cover every byte before them."""
     return digest([header[-CHECKSUM.size :], index])
-
-
-def _refuse_unknown(version: int, required: int) -> None:
-    if version != VERSION:
-        raise UnsupportedError(f"format version {version}: this reader knows version {VERSION}")
-    if unknown := required & ~KNOWN_REQUIRED_FEATURES:
-        raise UnsupportedError(f"the shard needs features {unknown:#x} that this reader does not have")
 
 
 @dataclass(frozen=True)
@@ -74,35 +66,20 @@ class ShardHeader:
     @staticmethod
     def encode_text(dataset_id: bytes, number: int, text: bytes) -> bytes:
         """The header with this JSON."""
-        nbytes = padded(HEADER.size + len(text) + CHECKSUM.size)
-        fixed = HEADER.pack(SHARD_MAGIC, VERSION, nbytes, 0, 0, dataset_id, number, len(text))
-        out = (fixed + text).ljust(nbytes - CHECKSUM.size, b"\0")
-        return out + CHECKSUM.pack(checksum(out))
+        return encode_header(SHARD_MAGIC, dataset_id, number, text)
 
     @staticmethod
     def nbytes(start: Buffer) -> int:
         """The length of a header, from its first HEADER.size bytes. Raises CorruptError, UnsupportedError."""
-        if len(start) < HEADER.size or bytes(start[:8]) != SHARD_MAGIC:
-            raise CorruptError("not a recordio shard: the magic number is missing")
-        _, version, nbytes, _, required, _, _, text_nbytes = HEADER.unpack_from(start)
-        _refuse_unknown(version, required)
-        if text_nbytes > MAX_HEADER_JSON_NBYTES or nbytes != padded(HEADER.size + text_nbytes + CHECKSUM.size):
-            raise CorruptError(f"shard header of {nbytes} bytes with {text_nbytes} bytes of JSON")
-        return int(nbytes)
+        return header_nbytes(SHARD_MAGIC, start)
 
-    @classmethod
-    def decode_fixed(cls, data: Buffer) -> tuple[bytes, int, bytes]:
+    @staticmethod
+    def decode_fixed(data: Buffer) -> tuple[bytes, int, bytes]:
         """The dataset id, the shard number and the JSON, after checking the checksum. More bytes may follow the header.
 
         Raises CorruptError, UnsupportedError.
         """
-        nbytes = cls.nbytes(data)
-        if len(data) < nbytes:
-            raise CorruptError(f"shard header cut short: {len(data)} of {nbytes} bytes")
-        (stored,) = CHECKSUM.unpack_from(data, nbytes - CHECKSUM.size)
-        require("shard header", stored, checksum(data[: nbytes - CHECKSUM.size]))
-        *_, dataset_id, number, text_nbytes = HEADER.unpack_from(data)
-        return dataset_id, number, bytes(data[HEADER.size : HEADER.size + text_nbytes])
+        return decode_header(SHARD_MAGIC, data)
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
@@ -151,7 +128,7 @@ class Footer(NamedTuple):
         (stored, dataset_id, number, version, fields, _, required, stated_nbytes, index_offset, index_nbytes,
          samples, blocks, digest, _, _) = FOOTER.unpack(data)  # fmt: skip
         require("footer", stored, checksum(data[CHECKSUM.size :]))
-        _refuse_unknown(version, required)
+        refuse_unknown(version, required, "shard")
         if not 0 < fields <= MAX_FIELDS:
             raise CorruptError(f"the footer says {fields} fields: expected 1 to {MAX_FIELDS}")
         if stated_nbytes != file_nbytes or index_offset + index_nbytes + FOOTER.size != file_nbytes:

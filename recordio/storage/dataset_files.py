@@ -15,6 +15,7 @@ from recordio.format import quarantine
 from recordio.format.footers import matching_footers
 from recordio.format.layout import FOOTER, MAX_MANIFEST_NBYTES
 from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.format.parity import Parity
 from recordio.format.quarantine import Quarantine
 from recordio.format.shard import Footer
 from recordio.format.shard_table import ShardEntry, shard_name
@@ -87,8 +88,9 @@ def read_version(
     shards: int,
     metadata: Mapping[str, Any],
     statistics: Mapping[str, Any] | None,
+    parity: Parity | None,
 ) -> Manifest:
-    """The manifest of a dataset as it was when it had this digest, so many shards, this metadata, these statistics.
+    """The manifest of a dataset as it was when it had this digest, so many shards, this metadata, statistics, parity.
 
     Shards that were appended since are left out. Raises DatasetError if the dataset was replaced, and as
     `read_manifest` does.
@@ -96,7 +98,8 @@ def read_version(
     manifest, found = read_manifest(storage, folder)
     if found == wanted:
         return manifest
-    before = replace(manifest, shards=manifest.shards[:shards], metadata=metadata, statistics=statistics)
+    shown = manifest.shards[:shards]
+    before = replace(manifest, shards=shown, metadata=metadata, statistics=statistics, parity=parity)
     if Manifest.digest(before.encode()) != wanted:
         raise DatasetError("the dataset was replaced since it was opened; open it again").at(file=folder)
     return before
@@ -130,12 +133,12 @@ def _holds(storage: Storage, name: str) -> bool:
     return False
 
 
-def open_shard_file(storage: Storage, name: str, place: ShardPlace | None = None) -> File:
-    """The file of a shard with this name. Raises StorageError, and CorruptError if it is missing or no regular file."""
+def open_shard_file(storage: Storage, name: str, place: ShardPlace | None = None, what: str = "shard") -> File:
+    """The file of a shard, or of `what`. Raises StorageError, and CorruptError if it is missing or no regular file."""
     try:
         return storage.open(name, place)
     except FileNotFoundError:
-        raise CorruptError("the shard is missing").at(file=name) from None
+        raise CorruptError(f"the {what} is missing").at(file=name) from None
     except DatasetError as error:
         raise CorruptError(error.fault, error.place) from error
 

@@ -13,6 +13,7 @@ import xxhash
 import recordio.format.block
 import recordio.format.codec
 import recordio.format.fields
+import recordio.format.header
 import recordio.format.index
 import recordio.format.manifest
 import recordio.format.schema
@@ -159,7 +160,8 @@ def nothing(*_: Any, **__: Any) -> None:
 
 MUTATIONS: dict[str, tuple[Any, str, Any]] = {
     "no page checksums": (recordio.reader.open_shard, "require", nothing),
-    "no footer or header checksums": (recordio.format.shard, "require", nothing),
+    "no footer checksums": (recordio.format.shard, "require", nothing),
+    "no header checksums": (recordio.format.header, "require", nothing),
     "no manifest checksum": (recordio.format.manifest, "check_seal", nothing),
     "no shard digest": (recordio.format.index, "shard_digest", lambda *_: _Equal()),
     "no check of pages": (recordio.reader.open_shard, "check_page", nothing),

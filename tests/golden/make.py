@@ -252,6 +252,11 @@ def zstd() -> Golden:
     return Golden(schema, samples, {"codec": "zstd"}, {"compression": "zstd", "block_bytes": 2000, "shard_samples": 25})
 
 
+def parity() -> Golden:
+    """Two groups, of two shards and of one."""
+    return Golden(NUMBERED, numbered(50), {}, {"block_bytes": 300, "shard_samples": 20, "parity": 2})
+
+
 def empty() -> Golden:
     return Golden(NUMBERED, [], {"note": "no sample, no shard"})
 
@@ -273,6 +278,7 @@ def changed() -> Golden:
 
 MAKERS: tuple[Callable[[], Golden], ...] = (
     scalars, arrays, shapes, values, images, optional, validity, unicode_names, blocks, shards, zstd, empty, changed,
+    parity,
 )  # fmt: skip
 GOLDEN = {maker.__name__: maker for maker in MAKERS}
 

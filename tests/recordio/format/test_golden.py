@@ -107,7 +107,8 @@ def test_writer_reproduces_golden_datasets(name: str, tmp_path: Path) -> None:
         again = files(tmp_path / name)
         written = Manifest.decode(again["manifest.json"])
         assert written.statistics is not None
-        again["manifest.json"] = replace(written, statistics=None).encode()  # golden datasets are older than them
+        if manifest_of(name).statistics is None:  # most golden datasets are older than them
+            again["manifest.json"] = replace(written, statistics=None).encode()
         assert again == files(HOME / name)
 
 
