@@ -26,6 +26,7 @@ def add_common_options(parser: argparse.ArgumentParser, *, overwrite: bool = Tru
     add("--workers", type=int, metavar="N", help="processes; the result does not depend on their number")
     if overwrite:
         add("--overwrite", action="store_true", help="replace a dataset that is at DST")
+        add("--parity", type=int, metavar="N", help="a file of parity for every N shards, as for convert")
     add_storage_option(parser)
     add("--json", action="store_true", default=False, help="print one line of JSON")
 

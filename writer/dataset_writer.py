@@ -14,10 +14,11 @@ from recordio.format.schema import Sample, Schema
 from recordio.remote.opening import StorageArgument
 from recordio.statistics.records import merged_json
 from recordio.writer.blocks import BlockBuilder
-from recordio.writer.destination import open_destination
+from recordio.writer.destination import open_destination, refuse_parity
 from recordio.writer.inference import EXAMPLE, Batch, SchemaInference
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.packing import plain_columns
+from recordio.writer.parity import objection
 from recordio.writer.shard_sink import ShardSink
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
 
@@ -50,6 +51,9 @@ class DatasetWriter:
             depth, and tuples come back as lists.
         mode: "create" refuses a folder that holds a dataset, "append" adds to it, "overwrite" replaces it; in both a
             reader sees the old dataset or the new one, never between.
+        parity: writes a file of parity for every so many shards, 1 to 256: `repair` gives back any one of them, and any
+            damage but where two are damaged at the same offset. A file is as long as the longest of its shards. None
+            for none, or with mode="append" for what the dataset has: the parity of its last shards grows.
         storage: how an object store is reached, see `recordio.remote.options.StorageOptions`: endpoint, region, ...
 
     Raises:
@@ -69,13 +73,19 @@ class DatasetWriter:
         block_bytes: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         mode: Mode = "create",
+        parity: int | None = None,
         storage: StorageArgument = None,
     ) -> None:
         if mode not in ("create", "append", "overwrite"):
             raise SchemaError(f"unknown mode {mode!r}: expected 'create', 'append' or 'overwrite'")
         self._options = WriteOptions(
-            compression=compression, shard_bytes=shard_bytes, shard_samples=shard_samples, block_bytes=block_bytes
+            compression=compression,
+            shard_bytes=shard_bytes,
+            shard_samples=shard_samples,
+            block_bytes=block_bytes,
+            parity=parity,
         )
+        self._parity = self._options.new_parity
         self._destination = open_destination("path", path, storage)
         given = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = plain_metadata(metadata) if metadata is not None else {}
@@ -105,10 +115,14 @@ class DatasetWriter:
             if schema is not None and schema != old.schema:
                 raise SchemaError(f"the dataset has {old.schema}, not {schema}")
             schema = old.schema
+            if (text := objection(old, self._parity)) is not None:
+                raise DatasetError(text).at(file=self._destination.location)
+            self._parity = old.parity
             self._dataset_id = old.dataset_id
             self._kept, self._statistics = list(old.shards), old.statistics
             self._metadata = self._metadata if new_metadata else dict(old.metadata)
             require_fit(schema, self._metadata, self._kept)
+        refuse_parity(self._destination, self._parity)
         self._first = 1 + max(self._destination.numbers(), default=-1)
         if schema is not None:
             self._sink = self._new_sink(schema)
@@ -262,7 +276,7 @@ class DatasetWriter:
         shards = [*self._kept, *sink.finished.values()]
         added = [sink.measures.statistics().to_json()] if sink.finished or not self._kept else []
         statistics = merged_json([*([self._statistics] if self._kept else []), *added])
-        manifest = Manifest(sink.identify(), sink.schema, self._metadata, shards, statistics)
+        manifest = Manifest(sink.identify(), sink.schema, self._metadata, shards, statistics, self._parity)
         self._destination.publish(manifest, sink.finished)
 
     def _leave(self, state: str = "failed") -> None:

@@ -7,6 +7,7 @@ Whoever comes second is told so, and the dataset of the first is whole.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,13 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from recordio.errors import CorruptError, DatasetError, UnsupportedError
+from recordio.errors import CorruptError, DatasetError, StorageError, UnsupportedError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
+from recordio.format.parity import Parity
 from recordio.remote.opening import StorageArgument, dataset_access
 from recordio.remote.urls import is_url
 from recordio.remote.write_target import RemoteTarget, Version
-from recordio.storage.atomic import FolderLock
+from recordio.storage.atomic import FolderLock, remove
 from recordio.storage.scratch import ScratchFolder
+from recordio.writer.parity import with_parity
 from recordio.writer.publish import clear_remains, commit, read_manifest, readable_manifest
 from recordio.writer.remote_shards import put_shard
 from recordio.writer.shard_sink import shard_numbers
@@ -54,7 +57,10 @@ class Destination(Protocol):
         """A finished shard is here; may wait until an earlier one is out of the way. Raises StorageError."""
 
     def publish(self, manifest: Manifest, staged: Mapping[Path, ShardEntry]) -> Manifest:
-        """Publishes the manifest with these shards, which it names: as it was published. Raises DatasetError."""
+        """Publishes the manifest with these shards, which it names, and with the parity that it asks for.
+
+        Returns the manifest as it was published. Raises DatasetError, StorageError.
+        """
 
     def end(self) -> None:
         """Leaves. A second call does nothing."""
@@ -82,7 +88,14 @@ class LocalDestination:
         pass
 
     def publish(self, manifest: Manifest, staged: Mapping[Path, ShardEntry]) -> Manifest:
-        commit(self.folder, manifest, {path: entry.name for path, entry in staged.items()})
+        shards = {path: entry.name for path, entry in staged.items()}
+        manifest, parity = with_parity(self.folder, manifest, shards)
+        try:
+            commit(self.folder, manifest, shards | parity)
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                remove(parity)
+            raise
         return manifest
 
     def end(self) -> None:
@@ -159,6 +172,13 @@ class RemoteDestination:
             self._pool.shutdown(cancel_futures=True)
             self._scratch.remove()
             self._scratch = None
+
+
+def refuse_parity(destination: Destination, parity: Parity | None) -> None:
+    """Raises DatasetError where none can be made: the shards of a store would have to be read again."""
+    if parity is not None and isinstance(destination, RemoteDestination):
+        text = "parity is made in a folder of this machine: write there, and `recordio copy` takes all of it to a store"
+        raise DatasetError(text).at(file=destination.location)
 
 
 def put_manifest(target: RemoteTarget, data: bytes, before: tuple[bytes, Version] | None) -> None:

@@ -32,12 +32,12 @@ def readable_manifest(folder: Path, name: str = FILE_NAME) -> Manifest | None:
         return None
 
 
-def damaged_shard(folder: Path, manifest: Manifest) -> str | None:
-    """What is wrong with the first shard that is missing or of the wrong length, None if none is."""
-    for shard in manifest.shards:
-        path = folder / shard.name
-        if not path.is_file() or path.stat().st_size != shard.nbytes:
-            return f"the dataset here is damaged: {shard.name} is missing or of the wrong length"
+def damaged_file(folder: Path, manifest: Manifest) -> str | None:
+    """What is wrong with the first shard or parity that is missing or of the wrong length, None if none is."""
+    for name, nbytes in manifest.files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != nbytes:
+            return f"the dataset here is damaged: {name} is missing or of the wrong length"
     return None
 
 
@@ -50,33 +50,38 @@ def clear_corrupt_manifest(folder: Path) -> None:
 
 
 def clear_remains(folder: Path) -> None:
-    """Removes the leftovers of a dead writer from a locked folder. Never touches published shards.
+    """Removes the leftovers of a dead writer from a locked folder. Never touches published files.
 
-    The pending manifest lists the shards to add, the replaced manifest those to remove. A torn one lists nothing: its
-    shards were not touched yet. If a manifest was to be replaced and none is left, it was lost afterwards: any shard
+    The pending manifest lists the files to add, the replaced manifest those to remove. A torn one lists nothing: its
+    files were not touched yet. If a manifest was to be replaced and none is left, it was lost afterwards: any shard
     may belong to the dataset, so all of them stay.
     """
     published = readable_manifest(folder)
-    kept = {shard.number for shard in published.shards} if published else set()
+    kept = published.files if published else {}
     lost = published is None and (os.path.lexists(folder / REPLACED) or os.path.lexists(folder / FILE_NAME))
     for name in () if lost else (PENDING, REPLACED):
         other = readable_manifest(folder, name)
-        remove(folder / shard.name for shard in (other.shards if other else ()) if shard.number not in kept)
-    remove([folder / PENDING, folder / REPLACED, *folder.glob(f".shard-*{TEMPORARY}")])
+        remove(folder / name for name in (other.files if other else ()) if name not in kept)
+    remove([folder / PENDING, folder / REPLACED, *temporaries(folder)])
+
+
+def temporaries(folder: Path) -> list[Path]:
+    """The unfinished files of dead writers."""
+    return [path for kind in ("shard", "parity") for path in folder.glob(f".{kind}-*{TEMPORARY}")]
 
 
 def commit(folder: Path, manifest: Manifest, staged: Mapping[Path, str], old: Manifest | None = None) -> None:
-    """Publishes finished, synced shard files under their names, and the manifest last.
+    """Publishes finished, synced files of shards and parity under their names, and the manifest last.
 
-    A reader sees the old dataset or the new one, nothing between. Shards of the old manifest alone are removed after
+    A reader sees the old dataset or the new one, nothing between. Files of the old manifest alone are removed after
     the new one is in place: `old` says what they are if the manifest in the folder does not. If the writer dies,
     `clear_remains` finishes or undoes the commit.
 
     Raises StorageError, and SchemaError for an invalid manifest; then nothing was touched.
     """
     old = old or readable_manifest(folder)
-    kept = {shard.number for shard in manifest.shards}
-    obsolete = [shard.name for shard in (old.shards if old else ()) if shard.number not in kept]
+    kept = manifest.files
+    obsolete = [name for name in (old.files if old else ()) if name not in kept]
     data = manifest.encode()
     try:
         if old is not None:

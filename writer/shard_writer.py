@@ -14,6 +14,7 @@ from recordio.format.index import Index
 from recordio.format.layout import CHECKSUM, FOOTER
 from recordio.format.manifest import ShardEntry
 from recordio.format.page import encode_page
+from recordio.format.parity import Parity
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader, shard_digest
 from recordio.statistics.measures import Measures
@@ -22,6 +23,7 @@ from recordio.writer.blocks import FullBlock
 
 DEFAULT_SHARD_BYTES = 256 << 20
 DEFAULT_BLOCK_BYTES = 256 << 10
+MOST_PARITY_SHARDS = 256  # so many files are open at a time
 DEFAULT_FIELD_BYTES = 2 << 10  # a page takes up to 127 bytes beside its content, and small ones code badly
 
 
@@ -35,17 +37,25 @@ class WriteOptions:
         shard_samples: a shard ends at exactly this many samples, if it was not full before; None for no such limit.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,
             or for 2 KiB a field where that is more, but no more than `shard_bytes` then.
+        parity: how many shards have a file of parity in common; None for no parity.
     """
 
     compression: str | None = "auto"
     shard_bytes: int = DEFAULT_SHARD_BYTES
     shard_samples: int | None = None
     block_bytes: int | None = None
+    parity: int | None = None
 
     def __post_init__(self) -> None:
         Compression.parse(self.compression)
         for name in ("shard_bytes", "shard_samples", "block_bytes"):
             integer(name, getattr(self, name), 1, optional=name != "shard_bytes")
+        integer("parity", self.parity, 1, MOST_PARITY_SHARDS, optional=True)
+
+    @property
+    def new_parity(self) -> Parity | None:
+        """The parity of a dataset, before there is any."""
+        return None if self.parity is None else Parity(self.parity)
 
     def block_target(self, schema: Schema) -> int:
         """The bytes that a block of this schema aims at."""

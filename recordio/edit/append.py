@@ -44,6 +44,8 @@ def append(
     of the destination, are written anew, with a note. The destination keeps its fields and its metadata. Readers that
     have opened it go on with what they know; `refresh` shows them the new samples.
 
+    Where the destination has parity, that of its last shards grows, and what is added has parity too.
+
     The destination records what was added, in `metadata["conversion"]["sources"]`. So the same append again, also
     after the first one was killed, adds nothing twice; and once the source has grown, only its new shards are added.
 
@@ -117,5 +119,6 @@ def _plan(old: ShardDataset, added: ShardDataset, first: int, notes: tuple[str, 
         write=WriteOptions(),
         workers=workers,
         kept=list(manifest.shards),
+        parity=manifest.parity,
         notes=(*notes, *rewriting_notes([part], old.schema)),
     )

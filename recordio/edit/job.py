@@ -12,6 +12,8 @@ from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
 from recordio.writer.convert.publication import Publication
 from recordio.writer.convert.units import Unit
+from recordio.writer.destination import refuse_parity
+from recordio.writer.parity import objection as parity_objection
 
 _SMALL_NBYTES = 64 << 20  # so much is made sooner than processes start
 _WAY_ON = "what is finished is kept: run the same command again, and it goes on"
@@ -62,7 +64,7 @@ def _objection(target: Publication, manifest: Manifest, plan: EditPlan) -> str |
         return "there is another dataset here"
     if manifest.samples != sum(unit.samples for unit in plan.units):
         return "samples were added to the dataset here after it was made"
-    return target.damage(manifest)
+    return target.damage(manifest) or parity_objection(manifest, plan.parity)
 
 
 def report_of(target: Publication, manifest: Manifest, notes: tuple[str, ...] = ()) -> EditReport:
@@ -73,6 +75,7 @@ def report_of(target: Publication, manifest: Manifest, notes: tuple[str, ...] = 
 
 def make(target: Publication, plan: EditPlan, overwrite: bool, progress: ProgressSink | None) -> EditReport:
     """Makes the units that an earlier run has not finished, and publishes. `target` is held."""
+    refuse_parity(target, plan.parity)
     staging = target.open(plan.digest, overwrite)
     notes = {k: note for k in range(len(plan.units)) if (note := target.note(k))}
     kept = [Unit.of(k, note) for k, note in notes.items()]
@@ -89,7 +92,8 @@ def make(target: Publication, plan: EditPlan, overwrite: bool, progress: Progres
     entries = [*plan.kept, *(unit.entry for unit in units)]
     made_anew = None if plan.kept else merged_json([unit.statistics for unit in units])
     metadata = {**plan.metadata, **plan.record}
-    manifest = Manifest(plan.dataset_id, plan.schema, metadata, entries, plan.statistics or made_anew)
+    statistics = plan.statistics or made_anew
+    manifest = Manifest(plan.dataset_id, plan.schema, metadata, entries, statistics, plan.parity)
     target.commit(manifest, units)
     copied = sum(isinstance(unit, Copied) for unit in plan.units)
     report = report_of(target, manifest, plan.notes)

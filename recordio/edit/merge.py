@@ -44,6 +44,7 @@ def merge(
     relabel: bool = False,
     workers: int | None = None,
     overwrite: bool = False,
+    parity: int | None = None,
     storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> EditReport:
@@ -65,6 +66,7 @@ def merge(
         relabel: maps labels to the union of the classes in `metadata["classes"]`; those shards are written anew.
         workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
+        parity: a file of parity for every so many shards, see `DatasetWriter`. That of the sources is left behind.
         storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
@@ -79,11 +81,11 @@ def merge(
     integer("workers", workers, 0, optional=True)
     opened = [open_source(source, storage) for source in sources]
     target = target_of(destination, opened, storage)
-    plan = _plan(opened, flag("relabel", relabel), workers)
+    plan = _plan(opened, flag("relabel", relabel), WriteOptions(parity=parity), workers)
     return make_new(target, plan, overwrite, progress)
 
 
-def _plan(sources: Sequence[ShardDataset], relabel: bool, workers: int | None) -> EditPlan:
+def _plan(sources: Sequence[ShardDataset], relabel: bool, write: WriteOptions, workers: int | None) -> EditPlan:
     """Raises SchemaError."""
     whole = ConcatDataset(sources, relabel=relabel)
     require_classes(sources)
@@ -107,7 +109,8 @@ def _plan(sources: Sequence[ShardDataset], relabel: bool, workers: int | None) -
         digest=dataset_id,
         units=units,
         views=whole.parts,
-        write=WriteOptions(),
+        write=write,
+        parity=write.new_parity,
         workers=workers,
         notes=(*rewriting_notes(whole.parts, whole.schema), *_metadata_notes(sources, metadata)),
     )

@@ -38,6 +38,7 @@ def reshard(
     shuffle: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    parity: int | None = None,
     storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> EditReport:
@@ -60,6 +61,7 @@ def reshard(
             all compressed pages then, and a process holds a whole shard: larger shards are made sooner.
         workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
         overwrite: replaces another dataset at the destination; it stays whole until the new one stands.
+        parity: a file of parity for every so many shards, see `DatasetWriter`.
         storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
@@ -71,7 +73,7 @@ def reshard(
     """
     integer("workers", workers, 0, optional=True)
     integer("shuffle", shuffle, 0, MASK, optional=True)
-    write = WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes)
+    write = WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes, parity=parity)
     view = source_view(source, storage)
     target = target_of(destination, view.parts, storage)
     if shuffle is not None:
@@ -112,6 +114,7 @@ def rewriting_plan(
         units=units,
         views=[view],
         write=write,
+        parity=write.new_parity,
         workers=workers,
         notes=notes,
     )

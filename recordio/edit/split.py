@@ -44,6 +44,7 @@ def split(
     block_bytes: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    parity: int | None = None,
     storage: StorageArgument = None,
     progress: ProgressSink | None = None,
 ) -> dict[str, EditReport]:
@@ -63,7 +64,7 @@ def split(
             note says so.
         seed: from 0.
         stratify: the name of a field, such as "label": each of its values is split in these proportions, rounded.
-        compression, shard_bytes, block_bytes, workers, overwrite: of each part; see `recordio.reshard`.
+        compression, shard_bytes, block_bytes, workers, overwrite, parity: of each part; see `recordio.reshard`.
         storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
         progress: called as progress(samples done, samples to do).
 
@@ -75,7 +76,7 @@ def split(
             that are no fractions, and for a part without samples.
     """
     integer("workers", workers, 0, optional=True)
-    write = WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes)
+    write = WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes, parity=parity)
     view = source_view(source, storage)
     top = open_publication("destination", destination, storage)
     if top.has(FILE_NAME):

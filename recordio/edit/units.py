@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recordio.format.manifest import ShardEntry
+from recordio.format.parity import Parity
 from recordio.format.schema import Columns, Schema
 from recordio.format.shard import ShardHeader
 from recordio.reader.stored import CHUNK_SAMPLES, chunk_indices, stored_columns
@@ -93,6 +94,7 @@ class EditPlan:
             decode nearly all blocks.
         notes: what a user should know, in words.
         statistics: of the dataset, if they are known before it is made.
+        parity: of the dataset, as far as it is there already.
     """
 
     schema: Schema
@@ -108,6 +110,7 @@ class EditPlan:
     whole: bool = False
     notes: tuple[str, ...] = ()
     statistics: Mapping[str, Any] | None = None
+    parity: Parity | None = None
 
     def samples(self, unit: int) -> int:
         return self.units[unit].samples

@@ -11,9 +11,11 @@ from itertools import pairwise
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError, SchemaError, StorageError, UnsupportedError
 from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.format.parity import ParityHeader
 from recordio.format.shard import ShardHeader
 from recordio.format.shard_table import ShardEntry, shard_name
 from recordio.salvage.copies import ShardCopy, look, parsed
+from recordio.salvage.parity import found_parity
 from recordio.storage.base import ShardPlace, Storage
 from recordio.storage.dataset_files import PLAN, STAGING, find_manifest, read_manifest
 from recordio.storage.local import LocalStorage
@@ -38,7 +40,7 @@ class Identity:
         wanted: the number of each of its shards, in order, with its entry; None if that is lost.
         copies: the files in the folder that are named as shards.
         staged: shards that a repair of this folder had mended before it died.
-        unpublished: numbers of files that a dead writer was about to publish.
+        parity: the headers of the files of parity, of those that the manifest names, or else of those that are there.
         texts: the JSON of the headers of its shards, in all forms.
         has_all: whether the manifest's statistics are those of the wanted shards.
         notes: what was guessed, or left out.
@@ -49,7 +51,7 @@ class Identity:
     wanted: Sequence[Wanted]
     copies: Sequence[ShardCopy]
     staged: Sequence[ShardCopy]
-    unpublished: frozenset[int]
+    parity: Sequence[ParityHeader]
     texts: Sequence[bytes]
     has_all: bool
     notes: tuple[str, ...]
@@ -69,11 +71,10 @@ def number_of(name: str) -> int:
 def identify(storage: Storage, folder: str, other: Other | None) -> Identity:
     """Raises DatasetError if there is nothing of a dataset, StorageError."""
     manifest, fault = _manifest(storage, folder)
-    unpublished = frozenset() if manifest else unpublished_shards(storage, folder)
+    unpublished = frozenset() if manifest else unpublished_files(storage, folder)
+    names = [] if storage.is_remote else [name for name in _names(storage, folder) if name not in unpublished]
     copies = _remote_copies(storage, folder, manifest) if storage.is_remote else []
-    for name in () if storage.is_remote else _names(storage, folder):
-        if number_of(name) >= 0 and number_of(name) not in unpublished:
-            copies.append(look(storage, name))
+    copies += [look(storage, name) for name in names if number_of(name) >= 0]
     staged = [look(storage, name) for name in _staged_names(storage)]
     has_all = True
     notes: tuple[str, ...] = ()
@@ -81,9 +82,13 @@ def identify(storage: Storage, folder: str, other: Other | None) -> Identity:
         if fault == _MISSING:
             _require_something(storage, folder, bool(copies))
         manifest, has_all, notes = _found_manifest(copies, folder, other)
+    parity = [header for header, _ in manifest.parity_files]
+    if not manifest.shards and fault is not None:
+        found, parity, left = found_parity(storage, names, manifest.dataset_id)
+        manifest, notes = replace(manifest, parity=found), (*notes, *left)
     wanted: list[Wanted] = [(entry.number, entry) for entry in manifest.shards]
     if fault is not None:
-        wanted += [(number, None) for number in _further_numbers(copies, manifest)]
+        wanted += _further(copies, manifest, parity)
         has_all = has_all and len(wanted) == len(manifest.shards)
         notes = (*notes, *_gaps(wanted))
     return Identity(
@@ -92,7 +97,7 @@ def identify(storage: Storage, folder: str, other: Other | None) -> Identity:
         wanted=wanted,
         copies=copies,
         staged=staged,
-        unpublished=unpublished,
+        parity=parity,
         texts=_texts(copies, manifest),
         has_all=has_all,
         notes=(*notes, *_strangers(copies, manifest, {number for number, _ in wanted})),
@@ -129,13 +134,13 @@ def _manifest(storage: Storage, folder: str, name: str = FILE_NAME) -> tuple[Man
     return (found[0], None) if found else (None, _MISSING)
 
 
-def unpublished_shards(storage: Storage, folder: str) -> frozenset[int]:
-    """The shards that a writer had put in place before it died, and before it named them in a manifest."""
+def unpublished_files(storage: Storage, folder: str) -> frozenset[str]:
+    """The files that a writer had put in place before it died, and before it named them in a manifest."""
     pending, _ = _manifest(storage, folder, PENDING)
     replaced, _ = _manifest(storage, folder, REPLACED)
     if pending is None or replaced is None:
         return frozenset()
-    return frozenset(pending.table.numbers.tolist()) - frozenset(replaced.table.numbers.tolist())
+    return frozenset(pending.files) - frozenset(replaced.files)
 
 
 def _staged_names(storage: Storage) -> list[str]:
@@ -199,14 +204,20 @@ def _own_entries(copies: Sequence[ShardCopy], manifest: Manifest) -> dict[int, S
     return own
 
 
-def _further_numbers(copies: Sequence[ShardCopy], manifest: Manifest) -> list[int]:
-    """The shards, ascending, that files are of or are named as, and that the manifest does not name."""
-    found = set()
+def _further(copies: Sequence[ShardCopy], manifest: Manifest, parity: Sequence[ParityHeader]) -> list[Wanted]:
+    """The shards, ascending, that files are of or are named as or are parity of, and that the manifest does not name.
+
+    Of those that do not prove themselves, the parity says what the manifest did.
+    """
+    known = {shard.number: shard for header in parity for shard in header.shards}
+    found = set(known)
     for copy in copies:
         own = {number for dataset_id, number in copy.claims if dataset_id == manifest.dataset_id}
         if own or not copy.claims:  # else it is a shard of another dataset
             found |= own | {number_of(copy.name)}
-    return sorted(found - {entry.number for entry in manifest.shards})
+    proven = _own_entries(copies, manifest)
+    further = sorted(found - {entry.number for entry in manifest.shards})
+    return [(number, None if number in proven else known.get(number)) for number in further]
 
 
 def _gaps(wanted: Sequence[Wanted]) -> Iterator[str]:

@@ -11,13 +11,15 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from recordio.errors import DatasetError, RecordIOError
 from recordio.format.manifest import Manifest
+from recordio.format.parity import parity_name
 from recordio.format.quarantine import FILE_NAME as QUARANTINE
 from recordio.format.shard_table import ShardEntry, shard_name
-from recordio.salvage.identity import MENDED, number_of, unpublished_shards
+from recordio.salvage.identity import MENDED, number_of, unpublished_files
 from recordio.salvage.mending import Mended
 from recordio.salvage.survey import Survey, Whole
 from recordio.salvage.writing import link_or_copy, write_as_it_was, write_rest
@@ -25,7 +27,16 @@ from recordio.storage.atomic import TEMPORARY, FolderLock, remove, sync_folder
 from recordio.storage.base import storage_error
 from recordio.storage.local import LocalStorage
 from recordio.writer.convert.staging import restage
-from recordio.writer.publish import PENDING, REPLACED, clear_remains, commit, damaged_shard, readable_manifest
+from recordio.writer.parity import with_parity
+from recordio.writer.publish import (
+    PENDING,
+    REPLACED,
+    clear_remains,
+    commit,
+    damaged_file,
+    readable_manifest,
+    temporaries,
+)
 from recordio.writer.shard_sink import shard_numbers
 
 
@@ -48,7 +59,10 @@ def write_new(target: Path, found: Survey) -> bool:
                 path = _temporary(target, shard.number)
                 staged[path] = shard_name(shard.number)
                 entries.append(_write(shard, found, path))
-            commit(target, found.manifest(entries), staged)
+            every = [parity_name(header.number) for header in found.identity.parity]
+            manifest, parity = with_parity(target, found.manifest(entries), staged, every)
+            staged |= parity
+            commit(target, manifest, staged)
         except BaseException:
             with contextlib.suppress(RecordIOError):
                 remove(staged)
@@ -86,7 +100,7 @@ def _is_written(target: Path, manifest: Manifest, found: Survey) -> bool:
         entry == shard.entry if shard.entry else (entry.number, entry.samples) == (shard.number, shard.saved_samples)
         for entry, shard in zip(manifest.shards, saved, strict=True)
     ]
-    return all(same) and damaged_shard(target, manifest) is None
+    return all(same) and damaged_file(target, manifest) is None
 
 
 @contextlib.contextmanager
@@ -97,8 +111,8 @@ def locked(folder: Path) -> Iterator[None]:
     with FolderLock(folder):
         restage(folder)
         if readable_manifest(folder) is None:  # `clear_remains` would leave shards that no manifest has named yet
-            remove(folder / shard_name(number) for number in unpublished_shards(LocalStorage(folder), str(folder)))
-            remove([folder / PENDING, folder / REPLACED, *folder.glob(f".shard-*{TEMPORARY}")])
+            remove(folder / name for name in unpublished_files(LocalStorage(folder), str(folder)))
+            remove([folder / PENDING, folder / REPLACED, *temporaries(folder)])
         else:
             clear_remains(folder)
         yield
@@ -124,9 +138,17 @@ def mend_in_place(folder: Path, found: Survey) -> bool:
         staged[path] = shard_name(number)
     _take_names(folder, names, found)
     entries = [written.get(shard.number) or shard.entry for shard in found.shards]
+    old = found.identity.manifest.parity
     manifest = found.manifest([entry for entry in entries if entry is not None])
-    if found.identity.fault or found.report.lost or staged:
-        commit(folder, manifest, staged, _before(found))
+    manifest, parity = with_parity(folder, manifest, staged, found.bad_parity)
+    again = {path: name for path, name in parity.items() if name in found.bad_parity}
+    for path, name in again.items():
+        _replace(path, folder / name)
+    if again:
+        sync_folder(folder)
+    if found.identity.fault or found.report.lost or staged or manifest.parity != old:
+        new = {path: name for path, name in parity.items() if path not in again}
+        commit(folder, manifest, staged | new, _before(found))
     _drop(folder, found)
     return True
 
@@ -178,15 +200,21 @@ def _free_name(path: Path) -> Path:
 
 
 def _before(found: Survey) -> Manifest:
-    """The shards of before by their files, in place of their manifest: `commit` removes those that are not kept."""
-    ours = {number_of(copy.name) for copy in found.identity.copies if not _is_strange(found, copy.claims)}
-    entries = []
-    for shard in found.shards:
-        if shard.entry is not None:
-            entries.append(shard.entry)
-        elif shard.number in ours:
-            entries.append(ShardEntry(shard.number, 1, 0, 0, bytes(16), ()))
-    return found.manifest(entries)
+    """The files of before, in place of their manifest: `commit` removes those that are not kept.
+
+    The file of another dataset under the name of a shard is not among them, and so the parity of that shard is not.
+    """
+    strange = {number_of(copy.name) for copy in found.identity.copies if _is_strange(found, copy.claims)}
+    entries = [
+        shard.entry or ShardEntry(shard.number, 1, 0, 0, bytes(16), ())
+        for shard in found.shards
+        if shard.entry is not None or shard.number not in strange
+    ]
+    manifest, numbers = found.manifest(entries), {entry.number for entry in entries}
+    if manifest.parity is None:
+        return manifest
+    files = tuple(file for file in manifest.parity.files if numbers.issuperset(file.shards))
+    return replace(manifest, parity=replace(manifest.parity, files=files))
 
 
 def _replace(path: Path, to: Path) -> None:

@@ -15,9 +15,11 @@ from recordio.reader.page_checks import Check, PageChecks
 from recordio.salvage.copies import ShardCopy, look, parsed
 from recordio.salvage.identity import Identity, Other, identify
 from recordio.salvage.mending import Faults, Mended, Mender
-from recordio.salvage.report import Level, Loss, RepairReport
+from recordio.salvage.parity import given_back, is_given_back
+from recordio.salvage.report import Level, Loss, RepairReport, merged
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import open_shard_file
+from recordio.storage.parity_files import parity_problems
 
 GONE = "the shard is missing"
 Progress = Callable[[int, int], None]
@@ -50,11 +52,13 @@ class Survey:
         identity: which dataset it is.
         shards: what is left of each of its shards, in order.
         report: the same in words and numbers.
+        bad_parity: what is wrong with files of parity, by their names.
     """
 
     identity: Identity
     shards: Sequence[Whole | Mended]
     report: RepairReport
+    bad_parity: Mapping[str, str]
 
     def manifest(self, entries: Sequence[ShardEntry]) -> Manifest:
         """The manifest of these shards of the dataset."""
@@ -71,6 +75,7 @@ def survey(storage: Storage, folder: str, other: Other | None, level: Level, pro
     identity = identify(storage, folder, other)
     surveyor = _Surveyor(storage, identity, other, level)
     shards = surveyor.shards(progress)
+    bad_parity = surveyor.bad_parity(shards)
     report = RepairReport(
         path=folder,
         level=level,
@@ -80,18 +85,21 @@ def survey(storage: Storage, folder: str, other: Other | None, level: Level, pro
         nbytes=sum(_nbytes(shard) for shard in shards),
         whole=sum(isinstance(shard, Whole) for shard in shards),
         manifest=identity.fault,
-        mended=tuple(_mended(shards)),
+        mended=(*_mended(shards), *(f"{name}: made anew: {fault}" for name, fault in bad_parity.items())),
         lost=tuple(_lost(shards)),
         notes=identity.notes,
     )
-    return Survey(identity, shards, report)
+    return Survey(identity, shards, report, bad_parity)
 
 
 class _Surveyor:
     """Finds what is left of each shard. `identity`: of the dataset. `level` "quick" reads no pages of whole shards."""
 
     def __init__(self, storage: Storage, identity: Identity, other: Other | None, level: Level) -> None:
+        self._storage = storage
         self._identity = identity
+        files = {file.number: file for file in (identity.manifest.parity.files if identity.manifest.parity else ())}
+        self._parity = [(header, files[header.number]) for header in identity.parity]
         self._manifest = identity.manifest
         self._other = other
         self._full = level == "full"
@@ -111,10 +119,54 @@ class _Surveyor:
         """What is left of each shard of the dataset, in order."""
         whole = [self._whole(number, entry) for number, entry in self._identity.wanted]
         bad = self._bad([one for one in whole if one is not None], progress) if self._full else {}
-        return [
-            found if found is not None and not bad.get(found.copy) else self._mended(number, entry, bad)
-            for found, (number, entry) in zip(whole, self._identity.wanted, strict=True)
-        ]
+        wanted = self._identity.wanted
+        every = {
+            number: found if found is not None and not bad.get(found.copy) else self._mended(number, entry, bad)
+            for found, (number, entry) in zip(whole, wanted, strict=True)
+        }
+        return [self._given_back(every, entry, every[number], bad) for number, entry in wanted]
+
+    def bad_parity(self, shards: Sequence[Whole | Mended]) -> dict[str, str]:
+        """What is wrong with the files of parity of these shards, by their names."""
+        entries = {shard.number: shard.entry for shard in shards}
+        bad: dict[str, str] = {}
+        for header, file in self._parity:
+            for problem in parity_problems(self._storage, header, file, self._full):
+                bad.setdefault(file.name, problem.fault)
+            if any(entries.get(one.number) not in (None, one) for one in header.shards):
+                bad.setdefault(file.name, "it is the parity of other shards")
+        return bad
+
+    def _given_back(
+        self,
+        every: Mapping[int, Whole | Mended],
+        entry: ShardEntry | None,
+        shard: Whole | Mended,
+        bad: Mapping[ShardCopy, Faults],
+    ) -> Whole | Mended:
+        """The shard, with what parity gives back of it where something is lost."""
+        if isinstance(shard, Whole) or not shard.losses:
+            return shard
+        group = next((one for one in self._parity if shard.number in one[1].shards), None)
+        if group is None:
+            return shard
+
+        def source(number: int) -> ShardCopy | Mended | None:
+            other = every.get(number)
+            if isinstance(other, Whole):
+                return other.copy
+            return other if other is None or not other.losses else next(iter(self._copies(number)), None)
+
+        header, file = group
+        try:
+            copy = given_back(self._storage, header, file, shard.number, source)
+        except RecordIOError as error:
+            return replace(shard, losses=[_explained(loss, error.fault) for loss in shard.losses])
+        found = self._mended(shard.number, entry, bad, [copy])
+        why = f"{file.name} does not give it back, as another file of its group is damaged in the same place"
+        gone = shard.header is None and shard_name(shard.number) not in self._by_name
+        losses = [_explained(replace(loss, fault=GONE) if gone else loss, why) for loss in found.losses]
+        return replace(found, losses=merged(losses))
 
     def _whole(self, number: int, entry: ShardEntry | None) -> Whole | None:
         """The shard, if header, footer and index of the file of its name prove it."""
@@ -148,15 +200,27 @@ class _Surveyor:
             file = open_shard_file(one.copy.storage, one.copy.name, one.copy.place)  # closed with the last check of it
             yield from self._checks.of_shard(position, self._checks.opened(file, one.entry.number, index))
 
-    def _mended(self, number: int, entry: ShardEntry | None, bad: Mapping[ShardCopy, Faults]) -> Mended:
+    def _copies(self, number: int) -> list[ShardCopy]:
+        """The files that are, or may be, the shard; that of its name comes first."""
         named = self._by_name.get(shard_name(number))
         shard = self._manifest.dataset_id, number
         copies = [named] if named is not None and (not named.claims or shard in named.claims) else []
-        copies += [copy for copy in self._by_claim[number] if copy is not named]
+        return copies + [copy for copy in self._by_claim[number] if copy is not named]
+
+    def _mended(
+        self,
+        number: int,
+        entry: ShardEntry | None,
+        bad: Mapping[ShardCopy, Faults],
+        given_back: Sequence[ShardCopy] = (),
+    ) -> Mended:
+        named = self._by_name.get(shard_name(number))
+        shard = self._manifest.dataset_id, number
+        copies = self._copies(number)
         if self._other is not None:
             copy = self._other_copy(number, entry, *self._other)
             copies += [copy] if copy.nbytes and (not copy.claims or shard in copy.claims) else []
-        mended = self._mender.mend(number, entry, copies, bad)
+        mended = self._mender.mend(number, entry, [*copies, *given_back], bad)
         if mended.header is not None:
             return mended
         blocks = None if entry is None else entry.blocks
@@ -181,6 +245,11 @@ class _Surveyor:
         return f"the file of this name is shard {min(own)}" if own else "the file of this name is of another dataset"
 
 
+def _explained(loss: Loss, why: str) -> Loss:
+    """The loss, and why parity does not help."""
+    return replace(loss, fault=f"{loss.fault}; {why}")
+
+
 def _lost(shards: Sequence[Whole | Mended]) -> Iterator[Loss]:
     """All losses, by the numbers of the samples of the dataset."""
     before: int | None = 0
@@ -199,7 +268,8 @@ def _mended(shards: Sequence[Whole | Mended]) -> Iterator[str]:
         if shard.footer is None:
             yield f"{name}: all blocks, under a header made anew"
         elif shard.whole is not None:
-            yield f"{name}: found in {shard.whole.label}"
+            how = "given back by" if is_given_back(shard.whole) else "found in"
+            yield f"{name}: {how} {shard.whole.label}"
         else:
             counts = Counter(source.copy.label for source in shard.blocks)
             others = [f"{count_text(count, 'block')} from {label}" for label, count in counts.items() if label != name]

@@ -77,6 +77,7 @@ def convert(
     text_field: str | None = None,
     sequence_length: int | None = None,
     eos: str | None = None,
+    parity: int | None = None,
     storage: StorageArgument = None,
 ) -> Converted:
     """Makes a dataset of a folder of images or other files, a table, a text, NumPy files, MNIST or CIFAR; or of Python
@@ -168,6 +169,7 @@ def convert(
             of the same shape, says which document of the sample a token is of, from 0; other fields are left out, and
             so is the rest at the end that fills no sample, with a note.
         eos: a token of the vocabulary that follows each document, unless that ends with it already.
+        parity: a file of parity for every so many shards, see `DatasetWriter`; finished shards are read again for it.
         storage: how an object store is reached, see `recordio.remote.options.StorageOptions`: endpoint, region, ...
 
     Returns:
@@ -191,7 +193,7 @@ def convert(
         mode=mode,
     )
     options = ConvertOptions(
-        write=WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes),
+        write=WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes, parity=parity),
         resize=resize,
         quality=quality,
         shuffle=shuffle,

@@ -19,6 +19,8 @@ from recordio.writer.convert.publication import LocalPublication, Publication
 from recordio.writer.convert.record import conversion_record, recorded
 from recordio.writer.convert.reuse import reuse_finished
 from recordio.writer.convert.units import SKIPPABLE, Skip, Unit, finished_unit
+from recordio.writer.destination import refuse_parity
+from recordio.writer.parity import objection
 from recordio.writer.sources import Source, SourceOptions, SourceSpec, open_source
 from recordio.writer.sources.leftovers import counted
 from recordio.writer.sources.python.python_inputs import KIND
@@ -48,6 +50,7 @@ class ConvertJob:
     """Opens the source and plans the work when it is made. Nothing is written before `run`."""
 
     def __init__(self, spec: SourceSpec, publication: Publication, options: ConvertOptions) -> None:
+        refuse_parity(publication, options.write.new_parity)
         self.source_path = spec.path
         self.publication = publication
         if spec.given is None and isinstance(publication, LocalPublication):
@@ -115,7 +118,7 @@ class ConvertJob:
             return "samples were added to the dataset here after it was made from this source"
         if not self.publication.made_from(self.plan.digest):
             return "the source was changed, moved or replaced after this dataset was made from it"
-        return self.publication.damage(manifest)
+        return self.publication.damage(manifest) or objection(manifest, self.plan.options.write.new_parity)
 
     def _make(self, progress: TotalProgress) -> Outcome:
         staging = self.publication.open(self.plan.digest, self.plan.options.overwrite)
@@ -167,6 +170,7 @@ class ConvertJob:
             metadata=metadata,
             shards=[unit.entry for unit in full],
             statistics=merged_json([unit.statistics for unit in full]),
+            parity=self.plan.options.write.new_parity,
         )
         self.publication.remember(self.plan.digest)
         self.publication.commit(manifest, full)

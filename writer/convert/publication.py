@@ -23,7 +23,7 @@ from recordio.storage.dataset_files import SOURCE, STAGING
 from recordio.writer.convert.staging import Staging, UnitNote, finished_note, open_staging, remove_staging, restage
 from recordio.writer.convert.units import Unit
 from recordio.writer.destination import Destination, LocalDestination, RemoteDestination, put_manifest
-from recordio.writer.publish import clear_corrupt_manifest, clear_remains, damaged_shard
+from recordio.writer.publish import clear_corrupt_manifest, clear_remains, damaged_file
 from recordio.writer.remote_shards import all_hold, put_shard
 
 
@@ -87,7 +87,7 @@ class LocalPublication(LocalDestination):
         return (self.folder / name).exists()
 
     def damage(self, manifest: Manifest) -> str | None:
-        return damaged_shard(self.folder, manifest)
+        return damaged_file(self.folder, manifest)
 
     def open(self, digest: bytes | None, overwrite: bool) -> Staging:
         self._staging = open_staging(self.folder, digest, overwrite)

@@ -17,6 +17,7 @@ from recordio.writer.convert.progress import TotalProgress
 from recordio.writer.convert.publication import Publication
 from recordio.writer.convert.record import conversion_record
 from recordio.writer.convert.units import SKIPPABLE, Prepared
+from recordio.writer.destination import refuse_parity
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.shard_sink import ShardSink
 from recordio.writer.sources.tokens.tokenized import tokenized
@@ -31,6 +32,7 @@ class StreamJob:
 
     def __init__(self, path: str, items: Iterator[Any], publication: Publication, options: ConvertOptions) -> None:
         _refuse_options(options)
+        refuse_parity(publication, options.write.new_parity)
         assert options.maker is not None
         self.source_path = path
         self.publication = publication
@@ -86,7 +88,8 @@ class StreamJob:
         record = conversion_record(self._options, samples.skipped, self.source.notes, (), samples.dropped)
         statistics = sink.measures.statistics().to_json()
         metadata = {**self.source.metadata, **record}
-        manifest = Manifest(sink.identify(), sink.schema, metadata, list(sink.finished.values()), statistics)
+        shards, parity = list(sink.finished.values()), self._options.write.new_parity
+        manifest = Manifest(sink.identify(), sink.schema, metadata, shards, statistics, parity)
         self.publication.remember(None)
         manifest = self.publication.publish(manifest, sink.finished)
         sink.finished = {}
