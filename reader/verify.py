@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from recordio.errors import (
 )
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices
+from recordio.format.parity import ParityEntry, ParityHeader
 from recordio.format.quarantine import FILE_NAME, Quarantine, damaged_blocks
 from recordio.reader.io_choice import choose_io
 from recordio.reader.open_shard import OpenShard
@@ -41,6 +42,7 @@ from recordio.remote.urls import is_url
 from recordio.storage.atomic import write_file
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import check_shards, read_manifest
+from recordio.storage.parity_files import parity_problems
 from recordio.storage.shard_files import ShardFiles
 
 _AHEAD = 256  # shards in an object store of which the indexes are asked for at a time
@@ -66,7 +68,7 @@ def verify(
         path: the dataset's folder, or its URL: it is read where it is, past the cache.
         level: "full" reads every byte, compares every checksum, decodes every page, and proves that its values can be
             read, but for the pixels of pictures; "quick" reads the manifest, and the length, header, footer and index
-            of each shard.
+            of each shard, or header and end of each file of parity.
         sample: read only so many pages, drawn at random, and the length and footer of each shard. The report says how
             large the damaged share of all pages may be. Another call draws other pages.
         since: an earlier report of a full verification, or its JSON. Of a shard that it has proven, and whose file was
@@ -179,8 +181,10 @@ class _Verification:
         tally, full = _Tally(), start.level == "full"
         unchanged = self._find_unchanged()
         entries = enumerate(self._manifest.table.nbytes.tolist())
+        parity = list(self._parity_checks(full))
         total = sum(nbytes for position, nbytes in entries if position not in unchanged)
-        for one in self.results(full, unchanged):
+        total += sum(file.nbytes for _, file in self._manifest.parity_files)
+        for one in chain(self.results(full, unchanged), self._checks.results(parity)):
             tally.add(one)
             if progress is not None:
                 progress(tally.done, total)
@@ -193,7 +197,12 @@ class _Verification:
             problems=(*start.problems, *tally.problems),
             unchanged=len(unchanged),
             proven=proven,
+            parity=len(parity),
         )
+
+    def _parity_checks(self, full: bool) -> Iterator[Check]:
+        for header, file in self._manifest.parity_files:
+            yield partial(_check_parity, self._storage, header, file, full)
 
     def _find_unchanged(self) -> set[int]:
         """The shards whose files are those that the earlier report has proven."""
@@ -247,6 +256,7 @@ class _Verification:
     def sampled(self, start: VerifyReport, pages: int, progress: Progress | None) -> VerifyReport:
         """Of pages drawn at random, and of the footers of all shards."""
         problems = check_shards(self._storage, self._manifest)
+        problems += [problem for check in self._parity_checks(full=False) for problem in check().problems]
         every = len(self._blocks.nbytes) * len(self._manifest.schema)
         drawn = np.sort(np.random.default_rng().choice(every, min(pages, every), replace=False))
         tally = _Tally(problems=list(problems))
@@ -287,6 +297,11 @@ class _Verification:
         file = self._files.open(position)
         index = self._indexes.of(position)
         return self._checks.opened(file, self._manifest.table.numbers.item(position), index)
+
+
+def _check_parity(storage: Storage, header: ParityHeader, file: ParityEntry, full: bool) -> Checked:
+    """The check of a file of parity, which is no shard and has no blocks."""
+    return Checked(-1, file.nbytes, problems=parity_problems(storage, header, file, full))
 
 
 def _check_page(position: int, shard: OpenShard, block: int, column: int) -> Checked:

@@ -109,6 +109,7 @@ class VerifyReport:
         problems: every fault, as the error that reading would raise, with its location.
         sample: what was read of the pages, if not all; None for all of them, or none at level "quick".
         unchanged: how many shards were not read again, because their files are those of an earlier report.
+        parity: how many files of parity were checked.
         proven: the shards of which every byte was found good, now or by that report.
         quarantined: how many blocks are in the list that was written; None if none was.
         signed: who has signed the dataset, if a key was given and the signature is good. At level "full" every byte is
@@ -126,6 +127,7 @@ class VerifyReport:
     unchanged: int = 0
     proven: tuple[ShardProof, ...] = ()
     quarantined: int | None = None
+    parity: int = 0
     signed: Signed | None = None
 
     @property
@@ -135,7 +137,7 @@ class VerifyReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain dicts and lists."""
-        names = ("path", "level", "shards", "blocks", "samples", "nbytes", "unchanged", "quarantined")
+        names = ("path", "level", "shards", "blocks", "samples", "nbytes", "unchanged", "quarantined", "parity")
         return {
             "ok": self.ok,
             **{name: getattr(self, name) for name in names},

@@ -71,6 +71,7 @@ def _facts(split: Split, dataset: ShardDataset) -> dict[str, Any]:
         "format_version": VERSION,
         "dataset_id": manifest.dataset_id.hex(),
         "io": {"kind": dataset.store.io.kind, "reason": dataset.store.io.reason},
+        "parity": None if manifest.parity is None else manifest.parity.to_json(),
         "measured_shards": measured,
         "schema": [entry | size for entry, size in zip(manifest.schema.to_json(), sizes, strict=True)],
         "metadata": dict(manifest.metadata),
@@ -102,6 +103,10 @@ def _lines(facts: dict[str, Any], schema: Schema) -> Iterator[str]:
     shards, blocks = count_text(facts["shards"], "shard"), count_text(facts["blocks"], "block")
     yield _line("samples", f"{facts['samples']:,} in {shards}, {blocks}")
     yield _line("on disk", f"{bytes_text(facts['nbytes'])} ({facts['nbytes']:,} bytes)")
+    if (parity := facts["parity"]) is not None:
+        nbytes = bytes_text(sum(file["bytes"] for file in parity["files"]))
+        files = count_text(len(parity["files"]), "file")
+        yield _line("parity", f"{nbytes} in {files}, one for every {count_text(parity['group'], 'shard')}")
     yield _line("compression", _compression(facts))
     yield _line("reading", f"{facts['io']['kind']}: {facts['io']['reason']}")
     for name, value in list(facts["metadata"].items())[:METADATA_SHOWN]:

@@ -180,11 +180,12 @@ def _print(split: Split, report: VerifyReport, seconds: float) -> None:
         say(f"OK  {path}: {_sample_text(report.sample)}, in {seconds_text(seconds)}")
         return
     counts = ((report.shards, "shard"), (report.blocks, "block"), (report.samples, "sample"))
+    parity = f"; {count_text(report.parity, 'file')} of parity" if report.parity else ""
     speed = f" in {seconds_text(seconds)}" + (f", {rate_text(report.nbytes / seconds, 'bytes')}" if seconds > 0 else "")
     quick = " (quick: pages were not read)" if report.level == "quick" else ""
     same = f"; {count_text(report.unchanged, 'shard')} as before, not read again" if report.unchanged else ""
     size = f"{', '.join(count_text(*count) for count in counts)}, {bytes_text(report.nbytes)}"
-    say(f"OK  {path}: {size}{speed}{quick}{same}")
+    say(f"OK  {path}: {size}{speed}{quick}{parity}{same}")
     if report.signed is not None:
         what = "the manifest" if report.level == "quick" else "every byte"
         say(f"    {what} is what was signed at {clean(report.signed.at)} with the key {report.signed.key}")

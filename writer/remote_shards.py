@@ -12,11 +12,13 @@ from pathlib import Path
 from recordio.errors import RecordIOError, StorageError
 from recordio.format.layout import FOOTER
 from recordio.format.manifest import ShardEntry
+from recordio.format.parity import ParityEntry, stated_digest
 from recordio.format.shard import Footer
 from recordio.remote.write_target import RemoteTarget
 from recordio.writer.restamp import renumbered
 from recordio.writer.shard_sink import shard_number
 
+TAIL_NBYTES = FOOTER.size  # a file of parity says what it is in fewer bytes, and is longer
 _MOST_TRIES = 100
 _CHECKS = 32  # of shards, at a time
 
@@ -39,18 +41,24 @@ def put_shard(target: RemoteTarget, path: Path, entry: ShardEntry) -> ShardEntry
     raise StorageError(f"no number is free for a shard at {target.location}: too many writers are at work there")
 
 
-def holds(target: RemoteTarget, entry: ShardEntry) -> bool:
-    """Whether the object of this name is this shard, by its length and its footer. Raises StorageError."""
-    found = target.tail(entry.name, FOOTER.size)
-    if found is None or found[0] != entry.nbytes:
-        return False
+def holds(target: RemoteTarget, entry: ShardEntry | ParityEntry) -> bool:
+    """Whether the object of this name is this shard or parity, by its length and its end. Raises StorageError."""
+    found = target.tail(entry.name, TAIL_NBYTES)
+    return found is not None and is_tail_of(entry, found[1], found[0])
+
+
+def is_tail_of(entry: ShardEntry | ParityEntry, tail: bytes, nbytes: int) -> bool:
+    """Whether these are the last TAIL_NBYTES of the file that is meant, which has so many bytes."""
     with contextlib.suppress(RecordIOError):
-        footer = Footer.decode(found[1], found[0])
-        return (footer.number, footer.digest) == (entry.number, entry.digest)
+        if nbytes == entry.nbytes and len(tail) == TAIL_NBYTES:
+            if isinstance(entry, ParityEntry):
+                return stated_digest(tail, nbytes) == entry.digest
+            footer = Footer.decode(tail, nbytes)
+            return (footer.number, footer.digest) == (entry.number, entry.digest)
     return False
 
 
-def all_hold(target: RemoteTarget, entries: Iterable[ShardEntry]) -> list[bool]:
+def all_hold(target: RemoteTarget, entries: Iterable[ShardEntry | ParityEntry]) -> list[bool]:
     """The same of many shards, at a time. Raises StorageError."""
     with ThreadPoolExecutor(_CHECKS, "recordio-check") as pool:
         return list(pool.map(partial(holds, target), entries))

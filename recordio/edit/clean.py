@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from recordio.arguments import flag, numbers
 from recordio.edit.copy_ends import open_end, source_manifest
 from recordio.format.manifest import Manifest
-from recordio.format.shard_table import shard_name
+from recordio.format.parity import parity_number
 from recordio.remote.opening import StorageArgument
 from recordio.remote.write_target import PROBE
 from recordio.storage.dataset_files import STAGING
@@ -55,9 +55,9 @@ def clean(
 ) -> CleanReport:
     """Finds what writers have left beside a dataset, such as the shards of one that was replaced, and may remove it.
 
-    Only files with names of recordio's own are looked at: shards that the manifest does not name, and, in an object
-    store, the notes of conversions that were not finished. No writer should be going on with what an earlier one has
-    left while it is removed, and no reader be at work on a dataset that was replaced.
+    Only files with names of recordio's own are looked at: shards and parity that the manifest does not name, and, in an
+    object store, the notes of conversions that were not finished. No writer should be going on with what an earlier one
+    has left while it is removed, and no reader be at work on a dataset that was replaced.
 
     Args:
         path: the folder of the dataset, or "s3://bucket/path", "gs://", "az://container/path".
@@ -73,7 +73,7 @@ def clean(
     end = open_end("path", path, storage)
     # Before the manifest is read: what is published meanwhile is named there.
     found = list(end.listed())
-    named = {shard_name(number) for number in Manifest.decode(source_manifest(end)).table.numbers.tolist()}
+    named = Manifest.decode(source_manifest(end)).files
     unnamed = [one for one in found if _is_ours(one.name) and one.name not in named]
     now = time.time()
     old = [Leftover(one.name, one.nbytes, (now - one.modified) / 3600) for one in unnamed]
@@ -84,4 +84,9 @@ def clean(
 
 
 def _is_ours(name: str) -> bool:
-    return shard_number(name) is not None or name.startswith(PROBE) or _NOTE.fullmatch(name) is not None
+    return (
+        shard_number(name) is not None
+        or parity_number(name) is not None
+        or name.startswith(PROBE)
+        or _NOTE.fullmatch(name) is not None
+    )

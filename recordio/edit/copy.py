@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recordio.arguments import flag, integer
-from recordio.edit.copy_ends import CopyEnd, open_end, source_manifest
+from recordio.edit.copy_ends import CopyEnd, FileEntry, open_end, source_manifest
 from recordio.errors import DatasetError, RecordIOError
 from recordio.format.manifest import Manifest
 from recordio.format.shard_table import ShardEntry
@@ -19,6 +19,7 @@ from recordio.remote.opening import StorageArgument
 from recordio.storage.atomic import TEMPORARY, NewFile
 from recordio.storage.dataset_files import open_shard_file
 from recordio.storage.local import LocalStorage
+from recordio.storage.parity_files import prove_parity
 from recordio.writer.restamp import prove
 
 Progress = Callable[[int, int], None]
@@ -33,7 +34,7 @@ class CopyReport:
         source, destination: the two places.
         samples: how many the dataset holds.
         shards: its shard files.
-        nbytes: their length in all.
+        nbytes: the length of all its shards and parity.
         copied: how many of the shards were copied.
         reused: how many an earlier, interrupted run had copied.
         done_before: whether the dataset was there already, and nothing was done.
@@ -59,7 +60,7 @@ def copy(
     workers: int = _WORKERS,
     progress: Progress | None = None,
 ) -> CopyReport:
-    """Copies a dataset to another place: the same shards under the same names, then the same manifest and signature.
+    """Copies a dataset to another place: the same shards and parity, then the same manifest and signature.
 
         recordio.copy("photos.rio", "s3://bucket/photos")
 
@@ -94,16 +95,17 @@ def copy(
         if there not in (None, data) and not overwrite:
             text = "there is another dataset here; overwrite=True (--overwrite) replaces its manifest"
             raise DatasetError(text).at(file=end.location)
-        missing = end.missing(manifest.shards)
+        missing = end.missing([*manifest.shards, *(file for _, file in manifest.parity_files)])
         _Shards(begin, end, manifest, progress).copy(missing, workers)
         if there != data:
             end.publish(data)
         if signature is not None and signature != end.signature():
             end.put_signature(signature)
-    nbytes, count = sum(manifest.table.nbytes.tolist()), len(manifest.shards)
+    nbytes, count = sum(manifest.files.values()), len(manifest.shards)
     done = there == data and not missing
-    reused = 0 if there == data else count - len(missing)
-    return CopyReport(begin.location, end.location, manifest.samples, count, nbytes, len(missing), reused, done)
+    copied = sum(isinstance(entry, ShardEntry) for entry in missing)
+    reused = 0 if there == data else count - copied
+    return CopyReport(begin.location, end.location, manifest.samples, count, nbytes, copied, reused, done)
 
 
 class _Stopped(Exception):
@@ -117,12 +119,13 @@ class _Shards:
         self._begin = begin
         self._end = end
         self._manifest = manifest
+        self._parity = {file.name: header for header, file in manifest.parity_files}
         self._progress = progress
         self._lock = threading.Lock()
         self._stopped = False
         self._done = self._total = 0
 
-    def copy(self, entries: Sequence[ShardEntry], workers: int) -> None:
+    def copy(self, entries: Sequence[FileEntry], workers: int) -> None:
         """Raises the error of the first that fails."""
         self._total = sum(entry.nbytes for entry in entries)
         with ThreadPoolExecutor(workers, "recordio-copy") as pool:
@@ -134,7 +137,7 @@ class _Shards:
                 self._stopped = True
                 pool.shutdown(cancel_futures=True)
 
-    def _copy(self, entry: ShardEntry) -> None:
+    def _copy(self, entry: FileEntry) -> None:
         path = self._begin.path(entry)
         if path is not None and not self._end.keeps:
             self._prove(entry, path)
@@ -152,10 +155,13 @@ class _Shards:
         finally:
             file.abandon()
 
-    def _prove(self, entry: ShardEntry, path: Path) -> None:
+    def _prove(self, entry: FileEntry, path: Path) -> None:
         with contextlib.closing(open_shard_file(LocalStorage(path.parent), path.name)) as file:
             try:
-                prove(file, entry, self._manifest.dataset_id, self._manifest.schema)
+                if isinstance(entry, ShardEntry):
+                    prove(file, entry, self._manifest.dataset_id, self._manifest.schema)
+                else:
+                    prove_parity(file, self._parity[entry.name], entry)
             except RecordIOError as error:
                 error.place = replace(error.place, file=f"{self._begin.location}/{entry.name}")
                 raise

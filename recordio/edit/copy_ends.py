@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from recordio.errors import CorruptError, DatasetError, RecordIOError, StorageError
 from recordio.format.manifest import FILE_NAME, Manifest
+from recordio.format.parity import ParityEntry
 from recordio.format.shard_table import ShardEntry
 from recordio.format.signature import FILE_NAME as SIGNATURE
 from recordio.remote.download import download
@@ -19,17 +20,18 @@ from recordio.remote.opening import StorageArgument, dataset_access
 from recordio.remote.urls import is_url
 from recordio.remote.write_target import Listed, RemoteTarget
 from recordio.storage.atomic import FolderLock, NewFile, remove, sync_folder, write_file
-from recordio.storage.dataset_files import find_file, open_shard_file, read_footer, read_manifest
+from recordio.storage.dataset_files import find_file, open_shard_file, read_manifest
 from recordio.storage.local import LocalStorage
 from recordio.storage.scratch import ScratchFolder
 from recordio.writer.destination import put_manifest
 from recordio.writer.publish import clear_remains, readable_manifest
-from recordio.writer.remote_shards import all_hold, holds
+from recordio.writer.remote_shards import TAIL_NBYTES, all_hold, holds, is_tail_of
 from recordio.writer.shard_sink import rename
 
 Report = Callable[[int], None]
+FileEntry = ShardEntry | ParityEntry
 _PIECE = 8 << 20
-_TAKEN = "there is another shard under this name: copy to a folder of its own"
+_TAKEN = "there is another file under this name: copy to a folder of its own"
 
 
 class CopyEnd(Protocol):
@@ -48,19 +50,19 @@ class CopyEnd(Protocol):
     def manifest(self) -> bytes | None:
         """The bytes of the manifest; None if there is none. Raises DatasetError, StorageError."""
 
-    def path(self, entry: ShardEntry) -> Path | None:
+    def path(self, entry: FileEntry) -> Path | None:
         """Where a shard is a file of this machine."""
 
-    def write(self, entry: ShardEntry, file: NewFile, report: Report) -> None:
+    def write(self, entry: FileEntry, file: NewFile, report: Report) -> None:
         """Writes a shard into a file, telling of the bytes of each piece. Raises CorruptError, StorageError."""
 
     def held(self) -> AbstractContextManager[None]:
         """For the time of the work. Raises DatasetError if another writer is seen to be at work."""
 
-    def missing(self, entries: Sequence[ShardEntry]) -> list[ShardEntry]:
+    def missing(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
         """Those of the shards that are not there. Raises DatasetError if another has the name of one."""
 
-    def put(self, entry: ShardEntry, path: Path) -> None:
+    def put(self, entry: FileEntry, path: Path) -> None:
         """Makes a proven file the shard. Raises DatasetError, StorageError."""
 
     def publish(self, data: bytes) -> None:
@@ -100,10 +102,10 @@ class LocalEnd:
     def put_signature(self, data: bytes) -> None:
         write_file(self.folder / SIGNATURE, data)
 
-    def path(self, entry: ShardEntry) -> Path | None:
+    def path(self, entry: FileEntry) -> Path | None:
         return self.folder / entry.name
 
-    def write(self, entry: ShardEntry, file: NewFile, report: Report) -> None:
+    def write(self, entry: FileEntry, file: NewFile, report: Report) -> None:
         with contextlib.closing(open_shard_file(self._storage, entry.name)) as shard:
             for begin in range(0, entry.nbytes, _PIECE):
                 piece = shard.read(begin, min(_PIECE, entry.nbytes - begin))
@@ -116,25 +118,26 @@ class LocalEnd:
             clear_remains(self.folder)
             yield
 
-    def missing(self, entries: Sequence[ShardEntry]) -> list[ShardEntry]:
+    def missing(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
         return [entry for entry in entries if not self._holds(entry)]
 
-    def _holds(self, entry: ShardEntry) -> bool:
+    def _holds(self, entry: FileEntry) -> bool:
         if not os.path.lexists(self.folder / entry.name):
             return False
         with contextlib.suppress(CorruptError), contextlib.closing(open_shard_file(self._storage, entry.name)) as file:
-            if file.nbytes == entry.nbytes and read_footer(file).digest == entry.digest:
+            tail = file.read(max(0, file.nbytes - TAIL_NBYTES), min(file.nbytes, TAIL_NBYTES))
+            if is_tail_of(entry, tail, file.nbytes):
                 return True
         raise DatasetError(_TAKEN).at(file=os.fspath(self.folder / entry.name))
 
-    def put(self, entry: ShardEntry, path: Path) -> None:
+    def put(self, entry: FileEntry, path: Path) -> None:
         rename(path, self.folder / entry.name)
 
     def publish(self, data: bytes) -> None:
-        old, kept = readable_manifest(self.folder), {entry.number for entry in Manifest.decode(data).shards}
+        old, kept = readable_manifest(self.folder), Manifest.decode(data).files
         sync_folder(self.folder)
         write_file(self.folder / FILE_NAME, data)
-        remove(self.folder / entry.name for entry in (old.shards if old else ()) if entry.number not in kept)
+        remove(self.folder / name for name in (old.files if old else ()) if name not in kept)
 
     def listed(self) -> Iterable[Listed]:
         for name in self._storage.names():
@@ -170,10 +173,10 @@ class RemoteEnd:
     def put_signature(self, data: bytes) -> None:
         self._target.put(SIGNATURE, data)
 
-    def path(self, entry: ShardEntry) -> Path | None:
+    def path(self, entry: FileEntry) -> Path | None:
         return None
 
-    def write(self, entry: ShardEntry, file: NewFile, report: Report) -> None:
+    def write(self, entry: FileEntry, file: NewFile, report: Report) -> None:
         download(self._target, entry.name, entry.nbytes, file.descriptor, report)
 
     @contextmanager
@@ -186,7 +189,7 @@ class RemoteEnd:
         finally:
             scratch.remove()
 
-    def missing(self, entries: Sequence[ShardEntry]) -> list[ShardEntry]:
+    def missing(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
         names = {one.name for one in self._target.list()}
         there = [entry for entry in entries if entry.name in names]
         for entry, same in zip(there, all_hold(self._target, there), strict=True):
@@ -194,7 +197,7 @@ class RemoteEnd:
                 raise DatasetError(_TAKEN).at(file=f"{self.location}/{entry.name}")
         return [entry for entry in entries if entry.name not in names]
 
-    def put(self, entry: ShardEntry, path: Path) -> None:
+    def put(self, entry: FileEntry, path: Path) -> None:
         while not (self._target.put_new(entry.name, path) or holds(self._target, entry)):
             if self._target.version(entry.name) is not None:
                 raise DatasetError(_TAKEN).at(file=f"{self.location}/{entry.name}")

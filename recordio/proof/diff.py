@@ -137,6 +137,8 @@ def _of_manifests(a: Manifest, b: Manifest) -> Iterator[Difference]:
     for key in dict.fromkeys([*a.metadata, *b.metadata]):
         if key not in a.metadata or key not in b.metadata or a.metadata[key] != b.metadata[key]:
             yield Difference(f"the metadata {key!r} differs")
+    if a.parity != b.parity:
+        yield Difference("the files of parity differ")
     if a.statistics != b.statistics:
         yield Difference("the statistics differ")
 

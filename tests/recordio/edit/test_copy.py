@@ -113,7 +113,7 @@ def test_another_dataset_is_not_replaced(bucket: Bucket, path: str, source: Path
         writer.write({"n": 1})
     with pytest.raises(DatasetError, match="another dataset here"):
         recordio.copy(source, destination, **given)
-    with pytest.raises(DatasetError, match="another shard under this name"):
+    with pytest.raises(DatasetError, match="another file under this name"):
         recordio.copy(source, destination, overwrite=True, **given)
     assert len(ShardDataset(destination, cache=None, **given)) == 1
 
