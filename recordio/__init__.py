@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from recordio.edit.clean import clean
     from recordio.edit.copy import copy
     from recordio.edit.merge import merge
+    from recordio.edit.parity import parity
     from recordio.edit.reshard import reshard
     from recordio.edit.split import split
     from recordio.exports.export import export
@@ -82,6 +83,7 @@ __all__ = [
     "diff",
     "export",
     "merge",
+    "parity",
     "repair",
     "reshard",
     "sign",
@@ -112,6 +114,7 @@ _HOMES = {
     "diff": "recordio.proof.diff",
     "export": "recordio.exports.export",
     "merge": "recordio.edit.merge",
+    "parity": "recordio.edit.parity",
     "repair": "recordio.salvage.repair",
     "reshard": "recordio.edit.reshard",
     "sign": "recordio.proof.sign",

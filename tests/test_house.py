@@ -63,7 +63,7 @@ MODULES = {
 PUBLIC = """
     Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError
     Mixture Object RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError
-    WorkerError __version__ append class_weights clean compare convert copy diff export merge repair reshard sign
+    WorkerError __version__ append class_weights clean compare convert copy diff export merge parity repair reshard sign
     split transforms verify
 """.split()
 MAX_LINES = 350
