@@ -733,7 +733,7 @@ def test_paths_may_be_str_bytes_or_pathlike(folder: Path) -> None:
         assert len(ShardDataset(path)) == COUNT  # type: ignore[arg-type]
 
 
-def test_opening_names_every_damaged_shard(own: Path) -> None:
+def test_opening_names_every_damaged_file(own: Path) -> None:
     (own / "shard-00000.rio").unlink()
     os.truncate(own / "shard-00002.rio", 640)
     with pytest.raises(CorruptError) as caught:

@@ -235,7 +235,7 @@ def test_what_was_dropped_is_said_by_the_error_too(tmp_path: Path, out: Path) ->
 
 
 @pytest.mark.parametrize("place", ["header", "block", "page", "footer", "cut", "gone", "other"])
-def test_damaged_shards_are_never_used_again(tmp_path: Path, out: Path, place: str) -> None:
+def test_damaged_files_are_never_used_again(tmp_path: Path, out: Path, place: str) -> None:
     case = csv(tmp_path)
     count = stopped(case, out)
     shard = waiting(out)[1].with_suffix(".rio")
