@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,10 +59,19 @@ def found_parity(
     return Parity(group, tuple(files)) if group else None, headers, notes
 
 
-Source = Callable[[int], ShardCopy | Mended | None]
+class Source(NamedTuple):
+    """What there is of a shard: a file of it, or what was mended, around which the file counts if something is lost."""
+
+    copy: ShardCopy | None
+    mended: Mended | None = None
 
 
-def given_back(storage: Storage, header: ParityHeader, entry: ParityEntry, number: int, source: Source) -> ShardCopy:
+FindSource = Callable[[int], Source | None]
+
+
+def given_back(
+    storage: Storage, header: ParityHeader, entry: ParityEntry, number: int, source: FindSource
+) -> ShardCopy:
     """A shard as its group gives it back, of which nothing was read yet.
 
     Args:
@@ -69,11 +79,11 @@ def given_back(storage: Storage, header: ParityHeader, entry: ParityEntry, numbe
         header: that of the file.
         entry: what the manifest says of it.
         number: the shard's number.
-        source: what there is of another shard: a file, or the shard bit for bit as it will be written.
+        source: what there is of another shard.
 
     Raises CorruptError if another file of the group is missing.
     """
-    sources: list[ShardCopy | Mended] = []
+    sources: list[Source] = []
     for shard in header.shards:
         found = None if shard.number == number else source(shard.number)
         if found is not None:
@@ -101,26 +111,37 @@ def _start_of(file: File, header: ParityHeader) -> int:
     return len(header.encode())
 
 
-def _spans_of(source: ShardCopy | Mended, nbytes: int, stack: ExitStack) -> list[Span]:
+def _spans_of(source: Source, nbytes: int, stack: ExitStack) -> list[Span]:
     """A shard of this length, as far as it is there. Its files are closed with the stack. Raises CorruptError."""
-    if isinstance(source, ShardCopy) or source.whole is not None:
-        copy = source if isinstance(source, ShardCopy) else source.whole
+    copy, mended = source
+    if mended is None:
         assert copy is not None
         return [Span(stack.enter_context(copy.opened()), 0, nbytes)]
-    assert source.header is not None
-    assert source.index is not None
-    assert source.footer is not None
+    spans = _blocks_of(mended, stack)
+    if mended.footer is not None:
+        assert mended.header is not None
+        assert mended.index is not None
+        name, end = shard_name(mended.number), mended.index + mended.footer.encode()
+        around = [Span(MemoryFile(name, mended.header), 0, len(mended.header))]
+        return [*around, *spans, Span(MemoryFile(name, end), 0, len(end), mended.footer.index_offset)]
+    assert copy is not None
+    file = stack.enter_context(copy.opened())
+    ends = [0, *(span.at + span.nbytes for span in spans)]
+    starts = [*(span.at for span in spans), nbytes]
+    return spans + [Span(file, begin, end - begin, begin) for begin, end in zip(ends, starts, strict=True)]
+
+
+def _blocks_of(mended: Mended, stack: ExitStack) -> list[Span]:
+    """The good blocks of a shard. Raises CorruptError."""
     files: dict[ShardCopy, File] = {}
-    spans = [Span(MemoryFile(shard_name(source.number), source.header), 0, len(source.header))]
-    for copy, block in source.blocks:
+    spans: list[Span] = []
+    for copy, block in mended.blocks:
         file = files.get(copy) or files.setdefault(copy, stack.enter_context(copy.opened()))
-        last = spans[-1]
-        if last.file is file and last.at + last.nbytes == block.offset:
-            spans[-1] = last._replace(nbytes=last.nbytes + block.block_nbytes)
+        if spans and spans[-1].file is file and spans[-1].at + spans[-1].nbytes == block.offset:
+            spans[-1] = spans[-1]._replace(nbytes=spans[-1].nbytes + block.block_nbytes)
         else:
             spans.append(Span(file, block.offset, block.block_nbytes, block.offset))
-    end = source.index + source.footer.encode()
-    return [*spans, Span(MemoryFile(shard_name(source.number), end), 0, len(end), source.footer.index_offset)]
+    return spans
 
 
 class _GivenBack(File):

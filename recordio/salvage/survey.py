@@ -15,7 +15,7 @@ from recordio.reader.page_checks import Check, PageChecks
 from recordio.salvage.copies import ShardCopy, look, parsed
 from recordio.salvage.identity import Identity, Other, identify
 from recordio.salvage.mending import Faults, Mended, Mender
-from recordio.salvage.parity import given_back, is_given_back
+from recordio.salvage.parity import Source, given_back, is_given_back
 from recordio.salvage.report import Level, Loss, RepairReport, merged
 from recordio.storage.base import Storage
 from recordio.storage.dataset_files import open_shard_file
@@ -124,7 +124,12 @@ class _Surveyor:
             number: found if found is not None and not bad.get(found.copy) else self._mended(number, entry, bad)
             for found, (number, entry) in zip(whole, wanted, strict=True)
         }
-        return [self._given_back(every, entry, every[number], bad) for number, entry in wanted]
+        before, saved = -1, 0
+        while before < saved:  # what is given back of one shard may help another
+            before = sum(map(saved_blocks, every.values()))
+            every = {number: self._given_back(every, entry, every[number], bad) for number, entry in wanted}
+            saved = sum(map(saved_blocks, every.values()))
+        return list(every.values())
 
     def bad_parity(self, shards: Sequence[Whole | Mended]) -> dict[str, str]:
         """What is wrong with the files of parity of these shards, by their names."""
@@ -151,11 +156,12 @@ class _Surveyor:
         if group is None:
             return shard
 
-        def source(number: int) -> ShardCopy | Mended | None:
+        def source(number: int) -> Source | None:
             other = every.get(number)
             if isinstance(other, Whole):
-                return other.copy
-            return other if other is None or not other.losses else next(iter(self._copies(number)), None)
+                return Source(other.copy)
+            copy = next(iter(self._copies(number)), None)
+            return None if other is None or (other.footer is None and copy is None) else Source(copy, other)
 
         header, file = group
         try:
@@ -247,7 +253,7 @@ class _Surveyor:
 
 def _explained(loss: Loss, why: str) -> Loss:
     """The loss, and why parity does not help."""
-    return replace(loss, fault=f"{loss.fault}; {why}")
+    return loss if loss.fault.endswith(why) else replace(loss, fault=f"{loss.fault}; {why}")
 
 
 def _lost(shards: Sequence[Whole | Mended]) -> Iterator[Loss]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import recordio
 from recordio import ShardDataset, repair, verify
 from recordio.format.manifest import FILE_NAME
+from recordio.format.shard import Footer
 from tests.effort import LONG
 from tests.recordio.salvage.damage import cut, files, flip, numbers, shard, write
 
@@ -272,3 +274,94 @@ def test_a_stranger_under_the_name_of_a_shard_is_moved_aside(folder: Path, whole
     assert (folder / "shard-00002.rio.other").exists()
     (folder / "shard-00002.rio.other").unlink()
     assert files(folder) == files(whole)
+
+
+def lost_blocks(damage: dict[str, set[int]], blocks: dict[str, list[tuple[int, int]]]) -> set[tuple[str, int]]:
+    """The blocks of a group that are lost: damaged, with another file damaged where they lie, that is not mended."""
+    damage = {name: set(offsets) for name, offsets in damage.items()}
+    while True:
+        bad = {
+            (name, block): (begin, end)
+            for name, every in blocks.items()
+            for block, (begin, end) in enumerate(every)
+            if any(begin <= byte < end for byte in damage[name])
+        }
+        mended = [
+            (name, begin, end)
+            for (name, _), (begin, end) in bad.items()
+            if not any(begin <= byte < end for other in damage if other != name for byte in damage[other])
+        ]
+        for name, begin, end in mended:
+            damage[name] -= set(range(begin, end))
+        if not mended:
+            return set(bad)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A group of four shards of 20 samples, whose blocks begin and end elsewhere in each."""
+    folder = tmp_path_factory.mktemp("uneven") / "it"
+    schema = {"number": recordio.Scalar("int64"), "bytes": recordio.Bytes()}
+    with recordio.DatasetWriter(folder, schema, shard_samples=20, block_bytes=500, parity=4) as writer:
+        for n in range(80):
+            writer.write({"number": n, "bytes": bytes([n]) * (n * n * 37 % 290)})
+    return folder
+
+
+def block_ranges(whole: Path) -> dict[str, list[tuple[int, int]]]:
+    """Where the blocks of the first group begin and end, by file."""
+    store, blocks = ShardDataset(whole).store, {}
+    for number in range(4):
+        data = shard(whole, number).read_bytes()
+        end = Footer.decode(data[-128:], len(data)).index_offset
+        blocks[shard(whole, number).name] = list(pairwise([*store.shard(number).index.block_offsets.tolist(), end]))
+    return blocks
+
+
+def test_a_shard_that_is_given_back_helps_another(uneven: Path, tmp_path: Path) -> None:
+    """Each shard has a bad block, the two overlap, and only one is bad where the other lies."""
+    folder = shutil.copytree(uneven, tmp_path / "it")
+    ranges = [(name, one) for name, every in block_ranges(uneven).items() for one in every]
+    mine, begin, other, low = next(
+        (mine, begin, other, low)
+        for (mine, (begin, end)), (other, (low, _)) in product(ranges, ranges)
+        if mine != other and begin < low < end
+    )
+    flip(folder / mine, begin)  # before the other block
+    flip(folder / other, low)  # within this one
+    report = repair(folder, in_place=True)
+    assert (len(report.mended), report.lost) == (2, ())
+    assert files(folder) == files(uneven)
+
+
+def test_random_damage_costs_what_two_files_lack_and_nothing_else(uneven: Path, tmp_path: Path) -> None:
+    store, blocks = ShardDataset(uneven).store, block_ranges(uneven)
+    start = int.from_bytes(parity(uneven, 0).read_bytes()[12:16], "little")
+    first = {name: number * 20 for number, name in enumerate(blocks)}
+    some_lost = 0
+    for seed in range(400 if LONG else 40):
+        rng = random.Random(seed)
+        folder = shutil.copytree(uneven, tmp_path / f"{seed}")
+        damage: dict[str, set[int]] = {name: set() for name in (*blocks, parity(uneven, 0).name)}
+        for _ in range(rng.randrange(1, 7)):
+            name = rng.choice(list(damage))
+            low, high = (blocks[name][0][0], blocks[name][-1][1]) if name in blocks else (600, 3200)
+            damage[name] ^= {rng.randrange(low, high)}
+        for name, offsets in damage.items():
+            for byte in offsets:
+                flip(folder / name, byte if name in blocks else start + byte)
+        lost = lost_blocks(damage, blocks)
+        report = repair(folder)
+        found = {(loss.file, loss.first_block + k) for loss in report.lost for k in range(loss.blocks or 0)}
+        assert found == lost, (seed, damage)
+        repair(folder, in_place=True)
+        gone = set()
+        for name, block in lost:
+            index = store.shard(first[name] // 20).index
+            begin = first[name] + int(index.first[block])
+            gone |= set(range(begin, begin + int(index.samples[block])))
+        assert ShardDataset(folder, verify="always").column("number").tolist() == [
+            n for n in range(80) if n not in gone
+        ]
+        some_lost += bool(lost)
+    assert 0 < some_lost
