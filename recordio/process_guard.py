@@ -19,6 +19,8 @@ from multiprocessing import connection, resource_tracker, spawn
 from types import FrameType
 from typing import Any
 
+from recordio.errors import RecordIOError, StorageError
+
 _MAIN_KEYS = "init_main"  # prefix of the keys with which multiprocessing.spawn describes the main module
 _FINALIZER_SECONDS = 0.02  # time to leave a finalizer, where exceptions are swallowed
 
@@ -53,6 +55,17 @@ def starting_children(start_method: str) -> Iterator[None]:
         resource_tracker.ensure_running()  # starting it inside the block would unblock the signal
     with _blocked_interrupt(), _main_left_out():
         yield
+
+
+@contextlib.contextmanager
+def refusals(what: str, advice: str) -> Iterator[None]:
+    """Raises StorageError where the system refuses what processes need: memory, descriptors, another process."""
+    try:
+        yield
+    except RecordIOError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot start {what}: {error}; {advice}") from error
 
 
 def main_module() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import multiprocessing.heap
 import os
 import random
 import shutil
@@ -304,6 +305,22 @@ class TestSystemErrors:
                 made(source, tmp_path / "out")
         assert not list((tmp_path / "out").rglob("*.tmp"))
         assert made(source, tmp_path / "out").reused > 0
+        assert contents(tmp_path / "out") == whole
+
+    @pytest.mark.parametrize("call", ["multiprocessing.heap.os.ftruncate", "multiprocessing.util.spawnv_passfds"])
+    def test_processes_that_cannot_be_started_are_one_error_and_the_conversion_resumes(
+        self, tmp_path: Path, source: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        def refuses(*_: Any) -> None:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        monkeypatch.setattr("multiprocessing.heap.BufferWrapper._heap", multiprocessing.heap.Heap())
+        with monkeypatch.context() as patch:
+            patch.setattr(call, refuses)
+            with pytest.raises(StorageError, match=r"cannot start worker processes: .*.*workers=1"):
+                made(source, tmp_path / "out", workers=2)
+        assert not multiprocessing.active_children()
+        made(source, tmp_path / "out", workers=1)
         assert contents(tmp_path / "out") == whole
 
     def test_destination_that_is_a_file_is_refused(self, tmp_path: Path, source: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recordio import Array, Bytes, MissingPackageError, Object, Scalar, ShardDataset, SourceError, Text
+from recordio import Array, Bytes, MissingPackageError, Object, Scalar, ShardDataset, SourceError, StorageError, Text
 from recordio.writer.convert import engines
 from recordio.writer.sources import find_sources, open_source
 from recordio.writer.sources.arrays import hdf5, hdf5_scan
@@ -128,6 +129,16 @@ class TestIsolated:
     def test_a_process_that_hangs_is_ended(self) -> None:
         with pytest.raises(SourceError, match=r"takes more than 0\.1 s"):
             isolated(_forever, seconds=0.1)
+
+    def test_a_process_that_cannot_be_started_is_no_fault_of_the_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuses(*_: Any) -> None:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        monkeypatch.setattr("multiprocessing.util.spawnv_passfds", refuses)
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(StorageError, match=r"cannot start a process that reads it: .*unavailable"):
+            isolated(os.path.basename, "a/b")
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def _forever() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from recordio.errors import RecordIOError
 from recordio.pickling import DeferredPickle
-from recordio.process_guard import begin_child, silence_libraries, starting_children
+from recordio.process_guard import begin_child, refusals, silence_libraries, starting_children
 from recordio.writer.convert.engines.work import Made, Work
 from recordio.writer.convert.staging import Staging
 from recordio.writer.convert.units import Report
@@ -79,10 +79,15 @@ def run_processes(
     workers: int,
     finish: Callable[[Made], None] | None = None,
 ) -> list[Made]:
-    """Makes the units in any order. Raises the error of the first that fails, RecordIOError for a process that died."""
+    """Makes the units in any order. Raises the error of the first that fails, RecordIOError for a process that died.
+
+    StorageError if the system refuses to start them.
+    """
     context = multiprocessing.get_context("spawn")
-    shared = _Shared(deferred(work), staging, stop=context.RawValue("b", 0), counts=context.RawArray("q", len(units)))
-    pool = ProcessPoolExecutor(workers, context, _begin, (shared,))
+    with refusals("worker processes", "workers=1 needs none"):
+        stop, counts = context.RawValue("b", 0), context.RawArray("q", len(units))
+        shared = _Shared(deferred(work), staging, stop, counts)
+        pool = ProcessPoolExecutor(workers, context, _begin, (shared,))
     try:
         tasks = (partial(pool.submit, _make, slot, unit) for slot, unit in enumerate(units))
         ahead = len(units) if finish is None else _AHEAD * workers
@@ -107,7 +112,7 @@ def _results(
     done: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
 
     def start(count: int) -> int:
-        with starting_children("spawn"):
+        with refusals("worker processes", "workers=1 needs none"), starting_children("spawn"):
             started = [task() for task in islice(tasks, count)]
         for future in started:
             future.add_done_callback(done.put)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from recordio.errors import SourceError
-from recordio.process_guard import begin_child, silence_libraries, starting_children
+from recordio.process_guard import begin_child, refusals, silence_libraries, starting_children
 from recordio.writer.sources.foreign_errors import as_ours
 
 _SECONDS = 120
@@ -19,16 +20,19 @@ _Result = TypeVar("_Result")
 def isolated(function: Callable[..., _Result], *arguments: Any, seconds: float = _SECONDS) -> _Result:
     """What the function returns. Its errors of ours are raised here.
 
-    Raises SourceError if the process dies, or takes longer than `seconds`; MemoryError if the system killed it.
+    Raises SourceError if the process dies, or takes longer than `seconds`; MemoryError if the system killed it;
+    StorageError if the system refuses to start it.
     """
     if multiprocessing.current_process().daemon:  # which may have no children
         return function(*arguments)
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
-    with starting_children("spawn"):
-        process.start()
-    sender.close()
+    with refusals("a process that reads it", "run it again"), contextlib.ExitStack() as at_fault:
+        receiver, sender = context.Pipe(duplex=False)
+        at_fault.callback(receiver.close)
+        with sender, starting_children("spawn"):
+            process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
+            process.start()
+        at_fault.pop_all()
     try:
         if not receiver.poll(seconds):
             raise SourceError(f"reading it takes more than {seconds:g} s: the file is damaged or false")
