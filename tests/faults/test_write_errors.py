@@ -75,6 +75,15 @@ def test_error_at_any_call_leaves_the_old_or_new_dataset_and_no_litter(tmp_path:
         assert {k: v for k, v in contents(folder).items() if k in oracle.files} == oracle.files
 
 
+def test_a_quota_that_is_used_up_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, "append")
+    before = contents(tmp_path)
+    Fails(monkeypatch, "writev", 2, errno.EDQUOT)
+    with pytest.raises(StorageError, match="quota"):
+        write(tmp_path, "append", SHARDS)
+    assert contents(tmp_path) == before
+
+
 def test_file_is_never_synced_again_after_a_failed_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, failed, again = os.fsync, set(), []
 

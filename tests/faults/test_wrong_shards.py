@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 import recordio
 from recordio import CorruptError, ShardDataset, verify
+from tests.faults import forging
+from tests.faults.reading import open_files
 from tests.faults.samples import some
 
 
@@ -111,3 +114,13 @@ def test_shard_exchanged_after_opening_is_detected_on_read(tmp_path: Path) -> No
     assert ds[0]["number"] == 0
     with pytest.raises(CorruptError, match="shard-00001"):
         ds.take([15])
+
+
+def test_a_shard_whose_header_has_another_schema_is_refused() -> None:
+    """All its checksums fit, and its digest is the manifest's."""
+    schemas = [[{"name": name, "type": "scalar", "dtype": "uint8"}] for name in "ab"]
+    header = json.dumps({"metadata": {}, "schema": schemas[1]}).encode()
+    data, entry = forging.shard(header, 1, [forging.Block(2, [forging.plain(b"xy")])])
+    manifest = forging.manifest(forging.manifest_value(schemas[0], entry))
+    with pytest.raises(CorruptError, match="another shard or another schema"):
+        open_files({forging.MANIFEST: manifest, forging.SHARD: data})[0]

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from recordio import DatasetWriter, Scalar, Schema, ShardDataset, Text
+from recordio import CorruptError, DatasetWriter, Scalar, Schema, ShardDataset, Text
 from recordio.reader import open_shard
 from recordio.reader.open_shard import OpenShard
+from tests.faults.reading import open_files
+from tests.faults.test_hostile_pages import FRAMES, coded
 
 FIELDS, ROWS, BLOCK = 200, 12, 4  # a text after every nine numbers
 
@@ -80,3 +82,10 @@ def test_sound_pages_of_numbers_cost_no_call_each(folder: Path, monkeypatch: pyt
     ds = ShardDataset(folder)
     ds[0], ds.take([4, 8])
     assert sorted(calls) == sorted([*range(9, FIELDS, 10)] * 3)  # texts alone, for their offsets
+
+
+def test_a_coded_page_that_cannot_be_decoded_is_named() -> None:
+    shard = open_files(coded(FRAMES["too short"])).store.shard(0)
+    with pytest.raises(CorruptError) as caught:
+        shard.content(0, 0)
+    assert (caught.value.place.file, caught.value.place.block, caught.value.place.field) == ("shard-00000.rio", 0, "x")

@@ -13,7 +13,7 @@ import pytest
 
 import recordio
 from recordio import ConcatDataset, CorruptError, DataLoader, DatasetError, SchemaError, ShardDataset, verify
-from recordio.format.quarantine import FILE_NAME, Quarantine
+from recordio.format.quarantine import FILE_NAME, DamagedBlocks, Quarantine
 from tests.recordio.salvage.damage import cut, damage_blocks, flip, sample, shard, write
 
 SAMPLES = 1500
@@ -218,3 +218,17 @@ def test_a_list_round_trips_and_is_checked(damaged: tuple[Path, list[int]]) -> N
     assert found.encode() == data
     assert found.is_of(ShardDataset(folder).store.manifest)
     assert found.digest == ShardDataset(folder, on_damage="skip").quarantine.digest  # type: ignore[union-attr]
+
+
+def test_a_list_of_blocks_that_the_dataset_does_not_have_is_refused(whole: Path) -> None:
+    manifest = ShardDataset(whole).store.manifest
+    for number, first in ((1, manifest.shards[1].blocks), (len(manifest.shards), 0)):
+        listed = Quarantine.of(manifest, [DamagedBlocks(number, first, 1, "it is gone")])
+        (whole / FILE_NAME).write_bytes(listed.encode())
+        with pytest.raises(CorruptError, match=f"shard-0000{number}.rio has no block {first}"):
+            ShardDataset(whole, on_damage="skip")
+
+
+def test_no_list_is_written_into_a_bucket() -> None:
+    with pytest.raises(DatasetError, match="written on this machine alone"):
+        verify("s3://bucket/it", quarantine=True)

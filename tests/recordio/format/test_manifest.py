@@ -158,3 +158,16 @@ def test_invalid_json_with_a_right_checksum_is_corrupt(text: str) -> None:
 def test_manifest_metadata_must_be_json(metadata: Any) -> None:
     with pytest.raises(SchemaError, match="not JSON"):
         Manifest(ID, SCHEMA, metadata, ()).encode()
+
+
+def test_a_manifest_over_the_limit_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = MANIFEST.encode()
+    monkeypatch.setattr("recordio.format.manifest.MAX_MANIFEST_NBYTES", len(data) - 1)
+    with pytest.raises(CorruptError, match="over the limit"):
+        Manifest.decode(data)
+
+
+@pytest.mark.parametrize("statistics", [[], "text", 1, True])
+def test_statistics_that_are_no_object_are_refused(statistics: Any) -> None:
+    with pytest.raises(CorruptError, match="statistics"):
+        Manifest.decode(changed(lambda body: body.update(statistics=statistics)))

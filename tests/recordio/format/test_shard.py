@@ -13,7 +13,7 @@ from recordio.format.block import BlockHeader, PageEntry, store_page
 from recordio.format.checksum import checksum, digest
 from recordio.format.codec import Compression, PageCoder
 from recordio.format.index import Index
-from recordio.format.layout import ALIGNMENT, CHECKSUM, FOOTER, HEADER, MAX_HEADER_JSON_NBYTES
+from recordio.format.layout import ALIGNMENT, CHECKSUM, FOOTER, HEADER, MAX_FIELDS, MAX_HEADER_JSON_NBYTES, padded
 from recordio.format.shard import Footer, ShardHeader, shard_digest
 from tests.strategies import schemas
 
@@ -219,3 +219,32 @@ def test_unknown_codec_is_unsupported() -> None:
 def test_shard_digest_covers_header_checksum_and_index() -> None:
     _, start, index = footer_and_index()
     assert shard_digest(start, index) == digest([start[-8:] + index])
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "error", "match"),
+    [
+        (3, 2, UnsupportedError, "version"),
+        (4, 0, CorruptError, "0 fields"),
+        (4, MAX_FIELDS + 1, CorruptError, f"{MAX_FIELDS + 1} fields"),
+        (6, 1, UnsupportedError, "features"),
+        (-1, b"recordio", CorruptError, "the footer is missing"),
+    ],
+)
+def test_a_footer_that_is_newer_or_out_of_bounds_is_refused(position: int, value: Any, error: Any, match: str) -> None:
+    footer, _, _ = footer_and_index()
+    values = list(FOOTER.unpack(footer.encode()))
+    values[position] = value
+    body = FOOTER.pack(*values)[CHECKSUM.size :]
+    with pytest.raises(error, match=match):
+        Footer.decode(CHECKSUM.pack(checksum(body)) + body, footer.file_nbytes)
+
+
+@pytest.mark.parametrize("text", [b"[]", b"{}", b'{"metadata": []}'])
+def test_a_shard_header_without_metadata_is_corrupt(text: bytes) -> None:
+    magic, version = HEADER.unpack_from(HEAD.encode())[:2]
+    nbytes = int(padded(HEADER.size + len(text) + CHECKSUM.size))
+    data = HEADER.pack(magic, version, nbytes, 0, 0, ID, 3, len(text)) + text
+    data = data.ljust(nbytes, b"\0")
+    with pytest.raises(CorruptError, match="no schema and metadata"):
+        ShardHeader.decode(sealed(data))

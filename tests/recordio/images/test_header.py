@@ -118,3 +118,16 @@ def test_a_sequential_jpeg_of_several_scans_is_counted_too(monkeypatch: pytest.M
     data[data.index(b"\xff\xda") + 4] = 1
     with pytest.raises(DecodeError, match="more than 0 scans"):
         read_header(bytes(data))
+
+
+@pytest.mark.parametrize(("at", "chunk"), [(12, b"IDAT"), (8, struct.pack(">I", 14))])
+def test_a_png_whose_first_chunk_is_no_header_is_refused(at: int, chunk: bytes) -> None:
+    data = bytearray(png(2, 2, bytes(2 * (1 + 2 * 3)), colour=2))
+    data[at : at + 4] = chunk
+    with pytest.raises(DecodeError, match="first chunk is not an IHDR of 13 bytes"):
+        read_header(bytes(data))
+
+
+def test_a_webp_whose_first_chunk_is_unknown_is_refused() -> None:
+    with pytest.raises(DecodeError, match="first chunk is b'VP8Z'"):
+        read_header(b"RIFF\x40\0\0\0WEBPVP8Z" + bytes(50))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import pytest
 import recordio
 from recordio import CorruptError, SchemaError, ShardDataset
 from recordio.format.seal import sealed
-from recordio.format.signature import FILE_NAME, Signature, Statement
+from recordio.format.signature import FILE_NAME, Signature, Statement, signed_bytes
 from recordio.reader.signing_keys import PrivateKey, PublicKey
 from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
@@ -125,6 +126,38 @@ def test_a_shard_whose_checksums_all_fit_is_found(signed: Path, keys: Keys, monk
     assert "shard-00001.rio" in fault
     assert "altered on purpose" in fault
     assert recordio.verify(signed).ok  # as far as checksums tell
+
+
+def test_a_statement_of_other_shards_than_its_manifest_has_is_refused(signed: Path, keys: Keys) -> None:
+    """Only who has the key can sign one; it says nothing of the shard that it leaves out."""
+    statement = Statement.decode(Signature.decode((signed / FILE_NAME).read_bytes()).statement)
+    shards = {name: digest for name, digest in statement.shards.items() if name != "shard-00001.rio"}
+    text = replace(statement, shards=shards).text()
+    signature = PrivateKey(keys.private, None).sign(signed_bytes(text))
+    (signed / FILE_NAME).write_bytes(Signature(text, signature).encode())
+    (fault,) = faults(signed, keys.public)
+    assert "the shards of the manifest are not those that were signed" in fault
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dataset_id": 1}, {"signed_at": None}, {"manifest": "00"}, {"shards": []}, {"shards": {"a": "x" * 64}}, None],
+)
+def test_a_statement_that_says_nothing_of_use_is_refused(signed: Path, change: dict[str, Any] | None) -> None:
+    body = json.loads(Signature.decode((signed / FILE_NAME).read_bytes()).statement)
+    with pytest.raises(CorruptError, match="the signed statement does not"):
+        Statement.decode(json.dumps([] if change is None else body | change))
+
+
+def test_a_dataset_that_is_replaced_while_it_is_signed_is_not(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "data")
+    other = (write(tmp_path / "other", seed=1) / "manifest.json").read_bytes()
+    monkeypatch.setattr("recordio.proof.sign.source_manifest", lambda end: other)
+    with pytest.raises(recordio.DatasetError, match="replaced while it was signed"):
+        recordio.sign(folder, keys.private)
+    assert not (folder / FILE_NAME).exists()
 
 
 def test_damage_is_still_located(signed: Path, keys: Keys) -> None:

@@ -132,3 +132,33 @@ def test_remove_ignores_missing_files(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot remove") as caught:
         remove([tmp_path / "folder"])
     assert caught.value.place.file == str(tmp_path / "folder")
+
+
+def test_what_a_dead_writer_left_of_a_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / ".a.tmp").write_bytes(b"half")
+    write_file(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert names(tmp_path) == {"a"}
+
+
+def test_the_name_of_a_written_file_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(fd: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+        fsync(fd)
+
+    def renamed(old: Path, new: Path) -> None:
+        calls.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_file(tmp_path / "a", b"whole")
+    assert calls == ["file", "rename", "folder"]
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no file can have this name"):
+        NewFile(tmp_path / "a\0b")

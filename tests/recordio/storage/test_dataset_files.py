@@ -49,6 +49,19 @@ def test_damaged_manifest_is_named_by_its_path(files: tuple[MemoryStorage, Manif
     assert caught.value.place.file == "here/manifest.json"
 
 
+def test_a_manifest_that_cannot_be_one_is_named_by_its_path(
+    tmp_path: Path, files: tuple[MemoryStorage, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(RecordIOError) as caught:
+        read_manifest(LocalStorage(tmp_path), "here")
+    assert caught.value.place.file == "here/manifest.json"
+    monkeypatch.setattr("recordio.storage.dataset_files.MAX_MANIFEST_NBYTES", 100)
+    with pytest.raises(DatasetError, match="too many for a manifest: expected 100") as caught:
+        read_manifest(files[0], "here")
+    assert caught.value.place.file == "here/manifest.json"
+
+
 def test_check_shards_reports_every_wrong_shard(files: tuple[MemoryStorage, Manifest]) -> None:
     storage, manifest = files
     first, second, third = (shard.name for shard in manifest.shards)

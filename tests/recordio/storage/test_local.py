@@ -262,3 +262,16 @@ def test_what_cannot_be_read_as_a_whole_has_no_identity(storage: LocalStorage, m
     monkeypatch.setattr(os, "preadv", fail)
     assert storage.read_whole([("b", 10)], target) == [None]
     assert not open_files(storage.folder)
+
+
+def test_a_map_that_the_system_refuses_is_a_storage_error(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENODEV, "No such device")
+
+    file = storage.open("b")
+    monkeypatch.setattr(mmap, "mmap", refuses)
+    with pytest.raises(StorageError, match="cannot read: No such device - b"):
+        file.map()
+    file.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recordio import CorruptError
+from recordio import CorruptError, StorageError
 from recordio.storage.memory import MemoryStorage, new_memory
 
 
@@ -19,6 +19,12 @@ def test_reads_and_maps_a_file() -> None:
     file.close()
     with pytest.raises(CorruptError, match="the file was cut"):
         file.read(8, 4)
+
+
+@pytest.mark.parametrize(("offset", "nbytes"), [(-3, 2), (0, -1)])
+def test_nothing_is_read_before_the_file(offset: int, nbytes: int) -> None:
+    with pytest.raises(StorageError, match="may be negative"):
+        MemoryStorage({"b": b"0123456789"}).open("b").read(offset, nbytes)
 
 
 def test_missing_file_is_a_file_not_found_error() -> None:
