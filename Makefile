@@ -2,6 +2,8 @@
 # make test         every test
 # make test-quick   the tests that are not marked slow
 # make test-long    every test, with ten times the examples and every bit flipped
+# make soak         30 minutes of writers, readers, repairs, kills and damage at random: SOAK_SECONDS, SOAK_SEED
+# make mutants      removes each check in turn, to see a test fail: about an hour, in build/mutants
 # make clients      the recipes of docs/training.md, with every training library; makes .venv-clients
 # make fuzz         hostile input for every decoder, guided by coverage, for FUZZ_SECONDS; makes .venv-fuzz
 # make check        lint, format, types
@@ -17,7 +19,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-quick test-long clients fuzz check format dist clean
+.PHONY: help demo test test-quick test-long soak mutants clients fuzz check format dist clean
 .NOTPARALLEL:
 
 help:
@@ -35,6 +37,13 @@ test-quick: test
 
 test-long: export RECORDIO_TEST_LONG = 1
 test-long: test
+
+soak: $(VENV)/test.stamp
+	$(BIN)/python -W error -m tests.soak
+
+mutants: $(VENV)/test.stamp
+	$(PIP) coverage
+	$(BIN)/python tests/mutants.py build/mutants
 
 clients: .venv-clients/stamp
 	.venv-clients/bin/python -m pytest tests/clients
