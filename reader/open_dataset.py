@@ -110,10 +110,10 @@ class OpenDataset:
     def restart(self) -> None:
         """Drops all open shards and cached pages; they come back on demand. A forked child starts with this."""
         self.shards.clear()
-        self._page_cache = PageCache(self.options.page_cache_bytes)
+        self.page_cache = PageCache(self.options.page_cache_bytes)
         self.access = PageAccess(
             verify=self.options.verify,
-            cache=self._page_cache,
+            cache=self.page_cache,
             mapped=self.io.kind == "mmap",
             direct=self.io.kind == "direct",
             drops=self.io.kind == "pread" and not self.io.fits,
@@ -298,7 +298,7 @@ class OpenDataset:
     def _will_need(self, numbers: Indices, fields: Projection) -> None:
         """Asks for the pages of these samples, all at once, but for those that are decoded already."""
         blocks = np.unique(np.searchsorted(self.blocks.first, numbers, side="right") - 1)
-        self._ask_for_pages(blocks, fields, self._page_cache.holds)
+        self._ask_for_pages(blocks, fields, self.page_cache.holds)
 
     def ask_for(self, windows: Sequence[Indices], fields: Projection) -> None:
         """Asks a store over a network for the pages of some blocks, window after window. Waits for indexes alone."""

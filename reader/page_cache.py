@@ -10,9 +10,14 @@ from recordio.format.page import Pages
 
 
 class PageCache:
-    """An LRU cache of decoded pages. Thread-safe."""
+    """An LRU cache of decoded pages. Thread-safe.
+
+    Attributes:
+        hits, misses: how often a page was here, or not.
+    """
 
     def __init__(self, nbytes: int) -> None:
+        self.hits = self.misses = 0
         self._free_nbytes = nbytes
         self._pages: OrderedDict[tuple[int, int, int], Pages] = OrderedDict()
         self._lock = threading.Lock()
@@ -25,10 +30,12 @@ class PageCache:
         """The cached page, or a new one from `make`."""
         with self._lock:
             if key in self._pages:
+                self.hits += 1
                 self._pages.move_to_end(key)
                 return self._pages[key]
         page = make()
         with self._lock:
+            self.misses += 1
             if key not in self._pages:
                 self._pages[key] = page
                 self._free_nbytes -= page.nbytes

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -122,6 +123,7 @@ class PageReads:
     Attributes:
         starts: int64 (b, f), the offset in memory of each page that is read.
         nbytes: bytes of memory.
+        spent: nanoseconds of each read that was done: reading, and checking and decoding.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class PageReads:
         fields: Iterable[Field],
         access: PageAccess,
     ) -> None:
+        self.spent: list[tuple[int, int]] = []
         self._entries = entries
         self._samples = samples
         self._fields = tuple(fields)
@@ -241,12 +244,13 @@ class PageReads:
             report(done, [(page, error) for page in pages])
             return
         target = scratch(nbytes) if read.base is None else memory[read.base : read.base + nbytes]
-        alone = False
+        began, alone = perf_counter_ns(), False
         skip = 0 if self._access.direct else pages[0].begin - low
         try:
             file.read_into(target[skip:], low + skip, pages[-1].end - low - skip, direct=self._access.direct)
         except RecordIOError:
             alone = True  # to find out which of the pages cannot be read
+        was_read = perf_counter_ns()
         for page in pages:
             stored = target[page.begin - low : page.end - low]
             try:
@@ -256,6 +260,7 @@ class PageReads:
                 done.append(page)
             except RecordIOError as error:
                 failed.append((page, error))
+        self.spent.append((was_read - began, perf_counter_ns() - was_read))
         if self._access.drops:
             file.wont_need(low, nbytes)
         report(done, failed)

@@ -9,12 +9,14 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter_ns
 
 import numpy as np
 
 from recordio.errors import RecordIOError
 from recordio.format.codec import Codec
 from recordio.format.page import Indices, pages
+from recordio.reader.batches.load_times import LoadTimes
 from recordio.reader.batches.memory import Memory
 from recordio.reader.columns import grouped
 from recordio.reader.open_dataset import OpenDataset
@@ -133,6 +135,8 @@ class FetchPlan:
         self.layout = WindowLayout(blocks, in_place.T, self._reads.starts.T, self._reads.nbytes, stays)
         self._touched = in_place if not stays else in_place & ~entries.checked
         self._entries, self._shard = entries, shard
+        self.times = LoadTimes(1, 0, int(entries.nbytes.sum()), int(entries.stored_nbytes.sum()))
+        self._touching: list[int] = []  # nanoseconds of each slot whose pages were checked in place
         self.has_work = bool(self._touched.any()) or self._reads.nbytes > 0
 
     def _readable(self, shard: Indices, errors: Mapping[int, RecordIOError]) -> Mask:
@@ -146,10 +150,12 @@ class FetchPlan:
     def load(self, memory: Memory, run: Run, start: int = 0) -> PageTable:
         """The pages of the window, in the memory from `start` on. Nothing else may use that part meanwhile.
 
-        `run` executes the pieces of work, in any order and in any threads.
+        `run` executes the pieces of work, in any order and in any threads. `times` says what that took.
         """
+        began = perf_counter_ns()
         if self.has_work:
             run(self._work(memoryview(memory)[start:]))
+        self.times.note(self._reads.spent, self._touching, perf_counter_ns() - began)
         table = self.layout.table(self._dataset, self._fields, memory, self.failed, start)
         if self._dataset.indexes.checked is self._marks:
             return table
@@ -194,10 +200,12 @@ class FetchPlan:
     def _touch(self, slot: int) -> None:
         dataset, number = self._dataset, int(self._shard[slot])
         block = int(self.layout.blocks[slot] - dataset.blocks.shard[number])
+        began = perf_counter_ns()
         try:
             dataset.shard(number).touch(block, self._fields.numbers[self._touched[slot]])
         except RecordIOError as error:
             self.failed[slot] = error
+        self._touching.append(perf_counter_ns() - began)
 
 
 def _copied_together(entries: PageEntries, shards: int, maps: int, samples: int) -> Mask:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import groupby
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from recordio.determinism import key
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
-from recordio.reader.batches.requests import BatchRequest, BatchResult, IndexRequest, WindowSlice
+from recordio.reader.batches.requests import BatchRequest, BatchResult, BatchTimes, IndexRequest, WindowSlice
 from recordio.reader.columns import Empty, collate, collate_as_torch, concatenate, scatter, values_of
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.processing import SampleOrigin
@@ -33,7 +34,7 @@ class BatchMaker:
         unbatched: a batch is a list of samples, and `collate_fn` is applied to each of them.
         skip: leave out samples that cannot be read or processed.
         empty: allocates the arrays of collated values; a worker process allocates them in shared memory.
-        finish: applied to each batch in the thread that made it. Not to batches that are made together, to be cut.
+        finish: applied by `timed` to each batch that is not several made together, to be cut.
     """
 
     datasets: Sequence[Any]
@@ -72,17 +73,12 @@ class BatchMaker:
         return self.collate_fn is not None and self.collate_fn is not collate_as_torch
 
     def __call__(self, request: BatchRequest | IndexRequest) -> BatchResult:
-        """The batch of a request."""
-        result = self._made(request)
-        if self.finish is not None and not (type(request) is BatchRequest and request.several):
-            result.batch = self.finish(result.batch)
-        return result
-
-    def _made(self, request: BatchRequest | IndexRequest) -> BatchResult:
+        """The batch of a request, not finished."""
         try:
             if type(request) is BatchRequest and request.sources is None and self._plain[request.slices[0].source]:
                 return BatchResult(self._columns(request.slices), len(request))
-            return BatchResult(self._processed(request), len(request))
+            times = BatchTimes()
+            return BatchResult(self._processed(request, times), len(request), times=times)
         except MemoryError:  # no fault of the samples
             raise
         except Exception as error:
@@ -90,13 +86,26 @@ class BatchMaker:
                 raise
             return self._retry_without_failures(request, error)
 
+    def timed(self, request: BatchRequest | IndexRequest) -> BatchResult:
+        """The batch of a request, finished, with the times of its begin and its end."""
+        began = perf_counter_ns()
+        result = self(request)
+        if self.finish is not None and not (type(request) is BatchRequest and request.several):
+            result.batch = self.finish(result.batch)
+        if (times := result.times) is None:
+            result.times = BatchTimes(began, perf_counter_ns())
+        else:
+            times.began, times.ended = began, perf_counter_ns()
+        return result
+
     def _retry_without_failures(self, request: BatchRequest | IndexRequest, error: Exception) -> BatchResult:
         """Tries each sample alone, then makes a batch of those that work."""
         good: list[int] = []
         errors: list[Exception] = []
+        times = BatchTimes()
         for row in range(len(request)):
             try:
-                self._processed(request.only([row]))
+                self._processed(request.only([row]), times)
                 good.append(row)
             except MemoryError:
                 raise
@@ -104,26 +113,45 @@ class BatchMaker:
                 errors.append(one)
         if not errors:  # the samples fail only together: skipping cannot help
             raise error
-        batch = self._processed(request.only(good)) if good else None
+        batch = self._processed(request.only(good), times) if good else None
         reasons = [_described(one) for one in errors[:_MAX_ERRORS]]
-        return BatchResult(batch, samples=len(good), skipped=len(errors), errors=reasons)
+        return BatchResult(batch, samples=len(good), skipped=len(errors), errors=reasons, times=times)
 
-    def _processed(self, request: BatchRequest | IndexRequest) -> Any:
+    def _processed(self, request: BatchRequest | IndexRequest, times: BatchTimes) -> Any:
+        """The batch; adds to `times` what it takes."""
         if isinstance(request, IndexRequest):
-            return self._collated(*self._indexed(request))
-        return self._collated(list(self._gathered(request)), None if request.sources is None else request.batch_rows)
+            found, batch_rows = self._indexed(request)
+        else:
+            found, batch_rows = list(self._gathered(request)), None if request.sources is None else request.batch_rows
+        gathered = perf_counter_ns()
+        made, is_batch = self._transformed(found, batch_rows)
+        transformed = perf_counter_ns()
+        times.transform += transformed - gathered
+        if is_batch:
+            return made
+        batch = self._collated(made)
+        times.collate += perf_counter_ns() - transformed
+        return batch
 
-    def _collated(self, found: Sequence[tuple[ShardDataset, Columns, SampleOrigin]], batch_rows: Indices | None) -> Any:
-        """The batch of the samples found in each dataset; the k-th of all goes to row batch_rows[k]."""
+    def _transformed(
+        self, found: Sequence[tuple[ShardDataset, Columns, SampleOrigin]], batch_rows: Indices | None
+    ) -> tuple[Any, bool]:
+        """The batch of the samples found in each dataset, or the list of its samples if it is false that this is it.
+
+        The k-th sample of all goes to row batch_rows[k].
+        """
         maps = any(dataset.processing.maps for dataset, *_ in found)
         if self.collate_fn is None and not self.unbatched and not maps:
             each = [dataset.processing.columns(columns, origin, self.empty) for dataset, columns, origin in found]
             if batch_rows is None:
-                return each[0]
-            return {name: _interleaved([columns[name] for columns in each], batch_rows) for name in each[0]}
+                return each[0], True
+            return {name: _interleaved([columns[name] for columns in each], batch_rows) for name in each[0]}, True
         samples = [s for dataset, columns, origin in found for s in dataset.processing.samples(columns, origin)]
         if batch_rows is not None:
             samples = [samples[k] for k in np.argsort(batch_rows).tolist()]
+        return samples, False
+
+    def _collated(self, samples: list[Any]) -> Any:
         if self.makes_columns:
             return (collate if self.collate_fn is None else collate_as_torch)(samples, self.empty)
         if self.datasets[0].tuple_fields is not None:

@@ -144,19 +144,39 @@ class IndexRequest:
 
 
 @dataclass(slots=True)
+class BatchTimes:
+    """What making a batch has taken, in nanoseconds.
+
+    Attributes:
+        began, ended: when, by the clock of `time.perf_counter_ns`; 0 if the consumer's own thread made it.
+        transform: decoding pictures, functions of fields, maps; and putting their results into columns as they come.
+        collate: making a batch of samples.
+    """
+
+    began: int = 0
+    ended: int = 0
+    transform: int = 0
+    collate: int = 0
+
+
+@dataclass(slots=True)
 class BatchResult:
-    """A batch of so many samples, None if all were skipped; the number of skipped samples, and some of the errors."""
+    """A batch of so many samples, None if all were skipped; the number of skipped samples, and some of the errors.
+
+    `times` is None for a batch that the consumer's own thread has put together, and nothing else.
+    """
 
     batch: Any
     samples: int
     skipped: int = 0
     errors: Sequence[str] = ()
+    times: BatchTimes | None = None
 
     def each(self, batch_size: int) -> Iterator[BatchResult]:
         """Batches of columns that were made together, each in memory of its own."""
         for rows in _batches(self.samples, batch_size):
             columns = {name: column[rows.start : rows.stop].copy() for name, column in self.batch.items()}
-            yield BatchResult(columns, len(rows))
+            yield BatchResult(columns, len(rows), times=self.times if rows.start == 0 else None)
 
 
 def _batches(samples: int, batch_size: int) -> Iterator[range]:

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from recordio.reader.loading.joint_access import joint_access
 from recordio.reader.loading.lookahead import Lookahead, Widened, widened_to_units
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.prefetch import FetchContext, WindowPrefetcher
-from recordio.reader.loading.progress import Stalls
+from recordio.reader.loading.stats import LoaderStats
 from recordio.reader.loading.stream import Stream, Work, requests
 from recordio.reader.loading.together import SeveralBatches, batches_together
 from recordio.reader.order.shuffle import SHUFFLE_WINDOW_BYTES, WindowPlan
@@ -41,6 +42,7 @@ from recordio.reader.workers.slots import Region, SharedMemory
 from recordio.reader.workers.thread_trial import ThreadTrial
 
 Following = Callable[[], Sequence[Iterator[WindowPlan]]]
+_Submitted = tuple[Task, int]  # and when, in nanoseconds
 _REST_SECONDS = 5.0  # for what is on its way when an epoch is left: a network may take for ever
 _MEMORIES = 2  # for each dataset: a window being delivered, and one being loaded
 
@@ -53,17 +55,18 @@ class EpochRun:
         options: the options of the loader.
         epoch_key: the key of the first epoch.
         trial: says how many threads make batches at a time.
-        stalls: counts how long batches wait for data.
+        stats: counts what is done.
 
     Raises WorkerError when the workers cannot be started.
     """
 
     def __init__(
-        self, make: BatchMaker, options: LoaderOptions, epoch_key: int, trial: ThreadTrial, stalls: Stalls
+        self, make: BatchMaker, options: LoaderOptions, epoch_key: int, trial: ThreadTrial, stats: LoaderStats
     ) -> None:
         self._make = make
         self._options = options
         self._trial = trial
+        self._stats = stats
         self._process = os.getpid()
         self._pools = [arenas_of(dataset.parts[0].store) for dataset in make.datasets]
         self._shared = [SharedMemory() for _ in range(_MEMORIES)] if options.has_processes else []
@@ -73,7 +76,7 @@ class EpochRun:
         self._threads = FetchThreads(max(access.reads for access in accesses.values()))
         self._workers = self._new_workers(epoch_key)
         limit = MAPPED_NBYTES + (options.order.window_bytes or SHUFFLE_WINDOW_BYTES)
-        self._context = FetchContext(self._threads, self._workers.forget, limit, stalls, accesses)
+        self._context = FetchContext(self._threads, self._workers.forget, limit, stats, accesses)
 
     def _new_memories(self, pool: ArenaPool) -> list[Region] | list[Arena]:
         if self._options.has_processes:
@@ -83,9 +86,9 @@ class EpochRun:
     def _new_workers(self, epoch_key: int) -> Workers:
         options, make = self._options, self._make
         if not options.num_workers:
-            return InlineWorkers(make)
+            return InlineWorkers(make if make.finish is None else make.timed)
         if options.worker_type == "thread":
-            return ThreadWorkers(options.num_workers, make, options.timeout, self._trial)
+            return ThreadWorkers(options.num_workers, make.timed, options.timeout, self._trial)
         start = partial(
             WorkerPool,
             options.num_workers,
@@ -93,6 +96,7 @@ class EpochRun:
             slots=slots_for(options.ahead),
             timeout=options.timeout,
             init=partial(seed_worker, epoch_key, options.worker_init_fn),
+            count_handover=self._stats.flow.add_handover,
         )
         return ProcessWorkers(replace(make, finish=None), self._shared, start)
 
@@ -154,32 +158,40 @@ class EpochRun:
         if several is not None:
             submit = partial(SeveralBatches, submit, several)
         limit = self._options.ahead
-        ahead: deque[Task] = deque()
-        for request, leases in work:
-            task = submit(request)
-            for lease in leases:
-                lease.hand_to(task)
-            if not limit:
-                yield task.result()
-                continue
-            ahead.append(task)
-            if len(ahead) > limit:
-                yield self._next(ahead).result()
-        while ahead:
-            yield self._next(ahead).result()
+        ahead: deque[_Submitted] = deque()
+        flow, now = self._stats.flow, perf_counter_ns
+        asked = flow.begin()
+        source: Iterator[Work | None] = chain(work, repeat(None))
+        while (one := next(source)) is not None or ahead:
+            if one is not None:
+                task = submit(one[0])
+                for lease in one[1]:
+                    lease.hand_to(task)
+                ahead.append((task, asked))
+                if len(ahead) <= limit:
+                    continue
+            task, flow.submitted = self._next(ahead)
+            made = [task.result()]
+            del task
+            flow.handed = handed = now()
+            flow.waited += handed - asked
+            yield made.pop()
+            asked = now()
+            flow.held += asked - handed
         for prefetcher in self._prefetchers:
             prefetcher.check_leases()
 
-    def _next(self, ahead: deque[Task]) -> Task:
+    def _next(self, ahead: deque[_Submitted]) -> _Submitted:
         """The oldest task; with in_order=False the oldest that is done, as soon as there is one."""
         if self._options.in_order:
             return ahead.popleft()
-        if not any(task.done() for task in ahead):
-            ahead[0].wait(ahead)
-        position = next(k for k, task in enumerate(ahead) if task.done())
-        task = ahead[position]
+        tasks = [task for task, _ in ahead]
+        if not any(task.done() for task in tasks):
+            tasks[0].wait(tasks)
+        position = next(k for k, task in enumerate(tasks) if task.done())
+        found = ahead[position]
         del ahead[position]
-        return task
+        return found
 
     @property
     def makes_columns(self) -> bool:

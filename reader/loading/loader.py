@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from recordio.arguments import integer
 from recordio.determinism import key
-from recordio.errors import DatasetError, SchemaError
+from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.process_guard import closed_at_exit
 from recordio.reader.batches.index_batch import IndexBatch, Making
@@ -19,12 +19,13 @@ from recordio.reader.batches.requests import BatchResult
 from recordio.reader.loading.checks import check_indexable, check_order, sampler_of, weights_of
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.index_order import index_batches, indices_of
-from recordio.reader.loading.joint_access import joint_access
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
-from recordio.reader.loading.progress import Cursor, LoaderStats, unequal_ranks
+from recordio.reader.loading.profile import Profiled
+from recordio.reader.loading.progress import Cursor, check_process, unequal_ranks
 from recordio.reader.loading.relay import Relay
 from recordio.reader.loading.runs import Runs
 from recordio.reader.loading.state import check_state, identity
+from recordio.reader.loading.stats import LoaderStats
 from recordio.reader.order.ranks import RankShare, distributed_ranks
 from recordio.reader.order.shuffle import OrderOptions
 from recordio.reader.order.weights import drawn_by_weight
@@ -33,7 +34,7 @@ from recordio.reader.view import DatasetView, Plans
 _UNBATCHED = 256  # samples made at a time for batch_size=None
 
 
-class DataLoader:
+class DataLoader(Profiled):
     """Batches of a dataset, as dicts of columns; as tuples of columns for a view of `tuples`.
 
     Every `iter()` is the next epoch, from 0, unless `set_epoch` says which. A shuffled epoch is a pure function of the
@@ -81,7 +82,7 @@ class DataLoader:
         prefetch_bytes: of datasets in object stores: ask for so many bytes of windows ahead, also of the next epoch.
 
     Attributes:
-        stats: what has been delivered and skipped so far.
+        stats: what has been delivered and skipped so far, and where the time has gone.
     """
 
     _finish: Callable[[Any], Any] | None = None  # of BatchMaker
@@ -100,14 +101,14 @@ class DataLoader:
             raise TypeError(f"DataLoader() got an unexpected keyword argument {min(unknown)!r}")
         self.dataset = dataset
         self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
-        self.stats = LoaderStats(io=joint_access([part.store for part in dataset.parts])[1])
+        self.stats = LoaderStats.of(dataset)
         check_order(self.options, dataset)
         self._weights = weights_of(self.options, dataset)
         self._sampler = sampler_of(self.options)
         self._cursor = Cursor()
         self._seed = self.options.seed
         self._known_ranks = self.options.rank or 0, self.options.world_size or 1
-        self.runs = Runs(self.stats.stalls)
+        self.runs = Runs(self.stats)
         self._twin: tuple[LoaderOptions, DataLoader] | None = None  # for the loaders of other people
 
     @property
@@ -142,7 +143,7 @@ class DataLoader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a loader has workers of its own, and goes on by itself."""
-        return {**self.__dict__, "runs": Runs(self.stats.stalls), "_twin": None, "_cursor": replace(self._cursor)}
+        return {**self.__dict__, "runs": Runs(self.stats), "_twin": None, "_cursor": replace(self._cursor)}
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -306,7 +307,7 @@ class DataLoader:
                     yield dataset.formed(result.batch) if to_form else result.batch
                 elif sampler is None and self.world_size > 1 and self.options.even_batches:
                     raise unequal_ranks(result, self.rank)
-                _check_process(process)
+                check_process(process)
                 del result
             cursor.move_to(cursor.epoch + 1)
 
@@ -329,7 +330,7 @@ class DataLoader:
         for sample in result.batch or ():
             cursor.position = min(total, self._after(cursor.position))
             yield sample
-            _check_process(process)
+            check_process(process)
 
     def _maker(self) -> BatchMaker:
         by_index = self._sampler is not None
@@ -343,8 +344,3 @@ class DataLoader:
     def _plan(self, epoch_key: int, share: RankShare) -> Plans:
         """The windows of each part, and the part of each sample if there are several."""
         return self._drawn(epoch_key)[1].plan(self.order, epoch_key, share)
-
-
-def _check_process(process: int) -> None:
-    if os.getpid() != process:
-        raise DatasetError("this iterator belongs to the process that this one was forked from; call iter() anew")

@@ -19,7 +19,7 @@ from recordio.errors import RecordIOError
 from recordio.reader.batches.fetch_plan import FetchPlan, WindowLayout
 from recordio.reader.batches.memory import Memory
 from recordio.reader.fetch_threads import FetchThreads
-from recordio.reader.loading.progress import Stalls
+from recordio.reader.loading.stats import LoaderStats, Stalls
 from recordio.reader.open_dataset import OpenDataset
 from recordio.reader.order.shuffle import WindowPlan
 from recordio.reader.page_access import PageAccess, Projection
@@ -117,15 +117,18 @@ class PendingWindow:
     @property
     def table(self) -> PageTable:
         """Waits until it has been loaded. Raises what loading it does."""
-        if self._table is None:
-            began = time.perf_counter()
-            self._table = self.loading.result()
-            self.stalls.add(time.perf_counter() - began)
-        return self._table
+        return self._table or self._loaded(making=True)
 
     def wait_until_loaded(self) -> None:
         """Raises what loading it does."""
-        _ = self.table
+        if self._table is None:
+            self._loaded(making=False)
+
+    def _loaded(self, making: bool) -> PageTable:
+        began = time.perf_counter()
+        self._table = self.loading.result()
+        self.stalls.add(time.perf_counter() - began, making)
+        return self._table
 
     @property
     def is_free(self) -> bool:
@@ -141,7 +144,7 @@ class FetchContext:
         threads: load the windows.
         forget: called with each window before its memory is reused.
         mapped_limit: datasets of up to this many bytes stay mapped.
-        stalls: counts how long windows are waited for.
+        stats: counts what windows take, and how long they are waited for.
         accesses: how to read each dataset, if not as it does by itself.
         numbers: gives each window its number.
     """
@@ -149,7 +152,7 @@ class FetchContext:
     threads: FetchThreads
     forget: Callable[[PendingWindow], None]
     mapped_limit: int
-    stalls: Stalls
+    stats: LoaderStats
     accesses: Mapping[OpenDataset, PageAccess] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -212,6 +215,7 @@ class WindowPrefetcher:
 
     def next(self) -> PendingWindow | None:
         """The next window, after `start`; None at the end. The caller takes a lease of it at once."""
+        self._context.stats.fold()
         window, self._ahead = self._ahead, None
         if window is not None:
             self._in_use.append(window)
@@ -280,15 +284,20 @@ class WindowPrefetcher:
             memory=staging,
             layout=fetch.layout,
             failed=fetch.failed,
-            loading=self._loading(fetch, memory, staging.start if staging else 0),
-            stalls=self._context.stalls,
+            loading=self._loading(plan, fetch, memory, staging.start if staging else 0),
+            stalls=self._context.stats.stalls,
         )
 
-    def _loading(self, fetch: FetchPlan, memory: Memory, start: int) -> Loading:
-        threads = self._context.threads
+    def _loading(self, plan: WindowPlan, fetch: FetchPlan, memory: Memory, start: int) -> Loading:
         if fetch.has_work:
-            return threads.submit(fetch.load, memory, threads.run, start)
+            return self._context.threads.submit(self._fetched, plan, fetch, memory, start)
         try:
-            return CompletedTask(fetch.load(memory, threads.run, start))
+            return CompletedTask(self._fetched(plan, fetch, memory, start))
         except RecordIOError as error:  # raised by the batch that reads from the window
             return FailedTask(error)
+
+    def _fetched(self, plan: WindowPlan, fetch: FetchPlan, memory: Memory, start: int) -> PageTable:
+        table = fetch.load(memory, self._context.threads.run, start)
+        fetch.times.samples = len(plan)
+        self._context.stats.loads.append(fetch.times)
+        return table

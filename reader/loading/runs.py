@@ -8,7 +8,7 @@ from recordio.process_guard import interrupt_held
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.options import LoaderOptions, WorkerType
-from recordio.reader.loading.progress import Stalls
+from recordio.reader.loading.stats import LoaderStats
 from recordio.reader.loading.worker_choice import Work, choose_workers, is_same_work, work_of
 from recordio.reader.view import DatasetView
 from recordio.reader.workers.thread_trial import ThreadTrial
@@ -26,11 +26,11 @@ class Choice:
 class Runs:
     """The idle run that persistent_workers keep, and what was found out about the functions of the dataset.
 
-    `stalls`: where runs count how long they wait for data.
+    `stats`: where runs count what they do.
     """
 
-    def __init__(self, stalls: Stalls) -> None:
-        self._stalls = stalls
+    def __init__(self, stats: LoaderStats) -> None:
+        self._stats = stats
         self._idle: tuple[EpochRun, Work, LoaderOptions] | None = None
         self.choice: Choice | None = None
 
@@ -48,7 +48,7 @@ class Runs:
             trial = ThreadTrial(options.num_workers, ended=not make.calls_functions)
             self.choice = Choice(work, choose_workers(options, make, dataset), trial)
         return EpochRun(
-            make, replace(options, worker_type=self.choice.workers), epoch_key, self.choice.trial, self._stalls
+            make, replace(options, worker_type=self.choice.workers), epoch_key, self.choice.trial, self._stats
         )
 
     def leave(self, run: EpochRun, options: LoaderOptions, dataset: DatasetView, *, reusable: bool) -> None:

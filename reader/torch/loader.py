@@ -20,7 +20,8 @@ from typing_extensions import TypeVar  # torch brings it
 from recordio.errors import SchemaError
 from recordio.reader.columns import collate_as_torch
 from recordio.reader.loading.options import DEFAULTS, OWN_NAMES, OwnArguments, WorkerType, spelled_out
-from recordio.reader.loading.progress import LoaderStats
+from recordio.reader.loading.profile import Profile, profile_of
+from recordio.reader.loading.stats import LoaderStats
 from recordio.reader.torch.datasets import Dataset, collate_for, view_of
 from recordio.reader.torch.held_batch import HeldBatch, held_by_caller
 from recordio.reader.torch.pinning import to_pinned
@@ -240,6 +241,10 @@ class DataLoader(data.DataLoader[Batch]):
         if self._converts:
             batches = map(to_tensors, batches)
         return map(pinned, batches) if pins else batches
+
+    def profile(self, seconds: float = 5.0, step: Callable[[Any], Any] | None = None) -> Profile:
+        """Where the time goes; see recordio.DataLoader. For a dataset that is not ours only how fast it could be."""
+        return profile_of(self, seconds, step)
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""

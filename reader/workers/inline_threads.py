@@ -10,12 +10,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from recordio.errors import WorkerError
-from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchRequest, BatchResult, IndexRequest, Window
 from recordio.reader.workers.protocol import CompletedTask, Task
 from recordio.reader.workers.thread_trial import ThreadTrial
 
 _Batch = tuple[Future[BatchResult], BatchRequest | IndexRequest]
+Make = Callable[[BatchRequest | IndexRequest], BatchResult]
 
 _CALLER = 4  # of the loader, from `submit`, which EpochRun._deliver calls, and that DataLoader._delivered
 
@@ -23,7 +23,7 @@ _CALLER = 4  # of the loader, from `submit`, which EpochRun._deliver calls, and 
 class InlineWorkers:
     """The caller's own thread."""
 
-    def __init__(self, make: BatchMaker) -> None:
+    def __init__(self, make: Make) -> None:
         self._make = make
 
     def submit(self, request: BatchRequest | IndexRequest) -> Task:
@@ -72,7 +72,7 @@ class ThreadWorkers:
         trial: says how many threads make batches at a time.
     """
 
-    def __init__(self, count: int, make: BatchMaker, timeout: float, trial: ThreadTrial) -> None:
+    def __init__(self, count: int, make: Make, timeout: float, trial: ThreadTrial) -> None:
         self._pool = ThreadPoolExecutor(count, "recordio-batch")
         self._make = make
         self._timeout = timeout
@@ -134,7 +134,7 @@ class ThreadWorkers:
         return all_ended
 
 
-def _make(future: Future[BatchResult], request: BatchRequest | IndexRequest, make: BatchMaker) -> None:
+def _make(future: Future[BatchResult], request: BatchRequest | IndexRequest, make: Make) -> None:
     try:
         future.set_result(make(request))
     except BaseException as error:  # noqa: BLE001 raised by the task

@@ -74,7 +74,9 @@ class Task:
         outcome = self._loaded.pop()
         if isinstance(outcome, Failure):
             raise outcome.error()
-        return outcome
+        batch, packing = outcome
+        self._pool.count_handover(packing)
+        return batch
 
     def arrive(self, contents: Contents) -> None:
         self._contents, self.has_arrived = contents, True
@@ -83,7 +85,9 @@ class Task:
         """Takes the batch out of its slot, if it is still there."""
         if self._contents is not None:
             contents, self._contents = self._contents, None
+            began = time.perf_counter_ns()
             self._loaded.append(load(contents, copy))
+            self._pool.count_handover(time.perf_counter_ns() - began)
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +117,7 @@ class WorkerPool:
             submitted ahead, and a few more; batches beyond them are copied.
         timeout: raise when no batch arrives for so many seconds; 0 for never.
         init: called once in each worker, with its number, before everything else.
+        count_handover: called with the nanoseconds that it took to put a batch into its slot, or to take it out.
 
     Raises WorkerError when the processes cannot be started.
     """
@@ -126,9 +131,11 @@ class WorkerPool:
         slots: int,
         timeout: float = 0,
         init: Callable[[int], Any] | None = None,
+        count_handover: Callable[[int], Any] = lambda nanoseconds: None,
     ) -> None:
         self._pid, self._timeout = os.getpid(), timeout
         self._context: Any = context if isinstance(context, BaseContext) else multiprocessing.get_context(context)
+        self.count_handover = count_handover
         self._fault = ""  # why no more batches will come
         self._queue: deque[weakref.ref[Task] | bytes] = deque()  # tasks, and messages between them
         self._arrived: dict[int, weakref.ref[Task]] = {}

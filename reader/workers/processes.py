@@ -74,7 +74,7 @@ class _ChildMaker:
             seed_generators(request.seed)  # which worker makes a batch is chance
         if isinstance(request, BatchRequest):
             request = replace(request, slices=[self._unpacked(one) for one in request.slices])
-        return self._make(request)
+        return self._make.timed(request)
 
     def _unpacked(self, one: WindowSlice) -> WindowSlice:
         if one.columns is not None:

@@ -6,6 +6,7 @@ import contextlib
 import struct
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from time import perf_counter_ns
 from typing import Any
 
 from recordio.pickling import DeferredPickle
@@ -40,6 +41,7 @@ class _Server:
     def __init__(self, number: int, work: DeferredPickle) -> None:
         self._number, self._work = number, work
         self._make: Any = None
+        self._packing = 0  # nanoseconds that the batch before took to be put into its slot
         self._broken = self._failure(self._open)
 
     def answer(self, slot: Slot) -> None:
@@ -67,4 +69,7 @@ class _Server:
             self._make.receive(self._work.loads(message))
 
     def _put_batch(self, slot: Slot, request: bytes) -> None:
-        slot.put(self._make(self._work.loads(request), slot.empty))
+        batch = self._make(self._work.loads(request), slot.empty)
+        began = perf_counter_ns()
+        slot.put((batch, self._packing))
+        self._packing = perf_counter_ns() - began

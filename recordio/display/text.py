@@ -5,7 +5,7 @@ Contract: what comes from data passes through `clean` before it is shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from recordio.errors import SchemaError
@@ -48,6 +48,29 @@ def bytes_text(nbytes: float) -> str:
 def _three_digits(value: float) -> str:
     digits = (value < 9.995) + (value < 99.95)
     return f"{value:.{digits}f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """3725 -> '1:02:05', 75 -> '1:15', 2.5 -> '2.5 s', 0.012 -> '12 ms'."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """The lines of a table. `right`: numbers of the right-aligned columns. Cells are clean already."""
+    rows, right = [head, *rows], set(right)
+    widths = [max(map(columns_of, cells)) for cells in zip(*rows, strict=True)]
+    return ["  ".join(_pad(row[i], widths[i], i in right) for i in range(len(head))).rstrip() for row in rows]
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - columns_of(cell))
+    return space + cell if right else cell + space
 
 
 def count_text(number: int, noun: str) -> str:

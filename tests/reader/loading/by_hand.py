@@ -17,7 +17,7 @@ from recordio.reader.batches.memory import Arena
 from recordio.reader.batches.requests import WindowSlice
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.loading.prefetch import FetchContext, PendingWindow, WindowPrefetcher
-from recordio.reader.loading.progress import Stalls
+from recordio.reader.loading.stats import LoaderStats
 from recordio.reader.open_dataset import OpenDataset, ReadOptions
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan, order_of
@@ -125,7 +125,7 @@ def prefetcher_of(
         fields=dataset.projection(None),
         plans=plans_of(dataset) if plans is None else plans,
         memories=[Arena(), Arena()] if memories is None else memories,
-        context=FetchContext(threads, forget, MAPPED_NBYTES, Stalls()),
+        context=FetchContext(threads, forget, MAPPED_NBYTES, LoaderStats()),
     )
 
 

@@ -18,7 +18,7 @@ from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.requests import BatchResult, Window
 from recordio.reader.loading.epoch_run import EpochRun
 from recordio.reader.loading.options import LoaderOptions
-from recordio.reader.loading.progress import Stalls
+from recordio.reader.loading.stats import LoaderStats
 from recordio.reader.workers.thread_trial import ThreadTrial
 from tests.reader.loading.by_hand import BLOCK, ManualTask, plans_of, write_blocks
 
@@ -69,7 +69,7 @@ def runs() -> Iterator[list[EpochRun]]:
 
 
 def run_of(ds: ShardDataset, runs: list[EpochRun], **options: Any) -> EpochRun:
-    runs.append(EpochRun(BatchMaker([ds]), LoaderOptions(**options), 0, ThreadTrial(2, ended=True), Stalls()))
+    runs.append(EpochRun(BatchMaker([ds]), LoaderOptions(**options), 0, ThreadTrial(2, ended=True), LoaderStats()))
     return runs[-1]
 
 
@@ -201,7 +201,7 @@ class TestClose:
         while pool._free:
             pool.take()
         workers.all_end = all_end
-        run = EpochRun(BatchMaker([ds]), LoaderOptions(), 0, ThreadTrial(0), Stalls())
+        run = EpochRun(BatchMaker([ds]), LoaderOptions(), 0, ThreadTrial(0), LoaderStats())
         list(batches_of(run, ds))
         assert len(pool._free) == 0
         run.close()
