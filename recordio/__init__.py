@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from recordio.reader.order.weights import class_weights
     from recordio.reader.verify import verify
     from recordio.salvage.repair import repair
+    from recordio.tuning.tune import tune
     from recordio.writer.convert.convert import convert
     from recordio.writer.dataset_writer import DatasetWriter
 
@@ -89,6 +90,7 @@ __all__ = [
     "sign",
     "split",
     "transforms",
+    "tune",
     "verify",
 ]
 
@@ -119,6 +121,7 @@ _HOMES = {
     "reshard": "recordio.edit.reshard",
     "sign": "recordio.proof.sign",
     "split": "recordio.edit.split",
+    "tune": "recordio.tuning.tune",
     "verify": "recordio.reader.verify",
 }
 

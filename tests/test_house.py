@@ -46,9 +46,10 @@ for _room, _below in (
     ("writer.convert", "writer writer.sources *"),
     ("edit", "reader.loading writer.convert *"),
     ("exports", "edit *"),
+    ("tuning", "edit *"),
     ("proof", "edit *"),
     ("salvage", "reader writer.convert *"),
-    ("tools", "exports proof salvage reader.torch writer.convert *"),
+    ("tools", "exports proof salvage tuning reader.torch writer.convert *"),
     ("doors", "tools *"),
 ):
     _named = set(_below.split()) - {"*"}
@@ -64,7 +65,7 @@ PUBLIC = """
     Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError
     Mixture Object RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError
     WorkerError __version__ append class_weights clean compare convert copy diff export merge parity repair reshard sign
-    split transforms verify
+    split transforms tune verify
 """.split()
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 40

@@ -34,6 +34,7 @@ from recordio.tools import (
     show,
     sign,
     split,
+    tune,
     verify,
     view,
 )
@@ -61,6 +62,7 @@ COMMANDS: dict[str, ModuleType] = {
     "copy": copy,
     "cache": cache,
     "plan": plan,
+    "tune": tune,
     "clean": clean_command,
 }
 

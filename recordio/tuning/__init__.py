@@ -1,0 +1,1 @@
+"""What to change about a loader: changes that are tried, and their gain as it was measured."""
