@@ -84,20 +84,35 @@ def read_shard(folder, manifest, shard):
         for field, (stored_nbytes, nbytes, checksum, codec, reserved) in zip(schema, PAGE.iter_unpack(entries)):
             page, at = data[at : at + pad(stored_nbytes)], at + pad(stored_nbytes)
             check(checksum == checksum_of(page) and reserved == 0, "page")
-            columns.append(read_page(field, samples, decoded(page[:stored_nbytes], nbytes, codec)))
+            columns.append(read_page(field, samples, decoded(page[:stored_nbytes], nbytes, codec, field, samples)))
         yield from (dict(zip((field["name"] for field in schema), values)) for values in zip(*columns))
     check(at == end, "index")
 
 
-def decoded(stored, nbytes, codec):
+def decoded(stored, nbytes, codec, field, samples):
     if codec == 1:
         frame = zstandard.get_frame_parameters(stored)
         check(frame.content_size == nbytes <= 268435456 and frame.window_size <= max(nbytes, 1024), "page")
         zstd = zstandard.ZstdDecompressor().decompressobj()
         stored = memoryview(zstd.decompress(stored))
         check(zstd.eof and not zstd.unused_data, "page")
-    check(codec in (0, 1) and len(stored) == nbytes, "page")
+    if codec == 2:
+        stored = widened(stored, nbytes, field, samples)
+    check(codec in (0, 1, 2) and len(stored) == nbytes, "page")
     return stored
+
+
+def widened(stored, nbytes, field, samples):
+    """The content of a narrow page: integers as distances of 1, 2 or 4 bytes from the base at its end."""
+    check(field["type"] in ("scalar", "array") and None not in field.get("shape", []), "narrow page")
+    dtype, start = np.dtype(field["dtype"]).newbyteorder("<"), pad(-(-samples // 8)) * bool(field.get("optional"))
+    count = samples * math.prod(field.get("shape", []))
+    check(dtype.kind in "iu" and nbytes == start + count * dtype.itemsize <= 268435456 and count, "narrow page")
+    width = [w for w in (1, 2, 4) if w < dtype.itemsize and len(stored) == start + count * w + dtype.itemsize]
+    check(len(width) == 1, "narrow page")
+    distances = np.frombuffer(stored, f"<u{width[0]}", count, start).astype(dtype)
+    base = np.frombuffer(stored, dtype, 1, len(stored) - dtype.itemsize)
+    return memoryview(bytes(stored[:start]) + (distances + base).tobytes())
 
 
 def read_page(field, samples, content):

@@ -1,7 +1,7 @@
 """One open shard: its index and its pages, each checked on first touch.
 
-Plain pages are read straight from the map, one gather per field. Coded pages, and all pages without a map, are read and
-decoded one by one and kept in a cache of bounded size.
+Plain and narrow pages are read straight from the map. Coded pages, and all pages without a map, are read and decoded
+one by one and kept in a cache of bounded size.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import CorruptError, RecordIOError
-from recordio.format import codec
 from recordio.format.block import BlockHeader, PageEntry
 from recordio.format.checksum import checksum, require
-from recordio.format.codec import Codec
+from recordio.format.codec import Codec, read_in_place
+from recordio.format.coded import decode_page
 from recordio.format.fields import Field
 from recordio.format.index import Index
 from recordio.format.layout import CHECKSUM, block_header_nbytes, padded
 from recordio.format.manifest import Manifest
+from recordio.format.narrow import stored_pages
 from recordio.format.page import Indices, Pages, check_page, pages
 from recordio.lazy import lazy
 from recordio.reader.page_access import PageAccess, Projection, Verify
@@ -89,8 +90,7 @@ class OpenShard:
     @lazy
     def in_place(self) -> Mask:
         """bool (blocks, fields), the pages that are read from the map."""
-        found: Mask = (self.index.pages["codec"] == _PLAIN) & self._mapped
-        return found
+        return read_in_place(self.index.pages["codec"]) & self._mapped
 
     def reader(self, column: int) -> FieldReader:
         """The reader of a field, by its position in the schema."""
@@ -204,7 +204,7 @@ class OpenShard:
         entry = self.index.pages[block, column]
         nbytes = padded(int(entry["stored_nbytes"]))
         try:
-            if self._mapped and entry["codec"] == _PLAIN:
+            if self._mapped and read_in_place(entry["codec"]):
                 return memoryview(self.memory or b"")[offset : offset + nbytes]
             return memoryview(self.file.read(offset, nbytes))
         except RecordIOError as error:
@@ -241,12 +241,11 @@ class OpenShard:
         entry = self.index.pages[block, column]
         if entry["codec"] == _PLAIN:
             return bytes(data)
+        samples, nbytes = int(self.index.samples[block]), int(entry["nbytes"])
         try:
-            out = codec.decode(data, int(entry["nbytes"]))
-            check_page(self.fields[column], int(self.index.samples[block]), out)
+            return decode_page(int(entry["codec"]), self.fields[column], samples, data, nbytes)
         except CorruptError as error:
             raise error.at(**self.location(block, column))
-        return out
 
     def _checked(self, block: int, column: int) -> memoryview:
         """The stored bytes without padding; read again if those that were wrong came from a copy."""
@@ -309,7 +308,7 @@ class FieldReader:
     """One field of an open shard.
 
     Attributes:
-        in_place: bool (blocks,), whether each page is plain and mapped.
+        in_place: bool (blocks,), whether each page is read from the map as it is stored.
         all_in_place: whether all pages are.
         mapped: the pages in the map, by block number; None if none is read from it.
     """
@@ -322,7 +321,8 @@ class FieldReader:
         self.all_in_place = bool(self.in_place.all())
         self.mapped: Pages | None = None
         if self.in_place.any() and shard.memory is not None:
-            self.mapped = pages(self._field, shard.memory, shard.index.page_offsets[:, column], shard.index.samples)
+            starts, entries = shard.index.page_offsets[:, column], shard.index.pages[:, column]
+            self.mapped = stored_pages(self._field, shard.memory, starts, shard.index.samples, entries)
 
     def getter(self) -> Getter:
         """A function from (block, row) to the value; the page must be ready."""

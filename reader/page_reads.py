@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import CorruptError, RecordIOError
-from recordio.format import codec
 from recordio.format.checksum import checksum
 from recordio.format.codec import Codec
+from recordio.format.coded import decode_page_into
 from recordio.format.fields import Field
 from recordio.format.layout import padded
-from recordio.format.page import Indices, check_page
+from recordio.format.page import Indices
 from recordio.reader.columns import grouped
 from recordio.reader.open_shard import check_stored
 from recordio.reader.page_access import PageAccess, Projection
@@ -285,8 +285,8 @@ class PageReads:
         if page.codec == _PLAIN:
             out[:] = data
         else:
-            codec.decode_into(data, out)
-            check_page(self._fields[page.column], int(self._samples[page.slot]), out)
+            field, samples = self._fields[page.column], int(self._samples[page.slot])
+            decode_page_into(page.codec, field, samples, data, out)
 
     def _check(self, page: PlannedPage, stored: memoryview) -> None:
         field, samples, data = self._fields[page.column], int(self._samples[page.slot]), stored[: page.stored_nbytes]

@@ -32,7 +32,7 @@ class WriteOptions:
     """How samples are laid out.
 
     Attributes:
-        compression: None, "auto", "zstd" or "zstd:LEVEL"; see recordio.format.codec.Compression.
+        compression: None, "auto", "narrow", "zstd" or "zstd:LEVEL"; see recordio.format.codec.Compression.
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before; None for no such limit.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,
@@ -100,7 +100,7 @@ class ShardWriter:
             content = encode_page(field, parts)
             if self._measures is not None:
                 self._measures.add(number, content, block.samples)
-            entry, stored = store_page(coder, content)
+            entry, stored = store_page(coder, field, block.samples, content)
             entries.append(entry)
             buffers += stored
         self.write_pages(block.samples, entries, buffers)

@@ -14,7 +14,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from recordio.errors import RecordIOError
-from recordio.format.codec import Codec
+from recordio.format.codec import read_in_place
 from recordio.format.page import Indices, pages
 from recordio.reader.batches.load_times import LoadTimes
 from recordio.reader.batches.memory import Memory
@@ -27,7 +27,6 @@ from recordio.reader.page_table import PageColumn, PageTable, Piece
 from recordio.reader.shard_indexes import PageEntries
 from recordio.storage.base import File, Range
 
-_PLAIN = int(Codec.PLAIN)
 _SMALL_NBYTES = 1024  # copy values of up to this size together from two shards on: cheaper than two gathers
 MAPPED_NBYTES = 64 << 20  # datasets of up to this size stay mapped
 
@@ -96,9 +95,10 @@ class WindowLayout:
 class FetchPlan:
     """The plan to load blocks as a window.
 
-    Plain pages stay in the map of their shard, or of a few shards if values are large; all other pages are read and
-    decoded into memory of `layout.nbytes`. `has_work` is false when every page is in place, has been checked, and stays
-    mapped. A page that cannot be read puts its error into `failed` by its slot, and fails the batches that need it.
+    Plain and narrow pages stay in the map of their shard, or of a few shards if values are large; all other pages are
+    read and decoded into memory of `layout.nbytes`. `has_work` is false when every page is in place, has been checked,
+    and stays mapped. A page that cannot be read puts its error into `failed` by its slot, and fails the batches that
+    need it.
 
     Args:
         dataset: the dataset.
@@ -127,7 +127,7 @@ class FetchPlan:
         reads_whole = shards > access.maps and not (access.direct or access.drops)
         entries, errors = dataset.entries(blocks, fields.columns, self._whole if reads_whole else None)
         readable = self._readable(shard, errors)
-        in_place = (entries.codec == _PLAIN) & access.mapped & readable[:, None]
+        in_place = read_in_place(entries.codec) & access.mapped & readable[:, None]
         in_place[:, _copied_together(entries, shards, access.maps, int(samples.sum()))] = False
         wanted = ~in_place & readable[:, None]
         self._reads = PageReads(entries, wanted, shard, samples, fields.schema.values(), access)

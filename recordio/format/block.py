@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 from recordio.errors import CorruptError
 from recordio.format.checksum import Buffer, checksum, require
 from recordio.format.codec import PageCoder
+from recordio.format.coded import code_page
+from recordio.format.fields import Field
 from recordio.format.layout import (
     BLOCK_HEADER,
     BLOCK_MAGIC,
@@ -82,8 +84,8 @@ class BlockHeader:
         return cls(dataset_id, shard, block, offset, first, samples, tuple(PageEntry(*e) for e in entries))
 
 
-def store_page(coder: PageCoder, content: Buffer) -> tuple[PageEntry, list[Buffer]]:
+def store_page(coder: PageCoder, field: Field, samples: int, content: Buffer) -> tuple[PageEntry, list[Buffer]]:
     """Codes a page; returns its entry and the buffers to write."""
-    codec, stored = coder.encode(content)
+    codec, stored = code_page(coder, field, samples, content)
     parts: list[Buffer] = [stored, padding(len(stored))]
     return PageEntry(len(stored), len(content), checksum(*parts), codec), parts

@@ -29,12 +29,17 @@ from recordio.format.layout import (
     index_dtype,
     padding,
 )
+from recordio.format.narrow import widths_of
 from recordio.format.page import least_nbytes
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, shard_digest
 from recordio.lazy import lazy
 
-_PLAIN, _LAST_CODEC = int(Codec.PLAIN), int(max(Codec))  # a member of an enum costs as much as the comparison
+_PLAIN, _NARROW, _LAST_CODEC = (
+    int(Codec.PLAIN),
+    int(Codec.NARROW),
+    int(max(Codec)),
+)  # a member of an enum costs as much as the comparison
 
 
 class RawIndex(NamedTuple):
@@ -159,3 +164,11 @@ def check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) ->
             raise CorruptError(
                 f"a page of {samples[block]} samples has {nbytes[block, column]} bytes, expected {least[block]}"
             ).at(block=block, field=name)
+        if (codec[:, column] == _NARROW).any():
+            stored = pages["stored_nbytes"][:, column].astype(np.int64)
+            wrong = widths_of(kind, samples, stored, codec[:, column]) == 0
+            if wrong.any():
+                block = int(np.argmax(wrong))
+                raise CorruptError(
+                    f"a narrow page of {samples[block]} samples has {stored[block]} bytes: no width of {kind}"
+                ).at(block=block, field=name)

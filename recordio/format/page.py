@@ -156,7 +156,7 @@ class Pages:
         raise NotImplementedError
 
 
-def _overlapping(buffer: bytes | mmap, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def overlapping(buffer: bytes | mmap, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """An array whose item p is the value at byte p of the buffer, so that indexing reads at any byte."""
     nbytes, inner = _strides(dtype, shape)
     return np.ndarray((max(0, len(buffer) - nbytes + 1), *shape), dtype, buffer, strides=(1, *inner))
@@ -189,14 +189,14 @@ class FixedPages(Pages):
     @lazy
     def _at(self) -> npt.NDArray[Any] | None:
         """Item p is the value at byte p."""
-        return _overlapping(self._buffer, self._dtype, self._shape) if self._gathers else None
+        return overlapping(self._buffer, self._dtype, self._shape) if self._gathers else None
 
     @lazy
     def _raw(self) -> npt.NDArray[Any] | None:
         """The same, with an array as a run of bytes: a gather of those is faster."""
         if self._scalar or not self._gathers:
             return self._at
-        return _overlapping(self._buffer, np.dtype((np.void, self._nbytes)), ())
+        return overlapping(self._buffer, np.dtype((np.void, self._nbytes)), ())
 
     def take(self, page: Indices, row: Indices) -> Any:
         values: npt.NDArray[Any]
@@ -237,7 +237,7 @@ class VariablePages(Pages):
 
     def __init__(self, field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> None:
         super().__init__(field, buffer, starts, samples)
-        self._offset = _overlapping(buffer, _OFFSET, ())
+        self._offset = overlapping(buffer, _OFFSET, ())
         self._data = self._bodies + 8 * (samples + 1)
         self._text = isinstance(field, Text)
         self._raw = isinstance(field, (Bytes, Image)) and getattr(field, "encoded", True)

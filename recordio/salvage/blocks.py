@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from recordio.errors import CorruptError, RecordIOError, StorageError
-from recordio.format import codec
 from recordio.format.block import BlockHeader, PageEntry
 from recordio.format.codec import Codec
+from recordio.format.coded import decode_page
 from recordio.format.index import Index, check_pages
 from recordio.format.layout import ALIGNMENT, BLOCK_MAGIC, PAGE_DTYPE, block_header_nbytes, padded
-from recordio.format.page import check_page
 from recordio.format.schema import Schema
 from recordio.format.shard_table import starts_of
 from recordio.reader.open_shard import check_stored
@@ -113,7 +112,7 @@ def read_block(file: File, header: BlockHeader, schema: Schema) -> memoryview:
         try:
             check_stored("always", field, header.samples, stored, content, page.checksum, page.codec)
             if page.codec != Codec.PLAIN:
-                check_page(field, header.samples, codec.decode(content, page.nbytes))
+                decode_page(page.codec, field, header.samples, content, page.nbytes)
         except CorruptError as error:
             raise error.at(**where, field=name, byte=header.offset + at)
         at += len(stored)

@@ -82,6 +82,21 @@ def coded(count: int = 40) -> Files:
     return forge(schema, blocks)
 
 
+@cache
+def narrow(count: int = 40) -> Files:
+    """One shard of two fields in two blocks, all pages narrow; forged, since a writer leaves small pages plain."""
+    blocks = []
+    for base in (0, -70):
+        near = bytes(range(count // 2)) + struct.pack("<q", base)
+        pairs = struct.pack(f"<{count}H", *range(900, 900 + count)) + struct.pack("<i", base)
+        blocks.append(Block(count // 2, [Page(near, 4 * count, 2), Page(pairs, 4 * count, 2)]))
+    schema = [
+        {"name": "number", "type": "scalar", "dtype": "int64"},
+        {"name": "pair", "type": "array", "dtype": "int32", "shape": [2]},
+    ]
+    return forge(schema, blocks)
+
+
 WIDE = 300  # text length worth coding
 
 

@@ -9,10 +9,10 @@ import pytest
 from tests.effort import LONG
 from tests.faults.forging import MANIFEST, SHARD, Files
 from tests.faults.reading import WAYS, outcome, read, verify_files, wrong
-from tests.faults.samples import coded, coded_pages, every_kind
+from tests.faults.samples import coded, coded_pages, every_kind, narrow
 
 NAMES = [way for way in WAYS if way != "column"]  # the same as a take per field, several times slower
-DATASETS = {"plain": lambda: every_kind(None), "coded": coded}
+DATASETS = {"plain": lambda: every_kind(None), "coded": coded, "narrow": narrow}
 
 
 def flipped(files: Files, name: str) -> Iterator[tuple[int, int, Files]]:

@@ -257,6 +257,23 @@ def parity() -> Golden:
     return Golden(NUMBERED, numbered(50), {}, {"block_bytes": 300, "shard_samples": 20, "parity": 2})
 
 
+def narrow() -> Golden:
+    """Integers of every dtype in pages of every width, with a base and without, and pages that stay plain."""
+    fields = {name: Array(name, (130,)) for name in DTYPES if "int" in name}
+    schema = Schema({**fields, "maybe": Array("int64", (130,), optional=True)})
+    samples = []
+    for i in range(20):
+        span = [200, 60_000, 1 << 32, 1 << 62][i // 5]
+        sample: dict[str, Any] = {}
+        for name in fields:
+            least, most = int(np.iinfo(name).min), int(np.iinfo(name).max)
+            low = [least, max(least, -100), most - span + 1][i % 3] if span <= most else 0
+            high = min(span, most + 1)
+            sample[name] = np.array([low + k * 7919 * (i + 1) % high for k in range(130)], name)
+        samples.append(sample | {"maybe": None if i % 4 == 1 else np.arange(130) - i})
+    return Golden(schema, samples, {"codec": "narrow"}, {"compression": "narrow", "block_bytes": 40_000})
+
+
 def empty() -> Golden:
     return Golden(NUMBERED, [], {"note": "no sample, no shard"})
 
@@ -277,8 +294,8 @@ def changed() -> Golden:
 
 
 MAKERS: tuple[Callable[[], Golden], ...] = (
-    scalars, arrays, shapes, values, images, optional, validity, unicode_names, blocks, shards, zstd, empty, changed,
-    parity,
+    scalars, arrays, shapes, values, images, optional, validity, unicode_names, blocks, shards, zstd, narrow, empty,
+    changed, parity,
 )  # fmt: skip
 GOLDEN = {maker.__name__: maker for maker in MAKERS}
 

@@ -43,7 +43,7 @@ ROWS = [row(i) for i in range(SHARD * SHARDS)]
 
 @pytest.fixture(scope="module", params=["plain", "coded", "mixed"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven shards of three blocks of four samples; "mixed" has plain and coded pages in every block."""
+    """Eleven shards of three blocks of four samples; "mixed" has plain, narrow and zstd pages."""
     path: Path = tmp_path_factory.mktemp("data")
     compression = {"plain": None, "coded": "zstd:1", "mixed": "auto"}[request.param]
     with DatasetWriter(path, SCHEMA, compression=compression, shard_samples=SHARD, block_bytes=400) as writer:
@@ -52,7 +52,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     store = ShardDataset(path).store
     assert {entry.runs for entry in store.manifest.shards} == {((BLOCK, SHARD // BLOCK),)}
     codecs = set(store.shard(0).index.pages["codec"].ravel().tolist())
-    assert codecs == ({0} if compression is None else {0, 1})
+    assert codecs == {None: {0}, "zstd:1": {0, 1}, "auto": {0, 1, 2}}[compression]
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from recordio import CorruptError, Scalar, Schema, SchemaError, Text, UnsupportedError
+from recordio import Bytes, CorruptError, Scalar, Schema, SchemaError, Text, UnsupportedError
 from recordio.format.block import BlockHeader, PageEntry, store_page
 from recordio.format.checksum import checksum, digest
 from recordio.format.codec import Compression, PageCoder
@@ -124,7 +124,7 @@ def test_block_without_samples_or_with_too_many_is_corrupt(samples: int) -> None
 
 
 def test_page_checksum_covers_padding() -> None:
-    entry, parts = store_page(PageCoder(Compression.parse(None)), b"abc")
+    entry, parts = store_page(PageCoder(Compression.parse(None)), Bytes(), 1, b"abc")
     stored = b"".join(parts)
     assert stored == b"abc" + bytes(61)
     assert entry == PageEntry(3, 3, checksum(stored), 0)
@@ -211,8 +211,8 @@ def test_inconsistent_index_is_corrupt(rows: Any, samples: int) -> None:
 
 def test_unknown_codec_is_unsupported() -> None:
     footer, start, _ = footer_and_index(1)
-    data = Index.encode(2, [(4, 0, (PageEntry(16, 16, 0, 2), PageEntry(104, 104, 0, 0)))])
-    with pytest.raises(UnsupportedError, match="codec 2"):
+    data = Index.encode(2, [(4, 0, (PageEntry(16, 16, 0, 3), PageEntry(104, 104, 0, 0)))])
+    with pytest.raises(UnsupportedError, match="codec 3"):
         Index.decode(data, footer._replace(digest=shard_digest(start, data)), start, SCHEMA)
 
 
