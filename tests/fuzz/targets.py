@@ -22,6 +22,7 @@ import recordio
 from recordio.errors import CorruptError, RecordIOError
 from recordio.format import codec, strict_json
 from recordio.format.block import BlockHeader
+from recordio.format.coded import decode_page
 from recordio.format.fields import Field, Object
 from recordio.format.index import Index, check_pages
 from recordio.format.layout import FOOTER, MAX_BLOCK_SAMPLES, PAGE_DTYPE, index_dtype
@@ -163,7 +164,7 @@ def page(data: bytes) -> None:
         return
     number, coded, samples, nbytes = struct.unpack_from("<BBHI", data)
     kind, stored, samples = FIELDS[number % len(FIELDS)], data[8:], max(samples, 1)
-    content = _content(stored, nbytes if coded else len(stored), int(coded))
+    content = _content(kind, samples, stored, nbytes if coded else len(stored), int(coded))
     read = MINIMAL["read_page"]
     found = outcome(lambda: _values(kind, samples, content))
     if samples <= _FEW:
@@ -173,18 +174,29 @@ def page(data: bytes) -> None:
     check_values(kind, content, samples)
 
 
-def _content(stored: bytes, nbytes: int, coded: int) -> bytes:
+def _content(kind: Field, samples: int, stored: bytes, nbytes: int, coded: int) -> bytes:
     def ours() -> bytes:
         return stored if coded == 0 else codec.decode(stored, nbytes)
 
     table = np.array([[(len(stored), nbytes, 0, coded, 0)]], PAGE_DTYPE)
+    if coded == codec.Codec.NARROW:
+        return _widened(kind, samples, stored, nbytes, table)
     check_pages(table, np.array([1]), Schema({"x": recordio.Bytes()}) if nbytes >= 16 else _EMPTY)
     if coded and nbytes <= _LITTLE:
         target = bytearray(nbytes)
         into = outcome(lambda: codec.decode_into(stored, memoryview(target)) or target)
         require_same("a frame", outcome(lambda: bytearray(ours())), into)
-        require_same("a frame", into, plainly(lambda: bytearray(MINIMAL["decoded"](stored, nbytes, coded))))
+        require_same("a frame", into, plainly(lambda: bytearray(MINIMAL["decoded"](stored, nbytes, coded, {}, 0))))
     return ours()
+
+
+def _widened(kind: Field, samples: int, stored: bytes, nbytes: int, table: Any) -> bytes:
+    check_pages(table, np.array([samples]), Schema({"x": kind}))
+    found = decode_page(codec.Codec.NARROW, kind, samples, memoryview(stored), nbytes)
+    json = {"name": "x", **kind.to_json()}
+    theirs = plainly(lambda: bytes(MINIMAL["decoded"](stored, nbytes, int(codec.Codec.NARROW), json, samples)))
+    require_same("a narrow page", found, theirs)
+    return found
 
 
 _EMPTY = Schema({"x": recordio.Array("int8", (0,))})
