@@ -86,7 +86,7 @@ class EpochRun:
     def _new_workers(self, epoch_key: int) -> Workers:
         options, make = self._options, self._make
         if not options.num_workers:
-            return InlineWorkers(make if make.finish is None else make.timed)
+            return InlineWorkers(make)
         if options.worker_type == "thread":
             return ThreadWorkers(options.num_workers, make.timed, options.timeout, self._trial)
         start = partial(

@@ -235,8 +235,9 @@ class DataLoader(data.DataLoader[Batch]):
         batches: Iterator[Any] = chain.from_iterable(map(iter, (self._inner,)))
         if self._held is not None:
             batches = self._held.watch(batches, self._ours.state_dict)
-        pins = self._ours.pins = self.pin_memory and torch.cuda.is_available()
-        if pins and self._converts:  # what the threads of the loader have not pinned
+        pins = self.pin_memory and torch.cuda.is_available()
+        workers_pin = self._ours.pins = pins and self.num_workers > 0
+        if workers_pin and self._converts:  # what processes have made
             batches = map(to_pinned, batches)
         if self._converts:
             batches = map(to_tensors, batches)

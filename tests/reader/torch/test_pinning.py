@@ -70,8 +70,13 @@ def test_arrays_are_pinned_before_they_are_handed_over(
 
 
 def test_batches_of_several_datasets_are_pinned(ds: recordio.ShardDataset, pinned_by: dict[int, str]) -> None:
-    for batch in DataLoader(ds[:1000] + ds[1000:], 20, True, pin_memory=True):
+    for batch in DataLoader(ds[:1000] + ds[1000:], 20, True, pin_memory=True, num_workers=2):
         assert batch["label"].data_ptr() in pinned_by
+
+
+def test_without_workers_torch_pins(ds: recordio.ShardDataset, pinned_by: dict[int, str]) -> None:
+    """Nothing else wants the cores, all of which torch copies with."""
+    assert next(iter(DataLoader(ds, 100, pin_memory=True)))["row"].data_ptr() not in pinned_by
 
 
 def test_only_a_loader_that_pins_does(ds: recordio.ShardDataset, pinned_by: dict[int, str]) -> None:
