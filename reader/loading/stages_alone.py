@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from recordio.format.checksum import checksum
-from recordio.format.codec import Codec, decode_into
+from recordio.format.codec import Codec
+from recordio.format.coded import decode_page_into
 from recordio.format.image_field import Image
 from recordio.format.page import Indices
 from recordio.images.transform import Transform, function_name
@@ -87,16 +88,16 @@ def _loaded(part: ShardDataset, blocks: Indices) -> tuple[PageTable, Cost]:
     checking = decoding = 0.0
     for number, block in zip(store.shard_of(blocks).tolist(), range(len(blocks)), strict=True):
         file = store.file(number)
-        for column in range(len(part.fields.columns)):
+        for column, kind in enumerate(part.fields.schema.values()):
             at = block, column
             stored = file.read(int(entries.offset[at]), int(entries.end[at] - entries.offset[at]))
             began = perf_counter()
             checksum(stored)
             checked = perf_counter()
             checking += checked - began
-            if entries.codec[at] != int(Codec.PLAIN):
-                target = memoryview(memory)[: int(entries.nbytes[at])]
-                decode_into(memoryview(stored)[: int(entries.stored_nbytes[at])], target)
+            if (codec := int(entries.codec[at])) != int(Codec.PLAIN):
+                page = memoryview(stored)[: int(entries.stored_nbytes[at])]
+                decode_page_into(codec, kind, int(samples[block]), page, memoryview(memory)[: int(entries.nbytes[at])])
                 decoding += perf_counter() - checked
     if part.store.options.verify != "never":
         cost[CHECKSUM] = checking / count

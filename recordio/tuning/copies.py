@@ -197,14 +197,18 @@ def _rewritten(
 
 
 def _is_coded(part: ShardDataset) -> bool:
-    """Whether the first pages are compressed."""
-    return bool((_codecs(part) != int(Codec.PLAIN)).any())
+    """Whether any of the first pages is compressed."""
+    return Codec.ZSTD in _codecs(part)
 
 
 def _compression_of(part: ShardDataset) -> str | None:
-    return "zstd" if _is_coded(part) else None
+    codecs = _codecs(part)
+    if Codec.NARROW in codecs:
+        return "auto" if Codec.ZSTD in codecs else "narrow"
+    return "zstd" if Codec.ZSTD in codecs else None
 
 
-def _codecs(part: ShardDataset) -> Any:
+def _codecs(part: ShardDataset) -> set[int]:
+    """The codecs of the first pages."""
     blocks = np.arange(min(16, len(part.store.blocks.first) - 1))
-    return part.store.entries(blocks, part.fields.columns)[0].codec
+    return set(part.store.entries(blocks, part.fields.columns)[0].codec.ravel().tolist())

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import recordio
 from recordio import DataLoader, ShardDataset
 from recordio.reader.loading.profile import Profile, Stage
+from recordio.tuning import copies
 from recordio.tuning.changes import loader_changes, more_workers, other_workers, rebuilt, worker_counts
 from tests.recordio.tuning import plants
 
@@ -86,3 +89,12 @@ def test_every_change_gives_a_loader_of_all_samples(ds: ShardDataset) -> None:
     assert len(changes) == 6
     for change in changes:
         assert sum(len(batch["number"]) for batch in change.make()) == 64, change.name
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "narrow", "auto"])
+def test_a_copy_is_compressed_as_the_dataset_is(tmp_path: Path, compression: str | None) -> None:
+    schema = {"ids": recordio.Array("int64", (512,)), "text": recordio.Text()}
+    with recordio.DatasetWriter(tmp_path, schema, compression=compression) as writer:
+        for n in range(8):
+            writer.write({"ids": np.arange(512) % (n + 2), "text": f"text {n} " * 100})
+    assert copies._compression_of(recordio.ShardDataset(tmp_path)) == compression
