@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recordio.errors import DatasetError, RecordIOError
+from recordio.format.layout import FOOTER
 from recordio.format.manifest import Manifest
 from recordio.format.parity import parity_name
 from recordio.format.quarantine import FILE_NAME as QUARANTINE
@@ -206,7 +207,7 @@ def _before(found: Survey) -> Manifest:
     """
     strange = {number_of(copy.name) for copy in found.identity.copies if _is_strange(found, copy.claims)}
     entries = [
-        shard.entry or ShardEntry(shard.number, 1, 0, 0, bytes(16), ())
+        shard.entry or ShardEntry(shard.number, FOOTER.size, 0, 0, bytes(16), ())
         for shard in found.shards
         if shard.entry is not None or shard.number not in strange
     ]

@@ -23,7 +23,7 @@ def names(folder: Path) -> set[str]:
 
 
 def manifest(*shards: int) -> Manifest:
-    return Manifest(ID, SCHEMA, {}, tuple(ShardEntry(n, 64, 1, 8, bytes(16), ((1, 1),)) for n in shards))
+    return Manifest(ID, SCHEMA, {}, tuple(ShardEntry(n, 4096, 1, 8, bytes(16), ((1, 1),)) for n in shards))
 
 
 def staged(folder: Path, *numbers: int) -> dict[Path, str]:
