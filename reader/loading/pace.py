@@ -64,8 +64,12 @@ class Stretch:
         samples_of: Callable[[Any], int] | None = None,
         began: Callable[[], Any] = lambda: None,
     ) -> None:
-        self._loader, self._seconds, self._step, self._warm_up = loader, seconds, step, warm_up
-        self._samples_of, self._began = samples_of or samples_in, began
+        self._loader = loader
+        self._seconds = seconds
+        self._step = step
+        self._warm_up = warm_up
+        self._samples_of = samples_of or samples_in
+        self._began = began
         self.cached: list[tuple[Any, int]] = []
         self._epochs = 0
 
@@ -115,7 +119,6 @@ def ideal_pace(batches: Sequence[tuple[Any, int]], step: Step, seconds: float) -
 
     `batches`: with the samples in each.
     """
-    start = perf_counter()
     samples = count = 0
     step(batches[0][0])  # it may compile or allocate something first
     start = perf_counter()

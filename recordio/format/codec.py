@@ -159,10 +159,8 @@ def _check_frame(frame: Buffer, nbytes: int) -> None:
 
 def decode(frame: Buffer, nbytes: int) -> bytes:
     """The `nbytes` bytes of a zstd frame. Raises CorruptError."""
-    if not nbytes:
-        decode_into(
-            frame, memoryview(bytearray())
-        )  # of a frame without content, `decompress` looks at the header alone
+    if not nbytes:  # of a frame without content, `decompress` looks at the header alone
+        decode_into(frame, memoryview(bytearray()))
         return b""
     _check_frame(frame, nbytes)
     try:

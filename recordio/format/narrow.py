@@ -152,13 +152,8 @@ class NarrowPages(Pages):
         return NarrowPages(self._field, self._buffer, starts, samples, self._widths[numbers])  # type: ignore[arg-type]
 
     def _getter(self) -> Callable[[int, int], Any]:
-        widths, ends, size, dtype, base_at = (
-            self._widths.tolist(),
-            self._ends.tolist(),
-            self._size,
-            self._dtype,
-            self._base_at,
-        )
+        widths, ends = self._widths.tolist(), self._ends.tolist()
+        size, dtype, base_at = self._size, self._dtype, self._base_at
         scalar, make = isinstance(self._field, Scalar), dtype.type  # a tenth of the time of `astype`
         stored = {width: found.get for width, found in self._stored.items()}
 
