@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from recordio.display.text import bytes_text, clean, count_text, json_line
+from recordio.tools.numbers import amount, whole_number
 from recordio.tools.output import say, seconds_text
 from recordio.tools.sizes import nbytes
 from recordio.tools.storage_option import add_storage_option
@@ -26,6 +27,7 @@ Prices are those that S3 lists for its Standard class in us-east-1, unless the o
 """
 REQUESTS_PRICE, TRAFFIC_PRICE = 0.40, 0.09
 _MOST = 10**9  # of any number here
+_number, _amount = whole_number(1, _MOST), amount(_MOST)
 _ROUND_TRIPS = 3  # manifest, indexes, pages
 
 
@@ -51,22 +53,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     add_storage_option(parser)
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:20]) <= _MOST):
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to {_MOST:,}, got {text!r}")
-    return int(text)
-
-
-def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= _MOST:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, up to {_MOST:,}, got {text!r}")
-    return value
 
 
 def _price(text: str) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recordio.display.text import error_text, json_line
 from recordio.errors import RecordIOError, SchemaError
+from recordio.tools.numbers import amount, whole_number
 from recordio.tools.output import say
 from recordio.tools.progress import Progress
 from recordio.tools.storage_option import add_storage_option
@@ -32,6 +33,7 @@ examples:
   recordio tune --loader train:make_loader --step-ms 40 --picture where.svg
 """
 _MOST = 1 << 20
+_number, _amount = whole_number(0, _MOST), amount(3_600_000)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,22 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--picture", metavar="FILE", help="draw what was found: .svg, or .html for a page")
     add("--json", action="store_true", help="print one line of JSON")
     add_storage_option(parser)
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= _MOST):
-        raise argparse.ArgumentTypeError(f"expected a number up to {_MOST:,}, got {text!r}")
-    return int(text)
-
-
-def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 3600_000:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
 
 
 def run(options: argparse.Namespace) -> int:
