@@ -29,20 +29,21 @@ class Stream:
         self._lease: WindowLease | None = None
         self._at = 0
 
-    def take(self, n: int) -> list[Leased]:
-        """The next n samples, each slice with a lease of its window."""
+    def take(self, n: int, ahead: bool = True) -> list[Leased]:
+        """The next n samples, each slice with a lease of its window. `ahead`: begins to load the window after them."""
         taken: list[Leased] = []
         while n:
             window = self._window
             if window is None or self._at == len(window.plan):
-                taken, window = self._advance(taken)
+                taken, window = self._advance(taken, ahead)
             end = min(len(window.plan), self._at + n)
             taken.append((WindowSlice(window.source, window, window.plan, self._at, end), window.lease()))
             n -= end - self._at
             self._at = end
             if end == len(window.plan):
                 self._leave()
-        self._prefetcher.start()
+        if ahead:
+            self._prefetcher.start()
         return taken
 
     def _leave(self) -> None:
@@ -50,7 +51,7 @@ class Stream:
         self._lease.release()
         self._window = self._lease = None
 
-    def _advance(self, taken: list[Leased]) -> tuple[list[Leased], PendingWindow]:
+    def _advance(self, taken: list[Leased], ahead: bool) -> tuple[list[Leased], PendingWindow]:
         """Moves on to the next window. Before waiting for its memory, reads the slices of this batch so far.
 
         Raises RuntimeError for a lease that was lost.
@@ -66,7 +67,8 @@ class Stream:
         self._window = window
         self._lease = window.lease()
         self._at = 0
-        self._prefetcher.start()
+        if ahead:
+            self._prefetcher.start()
         return taken, window
 
     def _read_now(self, one: WindowSlice, lease: WindowLease | None) -> list[Leased]:
@@ -87,13 +89,13 @@ def requests(
         sources: the dataset of each sample, in chunks; None for a single dataset.
         samples: the number of samples left.
         batch_size: samples a batch.
-        together: so many batches a request, but one at first, which does not wait for the others, nor for the windows
-            of datasets that it takes nothing of.
+        together: so many batches a request, but one at first, which waits neither for the others nor, of several
+            datasets, for windows that it takes nothing of.
     """
     waiting = np.zeros(0, np.int64)
     left, step = samples, 1
     while left:
-        n = min(step * batch_size, left)
+        n, is_first = min(step * batch_size, left), left == samples
         left, step = left - n, together
         turns = None
         if sources is None:
@@ -103,6 +105,7 @@ def requests(
                 waiting = np.concatenate([waiting, next(sources)])
             turns, waiting = waiting[:n], waiting[n:]
             counts = np.bincount(turns, minlength=len(streams)).tolist()
-            taken = [one for stream, count in zip(streams, counts, strict=True) if count for one in stream.take(count)]
+            chosen = [(stream, count) for stream, count in zip(streams, counts, strict=True) if count]
+            taken = [one for stream, count in chosen for one in stream.take(count, ahead=not is_first)]
         leases = [lease for _, lease in taken if lease is not None]
         yield BatchRequest([one for one, _ in taken], turns, several=together > 1), leases
