@@ -34,6 +34,15 @@ def test_a_row_of_a_page_is_the_value_that_was_written(field: Any, count: int, s
         assert alike(got, None if packed[row] is None else field.unpack(packed[row]))
 
 
+@pytest.mark.parametrize(
+    ("offsets", "match"), [((3, 1), "not in order"), ((-1, 2), "not in order"), ((0, 1), "not UTF-8")]
+)
+def test_a_row_that_changed_after_the_check_of_its_page_is_corrupt(offsets: tuple[int, int], match: str) -> None:
+    page = np.array(offsets, np.int64).tobytes() + b"\xff" * 8
+    with pytest.raises(CorruptError, match=match):
+        read_row(Text(), lambda offset, nbytes: page[offset : offset + nbytes], 0, 1, 0)
+
+
 @pytest.fixture(params=[None, "zstd:1"], ids=["plain", "coded"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     with DatasetWriter(tmp_path / "it", compression=request.param, shard_samples=10, block_bytes=30_000) as writer:

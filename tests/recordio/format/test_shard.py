@@ -187,26 +187,40 @@ def test_inconsistent_footer_is_corrupt(change: dict[str, int]) -> None:
         Footer.decode(changed.encode(), footer.file_nbytes)
 
 
+def first_page(stored: int, nbytes: int) -> list[Any]:
+    return [(4, 0, (PageEntry(stored, nbytes, 0, 0), PageEntry(104, 104, 0, 0)))]
+
+
+def second_page(stored: int, nbytes: int, codec: int = 0) -> list[Any]:
+    return [(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(stored, nbytes, 0, codec)))]
+
+
 @pytest.mark.parametrize(
-    ("rows", "samples"),
+    ("rows", "samples", "match"),
     [
-        ([(0, 0, (PageEntry(0, 0, 0, 0), PageEntry(72, 72, 0, 0)))], 0),  # a block of no samples
-        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(104, 104, 0, 0)))], 5),  # a wrong sum
-        ([(4, 0, (PageEntry(15, 15, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # a fixed page too small
-        ([(4, 0, (PageEntry(17, 17, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # a fixed page too large
-        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(103, 103, 0, 0)))], 4),  # a variable page too small
-        ([(4, 0, (PageEntry(16, 17, 0, 0), PageEntry(104, 104, 0, 0)))], 4),  # plain, with two sizes
-        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(104, (1 << 28) + 1, 0, 1)))], 4),  # coded, too large
-        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(2**63, 2**63, 0, 0)))], 4),  # past any file
-        ([(4, 0, (PageEntry(16, 16, 0, 0), PageEntry(200, 200, 0, 0)))], 4),  # the blocks do not end at the index
+        ([(0, 0, (PageEntry(0, 0, 0, 0), PageEntry(72, 72, 0, 0)))], 0, "a block of 0 samples"),
+        (second_page(104, 104), 5, "counts 4 samples, the footer 5"),
+        (first_page(15, 15), 4, "4 samples has 15 bytes, expected 16"),
+        (first_page(17, 17), 4, "4 samples has 17 bytes, expected 16"),
+        (second_page(103, 103), 4, "4 samples has 103 bytes, expected 104"),
+        (first_page(16, 17), 4, "contradicts itself"),
+        (second_page(104, (1 << 28) + 1, 1), 4, "coded page over the limit"),
+        (second_page(2**63, 2**63), 4, "larger than the shard"),
+        (second_page(200, 200), 4, "do not fill the shard"),
     ],
 )
-def test_inconsistent_index_is_corrupt(rows: Any, samples: int) -> None:
+def test_inconsistent_index_is_corrupt(rows: Any, samples: int, match: str) -> None:
     footer, start, _ = footer_and_index(1)
     data = Index.encode(2, rows)
     footer = footer._replace(samples=samples, digest=shard_digest(start, data))
-    with pytest.raises(CorruptError):
+    with pytest.raises(CorruptError, match=match):
         Index.decode(data, footer, start, SCHEMA)
+
+
+def test_an_index_of_more_fields_than_the_schema_is_corrupt() -> None:
+    footer, start, data = footer_and_index(0)
+    with pytest.raises(CorruptError, match="the index has 3 fields, the schema 2"):
+        Index.decode(data, footer._replace(fields=3), start, SCHEMA)
 
 
 def test_unknown_codec_is_unsupported() -> None:
@@ -225,8 +239,8 @@ def test_shard_digest_covers_header_checksum_and_index() -> None:
     ("position", "value", "error", "match"),
     [
         (3, 2, UnsupportedError, "version"),
-        (4, 0, CorruptError, "0 fields"),
-        (4, MAX_FIELDS + 1, CorruptError, f"{MAX_FIELDS + 1} fields"),
+        (4, 0, CorruptError, "says 0 fields"),
+        (4, MAX_FIELDS + 1, CorruptError, f"says {MAX_FIELDS + 1} fields"),
         (6, 1, UnsupportedError, "features"),
         (-1, b"recordio", CorruptError, "the footer is missing"),
     ],
