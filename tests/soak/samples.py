@@ -60,6 +60,5 @@ def held(folder: Path) -> list[int] | None:
 
 def litter(folder: Path) -> list[str]:
     """Files of a dataset's folder that do not belong to it."""
-    shards = {entry.name for entry in ShardDataset(folder).store.manifest.shards}
-    own = {"manifest.json", "signature.json", "quarantine.json", ".source"} | shards
+    own = {"manifest.json", "signature.json", "quarantine.json", ".source", *ShardDataset(folder).store.manifest.files}
     return sorted({path.name for path in folder.iterdir()} - own)

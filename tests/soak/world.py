@@ -78,6 +78,10 @@ class World:
             "compression": self.rng.choice([None, "auto", "zstd"]),
         }
 
+    def parity(self) -> dict[str, Any]:
+        """Of a writer of new datasets."""
+        return {"parity": self.rng.choice([None, None, 1, 3])}
+
     def read(self, name: str) -> Held:
         return run(lambda: held(self.path(name)), self.top)
 

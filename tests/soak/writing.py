@@ -30,7 +30,7 @@ def create(world: World, samples: int) -> str:
     """The name of a new dataset of so many samples."""
     name, numbers = world.new_name(), world.fresh(2)
     numbers += [number for _ in range(samples - 1) for number in world.fresh(2)]
-    options = world.options()
+    options = world.options() | world.parity()
     run(lambda: write_samples(world.path(name), "create", numbers, options), world.top)
     world.datasets[name] = numbers
     return name
@@ -40,6 +40,8 @@ def write(world: World) -> None:
     mode: Mode = world.rng.choice(["create", "append", "overwrite"])
     name = world.new_name() if mode == "create" else world.any()
     numbers, options = world.fresh(), world.options()
+    if mode != "append":  # which keeps what the dataset has
+        options |= world.parity()
     after = (world.datasets[name] if mode == "append" else []) + numbers
     action = partial(write_samples, world.path(name), mode, numbers, options)
     world.publish(f"write {mode}", action, {name: after}, again=mode == "overwrite")
