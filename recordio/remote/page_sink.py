@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ _FLOCK = struct.Struct("hhqqi4x")
 _MISSING = re.compile(rb"[^\1]+")
 MAX_GAP = 64 << 10  # to fetch a gap up to this size costs less than another request
 _FIRST_WAIT, _LONGEST_WAIT = 0.002, 0.05
+_PATIENCE = 20.0  # seconds for the holder of a lock: a job that is suspended keeps what it holds
 
 
 class PageSink:
@@ -62,14 +64,15 @@ class PageSink:
         """The runs of the range that are missing, while no other process fetches it.
 
         The lock only saves a second fetch: all write the same bytes to the same place. The kernel frees it with its
-        holder. Where there are no such locks (macOS, some network disks) there are second fetches.
+        holder. Where there are no such locks (macOS, some network disks), or the holder takes long, there are second
+        fetches.
         """
         if self._present is None or not hasattr(fcntl, "F_OFD_SETLK"):
             yield [self]
             return
         descriptor, offset, count = self._present
-        wait = _FIRST_WAIT
-        while not _lock(descriptor, fcntl.F_WRLCK, offset, count):
+        wait, deadline = _FIRST_WAIT, time.monotonic() + _PATIENCE
+        while not _lock(descriptor, fcntl.F_WRLCK, offset, count) and time.monotonic() < deadline:
             await asyncio.sleep(wait)
             wait = min(_LONGEST_WAIT, 2 * wait)
         try:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from recordio.format.checksum import checksum
+from recordio.remote import page_sink
 from recordio.remote.page_sink import CHECK, MAX_GAP, PageSink
 from recordio.remote.shard_cache import CachedShard
 
@@ -73,3 +74,18 @@ def test_what_has_no_pages_is_fetched_as_a_whole(tmp_path: Path) -> None:
         sink.write(bytes(10))
     assert fetched(shard, bytes(100), 3, b"") == [(0, 100)]
     assert fetched(shard, bytes(100), 3, b"") == []
+
+
+def test_a_range_whose_lock_a_suspended_job_holds_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_sink, "_PATIENCE", 0.1)
+    shard, content, checks = shard_of(tmp_path, 3)
+
+    async def fetch_while_held() -> list[tuple[int, int]]:
+        with PageSink.on_disk(shard.path, 0, 3, 0, len(content), checks) as sink:
+            async with sink.locked():
+                return await asyncio.to_thread(fetched, shard, content, 3, checks)
+
+    assert asyncio.run(fetch_while_held()) == [(0, len(content))]
+    assert shard.present(0, 3).all()
