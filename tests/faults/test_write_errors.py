@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -21,6 +20,7 @@ from recordio import RecordIOError, ShardDataset, StorageError
 from tests.faults.bounded import environment, python
 from tests.faults.crashing import MODES, Oracle, contents, prepare, rows, write
 from tests.open_files import open_files
+from tests.small_disk import needs_small_disk, on_small_disk
 
 SHARDS = 3
 SCHEMA = {"number": recordio.Scalar("int64"), "text": recordio.Text()}
@@ -257,37 +257,20 @@ def test_file_size_limit_raises_storage_error(tmp_path: Path, mode: str, limit: 
     assert json.loads(out) == ["StorageError", before, 0 if mode == "create" else 10]
 
 
-def _private_tmpfs() -> bool:
-    command = ["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"]
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not _private_tmpfs(), reason="no private mounts here; ENOSPC is injected above")
+@needs_small_disk  # ENOSPC is injected above
 @pytest.mark.parametrize("kbytes", [16, 128, 400])
 def test_full_disk_raises_storage_error_and_keeps_the_old_dataset(tmp_path: Path, kbytes: int) -> None:
     """Writes to a small file system of its own, then enlarges it: the same write succeeds."""
     preparation = "import pathlib, sys; from tests.faults.crashing import prepare\n"
     preparation += "prepare(pathlib.Path(sys.argv[1]), 'append')"
     script = f"""
-set -e
-mount -t tmpfs -o size={kbytes}k none {tmp_path}
 {sys.executable} -c "$PREPARE" {tmp_path}/it
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append
 mount -o remount,size=4m {tmp_path}
 {sys.executable} -c "$CODE" {tmp_path}/it 0 append
 """
-    done = subprocess.run(
-        ["unshare", "-Urm", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        env=environment() | {"CODE": FILLS, "PREPARE": preparation},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    first, second = map(json.loads, done.stdout.splitlines())
+    said = on_small_disk(tmp_path, kbytes, script, environment() | {"CODE": FILLS, "PREPARE": preparation})
+    first, second = map(json.loads, said)
     assert first[0] == "StorageError"
     assert first[2] == 10
     assert not [name for name in first[1] if name.startswith(".")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from recordio import DataLoader, ShardDataset
 from recordio.remote import helper_process
 from tests.recordio.remote.buckets import Bucket
 from tests.recordio.remote.datasets import COUNT, fetched_nbytes, in_children, same
+from tests.small_disk import needs_small_disk, on_small_disk
 
 Opened = Callable[..., ShardDataset]
 RANKS = 8
@@ -72,6 +75,45 @@ def test_half_a_cache_serves_half_of_an_epoch(bucket: Bucket, tmp_path: Path) ->
     assert fetched[0] >= 0.95 * nbytes
     # Of so few bytes the last run of neighbours that does not fit is a large part.
     assert max(fetched[1:]) <= 0.56 * nbytes
+
+
+ON_A_FULL_DISK = """
+import json, sys, warnings
+import numpy as np
+from recordio import DataLoader, ShardDataset
+from tests.recordio.remote.buckets import credentials
+from tests.recordio.remote.datasets import fetched_nbytes
+url, storage, cache = sys.argv[1], json.loads(sys.argv[2]) | {"credentials": credentials}, sys.argv[3]
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        ds = ShardDataset(url, storage=storage, cache=cache, cache_bytes=int(sys.argv[4]) or None)
+        batches = list(DataLoader(ds, 16, window_bytes=1 << 20, prefetch_bytes=0))
+        print(float(np.concatenate([batch["x"] for batch in batches]).sum(dtype=np.float64)), fetched_nbytes())
+print(json.dumps([str(one.message) for one in said]))
+"""
+
+
+@needs_small_disk
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30], ids=["what is free", "more than there is"])
+def test_a_cache_on_a_full_disk_is_read_past(bucket: Bucket, tmp_path: Path, cache_bytes: int) -> None:
+    url = large(bucket, tmp_path / "large")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    ds = ShardDataset(tmp_path / "large")
+    storage = json.dumps({name: value for name, value in bucket.storage.items() if name != "credentials"})
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "CODE": ON_A_FULL_DISK}
+    script = f"{sys.executable} -c \"$CODE\" {url} '{storage}' {cache} {cache_bytes}"
+    *epochs, said = on_small_disk(cache, 2048, script, env)
+    assert {float(one.split()[0]) for one in epochs} == {float(ds["x"].sum(dtype=np.float64))}
+    first, both = (int(one.split()[1]) for one in epochs)
+    if cache_bytes:  # what was on its way when the disk was full is fetched again, into memory
+        assert both - first <= first <= 2 * ds.store.nbytes
+        assert "takes nothing more" in said
+    else:
+        assert first <= 1.02 * ds.store.nbytes
+        assert both - first <= 0.9 * ds.store.nbytes
+        assert said == "[]"
 
 
 WORKERS: dict[str, dict[str, Any]] = {
