@@ -57,10 +57,11 @@ class RemoteShard:
             return None
         return cache.shard(self.place.digest, self.place.nbytes, self.place.pages + 2)
 
-    def whole(self) -> CachedShard | None:
-        """Its files in the cache, if every part is in them."""
-        cached = self.cached()
-        return cached if cached is not None and cached.is_whole else None
+    @property
+    def is_whole(self) -> bool:
+        """Whether every part is in the cache, as far as is known."""
+        cache = self.storage.cache
+        return cache is not None and self._uses_cache and cache.is_whole(self.place.digest)
 
     def refused_by_disk(self, why: str, is_full: bool) -> None:
         """The cache does not take what was fetched: its disk is full or fails, or the shard's files were removed."""
@@ -82,7 +83,7 @@ class RemoteShard:
 
     def want(self, ranges: Iterable[Range]) -> list[ShardFetch]:
         """Has what is missing of these ranges fetched, and asks for nothing twice: what is asked for now."""
-        if self.whole() is not None:
+        if self.is_whole:
             return []
         parts = self.parts()
         missing = parts.touched(ranges)
@@ -94,8 +95,8 @@ class RemoteShard:
         started = []
         with self._lock:
             missing[first : last + 1] &= ~self.present(parts, (first, last + 1))
-            if not missing.any() and (cached := self.cached()) is not None:
-                cached.look_whether_whole()
+            if not missing.any() and self.cached() is not None and self.storage.cache is not None:
+                self.storage.cache.look_whether_whole(self.place.digest)
             for part in np.flatnonzero(missing).tolist():
                 missing[part] = parts.number(part) not in self._fetches
             for run in parts.requests(missing, self.storage.max_gap):
@@ -119,7 +120,7 @@ class RemoteShard:
         if not target:
             return
         count_read(len(target))
-        if (whole := self.whole()) is not None and whole.read(target, offset):
+        if self._read_whole(target, offset):
             return
         parts = self.parts()
         run = parts.of(offset, len(target))
@@ -133,6 +134,14 @@ class RemoteShard:
         except FileNotFoundError:
             raise CorruptError("the shard is missing").at(file=self.name) from None
         target[:] = data
+
+    def _read_whole(self, target: memoryview, offset: int) -> bool:
+        """Whether every part was on disk."""
+        cache = self.storage.cache
+        if cache is None or not self._uses_cache:
+            return False
+        whole = cache.whole(self.place.digest, self.place.nbytes)
+        return whole is not None and whole.read(target, offset)
 
     def _read_cached(self, target: memoryview, offset: int, parts: ShardParts, run: Parts) -> bool:
         """Whether all was on disk."""
@@ -219,7 +228,7 @@ class RemoteShard:
             return False
         numbers = parts.numbers(run)
         with self._lock:
-            was_whole = self.whole() is not None  # by now another process may have cleared these parts
+            was_whole = self.is_whole  # by now another process may have cleared these parts
             on_disk = bool(self.present(parts, run).any())
             if on_disk or was_whole:
                 self._clear(numbers)
@@ -231,6 +240,8 @@ class RemoteShard:
         return on_disk or was_whole or unchecked
 
     def _clear(self, numbers: Indices) -> None:
+        if self.storage.cache is not None:
+            self.storage.cache.found_damaged(self.place.digest)
         cached = self.cached()
         for number in numbers.tolist():
             if cached is None or not cached.clear(number, number + 1):
@@ -267,7 +278,7 @@ class RemoteShardFile(File):
 
     @property
     def is_here(self) -> bool:
-        return self.shard.whole() is not None
+        return self.shard.is_whole
 
     def will_need(self, ranges: Iterable[Range]) -> None:
         self.shard.want(ranges)

@@ -25,6 +25,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ from recordio.storage.machine import share_of_files
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_MOST_OPEN = 512
+_MOST_OPEN = 4096
 _SHARE_OF_FREE = 0.8
 _MOST_NBYTES = 10**12  # unless the user says more
 
@@ -50,8 +51,6 @@ class CachedShard:
     Attributes:
         path: their path without suffix; the helper opens them by it to write.
         is_writable: False in a folder that others have filled.
-        is_whole: every part was there when last looked for: then nothing is looked for any more, until something is
-            found to be damaged.
     """
 
     _data = _map = -1
@@ -60,7 +59,6 @@ class CachedShard:
         """Opens them, or makes them. Raises OSError."""
         self.path = path
         self.is_writable = True
-        self.is_whole = False
         self._parts = parts
         try:
             self._open(os.O_RDWR | (os.O_CREAT if create else 0))
@@ -99,13 +97,13 @@ class CachedShard:
         present: Present = np.frombuffer(found.ljust(end - begin, b"\0"), np.uint8) == 1
         return present
 
-    def look_whether_whole(self) -> None:
-        """Sets `is_whole`."""
-        self.is_whole = bool(self.present(0, self._parts).all())
+    @property
+    def is_whole(self) -> bool:
+        """Whether every part is on disk."""
+        return bool(self.present(0, self._parts).all())
 
     def clear(self, begin: int, end: int) -> bool:
         """Marks parts as missing. Whether that could be written."""
-        self.is_whole = False
         try:
             return os.pwrite(self._map, bytes(end - begin), len(MAGIC) + begin) == end - begin
         except OSError:
@@ -113,17 +111,41 @@ class CachedShard:
 
     def read(self, target: memoryview, offset: int) -> bool:
         """Fills the target. False if the file was cut, or the disk fails."""
-        done = 0
-        with contextlib.suppress(OSError):
-            while done < len(target) and (count := os.preadv(self._data, [target[done:]], offset + done)):
-                done += count
-        return done == len(target)
+        return _read(self._data, target, offset)
 
     def __del__(self) -> None:
         for descriptor in (self._data, self._map):
             if descriptor >= 0:
                 os.close(descriptor)
         self._data = self._map = -1
+
+
+class WholeShard:
+    """The data of a shard of which every part is on disk, open until the last reference to it is gone."""
+
+    _data = -1
+
+    def __init__(self, path: str, nbytes: int) -> None:
+        """Raises OSError, also for a file of another length."""
+        self._data = os.open(f"{path}{DATA}", os.O_RDONLY | OPEN_FLAGS)
+        if os.fstat(self._data).st_size != nbytes:
+            raise OSError(f"{path} was cut")
+
+    def read(self, target: memoryview, offset: int) -> bool:
+        """Fills the target. False if the file was cut, or the disk fails."""
+        return _read(self._data, target, offset)
+
+    def __del__(self) -> None:
+        if self._data >= 0:
+            os.close(self._data)
+
+
+def _read(descriptor: int, target: memoryview, offset: int) -> bool:
+    done = 0
+    with contextlib.suppress(OSError):
+        while done < len(target) and (count := os.preadv(descriptor, [target[done:]], offset + done)):
+            done += count
+    return done == len(target)
 
 
 class ShardCache:
@@ -152,6 +174,7 @@ class ShardCache:
         self._limit = self._share_of_free() if limit is None else limit
         self._has_warned = False
         self.is_full = False
+        self._whole: set[bytes] = set()
         self.restart()
 
     def _share_of_free(self) -> int:
@@ -165,6 +188,7 @@ class ShardCache:
         """A forked child starts with this."""
         self._lock = threading.Lock()
         self._open: OrderedDict[bytes, CachedShard | None] = OrderedDict()
+        self._open_whole: OrderedDict[bytes, WholeShard] = OrderedDict()
 
     def shard(self, digest: bytes, nbytes: int, parts: int) -> CachedShard | None:
         """The files of a shard; None if there are none and none can be made.
@@ -174,10 +198,45 @@ class ShardCache:
         with self._lock:
             if digest not in self._open:
                 self._open[digest] = self._opened(digest, nbytes, parts)
-                while len(self._open) > min(_MOST_OPEN, share_of_files(8)):
-                    self._open.popitem(last=False)
+                _close_some(self._open)
             self._open.move_to_end(digest)
             return self._open[digest]
+
+    def is_whole(self, digest: bytes) -> bool:
+        """Whether every part was there when last looked for: nothing is looked for any more, until it is damaged."""
+        return digest in self._whole
+
+    def look_whether_whole(self, digest: bytes) -> None:
+        """Notes whether every part of a shard that is open is there."""
+        with self._lock:
+            if (cached := self._open.get(digest)) is not None and cached.is_whole:
+                self._whole.add(digest)
+                del self._open[digest]
+
+    def found_damaged(self, digest: bytes) -> None:
+        """Whether something of a shard is missing is looked for again."""
+        with self._lock:
+            self._whole.discard(digest)
+            self._open_whole.pop(digest, None)
+
+    def whole(self, digest: bytes, nbytes: int) -> WholeShard | None:
+        """The data of a shard of which every part is there; None if that is not known.
+
+        To look for parts is not needed, so a process has one descriptor of it instead of two, and opens it quickly:
+        an epoch of thousands of shards opens most of them for each window.
+        """
+        if digest not in self._whole:
+            return None
+        with self._lock:
+            if digest not in self._open_whole:
+                try:
+                    self._open_whole[digest] = WholeShard(os.fspath(self._shards / digest.hex()), nbytes)
+                except OSError:
+                    self._whole.discard(digest)
+                    return None
+                _close_some(self._open_whole)
+            self._open_whole.move_to_end(digest)
+            return self._open_whole[digest]
 
     def _opened(self, digest: bytes, nbytes: int, parts: int) -> CachedShard | None:
         path = os.fspath(self._shards / digest.hex())
@@ -258,3 +317,9 @@ class ShardCache:
         freed = self._datasets.drop(max(nbytes, self._limit // 64))
         self._budget.add(-freed)
         return freed > 0
+
+
+def _close_some(shards: OrderedDict[bytes, Any]) -> None:
+    """Closes those that were not used for long, down to a part of the files that this process may have open."""
+    while len(shards) > min(_MOST_OPEN, share_of_files(8)):
+        shards.popitem(last=False)

@@ -254,6 +254,22 @@ def test_shards_share_a_few_descriptors(
     assert open_files(cache) == []
 
 
+def test_whole_shards_share_fewer_and_heal(
+    opened: Callable[..., ShardDataset], folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recordio.remote.shard_cache._MOST_OPEN", 2)
+    ds = opened(verify="always")
+    for _ in range(3):  # until it is known that nothing is missing
+        assert all_is_right(ds, folder)
+    assert len(data_files(cache)) > 4
+    assert len(open_files(cache / "shards")) == 2
+    for damage in (Path.unlink, cut, flip_a_bit):
+        for path in data_files(cache):
+            damage(path)
+        for _ in range(3):
+            assert all_is_right(ds, folder)
+
+
 def test_a_shard_is_made_new_by_one_process_at_a_time(tmp_path: Path) -> None:
     """What another process has filled meanwhile is not emptied."""
     first = CachedShard(f"{tmp_path}/s", 1000, 5)
