@@ -14,7 +14,7 @@ class LoadTimes:
         windows, samples: how many, and how many samples they deliver.
         nbytes, stored_nbytes: of their pages: decoded, and as they are in the files.
         reads: reads of files.
-        storage: spent in reads, summed over threads.
+        storage: spent in reads, of indexes too, summed over threads.
         unpack: spent in checking and decoding, summed over threads; of pages in a memory map reading is a part of it.
         loading: from the begin of a window's loading to its end.
     """
@@ -31,7 +31,7 @@ class LoadTimes:
     def note(self, reads: Sequence[tuple[int, int]], touching: Sequence[int], loading: int) -> None:
         """What the reads of a window and the checks of its pages in place took."""
         self.reads = len(reads)
-        self.storage = sum(read for read, _ in reads)
+        self.storage += sum(read for read, _ in reads)
         self.unpack = sum(rest for _, rest in reads) + sum(touching)
         self.loading = loading
 

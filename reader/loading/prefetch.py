@@ -200,18 +200,29 @@ class WindowPrefetcher:
             return True
         self._reclaim()
         if self._planned is None:
-            plan = next(self._plans, None)
-            self._ended = plan is None
-            if plan is None:
+            self._planned = self._plan()
+            self._ended = self._planned is None
+            if self._planned is None:
                 return True
-            access = self._context.accesses.get(self._dataset)
-            fetch = FetchPlan(self._dataset, self._fields, plan.blocks, self._context.mapped_limit, access)
-            self._planned = plan, fetch
         needs_memory = self._planned[1].layout.nbytes > 0
         can_start = bool(self._free_memories) if needs_memory else now or len(self._in_use) < 2
         if can_start:
             self._ahead, self._planned = self._load(*self._planned), None
         return can_start
+
+    def _plan(self) -> tuple[WindowPlan, FetchPlan] | None:
+        """The next window and how to load it, for which indexes of shards may have to be read; None at the end."""
+        indexes, stats = self._dataset.indexes, self._context.stats
+        before, began = indexes.spent, time.perf_counter_ns()
+        plan = next(self._plans, None)
+        if plan is None:
+            return None
+        access = self._context.accesses.get(self._dataset)
+        fetch = FetchPlan(self._dataset, self._fields, plan.blocks, self._context.mapped_limit, access)
+        if spent := min(indexes.spent - before, time.perf_counter_ns() - began):  # other threads read some too
+            fetch.times.storage += spent
+            stats.stalls.add(spent * 1e-9, planning=True)
+        return plan, fetch
 
     def next(self) -> PendingWindow | None:
         """The next window, after `start`; None at the end. The caller takes a lease of it at once."""

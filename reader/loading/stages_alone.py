@@ -35,8 +35,8 @@ from recordio.reader.workers.slots import Slot, load
 
 STORAGE, CHECKSUM, DECOMPRESSION, GATHERING = "storage", "checksum", "decompression", "gathering"
 DECODING, COLLATION, HANDOVER = "image decoding", "collation", "hand-over"
-_BLOCKS = 16
-_NBYTES = 32 << 20  # of decoded pages
+_BLOCKS = 256
+_NBYTES = 64 << 20  # of decoded pages: more than a processor's caches hold, as the windows of an epoch are
 _SECONDS = 0.25  # for a stage
 _BATCH = 256  # samples at most of a batch
 _TOGETHER = 4  # samples that pass through functions at a time
@@ -122,17 +122,16 @@ def _rows(part: ShardDataset, blocks: Indices) -> tuple[Indices, Indices]:
 
 
 def _timed(work: Callable[[int], Any], total: int, size: int) -> float:
-    """Seconds a sample of work that takes `size` samples from a position on; the best of what there is time for."""
-    best, end = float("inf"), perf_counter() + _SECONDS
-    while perf_counter() < end:
-        for begin in range(0, max(1, total - size + 1), size):
-            began = perf_counter()
-            work(begin)
-            now = perf_counter()
-            best = min(best, now - began)
-            if now >= end:
-                break
-    return best / size
+    """Seconds a sample of work that takes `size` samples from a position on, the median of what there is time for."""
+    end, took = perf_counter() + _SECONDS, list[float]()
+    for begin in cycle(range(0, max(1, total - size + 1), size)):
+        began = perf_counter()
+        work(begin)
+        now = perf_counter()
+        took.append(now - began)
+        if now >= end:
+            break
+    return median(took) / size
 
 
 def views_by_step(part: ShardDataset) -> Iterator[tuple[str, ShardDataset]]:

@@ -36,16 +36,19 @@ class Stalls:
         seconds: in all.
         longest: the longest wait, in seconds.
         making: the seconds of those that workers waited in the middle of a batch.
+        planning: the seconds of those that the consumer's thread waited for indexes of shards, to plan windows.
     """
 
     seconds: float = 0.0
     longest: float = 0.0
     making: float = 0.0
+    planning: float = 0.0
 
-    def add(self, seconds: float, making: bool = True) -> None:
+    def add(self, seconds: float, making: bool = False, planning: bool = False) -> None:
         self.seconds += seconds
         self.longest = max(self.longest, seconds)
         self.making += seconds if making else 0.0
+        self.planning += seconds if planning else 0.0
 
 
 @dataclass(slots=True)
@@ -246,6 +249,7 @@ class LoaderStats:
         self.fold()
         flow, loaded, caches = self.flow, self._loaded, [store.page_cache for store in self.stores]
         own = (flow.making or flow.waited) - flow.transform - flow.collate  # without workers the consumer makes them
+        stalled = self.stalls.making + (0.0 if flow.making else self.stalls.planning)
         return Counts(
             samples=self.samples,
             batches=self.batches,
@@ -263,7 +267,7 @@ class LoaderStats:
             stored_nbytes=loaded.stored_nbytes,
             storage=loaded.storage * _SECOND,
             unpack=loaded.unpack * _SECOND,
-            gather=max(0.0, own * _SECOND - self.stalls.making),
+            gather=max(0.0, own * _SECOND - stalled),
             transform=flow.transform * _SECOND,
             collate=flow.collate * _SECOND,
             handover=flow.handover * _SECOND,

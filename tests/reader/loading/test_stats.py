@@ -98,6 +98,25 @@ class TestEpochs:
         rates = found.as_dict("")
         assert rates["bytes_per_second"] == pytest.approx(rates["samples_per_second"] * (8 + 4 * 256))
 
+    @pytest.mark.parametrize("workers", [{}, {"num_workers": 2, "worker_type": "thread"}])
+    def test_indexes_of_shards_are_waited_for_as_storage(
+        self, ds: ShardDataset, monkeypatch: pytest.MonkeyPatch, workers: Any
+    ) -> None:
+        read = ds.store.indexes._files.read_indexes
+
+        def slowly(*given: Any) -> Any:
+            time.sleep(0.3)
+            return read(*given)
+
+        monkeypatch.setattr(ds.store.indexes._files, "read_indexes", slowly)
+        loader = DataLoader(ds, BATCH, shuffle=True, **workers)
+        assert sum(len(batch["number"]) for batch in loader) == COUNT
+        found = loader.stats.counts()
+        assert found.storage >= 0.3
+        assert loader.stats.stalls.planning >= 0.3
+        assert found.stalled >= 0.3
+        assert found.gather < 0.2
+
     def test_windows_are_added_up_as_they_come(self, ds: ShardDataset) -> None:
         loader = DataLoader(ds, BATCH, shuffle=True, window_samples=COUNT // 8)
         for _ in loader:
