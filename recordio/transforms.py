@@ -21,7 +21,11 @@ is smoothed as much as by Pillow's wider kernel, then interpolated: 0.1 to 0.9 f
 A JPEG that shrinks to a quarter or less in both directions is decoded at 1/2, 1/4 or 1/8, at least twice the result's
 size, in about half the time: then the differences are 0.8 to 1.5 and 1.6 to 1.9, and edges of a box move by at most a
 quarter of a pixel of the result. Only there do bytes give other values than an array of their pixels; `Decode()` as the
-first step, or `antialias=False`, decodes in full.
+first step, or `antialias=False`, decodes at full size.
+
+The crops decode no row of a JPEG below their box, where it is sequential, of one scan and without restart markers (as
+most are). The pixels are the same; damage below goes unnoticed, which `Decode()` as the first step refuses. A file that
+is cut short is refused all the same.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from recordio.images import boxes
 from recordio.images.boxes import Box, Size
 from recordio.images.decode import CHANNELS, Pixels, pil_image
 from recordio.images.normalize import Normalize, NormalizedTensor, ToTensor
-from recordio.images.pixels import BORDERS, as_pixels, flip, from_pil, pad, resized
+from recordio.images.pixels import BORDERS, as_pixels, cropped, flip, from_pil, pad, resized
 from recordio.images.transform import FunctionStep, Transform, check_resampling, set_arguments, takes_rng
 
 __all__ = [
@@ -162,11 +166,13 @@ class CenterCrop(Transform):
     def __post_init__(self) -> None:
         set_arguments(self, size=boxes.crop_size(self.size))
 
-    def _change(self, pixels: Pixels, rng: Any) -> Pixels:
-        down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
-        pixels = pad(pixels, (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2))
-        height, width, _ = pixels.shape
-        return boxes.centre_box(height, width, self.size).of(pixels).copy()  # a view would keep the whole image alive
+    def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
+        pixels = cropped(image, mode, self._box)
+        down, across = (n - m for n, m in zip(self.size, pixels.shape[:2], strict=True))
+        return pad(pixels, (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2))
+
+    def _box(self, height: int, width: int) -> Box:
+        return boxes.centre_box(height, width, (min(height, self.size[0]), min(width, self.size[1])))
 
 
 @dataclass(frozen=True)
@@ -199,15 +205,18 @@ class RandomCrop(Transform):
         choice("padding_mode", self.padding_mode, BORDERS)
         flag("pad_if_needed", self.pad_if_needed)
 
-    def _change(self, pixels: Pixels, rng: Any) -> Pixels:
-        pixels = self._padded(pixels, self.padding or (0, 0, 0, 0))
-        down, across = (max(0, n - m) for n, m in zip(self.size, pixels.shape[:2], strict=True))
+    def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
+        if self.padding or self.pad_if_needed:
+            image = self._padded(as_pixels(image, mode), self.padding or (0, 0, 0, 0))
         if self.pad_if_needed:
-            pixels = self._padded(pixels, (across, down, across, down))
-        elif down or across:
-            raise SchemaError(f"no crop of {self.size} fits an image of {pixels.shape[:2]}: pad_if_needed=True pads it")
-        height, width, _ = pixels.shape
-        return boxes.placed_box(height, width, self.size, rng).of(pixels).copy()
+            down, across = (max(0, n - m) for n, m in zip(self.size, image.shape[:2], strict=True))
+            image = self._padded(image, (across, down, across, down))
+        return cropped(image, mode, partial(self._box, rng))
+
+    def _box(self, rng: np.random.Generator, height: int, width: int) -> Box:
+        if height < self.size[0] or width < self.size[1]:
+            raise SchemaError(f"no crop of {self.size} fits an image of {(height, width)}: pad_if_needed=True pads it")
+        return boxes.placed_box(height, width, self.size, rng)
 
     def for_mask(self) -> Transform:
         return replace(self, fill=0) if isinstance(self.fill, tuple) else self

@@ -19,6 +19,7 @@ from recordio.images import decode
 from recordio.images.boxes import Box, Size, check_pixels, reduction
 from recordio.images.decode import CHANNELS, COLOURSPACES, Pixels, decode_image, opencv
 from recordio.images.header import Header, read_header
+from recordio.images.jpeg_rows import decode_cut, upper_rows
 
 ENCODED = (bytes, memoryview)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
@@ -59,7 +60,10 @@ def from_pil(picture: Any, mode: str) -> Pixels:
 def resized(
     image: Any, mode: str, plan: Callable[[int, int], tuple[Box, Size]], interpolation: str, antialias: bool
 ) -> Pixels:
-    """A box of an image, resized, both from `plan(height, width)`. Large JPEGs are decoded at reduced size."""
+    """A box of an image, resized, both from `plan(height, width)`.
+
+    Large JPEGs are decoded at reduced size, and no JPEG below the box.
+    """
     if not isinstance(image, ENCODED):
         pixels = as_pixels(image, mode)
         box, size = plan(*pixels.shape[:2])
@@ -67,25 +71,46 @@ def resized(
         header = read_header(image)
         box, size = plan(header.height, header.width)
         factor = reduction(box, size) if antialias and interpolation != "nearest" else 1
-        pixels, factor = _decoded(image, header, mode, factor)
+        pixels, factor = _decoded(image, header, mode, factor, box.top + box.height)
         box = box.reduced(factor) if factor > 1 else box
     return resize(box.of(pixels), size, interpolation, antialias)
 
 
-def _decoded(data: Any, header: Header, mode: str, factor: int) -> tuple[Pixels, int]:
+def cropped(image: Any, mode: str, plan: Callable[[int, int], Box]) -> Pixels:
+    """A copy of a box of an image, from `plan(height, width)`; a view would keep the whole image alive."""
+    if not isinstance(image, ENCODED):
+        pixels = as_pixels(image, mode)
+        return plan(*pixels.shape[:2]).of(pixels).copy()
+    header = read_header(image)
+    box = plan(header.height, header.width)
+    return box.of(_decoded(image, header, mode, 1, box.top + box.height)[0]).copy()
+
+
+def _decoded(data: Any, header: Header, mode: str, factor: int, rows: int | None = None) -> tuple[Pixels, int]:
     """The pixels, and by what factor they are reduced: `factor`, or 1 where the JPEG decoder cannot reduce.
 
-    Files that simplejpeg refuses go to `decode_image`, which repairs or refuses them.
+    Of `rows` (before reducing) no pixel below is needed. Files that simplejpeg refuses go to `decode_image`, which
+    repairs or refuses them.
     """
     channels = (1,) if mode == "L" else (1, 3)
     if header.format == "jpeg" and header.channels in channels and mode in CHANNELS:
-        height, width = -(-header.height // factor), -(-header.width // factor)
-        reduced = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
         try:
-            return decode._package("simplejpeg").decode_jpeg(data, COLOURSPACES[mode], **reduced), factor
+            return _decoded_jpeg(data, header, mode, factor, rows), factor
         except ValueError:
             pass
     return decode_image(data, mode), 1
+
+
+def _decoded_jpeg(data: Any, header: Header, mode: str, factor: int, rows: int | None) -> Pixels:
+    cut = None if rows is None else upper_rows(data, header, rows, factor)
+    data, kept = cut or (data, header.height)
+    height, width = -(-kept // factor), -(-header.width // factor)
+    reduced = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
+    decode_jpeg = decode._package("simplejpeg").decode_jpeg
+    if cut is None:
+        pixels: Pixels = decode_jpeg(data, COLOURSPACES[mode], **reduced)
+        return pixels
+    return decode_cut(decode_jpeg, (height, width, CHANNELS[mode]), data, COLOURSPACES[mode], **reduced)
 
 
 def resize(pixels: Pixels, size: Size, interpolation: str, antialias: bool) -> Pixels:
