@@ -12,12 +12,13 @@ from recordio.errors import SchemaError
 from recordio.format.numeric import Numeric, check_size, checked_shape
 from recordio.format.pil import is_picture, png
 
+JPEG = b"\xff\xd8\xff"  # the first bytes
 _PIXEL_MODES = ("L", "RGB", "RGBA")
 
 
 def image_format(data: bytes) -> str | None:
     """The format of a picture by its magic bytes: jpeg, png or webp; None for anything else."""
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG):
         return "jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"

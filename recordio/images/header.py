@@ -24,7 +24,7 @@ MAX_JPEG_WORK = 1 << 32  # pixels times scans: 16 scans of the largest picture; 
 SOS, APP0, APP1 = 0xDA, 0xE0, 0xE1  # JPEG markers
 SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # segments that state the size
 _EOI = 0xD9
-_SEQUENTIAL = {0xC0, 0xC1, 0xC9}  # the SOF whose first scan may hold the whole picture; then no other may follow
+SEQUENTIAL = {0xC0, 0xC1, 0xC9}  # the SOF whose first scan may hold the whole picture; then no other may follow
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 
@@ -56,8 +56,11 @@ def read_header(data: Data) -> Header:
     return checked(header, view)
 
 
-def checked(header: Header, view: memoryview) -> Header:
-    """The same header, of this file. Raises DecodeError for too many pixels or scans, or more than 8 bits a channel."""
+def checked(header: Header, view: memoryview, one_scan: bool = False) -> Header:
+    """The same header, of this file. Raises DecodeError for too many pixels or scans, or more than 8 bits a channel.
+
+    With `one_scan` the caller knows that a JPEG can have no second one.
+    """
     name = header.format
     if not 0 < header.height * header.width <= MAX_IMAGE_PIXELS:
         raise DecodeError(
@@ -68,7 +71,7 @@ def checked(header: Header, view: memoryview) -> Header:
             f"the {name} file has {header.bits} bits a channel, which 8-bit pixels would cut: store it as an Array, "
             "which `recordio convert` does for a source of such pictures alone"
         )
-    if name == "jpeg":
+    if name == "jpeg" and not one_scan:
         _require_few_scans(view, header)
     return header
 
@@ -130,7 +133,7 @@ def _scans(view: memoryview) -> Iterator[int]:
     with suppress(struct.error, IndexError):
         for marker, at in jpeg_segments(view):
             if marker in SOF:
-                sequential, channels = marker in _SEQUENTIAL, view[at + 9]
+                sequential, channels = marker in SEQUENTIAL, view[at + 9]
         if sequential and view[at + 4] == channels:
             return
         while marker == SOS:

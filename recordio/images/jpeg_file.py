@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recordio.errors import RecordIOError
-from recordio.format.image_field import Image
+from recordio.format.image_field import JPEG, Image
 from recordio.format.pil import is_picture
 from recordio.images.decode import decode_image
 
@@ -23,6 +23,8 @@ def picture_packer(field: Image) -> Callable[[Any], bytes]:
     pack = field.packer()
 
     def packed(value: Any) -> bytes:
+        if type(value) is bytes and value.startswith(JPEG):  # as most are: half the time
+            return value
         data = jpeg_file(value) if is_picture(value) else None
         return pack(value) if data is None else data
 

@@ -9,7 +9,18 @@ import struct
 from typing import NamedTuple
 
 from recordio.errors import DecodeError
-from recordio.images.header import APP1, SOF, SOS, Header, checked, jpeg_segments, jpeg_size, read_header
+from recordio.format.image_field import JPEG
+from recordio.images.header import (
+    APP1,
+    SEQUENTIAL,
+    SOF,
+    SOS,
+    Header,
+    checked,
+    jpeg_segments,
+    jpeg_size,
+    read_header,
+)
 
 _ORIENTATION = 0x0112
 _EXIF = b"Exif\0\0"
@@ -28,6 +39,9 @@ class Traits(NamedTuple):
     animated: bool = False
 
 
+UPRIGHT = Traits()
+
+
 def read_traits(data: bytes, name: str) -> Traits:
     """The traits of a file of the format `name`. What is damaged counts as not there: decoding finds it."""
     view = memoryview(data)
@@ -39,7 +53,7 @@ def read_traits(data: bytes, name: str) -> Traits:
 
 def header_and_traits(data: bytes) -> tuple[Header, Traits]:
     """Both of a JPEG, PNG or WebP file; a whole JPEG is passed over once. Raises DecodeError as `read_header` does."""
-    found = _jpeg_at_once(data) if data.startswith(b"\xff\xd8\xff") else None
+    found = _jpeg_at_once(data) if data.startswith(JPEG) else None
     if found is not None:
         return found
     header = read_header(data)
@@ -48,19 +62,22 @@ def header_and_traits(data: bytes) -> tuple[Header, Traits]:
 
 def _jpeg_at_once(data: bytes) -> tuple[Header, Traits] | None:
     """None for a file that is broken, cut short before its pixels, or has anything between its segments."""
-    at, size, exif = 2, 0, 0
+    at, size, last, exif = 2, 0, 0, 0
     try:
         while (marker := data[at + 1]) != SOS:
             if data[at] != 0xFF or marker not in _SEGMENTS:
                 return None
             if marker in SOF:
-                size = size or at
+                size, last = size or at, at
             elif marker == APP1 and not exif and data[at + 4 : at + 10] == _EXIF:
                 exif = at
             at += 2 + (data[at + 2] << 8 | data[at + 3])
+        if not size:
+            return None
         view = memoryview(data)
-        header = checked(jpeg_size(view, size), view) if size else None
-        return None if header is None else (header, _turned(view, exif) if exif else Traits())
+        one_scan = data[last + 1] in SEQUENTIAL and data[last + 9] == data[at + 4]
+        header = checked(jpeg_size(view, size), view, one_scan)
+        return header, _turned(view, exif) if exif else UPRIGHT
     except (struct.error, IndexError):
         return None
 

@@ -57,6 +57,33 @@ class Measures:
         return Statistics({name: one.statistics() for name, one in zip(self._names, self._fields, strict=True)})
 
 
+class _Sizes:
+    """The extent of sizes, which are exact: it does not matter how they are grouped."""
+
+    def __init__(self) -> None:
+        self._extent = Extent()
+        self._waiting: list[Values] = []
+        self._count = 0
+
+    def add(self, sizes: Values) -> None:
+        """Takes integers (n,), which the caller does not change."""
+        self._waiting.append(sizes)
+        self._count += len(sizes)
+        if self._count >= _GROUP_OF_MANY:
+            self._reduce()
+
+    def extent(self) -> Extent:
+        self._reduce()
+        return self._extent
+
+    def _reduce(self) -> None:
+        if self._count:
+            sizes = np.concatenate(self._waiting)
+            found = Extent(len(sizes), int(sizes.min()), int(sizes.max()), int(sizes.sum()))
+            self._extent = self._extent.merged(found)
+        self._waiting, self._count = [], 0
+
+
 class _FieldMeasure:
     """Measures one field by its pages."""
 
@@ -65,9 +92,10 @@ class _FieldMeasure:
         self._samples = self._missing = 0
         self._numbers: NumbersMeasure | None = None
         self._channels: list[NumbersMeasure] = []
-        self._lengths: Extent | None = None if field.row_nbytes is not None else Extent()
-        self._height = self._width = Extent()
+        self._lengths: _Sizes | None = None if field.row_nbytes is not None else _Sizes()
+        self._height, self._width = _Sizes(), _Sizes()
         self._formats: Counter[str] = Counter()
+        self._files: list[Header] = []  # of the last pages
         self.headers: deque[Header] = deque()  # of files in the pages to come
         self._moments: PixelMoments | None = None
         if isinstance(field, Image) and not field.encoded:
@@ -127,7 +155,7 @@ class _FieldMeasure:
 
     def _add_lengths(self, lengths: Values) -> None:
         assert self._lengths is not None
-        self._lengths = self._lengths.merged(_extent(lengths))
+        self._lengths.add(lengths)
 
     def _add_arrays(self, data: memoryview, begins: Values, ends: Values) -> None:
         """Arrays with free dimensions: each begins with a u64 for each of them."""
@@ -149,9 +177,8 @@ class _FieldMeasure:
 
     def _add_sizes(self, sizes: Values) -> None:
         """Takes (n, 2) heights and widths."""
-        self._height, self._width = (
-            one.merged(_extent(sizes[:, k])) for k, one in enumerate((self._height, self._width))
-        )
+        self._height.add(sizes[:, 0])
+        self._width.add(sizes[:, 1])
 
     def _add_files(self, data: memoryview, begins: list[int], ends: list[int]) -> None:
         if self.headers:
@@ -159,13 +186,20 @@ class _FieldMeasure:
         else:
             found = [_header(data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
             headers = [header for header in found if header is not None]
-        self._formats.update(header.format for header in headers)
         if unreadable := len(begins) - len(headers):
             self._formats["unreadable"] += unreadable
-        self._height = self._height.merged(_extent(np.array([header.height for header in headers], np.int64)))
-        self._width = self._width.merged(_extent(np.array([header.width for header in headers], np.int64)))
+        self._files += headers
+        if len(self._files) >= _GROUP_OF_MANY:
+            self._reduce_files()
+
+    def _reduce_files(self) -> None:
+        self._formats.update(header.format for header in self._files)
+        if self._files:
+            self._add_sizes(np.array([(header.height, header.width) for header in self._files], np.int64))
+        self._files = []
 
     def statistics(self) -> FieldStatistics:
+        self._reduce_files()
         count = self._samples - self._missing
         is_image = isinstance(self._field, Image)
         for one in (self._numbers, *self._channels):
@@ -176,10 +210,10 @@ class _FieldMeasure:
             missing=self._missing,
             numbers=None if self._numbers is None else self._numbers.numbers,
             values=None if self._numbers is None else self._numbers.counts,
-            lengths=self._lengths,
+            lengths=None if self._lengths is None else self._lengths.extent(),
             formats=dict(self._formats) if is_image and not self._channels else None,
-            height=self._height if is_image else None,
-            width=self._width if is_image else None,
+            height=self._height.extent() if is_image else None,
+            width=self._width.extent() if is_image else None,
             channels=self._channels_of(count),
         )
 
@@ -199,9 +233,3 @@ def _header(data: memoryview) -> Header | None:
         return read_header(data)
     except DecodeError:
         return None
-
-
-def _extent(lengths: Values) -> Extent:
-    if not len(lengths):
-        return Extent()
-    return Extent(len(lengths), int(lengths.min()), int(lengths.max()), int(lengths.sum()))

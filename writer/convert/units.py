@@ -147,9 +147,10 @@ class Prepared:
         if image_format(data[:16]) is None:
             raise DecodeError("a file of another format has to be decoded")
         stored = self._stored(position, name, kind, treated, data)
-        self.remarks.update(stored.remarks)
-        if stored.header is not None:
-            self._measure([_Seen(name, stored.header, None)])
+        if stored.remarks:
+            self.remarks.update(stored.remarks)
+        if stored.header is not None and self.measures is not None:
+            self.measures.add_header(name, stored.header)
         return stored.value
 
     def _measure(self, seen: list[_Seen]) -> None:

@@ -87,6 +87,16 @@ class FileTable:
             raise _irregular(path)
         return read_file(path, int(self.sizes[index]))
 
+    def read_all(self, indices: npt.NDArray[np.int64]) -> list[bytes]:
+        """The bytes of several files. Raises SourceError for the first that cannot be read."""
+        sizes = self.sizes[indices]
+        if (sizes < 0).any():
+            return [self.read(k) for k in indices.tolist()]
+        folder = os.path.join(self.root, b"")
+        starts = np.where(indices > 0, self.ends[indices - 1], 0)
+        parts = zip(starts.tolist(), self.ends[indices].tolist(), sizes.tolist(), strict=True)
+        return [read_file(folder + self.names[start:end], nbytes) for start, end, nbytes in parts]
+
     def runs(self, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """The indices in runs of files to be read together, of 64 or about 4 MiB."""
         ends = np.cumsum(np.maximum(self.sizes[indices], 0))
@@ -170,16 +180,23 @@ def entries(folder: bytes, on_hidden: Callable[[bytes], None] | None = None) -> 
 
     `on_hidden` is called with the name of each hidden one.
     """
+    return _entries(folder, on_hidden)[0]
+
+
+def _entries(folder: bytes, on_hidden: Callable[[bytes], None] | None) -> tuple[list[Entry], list[Entry]]:
+    """The same, and which of them are folders, in order."""
     seen = []
     for entry in _listed(folder):
         if not entry.name.startswith(b"."):
             seen.append(entry)
         elif on_hidden is not None:
             on_hidden(entry.name)
+    inside = set(filter(_is_folder, seen))
+    if not inside:
+        return sorted(seen, key=_NAME), []
     # Folders sort with a slash: the order is that of the bytes of all paths below.
-    if not any(map(_is_folder, seen)):
-        return sorted(seen, key=_NAME)
-    return sorted(seen, key=lambda entry: entry.name + b"/" if _is_folder(entry) else entry.name)
+    seen.sort(key=lambda entry: entry.name + b"/" if entry in inside else entry.name)
+    return seen, [entry for entry in seen if entry in inside]
 
 
 def _listed(folder: bytes) -> Iterator[Entry]:
@@ -208,7 +225,7 @@ def file_names(folder: str) -> list[str]:
 
 def folders(folder: bytes) -> list[bytes]:
     """The names of the folders in a folder, sorted. Raises SourceError."""
-    return sorted(entry.name for entry in entries(folder) if _is_folder(entry))
+    return sorted(entry.name for entry in _entries(folder, None)[1])
 
 
 def walk(
@@ -222,17 +239,17 @@ def walk(
     to their paths. Hidden names are passed over; `on_hidden` is called with the path of each.
     """
 
-    def inside(path: bytes, prefix: bytes) -> Iterator[Entry]:
+    def inside(path: bytes, prefix: bytes) -> Iterator[tuple[list[Entry], Entry | None]]:
         told = None if on_hidden is None else lambda name: on_hidden(prefix + name)
-        return iter(entries(path, told))
+        return _runs(*_entries(path, told))
 
     top = status(root)
     visits: Counter[tuple[int, int]] = Counter()
-    stack: list[tuple[bytes, Iterator[Entry], tuple[tuple[int, int], ...]]]
+    stack: list[tuple[bytes, Iterator[tuple[list[Entry], Entry | None]], tuple[tuple[int, int], ...]]]
     stack = [(b"", inside(root, b""), ((top.st_dev, top.st_ino),))]
     while stack:
         prefix, rest, above = stack[-1]
-        run, folder = _until_folder(rest)
+        run, folder = next(rest)
         if run:
             yield prefix, run
         if folder is None:
@@ -249,14 +266,14 @@ def walk(
             stack.append((path, inside(folder.path, path), (*above, here)))
 
 
-def _until_folder(rest: Iterator[Entry]) -> tuple[list[Entry], Entry | None]:
-    """The entries before the next folder, and the folder; None if none follows."""
-    run: list[Entry] = []
-    for entry in rest:
-        if _is_folder(entry):
-            return run, entry
-        run.append(entry)
-    return run, None
+def _runs(found: list[Entry], folders: list[Entry]) -> Iterator[tuple[list[Entry], Entry | None]]:
+    """The entries before each folder, and the folder; those after the last, and None."""
+    start = 0
+    for folder in folders:
+        end = found.index(folder, start)
+        yield found[start:end], folder
+        start = end + 1
+    yield found[start:], None
 
 
 def scan_folder(root: bytes) -> FileTable:

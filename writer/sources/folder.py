@@ -15,7 +15,7 @@ from recordio.errors import SourceError
 from recordio.lazy import lazy
 from recordio.writer.sources.files import walk
 from recordio.writer.sources.leftovers import is_clutter, may_hold_clutter
-from recordio.writer.sources.media import extension
+from recordio.writer.sources.media import extension, extensions
 from recordio.writer.sources.source import SourceSpec
 
 
@@ -95,7 +95,7 @@ class Folder:
     @lazy
     def extensions(self) -> frozenset[bytes]:
         """The extensions of the names, in lower case, with their dots."""
-        return frozenset(map(extension, self.names))
+        return extensions(self.names)
 
     def having(self, extensions: frozenset[bytes]) -> list[bytes]:
         """The names with one of these extensions, in order. Costs nothing where all names have one, or none has."""

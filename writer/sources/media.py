@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from recordio.images.formats import EXTENSIONS
 
 PICTURES = frozenset(extension.encode() for extension in EXTENSIONS)
@@ -61,6 +63,11 @@ def extension(name: bytes) -> bytes:
     """
     _, dot, ending = name[name.rfind(b"/") + 1 :].lstrip(b".").rpartition(b".")
     return (dot + ending).lower() if dot else b""
+
+
+def extensions(names: Iterable[bytes]) -> frozenset[bytes]:
+    """The extensions of many paths to files that are not hidden. `extension` is called once for each ending."""
+    return frozenset(map(extension, {b"x" + name[name.rfind(b".") :] for name in names}))
 
 
 def is_picture(name: bytes) -> bool:

@@ -11,11 +11,12 @@ import pytest
 from recordio.errors import DecodeError
 from recordio.images.decode import decode_image
 from recordio.images.header import MAX_IMAGE_PIXELS, image_size, read_header
+from recordio.images.traits import header_and_traits
 from tests.recordio.images.pictures import PICTURES, H, W, png
 
 Read = Callable[[bytes], Any]
 
-every_reader = pytest.mark.parametrize("read", [read_header, image_size, decode_image])
+every_reader = pytest.mark.parametrize("read", [read_header, image_size, decode_image, header_and_traits])
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -113,11 +114,17 @@ def test_marks_in_the_metadata_of_a_jpeg_are_no_scans(monkeypatch: pytest.Monkey
 
 def test_a_sequential_jpeg_of_several_scans_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recordio.images.header.MAX_JPEG_WORK", 0)
-    read_header(PICTURES["jpeg"])  # one scan holds all channels: no other may follow
-    data = bytearray(PICTURES["jpeg"])
+    whole = PICTURES["jpeg"]  # one scan holds all channels: no other may follow
+    assert read_header(whole) == header_and_traits(whole)[0]
+    data = bytearray(whole)
     data[data.index(b"\xff\xda") + 4] = 1
-    with pytest.raises(DecodeError, match="more than 0 scans"):
-        read_header(bytes(data))
+    frame = whole.index(b"\xff\xc0")
+    of_one_channel = whole[frame : frame + 9] + b"\x01" + whole[frame + 10 : frame + 19]
+    twice = whole[: frame + 19] + of_one_channel + whole[frame + 19 :]
+    for several in (bytes(data), twice):
+        for read in (read_header, header_and_traits):
+            with pytest.raises(DecodeError, match="more than 0 scans"):
+                read(several)
 
 
 @pytest.mark.parametrize(("at", "chunk"), [(12, b"IDAT"), (8, struct.pack(">I", 14))])

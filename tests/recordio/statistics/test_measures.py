@@ -15,7 +15,7 @@ from recordio import Array, Bytes, Image, Object, Scalar, Schema, Text
 from recordio.errors import MissingPackageError
 from recordio.format.fields import Field
 from recordio.format.page import encode_page
-from recordio.statistics import numbers
+from recordio.statistics import measures, numbers
 from recordio.statistics.measures import Measures
 from recordio.statistics.numbers import NumbersMeasure, PixelMoments
 from recordio.statistics.records import FieldStatistics, Numbers, Statistics
@@ -171,6 +171,15 @@ def encoded(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
     import cv2
 
     return bytes(cv2.imencode(kind, pixels)[1].tobytes())
+
+
+def test_sizes_in_groups_of_any_size_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [encoded(np.zeros((4 + n % 3, 5 + n, 3), "u1"), (".png", ".jpg")[n % 2]) for n in range(20)]
+    texts = ["a" * (n * 7 % 13) for n in range(20)]
+    whole = measured(Image(), files, files[:3]), measured(Text(), texts, texts[:3])
+    for group in (1, 7):
+        monkeypatch.setattr(measures, "_GROUP_OF_MANY", group)
+        assert (measured(Image(), files, files[:3]), measured(Text(), texts, texts[:3])) == whole
 
 
 def test_picture_files_have_formats_and_sizes() -> None:

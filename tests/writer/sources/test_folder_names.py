@@ -12,7 +12,7 @@ from hypothesis.strategies import binary, lists, sampled_from
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.kinds import KINDS, endings, file_kind
 from recordio.writer.sources.leftovers import is_clutter, may_hold_clutter
-from recordio.writer.sources.media import PICTURES, TEXTS, extension
+from recordio.writer.sources.media import PICTURES, TEXTS, extension, extensions
 
 PARTS = sampled_from([b"a", b".", b"/", b"..", b".JPG", b"x.tar", b".gz", b"train", b" ", b"\xff"])
 
@@ -20,6 +20,12 @@ PARTS = sampled_from([b"a", b".", b"/", b"..", b".JPG", b"x.tar", b".gz", b"trai
 @given(lists(PARTS, max_size=6).map(b"".join) | binary(max_size=12))
 def test_an_extension_is_that_of_splitext_in_lower_case(name: bytes) -> None:
     assert extension(name) == os.path.splitext(name)[1].lower()
+
+
+def test_extensions_of_many_names_are_those_of_each() -> None:
+    every = [b"a.b/c.JPG", b"a/b.c/README", b"x.jpg", b"noext", b"a/trailing.", b"d/e.tar.gz", b"q/\xff.\xfe"]
+    assert extensions(every) == {extension(name) for name in every}
+    assert extensions([]) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from recordio.format.numeric import Scalar
 from recordio.format.schema import Columns, Sample, Schema
 from recordio.writer.sources.files import FileTable, folders, leads_nowhere, scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
-from recordio.writer.sources.folders.grouping import MASK_ENDING
+from recordio.writer.sources.folders.grouping import MASK_ENDING, MASK_NAME
 from recordio.writer.sources.folders.pictures import add_pictures
 from recordio.writer.sources.folders.sounds import SOUND_FIELDS, sound_fields, sound_values
 from recordio.writer.sources.folders.text import plain_text
 from recordio.writer.sources.leftovers import is_clutter, left_out, may_hold_clutter
-from recordio.writer.sources.media import PICTURES, SOUNDS, TEXTS, extension
+from recordio.writer.sources.media import PICTURES, SOUNDS, TEXTS, extension, extensions
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 
 _FLAT_SHARE = 0.25  # more pictures than this beside the class folders, and the folders may well be no classes
@@ -70,6 +70,8 @@ def _are_roles(folder: Folder) -> bool:
     if roles and (len(names) == 1 or any(_MASK_ROLES & set(re.findall(r"[a-z0-9]+", name)) for name in names)):
         return True
     pictures = folder.having(PICTURES)
+    if not MASK_NAME.search(b"\0".join(pictures)):
+        return False
     masks = {stem for name in pictures if MASK_ENDING.search(stem := os.path.splitext(name)[0])}
     if not masks:
         return False
@@ -129,10 +131,11 @@ class ClassFolders(Source):
 
     def _labels_of(self, files: FileTable, numbers: dict[bytes, int]) -> npt.NDArray[np.int32]:
         """The number of each file's class, -1 for what belongs to none."""
-        extensions, clean = self.medium.extensions, not may_hold_clutter(files.names)
+        wanted, clean = self.medium.extensions, not may_hold_clutter(files.names)
+        every = clean and extensions(files) <= wanted
         labels = (
             numbers.get(name.partition(b"/")[0], -1)
-            if extension(name) in extensions and (clean or not is_clutter(name))
+            if every or (extension(name) in wanted and (clean or not is_clutter(name)))
             else -1
             for name in files
         )
@@ -198,7 +201,7 @@ class ClassFolders(Source):
     def _batches(self, indices: npt.NDArray[np.int64]) -> Iterator[Columns]:
         parse = self.medium.parse
         for run in self._files.runs(indices):
-            yield {self.medium.name: [parse(self._files.read(k)) for k in run.tolist()], "label": self._labels[run]}
+            yield {self.medium.name: list(map(parse, self._files.read_all(run))), "label": self._labels[run]}
 
     def sample(self, index: int) -> Sample:
         value = self.medium.parse(self._files.read(index))

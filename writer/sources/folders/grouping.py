@@ -17,7 +17,9 @@ from recordio.writer.sources.media import is_picture, is_sound
 
 _FIELD_NAMES = {"txt": "text", "cls": "label", "": "file"}
 _COMPRESSED = (b".gz", b".bz2", b".xz", b".zst")  # "a.nii.gz" is a .nii.gz of "a"
-MASK_ENDING = re.compile(rb"[-_. ](?:masks?|seg|segmentation|labels?|labelids|gt|matte|trimap)$", re.IGNORECASE)
+_MASK = rb"[-_. ](?:masks?|seg|segmentation|labels?|labelids|gt|matte|trimap)"
+MASK_ENDING = re.compile(_MASK + rb"$", re.IGNORECASE)  # of a stem
+MASK_NAME = re.compile(_MASK + rb"\.", re.IGNORECASE)  # in every name with an extension whose stem ends so
 _MAX_SUFFIXES = 16  # names with more endings than this have dots for other reasons
 
 
