@@ -50,8 +50,7 @@ class Segment:
         """The samples that are left, with bytes of their own, so that the caller may change its arrays."""
         if not self.borrowed:
             return self
-        owned = [memoryview(bytes(column)) if isinstance(column, memoryview) else column for column in self._left()]
-        return Segment(owned, self.sizes, self.row_nbytes)
+        return Segment([_owned(column) for column in self._left()], self.sizes, self.row_nbytes)
 
     def joined(self, other: Segment) -> Segment:
         """The samples that are left of this segment, then those of the other."""
@@ -73,12 +72,20 @@ class Segment:
         return out
 
 
+def _owned(column: Column) -> Column:
+    return memoryview(bytes(column)) if isinstance(column, memoryview) else column
+
+
 @dataclass(frozen=True, slots=True)
 class FullBlock:
     """The packed values of one block. `fields`: the parts of each field's page."""
 
     samples: int
     fields: list[list[Column]]
+
+    def owned(self) -> FullBlock:
+        """The block, with a copy of what it borrows."""
+        return FullBlock(self.samples, [[_owned(part) for part in parts] for parts in self.fields])
 
     def content(self) -> bytes:
         """All values end to end, field by field."""

@@ -6,9 +6,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from recordio.format.checksum import digest
 from recordio.format.manifest import ShardEntry, shard_name
@@ -87,7 +88,11 @@ class ShardSink:
     def write_full_blocks(self) -> None:
         """Raises StorageError."""
         while block := self._builder.take(self._free_rows()):
-            self._write_block(block)
+            self.write_block(block)
+
+    def take_full_blocks(self) -> list[FullBlock]:
+        """For `write_block`, of a shard without limits; they borrow nothing."""
+        return [block.owned() for block in iter(self._builder.take, None)]
 
     def open_shard(self, first: FullBlock | None = None) -> ShardWriter:
         """Starts a shard with its first block in view. Only an empty shard needs to be started by the caller."""
@@ -107,7 +112,7 @@ class ShardSink:
     def finish(self) -> None:
         """Writes the samples that are left and finishes the last shard. Raises StorageError."""
         if block := self._builder.flush():
-            self._write_block(block)
+            self.write_block(block)
         self._finish_shard()
 
     def discard(self) -> None:
@@ -126,7 +131,7 @@ class ShardSink:
             return None
         return limit - (self._shard.samples if self._shard else 0)
 
-    def _write_block(self, block: FullBlock) -> None:
+    def write_block(self, block: FullBlock) -> None:
         shard = self._shard or self.open_shard(block)
         shard.write_block(block)
         if shard.nbytes >= self._options.shard_bytes or self._free_rows() == 0:
@@ -140,6 +145,37 @@ class ShardSink:
             self._shard = None
             if self.on_finished is not None:
                 self.on_finished(path, entry)
+
+
+class _Behind:
+    """Codes and writes the full blocks of a shard in a thread, while the next samples are made."""
+
+    def __init__(self, sink: ShardSink) -> None:
+        self._sink = sink
+        self._pool = ThreadPoolExecutor(1, "recordio-write")
+        self._writing: Future[None] | None = None
+
+    def write_full_blocks(self) -> None:
+        """Raises StorageError for blocks before these, or on leaving the context."""
+        if blocks := self._sink.take_full_blocks():
+            self._wait()
+            self._writing = self._pool.submit(self._write, blocks)
+
+    def _write(self, blocks: list[FullBlock]) -> None:
+        for block in blocks:
+            self._sink.write_block(block)
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown()
+        if exception[0] is None:
+            self._wait()
 
 
 def write_shard(
@@ -171,13 +207,14 @@ def write_shard(
     )
     try:
         sink.open_shard()
-        for sample in samples:
-            if sink.add(sample):
-                sink.write_full_blocks()
-        for columns in batches:
-            sink.add_columns(columns)
-            sink.write_full_blocks()
-            sink.keep()
+        with _Behind(sink) as behind:
+            for sample in samples:
+                if sink.add(sample):
+                    behind.write_full_blocks()
+            for columns in batches:
+                sink.add_columns(columns)
+                behind.write_full_blocks()
+                sink.keep()
         sink.finish()
         ((temporary, entry),) = sink.finished.items()
         rename(temporary, path)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recordio import DatasetWriter, Scalar, Schema, SchemaError, StorageError
@@ -158,3 +160,43 @@ def test_write_shard_leaves_nothing_on_a_system_error(
     with pytest.raises(StorageError):
         write_shard(tmp_path, header, [{"number": 1}], WriteOptions())
     assert names(tmp_path) == set()
+
+
+def test_blocks_are_of_the_arrays_as_they_were_given(tmp_path: Path) -> None:
+    """They are written while the source fills the same array again."""
+    room = np.empty(100, np.int64)
+
+    def batches() -> Any:
+        for first in range(0, 5000, 100):
+            room[:] = np.arange(first, first + 100)
+            yield {"number": room}
+
+    header, options = ShardHeader(ID, 0, SCHEMA, {}), WriteOptions(block_bytes=80)
+    for name, given in (("a", {"batches": batches()}), ("b", {"samples": [{"number": n} for n in range(5000)]})):
+        (tmp_path / name).mkdir()
+        write_shard(tmp_path / name, header, given.get("samples", ()), options, given.get("batches", ()))
+    assert (tmp_path / "a" / "shard-00000.rio").read_bytes() == (tmp_path / "b" / "shard-00000.rio").read_bytes()
+
+
+@pytest.mark.parametrize("failing", [1, 5])
+def test_a_block_that_cannot_be_written_ends_the_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    made, calls, writev = [], [], os.writev
+
+    def full(*arguments: Any) -> int:
+        calls.append(threading.current_thread().name)
+        return disk_full() if len(calls) > failing else writev(*arguments)
+
+    def numbers() -> Any:
+        for number in range(100_000):
+            made.append(number)
+            yield {"number": number}
+
+    monkeypatch.setattr(os, "writev", full)
+    with pytest.raises(StorageError, match="space"):
+        write_shard(tmp_path, ShardHeader(ID, 0, SCHEMA, {}), numbers(), WriteOptions(block_bytes=800))
+    assert len(made) <= 100 * (failing + 2)
+    assert len(set(calls)) == 2  # the header is written by the caller, blocks in a thread
+    assert names(tmp_path) == set()
+    assert not any(thread.name.startswith("recordio-write") for thread in threading.enumerate())
