@@ -23,9 +23,9 @@ size, in about half the time: then the differences are 0.8 to 1.5 and 1.6 to 1.9
 quarter of a pixel of the result. Only there do bytes give other values than an array of their pixels; `Decode()` as the
 first step, or `antialias=False`, decodes at full size.
 
-The crops decode no row of a JPEG below their box, where it is sequential, of one scan and without restart markers (as
-most are). The pixels are the same; damage below goes unnoticed, which `Decode()` as the first step refuses. A file that
-is cut short is refused all the same.
+The crops decode only the rows of a JPEG that they need: none below their box, where it is sequential and of one scan,
+as most are, and none above it either where it has restart markers. The pixels are the same; damage elsewhere goes
+unnoticed, which `Decode()` as the first step refuses. A file that is cut short is refused all the same.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from recordio.images import decode
 from recordio.images.boxes import Box, Size, check_pixels, reduction
 from recordio.images.decode import CHANNELS, COLOURSPACES, Pixels, decode_image, opencv
 from recordio.images.header import Header, read_header
-from recordio.images.jpeg_rows import decode_cut, upper_rows
+from recordio.images.jpeg_rows import Rows, decode_rows, only_rows
 
 ENCODED = (bytes, memoryview)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
@@ -36,7 +36,8 @@ def as_pixels(image: Any, mode: str) -> Pixels:
     Raises SchemaError for a value that is not an image, DecodeError for bytes that do not decode.
     """
     if isinstance(image, ENCODED):
-        return _decoded(image, read_header(image), mode, 1)[0]
+        header = read_header(image)
+        return _decoded(image, header, mode, 1, 0, header.height)[0]
     if isinstance(image, np.ndarray):
         pixels = image[:, :, None] if image.ndim == 2 else image
     elif hasattr(image, "convert") and hasattr(image, "mode"):
@@ -62,7 +63,7 @@ def resized(
 ) -> Pixels:
     """A box of an image, resized, both from `plan(height, width)`.
 
-    Large JPEGs are decoded at reduced size, and no JPEG below the box.
+    Large JPEGs are decoded at reduced size, and of any only the rows of the box and what lies above.
     """
     if not isinstance(image, ENCODED):
         pixels = as_pixels(image, mode)
@@ -71,8 +72,9 @@ def resized(
         header = read_header(image)
         box, size = plan(header.height, header.width)
         factor = reduction(box, size) if antialias and interpolation != "nearest" else 1
-        pixels, factor = _decoded(image, header, mode, factor, box.top + box.height)
+        pixels, factor, first = _decoded(image, header, mode, factor, box.top, box.top + box.height)
         box = box.reduced(factor) if factor > 1 else box
+        box = box._replace(top=box.top - first)
     return resize(box.of(pixels), size, interpolation, antialias)
 
 
@@ -83,34 +85,34 @@ def cropped(image: Any, mode: str, plan: Callable[[int, int], Box]) -> Pixels:
         return plan(*pixels.shape[:2]).of(pixels).copy()
     header = read_header(image)
     box = plan(header.height, header.width)
-    return box.of(_decoded(image, header, mode, 1, box.top + box.height)[0]).copy()
+    pixels, _, first = _decoded(image, header, mode, 1, box.top, box.top + box.height)
+    return box._replace(top=box.top - first).of(pixels).copy()
 
 
-def _decoded(data: Any, header: Header, mode: str, factor: int, rows: int | None = None) -> tuple[Pixels, int]:
-    """The pixels, and by what factor they are reduced: `factor`, or 1 where the JPEG decoder cannot reduce.
+def _decoded(data: Any, header: Header, mode: str, factor: int, top: int, bottom: int) -> tuple[Pixels, int, int]:
+    """The pixels; by what factor they are reduced: `factor`, or 1 where the JPEG decoder cannot reduce; the first row.
 
-    Of `rows` (before reducing) no pixel below is needed. Files that simplejpeg refuses go to `decode_image`, which
-    repairs or refuses them.
+    No pixel outside of the rows from `top` to `bottom` (before reducing) is needed. Files that simplejpeg refuses go to
+    `decode_image`, which repairs or refuses them.
     """
     channels = (1,) if mode == "L" else (1, 3)
     if header.format == "jpeg" and header.channels in channels and mode in CHANNELS:
+        rows = only_rows(data, header, top, bottom, factor)
         try:
-            return _decoded_jpeg(data, header, mode, factor, rows), factor
+            return _decoded_jpeg(rows, header, mode, factor), factor, rows.first // factor
         except ValueError:
             pass
-    return decode_image(data, mode), 1
+    return decode_image(data, mode), 1, 0
 
 
-def _decoded_jpeg(data: Any, header: Header, mode: str, factor: int, rows: int | None) -> Pixels:
-    cut = None if rows is None else upper_rows(data, header, rows, factor)
-    data, kept = cut or (data, header.height)
-    height, width = -(-kept // factor), -(-header.width // factor)
+def _decoded_jpeg(rows: Rows, header: Header, mode: str, factor: int) -> Pixels:
+    height, width = -(-rows.height // factor), -(-header.width // factor)
     reduced = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
     decode_jpeg = decode._package("simplejpeg").decode_jpeg
-    if cut is None:
-        pixels: Pixels = decode_jpeg(data, COLOURSPACES[mode], **reduced)
+    if rows.height == header.height:
+        pixels: Pixels = decode_jpeg(rows.data, COLOURSPACES[mode], **reduced)
         return pixels
-    return decode_cut(decode_jpeg, (height, width, CHANNELS[mode]), data, COLOURSPACES[mode], **reduced)
+    return decode_rows(decode_jpeg, (height, width, CHANNELS[mode]), rows.data, COLOURSPACES[mode], **reduced)
 
 
 def resize(pixels: Pixels, size: Size, interpolation: str, antialias: bool) -> Pixels:
