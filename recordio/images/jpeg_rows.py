@@ -1,6 +1,6 @@
 """The rows of a JPEG that a crop needs. Those below are not decoded, and where restart markers allow, nor those above.
 
-No package of wheels decodes a part of a JPEG. But the rows of a sequential file of one scan are coded from top to
+No small wheel decodes a part of a JPEG. But the rows of a sequential file of one scan are coded from top to
 bottom: with fewer of them stated in its header, a decoder stops there and passes over the rest, up to the mark of the
 end. Restart markers divide the scan into intervals that are coded alone: those of other rows are left out.
 
