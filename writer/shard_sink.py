@@ -152,14 +152,21 @@ class _Behind:
 
     def __init__(self, sink: ShardSink) -> None:
         self._sink = sink
-        self._pool = ThreadPoolExecutor(1, "recordio-write")
-        self._writing: Future[None] | None = None
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "recordio-write")
+        self._writing: Future[Any] | None = None
+        try:
+            self._pool.submit(int)
+        except RuntimeError:  # the system has no more threads: the caller's has to do
+            self._pool = None
 
     def write_full_blocks(self) -> None:
         """Raises StorageError for blocks before these, or on leaving the context."""
         if blocks := self._sink.take_full_blocks():
             self._wait()
-            self._writing = self._pool.submit(self._write, blocks)
+            if self._pool is None:
+                self._write(blocks)
+            else:
+                self._writing = self._pool.submit(self._write, blocks)
 
     def _write(self, blocks: list[FullBlock]) -> None:
         for block in blocks:
@@ -173,7 +180,8 @@ class _Behind:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._pool.shutdown()
+        if self._pool is not None:
+            self._pool.shutdown()
         if exception[0] is None:
             self._wait()
 

@@ -200,3 +200,15 @@ def test_a_block_that_cannot_be_written_ends_the_samples(
     assert len(set(calls)) == 2  # the header is written by the caller, blocks in a thread
     assert names(tmp_path) == set()
     assert not any(thread.name.startswith("recordio-write") for thread in threading.enumerate())
+
+
+def test_without_a_thread_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    header, options = ShardHeader(ID, 0, SCHEMA, {}), WriteOptions(block_bytes=80)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_shard(tmp_path / name, header, [{"number": n} for n in range(500)], options)
+        monkeypatch.setattr(threading.Thread, "start", exhausted)
+    assert (tmp_path / "a" / "shard-00000.rio").read_bytes() == (tmp_path / "b" / "shard-00000.rio").read_bytes()
