@@ -5,6 +5,8 @@
 # make soak         30 minutes of writers, readers, repairs, kills and damage at random: SOAK_SECONDS, SOAK_SEED
 # make mutants      removes each check in turn, to see a test fail: about an hour, in build/mutants
 # make clients      the recipes of docs/training.md, with every training library; makes .venv-clients
+# make bench        ours and the peers that are installed, on every path, into docs/performance.md: 12 minutes, or
+#                   two with BENCH_ARGS=--quick; makes .venv-bench
 # make fuzz         hostile input for every decoder, guided by coverage, for FUZZ_SECONDS; makes .venv-fuzz
 # make check        lint, format, types
 #
@@ -13,13 +15,14 @@
 PYTHON ?= python3
 FUZZ_SECONDS ?= 3600
 FUZZ_ARGS ?=
+BENCH_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-quick test-long soak mutants clients fuzz check format dist clean
+.PHONY: help demo test test-quick test-long soak mutants clients bench fuzz check format dist clean
 .NOTPARALLEL:
 
 help:
@@ -48,6 +51,9 @@ mutants: $(VENV)/test.stamp
 clients: .venv-clients/stamp
 	.venv-clients/bin/python -m pytest tests/clients
 
+bench: .venv-bench/stamp
+	.venv-bench/bin/python benchmarks/bench.py $(BENCH_ARGS)
+
 fuzz: .venv-fuzz/stamp
 	.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
@@ -66,7 +72,7 @@ dist: $(VENV)/dev.stamp
 	$(BIN)/python -m build --quiet
 
 clean:
-	rm -rf $(VENV) .venv-clients .venv-fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-clients .venv-fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

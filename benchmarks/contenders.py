@@ -10,22 +10,24 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from contender import CannotHoldError, Contender, Indices, count
+from contender import Batches, CannotHoldError, Contender, Indices, Map
 from measuring import Row, show
 from record_files import ArrayRecord, ArrayRecord64, Bagz, BagzFsync, BagzZstd, Grain
 from sample_streams import LitData, LitDataZstd, Mds, WebDataset
 from tables import HuggingFace, Lance
-from workloads import Sample
+from workloads import Sample, as_columns, raw_nbytes
 
 
 class Recordio(Contender):
     """This library; plain pages."""
 
     role = "ours"
-    packages = modules = ("recordio",)
+    packages, modules = ("recordio-shards",), ("recordio",)
+    durable = True
+    worker_kinds = ("thread", "process")
     compression: ClassVar[str | None] = None
 
     def write(self, samples: Sequence[Sample]) -> None:
@@ -42,18 +44,22 @@ class Recordio(Contender):
         self.dataset = recordio.ShardDataset(self.folder)
         self.samples = len(self.dataset)
 
-    def sequential(self, size: int) -> int:
-        return count(self.loader(self.dataset, batch_size=size))
+    def sequential(self, size: int) -> Batches:
+        return self.loader(self.dataset, batch_size=size)
 
-    def shuffled(self, size: int) -> int:
-        return count(self.loader(self.dataset, batch_size=size, shuffle=True))
+    def shuffled(self, size: int) -> Batches:
+        return self.loader(self.dataset, batch_size=size, shuffle=True)
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count(self.dataset.take(chosen) for chosen in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return (self.dataset.take(chosen) for chosen in indices)
 
     def one(self, index: int) -> Sample:
         sample: Sample = self.dataset[index]
         return sample
+
+    def with_workers(self, size: int, workers: int, kind: str, function: Map) -> Batches:
+        options = {"worker_type": kind, "persistent_workers": True} if workers else {}
+        return self.loader(self.dataset.map(function), size, shuffle=True, num_workers=workers, **options)
 
 
 class RecordioZstd(Recordio):
@@ -83,11 +89,54 @@ def without_fsync() -> Iterator[None]:
 class RecordioNoFsync(Recordio):
     """Plain pages without fsync, to compare with contenders that never call it."""
 
+    durable = False
     measures = ("write",)
 
     def write(self, samples: Sequence[Sample]) -> None:
         with without_fsync():
             super().write(samples)
+
+
+class RecordioBatch(Recordio):
+    """Plain pages, written from columns."""
+
+    measures = ("write",)
+
+    def prepared(self, samples: Sequence[Sample]) -> Any:
+        return as_columns(samples)
+
+    def write(self, samples: Any) -> None:
+        import recordio
+
+        with recordio.DatasetWriter(self.folder, compression=None) as writer:
+            writer.write_batch(samples)
+
+
+class RecordioBatchNoFsync(RecordioBatch):
+    """The same without fsync."""
+
+    durable = False
+
+    def write(self, samples: Any) -> None:
+        with without_fsync():
+            super().write(samples)
+
+
+class OneWrite(Contender):
+    """The limit of writing: as many bytes as the data has, by one call, made durable."""
+
+    role = "limit"
+    packages = ("numpy",)
+    measures = ("write",)
+
+    def prepared(self, samples: Sequence[Sample]) -> Any:
+        return bytes(raw_nbytes(samples))
+
+    def write(self, samples: Any) -> None:
+        self.folder.mkdir(parents=True)
+        with open(self.folder / "data", "wb", buffering=0) as file:
+            file.write(samples)
+            os.fsync(file.fileno())
 
 
 class Memmap(Contender):
@@ -108,12 +157,12 @@ class Memmap(Contender):
         self.columns = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in self.kinds}
         self.samples = len(next(iter(self.columns.values())))
 
-    def sequential(self, size: int) -> int:
+    def sequential(self, size: int) -> Batches:
         starts = range(0, self.samples, size)
-        return count({name: np.array(c[start : start + size]) for name, c in self.columns.items()} for start in starts)
+        return ({name: np.array(c[start : start + size]) for name, c in self.columns.items()} for start in starts)
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count({name: column[chosen] for name, column in self.columns.items()} for chosen in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return ({name: column[chosen] for name, column in self.columns.items()} for chosen in indices)
 
     def one(self, index: int) -> Sample:
         return {name: column[index] for name, column in self.columns.items()}
@@ -124,6 +173,9 @@ ALL: dict[str, type[Contender]] = {
     "recordio_auto": RecordioAuto,
     "recordio_zstd": RecordioZstd,
     "recordio_plain (no fsync)": RecordioNoFsync,
+    "recordio_plain, write_batch": RecordioBatch,
+    "recordio_plain, write_batch (no fsync)": RecordioBatchNoFsync,
+    "one write + fsync (limit)": OneWrite,
     "np.memmap (limit)": Memmap,
     "bagz": Bagz,
     "bagz + fsync": BagzFsync,
@@ -141,15 +193,14 @@ ALL: dict[str, type[Contender]] = {
 
 
 def installed_versions(contender: type[Contender]) -> str:
-    if not contender.installed():
-        return "not installed"
-    found = []
-    for name in contender.packages:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:  # importable, but not installed by pip
-            found.append(name)
-    return ", ".join(found)
+    return ", ".join(map(versioned, contender.packages)) if contender.installed() else "not installed"
+
+
+def versioned(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:  # importable, but not installed by pip
+        return package
 
 
 def main() -> None:

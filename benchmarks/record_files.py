@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import msgpack
 import numpy as np
-from contender import EPOCH_SEED, Contender, Indices, collate, count, cut
+from contender import EPOCH_SEED, Batches, Contender, Indices, collate, cut
 from workloads import Kinds, Sample
 
 SHARDS = 4
@@ -47,6 +47,7 @@ class RowCoder:
 
 class Bagz(Contender):
     packages = modules = ("bagz",)
+    worker_kinds = ("process",)
     suffix: ClassVar[str] = ".bag"
 
     def __init__(self, folder: Path, kinds: Kinds) -> None:
@@ -69,13 +70,13 @@ class Bagz(Contender):
         self.rows = bagz.Reader(f"{self.folder}/s@{SHARDS}{self.suffix}")
         self.samples, self.decode = len(self.rows), RowCoder(self.kinds).decode
 
-    def sequential(self, size: int) -> int:
+    def sequential(self, size: int) -> Batches:
         runs = ((start, min(size, self.samples - start)) for start in range(0, self.samples, size))
-        return count(collate([self.decode(row) for row in self.rows.read_range(*run)]) for run in runs)
+        return (collate([self.decode(row) for row in self.rows.read_range(*run)]) for run in runs)
 
-    def batches(self, indices: Iterable[Indices]) -> int:
+    def batches(self, indices: Iterable[Indices]) -> Batches:
         # One by one: read_indices starts threads at every call, which is ten times slower on two CPUs.
-        return count(collate([self.decode(self.rows[i]) for i in chosen.tolist()]) for chosen in indices)
+        return (collate([self.decode(self.rows[i]) for i in chosen.tolist()]) for chosen in indices)
 
     def one(self, index: int) -> Sample:
         return self.decode(self.rows[index])
@@ -89,6 +90,7 @@ class BagzZstd(Bagz):
 class BagzFsync(Bagz):
     """Its files made durable after they are written, as recordio's are."""
 
+    durable = True
     measures = ("write",)
 
     def write(self, samples: Sequence[Sample]) -> None:
@@ -128,11 +130,11 @@ class ArrayRecord(Contender):
         self.rows, self.decode = self.source(), RowCoder(self.kinds).decode
         self.samples = len(self.rows)
 
-    def sequential(self, size: int) -> int:
+    def sequential(self, size: int) -> Batches:
         return self.batches(cut(np.arange(self.samples), size))
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count(collate([self.decode(r) for r in self.rows.__getitems__(i.tolist())]) for i in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return (collate([self.decode(r) for r in self.rows.__getitems__(i.tolist())]) for i in indices)
 
     def one(self, index: int) -> Sample:
         return self.decode(self.rows[index])
@@ -149,16 +151,16 @@ class Grain(ArrayRecord):
     measures = ("sequential", "shuffled")
     slow = True
 
-    def _epoch(self, size: int, shuffle: bool) -> int:
+    def _epoch(self, size: int, shuffle: bool) -> Batches:
         import grain
 
         dataset = grain.MapDataset.source(self.source())
         dataset = dataset.shuffle(seed=EPOCH_SEED) if shuffle else dataset
         dataset = dataset.map(self.decode).batch(size, batch_fn=collate)
-        return count(dataset.to_iter_dataset(grain.ReadOptions(num_threads=2)))
+        return dataset.to_iter_dataset(grain.ReadOptions(num_threads=2))
 
-    def sequential(self, size: int) -> int:
+    def sequential(self, size: int) -> Batches:
         return self._epoch(size, False)
 
-    def shuffled(self, size: int) -> int:
+    def shuffled(self, size: int) -> Batches:
         return self._epoch(size, True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import io
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
-from contender import Contender, Indices, collate, count
+from contender import Batches, Contender, Indices, Map, collate, mapped_collate
 from workloads import Sample
 
 
@@ -23,6 +24,7 @@ def import_with_torchvision(name: str) -> Any:
 
 class LitData(Contender):
     packages = modules = ("litdata",)
+    worker_kinds = ("process",)
     compression: ClassVar[str | None] = None
 
     def write(self, samples: Sequence[Sample]) -> None:
@@ -42,23 +44,31 @@ class LitData(Contender):
         self.dataset = self._dataset(False)
         self.samples = len(self.dataset)
 
-    def _epoch(self, size: int, shuffle: bool) -> int:
+    def _epoch(self, size: int, shuffle: bool) -> Batches:
         from litdata import StreamingDataLoader
 
-        return count(StreamingDataLoader(self._dataset(shuffle), batch_size=size, num_workers=0, collate_fn=collate))
+        return StreamingDataLoader(self._dataset(shuffle), batch_size=size, num_workers=0, collate_fn=collate)
 
-    def sequential(self, size: int) -> int:
+    def sequential(self, size: int) -> Batches:
         return self._epoch(size, False)
 
-    def shuffled(self, size: int) -> int:
+    def shuffled(self, size: int) -> Batches:
         return self._epoch(size, True)
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count(collate([self.dataset[i] for i in chosen.tolist()]) for chosen in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return (collate([self.dataset[i] for i in chosen.tolist()]) for chosen in indices)
 
     def one(self, index: int) -> Sample:
         sample: Sample = self.dataset[index]
         return sample
+
+    def with_workers(self, size: int, workers: int, kind: str, function: Map) -> Batches:
+        from litdata import StreamingDataLoader
+
+        more = {"persistent_workers": True} if workers else {}
+        collate_fn = partial(mapped_collate, function)
+        dataset = self._dataset(True)
+        return StreamingDataLoader(dataset, batch_size=size, num_workers=workers, collate_fn=collate_fn, **more)
 
 
 class LitDataZstd(LitData):
@@ -102,18 +112,18 @@ class WebDataset(Contender):
         suffixes = self._suffixes()
         self.fields = {name: (suffixes[name], decoders[kind.name]) for name, kind in self.kinds.items()}
 
-    def _epoch(self, size: int, shuffle: bool) -> int:
+    def _epoch(self, size: int, shuffle: bool) -> Batches:
         webdataset = import_with_torchvision("webdataset")
         shards = 100 if shuffle else False
         dataset = webdataset.WebDataset(self.paths, shardshuffle=shards, nodesplitter=None, empty_check=False)
         dataset = dataset.shuffle(5000) if shuffle else dataset
         dataset = dataset.map(lambda s: {name: decode(s[suffix]) for name, (suffix, decode) in self.fields.items()})
-        return count(torch_loader(dataset.batched(size, collation_fn=collate), None))
+        return torch_loader(dataset.batched(size, collation_fn=collate), None)
 
-    def sequential(self, size: int) -> int:
+    def sequential(self, size: int) -> Batches:
         return self._epoch(size, False)
 
-    def shuffled(self, size: int) -> int:
+    def shuffled(self, size: int) -> Batches:
         return self._epoch(size, True)
 
 
@@ -144,14 +154,14 @@ class Mds(Contender):
         self.dataset = self._dataset(False, 256)
         self.samples = len(self.dataset)
 
-    def sequential(self, size: int) -> int:
-        return count(torch_loader(self.dataset, size, collate_fn=collate))
+    def sequential(self, size: int) -> Batches:
+        return torch_loader(self.dataset, size, collate_fn=collate)
 
-    def shuffled(self, size: int) -> int:
-        return count(torch_loader(self._dataset(True, size), size, collate_fn=collate))
+    def shuffled(self, size: int) -> Batches:
+        return torch_loader(self._dataset(True, size), size, collate_fn=collate)
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count(collate([self.dataset[i] for i in chosen.tolist()]) for chosen in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return (collate([self.dataset[i] for i in chosen.tolist()]) for chosen in indices)
 
     def one(self, index: int) -> Sample:
         sample: Sample = self.dataset[index]

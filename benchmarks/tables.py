@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from contender import EPOCH_SEED, Contender, Indices, count
+from contender import EPOCH_SEED, Batches, Contender, Indices
 from workloads import Sample
 
 
@@ -45,14 +45,14 @@ class HuggingFace(Contender):
         self.dataset = load_from_disk(str(self.folder / "dataset")).with_format("numpy")
         self.samples = len(self.dataset)
 
-    def sequential(self, size: int) -> int:
-        return count(self.dataset.iter(size))
+    def sequential(self, size: int) -> Batches:
+        return self.dataset.iter(size)
 
-    def shuffled(self, size: int) -> int:
-        return count(self.dataset.shuffle(seed=EPOCH_SEED).iter(size))
+    def shuffled(self, size: int) -> Batches:
+        return self.dataset.shuffle(seed=EPOCH_SEED).iter(size)
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count(self.dataset[chosen.tolist()] for chosen in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return (self.dataset[chosen.tolist()] for chosen in indices)
 
     def one(self, index: int) -> Sample:
         sample: Sample = self.dataset[index]
@@ -94,11 +94,11 @@ class Lance(Contender):
                 batch[name] = column.to_numpy(zero_copy_only=False) if kind.name == "int" else column.to_pylist()
         return batch
 
-    def sequential(self, size: int) -> int:
-        return count(self._batch(batch) for batch in self.dataset.to_batches(batch_size=size))
+    def sequential(self, size: int) -> Batches:
+        return (self._batch(batch) for batch in self.dataset.to_batches(batch_size=size))
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count(self._batch(self.dataset.take(chosen.tolist())) for chosen in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return (self._batch(self.dataset.take(chosen.tolist())) for chosen in indices)
 
     def one(self, index: int) -> Sample:
         return {name: column[0] for name, column in self._batch(self.dataset.take([index])).items()}

@@ -1,37 +1,49 @@
-"""One contender on one workload, in a process of its own: compare.py starts it, `--one REQUEST`.
+"""One contender on one workload, in a process of its own: bench.py starts it, `--one REQUEST`.
 
-The contender first writes a few samples elsewhere, so that its import is not timed. Reading follows writing, with a
-warm page cache. The samples of every epoch are counted, and a few single ones compared.
+Where it writes, it first writes a few samples elsewhere, so that its import is not timed. Reading follows writing, with
+a warm page cache. The samples of every epoch are counted, and a few single ones compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
+import re
 import shutil
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contender import CannotHoldError, Contender, cut
+import python_maps
+from contender import Batches, CannotHoldError, Contender, count, cut, samples_in
 from contenders import ALL
 from measuring import Row, Timing, answer, best, folder_nbytes, timed
-from workloads import Sample, kinds_of, load, raw_nbytes
+from workloads import Kind, Sample, load, raw_nbytes
 
 BATCH = 256
 RANDOM_BATCHES = 20
 SINGLE_READS = 500
+WARM_UP = 8  # samples
+
+
+def warm_up_of(contender: Contender) -> Contender:
+    """A contender of its kind with a few samples."""
+    return type(contender)(contender.folder.with_name(f"{contender.folder.name} warm-up"), contender.kinds)
 
 
 def write_measured(contender: Contender, samples: Sequence[Sample]) -> Timing:
-    shutil.rmtree(contender.folder, ignore_errors=True)
-    warmup = contender.folder.with_name(f"{contender.folder.name} warm-up")
-    type(contender)(warmup, contender.kinds).write(samples[:8])
-    shutil.rmtree(warmup)
-    return timed(lambda: contender.write(samples))
+    small = warm_up_of(contender)
+    for one in (contender, small):
+        shutil.rmtree(one.folder, ignore_errors=True)
+    small.write(small.prepared(samples[:WARM_UP]))
+    prepared = contender.prepared(samples)
+    return timed(lambda: contender.write(prepared))
 
 
 def check(contender: Contender, samples: Sequence[Sample]) -> None:
@@ -43,29 +55,51 @@ def check(contender: Contender, samples: Sequence[Sample]) -> None:
                 raise ValueError(f"{contender.folder.name}: sample {index} came back with another {name}")
 
 
-def epoch(read: Callable[[int], int], n: int) -> Timing:
+def whole(batches: Batches, n: int) -> None:
+    """Reads an epoch. Raises ValueError if it lacks samples."""
+    if (got := count(batches)) != n:
+        raise ValueError(f"an epoch gave {got} of {n} samples")
+
+
+def sequential(contender: Contender, n: int) -> Row:
+    timing = best(lambda: whole(contender.sequential(BATCH), n))
+    return {"sequential": n / timing.wall}
+
+
+def shuffled(contender: Contender, n: int) -> Row:
+    """The epoch, and microseconds until each of its batches: the best of the passes for every figure."""
+    passes: list[Any] = []
+
     def run() -> None:
-        if (got := read(BATCH)) != n:
+        times = [time.perf_counter()]
+        got = 0
+        for batch in contender.shuffled(BATCH):
+            times.append(time.perf_counter())
+            got += samples_in(batch)
+        if got != n:
             raise ValueError(f"an epoch gave {got} of {n} samples")
+        passes.append(np.percentile(np.diff(times), (50, 99)) * 1e6)
 
-    return best(run)
+    timing = best(run)
+    p50, p99 = np.min(passes, axis=0).tolist()
+    return {"shuffled": n / timing.wall, "shuffled cpu": timing.cpu / n * 1e6, "p50": p50, "p99": p99}
 
 
-def random_rate(contender: Contender, n: int, seconds: float = 0.3) -> float:
+def random(contender: Contender, n: int, seconds: float = 0.3) -> Row:
     """Samples per second in random batches: the best of several passes."""
     batches = [batch for batch in cut(np.random.default_rng(5).permutation(n), BATCH)[:RANDOM_BATCHES] if len(batch)]
     rates, end = [], time.perf_counter() + seconds
     while len(rates) < 2 or time.perf_counter() < end:
         got, start = 0, time.perf_counter()
         for batch in batches:
-            got += contender.batches([batch])
+            got += count(contender.batches([batch]))
             if time.perf_counter() > start + seconds:
                 break
         rates.append(got / (time.perf_counter() - start))
-    return max(rates)
+    return {"random": max(rates)}
 
 
-def single_us(contender: Contender, n: int, seconds: float = 0.15) -> float:
+def one(contender: Contender, n: int, seconds: float = 0.15) -> Row:
     """Microseconds to read one sample by its number, among many: the best of some passes."""
     indices = np.random.default_rng(6).integers(0, n, SINGLE_READS).tolist()
     times, end = [], time.perf_counter() + seconds
@@ -76,49 +110,111 @@ def single_us(contender: Contender, n: int, seconds: float = 0.15) -> float:
             if time.perf_counter() > start + seconds:
                 break
         times.append((time.perf_counter() - start) / done)
-    return min(times) * 1e6
+    return {"one": min(times) * 1e6}
 
 
-def measure(contender: Contender, n: int, wanted: Sequence[str]) -> Row:
-    """The figures of reading, and the seconds spent on each."""
-    figures: Row = {}
-    took: dict[str, float] = {}
-    for name in [name for name in wanted if name != "write"]:
-        start = time.perf_counter()
-        if name in ("sequential", "shuffled"):
-            timing = epoch(getattr(contender, name), n)
-            figures |= {name: n / timing.wall, f"{name} wall": timing.wall / n, f"{name} cpu": timing.cpu / n}
-        else:
-            figures[name] = random_rate(contender, n) if name == "random" else single_us(contender, n)
-        took[name] = time.perf_counter() - start
-    return figures | {"took": took}
+def first(contender: Contender, n: int) -> Row:
+    """Milliseconds from a path to the first shuffled batch, with modules loaded."""
+
+    def run() -> None:
+        contender.open()
+        next(iter(contender.shuffled(BATCH)))
+
+    return {"first": best(run).wall * 1e3}
 
 
-def run(request: dict[str, Any]) -> Row:
-    samples = load(Path(request["samples"]))
-    kinds, kind = kinds_of(samples[0]), ALL[request["contender"]]
-    samples = samples[: -(-len(samples) // 4)] if kind.slow else samples
-    contender, n = kind(Path(request["folder"]), kinds), len(samples)
-    written: Row = {}
-    if request["write"]:
+READING = {"first": first, "sequential": sequential, "shuffled": shuffled, "random": random, "one": one}
+
+
+def held() -> int:
+    """Bytes of this process that are not pages of files: anonymous and shared memory."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return sum(map(int, re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", status, re.M))) << 10
+
+
+@contextmanager
+def watched(every: float = 0.002) -> Iterator[list[int]]:
+    """What this process holds, again and again."""
+    seen, stop = [held()], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(every):
+            seen.append(held())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def memory(contender: Contender, n: int, seconds: float = 0.4) -> Row:
+    """The most that shuffled epochs hold, above what a dataset of a few samples and all modules take. MB."""
+    small = warm_up_of(contender)
+    small.open()
+    whole(small.shuffled(BATCH), WARM_UP)
+    end = time.perf_counter() + seconds
+    with watched() as seen:
+        contender.open()
+        while time.perf_counter() < end or len(seen) < 5:
+            whole(contender.shuffled(BATCH), n)
+    return {"memory": max(0, max(seen) - seen[0]) / 1e6}
+
+
+def rates(contender: Contender, request: Row) -> Row:
+    """Memory, writing where the request names samples, then reading; seconds spent on each measure."""
+    wanted, n, found, took = request["measures"], request["n"], Row(), dict[str, float]()
+    if "memory" in wanted:
+        found |= memory(contender, n)
+    reading = [name for name in READING if name in wanted]
+    if "samples" in request:
+        samples = load(Path(request["samples"]))[:n]
         try:
             timing = write_measured(contender, samples)
         except CannotHoldError as error:
             return {"cannot": str(error)}
-        written = {"stored": folder_nbytes(contender.folder) / raw_nbytes(samples)}
-        if "write" in request["measures"]:
-            written |= {"write": n / timing.wall, "write took": timing.wall}
-    reading = [name for name in request["measures"] if name != "write"]
-    if not reading:
-        return written | {"took": {"write": written.get("write took", 0)}}
+        found["stored"] = folder_nbytes(contender.folder) / 1e6
+        found["share"] = found["stored"] * 1e6 / raw_nbytes(samples)
+        took["write"] = timing.wall
+        if "write" in wanted:
+            found["write"] = n / timing.wall
+        if "one" in reading:
+            contender.open()
+            check(contender, samples)
+        del samples
+        gc.collect()
+    if reading:
+        contender.open()
+    for name in reading:
+        start = time.perf_counter()
+        found |= READING[name](contender, n)
+        took[name] = time.perf_counter() - start
+    return found | {"took": took}
+
+
+def workers(contender: Contender, request: Row) -> Row:
+    """Samples a second of shuffled epochs with a map, by workers: the better of two epochs, after one."""
     contender.open()
-    if request["write"] and "one" in reading:
-        check(contender, samples)
-    samples.clear()
-    gc.collect()
-    figures = measure(contender, n, reading)
-    figures["took"]["write"] = written.get("write took", 0)
-    return written | figures
+    found, function = Row(), getattr(python_maps, request["map"])
+    for kind, number in itertools.product(type(contender).worker_kinds, request["workers"]):
+        if number or "none" not in found:
+            loader = contender.with_workers(BATCH, number, kind, function)
+            whole(loader, request["n"])
+            wall = min(timed(lambda loader=loader: whole(loader, request["n"])).wall for _ in range(2))
+            found[f"{kind} {number}" if number else "none"] = request["n"] / wall
+            del loader
+    return found
+
+
+RUNS = {"rates": rates, "workers": workers}
+
+
+def run(request: dict[str, Any]) -> Row:
+    kinds = {name: Kind(kind[0], kind[1], tuple(kind[2])) for name, kind in request["kinds"].items()}
+    contender = ALL[request["contender"]](Path(request["folder"]), kinds)
+    return RUNS[request["run"]](contender, request)
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +62,28 @@ def _plots() -> Iterator[Plot]:
 
 def draw(results: Results, folder: Path, before: Results | None = None) -> None:
     """Draws what there are figures of, as FOLDER/scale-NAME.svg; those of `before` are dashed."""
-    # The same figures give the same file: no date, no random ids.
-    style = {"svg.hashsalt": "scale", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
-    folder.mkdir(parents=True, exist_ok=True)
     for plot in _plots():
-        rows = results.get(plot.section, {}).get(plot.table)
-        if not rows:
-            continue
-        with mpl.rc_context(style):
-            figure = _figure(plot, results, before)
-            path = folder / f"scale-{plot.name}.svg"
-            figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-            say(f"drew {path}")
+        if results.get(plot.section, {}).get(plot.table):
+            save(folder / f"scale-{plot.name}.svg", partial(curves, plot=plot, results=results, before=before))
 
 
-def _figure(plot: Plot, results: Results, before: Results | None) -> Figure:
-    figure = Figure(figsize=(6.4, 3.6))
-    axes = figure.add_subplot()
+def save(path: Path, fill: Callable[[Any], None], height: float = 3.6) -> None:
+    """Draws axes into an SVG. The same figures give the same file: no date, no random ids."""
+    style = {"svg.hashsalt": "scale", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(6.4, height))
+        axes = figure.add_subplot()
+        fill(axes)
+        axes.grid(True, which="major", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(frameon=False, fontsize=8)
+        figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+    say(f"drew {path}")
+
+
+def curves(axes: Any, plot: Plot, results: Results, before: Results | None = None) -> None:
     for line, colour in zip(plot.lines, COLOURS, strict=False):
         _add(axes, _points(plot, line, results), line.label, color=colour, marker="o", markersize=4)
         if before:
@@ -95,17 +101,18 @@ def _figure(plot: Plot, results: Results, before: Results | None) -> Figure:
     if plot.logarithmic:
         axes.set_xscale("log")
         axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-            axis.set_minor_formatter(lambda value, _: "")
+        plain_numbers(axes.xaxis)
+        plain_numbers(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(plot.x_label)
     axes.set_ylabel(plot.y_label)
-    axes.grid(True, which="major", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    return figure
+
+
+def plain_numbers(axis: Any) -> None:
+    """Labels of an axis with a logarithmic scale: 1,000 rather than a power."""
+    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axis.set_minor_formatter(lambda value, _: "")
 
 
 def _points(plot: Plot, line: Line, results: Results) -> list[tuple[float, float]]:
