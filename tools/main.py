@@ -19,6 +19,7 @@ from recordio.display.text import clean, cut
 from recordio.errors import CorruptError, RecordIOError
 from recordio.tools import (
     append,
+    bench,
     cache,
     clean as clean_command,
     convert,
@@ -63,6 +64,7 @@ COMMANDS: dict[str, ModuleType] = {
     "cache": cache,
     "plan": plan,
     "tune": tune,
+    "bench": bench,
     "clean": clean_command,
 }
 
