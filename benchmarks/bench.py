@@ -31,15 +31,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import workloads
-from benching import marked, pictures, readme
+from benching import marked, readme
 from benching.rounds import Standing, Workload, in_turns, rows_of, with_workers
-from benching.section import Results, section
+from benching.section import PICTURES, Results, section
 from contenders import ALL, versioned
 from measuring import Row, machine, say, scratch
 from workloads import add_arguments, available
 
 TOP = Path(__file__).parents[1]
-BUILD = TOP / "build" / "bench"
 PAGE, README = "performance.md", TOP / "README.md"
 SECTION, SPEEDS = "bench", "speeds"  # markers
 QUICK = {"samples": 1000, "rounds": 2}
@@ -65,6 +64,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=2.0, help="seconds; see above")
     parser.add_argument("--quick", action="store_true", help="1,000 samples and two rounds: two minutes")
     parser.add_argument("--out", type=Path, help="the folder for datasets; default: a temporary one")
+    parser.add_argument("--build", type=Path, default=TOP / "build" / "bench", help="what is left out of the docs")
+    parser.add_argument("--no-pictures", dest="pictures", action="store_false", help="which need matplotlib")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write the pages from it, and measure nothing")
     parser.add_argument("--json", action="store_true", help="also print a line of JSON for each row")
     options = parser.parse_args()
@@ -74,6 +75,7 @@ def arguments() -> argparse.Namespace:
         or set(options.workloads) != set(workloads.ALL)
         or set(options.contenders) != set(ALL)
         or set(options.extras) != set(EXTRAS)
+        or not options.pictures
     )
     if options.quick:
         options.samples, options.rounds = options.samples or QUICK["samples"], QUICK["rounds"]
@@ -126,37 +128,40 @@ def not_installed(names: Sequence[str]) -> list[str]:
     return [f"{', '.join(packages)}" for packages in dict.fromkeys(kind.packages for kind in missing)]
 
 
-def publish(found: Row, leaves_out: bool) -> None:
+def publish(found: Row, options: argparse.Namespace) -> None:
     """Says how the figures differ from those of the page, and writes the page, its pictures and README.md."""
-    folder = BUILD if leaves_out else TOP / "docs"
-    found["about"]["pictures"] = pictures.titles()
+    folder = options.build if options.leaves_out else TOP / "docs"
+    found["about"]["pictures"] = PICTURES if options.pictures else {}
     results = Results(found)
     lines = "".join(f"{line}\n" for line in section(results))
     page = TOP / "docs" / PAGE
-    if not leaves_out:
+    if not options.leaves_out:
         for line in marked.compared(marked.cut(page.read_text("utf-8"), SECTION)[1], lines).lines():
             print(line)
         marked.write(README, SPEEDS, "".join(f"{line}\n" for line in readme.table(results)))
     folder.mkdir(parents=True, exist_ok=True)
     marked.write(folder / PAGE, SECTION, lines)
-    pictures.draw(results, folder / "pictures")
+    if options.pictures:
+        from benching import pictures  # needs matplotlib
+
+        pictures.draw(results, folder / "pictures")
     print(f"wrote {folder / PAGE}")
 
 
 def main() -> None:
     options = arguments()
     if options.results:
-        publish(json.loads(options.results.read_text("utf-8")), options.leaves_out)
+        publish(json.loads(options.results.read_text("utf-8")), options)
         return
     for packages in not_installed(options.contenders):
         say(f"not installed, so left out: {packages}")
     found = measured(options)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / "results.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    options.build.mkdir(parents=True, exist_ok=True)
+    (options.build / "results.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     if options.json:
         for row in [*found["paths"], *found["workers"], *found["sizes"]]:
             print(json.dumps(row))
-    publish(found, options.leaves_out)
+    publish(found, options)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ def figures(text: str) -> Iterator[tuple[Key, Figure]]:
     for line in text.splitlines():
         if line.startswith("#"):
             heading = line.lstrip("# ")
+        if line.startswith("|--"):
+            continue
         if not line.startswith("| "):
             columns = []
             continue

@@ -12,32 +12,19 @@ from contenders import ALL
 from measuring import Row
 from scaling.plots import Line, Plot, curves, plain_numbers, save
 
-from benching.section import Results
+from benching.section import PICTURES, Results
 
-BARS = {
-    "bench-throughput.svg": ("shuffled", "samples/s of a shuffled epoch", True),
-    "bench-latency.svg": ("p99", "99th percentile of the time between two batches, µs", True),
-    "bench-memory.svg": ("memory", "MB that shuffled epochs hold", False),
-}
+BARS = {"bench-throughput.svg": "shuffled", "bench-latency.svg": "p99", "bench-memory.svg": "memory"}
 COLOURS = {"ours": "#1f6fb4", "limit": "#c8c8c8", "peer": "#d1561e"}
-CURVES = {
-    "bench-workers.svg": "samples/s against workers, with a map of one call of NumPy that lets go of the lock",
-    "bench-sizes.svg": "ms from a path to the first shuffled batch, against rows",
-}
 WORKERS_OF = "tokens"  # the workload of the picture
-
-
-def titles() -> dict[str, str]:
-    """The pictures of a whole run, with what each shows."""
-    return {name: what for name, (_, what, _) in BARS.items()} | CURVES
 
 
 def draw(results: Results, folder: Path) -> None:
     """Draws what there are figures of; needs matplotlib."""
-    for name, (measure, what, logarithmic) in BARS.items():
+    for name, measure in BARS.items():
         names = [n for n in results.contenders if any(results.rounds(w, n, measure) for w in results.workloads)]
         if names:
-            fill = partial(_bars, results=results, names=names, measure=measure, what=what, logarithmic=logarithmic)
+            fill = partial(_bars, results=results, names=names, measure=measure, what=PICTURES[name])
             save(folder / name, fill, 0.8 + 0.16 * len(names) * len(results.workloads))
     lines = [row for row in results.workers if "rounds" in row and row["workload"] == WORKERS_OF]
     table = [
@@ -71,7 +58,7 @@ def _curves(path: Path, table: list[Row], x: str, y: str, x_label: str, y_label:
     save(path, partial(curves, plot=plot, results={"bench": {"table": table}}))
 
 
-def _bars(axes: Any, results: Results, names: list[str], measure: str, what: str, logarithmic: bool) -> None:
+def _bars(axes: Any, results: Results, names: list[str], measure: str, what: str) -> None:
     """Groups of bars, a group a workload and a bar a contender; the line in a bar is from the least to the most."""
     places, labels = [], []
     for group, workload in enumerate(results.workloads):
@@ -86,7 +73,7 @@ def _bars(axes: Any, results: Results, names: list[str], measure: str, what: str
                 axes.barh(place, middle, xerr=error, color=COLOURS[ALL[name].role], error_kw={"linewidth": 0.8})
     axes.set_yticks(places, labels, fontsize=7)
     axes.invert_yaxis()
-    if logarithmic:
+    if measure != "memory":  # which may be none
         axes.set_xscale("log")
         plain_numbers(axes.xaxis)
     axes.set_xlabel(what)

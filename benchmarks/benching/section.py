@@ -27,6 +27,13 @@ workload and round. In a round all contenders take turns on all workloads, and t
 figure is the median of the rounds, ± half the distance between the least and the most of them, 5 % at least. Ours with
 zstd is held against peers that compress, the rest against all. `make bench` says which figures of a new run are farther
 from these than both noises together, once the speeds of the two machines are divided out."""
+PICTURES = {
+    "bench-throughput.svg": "samples/s of a shuffled epoch",
+    "bench-latency.svg": "99th percentile of the time between two batches, µs",
+    "bench-memory.svg": "MB that shuffled epochs hold",
+    "bench-workers.svg": "samples/s against workers, with a map of one call of NumPy that lets go of the lock",
+    "bench-sizes.svg": "ms from a path to the first shuffled batch, against rows",
+}
 Cells = Callable[[str, str], str]
 
 
