@@ -6,7 +6,7 @@
 # make mutants      removes each check in turn, to see a test fail: about an hour, in build/mutants
 # make clients      the recipes of docs/training.md, with every training library; makes .venv-clients
 # make bench        ours and the peers that are installed, on every path, into docs/performance.md: 12 minutes, or
-#                   two with BENCH_ARGS=--quick; makes .venv-bench
+#                   three with BENCH_ARGS=--quick; makes .venv-bench
 # make fuzz         hostile input for every decoder, guided by coverage, for FUZZ_SECONDS; makes .venv-fuzz
 # make check        lint, format, types
 #

@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--extras", nargs="*", choices=EXTRAS, default=list(EXTRAS), help="besides the paths (all)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patience", type=float, default=2.0, help="seconds; see above")
-    parser.add_argument("--quick", action="store_true", help="1,000 samples and two rounds: two minutes")
+    parser.add_argument("--quick", action="store_true", help="1,000 samples and two rounds: three minutes")
     parser.add_argument("--out", type=Path, help="the folder for datasets; default: a temporary one")
     parser.add_argument("--build", type=Path, default=TOP / "build" / "bench", help="what is left out of the docs")
     parser.add_argument("--no-pictures", dest="pictures", action="store_false", help="which need matplotlib")
@@ -96,7 +96,7 @@ def measured(options: argparse.Namespace) -> Row:
         sizes = list(by_size(installed, out, options)) if "sizes" in options.extras else []
     about = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": shlex.join(["python", "benchmarks/bench.py", *sys.argv[1:]]),
+        "command": shlex.join(["benchmarks/bench.py", *sys.argv[1:]]),
         "machine": machine(),
         "rounds": options.rounds,
         "minutes": round((time.monotonic() - began) / 60, 1),
@@ -125,7 +125,7 @@ def by_size(installed: Sequence[str], out: Path, options: argparse.Namespace) ->
 def not_installed(names: Sequence[str]) -> list[str]:
     """The contenders that are not here, with the packages that they are made of."""
     missing = [ALL[name] for name in names if not ALL[name].installed()]
-    return [f"{', '.join(packages)}" for packages in dict.fromkeys(kind.packages for kind in missing)]
+    return [", ".join(packages) for packages in dict.fromkeys(kind.packages for kind in missing)]
 
 
 def publish(found: Row, options: argparse.Namespace) -> None:
@@ -153,6 +153,9 @@ def main() -> None:
     if options.results:
         publish(json.loads(options.results.read_text("utf-8")), options)
         return
+    if not options.leaves_out:  # before it has taken its time
+        for path, name in ((TOP / "docs" / PAGE, SECTION), (README, SPEEDS)):
+            marked.cut(path.read_text("utf-8"), name)
     for packages in not_installed(options.contenders):
         say(f"not installed, so left out: {packages}")
     found = measured(options)

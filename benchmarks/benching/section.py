@@ -21,12 +21,11 @@ PATH_NOTES = {
     "memory": "The most that a process holds (anonymous and shared memory, not the cache's pages of files), above what "
     "it held with all modules and a dataset of 8 samples.",
 }
-HEAD = """Batches
-of 256 as NumPy columns, in one process without workers, on a warm page cache; a process of its own for each contender,
-workload and round. In a round all contenders take turns on all workloads, and the next round begins with another. A
-figure is the median of the rounds, ± half the distance between the least and the most of them, 5 % at least. Ours with
-zstd is held against peers that compress, the rest against all. `make bench` says which figures of a new run are farther
-from these than both noises together, once the speeds of the two machines are divided out."""
+HEAD = """Batches of 256 as NumPy columns, in one process without workers, on a warm page cache; a process of its own for each
+contender, workload and round. In a round all contenders take turns on all workloads, and the next round begins with
+another. A figure is the median of the rounds, ± half the distance between the least and the most of them, 5 % at least.
+Ours with zstd is held against peers that compress, the rest against all. `make bench` says which figures of a new run
+are farther from these than both noises together, once the speeds of the two machines are divided out."""
 PICTURES = {
     "bench-throughput.svg": "samples/s of a shuffled epoch",
     "bench-latency.svg": "99th percentile of the time between two batches, µs",
@@ -81,7 +80,9 @@ def section(results: Results) -> Iterator[str]:
 def _head(results: Results) -> Iterator[str]:
     about = results.about
     took = f"{about['rounds']} rounds in {about['minutes']} minutes"
-    yield f"{about['date']}, `{about['command']}`: {about['machine']}; {took}. {HEAD}"
+    yield f"{about['date']}, `{about['command']}`: {about['machine']}; {took}."
+    yield ""
+    yield HEAD
     yield ""
     samples = ", ".join(f"{name} {count:,} samples" for name, count in about["samples"].items())
     yield f"Workloads (`benchmarks/workloads.py`): {samples}."
@@ -89,7 +90,8 @@ def _head(results: Results) -> Iterator[str]:
         yield f"Left out, without their data: {', '.join(about['without'])}."
     yield f"Versions: {', '.join(about['versions'])}."
     yield f"Not installed, so not here: {', '.join(about['missing']) or 'none'}."
-    notes = [f"{row['contender']} on {row['workload']}: {row['note']}" for row in results.paths if "note" in row]
+    rows = [*results.paths, *results.sizes]
+    notes = [f"{row['contender']} on {row['workload']}: {row['note']}" for row in rows if "note" in row]
     notes += [
         f"{row['contender']} on {row['workload']}, workers: {row['note']}" for row in results.workers if "note" in row
     ]
