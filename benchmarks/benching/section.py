@@ -21,7 +21,8 @@ PATH_NOTES = {
     "memory": "The most that a process holds (anonymous and shared memory, not the cache's pages of files), above what "
     "it held with all modules and a dataset of 8 samples.",
 }
-HEAD = """Batches of 256 as NumPy columns, in one process without workers, on a warm page cache; a process of its own for each
+HEAD = """\
+Batches of 256 as NumPy columns, in one process without workers, on a warm page cache; a process of its own for each
 contender, workload and round. In a round all contenders take turns on all workloads, and the next round begins with
 another. A figure is the median of the rounds, ± half the distance between the least and the most of them, 5 % at least.
 Ours with zstd is held against peers that compress, the rest against all. `make bench` says which figures of a new run

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -136,6 +137,8 @@ class _Sitting:
         store = dataset.store
         if not store.storage.is_remote:
             self._files = shard_paths(dataset)
+        if not store.io.fits:
+            self._notes["the files do not fit into memory: rows called cached are read from the device as well"] = None
         cold = cold and self._can_be_cold(dataset)
         paths = [*self._warm_paths(workers), *(self._cold_paths() if cold else ())]
         rates = self._in_turns(paths, store.io.fits)
@@ -158,8 +161,14 @@ class _Sitting:
 
     def _can_be_cold(self, dataset: ShardDataset) -> bool:
         if dataset.store.storage.is_remote:
-            self._notes["not measured cold: the dataset is in an object store"] = None
-        return not dataset.store.storage.is_remote
+            self._notes[
+                "not measured cold: the dataset is in an object store; cached is what its cache on this machine has"
+            ] = None
+        elif not hasattr(os, "posix_fadvise"):
+            self._notes["not measured cold: this system cannot be asked to forget files"] = None
+        else:
+            return True
+        return False
 
     def _warm_paths(self, workers: Sequence[int]) -> Iterator[_Path]:
         for name, shuffle in ((IN_ORDER, False), (SHUFFLED, True)):

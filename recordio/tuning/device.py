@@ -71,7 +71,7 @@ def drop(paths: Sequence[Path]) -> float | None:
                 places = range(0, size, max(PIECE, size // max(1, _PROBES // len(paths)) + 1))
                 try:
                     kept += [_is_cached(fd, at) for at in places]
-                except OSError:  # a file system that does not know such reads
+                except (OSError, AttributeError):  # a file system, or a system, that does not know such reads
                     return None
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # looking may have asked for pages
     return sum(kept) / len(kept) if kept else None
