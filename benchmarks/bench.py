@@ -105,6 +105,7 @@ def measured(options: argparse.Namespace) -> Row:
         "versions": list(dict.fromkeys(versioned(one) for name in installed for one in ALL[name].packages)),
         "missing": not_installed(options.contenders),
         "maps": MAP_WORDS,
+        "leaves_out": options.leaves_out,
     }
     return {"about": about, "paths": paths, "workers": workers, "sizes": sizes}
 
@@ -123,9 +124,8 @@ def by_size(installed: Sequence[str], out: Path, options: argparse.Namespace) ->
 
 
 def not_installed(names: Sequence[str]) -> list[str]:
-    """The contenders that are not here, with the packages that they are made of."""
-    missing = [ALL[name] for name in names if not ALL[name].installed()]
-    return [", ".join(packages) for packages in dict.fromkeys(kind.packages for kind in missing)]
+    """The packages of contenders that are not here."""
+    return list(dict.fromkeys(one for name in names if not ALL[name].installed() for one in ALL[name].packages))
 
 
 def publish(found: Row, options: argparse.Namespace) -> None:
@@ -151,13 +151,14 @@ def publish(found: Row, options: argparse.Namespace) -> None:
 def main() -> None:
     options = arguments()
     if options.results:
-        publish(json.loads(options.results.read_text("utf-8")), options)
+        found = json.loads(options.results.read_text("utf-8"))
+        options.leaves_out |= found["about"]["leaves_out"]
+        publish(found, options)
         return
     if not options.leaves_out:  # before it has taken its time
         for path, name in ((TOP / "docs" / PAGE, SECTION), (README, SPEEDS)):
             marked.cut(path.read_text("utf-8"), name)
-    for packages in not_installed(options.contenders):
-        say(f"not installed, so left out: {packages}")
+    say(f"not installed, so left out: {', '.join(not_installed(options.contenders)) or 'none'}")
     found = measured(options)
     options.build.mkdir(parents=True, exist_ok=True)
     (options.build / "results.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")

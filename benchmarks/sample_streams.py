@@ -31,11 +31,16 @@ class LitData(Contender):
         import_with_torchvision("litdata")
         from litdata.streaming.writer import BinaryWriter
 
-        writer = BinaryWriter(str(self.folder), chunk_bytes="64MB", compression=self.compression)
+        writer = BinaryWriter(str(self.folder), chunk_bytes="64MB", compression=self.compression, **self._level())
         for i, sample in enumerate(samples):
             writer[i] = sample
         writer.done()
         writer.merge()
+
+    def _level(self) -> dict[str, str]:
+        """Its default codes some samples at a time; of strings alone 0.2.76 then writes what it cannot read."""
+        strings = all(kind.name == "str" for kind in self.kinds.values())
+        return {"compression_level": "chunk"} if self.compression and strings else {}
 
     def _dataset(self, shuffle: bool) -> Any:
         return import_with_torchvision("litdata").StreamingDataset(str(self.folder), shuffle=shuffle)
@@ -72,7 +77,7 @@ class LitData(Contender):
 
 
 class LitDataZstd(LitData):
-    """It unpacks a chunk into a file beside it when it first reads it; later passes read that."""
+    """Chunks coded as a whole it unpacks into a file beside them when it first reads them; later passes read that."""
 
     compression = "zstd"
     compressed = True

@@ -181,6 +181,6 @@ def test_a_tiny_run_of_ours(tmp_path: Path) -> None:
     assert ("Memory of a shuffled epoch, MB", "recordio_zstd", "tabular") in figures
     kept = json.loads((tmp_path / "build" / "results.json").read_text())
     assert all(len(one["rounds"]) == 2 for one in kept["paths"] if one["measure"] != "took")
-    again = bench(tmp_path, "--results", str(tmp_path / "build" / "results.json"), "--quick", "--no-pictures")
+    again = bench(tmp_path, "--results", str(tmp_path / "build" / "results.json"), "--no-pictures")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "build" / "performance.md").read_text() == page
