@@ -48,7 +48,7 @@ MAP_WORDS = {
     "tokens": "a map of one call of NumPy that lets go of the lock",
 }
 WORKERS = (0, 1, 2, 4)
-SIZES = (10_000, 100_000, 400_000)
+SIZES = (10_000, 50_000, 250_000)
 WITH_WORKERS = ("recordio_plain", "bagz", "litdata")
 WITH_SIZES = ("recordio_plain", "recordio_auto", "bagz", "litdata")
 SIZE_MEASURES = ("shuffled", "one", "first")
@@ -118,7 +118,7 @@ def by_size(installed: Sequence[str], out: Path, options: argparse.Namespace) ->
     for count in counts:
         work = Workload.stored(f"tabular-{count}", workloads.tabular(count, None), out)
         standings += [Standing(work, name, SIZE_MEASURES) for name in names]
-    in_turns(standings, options.rounds, options.patience)
+    in_turns(standings, min(2, options.rounds), options.patience)
     wanted = (*SIZE_MEASURES, "memory")
     yield from (row for row in rows_of(standings) if row.get("measure", "first") in wanted)
 
