@@ -151,7 +151,7 @@ def watched(every: float = 0.002) -> Iterator[list[int]]:
 
 
 def memory(contender: Contender, n: int, seconds: float = 0.4) -> Row:
-    """The most that shuffled epochs hold, above what a dataset of a few samples and all modules take. MB."""
+    """The most that shuffled epochs hold, above what a dataset of a few samples and all modules take. Whole MB."""
     small = warm_up_of(contender)
     small.open()
     whole(small.shuffled(BATCH), WARM_UP)
@@ -160,7 +160,7 @@ def memory(contender: Contender, n: int, seconds: float = 0.4) -> Row:
         contender.open()
         while time.perf_counter() < end or len(seen) < 5:
             whole(contender.shuffled(BATCH), n)
-    return {"memory": max(0, max(seen) - seen[0]) / 1e6}
+    return {"memory": max(1, round((max(seen) - seen[0]) / 1e6))}
 
 
 def rates(contender: Contender, request: Row) -> Row:

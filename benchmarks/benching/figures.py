@@ -17,12 +17,17 @@ _CELL = re.compile(rf"^([\d,]+(?:\.\d+)?)(?:{TIMES})? ± (\d+) %")
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a path is measured by. `power`: 1 where a machine of twice the speed has twice the figure, -1 for times."""
+    """What a path is measured by.
+
+    `power`: 1 where a machine of twice the speed has twice the figure, -1 for times. `step`: the least difference that
+    means anything.
+    """
 
     key: str
     title: str
     unit: str
     power: int
+    step: float = 0.0
 
     @property
     def more_is_better(self) -> bool:
@@ -40,7 +45,7 @@ MEASURES = tuple(
         ("p99", "Latency of a batch, 99th percentile", "µs", -1),
         ("first", "Open and first batch", "ms", -1),
         ("write", "Writing", "samples/s", 1),
-        ("memory", "Memory of a shuffled epoch", "MB", 0),
+        ("memory", "Memory of a shuffled epoch", "MB", 0, 1.0),
         ("stored", "Size on disk", "MB", 0),
     )
 )
@@ -54,13 +59,13 @@ class Figure:
     noise: float | None = None
 
     @classmethod
-    def of(cls, rounds: Sequence[float]) -> Figure:
-        """The median of the rounds; half the distance between the least and the most of them."""
+    def of(cls, rounds: Sequence[float], step: float = 0.0) -> Figure:
+        """The median of the rounds; its distance from the one that is farthest, or `step` if that is more."""
         middle = median(rounds)
         if len(rounds) < 2:
             return cls(middle)
-        spread = (max(rounds) - min(rounds)) / 2
-        return cls(middle, max(LEAST_NOISE, spread / middle) if middle else LEAST_NOISE)
+        farthest = max(step, *(abs(one - middle) for one in rounds))
+        return cls(middle, max(LEAST_NOISE, farthest / middle) if middle else LEAST_NOISE)
 
     @classmethod
     def parsed(cls, text: str) -> Figure | None:

@@ -24,9 +24,9 @@ PATH_NOTES = {
 HEAD = """\
 Batches of 256 as NumPy columns, in one process without workers, on a warm page cache; a process of its own for each
 contender, workload and round. In a round all contenders take turns on all workloads, and the next round begins with
-another. A figure is the median of the rounds, ± half the distance between the least and the most of them, 5 % at least.
-Ours with zstd is held against peers that compress, the rest against all. `make bench` says which figures of a new run
-are farther from these than both noises together, once the speeds of the two machines are divided out."""
+another. A figure is the median of the rounds, ± its distance from the one that is farthest, 5 % at least, and 1 MB of
+memory. Ours with zstd is held against peers that compress, the rest against all. `make bench` says which figures of a
+new run are farther from these than both noises together, once the speeds of the two machines are divided out."""
 PICTURES = {
     "bench-throughput.svg": "samples/s of a shuffled epoch",
     "bench-latency.svg": "99th percentile of the time between two batches, µs",
@@ -105,10 +105,12 @@ def _head(results: Results) -> Iterator[str]:
 
 def _path(results: Results, measure: Measure) -> Iterator[str]:
     names = [n for n in results.contenders if any(results.rounds(w, n, measure.key) for w in results.workloads)]
+    if measure.key != "write":
+        names = [name for name in names if ALL[name].measures != ("write",)]
 
     def cells(name: str, workload: str) -> str:
         rounds = results.rounds(workload, name, measure.key)
-        return "" if rounds is None else Figure.of(rounds).text()
+        return "" if rounds is None else Figure.of(rounds, measure.step).text()
 
     def against(name: str, workload: str) -> str:
         ours = name.partition(" :")[0]
@@ -149,10 +151,10 @@ def grid(
         yield f"| {place}{row} | " + " | ".join(cells(row, column) for column in columns) + " |"
 
 
-def _of(rows: Iterable[Row], **where: Any) -> Figure | None:
+def _of(rows: Iterable[Row], step: float = 0.0, **where: Any) -> Figure | None:
     for row in rows:
         if "rounds" in row and all(row[key] == value for key, value in where.items()):
-            return Figure.of(row["rounds"])
+            return Figure.of(row["rounds"], step)
     return None
 
 
@@ -186,7 +188,8 @@ def _sizes(results: Results) -> Iterator[str]:
             yield f"### Against the size of the dataset: {measure.title.lower()}, {measure.unit}"
             yield ""
 
-            def cells(name: str, count: str, key: str = measure.key) -> str:
-                return _text(_of(rows, contender=name, samples=int(count.split()[0].replace(",", "")), measure=key))
+            def cells(name: str, count: str, measure: Measure = measure) -> str:
+                samples = int(count.split()[0].replace(",", ""))
+                return _text(_of(rows, measure.step, contender=name, samples=samples, measure=measure.key))
 
             yield from grid("contender", names, [f"{count:,} rows" for count in counts], cells)
