@@ -97,7 +97,7 @@ def _head(results: Results) -> Iterator[str]:
         f"{row['contender']} on {row['workload']}, workers: {row['note']}" for row in results.workers if "note" in row
     ]
     if notes:
-        yield f"Without figures: {'; '.join(notes)}."
+        yield f"Without figures: {'; '.join(note.rstrip('.') for note in notes)}."
     for name, what in about["pictures"].items():
         yield ""
         yield f"![{what}](pictures/{name})"
