@@ -38,9 +38,9 @@ class LitData(Contender):
         writer.merge()
 
     def _level(self) -> dict[str, str]:
-        """Its default codes some samples at a time; of strings alone 0.2.76 then writes what it cannot read."""
-        strings = all(kind.name == "str" for kind in self.kinds.values())
-        return {"compression_level": "chunk"} if self.compression and strings else {}
+        """Its default codes some samples at a time; without arrays in them 0.2.76 then writes what it cannot read."""
+        arrays = any(kind.name == "array" for kind in self.kinds.values())
+        return {} if arrays or not self.compression else {"compression_level": "chunk"}
 
     def _dataset(self, shuffle: bool) -> Any:
         return import_with_torchvision("litdata").StreamingDataset(str(self.folder), shuffle=shuffle)

@@ -51,7 +51,8 @@ def check(contender: Contender, samples: Sequence[Sample]) -> None:
     for index in {0, 1, len(samples) // 2, len(samples) - 1}:
         found = contender.one(index)
         for name, value in samples[index].items():
-            if not np.array_equal(np.asarray(found[name]), np.asarray(value)):
+            got = bytes(found[name]) if isinstance(found[name], memoryview) else found[name]
+            if not np.array_equal(np.asarray(got), np.asarray(value)):
                 raise ValueError(f"{contender.folder.name}: sample {index} came back with another {name}")
 
 

@@ -74,7 +74,7 @@ class Figure:
         return None if found is None else cls(float(found[1].replace(",", "")), int(found[2]) / 100)
 
     def text(self, unit: str = "") -> str:
-        said = cell(float(self.value)) + unit
+        said = cell(self.value) + unit
         return said if self.noise is None else f"{said} ± {math.ceil(self.noise * 100 - 1e-9)} %"
 
     def is_beside(self, other: Figure, factor: float = 1.0) -> bool:

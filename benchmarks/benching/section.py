@@ -12,7 +12,8 @@ from benching.figures import MEASURES, TIMES, Figure, Measure, ratio
 
 COMPRESSES = 0.95  # of the data: with smaller files a contender counts as one that compresses
 PATH_NOTES = {
-    "shuffled": "A contender without a shuffle of its own reads a permutation.",
+    "shuffled": "A contender without a shuffle of its own reads a permutation. Of plain bytes LitData gives views of "
+    "its files, the others copies.",
     "one": "`ds[i]`, by random numbers.",
     "p50": "Time between two batches of a shuffled epoch, the first one included.",
     "first": "From a path to the first shuffled batch, with modules loaded and files in the cache.",
@@ -80,7 +81,7 @@ def section(results: Results) -> Iterator[str]:
 
 def _head(results: Results) -> Iterator[str]:
     about = results.about
-    took = f"{about['rounds']} rounds in {about['minutes']} minutes"
+    took = f"rounds: {about['rounds']}, in {about['minutes']} minutes"
     yield f"{about['date']}, `{about['command']}`: {about['machine']}; {took}."
     yield ""
     yield HEAD
