@@ -122,8 +122,8 @@ def _coverage(folder: Path, file: str) -> tuple[dict[int, list[str]], Counter[st
 
 
 def _node(name: str) -> str | None:
-    """The name of a test as pytest takes it."""
-    found = re.fullmatch(r"(tests\..*?\.test_\w+)\.(.+)", name)
+    """The name of a test as pytest takes it; None for one that a function makes."""
+    found = re.fullmatch(r"(tests\..*?\.test_\w+)\.([\w.]+)", name)
     return f"{found[1].replace('.', '/')}.py::{found[2].replace('.', '::')}" if found else None
 
 
