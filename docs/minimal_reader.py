@@ -90,15 +90,16 @@ def read_shard(folder, manifest, shard):
 
 
 def decoded(stored, nbytes, codec, field, samples):
-    if codec == 1:
+    if codec in (1, 3):
         frame = zstandard.get_frame_parameters(stored)
-        check(frame.content_size == nbytes <= 268435456 and frame.window_size <= max(nbytes, 1024), "page")
+        size = nbytes if codec == 1 else min(frame.content_size, nbytes + 8)
+        check(frame.content_size == size <= 268435456 and frame.window_size <= max(size, 1024), "page")
         zstd = zstandard.ZstdDecompressor().decompressobj()
         stored = memoryview(zstd.decompress(stored))
         check(zstd.eof and not zstd.unused_data, "page")
-    if codec == 2:
+    if codec in (2, 3):
         stored = widened(stored, nbytes, field, samples)
-    check(codec in (0, 1, 2) and len(stored) == nbytes, "page")
+    check(codec in (0, 1, 2, 3) and len(stored) == nbytes, "page")
     return stored
 
 

@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("destination", metavar="DST", help="the dataset to make")
     add("--kind", metavar="KIND", help=f"what SRC is, where looking is not enough: {KINDS}")
     add("--split", metavar="NAME", help="make this split alone, at DST")
-    add("--compression", metavar="HOW", help="auto, none, narrow, zstd or zstd:LEVEL")
+    add("--compression", metavar="HOW", help="auto, none, narrow, zstd[:LEVEL] or narrow+zstd[:LEVEL]")
     add("--shard-bytes", type=nbytes, metavar="SIZE", help="about what goes into a shard, such as 256MiB")
     add("--block-bytes", type=nbytes, metavar="SIZE", help="gather samples into blocks of this size, such as 256KiB")
     add("--shuffle", type=int, metavar="SEED", help="mix the samples by this seed")

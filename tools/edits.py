@@ -34,7 +34,7 @@ def add_common_options(parser: argparse.ArgumentParser, *, overwrite: bool = Tru
 def add_layout_options(parser: argparse.ArgumentParser) -> None:
     """How samples are laid out that are written anew."""
     add = parser.add_argument
-    add("--compression", metavar="HOW", help="auto, none, narrow, zstd or zstd:LEVEL")
+    add("--compression", metavar="HOW", help="auto, none, narrow, zstd[:LEVEL] or narrow+zstd[:LEVEL]")
     add("--shard-bytes", type=nbytes, metavar="SIZE", help="about the size of a shard, such as 256MiB")
     add("--block-bytes", type=nbytes, metavar="SIZE", help="gather samples into blocks of this size, such as 256KiB")
 

@@ -92,7 +92,7 @@ def _measure(dataset: ShardDataset) -> tuple[int, list[dict[str, Any]]]:
         for column in range(fields):
             stored[column] += int(pages["stored_nbytes"][:, column].sum())
             content[column] += int(pages["nbytes"][:, column].sum())
-            codecs[column].update(Codec(code).name.lower() for code in set(pages["codec"][:, column].tolist()))
+            codecs[column].update(Codec(code).label for code in set(pages["codec"][:, column].tolist()))
     names = ("stored_nbytes", "content_nbytes", "codecs")
     columns = zip(stored, content, map(sorted, codecs), strict=True)
     return count, [dict(zip(names, column, strict=True)) for column in columns]

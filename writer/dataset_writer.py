@@ -42,7 +42,8 @@ class DatasetWriter:
             until then. A dimension that differs among them is free, a field that some lack is optional, and numbers
             have the narrowest type that holds all exactly; bools among integers are integers. Pictures have a mode
             ("L", "RGB" or "RGBA") that loses nothing of any. `schema` says what was decided.
-        compression: None, "auto" (code what pays), "narrow", "zstd" or "zstd:LEVEL".
+        compression: None, "auto" (code what pays), "narrow", "zstd", "narrow+zstd", or these with
+            ":LEVEL"; docs/performance.md compares them.
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,

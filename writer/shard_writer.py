@@ -32,7 +32,7 @@ class WriteOptions:
     """How samples are laid out.
 
     Attributes:
-        compression: None, "auto", "narrow", "zstd" or "zstd:LEVEL"; see recordio.format.codec.Compression.
+        compression: see recordio.format.codec.Compression.parse.
         shard_bytes: a shard ends with the block that reaches this length.
         shard_samples: a shard ends at exactly this many samples, if it was not full before; None for no such limit.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,
@@ -76,8 +76,8 @@ class ShardWriter:
         self.samples = 0
         self._fields = list(header.schema.values())
         compression = Compression.parse(options.compression)
-        zstd = compression.compressor()
-        self._coders = [PageCoder(compression, zstd) for _ in self._fields]
+        compressors = compression.compressors()
+        self._coders = [PageCoder(compression, compressors) for _ in self._fields]
         self._rows: list[tuple[int, int, tuple[PageEntry, ...]]] = []
         self._start = header.encode()
         self._file = NewFile(path)

@@ -54,7 +54,8 @@ def reshard(
     Args:
         source: the folder of a dataset, or a dataset or view without transforms and maps.
         destination: the folder of the new dataset; it is made if need be.
-        compression: None, "auto" (code what pays), "narrow", "zstd" or "zstd:LEVEL".
+        compression: None, "auto" (code what pays), "narrow", "zstd", "narrow+zstd", or these with
+            ":LEVEL"; docs/performance.md compares them.
         shard_bytes: about the size of a shard; it is as much of the source's files, so it differs with the codec.
         block_bytes: what a block aims at before coding; see DatasetWriter.
         shuffle: a seed from 0, by which all samples are mixed; None keeps their order. Each new shard takes a pass over

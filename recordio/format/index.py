@@ -29,15 +29,16 @@ from recordio.format.layout import (
     index_dtype,
     padding,
 )
-from recordio.format.narrow import widths_of
+from recordio.format.narrow import may_be_narrow, widths_of
 from recordio.format.page import least_nbytes
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, shard_digest
 from recordio.lazy import lazy
 
-_PLAIN, _NARROW, _LAST_CODEC = (
+_PLAIN, _NARROW, _NARROW_ZSTD, _LAST_CODEC = (
     int(Codec.PLAIN),
     int(Codec.NARROW),
+    int(Codec.NARROW_ZSTD),
     int(max(Codec)),
 )  # a member of an enum costs as much as the comparison
 
@@ -164,6 +165,9 @@ def check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) ->
             raise CorruptError(
                 f"a page of {samples[block]} samples has {nbytes[block, column]} bytes, expected {least[block]}"
             ).at(block=block, field=name)
+        if (codec[:, column] == _NARROW_ZSTD).any() and not may_be_narrow(kind):
+            block = int(np.argmax(codec[:, column] == _NARROW_ZSTD))
+            raise CorruptError(f"a coded narrow page: {kind} has none").at(block=block, field=name)
         if (codec[:, column] == _NARROW).any():
             stored = pages["stored_nbytes"][:, column].astype(np.int64)
             wrong = widths_of(kind, samples, stored, codec[:, column]) == 0

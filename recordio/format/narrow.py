@@ -44,6 +44,11 @@ def _narrow_nbytes(field: Numeric, samples: Any, width: int) -> Any:
     return body + (validity_nbytes(samples) if field.optional else 0)
 
 
+def narrow_sizes(field: Numeric, samples: int) -> list[int]:
+    """The bytes that a narrow page may have, for a field that may be narrow."""
+    return [_narrow_nbytes(field, samples, width) for width in WIDTHS if width < field.dtype.itemsize]
+
+
 def widths_of(field: Field, samples: Indices, stored_nbytes: Indices, codec: npt.NDArray[Any]) -> Indices:
     """int64 (n,): the bytes of an element in each page as stored; 0 for a narrow page of a size that none has."""
     if not isinstance(field, Numeric):
@@ -76,7 +81,7 @@ def narrow_page(field: Numeric, samples: int, content: Buffer) -> bytes | None:
 
 
 def widen_into(field: Numeric, samples: int, stored: memoryview, out: memoryview) -> None:
-    """The content of a narrow page whose sizes were checked with the index."""
+    """The content of a narrow page of a size that has been checked."""
     start, size = validity_nbytes(samples) if field.optional else 0, field.dtype.itemsize
     count = (len(out) - start) // size
     width = (len(stored) - start - size) // count

@@ -93,10 +93,10 @@ class Copies:
         """What the bottleneck suggests."""
         slow, coded = self.profile.bottleneck, _is_coded(self.loader.dataset.parts[0])
         if slow in (STORAGE, CHECKSUM):
-            yield self._compressed("zstd:9" if coded else "zstd")
+            yield self._compressed("narrow+zstd:9" if coded else "narrow+zstd")
         if slow == DECOMPRESSION:
             yield self._compressed("none", "larger files")
-            yield self._compressed("zstd:1", "files of another size")
+            yield self._compressed("narrow+zstd:-1", "files of another size")
         if slow in FETCHING:
             how = "recordio reshard SRC DST --block-bytes 1MiB"
             yield _Copy("blocks of 1 MiB", how, self._resharded, "samples of a block are mixed with fewer others")
@@ -198,11 +198,13 @@ def _rewritten(
 
 def _is_coded(part: ShardDataset) -> bool:
     """Whether any of the first pages is compressed."""
-    return Codec.ZSTD in _codecs(part)
+    return not _codecs(part).isdisjoint((Codec.ZSTD, Codec.NARROW_ZSTD))
 
 
 def _compression_of(part: ShardDataset) -> str | None:
     codecs = _codecs(part)
+    if Codec.NARROW_ZSTD in codecs:
+        return "narrow+zstd"
     if Codec.NARROW in codecs:
         return "auto" if Codec.ZSTD in codecs else "narrow"
     return "zstd" if Codec.ZSTD in codecs else None

@@ -83,13 +83,17 @@ def coded(count: int = 40) -> Files:
 
 
 @cache
-def narrow(count: int = 40) -> Files:
-    """One shard of two fields in two blocks, all pages narrow; forged, since a writer leaves small pages plain."""
+def narrow(count: int = 40, codec: int = 2) -> Files:
+    """One shard of two fields in two blocks, all pages narrow; forged, since a writer leaves small pages plain.
+
+    With codec 3 they are in zstd frames.
+    """
     blocks = []
     for base in (0, -70):
         near = bytes(range(count // 2)) + struct.pack("<q", base)
         pairs = struct.pack(f"<{count}H", *range(900, 900 + count)) + struct.pack("<i", base)
-        blocks.append(Block(count // 2, [Page(near, 4 * count, 2), Page(pairs, 4 * count, 2)]))
+        stored = [zstandard.compress(page) if codec == 3 else page for page in (near, pairs)]
+        blocks.append(Block(count // 2, [Page(page, 4 * count, codec) for page in stored]))
     schema = [
         {"name": "number", "type": "scalar", "dtype": "int64"},
         {"name": "pair", "type": "array", "dtype": "int32", "shape": [2]},

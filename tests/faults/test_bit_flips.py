@@ -12,7 +12,7 @@ from tests.faults.reading import WAYS, outcome, read, verify_files, wrong
 from tests.faults.samples import coded, coded_pages, every_kind, narrow
 
 NAMES = [way for way in WAYS if way != "column"]  # the same as a take per field, several times slower
-DATASETS = {"plain": lambda: every_kind(None), "coded": coded, "narrow": narrow}
+DATASETS = {"plain": lambda: every_kind(None), "coded": coded, "narrow": narrow, "narrow+zstd": lambda: narrow(codec=3)}
 
 
 def flipped(files: Files, name: str) -> Iterator[tuple[int, int, Files]]:

@@ -1,19 +1,23 @@
-"""Narrow pages that contradict their field or their size, with correct checksums: refused, however they are read."""
+"""Narrow pages that contradict their field or their size, with correct checksums: refused, however they are read.
+
+Each is forged as it is and in a zstd frame.
+"""
 
 from __future__ import annotations
 
 import runpy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import zstandard
 
 from recordio import CorruptError, ShardDataset, UnsupportedError
 from tests.faults.forging import Block, Files, Page, forge
 from tests.faults.reading import open_files, read, told, verify_files
 
 MINIMAL = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "minimal_reader.py"))
-NARROW = 2
+NARROW, NARROW_ZSTD = 2, 3
 
 
 def field(**members: Any) -> list[dict[str, Any]]:
@@ -25,8 +29,24 @@ FOUR = bytes([1, 2, 3, 4])
 BASE = bytes(2)
 
 
-def narrow(schema: Any, stored: bytes, nbytes: int, samples: int = 4) -> Files:
-    return forge(schema, [Block(samples, [Page(stored, nbytes, NARROW)])])
+class Case(NamedTuple):
+    """A dataset of one page: its schema, the narrow page, the bytes claimed for its content, and its samples."""
+
+    schema: Any
+    stored: bytes
+    nbytes: int
+    samples: int
+
+    def files(self, codec: int) -> Files:
+        stored = self.stored if codec == NARROW else zstandard.compress(self.stored)
+        return self.framed(stored, codec)
+
+    def framed(self, stored: bytes, codec: int = NARROW_ZSTD) -> Files:
+        return forge(self.schema, [Block(self.samples, [Page(stored, self.nbytes, codec)])])
+
+
+def narrow(schema: Any, stored: bytes, nbytes: int, samples: int = 4) -> Case:
+    return Case(schema, stored, nbytes, samples)
 
 
 GOOD = {
@@ -67,15 +87,38 @@ BAD = {
 }
 
 
+SOUND = GOOD["words of int64"]
+FRAME = zstandard.compress(SOUND.stored)
+BAD_FRAMES = {
+    "no frame": SOUND.framed(SOUND.stored),
+    "nothing": SOUND.framed(b""),
+    "a frame cut short": SOUND.framed(FRAME[:-1]),
+    "two frames": SOUND.framed(FRAME * 2),
+    "a frame and a byte": SOUND.framed(FRAME + b"\0"),
+    "a frame of the content": SOUND.framed(zstandard.compress(bytes(32))),
+    "a frame that states no size": SOUND.framed(
+        zstandard.ZstdCompressor(write_content_size=False).compress(SOUND.stored)
+    ),
+    "a frame that states 2^62 bytes": SOUND.framed(FRAME[:4] + b"\xe0" + (1 << 62).to_bytes(8, "little") + FRAME[6:]),
+    "a frame that states another width than it has": SOUND.framed(FRAME[:5] + bytes([4 * 1 + 8]) + FRAME[6:]),
+}
+BAD_FILES = (
+    {name: case.files(NARROW) for name, case in BAD.items()}
+    | {f"{name}, coded": case.files(NARROW_ZSTD) for name, case in BAD.items()}
+    | BAD_FRAMES
+)
+
+
 def write(files: Files, folder: Path) -> Path:
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return folder
 
 
+@pytest.mark.parametrize("codec", [NARROW, NARROW_ZSTD])
 @pytest.mark.parametrize("name", GOOD)
-def test_sound_pages_are_read_alike_by_both_readers(name: str, tmp_path: Path) -> None:
-    files = GOOD[name]
+def test_sound_pages_are_read_alike_by_both_readers(name: str, codec: int, tmp_path: Path) -> None:
+    files = GOOD[name].files(codec)
     assert {kind for kind, _ in read(files).values()} == {"data"}
     assert verify_files(files).ok
     expected = [row["x"] for row in MINIMAL["read_dataset"](write(files, tmp_path))[1]]
@@ -86,23 +129,27 @@ def test_sound_pages_are_read_alike_by_both_readers(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("verify", ["first", "never"])
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", BAD_FILES)
 def test_other_pages_are_refused_however_read(name: str, verify: str) -> None:
-    assert told(BAD[name], verify=verify) == []
-    assert not verify_files(BAD[name]).ok
+    assert told(BAD_FILES[name], verify=verify) == []
+    assert not verify_files(BAD_FILES[name]).ok
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", BAD_FILES)
 def test_minimal_reader_refuses_them_too(name: str, tmp_path: Path) -> None:
-    with pytest.raises((ValueError, KeyError)):
-        list(MINIMAL["read_dataset"](write(BAD[name], tmp_path))[1])
+    with pytest.raises((ValueError, KeyError, zstandard.ZstdError)):
+        list(MINIMAL["read_dataset"](write(BAD_FILES[name], tmp_path))[1])
 
 
 def test_a_narrow_page_of_the_wrong_size_says_where(tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match=r"narrow page of 4 samples has 4 bytes"):
-        open_files(BAD["no base"])[0]
+        open_files(BAD_FILES["no base"])[0]
+    with pytest.raises(CorruptError, match=r"zstd frame of 4 bytes holds no narrow page of 4 samples.*field 'x'"):
+        open_files(BAD_FILES["no base, coded"])[0]
+    with pytest.raises(CorruptError, match=r"a coded narrow page: .* has none.*field 'x'"):
+        open_files(BAD_FILES["text, coded"])[0]
 
 
 def test_the_next_codec_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="unknown codec 3"):
-        open_files(forge(SHORT, [Block(4, [Page(FOUR + BASE, 8, 3)])]))[0]
+    with pytest.raises(UnsupportedError, match="unknown codec 4"):
+        open_files(forge(SHORT, [Block(4, [Page(FOUR + BASE, 8, 4)])]))[0]

@@ -19,6 +19,7 @@ import zstandard
 
 from recordio.format.checksum import digest
 from recordio.format.manifest import Manifest
+from recordio.format.narrow import may_be_narrow, narrow_page
 from recordio.format.quarantine import DamagedBlocks, Quarantine
 from recordio.format.signature import Signature, Statement
 from recordio.reader.verify import verify
@@ -79,7 +80,7 @@ def _of_dataset(files: dict[str, bytes]) -> Iterator[Input]:
 
 
 def _pages() -> Iterator[Input]:
-    """A page of each of FIELDS, plain and coded."""
+    """A page of each of FIELDS, plain, coded and narrow."""
     anatomy = Anatomy(every_kind(None)[SHARD], 9)
     kinds = [Manifest.decode(every_kind(None)["manifest.json"]).schema[name] for name in sample(0)]
     at = anatomy.starts[0] + anatomy.block_nbytes
@@ -99,6 +100,10 @@ def _pages() -> Iterator[Input]:
         yield "page", struct.pack("<BBHI", number, 0, samples, len(content)) + content
         frame = zstandard.compress(content)
         yield "page", struct.pack("<BBHI", number, 1, samples, len(content)) + frame
+        narrow = narrow_page(kind, samples, content) if may_be_narrow(kind) else None  # type: ignore[arg-type]
+        if narrow is not None:
+            yield "page", struct.pack("<BBHI", number, 2, samples, len(content)) + narrow
+            yield "page", struct.pack("<BBHI", number, 3, samples, len(content)) + zstandard.compress(narrow)
 
 
 def _pictures() -> Iterator[Input]:

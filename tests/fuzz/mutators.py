@@ -136,8 +136,13 @@ def page(data: bytes, rng: Random, blind: Change) -> bytes:
         return blind(data, rng)
     kind, codec, samples, nbytes = struct.unpack_from("<BBHI", data)
     stored = data[8:]
-    if codec == 1:
-        stored, nbytes = _changed_frame(stored, nbytes, rng, blind)
+    if codec in (1, 3):
+        stored, content_nbytes = _changed_frame(stored, nbytes, rng, blind)
+        nbytes = content_nbytes if codec == 1 else nbytes
+    elif codec == 2:
+        stored = blind(stored, rng)
+        if rng.random() < 0.2:
+            stored, codec = zstandard.compress(stored, rng.choice((1, 19))), 3
     else:
         stored = _changed_offsets(stored, samples, rng) if rng.random() < 0.4 else blind(stored, rng)
         nbytes = len(stored)

@@ -274,6 +274,32 @@ def narrow() -> Golden:
     return Golden(schema, samples, {"codec": "narrow"}, {"compression": "narrow", "block_bytes": 40_000})
 
 
+def narrow_zstd() -> Golden:
+    """Integers of every dtype in narrow pages under zstd, of every width; narrow, coded and plain pages among them."""
+    fields = {name: Array(name, (130,)) for name in DTYPES if "int" in name and not name.endswith("int8")}
+    optional = Array("int64", (130,), optional=True)
+    schema = Schema(
+        {**fields, "maybe": optional, "noise": Array("int32", (130,)), "words": Text(), "row": Scalar("uint8")}
+    )
+    samples, state = [], 1
+    for i in range(24):
+        span = [200, 60_000, 1 << 32, 1 << 62][i // 6]
+        draws = []
+        for _ in range(130):
+            state = state * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
+            draws.append(state >> 56)
+        sample: dict[str, Any] = {}
+        for name in fields:
+            least, most = int(np.iinfo(name).min), int(np.iinfo(name).max)
+            steps = [min(span, most) // 8 * (draw % 7) for draw in draws]
+            low = [least, 0, most - min(span, most)][i // 6 % 3]
+            sample[name] = np.array([low + step for step in steps], name)
+        maybe = None if i % 4 == 1 else np.array(draws) % 5 - i
+        samples.append(sample | {"maybe": maybe, "noise": np.array(draws, "i4"), "words": "over " * 40, "row": i})
+    metadata = {"codec": "narrow+zstd"}
+    return Golden(schema, samples, metadata, {"compression": "narrow+zstd", "block_bytes": 30_000})
+
+
 def empty() -> Golden:
     return Golden(NUMBERED, [], {"note": "no sample, no shard"})
 
@@ -294,7 +320,8 @@ def changed() -> Golden:
 
 
 MAKERS: tuple[Callable[[], Golden], ...] = (
-    scalars, arrays, shapes, values, images, optional, validity, unicode_names, blocks, shards, zstd, narrow, empty,
+    scalars, arrays, shapes, values, images, optional, validity, unicode_names, blocks, shards, zstd, narrow,
+    narrow_zstd, empty,
     changed, parity,
 )  # fmt: skip
 GOLDEN = {maker.__name__: maker for maker in MAKERS}

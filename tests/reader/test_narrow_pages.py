@@ -31,7 +31,7 @@ def sample(i: int) -> dict[str, Any]:
     random = np.random.default_rng(i)
     wide = [1 << 8, 1 << 16, 1 << 32, 1 << 62][i * 4 // SAMPLES]
     return {
-        "tokens": random.integers(0, 50_000, 33, np.int32),
+        "tokens": (random.random(33) ** 9 * 50_000).astype(np.int32),
         "label": -(i % 10),
         "near": 2**64 - 1 - i,
         "mixed": random.integers(-wide // 2, wide // 2, 2),
@@ -45,7 +45,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str | None, Path]:
     """The same samples, by compression: three shards of blocks with 1, 2, 4 and 8 bytes an integer."""
     top = tmp_path_factory.mktemp("narrow")
     samples = [sample(i) for i in range(SAMPLES)]
-    found: dict[str | None, Path] = {one: top / str(one) for one in (None, "narrow", "auto")}
+    found: dict[str | None, Path] = {one: top / str(one) for one in (None, "narrow", "auto", "narrow+zstd")}
     for one, folder in found.items():
         with DatasetWriter(folder, SCHEMA, compression=one, shard_samples=700, block_bytes=50_000) as writer:
             for each in samples:
@@ -85,10 +85,14 @@ def test_pages_are_narrow_where_that_saves(folders: dict[str | None, Path]) -> N
     assert found["weight"] == {int(Codec.PLAIN)}
     sizes = {one: sum(path.stat().st_size for path in folder.glob("*.rio")) for one, folder in folders.items()}
     assert sizes["narrow"] < 0.6 * sizes[None]
+    found = codecs(folders["narrow+zstd"])
+    assert found["tokens"] == {int(Codec.NARROW_ZSTD)}
+    assert found["maybe"] == {int(Codec.NARROW)}  # nothing left to code
+    assert sizes["narrow+zstd"] < 0.9 * sizes["narrow"]
 
 
 @ways
-@pytest.mark.parametrize("compression", ["narrow", "auto"])
+@pytest.mark.parametrize("compression", ["narrow", "auto", "narrow+zstd"])
 def test_samples_and_batches_are_those_of_plain_pages(
     folders: dict[str | None, Path], compression: str, options: dict[str, Any]
 ) -> None:
@@ -103,11 +107,11 @@ def test_samples_and_batches_are_those_of_plain_pages(
 
 
 @ways
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("compression", "shuffle"), [("narrow", False), ("narrow", True), ("narrow+zstd", True)])
 def test_epochs_are_those_of_plain_pages(
-    folders: dict[str | None, Path], shuffle: bool, options: dict[str, Any]
+    folders: dict[str | None, Path], compression: str, shuffle: bool, options: dict[str, Any]
 ) -> None:
-    plain, narrow = both(folders, **options)
+    plain, narrow = both(folders, compression, **options)
     loaders = [DataLoader(ds, batch_size=64, shuffle=shuffle, seed=3) for ds in (plain, narrow)]
     batches = [list(loader) for loader in loaders]
     assert len(batches[0]) == len(batches[1]) > 20
@@ -125,8 +129,9 @@ def test_processes_give_the_same_epoch(folders: dict[str | None, Path]) -> None:
 
 
 def test_minimal_reader_reads_the_same_samples(folders: dict[str | None, Path]) -> None:
-    plain, narrow = ([*MINIMAL["read_dataset"](folders[one])[1]] for one in (None, "narrow"))
+    plain, narrow, coded = ([*MINIMAL["read_dataset"](folders[one])[1]] for one in (None, "narrow", "narrow+zstd"))
     same(plain, narrow)
+    same(plain, coded)
     assert narrow[7]["label"] == -7
     assert np.array_equal(narrow[7]["mixed"], sample(7)["mixed"])
 
@@ -136,10 +141,14 @@ def test_statistics_are_those_of_plain_pages(folders: dict[str | None, Path]) ->
     assert plain.store.manifest.statistics == narrow.store.manifest.statistics
 
 
-def test_a_flipped_bit_is_found(folders: dict[str | None, Path], tmp_path: Path) -> None:
-    assert recordio.verify(folders["narrow"]).ok
+each_form = pytest.mark.parametrize("compression", ["narrow", "narrow+zstd"])
+
+
+@each_form
+def test_a_flipped_bit_is_found(folders: dict[str | None, Path], compression: str, tmp_path: Path) -> None:
+    assert recordio.verify(folders[compression]).ok
     folder = tmp_path / "damaged"
-    recordio.copy(folders["narrow"], folder)
+    recordio.copy(folders[compression], folder)
     shard = ShardDataset(folder).store.shard(1)
     at = int(shard.index.page_offsets[1, 0]) + 40
     path = folder / "shard-00001.rio"
@@ -160,15 +169,17 @@ def test_a_flipped_bit_is_found(folders: dict[str | None, Path], tmp_path: Path)
 def test_edits_keep_the_samples(folders: dict[str | None, Path], tmp_path: Path) -> None:
     recordio.reshard(folders["narrow"], tmp_path / "plain", compression=None)
     recordio.reshard(folders[None], tmp_path / "narrow", compression="narrow")
-    recordio.merge(tmp_path / "merged", [folders["narrow"], folders[None]])
+    recordio.reshard(folders["narrow"], tmp_path / "coded", compression="narrow+zstd:5")
+    recordio.merge(tmp_path / "merged", [folders["narrow"], folders[None], folders["narrow+zstd"]])
     expected = ShardDataset(folders[None])[:]
-    for name in ("plain", "narrow", "merged"):
+    for name in ("plain", "narrow", "coded", "merged"):
         same(ShardDataset(tmp_path / name)[:SAMPLES].take(np.arange(SAMPLES)), expected.take(np.arange(SAMPLES)))
 
 
-def test_repair_restores_narrow_blocks(folders: dict[str | None, Path], tmp_path: Path) -> None:
+@each_form
+def test_repair_restores_narrow_blocks(folders: dict[str | None, Path], compression: str, tmp_path: Path) -> None:
     folder, mended = tmp_path / "damaged", tmp_path / "mended"
-    recordio.copy(folders["narrow"], folder)
+    recordio.copy(folders[compression], folder)
     path = folder / "shard-00001.rio"
     path.write_bytes(path.read_bytes()[:-600])  # the index and the footer are gone
     recordio.repair(folder, mended)

@@ -64,19 +64,19 @@ def test_asked_size_of_a_block_holds_for_many_fields_too(tmp_path: Path) -> None
     assert ShardDataset(tmp_path).store.manifest.shards[0].runs == ((17, 2),)
 
 
-def test_fields_share_the_memory_of_one_compressor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[object] = []
+def test_fields_share_the_memory_of_compressors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, int]] = []
     real = zstandard.ZstdCompressor
     monkeypatch.setattr(zstandard, "ZstdCompressor", lambda **options: made.append(options) or real(**options))
     with DatasetWriter(tmp_path, schema_of(50), shard_samples=10) as writer:
         writer.write_batch(columns_of(50, 30))
-    assert made == [{"level": 3}] * 3  # one a shard
+    assert sorted(one["level"] for one in made) == [-1] * 3 + [3] * 3  # two a shard
 
 
-@pytest.mark.parametrize("level", ["zstd:1", "zstd", "zstd:9", "zstd:19"])
+@pytest.mark.parametrize("level", ["zstd:1", "zstd", "zstd:9", "zstd:19", "auto"])
 def test_shared_compressor_codes_each_page_as_one_of_its_own(level: str) -> None:
     compression = Compression.parse(level)
-    shared = compression.compressor()
+    shared = compression.compressors()
     random = np.random.default_rng(1)
     for nbytes in (2000, 300_000, 1500, 70_000, 5000, 1024):
         content = random.integers(0, 40, nbytes, np.uint8).tobytes()

@@ -117,7 +117,8 @@ def convert(
         kind: what the source is, one of `recordio.writer.sources.KINDS`; None looks.
         split: makes this split alone, at `destination`. Without it a source with splits becomes one dataset each at
             destination/<split>.
-        compression: None, "auto" (code what pays), "narrow", "zstd" or "zstd:LEVEL".
+        compression: None, "auto" (code what pays), "narrow", "zstd", "narrow+zstd", or these with
+            ":LEVEL"; docs/performance.md compares them.
         shard_bytes: about how many bytes of the source go into a shard.
         block_bytes: what a block aims at before coding: the unit of reading, checking and shuffling. None for 256 KiB,
             or for 2 KiB a field where that is more (from 129 fields on), but no more than `shard_bytes` then.

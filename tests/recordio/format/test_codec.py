@@ -29,13 +29,16 @@ def into(frame: bytes, nbytes: int) -> bytes:
     return bytes(target)
 
 
-@pytest.mark.parametrize("text", [None, "none", "auto", "zstd", "zstd:1", "zstd:22", "zstd:-5"])
+@pytest.mark.parametrize("text", [None, "none", "auto", "zstd", "zstd:1", "zstd:22", "zstd:-5", "narrow+zstd:9"])
 def test_compression_is_none_auto_or_zstd_with_a_level(text: str | None) -> None:
     compression = Compression.parse(text)
     assert (compression.codec is Codec.PLAIN) == (text in (None, "none"))
 
 
-@pytest.mark.parametrize("text", ["", "zip", "zstd:23", "zstd:-51", "zstd:x", "zstd:1.5", "ZSTD", "auto:3", 3, True])
+@pytest.mark.parametrize(
+    "text",
+    ["", "zip", "zstd:23", "zstd:-51", "zstd:x", "zstd:1.5", "ZSTD", "auto:3", "narrow:3", "zstd+narrow", 3, True],
+)
 def test_other_compressions_are_refused(text: Any) -> None:
     with pytest.raises(SchemaError, match="unknown compression"):
         Compression.parse(text)
@@ -58,6 +61,29 @@ def test_incompressible_page_stays_plain() -> None:
         assert coder(text).encode(NOISE) == (Codec.PLAIN, NOISE)
         assert coder(text).encode(TEXT)[0] is Codec.ZSTD
     assert coder(None).encode(TEXT) == (Codec.PLAIN, TEXT)
+
+
+def level_of(frame: bytes, content: bytes) -> int:
+    return next(n for n in (-1, 3) if zstandard.ZstdCompressor(level=n).compress(content) == frame)
+
+
+NOISE_AND_ZEROS = b"".join(np.random.default_rng(n).bytes(40) + bytes(60) for n in range(300))
+SKEWED = np.random.default_rng(2).geometric(0.3, 30_000).astype(np.uint8).tobytes()  # only its literals can be coded
+
+
+def test_auto_takes_the_level_that_is_decoded_faster_unless_the_other_saves_a_sixteenth() -> None:
+    for content, level in ((NOISE_AND_ZEROS, -1), (SKEWED, 3)):
+        auto = coder("auto")
+        frames = [auto.encode(content) for _ in range(20)]
+        assert {codec for codec, _ in frames} == {Codec.ZSTD}
+        assert {level_of(bytes(frame), content) for _, frame in frames} == {level}
+
+
+def test_auto_looks_again_at_every_sixteenth_page() -> None:
+    auto = coder("auto")
+    pages = [NOISE_AND_ZEROS] + [SKEWED] * 32
+    levels = [level_of(bytes(auto.encode(page)[1]), page) for page in pages]
+    assert levels == [-1] * 16 + [3] * 17
 
 
 def test_auto_requires_more_saving_than_zstd() -> None:

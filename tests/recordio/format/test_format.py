@@ -231,7 +231,7 @@ def test_numbers_in_the_text_match_the_code() -> None:
     assert f"over {layout.MAX_CODED_PAGE_NBYTES:,} bytes" in section("Page")
     assert f"1 to {layout.MAX_NAME_NBYTES} bytes" in section("Schema")
     assert [row["value"] for row in PAGE_ENTRY if row["name"] == "codec"] == [
-        ", ".join(f"{codec.value} {codec.name.lower()}" for codec in Codec)
+        ", ".join(f"{codec.value} {codec.label}" for codec in Codec)
     ]
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, strategies as st
 
-from recordio import Array, Scalar
+from recordio import Array, CorruptError, Scalar
 from recordio.format.codec import Codec, Compression, PageCoder
 from recordio.format.coded import code_page, decode_page
 from recordio.format.layout import padded
@@ -129,6 +130,42 @@ def test_narrow_pages_are_written_where_they_save_a_fifth(text: str) -> None:
     assert codec("int64", random.integers(0, 2**31, 1000)) is Codec.NARROW
     assert codec("int32", random.integers(0, 2**31, 1000)) is Codec.PLAIN
     assert codec("int32", random.integers(0, 9, 255)) is Codec.PLAIN  # under 1 KiB
+
+
+def test_narrow_pages_are_coded_where_that_saves_an_eighth_of_them() -> None:
+    random = np.random.default_rng(0)
+
+    def codec(dtype: str, values: Any) -> Codec:
+        content = np.asarray(values, dtype).tobytes()
+        codec, stored = code_page(PageCoder(Compression.parse("narrow+zstd")), Scalar(dtype), len(values), content)
+        if codec is not Codec.PLAIN and codec is not Codec.NARROW:
+            found = decode_page(codec, Scalar(dtype), len(values), memoryview(bytes(stored)), len(content))
+            assert found == content
+        return codec
+
+    assert codec("int32", np.minimum(random.zipf(1.3, 5000), 50_000)) is Codec.NARROW_ZSTD
+    assert codec("int64", -random.geometric(0.02, 5000)) is Codec.NARROW_ZSTD
+    assert codec("int32", random.integers(0, 1 << 16, 5000)) is Codec.NARROW
+    assert codec("int64", np.arange(5000) << 40) is Codec.ZSTD  # no width holds them
+    times = np.cumsum(random.integers(0, 5000, 5000)) + (1 << 40)
+    assert codec("int64", times) is Codec.ZSTD  # saves a sixteenth of the content more
+    assert codec("int64", random.integers(-(2**63), 2**63 - 1, 5000)) is Codec.PLAIN
+    assert codec("int32", random.integers(0, 9, 255)) is Codec.PLAIN  # under 1 KiB
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("optional", [False, True])
+def test_frames_of_another_size_than_any_width_are_refused_before_memory_is_taken(dtype: str, optional: bool) -> None:
+    field, size = Scalar(dtype, optional=optional), np.dtype(dtype).itemsize
+    start = 64 if optional else 0
+    good = {start + 4 * width + size for width in (1, 2, 4) if width < size}
+    for nbytes in range(start + 64):
+        frame = memoryview(zstandard.compress(bytes(nbytes)))
+        if nbytes in good:
+            assert decode_page(Codec.NARROW_ZSTD, field, 4, frame, start + 4 * size) == bytes(start + 4 * size)
+        else:
+            with pytest.raises(CorruptError, match=f"zstd frame of {nbytes} bytes holds no narrow page of 4 samples"):
+                decode_page(Codec.NARROW_ZSTD, field, 4, frame, start + 4 * size)
 
 
 def test_zstd_writes_no_narrow_pages() -> None:

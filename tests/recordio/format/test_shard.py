@@ -225,8 +225,8 @@ def test_an_index_of_more_fields_than_the_schema_is_corrupt() -> None:
 
 def test_unknown_codec_is_unsupported() -> None:
     footer, start, _ = footer_and_index(1)
-    data = Index.encode(2, [(4, 0, (PageEntry(16, 16, 0, 3), PageEntry(104, 104, 0, 0)))])
-    with pytest.raises(UnsupportedError, match="codec 3"):
+    data = Index.encode(2, [(4, 0, (PageEntry(16, 16, 0, 4), PageEntry(104, 104, 0, 0)))])
+    with pytest.raises(UnsupportedError, match="codec 4"):
         Index.decode(data, footer._replace(digest=shard_digest(start, data)), start, SCHEMA)
 
 

@@ -91,7 +91,7 @@ def test_every_change_gives_a_loader_of_all_samples(ds: ShardDataset) -> None:
         assert sum(len(batch["number"]) for batch in change.make()) == 64, change.name
 
 
-@pytest.mark.parametrize("compression", [None, "zstd", "narrow", "auto"])
+@pytest.mark.parametrize("compression", [None, "zstd", "narrow", "auto", "narrow+zstd"])
 def test_a_copy_is_compressed_as_the_dataset_is(tmp_path: Path, compression: str | None) -> None:
     schema = {"ids": recordio.Array("int64", (512,)), "text": recordio.Text()}
     with recordio.DatasetWriter(tmp_path, schema, compression=compression) as writer:
