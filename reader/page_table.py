@@ -18,6 +18,7 @@ from recordio.format.page import Indices, Pages, pages
 from recordio.format.schema import Columns
 from recordio.reader.columns import grouped, scatter
 
+_FEW = 16  # values a group, up to which reading each alone costs less than a gather a group
 MAX_MAPS = 8  # copy blocks from more shards than this together: gathers from many maps cost more
 
 Mask = npt.NDArray[np.bool_]
@@ -74,6 +75,8 @@ class PageColumn:
         """The values at (slot, row), each int64 (n,), as Pages.take gives them."""
         if len(self.groups) == 1 or not len(slot):
             return self.groups[0].take(slot, row)
+        if len(slot) <= _FEW * len(self.groups) and self.groups[0].joins:
+            return self._one_by_one(slot, row)
         found, order, runs = grouped(self.group[slot])
         each = [(self.groups[g], self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
         if self.groups[0].has_large_values:
@@ -82,6 +85,11 @@ class PageColumn:
         for group, page, rows in each:  # not a comprehension, which costs a frame
             parts.append(group.take(page, rows))
         return parts[0] if len(parts) == 1 else scatter(parts, order)
+
+    def _one_by_one(self, slot: Indices, row: Indices) -> Any:
+        gets = [group.get for group in self.groups]
+        places = zip(self.group[slot].tolist(), self.page[slot].tolist(), row.tolist(), strict=True)
+        return self.groups[0].joined([gets[group](page, row) for group, page, row in places])
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,16 @@ class Pages:
         """Views of the values at (page, row), each int64 (n,); for pages of large values."""
         raise NotImplementedError
 
+    @property
+    def joins(self) -> bool:
+        """Whether `joined` makes a column of values."""
+        return not self._field.optional and not self.has_large_values
+
+    def joined(self, values: list[Any]) -> Any:
+        """A column as `take` gives it, of one or more values as `get` gives them."""
+        column = np.array(values) if isinstance(self._field, Scalar) else np.concatenate(values)
+        return column.reshape(len(values), *self._field.shape)  # type: ignore[attr-defined]
+
     def only(self, numbers: Indices) -> Pages:
         """The pages with these numbers, renumbered from 0."""
         return type(self)(self._field, self._buffer, self._starts[numbers], self._samples[numbers])
@@ -258,6 +268,13 @@ class VariablePages(Pages):
             present = self._present(page, row).tolist() if self._field.optional else [True] * len(begins)
             values = [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
         return self._with_missing(values, page, row) if self._field.optional else values
+
+    @property
+    def joins(self) -> bool:
+        return True
+
+    def joined(self, values: list[Any]) -> list[Any]:
+        return values
 
     def _getter(self) -> Callable[[int, int], Any]:
         bodies, data, buffer = self._bodies.tolist(), self._data.tolist(), self._buffer

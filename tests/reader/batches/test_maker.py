@@ -18,6 +18,7 @@ from recordio.reader.joining import Cast
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.page_table import PageTable
+from recordio.storage.memory import new_memory
 
 SAMPLES = 12
 
@@ -60,7 +61,7 @@ def slices_of(ds: ShardDataset, *bounds: tuple[int, int], source: int = 0, windo
     (plan,) = window_plans(order, RankShare(rank=0, world=1, start=0, stop=len(ds)))
     if window is None:
         fetch = FetchPlan(ds.store, ds.fields, plan.blocks)
-        window = LoadedWindow(fetch.load(bytearray(fetch.layout.nbytes), run=run_all))  # type: ignore[arg-type]
+        window = LoadedWindow(fetch.load(new_memory(fetch.layout.nbytes), run=run_all))
     return [WindowSlice(source, window, plan, begin, end) for begin, end in bounds]
 
 
