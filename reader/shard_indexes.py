@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from time import perf_counter_ns
 
 import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import CorruptError, RecordIOError
+from recordio.format.codec import Codec, read_in_place
 from recordio.format.index import Index, RawIndex
 from recordio.format.layout import PAGE_DTYPE, padded
 from recordio.format.manifest import Manifest
@@ -22,6 +24,7 @@ from recordio.reader.order.shuffle import PLAN_NBYTES
 from recordio.storage.base import File
 from recordio.storage.shard_files import ShardFiles
 
+_NARROW = int(Codec.NARROW)
 _AT_A_TIME = 512  # shards: enough for NumPy, and the raw bytes of all would take memory
 _MAX_NBYTES = 256 << 20  # kept at most, unless a single request needs more
 
@@ -32,6 +35,14 @@ def blocks_of(manifest: Manifest) -> Blocks:
     counts = table.block_samples()
     means = table.content_nbytes // np.maximum(1, table.samples) + PLAN_NBYTES
     return Blocks(starts_of(counts), counts * np.repeat(means, table.blocks), starts_of(table.blocks))
+
+
+class RowForm(IntEnum):
+    """How single values of some pages can be read: not, of plain pages, or of plain and narrow ones."""
+
+    NOT = 0
+    PLAIN = 1
+    NARROW = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +183,22 @@ class ShardIndexes:
         with self._lock:
             return self._index.page_offsets[block].tolist() if self._known[shard] else None
 
-    def are_plain_and_checked(self, shard: int, block: int, columns: Indices) -> bool:
-        """Whether these pages of a block are known to be plain, and have been checked."""
+    def narrow_nbytes(self, shard: int, block: int) -> list[int] | None:
+        """Stored bytes of the narrow pages of a block, 0 of others; None if the shard's index is not in memory."""
         with self._lock:
-            plain = self._known[shard] and not self._index.pages["codec"][block, columns].any()
-            return bool(plain and self.checked[block, columns].all())
+            pages = self._index.pages[block]
+            narrow = pages["codec"] == _NARROW
+            return np.where(narrow, pages["stored_nbytes"], 0).tolist() if self._known[shard] else None
+
+    def read_by_rows(self, shard: int, block: int, columns: Indices) -> RowForm:
+        """How single values of these pages of a block can be read from the file, if they are known and checked."""
+        with self._lock:
+            if not self._known[shard] or not self.checked[block, columns].all():
+                return RowForm.NOT
+            codecs = self._index.pages["codec"][block, columns]
+            if not codecs.any():
+                return RowForm.PLAIN
+            return RowForm.NARROW if read_in_place(codecs).all() else RowForm.NOT
 
     def _read(self, numbers: list[int], whole: dict[int, File] | None = None) -> dict[int, RecordIOError]:
         """Reads the indexes of these shards. The errors of those that have none."""

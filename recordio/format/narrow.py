@@ -91,6 +91,26 @@ def widen_into(field: Numeric, samples: int, stored: memoryview, out: memoryview
     values += np.frombuffer(stored, field.dtype, 1, len(stored) - size)
 
 
+def read_narrow_row(
+    field: Numeric, read: Callable[[int, int], bytes], start: int, samples: int, row: int, stored_nbytes: int
+) -> Any:
+    """One value of a narrow page that has been checked, as `read_row` gives one of a plain page.
+
+    `stored_nbytes` are those of the page; the other arguments are as for `read_row`.
+    """
+    end = start + stored_nbytes
+    if field.optional:
+        if not read(start + (row >> 3), 1)[0] >> (row & 7) & 1:
+            return None
+        start += validity_nbytes(samples)
+    size = field.dtype.itemsize
+    nbytes = (end - size - start) // samples
+    width = nbytes * size // (field.row_nbytes or 1)
+    distances = np.frombuffer(read(start + row * nbytes, nbytes), f"<u{width}").astype(field.dtype)
+    values = distances + np.frombuffer(read(end - size, size), field.dtype)
+    return values[0] if isinstance(field, Scalar) else values.reshape(field.shape)
+
+
 class NarrowPages(Pages):
     """Pages of which some are narrow, of any widths, and the others plain.
 

@@ -13,7 +13,7 @@ from recordio import Array, CorruptError, Scalar
 from recordio.format.codec import Codec, Compression, PageCoder
 from recordio.format.coded import code_page, decode_page
 from recordio.format.layout import padded
-from recordio.format.narrow import NarrowPages, may_be_narrow, narrow_page, widths_of
+from recordio.format.narrow import NarrowPages, may_be_narrow, narrow_page, read_narrow_row, widths_of
 from tests.recordio.format.test_format import section
 
 INTEGERS = ["int16", "int32", "int64", "uint16", "uint32", "uint64"]
@@ -65,6 +65,13 @@ def test_all_integers_come_back(given: tuple[str, list[int]], optional: bool) ->
     assert np.array_equal(taken, array)
     one = pages.get(0, len(values) - 1)
     assert (one, one.dtype) == (values[-1], array.dtype)
+
+    def read(at: int, nbytes: int) -> bytes:
+        return (b"before" + stored)[at : at + nbytes]
+
+    alone = [read_narrow_row(field, read, 6, len(values), row, len(stored)) for row in every.tolist()]
+    assert alone == values
+    assert {type(each) for each in alone} == {array.dtype.type}
 
 
 @pytest.mark.parametrize(
