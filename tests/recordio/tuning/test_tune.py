@@ -110,9 +110,9 @@ def test_a_slow_disk_is_named_and_a_codec_brings_what_was_promised(
     assert sorted(path.iterdir()) == before
     assert found.bottleneck == "storage"
     best = trial_of(found, "compression")
-    assert best.how == "recordio reshard SRC DST --compression zstd"
+    assert best.how == "recordio reshard SRC DST --compression narrow+zstd"
     assert (best.gain or 0) > 1.2
-    recordio.reshard(path, tmp_path / "coded", compression="zstd")
+    recordio.reshard(path, tmp_path / "coded", compression="narrow+zstd")
     check_promise("slow disk", best.gain, lambda: gain_of(loader, plants.slow_disk(tmp_path / "coded")))
 
 
@@ -164,7 +164,7 @@ def test_where_copies_say_nothing_the_note_says_why(ds: ShardDataset, tmp_path: 
     assert list(copies.changes()) == []
     (note,) = copies.notes
     assert kind in note
-    assert "compression zstd, blocks of 1 MiB" in note
+    assert "compression narrow+zstd, blocks of 1 MiB" in note
 
 
 def test_slow_pictures_are_tried_smaller_and_decoded(tmp_path: Path) -> None:
