@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from recordio.errors import CorruptError
 from recordio.format import codec as zstd
 from recordio.format.checksum import Buffer
@@ -24,9 +26,9 @@ def code_page(coder: PageCoder, field: Field, samples: int, content: Buffer) -> 
 def decode_page(codec: int, field: Field, samples: int, stored: memoryview, nbytes: int) -> bytes:
     """The content of a coded page, checked. Raises CorruptError."""
     if codec in (_NARROW, _NARROW_ZSTD):
-        out = bytearray(nbytes)
-        decode_page_into(codec, field, samples, stored, memoryview(out))
-        return bytes(out)
+        out = np.empty(nbytes, np.uint8)
+        decode_page_into(codec, field, samples, stored, out.data)
+        return out.tobytes()
     found = zstd.decode(stored, nbytes)
     check_page(field, samples, found)
     return found

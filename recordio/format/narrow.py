@@ -88,7 +88,9 @@ def widen_into(field: Numeric, samples: int, stored: memoryview, out: memoryview
     out[:start] = stored[:start]
     values = np.frombuffer(out, field.dtype, count, start)
     values[...] = np.frombuffer(stored, f"<u{width}", count, start)
-    values += np.frombuffer(stored, field.dtype, 1, len(stored) - size)
+    base = np.frombuffer(stored, field.dtype, 1, len(stored) - size)
+    if base[0]:  # else another pass over the content
+        values += base
 
 
 def read_narrow_row(
