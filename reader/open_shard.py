@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,8 +108,7 @@ class OpenShard:
     def table(self, fields: Projection) -> PageTable | None:
         """All blocks as one table if every page is in place, else None. Callers must `touch` pages before reading."""
         if fields not in self._tables:
-            readers = {name: self.reader(column) for name, column in zip(fields.schema, fields.columns, strict=True)}
-            self._tables[fields] = self._whole_table(readers)
+            self._tables[fields] = self._whole_table(fields)
         return self._tables[fields]
 
     def table_of(self, blocks: Indices, fields: Projection) -> PageTable:
@@ -159,19 +158,19 @@ class OpenShard:
         begin, nbytes = self.index.page_offsets[at], self.index.pages["stored_nbytes"][at]
         self.file.will_need(zip(begin.ravel().tolist(), nbytes.ravel().tolist(), strict=True))
 
-    def _whole_table(self, readers: Mapping[str, FieldReader]) -> PageTable | None:
+    def _whole_table(self, fields: Projection) -> PageTable | None:
         columns = {}
         every = np.arange(len(self.index.samples))
-        for name, reader in readers.items():
+        for name, column in zip(fields.schema, fields.columns, strict=True):
+            reader = self.reader(column)
             if reader.mapped is None or not reader.all_in_place:
                 return None
             columns[name] = PageColumn([reader.mapped], every, every)
         return PageTable(columns, failed={})
 
     def _new_sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
-        getters = [
-            (name, self.reader(column).getter()) for name, column in zip(fields.schema, fields.columns, strict=True)
-        ]
+        columns = zip(fields.schema, fields.columns, strict=True)
+        getters = [(name, self.reader(column).getter()) for name, column in columns]
         first = self.index.first.tolist()
         shard = weakref.proxy(self)
         ready = bytearray(len(self.index.samples))
@@ -200,8 +199,7 @@ class OpenShard:
 
     def stored(self, block: int, column: int) -> memoryview:
         """The stored bytes of a page, with their padding."""
-        offset = int(self.index.page_offsets[block, column])
-        entry = self.index.pages[block, column]
+        entry, offset = self.index.pages[block, column], int(self.index.page_offsets[block, column])
         nbytes = padded(int(entry["stored_nbytes"]))
         try:
             if self._mapped and read_in_place(entry["codec"]):
@@ -326,14 +324,16 @@ class FieldReader:
 
     def getter(self) -> Getter:
         """A function from (block, row) to the value; the page must be ready."""
-        if self.mapped is not None and self.all_in_place:
-            return self.mapped.get
-        return lambda block, row: self.page(block).get(0, row)
+        if self.mapped is None:
+            return lambda block, row: self.page(block).get(0, row)
+        get, in_place = self.mapped.get, self.in_place.tolist()
+        if self.all_in_place:
+            return get
+        return lambda block, row: get(block, row) if in_place[block] else self.page(block).get(0, row)
 
     def page(self, block: int) -> Pages:
         """The decoded page of a block, from the cache or checked now."""
-        shard = self._shard
-        return shard.cache((shard.number, block, self._column), lambda: self._load(block))
+        return self._shard.cache((self._shard.number, block, self._column), lambda: self._load(block))
 
     def _load(self, block: int) -> Pages:
         data = self._shard.content(block, self._column)
