@@ -100,9 +100,10 @@ class Compression:
 class PageCoder:
     """Codes the pages of one field of one shard.
 
-    Where a page may be coded in two ways, one of them decoded faster, the first page and every sixteenth are coded in
-    both: the pages from there on in the fast way, unless the other saves a sixteenth of the content more. That is where
-    storage of about 100 MB/s takes as long for the bytes as one thread for the decoding.
+    Where a page may be coded in two ways, one of them decoded faster, the first page, every sixteenth and the one after
+    a page that coding did not pay for are coded in both. From there on pages are coded in the fast way, unless the
+    other saves a sixteenth of the content more. That is where storage of about 100 MB/s takes as long for the bytes as
+    one thread for the decoding.
 
     Args:
         compression: how to code.
@@ -137,6 +138,7 @@ class PageCoder:
         coded = self._coded(content, narrow, stored)
         if not self._pays(coded[1], stored):
             self._misses += 1
+            self._choices = 0  # the next page is tried both ways
             return codec, stored
         self._misses = 0
         return coded

@@ -69,6 +69,7 @@ def level_of(frame: bytes, content: bytes) -> int:
 
 NOISE_AND_ZEROS = b"".join(np.random.default_rng(n).bytes(40) + bytes(60) for n in range(300))
 SKEWED = np.random.default_rng(2).geometric(0.3, 30_000).astype(np.uint8).tobytes()  # only its literals can be coded
+FLAT = np.random.default_rng(2).geometric(0.1, 30_000).clip(max=255).astype(np.uint8).tobytes()  # and little of them
 
 
 def test_auto_takes_the_level_that_is_decoded_faster_unless_the_other_saves_a_sixteenth() -> None:
@@ -84,6 +85,12 @@ def test_auto_looks_again_at_every_sixteenth_page() -> None:
     pages = [NOISE_AND_ZEROS] + [SKEWED] * 32
     levels = [level_of(bytes(auto.encode(page)[1]), page) for page in pages]
     assert levels == [-1] * 16 + [3] * 17
+
+
+def test_auto_tries_the_other_level_after_a_page_that_does_not_pay() -> None:
+    auto = coder("auto")
+    found = [auto.encode(page)[0] for page in (NOISE_AND_ZEROS, FLAT, FLAT, FLAT)]
+    assert found == [Codec.ZSTD, Codec.PLAIN, Codec.ZSTD, Codec.ZSTD]
 
 
 def test_auto_requires_more_saving_than_zstd() -> None:
