@@ -1,4 +1,4 @@
-"""Contenders in turns in one process, by CPU time: `compare.py` for a machine that has other work to do.
+"""Contenders in turns in one process, by CPU time: `bench.py` for a machine that has other work to do.
 
     python benchmarks/cpu_time.py [--contenders recordio_auto bagz] [--rounds 7] [--workloads text] [--json]
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from contender import Contender
+from contender import Contender, count
 from contenders import ALL
 from measuring import Row, folder_nbytes, machine, say, scratch, show
 from workloads import Sample, add_arguments, available, kinds_of
@@ -35,8 +35,8 @@ def measured(contender: Contender, samples: int, seed: int) -> tuple[float, floa
     batches = [random.integers(0, samples, BATCH) for _ in range(BATCHES)]
     ones = random.integers(0, samples, SINGLES).tolist()
     return (
-        seconds(lambda: contender.shuffled(BATCH)) / samples,
-        seconds(lambda: contender.batches(iter(batches))) / (BATCH * BATCHES),
+        seconds(lambda: count(contender.shuffled(BATCH))) / samples,
+        seconds(lambda: count(contender.batches(batches))) / (BATCH * BATCHES),
         seconds(lambda: [contender.one(index) for index in ones]) / SINGLES,
     )
 
@@ -45,7 +45,7 @@ def rows_of(name: str, samples: list[Sample], names: list[str], folder: Path, ro
     found: dict[str, list[tuple[float, float, float]]] = {one: [] for one in names}
     contenders = {one: ALL[one](folder / name / one, kinds_of(samples[0])) for one in names}
     for contender in contenders.values():
-        contender.write(samples)
+        contender.write(contender.prepared(samples))
         contender.open()
     for number in range(rounds):
         for one, contender in contenders.items():
