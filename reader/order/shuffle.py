@@ -87,6 +87,8 @@ class WindowPlan:
         row: int64 (n,), the row of each sample in its block.
         index: int64 (n,), the index of each sample in the view.
         epoch_key: the key of the epoch.
+        piece: int64 (n,), which piece of the sample it is, where documents are packed, as bins.pieces_of numbers them;
+            else None.
     """
 
     blocks: Indices
@@ -95,6 +97,7 @@ class WindowPlan:
     row: Indices
     index: Indices
     epoch_key: int
+    piece: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.position)
@@ -114,6 +117,7 @@ class WindowPlan:
             row=self.row[rows],
             index=self.index[rows],
             epoch_key=self.epoch_key,
+            piece=None if self.piece is None else self.piece[rows],
         )
 
     def with_needed_blocks(self) -> WindowPlan:

@@ -17,14 +17,17 @@ import tests.plain_order as plain
 from recordio import SchemaError
 from recordio.determinism import key, mix, parts_of_permutation, permutation
 from recordio.reader.combined import Mixture
+from recordio.reader.order.bins import BinRule
 from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.mixing import Interleaved
 from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.processing import SampleOrigin, SampleRandom
+from tests import plain_bins
 from tests.effort import examples
 from tests.epochs import blocks_of, combined, orders, plain_options, shapes, views
+from tests.reader.order.test_binned import delivered, order_in_bins
 
 ORDER = Path(__file__).parents[3] / "docs" / "order.md"
 WORDS = st.integers(0, 2**64 - 1)
@@ -162,6 +165,7 @@ def test_maximum_number_of_lanes() -> None:
 
 
 A = plain.Blocks([[(3, 30), (3, 30), (3, 30), (2, 20)], [(4, 40), (4, 40), (1, 10)]])
+MEDIUM = plain.Blocks([[(30, 300)] * 30] * 2)
 LARGE = plain.Blocks([[(100, 14_800)] * 25] * 40)
 
 
@@ -226,6 +230,43 @@ def drawn_vector(weights: list[float], epoch_key: int) -> list[str]:
     ]
 
 
+def both_bins(
+    shape: plain.Blocks, view: Any, lengths: list[int], rule: BinRule, seed: int, epoch: int, options: OrderOptions
+) -> list[list[list[tuple[int, int]]]]:
+    """The bins of an epoch as (index, piece), by the code and by the plain reading."""
+    chosen, epoch_key = range(shape.samples) if view is None else view, key(seed, epoch)
+    of_view = [lengths[number] for number in chosen]
+    want = plain_bins.binned(
+        shape,
+        chosen,
+        of_view,
+        plain_bins.Rule(rule.kind, rule.size, rule.on_overlong),
+        epoch_key,
+        plain_options(options),
+        shuffle=options.shuffle,
+    )
+    return [delivered(order_in_bins(shape, chosen, of_view, rule, options, epoch_key), 1), want]
+
+
+def bins_vector(
+    kind: Any, size: int, on_overlong: Any = "raise", *, seed: int = 0, epoch: int = 0, view: Any = None, **options: Any
+) -> list[str]:
+    rule, lengths = BinRule(kind, size, on_overlong), [1 + 7 * n % 5 for n in range(20)]
+    order = OrderOptions(**{"shuffle": True} | options)
+    chosen = range(20) if view is None else view
+    name = "{0}/{1}" if on_overlong == "split" else "{0}"
+    return [
+        "; ".join(shown(name.format(chosen[index], piece) for index, piece in one) for one in bins)
+        for bins in both_bins(A, view, lengths, rule, seed, epoch, order)
+    ]
+
+
+def many_bins_vector(kind: Any, size: int, seed: int, epoch: int, start: int, **options: Any) -> list[str]:
+    lengths = [1 + 7919 * n % size for n in range(1800)]
+    found = both_bins(MEDIUM, None, lengths, BinRule(kind, size), seed, epoch, OrderOptions(True, **options))
+    return ["; ".join(shown(index for index, _ in one) for one in bins[start : start + 4]) for bins in found]
+
+
 def philox_vector(index: int, epoch_key: int) -> list[str]:
     """Two words of what a random transform of this sample draws from."""
     origin = SampleOrigin(None, np.zeros(1, np.int64), np.array([index]), epoch_key)  # type: ignore[arg-type]
@@ -245,6 +286,8 @@ VECTORS: dict[str, Any] = {
     "turns": turns_vector,
     "mixture": mixture_vector,
     "drawn": drawn_vector,
+    "bins": bins_vector,
+    "manybins": many_bins_vector,
     "philox": philox_vector,
 }
 
