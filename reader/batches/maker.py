@@ -15,6 +15,7 @@ from recordio.determinism import key
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
+from recordio.reader.batches.layout import Layout
 from recordio.reader.batches.requests import BatchRequest, BatchResult, BatchTimes, IndexRequest, WindowSlice
 from recordio.reader.columns import Empty, collate, collate_as_torch, concatenate, scatter, values_of
 from recordio.reader.dataset import ShardDataset
@@ -34,6 +35,7 @@ class BatchMaker:
         unbatched: a batch is a list of samples, and `collate_fn` is applied to each of them.
         skip: leave out samples that cannot be read or processed.
         empty: allocates the arrays of collated values; a worker process allocates them in shared memory.
+        layout: pads the values of a batch of columns, or packs them into rows.
         finish: applied by `timed` to each batch that is not several made together, to be cut.
     """
 
@@ -42,12 +44,14 @@ class BatchMaker:
     unbatched: bool = False
     skip: bool = False
     empty: Empty = np.empty
+    layout: Layout | None = None
     finish: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         columns = self.collate_fn is None and not self.unbatched
         # Whether batches are dicts of columns, unless maps give other samples than dicts.
         self.makes_columns = columns or (self.collate_fn is collate_as_torch and not self.unbatched)
+        columns = columns and self.layout is None
         parts = [one.parts for one in self.datasets]
         # Whether the batches of each dataset are columns as they are stored.
         self._plain = [columns and all(part.processing.is_plain for part in own) for own in parts]
@@ -127,9 +131,11 @@ class BatchMaker:
         made, is_batch = self._transformed(found, batch_rows)
         transformed = perf_counter_ns()
         times.transform += transformed - gathered
-        if is_batch:
+        if is_batch and self.layout is None:
             return made
-        batch = self._collated(made)
+        batch = made if is_batch else self._collated(made)
+        if self.layout is not None:
+            batch = self.layout(batch, request, self.empty)
         times.collate += perf_counter_ns() - transformed
         return batch
 

@@ -37,6 +37,8 @@ def sampler_of(options: LoaderOptions) -> SampledBatches | None:
         return None
     if options.sampler is not None and options.batch_sampler is not None:
         raise SchemaError("give a sampler or a batch_sampler, not both")
+    if options.has_bins:
+        raise SchemaError("a sampler decides on the batches: without batch_tokens, bucket_by and sequence_length")
     if options.shuffle or options.weights is not None or (options.world_size or 1) > 1:
         raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
     return SampledBatches(options.sampler, options.batch_sampler, options.batch_size or 1, options.drop_last)
@@ -46,6 +48,11 @@ def check_indexable(dataset: DatasetView, options: LoaderOptions) -> None:
     """Raises SchemaError unless each sample that the loader delivers has an index."""
     if options.sampler is not None or options.batch_sampler is not None:
         raise SchemaError("this loader has a sampler: iterate over that")
+    if options.has_bins or options.pad_value is not None:
+        raise SchemaError(
+            "batches by length, padded batches and packed rows cannot be made of indices: iterate over this loader "
+            "itself, with ranks='auto' (with accelerate: do not prepare() it)"
+        )
     if options.shuffle and isinstance(dataset, Mixture) and not dataset.is_whole:
         raise SchemaError(
             "each epoch of this Mixture takes other samples of its datasets, which indices cannot say: iterate over "

@@ -114,8 +114,8 @@ class EpochRun:
         Args:
             plans: the windows of each dataset.
             sources: the dataset of each sample, in chunks; None for a single dataset.
-            samples: the number of samples.
-            batch_size: samples a batch.
+            samples: the number of samples, or of bins.
+            batch_size: samples a batch, or bins.
             views: of which samples of each dataset they are, for what is fetched ahead.
             following: gives the windows of each dataset in the next epoch.
         """
@@ -123,7 +123,9 @@ class EpochRun:
         self._prefetchers = [
             self._new_prefetcher(source, *one, following) for source, one in enumerate(zip(plans, widened, strict=True))
         ]
-        streams = [Stream(prefetcher, self._make.read_early) for prefetcher in self._prefetchers]
+        streams = [
+            Stream(prefetcher, self._make.read_early, self._options.has_bins) for prefetcher in self._prefetchers
+        ]
         together = batches_together(self._make, batch_size, self._options.ahead)
         work = requests(streams, sources, samples, batch_size, together)
         return self._deliver(work) if together == 1 else chain.from_iterable(self._deliver(work, batch_size))

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import replace
 from typing import Any, Unpack
 
 from recordio.arguments import integer
 from recordio.determinism import key
 from recordio.errors import SchemaError
-from recordio.format.page import Indices
 from recordio.process_guard import closed_at_exit
-from recordio.reader.batches.index_batch import IndexBatch, Making
-from recordio.reader.batches.maker import BatchMaker
+from recordio.reader.batches.index_batch import IndexBatch
 from recordio.reader.batches.requests import BatchResult
-from recordio.reader.loading.checks import check_indexable, check_order, sampler_of, weights_of
+from recordio.reader.loading.checks import sampler_of
+from recordio.reader.loading.epoch_order import EpochOrder
 from recordio.reader.loading.epoch_run import EpochRun
-from recordio.reader.loading.index_order import index_batches, indices_of
+from recordio.reader.loading.making import layout_of, maker_of
 from recordio.reader.loading.options import DEFAULTS, LoaderArguments, LoaderOptions, spelled_out
 from recordio.reader.loading.profile import Profiled
 from recordio.reader.loading.progress import Cursor, check_process, unequal_ranks
-from recordio.reader.loading.relay import Relay
+from recordio.reader.loading.relay import index_batches_of
 from recordio.reader.loading.runs import Runs
-from recordio.reader.loading.state import check_state, identity
+from recordio.reader.loading.state import check_state
 from recordio.reader.loading.stats import LoaderStats
+from recordio.reader.order.binned import BinCounts, Binned
 from recordio.reader.order.ranks import RankShare, distributed_ranks
 from recordio.reader.order.shuffle import OrderOptions
-from recordio.reader.order.weights import drawn_by_weight
-from recordio.reader.view import DatasetView, Plans
+from recordio.reader.view import DatasetView
 
 _UNBATCHED = 256  # samples made at a time for batch_size=None
 
@@ -80,9 +78,19 @@ class DataLoader(Profiled):
             is the same: a node finds in its cache what it has read before. For a ShardDataset and its views.
         weights: float64 (len(dataset),): how often a sample is drawn in an epoch, in proportion; see class_weights.
         prefetch_bytes: of datasets in object stores: ask for so many bytes of windows ahead, also of the next epoch.
+        batch_tokens: instead of `batch_size`: samples of about one length, up to so many tokens once each is padded to
+            the longest of its batch.
+        sequence_length: pack whole samples into rows of so many tokens, `batch_size` rows a batch, and add
+            position_ids, document_ids and cu_seqlens.
+        bucket_by: the field whose length counts: an array or text of any length, or an integer that says it; with
+            neither of the two, batches of `batch_size` samples of about one length. None takes the only such array.
+        on_overlong: "truncate" or "split" samples longer than a row; "raise" refuses them.
+        pad_value: pad arrays of any length with it, or by name, and add NAME_length; in packed rows 0 if None.
 
     Attributes:
         stats: what has been delivered and skipped so far, and where the time has gone.
+        epoch_order: the order of an epoch, of samples or of bins.
+        layout: how batches are padded or packed, if they are.
     """
 
     _finish: Callable[[Any], Any] | None = None  # of BatchMaker
@@ -102,9 +110,9 @@ class DataLoader(Profiled):
         self.dataset = dataset
         self.options = LoaderOptions(batch_size=batch_size, shuffle=shuffle, **options)
         self.stats = LoaderStats.of(dataset)
-        check_order(self.options, dataset)
-        self._weights = weights_of(self.options, dataset)
+        self.epoch_order = EpochOrder(self.options, dataset)
         self._sampler = sampler_of(self.options)
+        self.layout = layout_of(self.options, dataset)
         self._cursor = Cursor()
         self._seed = self.options.seed
         self._known_ranks = self.options.rank or 0, self.options.world_size or 1
@@ -149,7 +157,7 @@ class DataLoader(Profiled):
         """Batches of a whole epoch, on this rank."""
         if self._sampler is not None:
             return len(self._sampler)
-        return -(-len(self.share(0)) // (self.options.batch_size or 1))
+        return -(-len(self.share(0)) // self.options.step)
 
     def __iter__(self) -> Iterator[Any]:
         """The next epoch, or the rest of one whose state was loaded."""
@@ -169,23 +177,13 @@ class DataLoader(Profiled):
 
         Raises SchemaError when samples have no index: in a shuffled Mixture that takes some of a dataset's samples.
         """
-        return closed_at_exit(self._indices(batch_size, drop_last))
+        return closed_at_exit(index_batches_of(self, batch_size, drop_last))
 
-    def _indices(self, batch_size: int | None, drop_last: bool | None) -> Generator[IndexBatch, None, None]:
-        options = self.options
-        check_indexable(self.dataset, options)
-        drop_last = options.drop_last if drop_last is None else drop_last
-        cursor = self._begin()
-        epoch_key = key(self.seed, cursor.epoch)
-        drawn, dataset = self._drawn(epoch_key)
-        share = self.share(cursor.position, batch_size, drop_last=drop_last)
-        size = batch_size or options.batch_size or 1
-        chunks = indices_of(dataset, dataset.plan(self.order, epoch_key, share))
-        making = Making(epoch_key, skip=options.on_error == "skip", samples=options.collates)
-        cursor.by_index = True
-        with closing(Relay(self, epoch_key, share, size)) as source:
-            yield from index_batches(chunks, size, drop_last=drop_last, drawn=drawn, making=making, source=source)
-        cursor.move_to(cursor.epoch + 1)
+    @property
+    def bins(self) -> BinCounts | None:
+        """How full the batches by length or the packed rows of this epoch are, and what was cut off; None without."""
+        binned = self._binned(self._cursor.epoch)
+        return None if binned is None else binned.counts
 
     @property
     def upcoming_epoch(self) -> int:
@@ -203,13 +201,6 @@ class DataLoader(Profiled):
         self._cursor = Cursor(last.epoch + 1) if last.begun else replace(last)
         self._cursor.begun = True
         return self._cursor
-
-    def _drawn(self, epoch_key: int) -> tuple[Indices | None, DatasetView]:
-        """The samples drawn by weight, if they are; and the samples of an epoch."""
-        if self._weights is None:
-            return None, self.dataset
-        drawn = drawn_by_weight(self._weights, epoch_key)
-        return drawn, self.dataset.select(drawn)
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`. The rest of an epoch whose state was loaded stays the rest."""
@@ -233,7 +224,7 @@ class DataLoader(Profiled):
                 "the batches of this epoch are made by another loader, built of this one's order, and how far that is "
                 "is not known here: save the state of the tool that has built it, or iterate over this loader itself"
             )
-        ended = self._has_ended(cursor.position) and cursor.position > 0
+        ended = cursor.position > 0 and self._has_ended(cursor)
         epoch, position = (cursor.epoch + 1, 0) if ended else (cursor.epoch, cursor.position)
         state = {**self._identity(), "epoch": epoch, "position": position}
         return state | {"indices": cursor.indices} if self._sampler is not None else state
@@ -246,9 +237,10 @@ class DataLoader(Profiled):
         check_state(state, self._identity(), adopts_seed=self._adopts_seeds)
         epoch = integer("the state's epoch", state.get("epoch"), 0)
         position = integer("the state's position", state.get("position"), 0)
-        if position > len(self.dataset) and self._sampler is None:
-            raise SchemaError(f"the state's position is {position}, of {len(self.dataset)} samples")
-        self._seed = state["seed"]
+        before, self._seed = self._seed, state["seed"]
+        if self._sampler is None and position > (total := self._total(epoch)):
+            self._seed = before
+            raise SchemaError(f"the state's position is {position}, of {total}")
         self._cursor = Cursor(epoch, position, indices=state.get("indices"), loaded=True)
         if self._sampler is not None:
             self._sampler.set_epoch(epoch)
@@ -260,16 +252,28 @@ class DataLoader(Profiled):
 
     def _identity(self) -> dict[str, Any]:
         """The entries of a state that a loader must share to continue from it."""
-        return identity(self.dataset, self.order, self.seed, self._weights, sampler=self._sampler is not None)
+        return self.epoch_order.identity(self.dataset, self.seed, sampler=self._sampler is not None)
 
-    def share(self, start: int, batch_size: int | None = None, *, drop_last: bool | None = None) -> RankShare:
-        """The positions of this rank from `start` on, with this batch size and `drop_last` instead of the loader's."""
+    def _total(self, epoch: int | None = None) -> int:
+        """How many positions an epoch has: samples, or bins. The current epoch if None."""
+        binned = self._binned(self._cursor.epoch if epoch is None else epoch)
+        return len(self.dataset) if binned is None else len(binned)
+
+    def _binned(self, epoch: int) -> Binned | None:
+        """The bins of an epoch; without any, no seed is drawn."""
+        order = self.epoch_order
+        return order.binned(self.dataset, key(self.seed, epoch)) if order.has_bins else None
+
+    def share(
+        self, start: int, batch_size: int | None = None, *, drop_last: bool | None = None, epoch: int | None = None
+    ) -> RankShare:
+        """The positions of this rank from `start` on; of the loader's own batch size, `drop_last` and epoch if None."""
         return RankShare.of(
             rank=self.rank,
             world=self.world_size,
             start=start,
-            total=len(self.dataset),
-            batch_size=batch_size or self.options.batch_size or 1,
+            total=self._total(epoch),
+            batch_size=batch_size or self.options.step,
             drop_last=self.options.drop_last if drop_last is None else drop_last,
             even=self.options.even_batches,
         )
@@ -278,20 +282,21 @@ class DataLoader(Profiled):
         """The position after this rank's next sample from `position` on."""
         return position + self.world_size
 
-    def _has_ended(self, position: int) -> bool:
+    def _has_ended(self, cursor: Cursor) -> bool:
         """Whether no rank has a batch left."""
         if self._sampler is not None:
             return False
-        least = (self.options.batch_size or 1) * self.world_size if self.options.drop_last else 1
-        return len(self.dataset) - position < least
+        least = self.options.step * self.world_size if self.options.drop_last else 1
+        return self._total(cursor.epoch) - cursor.position < least
 
     def _delivered(self, cursor: Cursor) -> Generator[Any, None, None]:
         """Yields the batches, and counts them."""
-        process, total, single = os.getpid(), len(self.dataset), self.options.batch_size is None
-        sampler, step = self._sampler, (self.options.batch_size or 1) * self.world_size
+        process, total, single = os.getpid(), self._total(cursor.epoch), self.options.batch_size is None
+        sampler, step = self._sampler, self.options.step * self.world_size
         dataset = self.dataset
         epoch_key = key(self.seed, cursor.epoch)
-        with self.runs.begin(self.options, replace(self._maker(), finish=self._finish), dataset, epoch_key) as run:
+        maker = maker_of(self.options, dataset, self.layout, self._finish)
+        with self.runs.begin(self.options, maker, dataset, epoch_key) as run:
             to_form = run.makes_columns and dataset.tuple_fields is not None
             for result in self._results(run, cursor, epoch_key):
                 self.stats.add(result)
@@ -315,11 +320,14 @@ class DataLoader(Profiled):
         """The rest of an epoch."""
         if self._sampler is not None:
             return run.indexed(self._sampler.batches(cursor.position, cursor.indices), cursor.position, epoch_key)
-        share = self.share(cursor.position)
-        plans, sources = self._plan(epoch_key, share)
-        later = key(self.seed, cursor.epoch + 1)
-        following = lambda: self._plan(later, self.share(0))[0]  # noqa: E731
-        size = self.options.batch_size or (1 if self.options.on_error == "skip" else _UNBATCHED)
+        plan, epoch = self.epoch_order.plan, cursor.epoch
+        share = self.share(cursor.position, epoch=epoch)
+        plans, sources = plan(self.dataset, epoch_key, share)
+        later = key(self.seed, epoch + 1)
+        following = lambda: plan(self.dataset, later, self.share(0, epoch=epoch + 1))[0]  # noqa: E731
+        size = self.options.step
+        if self.options.batch_size is None and self.options.on_error != "skip":
+            size = _UNBATCHED
         return run.windowed(plans, sources, len(share), size, self.dataset.parts, following)
 
     def _singles(self, result: BatchResult, cursor: Cursor) -> Iterator[Any]:
@@ -331,16 +339,3 @@ class DataLoader(Profiled):
             cursor.position = min(total, self._after(cursor.position))
             yield sample
             check_process(process)
-
-    def _maker(self) -> BatchMaker:
-        by_index = self._sampler is not None
-        return BatchMaker(
-            [self.dataset] if by_index else [part[:0] for part in self.dataset.parts],  # slices name the samples
-            collate_fn=self.options.collate_fn,
-            unbatched=self.options.batch_size is None and not by_index,
-            skip=self.options.on_error == "skip",
-        )
-
-    def _plan(self, epoch_key: int, share: RankShare) -> Plans:
-        """The windows of each part, and the part of each sample if there are several."""
-        return self._drawn(epoch_key)[1].plan(self.order, epoch_key, share)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -19,10 +19,13 @@ from recordio.reader.columns import collate_as_torch
 from recordio.reader.order.ranks import resolve_ranks
 from recordio.reader.order.shuffle import LANES, OrderOptions
 
+MAX_TOKENS = (1 << 31) - 1  # of a batch: cu_seqlens are int32
 _MAX_TIMEOUT = 10**6  # seconds; the system cannot wait much longer
 
 WorkerType = Literal["auto", "thread", "process"]
 OnError = Literal["raise", "skip"]
+OnOverlong = Literal["raise", "truncate", "split"]
+PadValue = float | Mapping[str, float]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -49,6 +52,11 @@ class OwnArguments(EpochArguments, total=False):
 
     worker_type: WorkerType
     even_batches: bool
+    batch_tokens: int | None
+    sequence_length: int | None
+    bucket_by: str | None
+    on_overlong: OnOverlong
+    pad_value: PadValue | None
 
 
 class LoaderArguments(OwnArguments, total=False):
@@ -102,6 +110,11 @@ class LoaderOptions:
     lane_affinity: bool = False
     weights: npt.ArrayLike | None = None
     prefetch_bytes: int = 512 << 20
+    batch_tokens: int | None = None
+    sequence_length: int | None = None
+    bucket_by: str | None = None
+    on_overlong: OnOverlong = "raise"
+    pad_value: PadValue | None = None
     order: OrderOptions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +123,10 @@ class LoaderOptions:
         self._set("prefetch_factor", integer("prefetch_factor", self.prefetch_factor, 1))
         self._set("prefetch_bytes", integer("prefetch_bytes", self.prefetch_bytes, 0))
         self._set("seed", integer("seed", self.seed, 0, MASK, optional=True))
+        for name in ("batch_tokens", "sequence_length"):
+            self._set(name, integer(name, getattr(self, name), 1, MAX_TOKENS, optional=True))
         choice("on_error", self.on_error, ("raise", "skip"))
+        choice("on_overlong", self.on_overlong, ("raise", "truncate", "split"))
         choice("worker_type", self.worker_type, ("auto", "thread", "process"))
         for name in ("persistent_workers", "even_batches", "in_order", "drop_last", "shuffle", "lane_affinity"):
             value = getattr(self, name)
@@ -146,6 +162,16 @@ class LoaderOptions:
     def collates(self) -> bool:
         """Whether batches are made of the samples by a function of the user."""
         return self.collate_fn is not None and self.collate_fn is not collate_as_torch
+
+    @property
+    def has_bins(self) -> bool:
+        """Whether the positions of an epoch count bins: batches by length, or packed rows."""
+        return self.batch_tokens is not None or self.bucket_by is not None or self.sequence_length is not None
+
+    @property
+    def step(self) -> int:
+        """How many positions of an epoch a batch takes: samples, packed rows, or one batch by length."""
+        return 1 if self.has_bins and self.sequence_length is None else self.batch_size or 1
 
     @property
     def has_processes(self) -> bool:

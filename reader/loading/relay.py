@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from recordio.determinism import key
+from recordio.reader.batches.index_batch import IndexBatch, Making
 from recordio.reader.batches.requests import BatchResult
+from recordio.reader.loading.checks import check_indexable
+from recordio.reader.loading.index_order import index_batches, indices_of
+from recordio.reader.loading.making import maker_of
 from recordio.reader.order.ranks import RankShare, distributed_ranks
 from recordio.reader.view import DatasetView
 
@@ -16,6 +22,26 @@ if TYPE_CHECKING:
     from recordio.reader.loading.loader import DataLoader
 
 _MOST_BEGINNINGS = 5
+
+
+def index_batches_of(
+    loader: DataLoader, batch_size: int | None, drop_last: bool | None
+) -> Generator[IndexBatch, None, None]:
+    """See DataLoader.indices."""
+    options = loader.options
+    check_indexable(loader.dataset, options)
+    drop_last = options.drop_last if drop_last is None else drop_last
+    cursor = loader._begin()
+    epoch_key = key(loader.seed, cursor.epoch)
+    drawn, dataset = loader.epoch_order.drawn(loader.dataset, epoch_key)
+    share = loader.share(cursor.position, batch_size, drop_last=drop_last)
+    size = batch_size or options.batch_size or 1
+    chunks = indices_of(dataset, dataset.plan(loader.order, epoch_key, share))
+    making = Making(epoch_key, skip=options.on_error == "skip", samples=options.collates)
+    cursor.by_index = True
+    with closing(Relay(loader, epoch_key, share, size)) as source:
+        yield from index_batches(chunks, size, drop_last=drop_last, drawn=drawn, making=making, source=source)
+    cursor.move_to(cursor.epoch + 1)
 
 
 class Relay:
@@ -88,8 +114,10 @@ class Relay:
 
     def _made(self, share: RankShare) -> Generator[BatchResult, None, None]:
         maker = self._maker
-        with maker.runs.begin(maker.options, maker._maker(), maker.dataset, self._epoch_key) as run:
-            plans, sources = maker._plan(self._epoch_key, share)
+        with maker.runs.begin(
+            maker.options, maker_of(maker.options, maker.dataset, None), maker.dataset, self._epoch_key
+        ) as run:
+            plans, sources = maker.epoch_order.plan(maker.dataset, self._epoch_key, share)
             yield from run.windowed(plans, sources, len(share), self._batch_size, maker.dataset.parts)
 
 

@@ -21,8 +21,7 @@ def identity(
     dataset: DatasetView, order: OrderOptions, seed: int, weights: npt.NDArray[np.float64] | None, *, sampler: bool
 ) -> dict[str, Any]:
     """The entries of a state that a loader must share to continue from it."""
-    window = {"window_samples": order.window} if order.window_samples else {"window_bytes": order.window}
-    shuffle: dict[str, Any] = {**window, "unit_bytes": order.unit_bytes, "lanes": order.lanes}
+    shuffle: dict[str, Any] = {**window_identity(order), "unit_bytes": order.unit_bytes, "lanes": order.lanes}
     # States from before these options have no entries for them, and mean what they are by default.
     if order.pool_bytes:
         shuffle["pool_bytes"] = order.pool_bytes
@@ -39,6 +38,11 @@ def identity(
         "weights": None if weights is None else digest([weights.data]).hex(),
         "sampler": sampler,
     }
+
+
+def window_identity(order: OrderOptions) -> dict[str, Any]:
+    """The entry of a state for the window."""
+    return {"window_samples": order.window} if order.window_samples else {"window_bytes": order.window}
 
 
 def quarantine_digest(dataset: DatasetView) -> str | None:
@@ -59,7 +63,7 @@ def check_state(state: Any, mine: dict[str, Any], *, adopts_seed: bool) -> None:
         )
     if adopts_seed:
         mine = mine | {"seed": integer("the state's seed", state.get("seed"), 0, MASK)}
-    for name, value in mine.items():
+    for name, value in ({"bins": None} | mine).items():  # a state of samples has no entry for bins
         if state.get(name) != value:
             error = DatasetError if name in ("dataset", "samples") else SchemaError
             raise error(f"the state is of another {name}: {state.get(name)!r}, this loader has {value!r}")

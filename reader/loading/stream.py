@@ -9,6 +9,7 @@ import numpy as np
 from recordio.format.page import Indices
 from recordio.reader.batches.requests import BatchRequest, IndexRequest, WindowSlice
 from recordio.reader.loading.prefetch import PendingWindow, WindowLease, WindowPrefetcher
+from recordio.reader.order.shuffle import WindowPlan
 
 Leased = tuple[WindowSlice, WindowLease | None]  # a slice that has been read already needs no lease
 Work = tuple[BatchRequest | IndexRequest, list[WindowLease]]
@@ -20,31 +21,50 @@ class Stream:
     Args:
         prefetcher: gives the windows.
         read_early: reads a slice before its batch is made, to free its window.
+        has_bins: whether positions count bins, of several samples each.
     """
 
-    def __init__(self, prefetcher: WindowPrefetcher, read_early: Callable[[WindowSlice], list[WindowSlice]]) -> None:
+    def __init__(
+        self,
+        prefetcher: WindowPrefetcher,
+        read_early: Callable[[WindowSlice], list[WindowSlice]],
+        has_bins: bool = False,
+    ) -> None:
         self._prefetcher = prefetcher
         self._read_early = read_early
+        self._has_bins = has_bins
         self._window: PendingWindow | None = None
         self._lease: WindowLease | None = None
         self._at = 0
+        self._ends = np.zeros(0, np.int64)  # of the bins of the window
 
     def take(self, n: int, ahead: bool = True) -> list[Leased]:
-        """The next n samples, each slice with a lease of its window. `ahead`: begins to load the window after them."""
+        """The samples of the next n positions, each slice with a lease of its window.
+
+        `ahead`: begins to load the window after them.
+        """
         taken: list[Leased] = []
         while n:
             window = self._window
             if window is None or self._at == len(window.plan):
                 taken, window = self._advance(taken, ahead)
-            end = min(len(window.plan), self._at + n)
+            end, positions = self._next(window.plan, n)
             taken.append((WindowSlice(window.source, window, window.plan, self._at, end), window.lease()))
-            n -= end - self._at
+            n -= positions
             self._at = end
             if end == len(window.plan):
                 self._leave()
         if ahead:
             self._prefetcher.start()
         return taken
+
+    def _next(self, plan: WindowPlan, n: int) -> tuple[int, int]:
+        """Where the next n positions of the plan end, and how many of them it has."""
+        if not self._has_bins:
+            end = min(len(plan), self._at + n)
+            return end, end - self._at
+        ends = self._ends[np.searchsorted(self._ends, self._at, side="right") :][:n]
+        return int(ends[-1]), len(ends)
 
     def _leave(self) -> None:
         assert self._lease is not None
@@ -67,6 +87,8 @@ class Stream:
         self._window = window
         self._lease = window.lease()
         self._at = 0
+        if self._has_bins:
+            self._ends = np.append(np.flatnonzero(np.diff(window.plan.position)) + 1, len(window.plan))
         if ahead:
             self._prefetcher.start()
         return taken, window
@@ -87,8 +109,8 @@ def requests(
     Args:
         streams: the streams of the datasets.
         sources: the dataset of each sample, in chunks; None for a single dataset.
-        samples: the number of samples left.
-        batch_size: samples a batch.
+        samples: the number of samples left, or of bins.
+        batch_size: samples a batch, or bins.
         together: so many batches a request, but one at first, which waits neither for the others nor, of several
             datasets, for windows that it takes nothing of.
     """

@@ -148,8 +148,10 @@ class _Share(DataLoader):
     def _default_seed(self) -> int:
         return self.default
 
-    def share(self, start: int, batch_size: int | None = None, *, drop_last: bool | None = None) -> RankShare:
-        return replace(super().share(start, batch_size, drop_last=drop_last), run=self._length)
+    def share(
+        self, start: int, batch_size: int | None = None, *, drop_last: bool | None = None, epoch: int | None = None
+    ) -> RankShare:
+        return replace(super().share(start, batch_size, drop_last=drop_last, epoch=epoch), run=self._length)
 
     def _after(self, position: int) -> int:
         return super()._after(position) if self._length == 1 else self.share(position).first + 1

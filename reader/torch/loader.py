@@ -33,7 +33,7 @@ from recordio.reader.view import DatasetView
 Function = PlainTypeVar("Function", bound=Callable[..., Any])
 Batch = TypeVar("Batch", covariant=True, default=Any)
 _TORCHS = frozenset(inspect.signature(data.DataLoader).parameters)  # of the torch that is installed
-_OF_INNER = ("seed", "rank", "world_size", "stats")
+_OF_INNER = ("seed", "rank", "world_size", "stats", "bins")
 _TOLD = frozenset(["seed", "on_error", "worker_type", "weights"])  # to tools that rebuild a loader from its attributes
 # What accelerate.prepare is told of the workers: it would start torch's processes, each of which fetches its batches by
 # indices. Without them the workers of this loader make the batches ahead, in order, as they do without accelerate.

@@ -252,9 +252,14 @@ class VariablePages(Pages):
         self._text = isinstance(field, Text)
         self._raw = isinstance(field, (Bytes, Image)) and getattr(field, "encoded", True)
 
+    def spans(self, page: Indices, row: Indices) -> tuple[Indices, Indices]:
+        """int64 (n,) each: where the values at (page, row) begin and end in the buffer."""
+        at, first = self._bodies[page] + 8 * row, self._data[page]
+        return first + self._offset[at], first + self._offset[at + 8]
+
     def take(self, page: Indices, row: Indices) -> list[Any]:
-        at, first, buffer = self._bodies[page] + 8 * row, self._data[page], self._buffer
-        begins, ends = (first + self._offset[at]).tolist(), (first + self._offset[at + 8]).tolist()
+        begins, ends = (one.tolist() for one in self.spans(page, row))
+        buffer = self._buffer
         values: list[Any]
         if self._raw:
             values = [buffer[a:b] for a, b in zip(begins, ends, strict=True)]

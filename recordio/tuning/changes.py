@@ -12,6 +12,7 @@ from typing import Any
 from recordio.images.transform import function_name
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.loader import DataLoader
+from recordio.reader.loading.making import maker_of
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.profile import Profile
 from recordio.reader.loading.stages_alone import CHECKSUM, DECOMPRESSION, STORAGE
@@ -88,7 +89,7 @@ def other_workers(loader: DataLoader) -> Change | None:
     options, choice = loader.options, loader.runs.choice
     if options.num_workers and choice is not None and choice.workers == "process":
         return None if options.worker_init_fn is not None else more_workers(loader, options.num_workers, "thread")
-    if not loader._maker().calls_functions or multiprocessing.current_process().daemon:
+    if not maker_of(loader.options, loader.dataset, None).calls_functions or multiprocessing.current_process().daemon:
         return None
     return more_workers(loader, max(options.num_workers, os.cpu_count() or 1), "process")
 
@@ -104,7 +105,8 @@ def loader_changes(loader: DataLoader, profile: Profile, batch_size_may_change: 
     if profile.epochs and not options.persistent_workers:
         how = "DataLoader(..., persistent_workers=True)"
         yield with_options(loader, OPTIONS, how, persistent_workers=True)
-    if batch_size_may_change and options.batch_size is not None and options.batch_sampler is None:
+    sized = options.batch_size is not None and options.batch_sampler is None and options.batch_tokens is None
+    if batch_size_may_change and options.batch_size is not None and sized:
         size = 2 * options.batch_size
         note = "another batch size changes the training"
         yield with_options(loader, OPTIONS, f"DataLoader(..., batch_size={size})", note, batch_size=size)

@@ -80,7 +80,7 @@ class Copies:
         loader = self.loader
         if not isinstance(loader.dataset, ShardDataset):
             return "there are several datasets; tune each of them"
-        if loader._sampler is not None or loader._weights is not None:
+        if loader._sampler is not None or loader.options.weights is not None:
             return "a sampler or weights are for the whole dataset"
         store = loader.dataset.store
         if store.storage.is_remote:

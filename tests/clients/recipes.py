@@ -51,11 +51,14 @@ def recipes() -> list[Recipe]:
 
 
 def write_data(folder: Path) -> None:
-    """train.rio, held-out.rio and photos.rio."""
+    """train.rio, held-out.rio, documents.rio and photos.rio."""
     rng = np.random.default_rng(0)
     for name, samples in (("train.rio", 1000), ("held-out.rio", 100)):
         x = rng.standard_normal((samples, 8)).astype(np.float32)
         with recordio.DatasetWriter(folder / name, block_bytes=4096) as writer:
             writer.write_batch({"id": np.arange(samples), "x": x, "y": x[:, :1] * 2})
+    with recordio.DatasetWriter(folder / "documents.rio", {"input_ids": recordio.Array("int64", (None,))}) as writer:
+        for length in rng.integers(0, 900, 100).tolist():
+            writer.write({"input_ids": rng.integers(0, 100, length)})
     with recordio.DatasetWriter(folder / "photos.rio") as writer:
         writer.write_batch({"image": rng.integers(0, 256, (64, 40, 48, 3), np.uint8), "label": np.arange(64) % 10})

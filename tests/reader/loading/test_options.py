@@ -54,6 +54,11 @@ TABLE: dict[str, Any] = {
     "lane_affinity": False,
     "weights": None,
     "prefetch_bytes": 512 << 20,
+    "batch_tokens": None,
+    "sequence_length": None,
+    "bucket_by": None,
+    "on_overlong": "raise",
+    "pad_value": None,
 }
 TORCHS = {"shuffle": None, "prefetch_factor": None}
 

@@ -56,6 +56,16 @@ def test_epochs_are_those_of_the_folder(url: str, folder: Path, options: dict[st
             assert same(batch, expected)
 
 
+@pytest.mark.parametrize("field", ["text", "number"])
+def test_batches_by_length_are_those_of_the_folder(url: str, folder: Path, options: dict[str, Any], field: str) -> None:
+    given: dict[str, Any] = {"batch_tokens": COUNT, "bucket_by": field, "shuffle": True, "window_bytes": 1 << 14}
+    loader, local = DataLoader(ShardDataset(url, **options), **given), DataLoader(ShardDataset(folder), **given)
+    for _ in range(2):
+        for batch, expected in zip(loader, local, strict=True):
+            assert loader.state_dict() == local.state_dict()
+            assert same(batch, expected)
+
+
 def test_what_is_decoded_is_not_fetched_again(url: str, bucket: Bucket) -> None:
     ds = ShardDataset(url, storage=bucket.storage, cache=None)
     stats, rows = [], [0, 100, 300, COUNT - 1]

@@ -1,0 +1,138 @@
+"""A loader's batches by length and its packed rows: what its options ask for, and the bins of each epoch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.display.text import count_text
+from recordio.errors import SchemaError
+from recordio.format.page import Indices
+from recordio.reader.dataset import ShardDataset
+from recordio.reader.loading.lengths import is_sequence, lengths_of
+from recordio.reader.loading.options import MAX_TOKENS, LoaderOptions
+from recordio.reader.loading.state import window_identity
+from recordio.reader.order.binned import Binned
+from recordio.reader.order.bins import BinRule
+from recordio.reader.order.shuffle import OrderOptions, order_of
+from recordio.reader.view import DatasetView
+
+_log = logging.getLogger("recordio")
+_KEPT = 2  # epochs whose bins are counted: that of the loader, and the next one, which is fetched ahead
+
+
+class Binning:
+    """The bins of a loader's epochs.
+
+    Args:
+        rule: how samples are put into bins.
+        lengths: the length of each sample of the view.
+        field: the field that says it.
+        options: of the order.
+
+    Attributes:
+        identity: the bins, as a state names them.
+    """
+
+    def __init__(self, rule: BinRule, lengths: npt.NDArray[Any], field: str, options: OrderOptions) -> None:
+        self.identity = {"kind": rule.kind, "size": rule.size, "field": field, "on_overlong": rule.on_overlong}
+        if not options.shuffle:  # the state of an epoch in order says nothing of windows, which cut bins all the same
+            self.identity |= window_identity(options)
+        self._rule, self._lengths, self._options = rule, lengths, options
+        self._known: dict[int, Binned] = {}
+
+    def order(self, epoch_key: int, drawn: Callable[[], tuple[Indices | None, DatasetView]]) -> Binned:
+        """The bins of the epoch of this key. To make them plans the epoch, so the last two are kept."""
+        found = self._known.get(epoch_key)
+        if found is None:
+            indices, dataset = drawn()
+            assert isinstance(dataset, ShardDataset)
+            order = order_of(dataset.store.blocks, dataset.numbers, self._options, epoch_key)
+            lengths = self._lengths if indices is None else self._lengths[indices]
+            found = Binned(order, lengths, self._rule, self._options.shuffle, epoch_key)
+            self._known = dict([*self._known.items(), (epoch_key, found)][-_KEPT:])
+        return found
+
+
+def binning_of(options: LoaderOptions, dataset: DatasetView) -> Binning | None:
+    """The bins that the options ask for; reads the lengths of the samples. Raises SchemaError, CorruptError."""
+    if not options.has_bins:
+        if options.on_overlong != "raise":
+            raise SchemaError(f"on_overlong={options.on_overlong!r} is for packed rows: give their sequence_length")
+        return None
+    _check(options, dataset)
+    assert isinstance(dataset, ShardDataset)
+    rule, name = _rule(options), options.bucket_by or _only_sequence(dataset)
+    lengths = lengths_of(dataset, name)
+    if rule.kind != "counted":
+        _check_longest(rule, lengths, name)
+    return Binning(rule, lengths, name, options.order)
+
+
+def _rule(options: LoaderOptions) -> BinRule:
+    if options.sequence_length is not None:
+        return BinRule("packed", options.sequence_length, options.on_overlong)
+    if options.batch_tokens is not None:
+        return BinRule("padded", options.batch_tokens)
+    return BinRule("counted", options.batch_size or 1)
+
+
+def _check(options: LoaderOptions, dataset: DatasetView) -> None:
+    """Raises SchemaError for options that exclude each other."""
+    if options.batch_tokens is not None and options.sequence_length is not None:
+        raise SchemaError("give batch_tokens for batches by length, or sequence_length for packed rows, not both")
+    if options.batch_size is None:
+        raise SchemaError("batch_size=None gives single samples: without batch_tokens, sequence_length and bucket_by")
+    if options.batch_tokens is not None and options.batch_size != 1:
+        raise SchemaError("batch_tokens says how large batches are: leave out batch_size")
+    if options.on_overlong != "raise" and options.sequence_length is None:
+        raise SchemaError(f"on_overlong={options.on_overlong!r} is for packed rows: give their sequence_length")
+    if options.batch_size * (options.sequence_length or 0) > MAX_TOKENS:
+        raise SchemaError(f"a batch has {options.batch_size} rows of {options.sequence_length} tokens, 2^31 or more")
+    if not isinstance(dataset, ShardDataset):
+        raise SchemaError(
+            "batches by length and packed rows are of one dataset: make one of several by recordio.merge, or give each "
+            "a loader of its own"
+        )
+    if options.shuffle and (options.lane_affinity or options.pool_bytes):
+        raise SchemaError("batches by length and packed rows go without lane_affinity and pool_bytes")
+
+
+def _only_sequence(dataset: ShardDataset) -> str:
+    """The field that says the length, where it is not named. Raises SchemaError unless there is exactly one."""
+    names = [name for name, kind in dataset.schema.items() if is_sequence(kind)]
+    if len(names) == 1:
+        return names[0]
+    found = "no field is an array of any length" if not names else f"{' and '.join(names)} are arrays of any length"
+    raise SchemaError(f"{found}: name the field whose length counts, by bucket_by=")
+
+
+def _check_longest(rule: BinRule, lengths: npt.NDArray[Any], name: str) -> None:
+    """Raises SchemaError for samples that are longer than a bin, or logs how much of them is cut off."""
+    count = int(np.count_nonzero(lengths > rule.size))
+    if not count or rule.on_overlong == "split":
+        return
+    if rule.on_overlong == "truncate":
+        lost, every = int((lengths[lengths > rule.size].astype(np.int64) - rule.size).sum()), int(lengths.sum())
+        _log.warning(
+            "on_overlong='truncate' cuts off %d of %d tokens, of %s that have more than %d by field %r",
+            lost,
+            every,
+            count_text(count, "sample"),
+            rule.size,
+            name,
+        )
+        return
+    index = int(np.argmax(lengths))
+    if rule.kind == "packed":
+        option, way = "sequence_length", "cut them by on_overlong='split', or 'truncate'"
+    else:
+        option, way = "batch_tokens", f"give at least {lengths[index]}"
+    raise SchemaError(
+        f"{count} of {len(lengths)} samples are longer than {option}={rule.size} by field {name!r}, the longest is "
+        f"sample {index} of {lengths[index]}: {way}, or leave them out by ds.filter"
+    )

@@ -1,0 +1,148 @@
+"""How long each sample of a view is, by the offsets of its pages or a field that says it: no value is made.
+
+Of plain pages in a map the offsets alone are read, 8 bytes a sample. They are checked here to be in order and to fill
+their page, and by its checksum before a sample of it is delivered. Other pages are read and decoded as a whole, 64 MiB
+at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import SchemaError
+from recordio.format.fields import Bytes, Field, Text
+from recordio.format.numeric import Array, Scalar
+from recordio.format.page import Indices, VariablePages
+from recordio.reader.batches.fetch_plan import FetchPlan
+from recordio.reader.dataset import ShardDataset
+from recordio.reader.fetch_threads import FetchThreads
+from recordio.reader.loading.options import MAX_TOKENS
+from recordio.reader.open_dataset import OpenDataset
+from recordio.reader.order.numbers import numbers_at
+from recordio.reader.order.selection import selection_of
+from recordio.reader.page_access import Projection
+from recordio.storage.memory import new_memory
+
+_NBYTES = 64 << 20  # of pages in memory at a time
+_SAMPLES = 1 << 20
+
+Measured = npt.NDArray[Any]
+Measure = Callable[[VariablePages, Indices, Indices], Measured]  # (pages, page, row) -> a number each
+
+
+def is_sequence(kind: Field) -> bool:
+    """Whether values are arrays whose first dimension alone is free, such as the tokens of a document."""
+    return isinstance(kind, Array) and kind.shape[0] is None and None not in kind.shape[1:]
+
+
+def lengths_of(dataset: ShardDataset, name: str) -> Measured:
+    """(len(dataset),), integers: the length of each sample by this field.
+
+    That is the length of an array whose first dimension alone is free, the bytes of text (UTF-8) or of bytes, or the
+    value of an integer. Raises SchemaError for other fields, CorruptError, StorageError.
+    """
+    kind = dataset.store.manifest.schema.select([name])[name]
+    if kind.optional:
+        raise SchemaError(f"field {name!r} is optional, and a missing value has no length: name another by bucket_by=")
+    if isinstance(kind, Scalar) and kind.dtype.kind in "iu":
+        found: Measured = dataset._only([name]).column(name)
+        wrong = np.flatnonzero((found < 0) | (found > MAX_TOKENS))
+        if len(wrong):
+            raise SchemaError(f"field {name!r} has the length {found[wrong[0]]}, of sample {wrong[0]}")
+        return found
+    if isinstance(kind, Text | Bytes):
+        return _measured(dataset, name, _nbytes)
+    if not is_sequence(kind):
+        raise SchemaError(
+            f"field {name!r} is {kind}, which has no length: bucket_by= names an array whose first dimension alone is "
+            "free, text, bytes, or an integer that says how long the sample is"
+        )
+    size = max(1, kind.dtype.itemsize * math.prod(kind.shape[1:]))  # type: ignore[attr-defined]
+    return _measured(dataset, name, lambda *at: (_nbytes(*at) - 8) // size)
+
+
+def _nbytes(pages: VariablePages, page: Indices, row: Indices) -> Indices:
+    begins, ends = pages.spans(page, row)
+    return ends - begins
+
+
+def _measured(dataset: ShardDataset, name: str, measure: Measure) -> Measured:
+    """The measure of each sample of the view."""
+    store, numbers = dataset.store, dataset.numbers
+    first = store.blocks.first
+    chosen = selection_of(first, numbers)
+    blocks = chosen.blocks_at(np.arange(len(chosen)))
+    counts = store.samples_of(blocks)
+    threads = FetchThreads(store.access.reads)
+    try:
+        found = [_of_blocks(store, name, run, measure, threads) for run in _runs(store, blocks)]
+    finally:
+        threads.close()
+    every = np.concatenate(found) if found else np.zeros(0, np.int64)
+    before = np.zeros(len(first) - 1, np.int64)  # samples of blocks without any of the view
+    before[blocks] = first[blocks] - np.cumsum(counts) + counts
+    out = np.empty(len(numbers), every.dtype)
+    for at in range(0, len(numbers), _SAMPLES):
+        run = numbers_at(numbers, np.arange(at, min(at + _SAMPLES, len(numbers))))
+        out[at : at + len(run)] = every[run - before[np.searchsorted(first, run, side="right") - 1]]
+    return out
+
+
+def _runs(store: OpenDataset, blocks: Indices) -> Iterator[Indices]:
+    """The blocks, in runs of one shard and of up to 64 MiB."""
+    part = np.cumsum(store.blocks.nbytes[blocks].astype(np.float64)) // _NBYTES
+    cuts = np.flatnonzero((np.diff(store.shard_of(blocks)) != 0) | (np.diff(part) != 0)) + 1
+    return (run for run in np.split(blocks, cuts) if len(run))
+
+
+def _of_blocks(store: OpenDataset, name: str, blocks: Indices, measure: Measure, threads: FetchThreads) -> Measured:
+    """The measure of every sample of these blocks of a shard."""
+    fields = store.projection([name])
+    counts = store.samples_of(blocks)
+    slot = np.repeat(np.arange(len(blocks)), counts)
+    row = np.arange(len(slot)) - np.repeat(np.cumsum(counts) - counts, counts)
+    pages = _mapped(store, fields, blocks, slot, row) or _loaded(store, fields, blocks, threads)
+    found = measure(pages, slot, row)
+    return found.astype(np.min_scalar_type(int(found.max())))  # they stay in memory
+
+
+def _mapped(
+    store: OpenDataset, fields: Projection, blocks: Indices, slot: Indices, row: Indices
+) -> VariablePages | None:
+    """The pages of these blocks as they lie in the map of their shard; None if they do not.
+
+    Raises CorruptError for offsets that are not in order.
+    """
+    number = int(store.shard_of(blocks[:1])[0])
+    shard, column = store.shard(number), fields.columns[0]
+    local = blocks - store.blocks.shard[number]
+    reader = shard.reader(column)
+    if reader.mapped is None or not reader.in_place[local].all():
+        return None
+    pages = reader.mapped.only(local)
+    assert isinstance(pages, VariablePages)
+    lengths = _nbytes(pages, slot, row)
+    counts = store.samples_of(blocks)
+    want = shard.index.pages["nbytes"][local, column].astype(np.int64) - 8 * (counts + 1)
+    sums = np.add.reduceat(lengths, np.cumsum(counts) - counts)
+    if lengths.min() < 0 or lengths.max() > want.max() or not np.array_equal(sums, want):
+        shard.touch_all(fields, local)
+    return pages
+
+
+def _loaded(store: OpenDataset, fields: Projection, blocks: Indices, threads: FetchThreads) -> VariablePages:
+    """The pages of these blocks, checked and decoded into memory."""
+    access = replace(store.access, mapped=False)
+    fetch = FetchPlan(store, fields, blocks, access=access)
+    (column,) = fetch.load(new_memory(fetch.layout.nbytes), threads.run).columns.values()
+    for error in fetch.failed.values():
+        raise error
+    (pages,) = column.groups
+    assert isinstance(pages, VariablePages)
+    return pages
