@@ -75,6 +75,47 @@ class RecordioAuto(Recordio):
     compression = "auto"
 
 
+class RecordioRagged(Recordio):
+    """This library; plain pages, text and bytes as values and offsets, copied into the batch."""
+
+    def open(self) -> None:
+        super().open()
+        self.dataset = self.dataset.ragged()
+
+    def sequential(self, size: int) -> int:
+        return count(map(self.used, self.loader(self.dataset, batch_size=size)))
+
+    def shuffled(self, size: int) -> int:
+        return count(map(self.used, self.loader(self.dataset, batch_size=size, shuffle=True)))
+
+    def batches(self, indices: Iterable[Indices]) -> int:
+        return count(self.used(self.dataset.take(chosen)) for chosen in indices)
+
+    def used(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch, once its values have been copied."""
+        for name, column in batch.items():
+            if self.is_read(name) and hasattr(column, "offsets"):
+                assert len(column.values) == column.offsets[-1]
+        return batch
+
+    def is_read(self, name: str) -> bool:
+        return True
+
+
+class RecordioViews(RecordioRagged):
+    """The same, where bytes stay memoryviews of the files."""
+
+    def is_read(self, name: str) -> bool:
+        return self.kinds[name].name != "bytes"
+
+
+class RecordioRaggedZstd(RecordioRagged):
+    """The same, copied; pages coded with zstd."""
+
+    compression = "zstd"
+    compressed = True
+
+
 @contextlib.contextmanager
 def without_fsync() -> Iterator[None]:
     """Disables fsync, to measure the cost of durability."""
@@ -172,6 +213,9 @@ ALL: dict[str, type[Contender]] = {
     "recordio_plain": Recordio,
     "recordio_auto": RecordioAuto,
     "recordio_zstd": RecordioZstd,
+    "recordio_plain (ragged)": RecordioRagged,
+    "recordio_plain (views)": RecordioViews,
+    "recordio_zstd (ragged)": RecordioRaggedZstd,
     "recordio_plain (no fsync)": RecordioNoFsync,
     "recordio_plain, write_batch": RecordioBatch,
     "recordio_plain, write_batch (no fsync)": RecordioBatchNoFsync,

@@ -1,14 +1,12 @@
 """Columns of stored samples as Arrow tables, without a copy where Arrow lays values out as NumPy does.
 
-The only place that imports pyarrow for values of ours.
-
-    field                          Arrow
-    -----------------------------  --------------------------------------------------------------------
-    scalar                         the number; a missing value is null
-    array, pixels                  a list for each dimension: fixed_size_list, or list where it is free
-    text                           string
-    bytes, pictures as files       binary
-    object                         string: JSON, with bytes as {"base64": ...}
+field                          Arrow
+-----------------------------  --------------------------------------------------------------------
+scalar                         the number; a missing value is null
+array, pixels                  a list for each dimension: fixed_size_list, or list where it is free
+text                           string
+bytes, pictures as files       binary
+object                         string: JSON, with bytes as {"base64": ...}
 """
 
 from __future__ import annotations
@@ -21,9 +19,11 @@ from numpy import ma
 
 from recordio.display.text import exact_json
 from recordio.errors import SchemaError
-from recordio.format.fields import Bytes, Field, Object, Text
+from recordio.format.fields import Field, Object
 from recordio.format.masks import missing_rows
 from recordio.format.numeric import Numeric, Scalar
+from recordio.format.ragged import Ragged
+from recordio.format.ragged_arrow import arrow_type, ragged_array
 from recordio.format.schema import Columns, Schema
 from recordio.packages import pyarrow
 from recordio.reader.stored import stored_chunks
@@ -67,26 +67,9 @@ def dataset_table(view: DatasetView) -> Any:
 
 def _named_type(name: str, kind: Field) -> Any:
     try:
-        return _type(kind)
+        return arrow_type(kind)
     except SchemaError as error:
         raise error.at(field=name)
-
-
-def _type(kind: Field) -> Any:
-    pa = pyarrow()
-    if isinstance(kind, (Text, Object)):
-        return pa.string()
-    if isinstance(kind, Bytes) or getattr(kind, "encoded", False):
-        return pa.binary()
-    assert isinstance(kind, Numeric)
-    if kind.dtype.kind == "c":
-        raise SchemaError(f"Arrow has no type for {kind.dtype}: store the real and the imaginary part as two floats")
-    if 0 in kind.shape:
-        raise SchemaError(f"Arrow has no type for {kind}: one of its dimensions is 0; leave the field out with fields=")
-    found = pa.from_numpy_dtype(kind.dtype)
-    for size in reversed(kind.shape):
-        found = pa.list_(found) if size is None else pa.list_(found, size)
-    return found
 
 
 def _array(column: Any, kind: Field) -> Any:
@@ -95,7 +78,7 @@ def _array(column: Any, kind: Field) -> Any:
     if isinstance(kind, Object):
         column = [None if value is None else exact_json(value) for value in column]
     if not isinstance(kind, Numeric) or getattr(kind, "encoded", False):
-        return pa.array(column, _type(kind))
+        return pa.array(column, arrow_type(kind))
     if isinstance(column, np.ndarray):
         missing = missing_rows(column) if isinstance(column, ma.MaskedArray) else None
         return _fixed(ma.getdata(column), kind, missing)
@@ -106,31 +89,17 @@ def _fixed(values: Any, kind: Numeric, missing: Any) -> Any:
     """Arrays of one shape."""
     pa = pyarrow()
     if isinstance(kind, Scalar):
-        return pa.array(values, _type(kind), mask=missing)
+        return pa.array(values, arrow_type(kind), mask=missing)
     found = pa.array(np.ascontiguousarray(values).reshape(-1))
     for size in reversed(values.shape[2:]):
         found = pa.FixedSizeListArray.from_arrays(found, size)
     mask = None if missing is None else pa.array(missing)
-    return pa.FixedSizeListArray.from_arrays(found, values.shape[1], mask=mask).cast(_type(kind))
+    return pa.FixedSizeListArray.from_arrays(found, values.shape[1], mask=mask).cast(arrow_type(kind))
 
 
 def _free(column: Sequence[Any], kind: Numeric) -> Any:
     """Arrays of several shapes. A missing one has no elements where its dimensions are free, zeros elsewhere."""
-    pa = pyarrow()
-    nothing: Any = np.zeros([0 if size is None else size for size in kind.shape], kind.dtype)
-    values = [nothing if value is None else value for value in column]
-    if sum(value.size for value in values) > _MAX_ELEMENTS:
+    values = Ragged.of(kind, column)
+    if values.values.size > _MAX_ELEMENTS:
         raise SchemaError(f"over {_MAX_ELEMENTS} elements in one chunk of a column are more than Arrow's lists hold")
-    missing = [value is None for value in column]
-    mask = pa.array(missing) if any(missing) else None
-    found = pa.array(np.concatenate([np.zeros(0, kind.dtype), *(value.reshape(-1) for value in values)]))
-    shapes = np.array([value.shape for value in values], np.int64).reshape(-1, len(kind.shape))
-    for axis in reversed(range(len(kind.shape))):
-        own = mask if axis == 0 else None
-        if (size := kind.shape[axis]) is not None:
-            found = pa.FixedSizeListArray.from_arrays(found, size, mask=own)
-            continue
-        lengths = np.repeat(shapes[:, axis], shapes[:, :axis].prod(axis=1))
-        ends = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-        found = pa.ListArray.from_arrays(ends, found, mask=own)
-    return found.cast(_type(kind))
+    return ragged_array(values, large=False).cast(arrow_type(kind))

@@ -15,6 +15,7 @@ from numpy import ma
 from recordio.errors import SchemaError
 from recordio.format.masks import missing_rows
 from recordio.format.page import Indices
+from recordio.format.ragged import Ragged, concatenated
 from recordio.format.schema import Columns
 
 _MAX_AHEAD = 1 << 30  # largest column to allocate after seeing only its first value
@@ -199,9 +200,11 @@ def _kinds(values: Sequence[Any]) -> set[Any]:
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
-    """Joins columns end to end: lists, arrays or masked arrays."""
+    """Joins columns end to end: lists, arrays, masked arrays or ragged columns."""
     if len(parts) == 1:
         return parts[0]
+    if isinstance(parts[0], Ragged):
+        return concatenated(parts)
     if isinstance(parts[0], list):
         return [value for part in parts for value in part]
     return (ma if isinstance(parts[0], ma.MaskedArray) else np).concatenate(parts)
@@ -215,6 +218,8 @@ def uncollate(columns: Columns, n: int) -> list[dict[str, Any]]:
 
 def values_of(column: Any) -> list[Any]:
     """The values of a column one by one, None where one is missing."""
+    if isinstance(column, Ragged):
+        return column.to_list()
     if not isinstance(column, ma.MaskedArray):
         return list(column)
     missing = missing_rows(column).tolist()
@@ -230,6 +235,8 @@ def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:
 
 def scatter(parts: Sequence[Any], order: Indices) -> Any:
     """One column from several parts: value k of all parts, counted through, goes to order[k]."""
+    if isinstance(parts[0], Ragged):
+        return concatenate(parts)[np.argsort(order)]
     if isinstance(parts[0], ma.MaskedArray):
         whole = concatenate(parts)
         column = np.empty_like(whole)

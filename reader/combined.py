@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from recordio.arguments import choice, describe, flag
+from recordio.arguments import choice, flag
 from recordio.determinism import key
 from recordio.errors import SchemaError
 from recordio.format.checksum import digest
@@ -19,7 +19,7 @@ from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
 from recordio.lazy import lazy
 from recordio.reader.columns import collate, grouped, scatter
-from recordio.reader.joining import LABEL, joined_classes, joined_parts
+from recordio.reader.joining import LABEL, joined_classes, joined_parts, listed, weighted
 from recordio.reader.order.mixing import Arranged, Consecutive, Interleaved, Schedule, drawn_plans, sources
 from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import Order, OrderOptions, WindowPlan, order_of
@@ -76,6 +76,11 @@ class Combined(DatasetView):
     def tuple_fields(self) -> tuple[str, ...] | None:  # type: ignore[override]
         """As of each part."""
         return self.parts[0].tuple_fields
+
+    @property
+    def is_ragged(self) -> bool:  # type: ignore[override]
+        """As of each part."""
+        return self.parts[0].is_ragged
 
     @lazy
     def _sizes(self) -> Indices:
@@ -163,6 +168,9 @@ class Combined(DatasetView):
         parts = [part._tuples(names) for part in self.parts]
         return self._with(self._schema, parts) if self.has_maps else self._with(*joined_parts(parts))
 
+    def _ragged(self) -> Self:
+        return self._with(*joined_parts([part._ragged() for part in self.parts]))
+
     def transform(self, *together: Any, **functions: Callable[..., Any]) -> Self:
         """A view that applies a function to every value of each of these fields; see ShardDataset.transform."""
         return self._with(self._schema, [part.transform(*together, **functions) for part in self.parts])
@@ -211,7 +219,7 @@ class ConcatDataset(Combined):
     """
 
     def __init__(self, datasets: Iterable[Any], *, relabel: bool = False) -> None:
-        views = [one[:] if isinstance(one, Mixture) else one for one in _listed(datasets)]
+        views = [one[:] if isinstance(one, Mixture) else one for one in listed(datasets)]
         super().__init__(views, relabel)
         self.draws = [len(part) for part in self.parts]
         self._sources = _joined_sources(views)  # part of each sample; None if the parts follow in order
@@ -265,7 +273,7 @@ class Mixture(Combined):
         self, parts: Iterable[tuple[Any, float]], stopping_strategy: Stop = "first_exhausted", *, relabel: bool = False
     ) -> None:
         choice("stopping_strategy", stopping_strategy, ("first_exhausted", "all_exhausted"))
-        given = [one for pair in _listed(parts) for one in _shared_weight(*_pair(pair))]
+        given = [one for pair in listed(parts) for one in _shared_weight(*weighted(pair))]
         self.weights = [weight for _, weight in given]
         if any(not 0 < weight < math.inf for weight in self.weights):
             raise SchemaError(f"weights {self.weights} are not positive numbers")
@@ -298,23 +306,9 @@ class Mixture(Combined):
         return super().__getitems__(indices)
 
 
-def _listed(datasets: Any) -> list[Any]:
-    if not isinstance(datasets, Iterable):
-        raise SchemaError(f"expected several datasets, got {describe(datasets)}")
-    return list(datasets)
-
-
 def _has_labels(part: ShardDataset) -> bool:
     """Whether a field that is read may hold labels: `label`, or any of a dataset that has no such field."""
     return LABEL in part.schema.fields or LABEL not in part.store.manifest.schema.fields
-
-
-def _pair(pair: Any) -> tuple[Any, float]:
-    try:
-        dataset, weight = pair
-        return dataset, float(weight)
-    except (TypeError, ValueError):
-        raise SchemaError(f"the parts of a mixture are (dataset, weight) pairs, not {describe(pair)}") from None
 
 
 def _shared_weight(dataset: Any, weight: float) -> list[tuple[ShardDataset, float]]:

@@ -39,8 +39,6 @@ from recordio.reader.tuples import as_tuple, named_fields
 from recordio.reader.view import DatasetView, Piece, Plans
 from recordio.remote.opening import CacheFolder, RemoteAccess, StorageArgument, dataset_access
 
-MapFunction = Callable[..., Any]
-
 _INTEGERS: Any = (int, np.integer)
 _DIRECT_WINDOW_BYTES = 32 << 20  # in order: enough reads at a time for a fast device
 
@@ -104,7 +102,7 @@ class ShardDataset(DatasetView):
         )
         self._decode: Decode | None = decode
         self._transforms: tuple[tuple[str, Callable[..., Any]], ...] = ()
-        self._maps: tuple[MapFunction, ...] = ()
+        self._maps: tuple[Callable[..., Any], ...] = ()
         self._casts: Mapping[str, Cast] = {}
         self._class_map: ClassMap | None = None
         self.name_in_errors: str | None = None  # a combined dataset names its parts
@@ -116,6 +114,8 @@ class ShardDataset(DatasetView):
 
     def _update_processing(self) -> None:
         self.processing = Processing.of(self.schema, self._decode, self._transforms, self._maps, self._casts)
+        ragged = self.processing.ragged(self.schema) if self.is_ragged else frozenset()
+        self.fields = self.store.projection(list(self.schema), ragged)
         self._sample = self.store.sampler(self.fields)
         self._is_plain = self.processing.is_plain
 
@@ -162,7 +162,7 @@ class ShardDataset(DatasetView):
     __getitem__.__doc__ = DatasetView.__getitem__.__doc__
 
     def _slice(self, index: slice) -> Self:
-        return self._view(self.numbers[index])
+        return self._with(numbers=self.numbers[index])
 
     def _sample_at(self, index: int) -> Any:
         return self[index]
@@ -221,7 +221,12 @@ class ShardDataset(DatasetView):
         return [window_plans(order_of(self.store.blocks, self.numbers, options, epoch_key), share)], None
 
     def _only(self, names: Sequence[str]) -> Self:
-        return self._with(fields=self.store.projection(names), _transforms=(), _maps=(), tuple_fields=None)
+        return self._with(
+            fields=self.store.projection(names), _transforms=(), _maps=(), tuple_fields=None, is_ragged=False
+        )
+
+    def _ragged(self) -> Self:
+        return self._with(is_ragged=True)
 
     def _tuples(self, names: tuple[str, ...]) -> Self:
         if self._maps:
@@ -242,7 +247,7 @@ class ShardDataset(DatasetView):
         return self._with(store=store, quarantine=quarantine, fields=fields, numbers=numbers)._with()
 
     def select(self, indices: Sequence[int] | npt.ArrayLike) -> Self:
-        return self._view(chosen(self.numbers, self._checked(indices)))
+        return self._with(numbers=chosen(self.numbers, self._checked(indices)))
 
     select.__doc__ = DatasetView.select.__doc__
 
@@ -275,7 +280,7 @@ class ShardDataset(DatasetView):
             checked_function(one, name)
         return self._with(_transforms=(*self._transforms, *functions.items()))
 
-    def map(self, function: MapFunction) -> Self:
+    def map(self, function: Callable[..., Any]) -> Self:
         """A view that applies `function` to every sample. Batches are nested as its results, see `collate`.
 
         It runs after all transforms, and gets a generator as they do if it has a parameter `rng`.
@@ -310,9 +315,6 @@ class ShardDataset(DatasetView):
         numbers = self.numbers
         said = [str(numbers[:]).encode()] if isinstance(numbers, range) else (run.data for run in wide(numbers))
         return digest(chain([self.store.manifest_digest], said)).hex()
-
-    def _view(self, numbers: Numbers) -> Self:
-        return self._with(numbers=numbers)
 
     def _with(self, **changes: Any) -> Self:
         out = object.__new__(type(self))

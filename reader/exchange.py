@@ -1,8 +1,8 @@
-"""A dataset or a view as objects of other libraries: methods of every view. A library is imported when asked for."""
+"""A dataset or a view in the forms of other libraries: methods of every view. A library is imported when asked for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from recordio.packages import optional
 
@@ -11,10 +11,31 @@ if TYPE_CHECKING:
 
 
 class Exchange:
-    """Methods of a DatasetView that give all of its samples at once, as stored, in its order.
+    """Methods of a DatasetView. Those named `to_` give all of its samples at once, as stored, in its order.
 
-    All of them raise SchemaError for a view with transforms or maps, whose results are not stored.
+    They raise SchemaError for a view with transforms or maps, whose results are not stored.
+
+    Attributes:
+        is_ragged: whether this is a view of `ragged`.
     """
+
+    is_ragged: bool = False
+
+    def ragged(self) -> Self:
+        """A view whose batches have no object for each value: text, bytes, encoded pictures and arrays whose shapes
+        differ come as `Ragged` columns, values and offsets, in place of lists.
+
+            batch = next(iter(DataLoader(ds.ragged(), batch_size=256)))
+            batch["text"].values, batch["text"].offsets      pyarrow.table(batch)      for jpeg in batch["image"]: ...
+
+        So it is in what a loader gives, `take` and `column`. Lists stay: of objects; of fields with a transform, and
+        pictures unless the dataset has `decode=None`. Samples are the same as ever: `ds[i]`, and what maps and a
+        `collate_fn` get.
+        """
+        return self._ragged()
+
+    def _ragged(self) -> Self:
+        raise NotImplementedError
 
     def to_arrow(self) -> Any:
         """A pyarrow.Table, in chunks of some 64 MiB.

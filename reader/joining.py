@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,36 @@ import numpy as np
 import numpy.typing as npt
 from numpy import ma
 
+from recordio.arguments import describe
 from recordio.errors import SchemaError
 from recordio.format.fields import Field
 from recordio.format.masks import masked_column, missing_rows
 from recordio.format.numeric import Array, Numeric, Scalar
+from recordio.format.ragged import Ragged
 from recordio.format.schema import Schema
+from recordio.reader.columns import values_of
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
     from recordio.reader.processing import Processing
 
 LABEL = "label"  # this field indexes metadata["classes"]
+
+
+def listed(datasets: Any) -> list[Any]:
+    """The datasets of a combined one. Raises SchemaError."""
+    if not isinstance(datasets, Iterable):
+        raise SchemaError(f"expected several datasets, got {describe(datasets)}")
+    return list(datasets)
+
+
+def weighted(pair: Any) -> tuple[Any, float]:
+    """A dataset of a mixture and its weight. Raises SchemaError."""
+    try:
+        dataset, weight = pair
+        return dataset, float(weight)
+    except (TypeError, ValueError):
+        raise SchemaError(f"the parts of a mixture are (dataset, weight) pairs, not {describe(pair)}") from None
 
 
 def joined_field(a: Field, b: Field) -> Field | None:
@@ -52,14 +71,18 @@ class Cast:
         stored: the field of the dataset.
         joined: the field of the combined dataset.
         labels: int64 (classes,), the combined label of each stored label; None to keep labels.
+        ragged: whether columns of variable fields are `Ragged`.
     """
 
     stored: Field
     joined: Field
     labels: npt.NDArray[np.int64] | None = None
+    ragged: bool = False
 
     def column(self, column: Any) -> Any:
         """Converts a column."""
+        if self.ragged and self.joined.row_nbytes is None:
+            return self._ragged(column)
         if not isinstance(column, np.ndarray):
             same = self.labels is None and getattr(self.stored, "dtype", None) == getattr(self.joined, "dtype", None)
             return column if same else [self.value(value) for value in column]
@@ -71,6 +94,11 @@ class Cast:
         if self.joined.row_nbytes is None:
             return [None if one else value for value, one in zip(ma.getdata(column), gone.tolist(), strict=True)]
         return masked_column(ma.getdata(column), gone) if self.joined.optional else column
+
+    def _ragged(self, column: Any) -> Ragged:
+        if isinstance(column, Ragged) and not _differ(self.stored, self.joined):
+            return column.as_kind(self.joined)
+        return Ragged.of(self.joined, [self.value(value) for value in values_of(column)])
 
     def value(self, value: Any) -> Any:
         """Converts a single value."""
@@ -222,15 +250,20 @@ def with_labels_of(schema: Schema, maps: Sequence[ClassMap]) -> Schema:
     return Schema(dict(schema.items()) | {LABEL: Scalar(dtype, optional=kind.optional)})
 
 
-def casts_to(schema: Schema, joined: Schema, labels: ClassMap) -> dict[str, Cast]:
+def casts_to(schema: Schema, joined: Schema, labels: ClassMap, ragged: bool = False) -> dict[str, Cast]:
     """The casts from a dataset to a combined dataset, only for fields that change.
 
     Args:
         schema: the schema of the dataset.
         joined: the schema of the combined dataset.
         labels: the classes of the dataset.
+        ragged: whether columns of variable fields are `Ragged`: these know whether the field is optional.
     """
-    casts = {name: Cast(kind, joined[name]) for name, kind in schema.items() if _differ(kind, joined[name])}
+    casts = {
+        name: Cast(kind, joined[name], ragged=ragged)
+        for name, kind in schema.items()
+        if _differ(kind, joined[name]) or (ragged and kind.row_nbytes is None and kind != joined[name])
+    }
     if labels.numbers is not None and LABEL in schema.fields:
         casts[LABEL] = Cast(schema[LABEL], joined[LABEL], labels.numbers)
     return casts
@@ -248,6 +281,8 @@ def joined_parts(parts: Sequence[ShardDataset]) -> tuple[Schema, tuple[ShardData
     names, schemas = [repr(part) for part in parts], [part.schema for part in parts]
     has_maps = any(part.processing.maps for part in parts)
     require_same_tuples([part.tuple_fields for part in parts], names)
+    if len({part.is_ragged for part in parts}) > 1:
+        raise SchemaError("some of the datasets are ragged and others are not; call ragged() of the combined dataset")
     try:
         if not has_maps:
             require_same_processing([part.processing for part in parts], schemas, names)
@@ -260,5 +295,6 @@ def joined_parts(parts: Sequence[ShardDataset]) -> tuple[Schema, tuple[ShardData
         joined = [with_labels_of(schema, [part.class_map for part in parts])] * len(parts)
     typed = []
     for part, own in zip(parts, joined, strict=True):
-        typed.append(part.as_part(casts_to(part.schema, own, part.class_map), part.class_map))
+        casts = casts_to(part.schema, own, part.class_map, part.is_ragged)
+        typed.append(part.as_part(casts, part.class_map))
     return joined[0], tuple(typed)

@@ -32,7 +32,7 @@ from recordio.reader.open_shards import OpenShards
 from recordio.reader.order.blocks import Blocks
 from recordio.reader.page_access import PageAccess, Projection, Verify
 from recordio.reader.page_cache import PageCache
-from recordio.reader.page_table import PageColumn
+from recordio.reader.page_table import PageColumn, PageTable
 from recordio.reader.row_reads import RowReads
 from recordio.reader.scan import is_scan, scanned
 from recordio.reader.shard_indexes import PageEntries, ShardIndexes, blocks_of
@@ -102,7 +102,7 @@ class OpenDataset:
         # again for the shards that are read at the moment, whereas a map is of use only while it is kept.
         own = share_of_files(16 if self.io.kind == "direct" else 8)
         self.most_open = self.options.max_open_shards or own
-        self._projections: dict[tuple[str, ...] | None, Projection] = {}
+        self._projections: dict[Any, Projection] = {}
         self.restart()
         _open_datasets.add(self)
         _keep_freed_memory()
@@ -140,14 +140,14 @@ class OpenDataset:
         """All blocks."""
         return blocks_of(self.manifest)
 
-    def projection(self, names: Sequence[str] | None) -> Projection:
-        """The fields of these names, all of them if None. Raises SchemaError.
+    def projection(self, names: Sequence[str] | None, ragged: frozenset[str] = frozenset()) -> Projection:
+        """The fields of these names, all of them if None, some of them ragged. Raises SchemaError.
 
         Equal names give the same projection: open shards keep what they have built for it.
         """
-        wanted = None if names is None else tuple(names)
+        wanted = None if names is None else tuple(names), ragged
         if wanted not in self._projections:
-            self._projections[wanted] = Projection.of(self.manifest.schema, wanted)
+            self._projections[wanted] = Projection.of(self.manifest.schema, *wanted)
         return self._projections[wanted]
 
     def shown_fields(self) -> list[str] | None:
@@ -267,7 +267,8 @@ class OpenDataset:
 
     def _take(self, numbers: Indices, fields: Projection) -> Columns:
         if not len(numbers):
-            return {name: PageColumn.of(kind, 0, []).take(numbers, numbers) for name, kind in fields.schema.items()}
+            empty = {name: PageColumn.of(kind, 0, []) for name, kind in fields.schema.items()}
+            return PageTable(empty, {}, fields.ragged).take(numbers, numbers)
         if is_scan(self, numbers, fields):
             return scanned(self, numbers, fields)
         if self.storage.is_remote or (len(self.first) > 2 and not self.io.fits):

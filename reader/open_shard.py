@@ -118,7 +118,7 @@ class OpenShard:
         for name, column in zip(fields.schema, fields.columns, strict=True):
             reader = self.reader(column)
             columns[name] = PageColumn.of_shard(reader.mapped, reader.page, reader.in_place[blocks], blocks)
-        return PageTable(columns, {})
+        return PageTable(columns, {}, fields.ragged)
 
     def touch_all(self, fields: Projection, blocks: Indices) -> None:
         """Checks the pages of these blocks that are read in place, unless that was done. Raises CorruptError."""
@@ -166,7 +166,7 @@ class OpenShard:
             if reader.mapped is None or not reader.all_in_place:
                 return None
             columns[name] = PageColumn([reader.mapped], every, every)
-        return PageTable(columns, failed={})
+        return PageTable(columns, {}, fields.ragged)
 
     def _new_sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
         columns = zip(fields.schema, fields.columns, strict=True)

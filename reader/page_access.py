@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field as dataclass_field, replace
 from typing import Literal
 
 import numpy as np
 
+from recordio.format.fields import Field
 from recordio.format.page import Indices, Pages
 from recordio.format.schema import Schema
 from recordio.lazy import lazy
@@ -23,10 +24,15 @@ _DIRECT_READS = 8
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """The requested fields, in order, and their positions in the dataset's schema."""
+    """The requested fields, in order, and their positions in the dataset's schema.
+
+    Attributes:
+        ragged: the variable fields of which batches hold `Ragged` columns.
+    """
 
     schema: Schema
     columns: tuple[int, ...]
+    ragged: Mapping[str, Field] = dataclass_field(default_factory=dict)
 
     @lazy
     def numbers(self) -> Indices:
@@ -34,11 +40,12 @@ class Projection:
         return np.array(self.columns, np.int64)
 
     @classmethod
-    def of(cls, schema: Schema, names: Sequence[str] | None) -> Projection:
+    def of(cls, schema: Schema, names: Sequence[str] | None, ragged: Collection[str] = ()) -> Projection:
         """The named fields, or all for None. Raises SchemaError for an unknown name."""
         chosen = schema.select(list(schema) if names is None else names)
         numbers = {name: number for number, name in enumerate(schema)}
-        return cls(chosen, tuple(numbers[name] for name in chosen))
+        kinds = {name: kind for name, kind in chosen.items() if name in ragged and kind.row_nbytes is None}
+        return cls(chosen, tuple(numbers[name] for name in chosen), kinds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A random read makes a table of its blocks, a loader one for each window. A slot 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ import numpy.typing as npt
 from recordio.errors import RecordIOError
 from recordio.format.fields import Field
 from recordio.format.page import Indices, Pages, pages
+from recordio.format.ragged import Ragged
 from recordio.format.schema import Columns
 from recordio.reader.columns import grouped, scatter
+from recordio.reader.ragged_column import gathered
 
 _FEW = 16  # values a group, up to which reading each alone costs less than a gather a group
 MAX_MAPS = 8  # copy blocks from more shards than this together: gathers from many maps cost more
@@ -91,6 +93,18 @@ class PageColumn:
         places = zip(self.group[slot].tolist(), self.page[slot].tolist(), row.tolist(), strict=True)
         return self.groups[0].joined([gets[group](page, row) for group, page, row in places])
 
+    def ragged(self, kind: Field, slot: Indices, row: Indices) -> Ragged:
+        """The values at (slot, row) of a variable field."""
+        groups: Any = self.groups
+        if len(groups) == 1 or not len(slot):
+            return gathered(kind, [(groups[0], slot, row)], None)
+        if len(groups) > MAX_MAPS and len(slot) <= _FEW * len(groups):  # pages that are decoded one by one
+            return Ragged.of(kind, self._one_by_one(slot, row))
+        found, order, runs = grouped(self.group[slot])
+        return gathered(
+            kind, [(groups[g], self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)], order
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
@@ -99,10 +113,12 @@ class PageTable:
     Attributes:
         columns: the fields, in the order of the schema.
         failed: the error of each slot whose pages could not be read.
+        ragged: the fields whose values are not to be objects.
     """
 
     columns: Mapping[str, PageColumn]
     failed: Mapping[int, RecordIOError]
+    ragged: Mapping[str, Field] = field(default_factory=dict)
 
     def take(self, slot: Indices, row: Indices) -> Columns:
         """The samples at (slot, row), each int64 (n,), as columns; images as stored.
@@ -114,5 +130,6 @@ class PageTable:
                 raise error
         out = {}
         for name, column in self.columns.items():
-            out[name] = column.take(slot, row)
+            kind = self.ragged.get(name)
+            out[name] = column.take(slot, row) if kind is None else column.ragged(kind, slot, row)
         return out

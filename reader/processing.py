@@ -20,7 +20,7 @@ import numpy as np
 from recordio.determinism import key
 from recordio.errors import DecodeError
 from recordio.format.checksum import digest
-from recordio.format.fields import Field
+from recordio.format.fields import Field, Object
 from recordio.format.image_field import Image
 from recordio.format.page import Indices
 from recordio.format.schema import Columns, Schema
@@ -160,6 +160,12 @@ class Processing:
         steps = [partial(_mapping, function, takes_rng(function)) for function in maps]
         others = bool(steps) or any(not isinstance(one, Transform) or one.calls for _, one in transforms)
         return cls(fields, steps, transformed, used, others)
+
+    def ragged(self, schema: Schema) -> frozenset[str]:
+        """The fields whose values may be delivered without an object for each: no function takes them."""
+        if self.maps:
+            return frozenset()
+        return frozenset(one for one in schema if one not in self.fields and not isinstance(schema[one], Object))
 
     @property
     def is_plain(self) -> bool:

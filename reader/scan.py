@@ -115,4 +115,4 @@ def _table(dataset: OpenDataset, blocks: Indices, fields: Projection, threads: F
         name: PageColumn.of(kind, len(every), [(every, pages(kind, memory, reads.starts[:, k], samples), every)])
         for k, (name, kind) in enumerate(fields.schema.items())
     }
-    return PageTable(columns, failed={})
+    return PageTable(columns, {}, fields.ragged)

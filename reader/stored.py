@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from recordio.errors import SchemaError
 from recordio.format.page import Indices
+from recordio.format.ragged import Ragged
 from recordio.format.schema import Columns
 from recordio.reader.columns import scatter
 
@@ -56,7 +57,7 @@ def _read(dataset: ShardDataset, indices: Indices) -> Columns:
     columns = dataset.read(dataset.numbers_of(indices))
     for name, cast in dataset.processing.casts.items():
         columns[name] = cast.column(columns[name])
-    return columns
+    return {name: column.to_list() if isinstance(column, Ragged) else column for name, column in columns.items()}
 
 
 def chunk_indices(

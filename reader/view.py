@@ -259,7 +259,8 @@ class DatasetView(Exchange, CachedView, ABC):
 
     def column(self, name: str) -> Any:
         """One field of every sample: an array (n, *shape), masked if optional, or a list. Maps are not applied."""
-        return concatenate([columns[name] for columns in self._only([name])._scan()])
+        view = self._only([name])
+        return concatenate([columns[name] for columns in (view._ragged() if self.is_ragged else view)._scan()])
 
     def filter(
         self,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from recordio.format.fields import Bytes, Object, Text
     from recordio.format.image_field import Image
     from recordio.format.numeric import Array, Scalar
+    from recordio.format.ragged import Ragged
     from recordio.format.schema import Schema
     from recordio.proof.compare import compare
     from recordio.proof.diff import diff
@@ -64,6 +65,7 @@ __all__ = [
     "MissingPackageError",
     "Mixture",
     "Object",
+    "Ragged",
     "RecordIOError",
     "Scalar",
     "Schema",
@@ -103,6 +105,7 @@ _HOMES = {
     "Image": "recordio.format.image_field",
     "Mixture": "recordio.reader.combined",
     "Object": "recordio.format.fields",
+    "Ragged": "recordio.format.ragged",
     "Scalar": "recordio.format.numeric",
     "Schema": "recordio.format.schema",
     "ShardDataset": "recordio.reader.dataset",

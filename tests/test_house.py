@@ -62,10 +62,10 @@ MODULES = {
     for path in sorted(top.rglob("*.py"))
 }
 PUBLIC = """
-    Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image MissingPackageError
-    Mixture Object RecordIOError Scalar Schema SchemaError ShardDataset SourceError StorageError Text UnsupportedError
-    WorkerError __version__ append class_weights clean compare convert copy diff export merge parity repair reshard sign
-    split transforms tune verify
+    Array Bytes ConcatDataset CorruptError DataLoader DatasetError DatasetWriter DecodeError Image
+    MissingPackageError Mixture Object Ragged RecordIOError Scalar Schema SchemaError ShardDataset SourceError
+    StorageError Text UnsupportedError WorkerError __version__ append class_weights clean compare convert copy diff
+    export merge parity repair reshard sign split transforms tune verify
 """.split()
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 40

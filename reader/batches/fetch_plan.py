@@ -75,7 +75,7 @@ class WindowLayout:
                 assert found is not None, "a page in place is mapped"
                 pieces.append((slots[own], found, local[own]))
             columns[name] = PageColumn.of(kind, len(every), pieces)
-        return PageTable(columns, failed)
+        return PageTable(columns, failed, fields.ragged)
 
     def unmap(self, dataset: OpenDataset) -> None:
         """Takes the window's pages out of this process's memory, unless they stay mapped."""

@@ -14,6 +14,7 @@ import numpy as np
 from recordio.determinism import key
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
+from recordio.format.ragged import Ragged
 from recordio.format.schema import Columns
 from recordio.reader.order.shuffle import WindowPlan
 from recordio.reader.page_table import PageTable
@@ -68,7 +69,7 @@ class WindowSlice:
 
 
 def _rows(column: Any, rows: Indices | slice) -> Any:
-    if isinstance(column, np.ndarray) or isinstance(rows, slice):
+    if isinstance(column, (np.ndarray, Ragged)) or isinstance(rows, slice):
         return column[rows]
     return [column[k] for k in rows.tolist()]
 

@@ -175,6 +175,16 @@ class Numeric(Field):
         return _clean_bools(np.ascontiguousarray(array, self.dtype))
 
 
+def is_array(kind: Field) -> bool:
+    """Whether a field holds arrays: numbers, of pictures their pixels."""
+    return isinstance(kind, Numeric) and not getattr(kind, "encoded", False)
+
+
+def empty_shape(kind: Numeric) -> list[int]:
+    """The shape of an array that is missing: nothing where its dimensions are free."""
+    return [0 if size is None else size for size in kind.shape]
+
+
 @dataclass(frozen=True, slots=True)
 class Scalar(Numeric):
     """One number. `dtype` is a NumPy dtype of kind b, i, u, f or c; `int` is int64 and `float` is float64."""

@@ -109,6 +109,11 @@ class Pages:
         return np.ndarray(len(self._buffer), np.uint8, self._buffer)
 
     @property
+    def buffer(self) -> bytes | mmap:
+        """What the pages lie in."""
+        return self._buffer
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the whole buffer."""
         return len(self._buffer)
@@ -119,7 +124,7 @@ class Pages:
 
     def _with_missing(self, values: Any, page: Indices, row: Indices) -> Any:
         """The column of an optional field: None, or masked, where a value is missing. Changes arrays of values."""
-        present = self._present(page, row)
+        present = self.present(page, row)
         if isinstance(values, list):
             return [value if ok else None for value, ok in zip(values, present.tolist(), strict=True)]
         return masked_column(values, ~present)
@@ -159,7 +164,8 @@ class Pages:
         byte_at, starts = self._bytes, self._starts.tolist()
         return lambda page, row: get(page, row) if byte_at[starts[page] + (row >> 3)] >> (row & 7) & 1 else None
 
-    def _present(self, page: Indices, row: Indices) -> npt.NDArray[np.bool_]:
+    def present(self, page: Indices, row: Indices) -> npt.NDArray[np.bool_]:
+        """bool (n,): whether there is a value at (page, row), for an optional field."""
         return (self._bytes[self._starts[page] + (row >> 3)] >> (row & 7).astype(np.uint8) & 1).astype(bool)
 
     def _getter(self) -> Callable[[int, int], Any]:
@@ -270,7 +276,7 @@ class VariablePages(Pages):
                 raise CorruptError(f"text is not UTF-8: {error}") from error
         else:
             unpack = self._field.unpack
-            present = self._present(page, row).tolist() if self._field.optional else [True] * len(begins)
+            present = self.present(page, row).tolist() if self._field.optional else [True] * len(begins)
             values = [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
         return self._with_missing(values, page, row) if self._field.optional else values
 

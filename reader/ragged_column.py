@@ -1,0 +1,108 @@
+"""Gathers values of several sizes from pages into one array: a `Ragged` column, in place of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from mmap import mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recordio.errors import CorruptError
+from recordio.format.fields import Field
+from recordio.format.layout import MAX_ROW_NBYTES
+from recordio.format.numeric import Numeric, empty_shape, is_array
+from recordio.format.page import Indices, VariablePages, overlapping
+from recordio.format.ragged import Mask, Ragged, joined, offsets_of, shaped
+
+_SHORT_NBYTES = 24  # on average; up to here an index for each byte costs less than a memoryview for each value
+_LARGE_NBYTES = 4 << 10  # on average; from here on, values stay in their map
+
+Pick = tuple[VariablePages, Indices, Indices]  # pages, and the page and row of each value
+_Spans = tuple[memoryview, Indices, Indices]  # a buffer, and where each value begins and ends in it
+
+
+def gathered(kind: Field, picks: Sequence[Pick], order: Indices | None) -> Ragged:
+    """The values of all picks, as a column.
+
+    Args:
+        kind: their field.
+        picks: at least one.
+        order: int64 (n,): value k of all picks, counted through, goes to order[k]; None to keep them.
+
+    Raises CorruptError for arrays whose dimensions do not fit their bytes.
+    """
+    spans: list[_Spans] = [(memoryview(pages.buffer), *pages.spans(page, row)) for pages, page, row in picks]
+    present = [pages.present(page, row) if kind.optional else np.ones(len(row), bool) for pages, page, row in picks]
+    missing = ~_in_order(present, order) if kind.optional else None
+    shapes = None
+    if is_array(kind):
+        assert isinstance(kind, Numeric)
+        shapes = _in_order([_dimensions(kind, *one, there) for one, there in zip(spans, present, strict=True)], order)
+        header = 8 * kind.shape.count(None)
+        spans = [(buffer, np.minimum(begin + header, end), end) for buffer, begin, end in spans]
+    sizes = _in_order([end - begin for _, begin, end in spans], order)
+    offsets = offsets_of(sizes)
+    if shapes is None and int(offsets[-1]) >= _LARGE_NBYTES * max(1, len(sizes)) and _last(spans):
+        return Ragged(kind, _parts(spans, order), offsets, None, missing)
+    values = _joined(spans, order, offsets)
+    if shapes is None:
+        return Ragged(kind, values, offsets, None, missing)
+    assert isinstance(kind, Numeric)
+    return Ragged(kind, *shaped(kind, values.view(kind.dtype), shapes), missing)
+
+
+def _last(spans: Sequence[_Spans]) -> bool:
+    """Whether all buffers are maps of files, which nobody writes to and which may be held. A window's memory is not."""
+    return all(isinstance(buffer.obj, mmap) and buffer.readonly for buffer, *_ in spans)
+
+
+def _joined(spans: Sequence[_Spans], order: Indices | None, offsets: Indices) -> npt.NDArray[np.uint8]:
+    buffer, begin, end = spans[0]
+    total = int(offsets[-1])
+    if len(spans) > 1 or total > _SHORT_NBYTES * len(begin):
+        return joined(_parts(spans, order))
+    source: npt.NDArray[np.uint8] = np.ndarray(len(buffer), np.uint8, buffer)
+    return source.take(np.repeat(begin - offsets[:-1], end - begin) + np.arange(total))
+
+
+def _parts(spans: Sequence[_Spans], order: Indices | None) -> list[memoryview]:
+    parts = []
+    for buffer, begin, end in spans:
+        parts += [buffer[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
+    if order is None:
+        return parts
+    out = parts[:]
+    for k, part in zip(order.tolist(), parts, strict=True):
+        out[k] = part
+    return out
+
+
+def _in_order(each: Sequence[npt.NDArray[Any]], order: Indices | None) -> npt.NDArray[Any]:
+    whole = each[0] if len(each) == 1 else np.concatenate(each)
+    if order is None:
+        return whole
+    out = np.empty_like(whole)
+    out[order] = whole
+    return out
+
+
+def _dimensions(kind: Numeric, buffer: Any, begin: Indices, end: Indices, there: Mask) -> Indices:
+    """int64 (n, dimensions): the shapes of stored arrays; 0 in the free dimensions of those that are not there."""
+    shapes = np.tile(np.array(empty_shape(kind), np.int64), (len(begin), 1))
+    free = [axis for axis, size in enumerate(kind.shape) if size is None]
+    begin, nbytes = begin[there], (end - begin)[there] - 8 * len(free)
+    if (nbytes < 0).any():
+        raise CorruptError(f"an array is too short: its dimensions alone take {8 * len(free)} bytes")
+    found = np.empty((len(begin), len(kind.shape)))
+    found[:] = empty_shape(kind)
+    words = overlapping(buffer, np.dtype("<u8"), ())
+    for k, axis in enumerate(free):
+        found[:, axis] = words[begin + 8 * k]
+    # In floats, which do not overflow and are exact up to far above any size that passes.
+    fits = found.prod(axis=1) * kind.dtype.itemsize == nbytes
+    if not (fits & (np.maximum(found, 1).prod(axis=1) <= MAX_ROW_NBYTES)).all():
+        raise CorruptError(f"the dimensions of an array of {kind} do not fit its bytes")
+    shapes[there] = found
+    return shapes
