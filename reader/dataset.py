@@ -62,7 +62,7 @@ class ShardDataset(DatasetView):
         decode: "numpy" decodes images to uint8 arrays, "pil" to PIL images; None leaves the encoded bytes.
         page_cache_bytes: limit of the cache of decoded pages in memory, for random access.
         max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
-            with "direct". All datasets together have a quarter of it. A shard takes up to two descriptors.
+            with "direct". All datasets have a quarter, of up to two descriptors each, and an eighth for single samples.
         on_damage: "skip" leaves damaged blocks out, the same in every process and rank, and logs each of them: those in
             the list of `verify --quarantine`, and of shards that no list knows those that reading them all now finds.
         storage: how an object store is reached, see `StorageOptions`: endpoint, region, anonymous, credentials, ...
@@ -114,8 +114,8 @@ class ShardDataset(DatasetView):
 
     def _update_processing(self) -> None:
         self.processing = Processing.of(self.schema, self._decode, self._transforms, self._maps, self._casts)
-        ragged = self.processing.ragged(self.schema) if self.is_ragged else frozenset()
-        self.fields = self.store.projection(list(self.schema), ragged)
+        if self.is_ragged:
+            self.fields = self.store.projection(list(self.schema), self.processing.ragged(self.schema))
         self._sample = self.store.sampler(self.fields)
         self._is_plain = self.processing.is_plain
 
@@ -144,7 +144,7 @@ class ShardDataset(DatasetView):
     @overload
     def __getitem__(self, index: Any) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
-        if not isinstance(index, _INTEGERS) or type(index) is bool:
+        if type(index) is not int and (not isinstance(index, _INTEGERS) or type(index) is bool):
             return super().__getitem__(index)
         try:
             number = self.numbers[operator.index(index)]

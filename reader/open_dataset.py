@@ -216,7 +216,7 @@ class OpenDataset:
 
         def sample(number: int) -> dict[str, Any]:
             at = bisect_right(first, number) - 1
-            shard = shards.get(at) or dataset.shard_within_limit(at)
+            shard = shards.get(at)
             if shard is None:
                 rows[:] = rows or [RowReads(dataset, fields)]
                 return rows[0](number, at)

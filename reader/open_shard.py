@@ -94,10 +94,9 @@ class OpenShard:
 
     def reader(self, column: int) -> FieldReader:
         """The reader of a field, by its position in the schema."""
-        found = self._readers.get(column)
-        if found is None:
-            found = self._readers[column] = FieldReader(self, column)
-        return found
+        if column not in self._readers:
+            self._readers[column] = FieldReader(self, column)
+        return self._readers[column]
 
     def sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
         """A function from a number within the shard to the sample; images as stored."""
@@ -172,16 +171,17 @@ class OpenShard:
         columns = zip(fields.schema, fields.columns, strict=True)
         getters = [(name, self.reader(column).getter()) for name, column in columns]
         first = self.index.first.tolist()
-        shard = weakref.proxy(self)
-        ready = bytearray(len(self.index.samples))
+        shard, ready = weakref.proxy(self), bytearray(len(self.index.samples))
 
         def sample(number: int) -> dict[str, Any]:
             block = bisect_right(first, number) - 1
             if not ready[block]:
                 ready[block] = shard.make_ready(block, fields)
-            row = number - first[block]
+            row, found = number - first[block], {}
             try:
-                return {name: get(block, row) for name, get in getters}
+                for name, get in getters:  # not a comprehension, which costs a frame
+                    found[name] = get(block, row)
+                return found
             except CorruptError as error:
                 raise error.at(file=shard.file.name, block=block, field=_at_fault(getters, block, row))
 

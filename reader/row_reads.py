@@ -1,12 +1,14 @@
-"""Single samples of shards that are not open, without opening them for good.
+"""Reads single samples of shards that are not open.
 
-A shuffled pass by index over more shards than may be open would close one and map another for almost every sample.
+Once as many shards are open as may be, a shuffled pass by index would close one and map another for almost every
+sample. So the rest of them are not mapped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from recordio.errors import CorruptError
 from recordio.format.narrow import read_narrow_row
@@ -14,9 +16,17 @@ from recordio.format.page import read_row
 from recordio.reader.page_access import Projection
 from recordio.reader.shard_indexes import RowForm
 from recordio.storage.base import File
+from recordio.storage.machine import share_of_files
 
 if TYPE_CHECKING:
     from recordio.reader.open_dataset import OpenDataset
+
+
+_MOST_PLACES = 1 << 15  # blocks, at some 400 bytes each
+
+_Pages = Sequence[tuple[int, int]]  # where the pages of a block begin, and the bytes of narrow ones, 0 of others
+_Place = tuple[File, int, int, _Pages]  # the file, the block's first sample, its samples, its pages
+_kept: WeakSet[File] = WeakSet()  # files that this process keeps open for single samples, an eighth of all at most
 
 
 class RowReads:
@@ -33,6 +43,9 @@ class RowReads:
         self._first = dataset.blocks.first
         # Over a network a page is read as a whole.
         self._always = dataset.options.verify == "always" or dataset.storage.is_remote
+        self._keeps_files = dataset.options.max_open_shards is None  # else none beyond those are to be open
+        self._files: dict[int, File] = {}  # by the shard's position
+        self._places: dict[int, _Place] = {}  # by block, of files that are kept
         self._checked: Any = None
         self._ready = bytearray()
 
@@ -40,34 +53,55 @@ class RowReads:
         """The sample of this number, of a shard by its position in the manifest."""
         block = int(self._first.searchsorted(number, side="right")) - 1
         marks = self._dataset.indexes.checked
-        places = self._readable(shard, block)
-        if places is not None:
-            file = self._dataset.unkept_file(shard)
+        if marks is self._checked and (place := self._places.get(block)) is not None:
+            return self._row(place, block, number)
+        within_limit = self._dataset.shard_within_limit(shard)
+        if within_limit is not None:
+            return within_limit.sampler(self._fields)(number - self._dataset.first[shard])
+        pages = self._readable(shard, block)
+        if pages is not None:
+            file = self._files.get(shard) or self._dataset.unkept_file(shard)
             if self._dataset.indexes.checked is marks:  # else the shard has become another file
-                return self._row(file, block, number - int(self._first[block]), places)
+                return self._row(self._placed(file, shard, block, pages), block, number)
         opened = self._dataset.transient(shard)  # a sampler does not keep its shard open
-        return opened.sampler(self._fields)(number - self._dataset.first[shard])
+        sample = opened.sampler(self._fields)(number - self._dataset.first[shard])
+        if (pages := self._readable(shard, block)) is not None:
+            self._placed(opened.file, shard, block, pages)
+        return sample
 
-    def _row(self, file: File, block: int, row: int, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        samples, found = int(self._first[block + 1] - self._first[block]), {}
-        for (name, kind), (offset, narrow) in zip(self._kinds, places, strict=True):
+    def _row(self, place: _Place, block: int, number: int) -> dict[str, Any]:
+        file, first, samples, pages = place
+        row, read, found = number - first, file.read, {}
+        for (name, kind), (offset, narrow) in zip(self._kinds, pages, strict=True):
             try:
                 if narrow:
-                    found[name] = read_narrow_row(kind, file.read, offset, samples, row, narrow)  # type: ignore[arg-type]
+                    found[name] = read_narrow_row(kind, read, offset, samples, row, narrow)  # type: ignore[arg-type]
                 else:
-                    found[name] = read_row(kind, file.read, offset, samples, row)
+                    found[name] = read_row(kind, read, offset, samples, row)
             except CorruptError as error:
                 raise error.at(**self._dataset.place_of_block(block), field=name)
         return found
 
-    def _readable(self, shard: int, block: int) -> list[tuple[int, int]] | None:
-        """Where the pages of a block begin, and the bytes of narrow ones, 0 of others.
+    def _placed(self, file: File, shard: int, block: int, pages: _Pages) -> _Place:
+        """The place of a block, kept with its file if there may be more of them."""
+        first, end = self._first[block : block + 2].tolist()
+        place = file, first, end - first, pages
+        if shard not in self._files and self._keeps_files and len(_kept) < share_of_files(8):
+            self._files[shard] = file
+            _kept.add(file)
+        if shard in self._files:
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            self._places[block] = place
+        return place
 
-        None if any of them is neither, or needs more checks.
-        """
+    def _readable(self, shard: int, block: int) -> _Pages | None:
+        """The pages of a block; None if any of them is neither plain nor narrow, or needs more checks."""
         indexes = self._dataset.indexes
         if indexes.checked is not self._checked:  # at first, in a forked child, if a shard has become another file
             self._ready, self._checked = bytearray(len(self._first) - 1), indexes.checked
+            self._files.clear()
+            self._places.clear()
         if not self._ready[block]:
             form = RowForm.NOT if self._always else indexes.read_by_rows(shard, block, self._fields.numbers)
             if form is RowForm.NOT:

@@ -46,14 +46,17 @@ class LocalFile(File):
             raise DatasetError("is not a regular file").at(file=name)
 
     def _read(self, offset: int, nbytes: int) -> bytes:
-        parts = []
         try:
+            data = os.pread(self._fd, nbytes, offset)
+            if len(data) == nbytes or not data:
+                return data
+            parts, offset, nbytes = [data], offset + len(data), nbytes - len(data)
             while nbytes > 0 and (part := os.pread(self._fd, nbytes, offset)):
                 parts.append(part)
                 offset, nbytes = offset + len(part), nbytes - len(part)
         except OSError as error:
             raise storage_error("read", self.name, error) from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     def _read_into(self, target: memoryview, offset: int, direct: bool) -> int:
         try:

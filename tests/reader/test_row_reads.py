@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +17,9 @@ from recordio import CorruptError, DatasetWriter, ShardDataset
 from recordio.format.codec import Codec
 from recordio.format.fields import Text
 from recordio.format.page import encode_page, read_row
+from recordio.reader import row_reads
 from recordio.reader.open_shard import OpenShard
+from recordio.reader.open_shards import OpenShards
 from recordio.storage.local import LocalFile
 from tests.effort import examples
 from tests.strategies import alike, fields, value
@@ -155,3 +159,44 @@ def test_text_that_is_none_is_an_error_with_its_place(tmp_path: Path, monkeypatc
             ds[33]
         place = caught.value.place
         assert (place.file, place.block, place.field) == ("shard-00003.rio", 0, "text")
+
+
+def test_files_stay_open_for_single_samples_within_a_limit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gc.collect()  # datasets of other tests
+    monkeypatch.setattr(row_reads, "share_of_files", lambda part: 3)
+    monkeypatch.setattr(OpenShards, "has_room", lambda *_: False)
+    ds = ShardDataset(folder)
+    plain = not ds.store.transient(0).index.pages["codec"].any()
+    every = [ds[i] for i in range(COUNT)]
+    opened: list[str] = []
+    real = LocalFile.__init__
+
+    def counted(file: LocalFile, folder: str, name: str) -> None:
+        opened.append(name)
+        real(file, folder, name)
+
+    monkeypatch.setattr(LocalFile, "__init__", counted)
+    for i in np.random.default_rng(0).permutation(COUNT).tolist():
+        assert all(alike(ds[i][name], every[i][name]) for name in every[i])
+    names = {f"shard-{number:05d}.rio" for number in range(COUNT // 10)}
+    assert len(row_reads._kept) == (3 if plain else 0)
+    if plain:
+        assert len(set(opened)) == len(names) - 3
+    del ds
+    assert not len(row_reads._kept)
+
+
+def test_a_kept_file_is_left_once_its_shard_is_another_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenShards, "has_room", lambda *_: False)
+    ds = ShardDataset(folder, page_cache_bytes=0)
+    assert [ds[i]["number"] for i in range(COUNT)] == list(range(COUNT))
+    kept = list(map(weakref.ref, row_reads._kept))
+    (folder / "copy").write_bytes((folder / "shard-00003.rio").read_bytes())
+    os.replace(folder / "copy", folder / "shard-00003.rio")  # the same bytes, as a repair leaves them
+    ds.store.unkept_file(3)  # finds that it is another file
+    for _ in range(2):
+        assert [ds[i]["number"] for i in range(COUNT)] == list(range(COUNT))
+    assert len(kept) == (0 if ds.store.transient(0).index.pages["codec"].any() else COUNT // 10)
+    assert all(file() is None for file in kept)
