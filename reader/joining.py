@@ -82,7 +82,7 @@ class Cast:
     def column(self, column: Any) -> Any:
         """Converts a column."""
         if self.ragged and self.joined.row_nbytes is None:
-            return self._ragged(column)
+            return Ragged.of(self.joined, [self.value(value) for value in values_of(column)])
         if not isinstance(column, np.ndarray):
             same = self.labels is None and getattr(self.stored, "dtype", None) == getattr(self.joined, "dtype", None)
             return column if same else [self.value(value) for value in column]
@@ -94,11 +94,6 @@ class Cast:
         if self.joined.row_nbytes is None:
             return [None if one else value for value, one in zip(ma.getdata(column), gone.tolist(), strict=True)]
         return masked_column(ma.getdata(column), gone) if self.joined.optional else column
-
-    def _ragged(self, column: Any) -> Ragged:
-        if isinstance(column, Ragged) and not _differ(self.stored, self.joined):
-            return column.as_kind(self.joined)
-        return Ragged.of(self.joined, [self.value(value) for value in values_of(column)])
 
     def value(self, value: Any) -> Any:
         """Converts a single value."""
@@ -119,6 +114,16 @@ class Cast:
         if values.size and not 0 <= int(values.min()) <= int(values.max()) < len(self.labels):
             raise SchemaError(f"a label is not one of the {len(self.labels)} classes").at(field=LABEL)
         return self.labels[values]
+
+
+class OptionalCast(Cast):
+    """Makes ragged columns those of the field of a combined dataset that is optional, and changes nothing else."""
+
+    def column(self, column: Any) -> Any:
+        return column.as_kind(self.joined) if isinstance(column, Ragged) else column
+
+    def value(self, value: Any) -> Any:
+        return value
 
 
 def join_schemas(schemas: Sequence[Schema], names: Sequence[str]) -> Schema:
@@ -259,11 +264,12 @@ def casts_to(schema: Schema, joined: Schema, labels: ClassMap, ragged: bool = Fa
         labels: the classes of the dataset.
         ragged: whether columns of variable fields are `Ragged`: these know whether the field is optional.
     """
-    casts = {
-        name: Cast(kind, joined[name], ragged=ragged)
-        for name, kind in schema.items()
-        if _differ(kind, joined[name]) or (ragged and kind.row_nbytes is None and kind != joined[name])
-    }
+    casts: dict[str, Cast] = {}
+    for name, kind in schema.items():
+        if _differ(kind, joined[name]):
+            casts[name] = Cast(kind, joined[name], ragged=ragged)
+        elif ragged and kind != joined[name]:
+            casts[name] = OptionalCast(kind, joined[name])
     if labels.numbers is not None and LABEL in schema.fields:
         casts[LABEL] = Cast(schema[LABEL], joined[LABEL], labels.numbers)
     return casts

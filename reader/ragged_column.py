@@ -59,10 +59,15 @@ def _last(spans: Sequence[_Spans]) -> bool:
 
 
 def _joined(spans: Sequence[_Spans], order: Indices | None, offsets: Indices) -> npt.NDArray[np.uint8]:
+    if len(spans) > 1:
+        return joined(_parts(spans, order))
     buffer, begin, end = spans[0]
     total = int(offsets[-1])
-    if len(spans) > 1 or total > _SHORT_NBYTES * len(begin):
-        return joined(_parts(spans, order))
+    breaks = np.flatnonzero(begin[1:] != end[:-1])  # values that are neighbours in the page are copied together
+    if 2 * len(breaks) < len(begin):
+        return joined(_parts([(buffer, begin[np.append(0, breaks + 1)], end[np.append(breaks, -1)])], None))
+    if total > _SHORT_NBYTES * len(begin):
+        return joined(_parts(spans, None))
     source: npt.NDArray[np.uint8] = np.ndarray(len(buffer), np.uint8, buffer)
     return source.take(np.repeat(begin - offsets[:-1], end - begin) + np.arange(total))
 

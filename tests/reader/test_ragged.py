@@ -328,6 +328,9 @@ def test_combined_datasets_join_their_fields(tmp_path: Path) -> None:
                 assert_equal(one[name].to_list(), other[name])
                 assert (one[name].missing is not None) == (name == "text")
     assert_equal(both.ragged().take([1, 30, 21])["x"].to_list(), both.take([1, 30, 21])["x"])
+    assert_equal(both.ragged()[3], both[3])
+    assert_equal(both.ragged()[5:33:9].__getitems__([0, 2]), both[5:33:9].__getitems__([0, 2]))
+    assert_equal(both.ragged()[5:33:9]["text"].to_list(), both[5:33:9]["text"])
     assert isinstance(ConcatDataset([first.ragged(), second.ragged()]).take([1, 30])["text"], Ragged)
     with pytest.raises(SchemaError, match="ragged and others are not"):
         ConcatDataset([first.ragged(), second])
