@@ -31,10 +31,11 @@ def gathered(kind: Field, picks: Sequence[Pick], order: Indices | None) -> Ragge
         picks: at least one.
         order: int64 (n,): value k of all picks, counted through, goes to order[k]; None to keep them.
 
-    Raises CorruptError for arrays whose dimensions do not fit their bytes.
+    Raises CorruptError for arrays whose dimensions do not fit their bytes, and for offsets that have changed since
+    their page was checked.
     """
-    spans: list[_Spans] = [(memoryview(pages.buffer), *pages.spans(page, row)) for pages, page, row in picks]
     present = [pages.present(page, row) if kind.optional else np.ones(len(row), bool) for pages, page, row in picks]
+    spans = [_spans(kind, pick, there) for pick, there in zip(picks, present, strict=True)]
     missing = ~_in_order(present, order) if kind.optional else None
     shapes = None
     if is_array(kind):
@@ -51,6 +52,17 @@ def gathered(kind: Field, picks: Sequence[Pick], order: Indices | None) -> Ragge
         return Ragged(kind, values, offsets, None, missing)
     assert isinstance(kind, Numeric)
     return Ragged(kind, *shaped(kind, values.view(kind.dtype), shapes), missing)
+
+
+def _spans(kind: Field, pick: Pick, there: Mask) -> _Spans:
+    """Where the values lie; of those that are not there, nothing."""
+    pages, page, row = pick
+    buffer, (begin, end) = memoryview(pages.buffer), pages.spans(page, row)
+    if kind.optional:
+        end = np.where(there, end, begin)
+    if (len(row) and not 0 <= begin.min() <= end.max() <= len(buffer)) or (end < begin).any():
+        raise CorruptError("page offsets are not in order")
+    return buffer, begin, end
 
 
 def _last(spans: Sequence[_Spans]) -> bool:

@@ -27,7 +27,7 @@ from recordio.format.fields import Field, Object
 from recordio.format.index import Index, check_pages
 from recordio.format.layout import FOOTER, MAX_BLOCK_SAMPLES, PAGE_DTYPE, index_dtype
 from recordio.format.manifest import Manifest
-from recordio.format.page import check_page, least_nbytes, pages, read_row
+from recordio.format.page import VariablePages, check_page, least_nbytes, pages, read_row
 from recordio.format.quarantine import Quarantine
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader
@@ -35,6 +35,7 @@ from recordio.format.signature import Signature, Statement
 from recordio.images.formats import HEAD_NBYTES, sniff
 from recordio.images.header import read_header
 from recordio.images.traits import header_and_traits, read_traits
+from recordio.reader.ragged_column import gathered
 from recordio.reader.value_checks import check_values
 from recordio.reader.verify_report import proofs_of
 from recordio.salvage.survey import survey
@@ -218,6 +219,9 @@ def _values(kind: Field, samples: int, content: bytes) -> list[Any]:
     each = [outcome(lambda r=r: reader.get(0, r)) for r in range(min(samples, _FEW))]
     alone = [outcome(lambda r=r: read_row(kind, _read(content), 0, samples, r)) for r in range(min(samples, _FEW))]
     require_same("a value read alone", each, alone)
+    if isinstance(reader, VariablePages) and not isinstance(kind, Object):
+        ragged = outcome(lambda: gathered(kind, [(reader, np.zeros(samples, np.int64), rows)], None).to_list())
+        require_same("a ragged column", ragged, column)
     if samples <= _FEW and (column is None) != (None in each):
         raise Disagreement(f"a column and its values: {column!r:.200} and {each!r:.200}")
     return [_plain(reader.get(0, r)) for r in range(min(samples, _FEW))]
