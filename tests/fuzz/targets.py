@@ -221,7 +221,8 @@ def _values(kind: Field, samples: int, content: bytes) -> list[Any]:
     require_same("a value read alone", each, alone)
     if isinstance(reader, VariablePages) and not isinstance(kind, Object):
         ragged = outcome(lambda: gathered(kind, [(reader, np.zeros(samples, np.int64), rows)], None).to_list())
-        require_same("a ragged column", ragged, column)
+        if column is not None or not kind.optional:  # a list decodes text under a missing value too
+            require_same("a ragged column", ragged, column)
     if samples <= _FEW and (column is None) != (None in each):
         raise Disagreement(f"a column and its values: {column!r:.200} and {each!r:.200}")
     return [_plain(reader.get(0, r)) for r in range(min(samples, _FEW))]
