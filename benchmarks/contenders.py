@@ -82,14 +82,14 @@ class RecordioRagged(Recordio):
         super().open()
         self.dataset = self.dataset.ragged()
 
-    def sequential(self, size: int) -> int:
-        return count(map(self.used, self.loader(self.dataset, batch_size=size)))
+    def sequential(self, size: int) -> Batches:
+        return map(self.used, super().sequential(size))
 
-    def shuffled(self, size: int) -> int:
-        return count(map(self.used, self.loader(self.dataset, batch_size=size, shuffle=True)))
+    def shuffled(self, size: int) -> Batches:
+        return map(self.used, super().shuffled(size))
 
-    def batches(self, indices: Iterable[Indices]) -> int:
-        return count(self.used(self.dataset.take(chosen)) for chosen in indices)
+    def batches(self, indices: Iterable[Indices]) -> Batches:
+        return map(self.used, super().batches(indices))
 
     def used(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch, once its values have been copied."""
