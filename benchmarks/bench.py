@@ -41,6 +41,7 @@ from workloads import add_arguments, available
 TOP = Path(__file__).parents[1]
 PAGE, README = "performance.md", TOP / "README.md"
 SECTION, SPEEDS = "bench", "speeds"  # markers
+ROUNDS = 3
 QUICK = {"samples": 1000, "rounds": 2}
 MAPS = {"tabular": "scaled", "tokens": "ordered"}
 MAP_WORDS = {
@@ -60,7 +61,7 @@ def arguments() -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument("--contenders", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
     parser.add_argument("--extras", nargs="*", choices=EXTRAS, default=list(EXTRAS), help="besides the paths (all)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--patience", type=float, default=2.0, help="seconds; see above")
     parser.add_argument("--quick", action="store_true", help="1,000 samples and two rounds: three minutes")
     parser.add_argument("--out", type=Path, help="the folder for datasets; default: a temporary one")
@@ -71,6 +72,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.leaves_out = bool(
         options.quick
+        or options.rounds < ROUNDS
         or options.samples
         or set(options.workloads) != set(workloads.ALL)
         or set(options.contenders) != set(ALL)

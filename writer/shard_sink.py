@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -154,6 +154,7 @@ class _Behind:
         self._sink = sink
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "recordio-write")
         self._writing: Future[Any] | None = None
+        self._has_failed = False
         try:
             self._pool.submit(int)
         except RuntimeError:  # the system has no more threads: the caller's has to do
@@ -170,7 +171,8 @@ class _Behind:
 
     def _write(self, blocks: list[FullBlock]) -> None:
         for block in blocks:
-            self._sink.write_block(block)
+            if not self._has_failed:
+                self._sink.write_block(block)
 
     def _wait(self) -> None:
         if self._writing is not None:
@@ -180,8 +182,17 @@ class _Behind:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._has_failed = exception[0] is not None
+        interrupted: KeyboardInterrupt | None = None
+        while self._writing is not None and not self._writing.done():
+            try:
+                wait([self._writing])
+            except KeyboardInterrupt as error:  # a thread left writing would write into files of the next conversion
+                self._has_failed, interrupted = True, error
         if self._pool is not None:
             self._pool.shutdown()
+        if interrupted is not None:
+            raise interrupted
         if exception[0] is None:
             self._wait()
 

@@ -6,6 +6,7 @@ of a narrow page. A decoder knows how many bytes to expect and allocates no more
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,6 +21,7 @@ from recordio.format.layout import MAX_CODED_PAGE_NBYTES
 
 _MIN_CODED_NBYTES = 1 << 10
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_LEVEL = re.compile("-?[0-9]{1,2}")
 _RUN_OF_ONE_BYTE = 1  # RLE block type
 _MIN_WINDOW_NBYTES = 1 << 10  # the smallest zstd window
 
@@ -81,14 +83,14 @@ class Compression:
         if text == "narrow":
             return cls(Codec.PLAIN, saving=1 / 5, narrow=True)
         name, _, level = str(text).partition(":")
-        if not level or (level.lstrip("-").isdecimal() and -50 <= int(level) <= 22):
+        if not level or (_LEVEL.fullmatch(level) and -50 <= int(level) <= 22):
             if name == "zstd":
                 return cls(Codec.ZSTD, int(level or 3))
             if name == "narrow+zstd":  # of token ids, level 1 makes less than level 3, and is decoded faster
                 return cls(Codec.ZSTD, int(level or 3), narrow=True, narrow_level=int(level or 1))
         raise SchemaError(
             f"unknown compression {text!r}: expected None, 'auto', 'narrow', 'zstd', 'narrow+zstd', 'zstd:LEVEL' or "
-            "'narrow+zstd:LEVEL' (1 to 22)"
+            "'narrow+zstd:LEVEL' (-50 to 22)"
         )
 
     def compressors(self) -> Compressors:

@@ -92,9 +92,7 @@ def _between(data: Data, header: Header, frame: _Frame, high: int, low: int) -> 
         skipped = high * frame.across // step * step
         needed = -(-low * frame.across // frame.interval)
         all_but_last = (-(-header.height // frame.mcu_rows) * frame.across - 1) // frame.interval
-        markers = _markers(codes, frame.scan)
-        if len(markers) != all_but_last:
-            raise IndexError("restart markers are missing")
+        markers = _markers(codes, frame.scan, all_but_last)
         if skipped:
             start, first = markers[skipped // frame.interval - 1] + 2, skipped // frame.across * frame.mcu_rows
         if needed <= all_but_last:
@@ -104,16 +102,16 @@ def _between(data: Data, header: Header, frame: _Frame, high: int, low: int) -> 
     return Rows(b"".join([*head, codes[start:end], _END if end < len(codes) else b""]), first, count)
 
 
-def _markers(codes: bytes, scan: int) -> list[int]:
-    """The offsets of the restart markers of a scan. Raises IndexError where one is missing, or the end.
+def _markers(codes: bytes, scan: int, count: int) -> list[int]:
+    """The offsets of the restart markers of a scan. Raises IndexError if there are others than so many, or no end.
 
     All are looked at: of those after a missing one, each would stand for another interval.
     """
     found: list[int] = []
     for marker in _MARKER.finditer(codes, scan):
-        if marker[0] == _END:
+        if marker[0] == _END and len(found) == count:
             return found
-        if marker[0][1] != 0xD0 + len(found) % 8:
+        if len(found) == count or marker[0][1] != 0xD0 + len(found) % 8:
             break
         found.append(marker.start())
     raise IndexError("restart markers are missing")

@@ -10,6 +10,7 @@ import gc
 import itertools
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,7 @@ from recordio.tuning.held import watched
 from recordio.tuning.speeds import CACHE, DEVICE, IN_ORDER, NO_WORKERS, ONE, RANDOM, SHUFFLED, Bench, Limit, Speed
 
 _KEPT = 0.05  # the share of a file in the cache from which on it is not cold
+_MOST_TIMES = 1 << 17  # of a round, the last ones
 _SIZED = 1 << 20  # samples whose size is looked up
 
 Report = Callable[[int, int], Any]
@@ -233,7 +235,7 @@ class _Sitting:
         return once
 
     def _stretch(self, loader: DataLoader) -> _Once:
-        times: list[float] = []
+        times = deque[float](maxlen=_MOST_TIMES)
         pace = Stretch(
             loader,
             self._seconds,
@@ -268,15 +270,19 @@ class _Sitting:
         begun = perf_counter()
         while perf_counter() < begun + self._seconds / 2:
             read()
-        times = [begun := perf_counter()]
-        while times[-1] < begun + self._seconds:
+        begun = now = perf_counter()
+        times = deque([begun], _MOST_TIMES)
+        count = 0
+        while now < begun + self._seconds:
             read()
-            times.append(perf_counter())
-        return _Once((len(times) - 1) / (times[-1] - begun), times)
+            now = perf_counter()
+            times.append(now)
+            count += 1
+        return _Once(count / (now - begun), times)
 
     def _file_limits(self, rates: dict[str, list[float]], nbytes: float) -> Iterator[Limit]:
         for name, found in rates.items():
-            if found:
+            if found and nbytes:  # fields may be empty arrays
                 yield Limit(name, median(found) / nbytes, median(found))
 
     def _stage_limits(self, dataset: ShardDataset) -> Iterator[Limit]:

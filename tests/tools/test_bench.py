@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import recordio
@@ -152,3 +155,26 @@ def test_files_are_read_whole_and_dropped(tmp_path: Path) -> None:
     assert read_rate(paths, 10) > 0
     kept = drop(paths)
     assert kept is None or 0 <= kept <= 1
+
+
+def test_fields_without_a_byte_have_no_limit_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with recordio.DatasetWriter(
+        tmp_path / "it", {"a": recordio.Array("int32", (0,)), "b": recordio.Scalar("int8")}
+    ) as it:
+        for n in range(30):
+            it.write({"a": np.empty(0, np.int32), "b": n})
+    found = facts(capsys, tmp_path / "it", "--fields", "a", "--workers", "0", "--no-cold")
+    assert len(found["speeds"]) == 4
+
+
+def test_few_times_are_kept_of_many_reads(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benched, "_MOST_TIMES", 5)
+    found = benched.bench(lambda: recordio.ShardDataset(pets), seconds=0.05, rounds=1, workers=[0], cold=False)
+    assert all(one.rate > 0 for one in found.speeds)
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no folder in memory here")
+def test_files_in_memory_are_never_cold(pets: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        copied = shutil.copytree(pets, Path(folder) / "it")
+        assert drop(sorted(copied.glob("*.rio"))) == 1.0

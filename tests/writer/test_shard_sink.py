@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from recordio.format.shard import Footer, ShardHeader
 from recordio.writer.blocks import BlockBuilder
 from recordio.writer.shard_sink import ShardSink, shard_numbers, write_shard
 from recordio.writer.shard_writer import WriteOptions
+from tests.processes_seen import soon
 
 ID = bytes(range(16))
 SCHEMA = Schema({"number": Scalar("int64")})
@@ -200,6 +203,28 @@ def test_a_block_that_cannot_be_written_ends_the_samples(
     assert len(set(calls)) == 2  # the header is written by the caller, blocks in a thread
     assert names(tmp_path) == set()
     assert not any(thread.name.startswith("recordio-write") for thread in threading.enumerate())
+
+
+def test_no_thread_writes_on_after_two_interrupts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread left behind would write into, or remove, the file of the next conversion."""
+    writev, calls = os.writev, list[str]()
+
+    def slow(*arguments: Any) -> Any:
+        calls.append(threading.current_thread().name)
+        if len(calls) == 3:
+            for seconds in (0.1, 0.3):
+                threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+            time.sleep(0.6)
+        return writev(*arguments)
+
+    monkeypatch.setattr(os, "writev", slow)
+    samples = ({"number": n} for n in range(100_000))
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(tmp_path, ShardHeader(ID, 0, SCHEMA, {}), samples, WriteOptions(block_bytes=800))
+    assert len(calls) == 3
+    assert names(tmp_path) == set()
+    assert soon(lambda: not any(thread.name.startswith("recordio-write") for thread in threading.enumerate()))
+    assert len(calls) == 3
 
 
 def test_without_a_thread_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,23 @@ def test_compression_is_none_auto_or_zstd_with_a_level(text: str | None) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "zip", "zstd:23", "zstd:-51", "zstd:x", "zstd:1.5", "ZSTD", "auto:3", "narrow:3", "zstd+narrow", 3, True],
+    [
+        "",
+        "zip",
+        "zstd:23",
+        "zstd:-51",
+        "zstd:x",
+        "zstd:1.5",
+        "zstd:--5",
+        "narrow+zstd:--5",
+        "zstd:٣",
+        "ZSTD",
+        "auto:3",
+        "narrow:3",
+        "zstd+narrow",
+        3,
+        True,
+    ],
 )
 def test_other_compressions_are_refused(text: Any) -> None:
     with pytest.raises(SchemaError, match="unknown compression"):

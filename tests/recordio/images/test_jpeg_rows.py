@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from recordio.errors import DecodeError
 from recordio.images import pixels as moves
 from recordio.images.decode import decode_image
 from recordio.images.header import read_header
-from recordio.images.jpeg_rows import Rows, only_rows
+from recordio.images.jpeg_rows import Rows, _markers, only_rows
 from recordio.transforms import CenterCrop, Compose, Decode, RandomCrop, RandomResizedCrop, Transform
 from tests.photos import Array, encode, photo
 
@@ -113,6 +114,16 @@ def test_files_of_one_scan_a_channel_are_decoded_whole(data: bytes) -> None:
 def test_files_of_thousands_of_restart_markers_are_decoded_whole() -> None:
     data = encode(photo(1024, 400), restart_marker_blocks=1)
     assert only_rows(data, read_header(data), 10, 50) == (data, 0, 1024)
+
+
+def test_a_flood_of_restart_markers_takes_no_memory() -> None:
+    flood = b"".join(bytes([0xFF, 0xD0 + k]) for k in range(8)) * (1 << 16) + b"\xff\xd9"
+    tracemalloc.start()
+    with pytest.raises(IndexError, match="restart markers"):
+        _markers(flood, 0, 100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_few_rows_less_are_not_worth_a_second_look() -> None:
