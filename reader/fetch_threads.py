@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Any
 
+from recordio.process_guard import ThreadPool
 from recordio.reader.page_reads import Work
 from recordio.remote.giving_up import give_up_after
 
@@ -17,7 +18,7 @@ class FetchThreads:
     def __init__(self, count: int) -> None:
         self._count = count
         self._ended: Future[None] = Future()
-        self._pool = ThreadPoolExecutor(count, "recordio-read", give_up_after, (self._ended,))
+        self._pool = ThreadPool(count, "recordio-read", give_up_after, (self._ended,))
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         return self._pool.submit(function, *args)

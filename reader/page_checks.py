@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from recordio.errors import CorruptError, DecodeError, RecordIOError, StorageErr
 from recordio.format.index import Index
 from recordio.format.layout import block_header_nbytes, padded
 from recordio.format.manifest import Manifest
+from recordio.process_guard import ThreadPool
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_access import PageAccess
 from recordio.reader.page_reads import scratch
@@ -80,7 +81,7 @@ class PageChecks:
     def results(self, checks: Iterable[Check]) -> Iterator[Checked]:
         """What the checks find, in their order."""
         ahead: deque[Future[Checked]] = deque()
-        with ThreadPoolExecutor(self.access.reads, "recordio-verify") as pool:
+        with ThreadPool(self.access.reads, "recordio-verify") as pool:
             for check in checks:
                 ahead.append(pool.submit(check))
                 if len(ahead) > 2 * self.access.reads:

@@ -15,11 +15,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import connection, resource_tracker, spawn
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from recordio.errors import RecordIOError, StorageError
+
+T = TypeVar("T")
 
 _MAIN_KEYS = "init_main"  # prefix of the keys with which multiprocessing.spawn describes the main module
 _FINALIZER_SECONDS = 0.02  # time to leave a finalizer, where exceptions are swallowed
@@ -144,6 +147,19 @@ def interrupt_held(in_finalizer: bool = False) -> Iterator[None]:
             _interrupt_later()
         elif held:
             signal.raise_signal(signal.SIGINT)
+
+
+class ThreadPool(ThreadPoolExecutor):
+    """An executor that Ctrl-C cannot interrupt while it starts a thread.
+
+    It would not know that thread, never end it, and the interpreter would wait for it at its exit for ever.
+    """
+
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **named: Any) -> Future[T]:
+        if len(self._threads) == self._max_workers:
+            return super().submit(function, *arguments, **named)
+        with interrupt_held():
+            return super().submit(function, *arguments, **named)
 
 
 def _interrupt_later() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from recordio.errors import CorruptError, DatasetError, StorageError, UnsupportedError
 from recordio.format.manifest import FILE_NAME, Manifest, ShardEntry
 from recordio.format.parity import Parity
+from recordio.process_guard import ThreadPool
 from recordio.remote.opening import StorageArgument, dataset_access
 from recordio.remote.urls import is_url
 from recordio.remote.write_target import RemoteTarget, Version
@@ -125,7 +126,7 @@ class RemoteDestination:
         self.target.require_conditions()
         self._scratch = ScratchFolder()
         self.folder = self._scratch.path
-        self._pool = ThreadPoolExecutor(_UPLOADS, "recordio-upload")
+        self._pool = ThreadPool(_UPLOADS, "recordio-upload")
 
     def read(self, damaged: bool = False) -> Manifest | None:
         self.before = self.target.read(FILE_NAME)

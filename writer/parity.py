@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from recordio.format.checksum import checksum
 from recordio.format.layout import PARITY_PIECE_NBYTES
 from recordio.format.manifest import Manifest, ShardEntry
 from recordio.format.parity import Parity, ParityEntry, ParityHeader, groups_of, parity_name, parity_number
+from recordio.process_guard import ThreadPool
 from recordio.storage.atomic import TEMPORARY, NewFile, remove
 from recordio.storage.dataset_files import open_shard_file
 from recordio.storage.local import LocalStorage
@@ -69,7 +69,7 @@ def with_parity(
         with _spans(folder, manifest, file.shards, paths, bad) as spans:
             return write_parity(_temporary(folder, file), file, spans)
 
-    with ThreadPoolExecutor(_THREADS, "recordio-parity") as pool:
+    with ThreadPool(_THREADS, "recordio-parity") as pool:
         try:
             entries = tuple(pool.map(make, files))
         except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from recordio.format.layout import FOOTER
 from recordio.format.manifest import ShardEntry
 from recordio.format.parity import ParityEntry, stated_digest
 from recordio.format.shard import Footer
+from recordio.process_guard import ThreadPool
 from recordio.remote.write_target import RemoteTarget
 from recordio.writer.restamp import renumbered
 from recordio.writer.shard_sink import shard_number
@@ -60,7 +60,7 @@ def is_tail_of(entry: ShardEntry | ParityEntry, tail: bytes, nbytes: int) -> boo
 
 def all_hold(target: RemoteTarget, entries: Iterable[ShardEntry | ParityEntry]) -> list[bool]:
     """The same of many shards, at a time. Raises StorageError."""
-    with ThreadPoolExecutor(_CHECKS, "recordio-check") as pool:
+    with ThreadPool(_CHECKS, "recordio-check") as pool:
         return list(pool.map(partial(holds, target), entries))
 
 

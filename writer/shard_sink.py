@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from recordio.format.checksum import digest
 from recordio.format.manifest import ShardEntry, shard_name
 from recordio.format.schema import Columns, Sample
 from recordio.format.shard import ShardHeader
+from recordio.process_guard import ThreadPool
 from recordio.statistics.measures import Measures
 from recordio.storage.atomic import TEMPORARY, sync_folder
 from recordio.storage.base import storage_error
@@ -152,7 +153,7 @@ class _Behind:
 
     def __init__(self, sink: ShardSink) -> None:
         self._sink = sink
-        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "recordio-write")
+        self._pool: ThreadPool | None = ThreadPool(1, "recordio-write")
         self._writing: Future[Any] | None = None
         self._has_failed = False
         try:

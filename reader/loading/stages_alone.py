@@ -7,7 +7,6 @@ transforms that decode them. So each of them is done alone here, for a few block
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import cycle
@@ -23,6 +22,7 @@ from recordio.format.coded import decode_page_into
 from recordio.format.image_field import Image
 from recordio.format.page import Indices
 from recordio.images.transform import Transform, function_name
+from recordio.process_guard import ThreadPool
 from recordio.reader.batches.fetch_plan import FetchPlan
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.memory import Arena
@@ -171,7 +171,7 @@ def _name(function: Any) -> str:
 
 def functions_together(part: ShardDataset, threads: int) -> Cost:
     """Seconds a sample of every function while so many threads run it: more than alone if they wait for each other."""
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPool(threads) as pool:
         return _functions(part, lambda view: mean(pool.map(_processing, [view] * threads)))
 
 

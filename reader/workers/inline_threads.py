@@ -6,10 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from recordio.errors import WorkerError
+from recordio.process_guard import ThreadPool
 from recordio.reader.batches.requests import BatchRequest, BatchResult, IndexRequest, Window
 from recordio.reader.workers.protocol import CompletedTask, Task
 from recordio.reader.workers.thread_trial import ThreadTrial
@@ -73,7 +74,7 @@ class ThreadWorkers:
     """
 
     def __init__(self, count: int, make: Make, timeout: float, trial: ThreadTrial) -> None:
-        self._pool = ThreadPoolExecutor(count, "recordio-batch")
+        self._pool = ThreadPool(count, "recordio-batch")
         self._make = make
         self._timeout = timeout
         self._trial = trial

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from recordio.edit.copy_ends import CopyEnd, FileEntry, open_end, source_manifes
 from recordio.errors import DatasetError, RecordIOError
 from recordio.format.manifest import Manifest
 from recordio.format.shard_table import ShardEntry
+from recordio.process_guard import ThreadPool
 from recordio.remote.opening import StorageArgument
 from recordio.storage.atomic import TEMPORARY, NewFile
 from recordio.storage.dataset_files import open_shard_file
@@ -128,7 +129,7 @@ class _Shards:
     def copy(self, entries: Sequence[FileEntry], workers: int) -> None:
         """Raises the error of the first that fails."""
         self._total = sum(entry.nbytes for entry in entries)
-        with ThreadPoolExecutor(workers, "recordio-copy") as pool:
+        with ThreadPool(workers, "recordio-copy") as pool:
             futures = [pool.submit(self._copy, entry) for entry in entries]
             try:
                 for future in as_completed(futures):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Set
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from recordio.edit.copy_ends import open_end, source_manifest
 from recordio.errors import DatasetError
 from recordio.format.manifest import Manifest
 from recordio.format.signature import Signature, Statement, signed_bytes
+from recordio.process_guard import ThreadPool
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.signed import sha256_of
 from recordio.reader.signing_keys import Key, PrivateKey
@@ -74,7 +74,7 @@ def _statement(dataset: ShardDataset, content: bytes, progress: Progress | None)
     if Manifest.digest(content) != store.manifest_digest:
         raise DatasetError("the dataset was replaced while it was signed: sign it again")
     done, total, shards = store.nbytes, 2 * store.nbytes, {}
-    with ThreadPoolExecutor(_THREADS, "recordio-sign") as pool:
+    with ThreadPool(_THREADS, "recordio-sign") as pool:
         try:
             digests = pool.map(lambda position: sha256_of(store.shard(position)), range(len(entries)))
             for entry, found in zip(entries, digests, strict=True):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 from recordio.format.shard_table import shard_name
+from recordio.process_guard import ThreadPool
 from recordio.reader.dataset import ShardDataset
 from recordio.storage.machine import file_system, is_in_memory
 
@@ -46,7 +46,7 @@ def read_rate(paths: Sequence[Path], seconds: float) -> float:
     """Bytes a second of reads of 1 MiB in order, four at a time, for so long or to the end."""
     begun = perf_counter()
     done = 0
-    with ThreadPoolExecutor(_IN_FLIGHT) as pool, _opened(paths) as files:
+    with ThreadPool(_IN_FLIGHT) as pool, _opened(paths) as files:
         for fd, size in files:
             done += sum(pool.map(lambda at, fd=fd: _read(fd, at, begun + seconds), range(0, size, PIECE)))
             if perf_counter() - begun > seconds:

@@ -114,7 +114,7 @@ def many_datasets() -> list[str]:
                 except Exception as error:  # noqa: BLE001
                     out.append(f"{io} {way}: {type(error).__name__}: {error}")
                 files = taken()[0]
-                out += [] if files <= 64 + 16 else [f"{io} {way}: {files} files stay open"]
+                out += [] if files <= 128 * 2 // 3 else [f"{io} {way}: {files} files stay open"]
             del sets, ds, mixed, ways, read
     return out
 

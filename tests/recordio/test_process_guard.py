@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -12,7 +14,7 @@ from concurrent.futures import Future
 import pytest
 
 from recordio import DataLoader, ShardDataset
-from recordio.process_guard import interrupt_held
+from recordio.process_guard import ThreadPool, interrupt_held
 from recordio.reader.batches.maker import BatchMaker
 from tests.epochs import write_numbers
 
@@ -117,3 +119,21 @@ def test_ctrl_c_during_loader_cleanup_ends_the_program(ds: ShardDataset, kind: s
     assert done.returncode == -signal.SIGINT
     assert done.stderr.count("KeyboardInterrupt") == 1
     assert "ignored" not in done.stderr
+
+
+def test_a_pool_knows_a_thread_that_is_interrupted_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the interpreter would wait for it at its exit, for ever."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pool = ThreadPool(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(int)
+    assert len(pool._threads) == 1
+    assert pool.submit(int).result(30) == 0
+    pool.shutdown()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
@@ -22,6 +22,7 @@ from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
 from recordio.images.header import Header, read_header
 from recordio.images.prepare import PictureKind, Stored, prepare
+from recordio.process_guard import ThreadPool
 from recordio.statistics.measures import Measures
 from recordio.statistics.numbers import PixelMoments
 from recordio.writer.convert.first_samples import unlike_the_first
@@ -166,7 +167,7 @@ class Prepared:
             yield from ((position, key, self._attempt(position, item)) for position, key, item in outputs)
             return
         waiting: deque[tuple[int, str, Future[_Made]]] = deque()
-        pool = ThreadPoolExecutor(self._threads, "recordio-convert")
+        pool = ThreadPool(self._threads, "recordio-convert")
         try:
             for position, key, item in outputs:
                 waiting.append((position, key, pool.submit(self._attempt, position, item)))
