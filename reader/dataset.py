@@ -62,7 +62,7 @@ class ShardDataset(DatasetView):
         decode: "numpy" decodes images to uint8 arrays, "pil" to PIL images; None leaves the encoded bytes.
         page_cache_bytes: limit of the cache of decoded pages in memory, for random access.
         max_open_shards: limit of shards open at a time; None for an eighth of the process's file limit, a sixteenth
-            with "direct". All datasets have a quarter, of up to two descriptors each, and an eighth for single samples.
+            with "direct". All datasets have a quarter, of up to two descriptors each, and a twelfth for single samples.
         on_damage: "skip" leaves damaged blocks out, the same in every process and rank, and logs each of them: those in
             the list of `verify --quarantine`, and of shards that no list knows those that reading them all now finds.
         storage: how an object store is reached, see `StorageOptions`: endpoint, region, anonymous, credentials, ...

@@ -26,7 +26,7 @@ _MOST_PLACES = 1 << 15  # blocks, at some 400 bytes each
 
 _Pages = Sequence[tuple[int, int]]  # where the pages of a block begin, and the bytes of narrow ones, 0 of others
 _Place = tuple[File, int, int, _Pages]  # the file, the block's first sample, its samples, its pages
-_kept: WeakSet[File] = WeakSet()  # files that this process keeps open for single samples, an eighth of all at most
+_kept: WeakSet[File] = WeakSet()  # files that this process keeps open for single samples, a twelfth of all at most
 
 
 class RowReads:
@@ -86,7 +86,7 @@ class RowReads:
         """The place of a block, kept with its file if there may be more of them."""
         first, end = self._first[block : block + 2].tolist()
         place = file, first, end - first, pages
-        if shard not in self._files and self._keeps_files and len(_kept) < share_of_files(8):
+        if shard not in self._files and self._keeps_files and len(_kept) < share_of_files(12):
             self._files[shard] = file
             _kept.add(file)
         if shard in self._files:

@@ -17,7 +17,7 @@ import recordio
 from recordio import CorruptError, RecordIOError, ShardDataset, UnsupportedError, repair, verify
 from recordio.format.layout import PARITY_END, PARITY_MAGIC, PARITY_PIECE_NBYTES
 from recordio.format.manifest import FILE_NAME, Manifest
-from recordio.format.parity import ParityHeader
+from recordio.format.parity import ParityEnd, ParityEntry, ParityHeader
 from tests.faults.forging import manifest as forged_manifest
 from tests.recordio.salvage.damage import files, numbers, write
 
@@ -202,6 +202,22 @@ def test_a_header_of_another_kind_is_refused(offset: int, value: bytes, error: t
     data[offset : offset + 1] = value
     with pytest.raises(error):
         ParityHeader.decode(bytes(data))
+
+
+def test_every_flipped_bit_of_an_end_is_found() -> None:
+    good = ParityEnd([1, 2], bytes(16), 4096).encode()
+    assert ParityEnd.decode(good, 2) == ([1, 2], bytes(16), 4096)
+    for bit in range(8 * len(good)):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CorruptError, match="parity end"):
+            ParityEnd.decode(bytes(bad), 2)
+
+
+@pytest.mark.parametrize("entry", [None, [], "x", {}, {"shards": None}, {"shards": {}}])
+def test_an_entry_without_a_list_of_shards_is_refused(entry: Any) -> None:
+    with pytest.raises(CorruptError, match="a list of shards"):
+        ParityEntry.from_json(entry)
 
 
 def test_the_numbers_of_the_format() -> None:
