@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from mmap import mmap
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,15 @@ from recordio.format.layout import MAX_ROW_NBYTES
 from recordio.format.numeric import Numeric, empty_shape, is_array
 from recordio.format.page import Indices, VariablePages, overlapping
 from recordio.format.ragged import Mask, Ragged, joined, offsets_of, shaped
+from recordio.storage.machine import share_of_files
 
 _SHORT_NBYTES = 24  # on average; up to here an index for each byte costs less than a memoryview for each value
 _LARGE_NBYTES = 4 << 10  # on average; from here on, values stay in their map
 
 Pick = tuple[VariablePages, Indices, Indices]  # pages, and the page and row of each value
 _Spans = tuple[memoryview, Indices, Indices]  # a buffer, and where each value begins and ends in it
+# Arrays over whole maps, by the id of the map. Values of columns are views of them, so they live as long as those do.
+_held: WeakValueDictionary[int, npt.NDArray[np.uint8]] = WeakValueDictionary()
 
 
 def gathered(kind: Field, picks: Sequence[Pick], order: Indices | None) -> Ragged:
@@ -45,8 +49,8 @@ def gathered(kind: Field, picks: Sequence[Pick], order: Indices | None) -> Ragge
         spans = [(buffer, np.minimum(begin + header, end), end) for buffer, begin, end in spans]
     sizes = _in_order([end - begin for _, begin, end in spans], order)
     offsets = offsets_of(sizes)
-    if shapes is None and int(offsets[-1]) >= _LARGE_NBYTES * max(1, len(sizes)) and _last(spans):
-        return Ragged(kind, _parts(spans, order), offsets, None, missing)
+    if shapes is None and int(offsets[-1]) >= _LARGE_NBYTES * max(1, len(sizes)) and (held := _of_held_maps(spans)):
+        return Ragged(kind, _parts(held, order), offsets, None, missing)
     values = _joined(spans, order, offsets)
     if shapes is None:
         return Ragged(kind, values, offsets, None, missing)
@@ -65,9 +69,21 @@ def _spans(kind: Field, pick: Pick, there: Mask) -> _Spans:
     return buffer, begin, end
 
 
-def _last(spans: Sequence[_Spans]) -> bool:
-    """Whether all buffers are maps of files, which nobody writes to and which may be held. A window's memory is not."""
-    return all(isinstance(buffer.obj, mmap) and buffer.readonly for buffer, *_ in spans)
+def _of_held_maps(spans: Sequence[_Spans]) -> list[_Spans] | None:
+    """The same, for views that a column may hold: only of maps of files, to which nobody writes, unlike a window's
+    memory. A map keeps a file open after its shard has been closed: None if that would be more than a sixteenth of all.
+    """
+    found = []
+    for buffer, begin, end in spans:
+        if not isinstance(buffer.obj, mmap) or not buffer.readonly:
+            return None
+        whole = _held.get(id(buffer.obj))
+        if whole is None:
+            if len(_held) >= share_of_files(16):
+                return None
+            whole = _held[id(buffer.obj)] = np.frombuffer(buffer, np.uint8)
+        found.append((whole.data, begin, end))
+    return found
 
 
 def _joined(spans: Sequence[_Spans], order: Indices | None, offsets: Indices) -> npt.NDArray[np.uint8]:
