@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.arguments import describe
 from recordio.errors import CorruptError
 from recordio.format.fields import Field, Text
 from recordio.format.numeric import Numeric, empty_shape, is_array
@@ -26,7 +27,8 @@ class Ragged:
     without a copy.
 
     Large values that lie in a memory map are not copied before `values` is asked for; the memoryviews are then of the
-    map, read-only, and keep the file mapped.
+    map, read-only, and keep the file mapped. Once columns keep a sixteenth of the files open that the process may have
+    open, values of further ones are copied at once.
 
     Attributes:
         offsets: int64 (n + 1,), from 0.
@@ -93,8 +95,9 @@ class Ragged:
             rows = range(len(self))[at]
             return self._run(rows.start, max(rows.start, rows.stop)) if rows.step == 1 else self._chosen(list(rows))
         if np.ndim(at) == 1:
-            return self._chosen(np.arange(len(self))[np.asarray(at)].tolist())
-        return self._value(range(len(self))[at])
+            chosen: Any = np.asarray(at) if hasattr(at, "__array__") else list(at)  # an empty list is one of integers
+            return self._chosen(np.arange(len(self))[chosen].tolist())
+        return self._value(self._number(at))
 
     def to_list(self) -> list[Any]:
         """The values as a list: `str`, `bytes`, arrays with memory of their own, None. Raises CorruptError."""
@@ -136,6 +139,16 @@ class Ragged:
 
     def __repr__(self) -> str:
         return f"Ragged({len(self)} values of {self.kind}, {self.nbytes} bytes)"
+
+    def _number(self, at: Any) -> int:
+        try:
+            number: int = range(len(self))[at]
+            return number
+        except IndexError:
+            raise IndexError(f"value {at} of a Ragged of {len(self)}") from None
+        except TypeError:
+            wanted = "an integer, a slice, or a list or array of integers or bools"
+            raise TypeError(f"a Ragged takes {wanted}, not {describe(at)}") from None
 
     def _value(self, k: int) -> Any:
         if self.missing is not None and self.missing[k]:

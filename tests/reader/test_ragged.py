@@ -142,8 +142,20 @@ def test_one_item_is_a_view_of_the_batch(dataset: ShardDataset) -> None:
     assert batch["boxes"].values.shape == (sum(n % 3 for n in range(20, 40) if n % 4), 4)
     assert batch["pixels"].values.ndim == 1
     assert batch["pixels"].shapes.tolist() == [[n % 4, 5, 3] for n in range(20, 40)]
-    with pytest.raises(IndexError):
-        batch["text"][20]
+    for index in (20, -21):
+        with pytest.raises(IndexError, match=f"value {index} of a Ragged of 20"):
+            batch["text"][index]
+    with pytest.raises(TypeError, match="a list or array of integers or bools, not float 1"):
+        batch["text"][1.0]
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.zeros(0, np.int64)], ids=repr)
+def test_no_indices_give_an_empty_column(nothing: Any) -> None:
+    column = Ragged.of(Text(optional=True), ["one", None])[nothing]
+    assert column.to_list() == []
+    assert column.offsets.tolist() == [0]
+    assert column.missing is not None
+    assert column.missing.shape == (0,)
 
 
 @pytest.mark.parametrize("shard_samples", [10, 1000])
