@@ -31,8 +31,6 @@ from recordio.reader.stored import stored_chunks
 if TYPE_CHECKING:
     from recordio.reader.view import DatasetView
 
-_MAX_ELEMENTS = (1 << 31) - 1  # of a list column at a time: its offsets are int32
-
 
 def arrow_schema(schema: Schema) -> Any:
     """The pyarrow.Schema of these fields. Raises SchemaError for one that Arrow has no type for."""
@@ -99,7 +97,4 @@ def _fixed(values: Any, kind: Numeric, missing: Any) -> Any:
 
 def _free(column: Sequence[Any], kind: Numeric) -> Any:
     """Arrays of several shapes. A missing one has no elements where its dimensions are free, zeros elsewhere."""
-    values = Ragged.of(kind, column)
-    if values.values.size > _MAX_ELEMENTS:
-        raise SchemaError(f"over {_MAX_ELEMENTS} elements in one chunk of a column are more than Arrow's lists hold")
-    return ragged_array(values, large=False).cast(arrow_type(kind))
+    return ragged_array(Ragged.of(kind, column), large=False).cast(arrow_type(kind))

@@ -16,6 +16,8 @@ from recordio.packages import pyarrow
 if TYPE_CHECKING:
     from recordio.format.ragged import Ragged
 
+_MAX_ELEMENTS = (1 << 31) - 1  # of a list column at a time, where its offsets are int32
+
 
 def arrow_type(kind: Field) -> Any:
     """The Arrow type of a field, with int32 offsets. Raises SchemaError for one that Arrow has no type for."""
@@ -36,7 +38,10 @@ def arrow_type(kind: Field) -> Any:
 
 
 def ragged_array(column: Ragged, large: bool = True) -> Any:
-    """See Ragged.to_arrow. Lists have int32 offsets, which are copies, if they are not to be `large`."""
+    """See Ragged.to_arrow. Lists have int32 offsets, which are copies, if they are not to be `large`.
+
+    Raises SchemaError for more lists or elements than these offsets count.
+    """
     pa = pyarrow()
     if is_array(column.kind):
         arrow_type(column.kind)  # raises for what Arrow has no type for
@@ -61,6 +66,8 @@ def _lists(column: Ragged, large: bool) -> Any:
     if shapes is None:
         shapes = np.tile(np.array(empty_shape(kind), np.int64), (len(column), 1))
         shapes[:, 0] = np.diff(column.offsets)
+    if not large and np.cumprod(shapes, axis=1, dtype=float).sum(axis=0).max(initial=0) > _MAX_ELEMENTS:
+        raise SchemaError(f"over {_MAX_ELEMENTS} elements or lists in one chunk are more than Arrow's lists hold")
     found = pa.array(column.values.reshape(-1))
     for axis in reversed(range(len(kind.shape))):
         own = mask if axis == 0 else None

@@ -28,6 +28,7 @@ from recordio import (
     ShardDataset,
     Text,
 )
+from recordio.reader.arrow import arrow_table
 from tests.converted import assert_equal
 
 N = 400
@@ -286,6 +287,18 @@ def test_arrays_that_arrow_has_no_type_for_are_refused() -> None:
     column = Ragged.of(Array("complex64", (None,)), [np.zeros(3, np.complex64)])
     with pytest.raises(SchemaError, match="no type for complex64"):
         column.to_arrow()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_more_lists_than_int32_offsets_count_are_refused(count: int) -> None:
+    """Arrays without elements, however many lists of none Arrow needs for them, take no memory."""
+    pytest.importorskip("pyarrow")
+    kind = Array("uint8", (None, None))
+    values = [np.zeros(((1 << 31) // count, 0), np.uint8)] * count
+    with pytest.raises(SchemaError, match="more than Arrow's lists hold"):
+        arrow_table({"x": values}, Schema({"x": kind}))
+    small = arrow_table({"x": [np.zeros((2, 0), np.uint8)]}, Schema({"x": kind}))
+    assert small["x"].to_pylist() == [[[], []]]
 
 
 @pytest.mark.parametrize("length", [2, 9, 1 << 62, (1 << 64) - 1])
