@@ -200,3 +200,27 @@ def test_a_kept_file_is_left_once_its_shard_is_another_one(folder: Path, monkeyp
         assert [ds[i]["number"] for i in range(COUNT)] == list(range(COUNT))
     assert len(kept) == (COUNT // 10 if read_in_place(ds.store.transient(0).index.pages["codec"]).all() else 0)
     assert all(file() is None for file in kept)
+
+
+def test_a_file_that_is_another_one_while_it_is_being_kept_is_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenShards, "has_room", lambda *_: False)
+    ds = ShardDataset(folder, page_cache_bytes=0)
+    former: list[weakref.ref[Any]] = []
+    real = row_reads.RowReads._placed
+
+    def placed(reads: Any, known: Any, file: Any, *rest: Any) -> Any:
+        if not former:
+            former.append(weakref.ref(file))
+            (folder / "copy").write_bytes((folder / "shard-00003.rio").read_bytes())
+            os.replace(folder / "copy", folder / "shard-00003.rio")
+            ds.store.unkept_file(3)  # what another thread may do meanwhile
+            assert ds[35]["number"] == 35
+        return real(reads, known, file, *rest)
+
+    monkeypatch.setattr(row_reads.RowReads, "_placed", placed)
+    for _ in range(2):
+        assert ds[35]["number"] == 35
+    coded = not read_in_place(ds.store.transient(3).index.pages["codec"]).all()
+    assert [file() for file in former] == ([] if coded else [None])
