@@ -69,11 +69,11 @@ class DataLoader(data.DataLoader[Batch]):
 
     For a ShardDataset, a ConcatDataset or a Mixture the batches are those of recordio.DataLoader, whose arguments,
     methods and attributes `seed`, `rank`, `world_size` and `stats` it has as well. They come as dicts of tensors:
-    numbers and arrays without a copy, pinned if `pin_memory` is set and there is a GPU; text, bytes and what torch has
-    no dtype for stay as they are. An optional field NAME of numbers has NaN where a value is missing, or what
-    `to_tensors` says for other dtypes, and beside it NAME_mask, bool (n,), true there. What maps make is nested as by
-    `default_collate`. With batch_size=None they are single samples. What a `collate_fn` makes of a list of samples is
-    handed on unchanged, also torch's own.
+    numbers and arrays without a copy, pinned if `pin_memory` is set and there is a GPU; text, bytes, `Ragged` columns
+    and what torch has no dtype for stay as they are, unpinned. An optional field NAME of numbers has NaN where a value
+    is missing, or what `to_tensors` says for other dtypes, and beside it NAME_mask, bool (n,), true there. What maps
+    make is nested as by `default_collate`. With batch_size=None they are single samples. What a `collate_fn` makes of a
+    list of samples is handed on unchanged, also torch's own.
 
     `sampler` and `batch_sampler` describe this loader's order, so trainers that take a loader apart and build another
     one of it (accelerate, Lightning, Ignite, Ray Train) deliver the same batches; each `iter()` of them is an epoch.

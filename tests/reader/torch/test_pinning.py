@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory as torch_pins
 
 import recordio
 from recordio import reader
@@ -72,6 +73,15 @@ def test_arrays_are_pinned_before_they_are_handed_over(
 def test_batches_of_several_datasets_are_pinned(ds: recordio.ShardDataset, pinned_by: dict[int, str]) -> None:
     for batch in DataLoader(ds[:1000] + ds[1000:], 20, True, pin_memory=True, num_workers=2):
         assert batch["label"].data_ptr() in pinned_by
+
+
+def test_ragged_columns_stay_as_they_are(ds: recordio.ShardDataset, pinned_by: dict[int, str]) -> None:
+    batch = next(iter(DataLoader(ds.ragged(), 20, pin_memory=True, num_workers=2)))
+    assert batch["label"].data_ptr() in pinned_by
+    assert isinstance(batch["text"], recordio.Ragged)
+    assert batch["text"].to_list() == [f"sample {n}" for n in range(20)]
+    assert batch["text"].values.ctypes.data not in pinned_by
+    assert torch_pins(batch["text"]) is batch["text"]
 
 
 def test_without_workers_torch_pins(ds: recordio.ShardDataset, pinned_by: dict[int, str]) -> None:
