@@ -1,8 +1,9 @@
 """How long each sample of a view is, by the offsets of its pages or a field that says it: no value is made.
 
-Of plain pages in a map the offsets alone are read, 8 bytes a sample. They are checked here to be in order and to fill
-their page, and by its checksum before a sample of it is delivered. Other pages are read and decoded as a whole, 64 MiB
-at a time.
+Every rank must find the same lengths, or their bins would not fit together: so pages are checked before their offsets
+are believed, also where a rank delivers none of their samples. With verify="never" the offsets alone are read of plain
+pages in a map, 8 bytes a sample, and must be in order and fill their page. Other pages are read and decoded as a whole,
+64 MiB at a time.
 """
 
 from __future__ import annotations
@@ -115,16 +116,15 @@ def _of_blocks(store: OpenDataset, name: str, blocks: Indices, measure: Measure,
 def _mapped(
     store: OpenDataset, fields: Projection, blocks: Indices, slot: Indices, row: Indices
 ) -> VariablePages | None:
-    """The pages of these blocks as they lie in the map of their shard; None if they do not.
-
-    Raises CorruptError for offsets that are not in order.
-    """
+    """The pages of these blocks as they lie in the map of their shard; None if they do not. Raises CorruptError."""
     number = int(store.shard_of(blocks[:1])[0])
     shard, column = store.shard(number), fields.columns[0]
     local = blocks - store.blocks.shard[number]
     reader = shard.reader(column)
     if reader.mapped is None or not reader.in_place[local].all():
         return None
+    if store.access.verify != "never":
+        shard.touch_all(fields, local)
     pages = reader.mapped.only(local)
     assert isinstance(pages, VariablePages)
     lengths = _nbytes(pages, slot, row)
