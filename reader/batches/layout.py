@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ class Padding:
 
     def __call__(self, columns: Any, request: BatchRequest | IndexRequest, empty: Empty) -> Columns:
         _check_names(self.values, columns)
+        check_free([f"{name}_length" for name in self.values], columns)
         out: Columns = {}
         for name, column in columns.items():
             out[name] = column
@@ -52,6 +53,15 @@ def _check_names(values: Mapping[str, float], columns: Any) -> None:
         )
     if missing := values.keys() - columns.keys():
         raise SchemaError(f"pad_value is for field {min(missing)!r}, which the samples do not have")
+
+
+def check_free(added: Iterable[str], names: Collection[str]) -> None:
+    """Raises SchemaError if arrays that are added to a batch have the names of fields."""
+    if taken := [name for name in added if name in names]:
+        raise SchemaError(
+            f"batches get {', '.join(taken)} of their own, beside the values of samples, which have such a field: read "
+            "other fields alone, by fields=, or rename it in a map"
+        )
 
 
 def _padded(name: str, column: Any, fill: float, empty: Empty) -> tuple[npt.NDArray[Any], Indices]:
@@ -102,6 +112,7 @@ class Packing:
     def __call__(self, columns: Any, request: BatchRequest | IndexRequest, empty: Empty) -> Columns:
         assert isinstance(request, BatchRequest), "a sampler has no rows"
         _check_names(self.values, columns)
+        check_free(PACKED_NAMES, columns)
         row, piece = _rows(request)
         pieces = {name: self._pieces(name, column, piece) for name, column in columns.items()}
         first, *others = pieces

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from recordio.errors import SchemaError
-from recordio.reader.batches.layout import PACKED_NAMES, Layout, Packing, Padding
+from recordio.reader.batches.layout import PACKED_NAMES, Layout, Packing, Padding, check_free
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.loading.lengths import is_sequence
 from recordio.reader.loading.options import LoaderOptions
@@ -45,15 +45,18 @@ def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
     if options.sequence_length is None:
         if not values:
             raise SchemaError("pad_value is for arrays of any length, and no field is one")
-        return Padding(named or values)
+        padding = Padding(named or values)
+        if not dataset.has_maps:
+            check_free([f"{name}_length" for name in padding.values], dataset.schema)
+        return padding
+    if not dataset.has_maps:
+        check_free(PACKED_NAMES, dataset.schema)
     others = [name for name in dataset.schema if name not in sequences]
     if others and not dataset.has_maps:
         raise SchemaError(
             f"rows hold arrays of any length, not {', '.join(map(repr, others))}: read the others alone, as "
             f"ShardDataset(..., fields={sequences})"
         )
-    if taken := [name for name in PACKED_NAMES if name in dataset.schema]:
-        raise SchemaError(f"packed rows have {', '.join(taken)} of their own: read other fields alone, by fields=")
     truncates = options.on_overlong == "truncate"
     return Packing(options.sequence_length, truncates, named, value)  # a map may have made other fields
 
