@@ -39,7 +39,14 @@ class Binning:
     """
 
     def __init__(self, rule: BinRule, lengths: npt.NDArray[Any], field: str, options: OrderOptions) -> None:
-        self.identity = {"kind": rule.kind, "size": rule.size, "field": field, "on_overlong": rule.on_overlong}
+        self.identity: dict[str, Any] = {
+            "kind": rule.kind,
+            "size": rule.size,
+            "field": field,
+            "on_overlong": rule.on_overlong,
+        }
+        if rule.only_full:
+            self.identity |= {"only_full": True}
         if not options.shuffle:  # the state of an epoch in order says nothing of windows, which cut bins all the same
             self.identity |= window_identity(options)
         self._rule, self._lengths, self._options = rule, lengths, options
@@ -78,7 +85,7 @@ def _rule(options: LoaderOptions) -> BinRule:
         return BinRule("packed", options.sequence_length, options.on_overlong)
     if options.batch_tokens is not None:
         return BinRule("padded", options.batch_tokens)
-    return BinRule("counted", options.batch_size or 1)
+    return BinRule("counted", options.batch_size or 1, only_full=options.drop_last)
 
 
 def _check(options: LoaderOptions, dataset: DatasetView) -> None:

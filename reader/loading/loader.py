@@ -52,7 +52,7 @@ class DataLoader(Profiled):
         multiprocessing_context: how processes start: "fork", "forkserver", "spawn", or a context; as the system does it
             if None.
         persistent_workers: keep the workers from one epoch to the next.
-        drop_last: leave out a last batch that is not full.
+        drop_last: leave out a last batch that is not full; with `bucket_by` and `batch_size` each one (bins.dropped).
         even_batches: repeat the first samples at the end of an epoch, fewer than there are ranks, so that every rank
             gets equally many. Without it no sample is repeated, and a rank may get one sample, or batch, fewer.
         collate_fn: makes a batch of a list of samples; the columns of the samples if None.

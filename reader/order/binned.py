@@ -34,6 +34,7 @@ class BinCounts:
         capacity: what the bins hold once they are padded: rows of their length, batches of their longest sample.
         overlong: samples that were longer than a row, and were truncated or split.
         left_out: tokens that were cut off.
+        dropped: samples in no bin, because theirs would not have been full.
     """
 
     samples: int = 0
@@ -42,6 +43,7 @@ class BinCounts:
     capacity: int = 0
     overlong: int = 0
     left_out: int = 0
+    dropped: int = 0
 
     @property
     def padding(self) -> float:
@@ -71,8 +73,10 @@ class Binned:
         starts = [0]
         for number in range(len(order.starts) - 1):
             plan = self._binned(number, starts[-1])
-            self._count(plan)
-            starts.append(plan.position.item(-1) + 1)
+            starts.append(plan.position.item(-1) + 1 if len(plan) else starts[-1])
+            if len(plan):
+                self._count(plan)
+        self.counts.dropped = int(order.starts[-1]) - self.counts.samples
         self.starts = np.array(starts)
 
     def __len__(self) -> int:
@@ -136,7 +140,7 @@ class Binned:
         return part, parts
 
     def _bins(self, part: Indices, parts: int, lengths: Indices, costs: Indices, window_key: int) -> list[Bins]:
-        """The bins of each part, equally many if there are enough items."""
+        """The bins of each part: about equally many, or all that are full."""
         by_part = np.argsort(part, kind="stable")
         cuts = np.searchsorted(part[by_part], np.arange(parts + 1))
         each = []
@@ -146,7 +150,10 @@ class Binned:
         most = max(len(begins) for _, begins in each)
         found = []
         for number, (items, begins) in enumerate(each):
-            even = np.array(split_until(begins, len(items), most), np.int64)
+            if self._rule.only_full:
+                items, even = _full(items, np.array(begins, np.int64), self._rule.size)
+            else:
+                even = np.array(split_until(begins, len(items), most), np.int64)
             if self._shuffle:
                 items, even = _reordered(items, even, permutation(len(even), key(number, after=window_key)))
             found.append((items, even))
@@ -165,6 +172,12 @@ class Binned:
             out.append(items[order[begin:end][found]])
             begins += [begin + at for at in starts]
         return np.concatenate(out), begins
+
+
+def _full(items: Indices, begins: Indices, size: int) -> Bins:
+    """The bins of `size` items alone."""
+    full = begins[np.diff(begins, append=len(items)) == size]
+    return items[(full[:, None] + np.arange(size)).ravel()], np.arange(len(full)) * size
 
 
 def _reordered(items: Indices, begins: Indices, order: Indices) -> Bins:

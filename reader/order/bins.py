@@ -34,11 +34,13 @@ class BinRule:
         size: the limit.
         on_overlong: what is done with samples longer than a row: they are cut off, or into pieces of a row and a rest.
             With "raise" there are none.
+        only_full: leave out "counted" bins of fewer than `size` samples.
     """
 
     kind: Kind
     size: int
     on_overlong: Overlong = "raise"
+    only_full: bool = False
 
     def buckets(self, cost: int) -> int:
         """How many buckets are made of items of this cost in all."""

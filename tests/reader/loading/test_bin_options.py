@@ -1,0 +1,90 @@
+"""What batches by length, padding and packed rows cannot do is refused, by the name of the field, with the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recordio
+from recordio import DataLoader, SchemaError, ShardDataset
+
+
+def documents(folder: Path, samples: Sequence[dict[str, Any]], schema: Any = None, **options: Any) -> ShardDataset:
+    with recordio.DatasetWriter(folder, schema, **options) as writer:
+        for sample in samples:
+            writer.write(sample)
+    return ShardDataset(folder)
+
+
+def of_lengths(lengths: Sequence[int], **more: Any) -> list[dict[str, Any]]:
+    return [{"ids": np.arange(n)} | {name: make(n) for name, make in more.items()} for n in lengths]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ids_length", {"pad_value": 0}),
+        ("position_ids", {"sequence_length": 64}),
+        ("cu_seqlens", {"sequence_length": 9}),
+    ],
+)
+def test_no_field_is_lost_to_an_array_that_is_added(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    stored = documents(tmp_path / "stored", of_lengths(range(1, 9), **{name: lambda n: 777}))
+    with pytest.raises(SchemaError, match=f"batches get {name} of their own.*fields="):
+        DataLoader(stored, bucket_by="ids", **options)
+    ids = ShardDataset(tmp_path / "stored", fields=["ids"])
+    assert len(next(iter(DataLoader(ids, **options))))
+
+    def added(sample: dict[str, Any]) -> dict[str, Any]:
+        return sample | {name: 777}
+
+    with pytest.raises(SchemaError, match=f"batches get {name} of their own.*in a map"):
+        next(iter(DataLoader(ids.map(added), **options)))
+    removed = stored.map(lambda sample: {"ids": sample["ids"]})
+    assert len(next(iter(DataLoader(removed, bucket_by="ids", **options))))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_by_length_are_full_with_drop_last(tmp_path: Path, shuffle: bool) -> None:
+    lengths = np.random.default_rng(0).integers(0, 90, 1000).tolist()
+    samples = [{"ids": np.arange(length), "number": n} for n, length in enumerate(lengths)]
+    ds = documents(tmp_path, samples, block_bytes=3000)
+
+    def loader(**more: Any) -> DataLoader:
+        options = {"bucket_by": "ids", "drop_last": True, "shuffle": shuffle, "lanes": 6, "window_samples": 400} | more
+        return DataLoader(ds, 8, seed=3, **options)
+
+    one = loader()
+    batches = [batch["number"].tolist() for batch in one]
+    assert {len(batch) for batch in batches} == {8}
+    assert len(batches) == len(loader())
+    found = [n for batch in batches for n in batch]
+    assert len(set(found)) == len(found) == loader().bins.samples == 1000 - loader().bins.dropped
+    assert 0 < loader().bins.dropped < 100
+    ranks = [[batch["number"].tolist() for batch in loader(rank=rank, world_size=3)] for rank in range(3)]
+    assert [batch for turn in zip(*ranks, strict=True) for batch in turn] == batches[: len(batches) // 3 * 3]
+    batches_of_two = iter(one := loader())
+    next(batches_of_two), next(batches_of_two)
+    resumed = loader()
+    resumed.load_state_dict(one.state_dict())
+    assert [batch["number"].tolist() for batch in resumed] == batches[2:]
+    with pytest.raises(SchemaError, match="bins"):
+        loader(drop_last=False).load_state_dict(one.state_dict())
+    assert loader(drop_last=False).bins.dropped == 0
+
+
+@pytest.mark.parametrize("size", [9, 200])
+def test_windows_of_too_few_samples_have_no_full_batch(tmp_path: Path, size: int) -> None:
+    ds = documents(tmp_path, of_lengths(range(100)), block_bytes=1000)
+    loader = DataLoader(ds, size, bucket_by="ids", drop_last=True, shuffle=True, seed=0, window_samples=1)
+    batches = [sorted(map(len, batch["ids"])) for batch in loader]
+    assert len(batches) == len(loader) == (100 - loader.bins.dropped) // 9
+    assert bool(batches) == (size == 9)
+    for begin in range(len(batches)):
+        resumed = DataLoader(ds, size, bucket_by="ids", drop_last=True, shuffle=True, seed=0, window_samples=1)
+        resumed.load_state_dict(loader.state_dict() | {"epoch": 0, "position": begin})
+        assert [sorted(map(len, batch["ids"])) for batch in resumed] == batches[begin:]
