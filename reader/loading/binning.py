@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.display.text import count_text
-from recordio.errors import SchemaError
+from recordio.errors import CorruptError, SchemaError
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.lengths import is_sequence, lengths_of
@@ -22,6 +22,10 @@ from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.view import DatasetView
 
 _log = logging.getLogger("recordio")
+_WAY_ON = (
+    "every rank needs the lengths of all samples, so on_error='skip' cannot pass over them: open the dataset with "
+    "on_damage='skip', or name an integer that says the length by bucket_by="
+)
 _KEPT = 2  # epochs whose bins are counted: that of the loader, and the next one, which is fetched ahead
 
 
@@ -74,7 +78,11 @@ def binning_of(options: LoaderOptions, dataset: DatasetView) -> Binning | None:
     _check(options, dataset)
     assert isinstance(dataset, ShardDataset)
     rule, name = _rule(options), options.bucket_by or _only_sequence(dataset)
-    lengths = lengths_of(dataset, name)
+    try:
+        lengths = lengths_of(dataset, name)
+    except CorruptError as error:
+        error.add_note(_WAY_ON)
+        raise
     if rule.kind != "counted":
         _check_longest(rule, lengths, name)
     return Binning(rule, lengths, name, options.order)

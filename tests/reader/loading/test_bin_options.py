@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import recordio
-from recordio import DataLoader, SchemaError, ShardDataset
+from recordio import CorruptError, DataLoader, SchemaError, ShardDataset
 
 
 def documents(folder: Path, samples: Sequence[dict[str, Any]], schema: Any = None, **options: Any) -> ShardDataset:
@@ -88,3 +88,23 @@ def test_windows_of_too_few_samples_have_no_full_batch(tmp_path: Path, size: int
         resumed = DataLoader(ds, size, bucket_by="ids", drop_last=True, shuffle=True, seed=0, window_samples=1)
         resumed.load_state_dict(loader.state_dict() | {"epoch": 0, "position": begin})
         assert [sorted(map(len, batch["ids"])) for batch in resumed] == batches[begin:]
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_lengths_on_a_damaged_page_are_an_error_that_says_the_way_on(tmp_path: Path, compression: str | None) -> None:
+    samples = of_lengths([100] * 50, number=lambda n: n)
+    schema = {"ids": recordio.Array("int64", (None,)), "number": recordio.Scalar("int64")}
+    ds = documents(tmp_path, samples, schema, block_bytes=4000, compression=compression)
+    at = int(ds.store.shard(0).index.page_offsets[1, 0])
+    (path,) = tmp_path.glob("*.rio")
+    whole = bytearray(path.read_bytes())
+    whole[at + 20] ^= 0xFF
+    path.write_bytes(whole)
+    with pytest.raises(CorruptError, match="block 1, field 'ids'") as caught:
+        DataLoader(ShardDataset(tmp_path), batch_tokens=400, bucket_by="ids", on_error="skip")
+    assert "on_damage='skip', or name an integer" in caught.value.__notes__[0]
+    for loader in (
+        DataLoader(ShardDataset(tmp_path), batch_tokens=400, bucket_by="number", on_error="skip"),
+        DataLoader(ShardDataset(tmp_path, on_damage="skip"), batch_tokens=400, bucket_by="ids"),
+    ):
+        assert 0 < sum(len(batch["ids"]) for batch in loader) < 50
