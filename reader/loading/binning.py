@@ -13,7 +13,7 @@ from recordio.display.text import count_text
 from recordio.errors import CorruptError, SchemaError
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
-from recordio.reader.loading.lengths import is_sequence, lengths_of
+from recordio.reader.loading.lengths import lengths_of, sequences_of
 from recordio.reader.loading.options import MAX_TOKENS, LoaderOptions
 from recordio.reader.loading.state import window_identity
 from recordio.reader.order.binned import Binned
@@ -119,10 +119,10 @@ def _check(options: LoaderOptions, dataset: DatasetView) -> None:
 
 def _only_sequence(dataset: ShardDataset) -> str:
     """The field that says the length, where it is not named. Raises SchemaError unless there is exactly one."""
-    names = [name for name, kind in dataset.schema.items() if is_sequence(kind)]
+    names = sequences_of(dataset.schema)
     if len(names) == 1:
         return names[0]
-    found = "no field is an array of any length" if not names else f"{' and '.join(names)} are arrays of any length"
+    found = "no field is an array whose length counts" if not names else f"{' and '.join(names)} are arrays"
     raise SchemaError(f"{found}: name the field whose length counts, by bucket_by=")
 
 

@@ -20,6 +20,7 @@ from recordio.errors import SchemaError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.numeric import Array, Scalar
 from recordio.format.page import Indices, VariablePages
+from recordio.format.schema import Schema
 from recordio.reader.batches.fetch_plan import FetchPlan
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.fetch_threads import FetchThreads
@@ -42,11 +43,24 @@ def is_sequence(kind: Field) -> bool:
     return isinstance(kind, Array) and kind.shape[0] is None and None not in kind.shape[1:]
 
 
+def sequences_of(schema: Schema) -> list[str]:
+    """The arrays that are padded and packed: those of any length; without any, those of one length.
+
+    The schema of documents that happen to be equally long, when it was inferred, has no others.
+    """
+    found = [name for name, kind in schema.items() if is_sequence(kind)]
+    return found or [name for name, kind in schema.items() if _is_fixed(kind)]
+
+
+def _is_fixed(kind: Field) -> bool:
+    return isinstance(kind, Array) and len(kind.shape) > 0 and None not in kind.shape
+
+
 def lengths_of(dataset: ShardDataset, name: str) -> Measured:
     """(len(dataset),), integers: the length of each sample by this field.
 
-    That is the length of an array whose first dimension alone is free, the bytes of text (UTF-8) or of bytes, or the
-    value of an integer. Raises SchemaError for other fields, CorruptError, StorageError.
+    That is the first dimension of an array whose other dimensions are fixed, the bytes of text (UTF-8) or of bytes, or
+    the value of an integer. Raises SchemaError for other fields, CorruptError, StorageError.
     """
     kind = dataset.store.manifest.schema.select([name])[name]
     if kind.optional:
@@ -59,10 +73,13 @@ def lengths_of(dataset: ShardDataset, name: str) -> Measured:
         return found
     if isinstance(kind, Text | Bytes):
         return _measured(dataset, name, _nbytes)
+    if _is_fixed(kind):
+        length = kind.shape[0]  # type: ignore[attr-defined]
+        return np.full(len(dataset), length, np.min_scalar_type(length))
     if not is_sequence(kind):
         raise SchemaError(
-            f"field {name!r} is {kind}, which has no length: bucket_by= names an array whose first dimension alone is "
-            "free, text, bytes, or an integer that says how long the sample is"
+            f"field {name!r} is {kind}, which has no length: bucket_by= names an array of which no dimension but the "
+            "first is free, text, bytes, or an integer that says how long the sample is"
         )
     size = max(1, kind.dtype.itemsize * math.prod(kind.shape[1:]))  # type: ignore[attr-defined]
     return _measured(dataset, name, lambda *at: (_nbytes(*at) - 8) // size)

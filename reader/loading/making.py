@@ -8,7 +8,7 @@ from typing import Any
 from recordio.errors import SchemaError
 from recordio.reader.batches.layout import PACKED_NAMES, Layout, Packing, Padding, check_free
 from recordio.reader.batches.maker import BatchMaker
-from recordio.reader.loading.lengths import is_sequence
+from recordio.reader.loading.lengths import sequences_of
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.view import DatasetView
 
@@ -35,7 +35,7 @@ def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
     option = "pad_value" if options.sequence_length is None else "sequence_length"
     if options.collates or options.batch_size is None or dataset.tuple_fields is not None:
         raise SchemaError(f"{option} makes dicts of arrays: without collate_fn, batch_size=None and ds.tuples")
-    sequences = [name for name, kind in dataset.schema.items() if is_sequence(kind) and not kind.optional]
+    sequences = sequences_of(dataset.schema)
     given = options.pad_value
     named: Mapping[str, float] = given if isinstance(given, Mapping) else {}
     value = 0 if given is None or isinstance(given, Mapping) else given

@@ -108,3 +108,16 @@ def test_lengths_on_a_damaged_page_are_an_error_that_says_the_way_on(tmp_path: P
         DataLoader(ShardDataset(tmp_path, on_damage="skip"), batch_tokens=400, bucket_by="ids"),
     ):
         assert 0 < sum(len(batch["ids"]) for batch in loader) < 50
+
+
+def test_documents_that_are_equally_long_are_as_others(tmp_path: Path) -> None:
+    ds = documents(tmp_path, of_lengths([8] * 20))
+    assert ds.schema["ids"].shape == (8,)  # type: ignore[attr-defined]
+    (rows,) = DataLoader(ds, 10, sequence_length=16)
+    assert rows["ids"].tolist() == [[*range(8)] * 2] * 10
+    assert rows["cu_seqlens"].tolist() == [*range(0, 161, 8)]
+    (cut,) = DataLoader(ds, 20, sequence_length=6, on_overlong="truncate", bucket_by="ids")
+    assert cut["ids"].tolist() == [[*range(6)]] * 20
+    batches = list(DataLoader(ds, batch_tokens=40, pad_value=0))
+    assert [batch["ids"].shape for batch in batches] == [(5, 8)] * 4
+    assert batches[0]["ids_length"].tolist() == [8] * 5
