@@ -80,6 +80,10 @@ def _arrays(name: str, column: Any) -> list[npt.NDArray[Any]]:
     arrays = [np.asarray(value) for value in column]
     kinds = {(one.dtype, one.shape[1:]) if one.ndim else None for one in arrays}
     if len(kinds) != 1 or None in kinds:
+        if any(value is None for value in column):
+            raise SchemaError(
+                f"field {name!r} is missing in some samples, and is neither padded nor packed: fill it in a map"
+            )
         found = " and ".join(sorted({f"{one.dtype}{list(one.shape)}" for one in arrays})[:2])
         raise SchemaError(
             f"field {name!r} is neither padded nor packed: expected arrays that differ in length alone, got {found}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recordio.errors import SchemaError
+from recordio.format.schema import Schema
 from recordio.reader.batches.layout import PACKED_NAMES, Layout, Packing, Padding, check_free
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.loading.lengths import sequences_of
@@ -46,11 +47,14 @@ def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
         if not values:
             raise SchemaError("pad_value is for arrays of any length, and no field is one")
         padding = Padding(named or values)
+        if not dataset.has_maps or not named:
+            _check_present(padding.values, dataset.schema)
         if not dataset.has_maps:
             check_free([f"{name}_length" for name in padding.values], dataset.schema)
         return padding
     if not dataset.has_maps:
         check_free(PACKED_NAMES, dataset.schema)
+        _check_present(sequences, dataset.schema)
     others = [name for name in dataset.schema if name not in sequences]
     if others and not dataset.has_maps:
         raise SchemaError(
@@ -59,6 +63,16 @@ def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
         )
     truncates = options.on_overlong == "truncate"
     return Packing(options.sequence_length, truncates, named, value)  # a map may have made other fields
+
+
+def _check_present(names: Iterable[str], schema: Schema) -> None:
+    """Raises SchemaError for a field of which values may be missing."""
+    for name in names:
+        if name in schema and schema[name].optional:
+            raise SchemaError(
+                f"field {name!r} is optional, and a missing value is neither padded nor packed: leave it out by "
+                "fields=, fill it in a map, or name the fields to pad by pad_value={...}"
+            )
 
 
 def _check_value(name: str, kind: Any, value: Any) -> None:

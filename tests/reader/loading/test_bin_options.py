@@ -121,3 +121,25 @@ def test_documents_that_are_equally_long_are_as_others(tmp_path: Path) -> None:
     batches = list(DataLoader(ds, batch_tokens=40, pad_value=0))
     assert [batch["ids"].shape for batch in batches] == [(5, 8)] * 4
     assert batches[0]["ids_length"].tolist() == [8] * 5
+
+
+def test_optional_arrays_are_refused_unless_a_map_fills_them(tmp_path: Path) -> None:
+    samples = [{"ids": np.arange(n), "extra": np.arange(n) if n % 2 else None} for n in range(2, 20)]
+    schema = {"ids": recordio.Array("int64", (None,)), "extra": recordio.Array("int64", (None,), optional=True)}
+    ds = documents(tmp_path, samples, schema)
+    refused: list[dict[str, Any]] = [{"pad_value": 0}, {"pad_value": {"extra": 0}}, {"sequence_length": 64}]
+    for options in refused:
+        with pytest.raises(SchemaError, match="field 'extra' is optional"):
+            DataLoader(ds, bucket_by="ids", **options)
+
+    def filled(sample: dict[str, Any]) -> dict[str, Any]:
+        return {"ids": sample["ids"], "extra": sample["ids"] if sample["extra"] is None else sample["extra"]}
+
+    for options in refused[1:]:
+        (batch,) = DataLoader(ds.map(filled), 18, bucket_by="ids", **options)
+        assert len(batch["extra"].shape) == 2
+        with pytest.raises(SchemaError, match="field 'extra' is missing in some samples"):
+            next(iter(DataLoader(ds.map(dict), 18, bucket_by="ids", **options)))
+    (batch,) = DataLoader(ds, 18, pad_value={"ids": 0})
+    assert batch["ids"].shape == (18, 19)
+    assert isinstance(batch["extra"], list)
