@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,9 +33,13 @@ class Padding:
 
     Attributes:
         values: the padding of each field, by name.
+        size: tokens that a batch is to have at most, if there is such a limit.
+        field: the field that is to say how many they are.
     """
 
     values: Mapping[str, float]
+    size: int | None = None
+    field: str | None = None
 
     def __call__(self, columns: Any, request: BatchRequest | IndexRequest, empty: Empty) -> Columns:
         _check_names(self.values, columns)
@@ -43,7 +49,17 @@ class Padding:
             out[name] = column
             if name in self.values:
                 out[name], out[f"{name}_length"] = _padded(name, column, self.values[name], empty)
+        self._check_size([math.prod(out[name].shape[:2]) for name in self.values])
         return out
+
+    def _check_size(self, tokens: list[int]) -> None:
+        """Warns of a batch none of whose padded fields stays within the limit."""
+        if self.size is not None and min(tokens) > self.size:
+            warnings.warn(
+                f"batches have more than batch_tokens={self.size} once they are padded: {_disagreement(self.field)}",
+                RuntimeWarning,
+                stacklevel=1,  # of all batches one line
+            )
 
 
 def _check_names(values: Mapping[str, float], columns: Any) -> None:
@@ -106,12 +122,14 @@ class Packing:
         truncates: whether samples are cut off at this size.
         values: what the rest of a row has, by field.
         fill: what it has in other fields.
+        field: the field that is to say how long documents are.
     """
 
     size: int
     truncates: bool
     values: Mapping[str, float]
     fill: float = 0
+    field: str | None = None
 
     def __call__(self, columns: Any, request: BatchRequest | IndexRequest, empty: Empty) -> Columns:
         assert isinstance(request, BatchRequest), "a sampler has no rows"
@@ -139,7 +157,7 @@ class Packing:
             not self.truncates
             and (np.array([len(array) for array in arrays]) - starts)[piece < 0].max(initial=0) > self.size
         ):
-            raise _too_long(self.size)
+            raise _too_long(self.size, self.field)
         return found
 
     def _begins(self, row: Indices, lengths: Indices) -> Indices:
@@ -148,7 +166,7 @@ class Packing:
         first = np.flatnonzero(np.diff(row, prepend=-1))
         begins: Indices = row * self.size + before - before[first][row]
         if (begins + lengths > (row + 1) * self.size).any():
-            raise _too_long(self.size)
+            raise _too_long(self.size, self.field)
         return begins
 
     def _filled(
@@ -178,10 +196,14 @@ class Packing:
         return dict(zip(PACKED_NAMES, (positions, documents, found), strict=True))
 
 
-def _too_long(size: int) -> SchemaError:
-    return SchemaError(
-        f"the documents of a row have more than {size} tokens: samples are longer than the field of bucket_by says, or "
-        "a map has made them longer"
+def _too_long(size: int, field: str | None) -> SchemaError:
+    return SchemaError(f"the documents of a row have more than {size} tokens: {_disagreement(field)}")
+
+
+def _disagreement(field: str | None) -> str:
+    return (
+        f"samples are longer than field {field!r} says, or a map has made them longer. Name a field by bucket_by= that "
+        "says how long they are in the batch"
     )
 
 

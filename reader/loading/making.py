@@ -37,6 +37,7 @@ def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
     if options.collates or options.batch_size is None or dataset.tuple_fields is not None:
         raise SchemaError(f"{option} makes dicts of arrays: without collate_fn, batch_size=None and ds.tuples")
     sequences = sequences_of(dataset.schema)
+    field = options.bucket_by or next(iter(sequences), None)
     given = options.pad_value
     named: Mapping[str, float] = given if isinstance(given, Mapping) else {}
     value = 0 if given is None or isinstance(given, Mapping) else given
@@ -46,7 +47,7 @@ def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
     if options.sequence_length is None:
         if not values:
             raise SchemaError("pad_value is for arrays of any length, and no field is one")
-        padding = Padding(named or values)
+        padding = Padding(named or values, options.batch_tokens, field)
         if not dataset.has_maps or not named:
             _check_present(padding.values, dataset.schema)
         if not dataset.has_maps:
@@ -62,7 +63,7 @@ def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
             f"ShardDataset(..., fields={sequences})"
         )
     truncates = options.on_overlong == "truncate"
-    return Packing(options.sequence_length, truncates, named, value)  # a map may have made other fields
+    return Packing(options.sequence_length, truncates, named, value, field)  # a map may have made other fields
 
 
 def _check_present(names: Iterable[str], schema: Schema) -> None:

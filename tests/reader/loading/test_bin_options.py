@@ -143,3 +143,21 @@ def test_optional_arrays_are_refused_unless_a_map_fills_them(tmp_path: Path) -> 
     (batch,) = DataLoader(ds, 18, pad_value={"ids": 0})
     assert batch["ids"].shape == (18, 19)
     assert isinstance(batch["extra"], list)
+
+
+def test_a_field_that_says_too_little_is_named(tmp_path: Path) -> None:
+    ds = documents(tmp_path, of_lengths(range(1, 50), said=lambda n: n // 2))
+    ids = ShardDataset(tmp_path, fields=["ids"])
+    for overlong in ("raise", "truncate"):
+        with pytest.raises(SchemaError, match=r"longer than field 'said' says.*Name a field by bucket_by="):
+            list(DataLoader(ids, sequence_length=30, bucket_by="said", on_overlong=overlong))  # type: ignore[arg-type]
+    with pytest.warns(RuntimeWarning, match=r"more than batch_tokens=30 .* longer than field 'said' says"):
+        assert sum(len(batch["ids"]) for batch in DataLoader(ds, batch_tokens=30, bucket_by="said", pad_value=0)) == 49
+    twice = ids.map(lambda sample: {"ids": np.repeat(sample["ids"], 2)})
+    with pytest.warns(RuntimeWarning, match="field 'ids' says, or a map has made them longer"):
+        list(DataLoader(twice, batch_tokens=50, pad_value=0))
+
+
+def test_another_padded_field_may_be_longer_than_the_one_that_counts(tmp_path: Path) -> None:
+    ds = documents(tmp_path, of_lengths(range(1, 50), frames=lambda n: np.zeros(3 * n)))
+    assert sum(len(batch["ids"]) for batch in DataLoader(ds, batch_tokens=60, bucket_by="ids", pad_value=0)) == 49
