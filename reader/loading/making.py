@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Number
 from typing import Any
+
+import numpy as np
 
 from recordio.errors import SchemaError
 from recordio.format.schema import Schema
@@ -31,39 +34,56 @@ def maker_of(
 
 def layout_of(options: LoaderOptions, dataset: DatasetView) -> Layout | None:
     """How batches are padded or packed, if they are. Raises SchemaError."""
-    if options.pad_value is None and options.sequence_length is None:
+    given, size = options.pad_value, options.sequence_length
+    if given is None and size is None:
         return None
-    option = "pad_value" if options.sequence_length is None else "sequence_length"
+    option = "pad_value" if size is None else "sequence_length"
     if options.collates or options.batch_size is None or dataset.tuple_fields is not None:
         raise SchemaError(f"{option} makes dicts of arrays: without collate_fn, batch_size=None and ds.tuples")
-    sequences = sequences_of(dataset.schema)
-    field = options.bucket_by or next(iter(sequences), None)
-    given = options.pad_value
     named: Mapping[str, float] = given if isinstance(given, Mapping) else {}
     value = 0 if given is None or isinstance(given, Mapping) else given
+    _check_numbers([value, *named.values()])
+    sequences = sequences_of(dataset.schema)
+    field = options.bucket_by or next(iter(sequences), None)
     values = dict.fromkeys(sequences, value) | dict(named)
-    for name in () if dataset.has_maps else sequences:  # a map may make values of another type
-        _check_value(name, dataset.schema[name], values[name])
-    if options.sequence_length is None:
-        if not values:
-            raise SchemaError("pad_value is for arrays of any length, and no field is one")
+    if not dataset.has_maps:  # a map may make other fields, and values of another type
+        for name in sequences:
+            _check_value(name, dataset.schema[name], values[name])
+    if size is None:
         padding = Padding(named or values, options.batch_tokens, field)
-        if not dataset.has_maps or not named:
-            _check_present(padding.values, dataset.schema)
-        if not dataset.has_maps:
-            check_free([f"{name}_length" for name in padding.values], dataset.schema)
+        _check_padding(padding, dataset, by_name=bool(named))
         return padding
     if not dataset.has_maps:
-        check_free(PACKED_NAMES, dataset.schema)
-        _check_present(sequences, dataset.schema)
-    others = [name for name in dataset.schema if name not in sequences]
-    if others and not dataset.has_maps:
+        _check_rows(sequences, dataset.schema)
+    return Packing(size, options.on_overlong == "truncate", named, value, field)
+
+
+def _check_padding(padding: Padding, dataset: DatasetView, *, by_name: bool) -> None:
+    """Raises SchemaError for fields that cannot be padded, or lengths that would take the name of a field."""
+    if not padding.values:
+        raise SchemaError("pad_value is for arrays of any length, and no field is one")
+    if not dataset.has_maps or not by_name:
+        _check_present(padding.values, dataset.schema)
+    if not dataset.has_maps:
+        check_free([f"{name}_length" for name in padding.values], dataset.schema)
+
+
+def _check_rows(sequences: list[str], schema: Schema) -> None:
+    """Raises SchemaError for fields that rows cannot hold."""
+    check_free(PACKED_NAMES, schema)
+    _check_present(sequences, schema)
+    if others := [name for name in schema if name not in sequences]:
         raise SchemaError(
             f"rows hold arrays of any length, not {', '.join(map(repr, others))}: read the others alone, as "
             f"ShardDataset(..., fields={sequences})"
         )
-    truncates = options.on_overlong == "truncate"
-    return Packing(options.sequence_length, truncates, named, value, field)  # a map may have made other fields
+
+
+def _check_numbers(values: Iterable[Any]) -> None:
+    """Raises SchemaError for a padding that is no number."""
+    for value in values:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Number):
+            raise SchemaError(f"pad_value is {value!r}: expected a number, or a dict of numbers by field")
 
 
 def _check_present(names: Iterable[str], schema: Schema) -> None:

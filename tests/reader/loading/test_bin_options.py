@@ -161,3 +161,13 @@ def test_a_field_that_says_too_little_is_named(tmp_path: Path) -> None:
 def test_another_padded_field_may_be_longer_than_the_one_that_counts(tmp_path: Path) -> None:
     ds = documents(tmp_path, of_lengths(range(1, 50), frames=lambda n: np.zeros(3 * n)))
     assert sum(len(batch["ids"]) for batch in DataLoader(ds, batch_tokens=60, bucket_by="ids", pad_value=0)) == 49
+
+
+@pytest.mark.parametrize("value", [True, np.True_, [1], "0", {"ids": None}, {"ids": False}])
+def test_padding_is_a_number(tmp_path: Path, value: Any) -> None:
+    ds = documents(tmp_path, of_lengths(range(1, 9)))
+    for options in ({}, {"sequence_length": 16}):
+        with pytest.raises(SchemaError, match="expected a number"):
+            DataLoader(ds, pad_value=value, **options)
+        (batch,) = DataLoader(ds, 8, pad_value=np.int8(-1), **options)
+        assert batch["ids"].min() == -1
