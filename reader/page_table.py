@@ -88,6 +88,14 @@ class PageColumn:
             parts.append(group.take(page, rows))
         return parts[0] if len(parts) == 1 else scatter(parts, order)
 
+    def views(self, slot: Indices, row: Indices) -> list[npt.NDArray[Any]]:
+        """The arrays at (slot, row), to be copied while the table is there. No value of a large one is read."""
+        if len(self.groups) == 1 or not len(slot):
+            return self.groups[0].views(slot, row)
+        found, order, runs = grouped(self.group[slot])
+        each = [self.groups[g].views(self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
+        return scatter(each, order)  # type: ignore[no-any-return]
+
     def _one_by_one(self, slot: Indices, row: Indices) -> Any:
         gets = [group.get for group in self.groups]
         places = zip(self.group[slot].tolist(), self.page[slot].tolist(), row.tolist(), strict=True)
@@ -120,14 +128,17 @@ class PageTable:
     failed: Mapping[int, RecordIOError]
     ragged: Mapping[str, Field] = field(default_factory=dict)
 
-    def take(self, slot: Indices, row: Indices) -> Columns:
+    def take(self, slot: Indices, row: Indices, *, views: bool = False) -> Columns:
         """The samples at (slot, row), each int64 (n,), as columns; images as stored.
 
+        `views` gives arrays that are to be copied while the table is there, in lists, whose fields are all numbers.
         Raises the error of a slot whose pages could not be read.
         """
         for bad, error in self.failed.items():
             if (slot == bad).any():
                 raise error
+        if views:
+            return {name: column.views(slot, row) for name, column in self.columns.items()}
         out = {}
         for name, column in self.columns.items():
             kind = self.ragged.get(name)

@@ -15,7 +15,7 @@ from recordio.determinism import key
 from recordio.errors import RecordIOError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
-from recordio.reader.batches.layout import Layout
+from recordio.reader.batches.layout import Layout, Packing
 from recordio.reader.batches.requests import BatchRequest, BatchResult, BatchTimes, IndexRequest, WindowSlice
 from recordio.reader.columns import Empty, collate, collate_as_torch, concatenate, scatter, values_of
 from recordio.reader.dataset import ShardDataset
@@ -188,17 +188,22 @@ class BatchMaker:
             dataset, slices = self.datasets[source], list(group)
             index = _joined([one.plan.index[one.begin : one.end] for one in slices])
             numbers = _joined([self._numbers(one) for one in slices])
-            yield dataset, self._columns(slices), dataset.origin(numbers, index, epoch_key)
+            views = isinstance(self.layout, Packing) and dataset.processing.is_plain
+            yield dataset, self._columns(slices, views=views), dataset.origin(numbers, index, epoch_key)
 
-    def _columns(self, slices: Sequence[WindowSlice]) -> Columns:
-        """The samples as they are stored. Raises CorruptError with the place of the first damaged sample."""
+    def _columns(self, slices: Sequence[WindowSlice], *, views: bool = False) -> Columns:
+        """The samples as they are stored. Raises CorruptError with the place of the first damaged sample.
+
+        `views` gives arrays that are not copied: of a document in many pieces each would else copy all of it.
+        """
         taken = []
         for one in slices:
             if one.columns is not None:
-                taken.append(self._columns_read_early(one))
+                early = self._columns_read_early(one)
+                taken.append({name: values_of(column) for name, column in early.items()} if views else early)
                 continue
             try:
-                taken.append(one.window.table.take(one.slot, one.row))
+                taken.append(one.window.table.take(one.slot, one.row, views=views))
             except RecordIOError as error:
                 found = self.datasets[one.source].located(error, self._numbers(one))
                 if found is error:

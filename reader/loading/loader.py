@@ -84,7 +84,7 @@ class DataLoader(Profiled):
             position_ids, document_ids and cu_seqlens.
         bucket_by: the field whose length counts: an array or text of any length, or an integer that says it; with
             neither of the two, batches of `batch_size` samples of about one length. None takes the only such array.
-        on_overlong: "truncate" or "split" samples longer than a row; "raise" refuses them.
+        on_overlong: "truncate" or "split" samples longer than a row; "raise" refuses them. Maps run for each piece.
         pad_value: pad arrays of any length with it, or by name, and add NAME_length; in packed rows 0 if None.
 
     Attributes:

@@ -152,6 +152,10 @@ class Numeric(Field):
 
     def unpack(self, data: bytes) -> Any:
         """An array with free dimensions: a u64 per free dimension, then the elements in C order."""
+        return self.view(data).copy()
+
+    def view(self, data: bytes | memoryview) -> npt.NDArray[Any]:
+        """The same array, not copied."""
         start = 8 * self._free
         if len(data) < start:
             raise CorruptError(f"array too short: {len(data)} bytes, its dimensions alone take {start}")
@@ -160,7 +164,7 @@ class Numeric(Field):
         nbytes = len(data) - start
         if math.prod(shape) * self.dtype.itemsize != nbytes or _too_large(shape):
             raise CorruptError(f"array of {list(shape)} {self.dtype} does not fit its {nbytes} bytes")
-        return np.frombuffer(data, self.dtype, offset=start).reshape(shape).copy()
+        return np.frombuffer(data, self.dtype, offset=start).reshape(shape)
 
     def batch(self, values: Any) -> npt.NDArray[Any]:
         """A whole column as a contiguous array (n, *shape). For fixed fields. Raises SchemaError."""

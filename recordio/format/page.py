@@ -135,8 +135,8 @@ class Pages:
         return False
 
     def views(self, page: Indices, row: Indices) -> list[npt.NDArray[Any]]:
-        """Views of the values at (page, row), each int64 (n,); for pages of large values."""
-        raise NotImplementedError
+        """The arrays at (page, row), each int64 (n,): views, where pages are as they are in memory."""
+        return list(self.take(page, row))
 
     @property
     def joins(self) -> bool:
@@ -280,6 +280,10 @@ class VariablePages(Pages):
             values = [unpack(buffer[a:b]) if ok else None for a, b, ok in zip(begins, ends, present, strict=True)]
         return self._with_missing(values, page, row) if self._field.optional else values
 
+    def views(self, page: Indices, row: Indices) -> list[npt.NDArray[Any]]:
+        whole, view = memoryview(self._buffer), self._field.view  # type: ignore[attr-defined]
+        return [view(whole[a:b]) for a, b in zip(*(one.tolist() for one in self.spans(page, row)), strict=True)]
+
     @property
     def joins(self) -> bool:
         return True
@@ -309,8 +313,7 @@ class VariablePages(Pages):
 
 def pages(field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> Pages:
     """The reader for pages of this field."""
-    kind = VariablePages if field.row_nbytes is None else FixedPages
-    return kind(field, buffer, starts, samples)
+    return (VariablePages if field.row_nbytes is None else FixedPages)(field, buffer, starts, samples)
 
 
 def read_row(field: Field, read: Callable[[int, int], bytes], start: int, samples: int, row: int) -> Any:

@@ -171,3 +171,31 @@ def test_padding_is_a_number(tmp_path: Path, value: Any) -> None:
             DataLoader(ds, pad_value=value, **options)
         (batch,) = DataLoader(ds, 8, pad_value=np.int8(-1), **options)
         assert batch["ids"].min() == -1
+
+
+@pytest.mark.parametrize("lengths", [np.random.default_rng(2).integers(0, 300, 80), np.full(80, 100)])
+@pytest.mark.parametrize("compression", [None, "zstd", "narrow"])
+def test_pieces_are_those_of_documents_that_were_copied(tmp_path: Path, lengths: Any, compression: str | None) -> None:
+    """Without maps rows are filled from the pages themselves."""
+    samples = [{"ids": np.arange(n) + k} for k, n in enumerate(lengths.tolist())]
+    ds = documents(tmp_path, samples, block_bytes=9000, shard_samples=30, compression=compression)
+    options: dict[str, Any] = {"shuffle": True, "seed": 0, "window_samples": 20, "sequence_length": 32}
+    copied = list(DataLoader(ds.map(dict), 3, on_overlong="split", **options))
+    assert sum((batch["document_ids"] >= 0).sum() for batch in copied) == lengths.sum()
+    for view in (ds, ds.ragged()):
+        for want, batch in zip(copied, DataLoader(view, 3, on_overlong="split", **options), strict=True):
+            for name, values in want.items():
+                assert np.array_equal(batch[name], values)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_a_piece_copies_none_of_the_rest(tmp_path: Path, compression: str | None, monkeypatch: Any) -> None:
+    kind = recordio.Array("int64", (None,))
+    ds = documents(tmp_path, of_lengths([100_000]), {"ids": kind}, compression=compression)
+    loader = DataLoader(ds, 4, sequence_length=100, on_overlong="split")
+    with monkeypatch.context() as patch:
+        patch.setattr(recordio.Array, "unpack", None)  # what copies a document
+        rows = np.concatenate([batch["ids"] for batch in loader])
+    assert sorted(rows[:, 0].tolist()) == list(range(0, 100_000, 100))
+    assert loader.bins is not None
+    assert (loader.bins.samples, loader.bins.bins, loader.stats.samples) == (1, 1000, 1000)
