@@ -20,6 +20,7 @@ class Rule:
     kind: str
     size: int
     on_overlong: str = "raise"
+    only_full: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,11 @@ def window_bins(
     while count > 1 and total < count * rule.size * LEAST:
         count //= least_prime_factor(count)
     of_parts = [part_bins(sorted(run, key=items.index), rule) for run in runs(by_block(items), rule, count)]
+    if rule.only_full:
+        of_parts = [[one for one in bins if len(one) == rule.size] for bins in of_parts]
     most = max(map(len, of_parts))
     for number, bins in enumerate(of_parts):
-        while len(bins) < most and any(len(one) > 1 for one in bins):
+        while not rule.only_full and len(bins) < most and any(len(one) > 1 for one in bins):
             largest = max(range(len(bins)), key=lambda k: (len(bins[k]), -k))
             half = (len(bins[largest]) + 1) // 2
             bins[largest : largest + 1] = [bins[largest][:half], bins[largest][half:]]

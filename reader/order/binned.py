@@ -119,7 +119,8 @@ class Binned:
         part, parts = self._parts(plan.slot[sample], costs)
         each = self._bins(part, parts, lengths, costs, key(number + 1, after=self._epoch_key))
         items, positions = _dealt(each, Lanes(parts).of_part, first)
-        return replace(plan.cut(sample[items]), position=positions, piece=None if piece is None else piece[items])
+        found = replace(plan.cut(sample[items]), position=positions, piece=None if piece is None else piece[items])
+        return found.with_needed_blocks() if self._rule.only_full else found
 
     def _items(self, plan: WindowPlan) -> tuple[Indices, Indices | None, Indices]:
         """What is put into bins, samples or pieces of them: (sample of the plan, piece, length) of each."""

@@ -76,6 +76,31 @@ def test_bins_follow_the_document_for_any_number_of_ranks(
     check_blocks(binned, ranks)
 
 
+@examples(100)
+@given(st.data(), shapes(), st.booleans(), st.integers(1, 9), WORDS, st.integers(1, 7))
+def test_full_bins_follow_the_document(
+    data: st.DataObject, shape: Blocks, shuffle: bool, size: int, epoch_key: int, ranks: int
+) -> None:
+    options = data.draw(orders(shuffle, by_lane=False))
+    view = data.draw(views(shape.samples))
+    lengths = data.draw(st.lists(st.integers(0, 20), min_size=len(view), max_size=len(view)))
+    binned = order_in_bins(shape, view, lengths, BinRule("counted", size, only_full=True), options, epoch_key)
+    found = delivered(binned, ranks)
+    assert found == plain.binned(
+        shape,
+        view,
+        lengths,
+        plain.Rule("counted", size, only_full=True),
+        epoch_key,
+        plain_options(options),
+        shuffle=shuffle,
+    )
+    indices = [index for one in found for index, _ in one]
+    assert len(set(indices)) == len(indices) == len(found) * size == binned.counts.samples
+    assert binned.counts.dropped == len(view) - len(indices)
+    check_blocks(binned, ranks)
+
+
 @pytest.mark.parametrize("kind", ["padded", "packed", "counted"])
 @pytest.mark.parametrize(("window_bytes", "lanes", "size"), [(12_000, 6, 3), (17_999, 2, 2)], ids=["lanes", "buckets"])
 def test_many_lanes_and_buckets_follow_the_document(kind: Any, window_bytes: int, lanes: int, size: int) -> None:
