@@ -231,6 +231,14 @@ def double(sample: dict[str, Any]) -> dict[str, Any]:
     return {"x": int(sample["x"]) * 2}
 
 
+def test_a_file_of_a_dataset_that_was_replaced_is_refused(tmp_path: Path) -> None:
+    ds = grown(tmp_path / "x")
+    with DatasetWriter(tmp_path / "x", mode="overwrite") as writer:
+        writer.write_batch({"x": np.arange(20)})
+    with pytest.raises(DatasetError, match="was replaced since it was opened"):
+        ds.store.unkept_file(0)
+
+
 def test_a_pickle_of_a_dataset_that_was_replaced_is_refused(tmp_path: Path) -> None:
     data = pickle.dumps(grown(tmp_path / "x"))
     with DatasetWriter(tmp_path / "x", mode="overwrite") as writer:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from recordio import DataLoader, ShardDataset, StorageError
+from recordio.format.layout import FOOTER
 from recordio.remote.cache_files import MAGIC
 from recordio.remote.remote_stats import remote_stats
 from recordio.remote.shard_cache import CachedShard, ShardCache
@@ -59,6 +60,12 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
+def flip_a_bit_of_the_index(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-FOOTER.size - 60] ^= 1
+    path.write_bytes(data)
+
+
 def cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
@@ -76,7 +83,8 @@ def garbage(path: Path) -> None:
 
 
 DAMAGES: list[tuple[str, Damage]] = [
-    ("*.rio", zero_the_data), ("*.rio", flip_a_bit), ("*.rio", cut), ("*.rio", lengthen), ("*.rio", Path.unlink),
+    ("*.rio", zero_the_data), ("*.rio", flip_a_bit), ("*.rio", flip_a_bit_of_the_index), ("*.rio", cut),
+    ("*.rio", lengthen), ("*.rio", Path.unlink),
     ("*.map", cut), ("*.map", lengthen), ("*.map", garbage), ("*.map", Path.unlink),
 ]  # fmt: skip
 READS: dict[str, Callable[[ShardDataset], list[Any]]] = {

@@ -106,6 +106,12 @@ def test_shard_with_unknown_compatible_features_passes(files: tuple[MemoryStorag
     assert check_shards(MemoryStorage({**storage.files, name: bytes(body)}), manifest) == []
 
 
+def test_a_shard_that_is_no_regular_file_is_corrupt(tmp_path: Path) -> None:
+    (tmp_path / "shard-00000.rio").mkdir()
+    with pytest.raises(CorruptError, match="is not a regular file"):
+        open_shard_file(LocalStorage(tmp_path), "shard-00000.rio")
+
+
 def test_check_shards_says_what_each_shard_alone_would_say(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write(folder, 100)
