@@ -171,3 +171,11 @@ def test_a_manifest_over_the_limit_is_refused_before_it_is_parsed(monkeypatch: p
 def test_statistics_that_are_no_object_are_refused(statistics: Any) -> None:
     with pytest.raises(CorruptError, match="statistics"):
         Manifest.decode(changed(lambda body: body.update(statistics=statistics)))
+
+
+def test_a_shard_too_short_for_an_index_of_its_blocks_is_refused() -> None:
+    """Else the sizes of arrays over all blocks would be the manifest's to choose."""
+    lie = ShardEntry(0, 64 * 50, 50, 1000, bytes(16), ((1, 50),))
+    data = Manifest(bytes(16), Schema(dict.fromkeys("ab", Scalar("int64"))), {}, (lie,)).encode()
+    with pytest.raises(CorruptError, match="too short for an index"):
+        Manifest.decode(data)
