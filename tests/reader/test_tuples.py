@@ -118,7 +118,9 @@ class TestSamples:
     def test_only_these_fields_are_read(self, whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         read: set[str] = set()
         take = PageTable.take
-        monkeypatch.setattr(PageTable, "take", lambda self, *at: read.update(self.columns) or take(self, *at))
+        monkeypatch.setattr(
+            PageTable, "take", lambda self, *at, **how: read.update(self.columns) or take(self, *at, **how)
+        )
         view = whole.tuples("text", "label")
         assert list(view.schema) == ["text", "label"]
         list(DataLoader(view, 16))

