@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tests.plain_order as plain
-from recordio import ConcatDataset, DatasetWriter, ShardDataset
+from recordio import Array, ConcatDataset, DatasetWriter, Scalar, ShardDataset
 from recordio.reader.combined import Combined
 from recordio.reader.order.blocks import Blocks
-from recordio.reader.order.shuffle import OrderOptions
+from recordio.reader.order.ranks import RankShare, window_plans
+from recordio.reader.order.shuffle import Order, OrderOptions, WindowPlan
 
 View = range | list[int]
 
@@ -67,6 +68,28 @@ WORKERS: list[dict[str, Any]] = [
 ]
 NO_WORKERS = WORKERS[0]
 any_workers = st.sampled_from([NO_WORKERS, *WORKERS])
+
+
+def plans_of_ranks(order: Order, ranks: int, stop: int) -> Iterator[WindowPlan]:
+    """The windows of every rank; each delivers its own positions, in order, and loads no block in vain."""
+    for rank in range(ranks):
+        last = -1
+        for plan in window_plans(order, RankShare(rank=rank, world=ranks, start=0, stop=stop)):
+            positions = plan.position.tolist()
+            assert positions == sorted(positions)
+            assert all(p % ranks == rank and p > last for p in positions)
+            assert sorted(set(plan.slot.tolist())) == list(range(len(plan.blocks)))
+            yield plan
+            last = positions[-1]
+
+
+def write_rows(folder: Path, count: int, **options: Any) -> Path:
+    """A dataset of numbers, each also as a row of 256 times itself, under zstd."""
+    schema = {"number": Scalar("int64"), "x": Array("int32", (256,))}
+    with DatasetWriter(folder, schema, compression="zstd", **options) as writer:
+        for n in range(count):
+            writer.write({"number": n, "x": np.full(256, n, np.int32)})
+    return folder
 
 
 def write_numbers(folder: Path, numbers: Iterable[int], **options: Any) -> ShardDataset:

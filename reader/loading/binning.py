@@ -71,9 +71,9 @@ class Binning:
 
 def binning_of(options: LoaderOptions, dataset: DatasetView) -> Binning | None:
     """The bins that the options ask for; reads the lengths of the samples. Raises SchemaError, CorruptError."""
+    if options.on_overlong != "raise" and options.sequence_length is None:
+        raise SchemaError(f"on_overlong={options.on_overlong!r} is for packed rows: give their sequence_length")
     if not options.has_bins:
-        if options.on_overlong != "raise":
-            raise SchemaError(f"on_overlong={options.on_overlong!r} is for packed rows: give their sequence_length")
         return None
     _check(options, dataset)
     assert isinstance(dataset, ShardDataset)
@@ -104,8 +104,6 @@ def _check(options: LoaderOptions, dataset: DatasetView) -> None:
         raise SchemaError("batch_size=None gives single samples: without batch_tokens, sequence_length and bucket_by")
     if options.batch_tokens is not None and options.batch_size != 1:
         raise SchemaError("batch_tokens says how large batches are: leave out batch_size")
-    if options.on_overlong != "raise" and options.sequence_length is None:
-        raise SchemaError(f"on_overlong={options.on_overlong!r} is for packed rows: give their sequence_length")
     if options.batch_size * (options.sequence_length or 0) > MAX_TOKENS:
         raise SchemaError(f"a batch has {options.batch_size} rows of {options.sequence_length} tokens, 2^31 or more")
     if not isinstance(dataset, ShardDataset):

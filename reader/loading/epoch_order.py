@@ -27,11 +27,6 @@ class EpochOrder:
         self._weights = weights_of(options, dataset)
         self._binning: Binning | None = binning_of(options, dataset)
 
-    @property
-    def has_bins(self) -> bool:
-        """Whether the positions count bins."""
-        return self._binning is not None
-
     def identity(self, dataset: DatasetView, seed: int, *, sampler: bool) -> dict[str, Any]:
         """The entries of a state that a loader must share to continue from it."""
         found = identity(dataset, self._options, seed, self._weights, sampler=sampler)

@@ -140,17 +140,19 @@ def _mapped(
     reader = shard.reader(column)
     if reader.mapped is None or not reader.in_place[local].all():
         return None
-    if store.access.verify != "never":
-        shard.touch_all(fields, local)
     pages = reader.mapped.only(local)
     assert isinstance(pages, VariablePages)
-    lengths = _nbytes(pages, slot, row)
     counts = store.samples_of(blocks)
     want = shard.index.pages["nbytes"][local, column].astype(np.int64) - 8 * (counts + 1)
-    sums = np.add.reduceat(lengths, np.cumsum(counts) - counts)
-    if lengths.min() < 0 or lengths.max() > want.max() or not np.array_equal(sums, want):
+    if store.access.verify != "never" or not _fill(want, _nbytes(pages, slot, row), counts):
         shard.touch_all(fields, local)
     return pages
+
+
+def _fill(nbytes: Indices, lengths: Indices, counts: Indices) -> bool:
+    """Whether values of these lengths, so many in each page, can be all that lies in pages of these sizes."""
+    sums = np.add.reduceat(lengths, np.cumsum(counts) - counts)
+    return bool(lengths.min() >= 0 and lengths.max() <= nbytes.max() and np.array_equal(sums, nbytes))
 
 
 def _loaded(store: OpenDataset, fields: Projection, blocks: Indices, threads: FetchThreads) -> VariablePages:

@@ -261,8 +261,7 @@ class DataLoader(Profiled):
 
     def _binned(self, epoch: int) -> Binned | None:
         """The bins of an epoch; without any, no seed is drawn."""
-        order = self.epoch_order
-        return order.binned(self.dataset, key(self.seed, epoch)) if order.has_bins else None
+        return self.epoch_order.binned(self.dataset, key(self.seed, epoch)) if self.options.has_bins else None
 
     def share(
         self, start: int, batch_size: int | None = None, *, drop_last: bool | None = None, epoch: int | None = None

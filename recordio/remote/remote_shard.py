@@ -15,7 +15,7 @@ from recordio.format.page import Indices
 from recordio.remote.giving_up import wait_for
 from recordio.remote.helper_process import HelperDied, RemoteError
 from recordio.remote.remote_stats import count_discarded, count_read
-from recordio.remote.shard_cache import CachedShard
+from recordio.remote.shard_cache import CachedShard, ShardCache
 from recordio.remote.shard_fetch import ShardFetch
 from recordio.remote.shard_parts import Parts, ShardParts
 from recordio.storage.base import File, Range, ShardPlace
@@ -50,18 +50,21 @@ class RemoteShard:
             self._parts = ShardParts(self.place, index)
         return self._parts
 
+    @property
+    def _cache(self) -> ShardCache | None:
+        """The cache, if this shard's files in it are of use."""
+        return self.storage.cache if self._uses_cache else None
+
     def cached(self) -> CachedShard | None:
         """Its files in the cache; None if there are none, or they are of no use."""
-        cache = self.storage.cache
-        if cache is None or not self._uses_cache:
-            return None
-        return cache.shard(self.place.digest, self.place.nbytes, self.place.pages + 2)
+        cache = self._cache
+        return None if cache is None else cache.shard(self.place.digest, self.place.nbytes, self.place.pages + 2)
 
     @property
     def is_whole(self) -> bool:
         """Whether every part is in the cache, as far as is known."""
-        cache = self.storage.cache
-        return cache is not None and self._uses_cache and cache.is_whole(self.place.digest)
+        cache = self._cache
+        return cache is not None and cache.is_whole(self.place.digest)
 
     def refused_by_disk(self, why: str, is_full: bool) -> None:
         """The cache does not take what was fetched: its disk is full or fails, or the shard's files were removed."""
@@ -95,8 +98,8 @@ class RemoteShard:
         started = []
         with self._lock:
             missing[first : last + 1] &= ~self.present(parts, (first, last + 1))
-            if not missing.any() and self.cached() is not None and self.storage.cache is not None:
-                self.storage.cache.look_whether_whole(self.place.digest)
+            if not missing.any() and self.cached() is not None and (cache := self._cache) is not None:
+                cache.look_whether_whole(self.place.digest)
             for part in np.flatnonzero(missing).tolist():
                 missing[part] = parts.number(part) not in self._fetches
             for run in parts.requests(missing, self.storage.max_gap):
@@ -137,10 +140,8 @@ class RemoteShard:
 
     def _read_whole(self, target: memoryview, offset: int) -> bool:
         """Whether every part was on disk."""
-        cache = self.storage.cache
-        if cache is None or not self._uses_cache:
-            return False
-        whole = cache.whole(self.place.digest, self.place.nbytes)
+        cache = self._cache
+        whole = None if cache is None else cache.whole(self.place.digest, self.place.nbytes)
         return whole is not None and whole.read(target, offset)
 
     def _read_cached(self, target: memoryview, offset: int, parts: ShardParts, run: Parts) -> bool:

@@ -18,7 +18,7 @@ from recordio.reader.loading import stages_alone
 from recordio.tools.main import main
 from recordio.tuning import bench as benched, held
 from recordio.tuning.device import drop, read_rate
-from tests.tools.commands import flip
+from tests.tools.commands import flip, printed
 from tests.tools.conftest import write
 
 QUICK = ("--seconds", "0.02", "--rounds", "2", "--batch-size", "8")
@@ -35,10 +35,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 def facts(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    assert main(["bench", *map(str, words), *QUICK, "--json"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    found: dict[str, Any] = json.loads(captured.out)
+    found: dict[str, Any] = json.loads(printed("bench", capsys, *words, *QUICK, "--json"))
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 import recordio
 from recordio.reader.loading import stages_alone
 from recordio.tools.main import main
+from tests.tools.commands import printed
 from tests.tools.conftest import write
 
 QUICK = ("--seconds", "0.05", "--rounds", "1")
@@ -64,10 +65,7 @@ def module(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def facts(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    assert main(["tune", *map(str, words), *QUICK, "--json"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    found: dict[str, Any] = json.loads(captured.out)
+    found: dict[str, Any] = json.loads(printed("tune", capsys, *words, *QUICK, "--json"))
     return found
 
 

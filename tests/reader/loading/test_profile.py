@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from recordio import (
-    Array,
     ConcatDataset,
     DataLoader,
     DatasetError,
@@ -25,6 +24,7 @@ from recordio.reader.loading.pace import Pace, Stretch, ideal_pace, samples_in
 from recordio.reader.loading.profile import Profile, of_step
 from recordio.reader.loading.stages_alone import split, views_by_step
 from recordio.transforms import Compose, RandomHorizontalFlip, Resize
+from tests.epochs import write_rows
 from tests.photos import encode, photo
 
 COUNT, BATCH = 64, 4
@@ -37,12 +37,7 @@ def quick_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("profile") / "numbers"
-    schema = {"number": Scalar("int64"), "x": Array("int32", (256,))}
-    with DatasetWriter(folder, schema, compression="zstd") as writer:
-        for n in range(COUNT):
-            writer.write({"number": n, "x": np.full(256, n, np.int32)})
-    return folder
+    return write_rows(tmp_path_factory.mktemp("profile") / "numbers", COUNT)
 
 
 @pytest.fixture

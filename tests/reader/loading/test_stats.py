@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recordio import Array, ConcatDataset, DataLoader, DatasetWriter, Scalar, SchemaError, ShardDataset
+from recordio import ConcatDataset, DataLoader, SchemaError, ShardDataset
 from recordio.reader.batches.requests import BatchTimes
 from recordio.reader.loading.stats import Counts, Flow, LoaderStats
+from tests.epochs import write_rows
 
 COUNT, BATCH = 240, 8
 STAGES = ("storage", "unpack", "gather", "transform", "collate", "handover")
@@ -24,12 +25,7 @@ WORKERS: Any = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stats") / "data"
-    schema = {"number": Scalar("int64"), "x": Array("int32", (256,))}
-    with DatasetWriter(folder, schema, compression="zstd", block_bytes=1 << 14) as writer:
-        for n in range(COUNT):
-            writer.write({"number": n, "x": np.full(256, n, np.int32)})
-    return folder
+    return write_rows(tmp_path_factory.mktemp("stats") / "data", COUNT, block_bytes=1 << 14)
 
 
 @pytest.fixture

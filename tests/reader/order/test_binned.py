@@ -15,7 +15,7 @@ from recordio.reader.order.bins import BinRule, best_fit, parts_for, piece_numbe
 from recordio.reader.order.ranks import RankShare, window_blocks, window_plans
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from tests.effort import examples
-from tests.epochs import View, blocks_of, orders, plain_options, shapes, views
+from tests.epochs import View, blocks_of, orders, plain_options, plans_of_ranks, shapes, views
 from tests.plain_order import Blocks
 
 WORDS = st.integers(0, 2**64 - 1)
@@ -37,17 +37,10 @@ def order_in_bins(
 def delivered(binned: Binned, ranks: int) -> Bins:
     """The bins by position, put together from those of each rank."""
     out: Bins = [[] for _ in range(len(binned))]
-    for rank in range(ranks):
-        last = -1
-        for plan in window_plans(binned, RankShare(rank=rank, world=ranks, start=0, stop=len(binned))):
-            positions = plan.position.tolist()
-            assert positions == sorted(positions)
-            assert all(p % ranks == rank and p > last for p in positions)
-            assert sorted(set(plan.slot.tolist())) == list(range(len(plan.blocks)))  # no block in vain
-            pieces = [0] * len(plan) if plan.piece is None else piece_numbers(plan.piece).tolist()
-            for position, index, piece in zip(positions, plan.index.tolist(), pieces, strict=True):
-                out[position].append((index, piece))
-            last = positions[-1]
+    for plan in plans_of_ranks(binned, ranks, len(binned)):
+        pieces = [0] * len(plan) if plan.piece is None else piece_numbers(plan.piece).tolist()
+        for position, index, piece in zip(plan.position.tolist(), plan.index.tolist(), pieces, strict=True):
+            out[position].append((index, piece))
     return out
 
 

@@ -20,13 +20,13 @@ from recordio.reader.combined import Mixture
 from recordio.reader.order.bins import BinRule
 from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.mixing import Interleaved
-from recordio.reader.order.ranks import RankShare, window_plans
+from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.processing import SampleOrigin, SampleRandom
 from tests import plain_bins
 from tests.effort import examples
-from tests.epochs import blocks_of, combined, orders, plain_options, shapes, views
+from tests.epochs import blocks_of, combined, orders, plain_options, plans_of_ranks, shapes, views
 from tests.reader.order.test_binned import delivered, order_in_bins
 
 ORDER = Path(__file__).parents[3] / "docs" / "order.md"
@@ -39,19 +39,12 @@ def sequence(table: Blocks, options: OrderOptions, epoch_key: int, view: Any = N
     numbers = chosen if isinstance(chosen, range) else np.array(chosen, np.int64)
     order = order_of(table, numbers, options, epoch_key)
     out: dict[int, int] = {}
-    for rank in range(ranks):
-        last = -1
-        for plan in window_plans(order, RankShare(rank=rank, world=ranks, start=0, stop=len(chosen))):
-            positions = plan.position.tolist()
-            assert positions == sorted(positions)
-            assert all(p % ranks == rank and p > last for p in positions)
-            assert sorted(set(plan.slot.tolist())) == list(range(len(plan.blocks)))  # no block in vain
-            assert len(set(plan.blocks.tolist())) == len(plan.blocks)
-            found = table.first[plan.blocks[plan.slot]] + plan.row
-            assert found.tolist() == [chosen[i] for i in plan.index.tolist()]
-            assert plan.epoch_key == epoch_key
-            out |= zip(positions, plan.index.tolist(), strict=True)
-            last = positions[-1]
+    for plan in plans_of_ranks(order, ranks, len(chosen)):
+        assert len(set(plan.blocks.tolist())) == len(plan.blocks)
+        found = table.first[plan.blocks[plan.slot]] + plan.row
+        assert found.tolist() == [chosen[i] for i in plan.index.tolist()]
+        assert plan.epoch_key == epoch_key
+        out |= zip(plan.position.tolist(), plan.index.tolist(), strict=True)
     assert sorted(out) == list(range(len(chosen)))
     return [out[p] for p in range(len(chosen))]
 
