@@ -10,6 +10,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from recordio.writer.convert import engines
 from recordio.writer.sources import find_sources, open_source
 from recordio.writer.sources.arrays import hdf5, hdf5_scan
 from recordio.writer.sources.arrays.isolated import isolated
-from tests.processes_seen import left_as_found
+from tests.open_files import open_pipes
 from tests.writer.convert.test_convert import contents, made
 from tests.writer.sources.test_folders import samples
 
@@ -135,10 +136,12 @@ class TestIsolated:
         def refuses(*_: Any) -> None:
             raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-        with left_as_found(lambda: len(os.listdir("/proc/self/fd"))):
-            monkeypatch.setattr("multiprocessing.util.spawnv_passfds", refuses)
-            with pytest.raises(StorageError, match=r"cannot start a process that reads it: .*unavailable"):
-                isolated(os.path.basename, "a/b")
+        resource_tracker.ensure_running()  # multiprocessing starts it once and keeps it, with a pipe
+        before = open_pipes()
+        monkeypatch.setattr("multiprocessing.util.spawnv_passfds", refuses)
+        with pytest.raises(StorageError, match=r"cannot start a process that reads it: .*unavailable"):
+            isolated(os.path.basename, "a/b")
+        assert open_pipes() <= before
 
 
 def _forever() -> None:
