@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+# Of fresh processes: an installed package has its bytecode beside it, and compiling it would be most of a short run.
+BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def in_process(
     """
     os.sync()  # do not charge this process for earlier writes
     command = [*before, sys.executable, script, "--one", json.dumps(request)]
-    environment = {**os.environ, **(variables or {})}
+    environment = {**os.environ, **BYTECODE, **(variables or {})}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
     except subprocess.TimeoutExpired:

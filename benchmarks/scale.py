@@ -9,7 +9,8 @@ cold      data of six times the memory, which the section limits itself, page ca
           a control group, or systemd-run: without a limit nothing is measured. The disk holds --gigabytes at a time.
           Useful bytes are those of the rows delivered; of coded rows, those of their files. "read / useful" takes the
           larger count of the process's own and the device's, which has what others read meanwhile in it.
-shards    1 to 10,000 shards of 100 samples: opening, first batches, epochs, single samples, a column, memory
+shards    1 to 10,000 shards of 100 samples: opening, first batches, epochs, single samples, a column, and the memory
+          after all of these with windows of 8 MiB
 datasets  1 to 200 datasets, concatenated and mixed: the first batch, and a sample of the rest
 writing   one write_batch of ever more integers and texts; schemas of 10 to 4,000 fields
 views     a split and a random selection of 10^6 to 10^8 samples: the start of an epoch

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import Row, answer, in_process, machine, show, succeeded
+from measuring import BYTECODE, Row, answer, in_process, machine, show, succeeded
 
 DATASETS: dict[str, dict[str, Any]] = {
     "40,000 samples, 1 shard": {},
@@ -91,7 +92,7 @@ def processes_ms(codes: Sequence[str], rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         for code, times in found.items():
             begin = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True)
+            subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **BYTECODE})
             times.append((time.perf_counter() - begin) * 1e3)
     return {code: statistics.median(times) for code, times in found.items()}
 

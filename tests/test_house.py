@@ -237,6 +237,16 @@ def test_an_import_loads_nothing_heavy(code: str) -> None:
     assert not loaded & HEAVY
 
 
+def test_an_epoch_of_local_files_loads_nothing_for_networks(tmp_path: Path) -> None:
+    with recordio.DatasetWriter(tmp_path / "numbers") as writer:
+        writer.write_batch({"x": [1, 2, 3]})
+    loader = f"recordio.DataLoader(recordio.ShardDataset({str(tmp_path / 'numbers')!r}), 4, shuffle=True)"
+    code = f"import recordio\nassert [batch['x'].sum() for batch in {loader}] == [6]"
+    loaded = _loaded_after(code)
+    assert "recordio.reader.loading.stream" in loaded
+    assert not loaded & {"recordio.remote.remote_storage", "recordio.remote.page_sink"}
+
+
 def test_reading_needs_no_optional_package() -> None:
     loaded = _loaded_after(
         "import recordio\nrecordio.ShardDataset, recordio.DataLoader, recordio.DatasetWriter, recordio.verify"

@@ -20,7 +20,8 @@ from scaling.section import Tables, medians, scaled
 from scaling.usage import memory_of
 
 SAMPLES, BATCH, READS = 100, 256, 5_000
-RUNS = ("open", "first in order", "first shuffled", "epochs", "one", "column")
+RUNS = ("open", "first in order", "first shuffled", "epochs", "memory", "one", "column")
+SMALL_WINDOW = 8 << 20  # so that the memory is that of the shards, not that of the windows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,10 +57,11 @@ def measure(request: Row) -> Row:
         return row | single_reads(dataset)
     if request["run"] == "column":
         return row | column(dataset)
-    row |= epochs(dataset, request["run"])
-    if request["run"] == "epochs":  # its memory is that after all ways of reading
-        single_reads(dataset)
-        column(dataset)
+    if request["run"] != "memory":
+        return row | epochs(dataset, request["run"])
+    row |= epochs(dataset, "epochs", window_bytes=SMALL_WINDOW)
+    single_reads(dataset)
+    column(dataset)
     anonymous, mapped = (now - then for then, now in zip(before, memory_of(os.getpid()), strict=True))
     return row | {"anonymous": anonymous / 1e6, "mapped": mapped / 1e6}
 
@@ -92,9 +94,9 @@ def single_reads(dataset: recordio.ShardDataset) -> Row:
     return {"one, first": took[0], "one": took[1]}
 
 
-def epochs(dataset: recordio.ShardDataset, run: str) -> Row:
+def epochs(dataset: recordio.ShardDataset, run: str, **options: int) -> Row:
     """Seconds to the first batch; for "epochs" CPU seconds of two, and the most files that were open."""
-    loader = recordio.DataLoader(dataset, BATCH, shuffle=run != "first in order")
+    loader = recordio.DataLoader(dataset, BATCH, shuffle=run != "first in order", **options)
     began, cpu = time.perf_counter(), time.process_time()
     epoch = iter(loader)
     next(epoch)
@@ -132,5 +134,6 @@ def _rows(script: str, out: Path, options: argparse.Namespace) -> Iterator[Row]:
         row |= scaled(took["epochs"], 1, {"epoch 1 CPU s": "epoch 1", "epoch 2 CPU s": "epoch 2"})
         row |= scaled(took["one"], 1e6, {"ds[i] first µs": "one, first", "ds[i] µs": "one"})
         row |= scaled(took["column"], 1, {"column s": "column"})
-        row |= scaled(took["epochs"], 1, {"anonymous MB": "anonymous", "mapped MB": "mapped", "open files": "files"})
+        row |= scaled(took["memory"], 1, {"anonymous MB": "anonymous", "mapped MB": "mapped"})
+        row |= scaled(took["epochs"], 1, {"open files": "files"})
         yield row | {"note": "; ".join(f"{name}: {one['note']}" for name, one in took.items() if one["note"])}

@@ -125,10 +125,12 @@ def widened_to_units(view: ShardDataset, order: OrderOptions) -> Widened | None:
 
     None if the order has no pools, or there is no cache for them.
     """
-    from recordio.remote.remote_storage import RemoteStorage
-
     storage = view.store.storage
-    if not (order.shuffle and order.pool_bytes and isinstance(storage, RemoteStorage) and storage.cache is not None):
+    if not (order.shuffle and order.pool_bytes and storage.is_remote):
+        return None
+    from recordio.remote.remote_storage import RemoteStorage  # takes as long as the first batch of a local dataset
+
+    if not (isinstance(storage, RemoteStorage) and storage.cache is not None):
         return None
     blocks, cache = view.store.blocks, storage.cache
     units = WholeUnits(blocks, view.numbers, order.unit_bytes)
