@@ -1,4 +1,4 @@
-"""Input files: listed in a fixed order, read whole; only regular files are opened.
+"""Input files: listed in a fixed order; only regular files are opened.
 
 A path may lead into an archive: photos.zip/cat/1.jpg is a file, photos.zip/ a folder. All of these functions take such
 paths; those of `os` do not. A million files take their names and 24 bytes each. FIFOs, sockets, devices and dangling
@@ -8,19 +8,18 @@ links are listed, so that no sample is lost silently, but never opened: reading 
 from __future__ import annotations
 
 import os
+import stat
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.archive import MemberEntry
-from recordio.writer.sources.archives.archive_paths import find_archive
+from recordio.writer.sources.file_table import FileTable
 from recordio.writer.sources.opening import (
     archive_of,
     exists as exists,
@@ -33,14 +32,19 @@ from recordio.writer.sources.opening import (
     read_file as read_file,
     status as status,
 )
-from recordio.writer.sources.plain_files import refused as refused, shown as shown, stamp as stamp
-from recordio.writer.sources.source import Fingerprint
+from recordio.writer.sources.plain_files import (
+    Status,
+    refused as refused,
+    shown as shown,
+    stamp as stamp,
+    stamps as stamps,
+)
 
 _MAX_VISITS = 1000  # of one folder, by links
 Entry = os.DirEntry[bytes] | MemberEntry
-_NAME = attrgetter("name")
-_RUN_FILES, _RUN_NBYTES = 64, 4 << 20
-_RUN_NAMES = 1 << 12
+_NAME, _MODE = attrgetter("name"), attrgetter("st_mode")
+_is_regular, _DOT = stat.S_ISREG, ord(".")
+_AT_ONCE = 64  # files whose status is held at a time: that of a whole folder would not stay in the cache
 
 
 def _is_folder(entry: Entry) -> bool:
@@ -48,131 +52,6 @@ def _is_folder(entry: Entry) -> bool:
         return entry.is_dir()
     except OSError:  # a link loop, or no permission to search the target
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class FileTable:
-    """Files below a folder.
-
-    Attributes:
-        root: the folder.
-        names: the paths below it, end to end.
-        ends: the end of each path in `names`.
-        sizes: bytes, -1 for anything but a regular file.
-        stamps: `stamp` of each file.
-    """
-
-    root: bytes
-    names: bytes
-    ends: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    stamps: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def name(self, index: int) -> bytes:
-        return self.names[self.ends[index - 1] if index else 0 : self.ends[index]]
-
-    def __iter__(self) -> Iterator[bytes]:
-        start = 0
-        for end in self.ends.tolist():
-            yield self.names[start:end]
-            start = end
-
-    def read(self, index: int) -> bytes:
-        """The bytes of one file. Raises SourceError, also when its size has changed."""
-        path = os.path.join(self.root, self.name(index))
-        if self.sizes[index] < 0:
-            raise _irregular(path)
-        return read_file(path, int(self.sizes[index]))
-
-    def read_all(self, indices: npt.NDArray[np.int64]) -> list[bytes]:
-        """The bytes of several files. Raises SourceError for the first that cannot be read."""
-        sizes = self.sizes[indices]
-        if (sizes < 0).any():
-            return [self.read(k) for k in indices.tolist()]
-        folder = os.path.join(self.root, b"")
-        starts = np.where(indices > 0, self.ends[indices - 1], 0)
-        parts = zip(starts.tolist(), self.ends[indices].tolist(), sizes.tolist(), strict=True)
-        return [read_file(folder + self.names[start:end], nbytes) for start, end, nbytes in parts]
-
-    def runs(self, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-        """The indices in runs of files to be read together, of 64 or about 4 MiB."""
-        ends = np.cumsum(np.maximum(self.sizes[indices], 0))
-        start = 0
-        while start < len(indices):
-            before = int(ends[start - 1]) if start else 0
-            full = int(np.searchsorted(ends, before + _RUN_NBYTES)) + 1
-            yield indices[start : (start := min(full, start + _RUN_FILES, len(indices)))]
-
-    def select(self, keep: npt.NDArray[np.bool_]) -> FileTable:
-        """The files where `keep` is true."""
-        if keep.all():
-            return self
-        names = [name for name, kept in zip(self, keep.tolist(), strict=True) if kept]
-        ends = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)))
-        return FileTable(self.root, b"".join(names), ends, self.sizes[keep], self.stamps[keep])
-
-    def paths(self, indices: Iterable[int] | None = None) -> Iterator[bytes]:
-        """The paths of these files, of all if None."""
-        chosen = self if indices is None else map(self.name, indices)
-        return (os.path.join(self.root, name) for name in chosen)
-
-    def nbytes(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The sizes of these files, int64 (n,); 0 for -1 and for anything but a regular file."""
-        return np.append(np.maximum(self.sizes, 0), 0)[indices]
-
-    def digest_of_some(self, indices: npt.NDArray[np.int64]) -> bytes:
-        """`digest`, where -1 stands for no file."""
-        return (indices >= 0).tobytes() + self.digest(indices[indices >= 0])
-
-    def digest(self, indices: npt.NDArray[np.int64]) -> bytes:
-        """Of the names, sizes and stamps of these files, in order."""
-        out = xxhash.xxh3_128()
-        for start in range(0, len(indices), _RUN_NAMES):
-            out.update(b"".join(map(self.name, indices[start : start + _RUN_NAMES].tolist())))
-        lengths = np.diff(self.ends, prepend=0)
-        for numbers in (lengths[indices], self.sizes[indices], self.stamps[indices]):
-            out.update(numbers.astype("<i8").tobytes())
-        return out.digest()
-
-    def fingerprint(self) -> Fingerprint:
-        content = xxhash.xxh3_128()
-        for part in (self.names, self.ends, self.sizes):
-            content.update(part if isinstance(part, bytes) else part.astype("<i8").tobytes())
-        return Fingerprint(content.digest(), xxhash.xxh3_128_digest(self.stamps.astype("<i8").tobytes()))
-
-
-def _irregular(path: bytes) -> SourceError:
-    try:
-        target = os.readlink(path)
-    except OSError:
-        found = find_archive(path, fresh=False)
-        return SourceError((found and found[0].why_unread(found[1])) or "not a regular file")
-    return SourceError(f"the symbolic link leads to no file that can be read: {shown(target)!r}")
-
-
-def file_table(paths: list[bytes]) -> FileTable:
-    """A table of files of one folder, named by their base names. Raises SourceError."""
-    return named_files(os.path.dirname(paths[0]), [os.path.basename(path) for path in paths])
-
-
-def named_files(root: bytes, names: list[bytes]) -> FileTable:
-    """A table of the files with these names below a folder. Raises SourceError."""
-    stats = []
-    for path in (os.path.join(root, name) for name in names):
-        try:
-            stats.append(status(path))
-        except OSError as error:
-            raise refused(error).at(file=shown(path)) from error
-    return FileTable(
-        root,
-        b"".join(names),
-        np.cumsum(np.array([len(name) for name in names], np.int64)),
-        np.array([found.st_size for found in stats], np.int64),
-        np.array([stamp(found) for found in stats], np.int64),
-    )
 
 
 def entries(folder: bytes, on_hidden: Callable[[bytes], None] | None = None) -> list[Entry]:
@@ -185,13 +64,16 @@ def entries(folder: bytes, on_hidden: Callable[[bytes], None] | None = None) -> 
 
 def _entries(folder: bytes, on_hidden: Callable[[bytes], None] | None) -> tuple[list[Entry], list[Entry]]:
     """The same, and which of them are folders, in order."""
-    seen = []
-    for entry in _listed(folder):
-        if not entry.name.startswith(b"."):
-            seen.append(entry)
-        elif on_hidden is not None:
-            on_hidden(entry.name)
-    inside = set(filter(_is_folder, seen))
+    found = _listed(folder)
+    seen = [entry for entry in found if entry.name[0] != _DOT]
+    if on_hidden is not None and len(seen) < len(found):
+        for entry in found:
+            if entry.name[0] == _DOT:
+                on_hidden(entry.name)
+    try:
+        inside = {entry for entry in seen if entry.is_dir()}
+    except OSError:
+        inside = set(filter(_is_folder, seen))
     if not inside:
         return sorted(seen, key=_NAME), []
     # Folders sort with a slash: the order is that of the bytes of all paths below.
@@ -199,16 +81,16 @@ def _entries(folder: bytes, on_hidden: Callable[[bytes], None] | None) -> tuple[
     return seen, [entry for entry in seen if entry in inside]
 
 
-def _listed(folder: bytes) -> Iterator[Entry]:
+def _listed(folder: bytes) -> Sequence[Entry]:
     try:
         with os.scandir(folder) as found:
-            yield from found
+            return list(found)
     except NotADirectoryError as error:
         archive, below = archive_of(folder + b"/", error)
         members = archive.entries(below)
         if members is None:
             raise refused(error).at(file=shown(folder)) from error
-        yield from members
+        return list(members)
     except OSError as error:
         raise refused(error).at(file=shown(folder)) from error
 
@@ -276,28 +158,60 @@ def _runs(found: list[Entry], folders: list[Entry]) -> Iterator[tuple[list[Entry
     yield found[start:], None
 
 
-def scan_folder(root: bytes) -> FileTable:
+def scan_folder(root: bytes, on_hidden: Callable[[bytes], None] | None = None) -> FileTable:
     """Everything but folders below a folder, sorted by the bytes of the paths, hidden names left out.
 
-    Raises SourceError when a folder cannot be listed.
+    `on_hidden` is called with the path of each hidden name. Raises SourceError when a folder cannot be listed.
     """
-    names, lengths, sizes, stamps = bytearray(), array("q"), array("q"), array("q")
-    for prefix, run in walk(root):
-        paths = [prefix + entry.name for entry in run]
+    names, lengths, sizes, digests = bytearray(), array("q"), array("q"), array("q")
+    for prefix, entries in walk(root, on_hidden):
+        paths = [prefix + entry.name for entry in entries]
         names += b"".join(paths)
         lengths.extend(map(len, paths))
-        for entry in run:
+        for found in _statuses(os.path.join(root, prefix), entries):
+            sizes.extend([one.st_size if _is_regular(one.st_mode) else -1 for one in found])
+            digests.extend(stamps(found))
+    return FileTable(root, bytes(names), np.cumsum(lengths, dtype=np.int64), _int64(sizes), _int64(digests))
+
+
+def _statuses(folder: bytes, entries: list[Entry]) -> Iterator[list[Status]]:
+    """Of these entries, some at a time; of a link that leads to a regular file, of that file. Raises SourceError."""
+    fd = _opened_folder(folder) if len(entries) >= _AT_ONCE else -1
+    try:
+        for start in range(0, len(entries), _AT_ONCE):
+            part = entries[start : start + _AT_ONCE]
             try:
-                regular = _is_regular(entry)
-                found = entry.stat(follow_symlinks=regular)
-            except OSError as error:
-                raise refused(error).at(file=shown(prefix + entry.name)) from error
-            sizes.append(found.st_size if regular else -1)
-            stamps.append(stamp(found))
-    return FileTable(root, bytes(names), np.cumsum(lengths, dtype=np.int64), _int64(sizes), _int64(stamps))
+                found: list[Status]
+                if fd < 0:
+                    found = [entry.stat(follow_symlinks=False) for entry in part]
+                else:
+                    found = [os.stat(entry.name, dir_fd=fd, follow_symlinks=False) for entry in part]
+            except OSError:  # `_status` says of which
+                found = []
+            if not found or not all(map(_is_regular, set(map(_MODE, found)))):
+                found = [_status(entry) for entry in part]
+            yield found
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
-def _is_regular(entry: Entry) -> bool:
+def _opened_folder(path: bytes) -> int:
+    """For the names in it, which are found a tenth sooner than by their paths; -1 if it is none, or in an archive."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return -1
+
+
+def _status(entry: Entry) -> Status:
+    try:
+        return entry.stat(follow_symlinks=_leads_to_file(entry))
+    except OSError as error:
+        raise refused(error).at(file=shown(entry.path)) from error
+
+
+def _leads_to_file(entry: Entry) -> bool:
     try:
         return entry.is_file()
     except OSError:

@@ -1,6 +1,7 @@
 """A folder as the kinds of source see it when they are asked whether they recognise it.
 
-The names below the folder are listed once; few files, if any, are opened.
+What lies below the folder is listed once; few files, if any, are opened. A kind may hand the folder on to the source
+that it becomes, which then need not list it again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enum import IntEnum
 
 from recordio.errors import SourceError
 from recordio.lazy import lazy
-from recordio.writer.sources.files import walk
+from recordio.writer.sources.files import scan_folder
 from recordio.writer.sources.leftovers import is_clutter, may_hold_clutter
 from recordio.writer.sources.media import extension, extensions
 from recordio.writer.sources.source import SourceSpec
@@ -48,29 +49,32 @@ class Match:
     notes: tuple[str, ...] = ()
 
 
-class _NamesBelow(Mapping[str, list[bytes]]):
-    """The names below each folder, cut from the sorted names of all when they are asked for."""
+class NamesBelow(Mapping[str, list[bytes]]):
+    """The names below each folder, cut from the sorted names of all when they are asked for.
+
+    `runs`: where the names of each folder stand among all.
+    """
 
     def __init__(self, names: list[bytes]) -> None:
         self._names = names
-        self._runs: dict[str, slice] = {}
+        self.runs: dict[str, slice] = {}
         at = 0
         while at < len(names):
             first, slash, _ = names[at].partition(b"/")
             end = bisect_left(names, first + b"0", at) if slash else at + 1  # "0" comes after "/"
             if slash:
-                self._runs[os.fsdecode(first)] = slice(at, end)
+                self.runs[os.fsdecode(first)] = slice(at, end)
             at = end
 
     def __getitem__(self, folder: str) -> list[bytes]:
         start = len(os.fsencode(folder)) + 1
-        return [name[start:] for name in self._names[self._runs[folder]]]
+        return [name[start:] for name in self._names[self.runs[folder]]]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._runs)
+        return iter(self.runs)
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self.runs)
 
 
 class Folder:
@@ -78,6 +82,7 @@ class Folder:
 
     Attributes:
         path: the folder.
+        files: all files, clutter too, with what tells whether they were changed.
         names: all files but clutter and hidden ones; dangling links and pipes count as files.
         clutter: files that are known to be no data.
         hidden: hidden files and folders.
@@ -86,9 +91,9 @@ class Folder:
     def __init__(self, path: str) -> None:
         self.path = path
         self.hidden: list[bytes] = []
-        runs = walk(os.fsencode(path), on_hidden=self.hidden.append)
-        self.names = [prefix + entry.name for prefix, run in runs for entry in run]
-        self.clutter = list(filter(is_clutter, self.names)) if may_hold_clutter(b"".join(self.names)) else []
+        self.files = scan_folder(os.fsencode(path), on_hidden=self.hidden.append)
+        self.names = list(self.files)
+        self.clutter = list(filter(is_clutter, self.names)) if may_hold_clutter(self.files.names) else []
         if self.clutter:
             self.names = [name for name in self.names if not is_clutter(name)]
 
@@ -111,13 +116,15 @@ class Folder:
         return self.names[at : at + 1] == [name]
 
     @lazy
-    def folders(self) -> Mapping[str, list[bytes]]:
+    def folders(self) -> NamesBelow:
         """Names by the first folder on their way, without it. Names that are not UTF-8 keep their bytes."""
-        return _NamesBelow(self.names)
+        return NamesBelow(self.names)
 
     @lazy
     def own(self) -> list[bytes]:
         """The files of the root itself."""
+        if sum(run.stop - run.start for run in self.folders.runs.values()) == len(self.names):
+            return []
         return [name for name in self.names if b"/" not in name]
 
     def file(self, name: bytes | str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from recordio.images.formats import EXTENSIONS
 
@@ -65,9 +65,12 @@ def extension(name: bytes) -> bytes:
     return (dot + ending).lower() if dot else b""
 
 
-def extensions(names: Iterable[bytes]) -> frozenset[bytes]:
+def extensions(names: Collection[bytes]) -> frozenset[bytes]:
     """The extensions of many paths to files that are not hidden. `extension` is called once for each ending."""
-    return frozenset(map(extension, {b"x" + name[name.rfind(b".") :] for name in names}))
+    ends = {name[-5:] for name in names}
+    if not all(b"." in end for end in ends):
+        ends = {name[name.rfind(b".") :] for name in names}
+    return frozenset(extension(b"x" + end[end.rfind(b".") :]) for end in ends)
 
 
 def is_picture(name: bytes) -> bool:

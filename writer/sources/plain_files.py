@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Iterable
+from itertools import starmap
+from operator import attrgetter
 from typing import Protocol
 
 import xxhash
@@ -21,6 +24,7 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY
 _CHUNK = 1 << 20
 MAX_VALUE = 1 << 32  # bytes of a file that is read whole
 _STAMP = struct.Struct("<Qqq").pack
+_TIMES = attrgetter("st_ino", "st_ctime_ns", "st_mtime_ns")
 
 
 def shown(name: bytes) -> str:
@@ -114,4 +118,9 @@ def stamp(found: Status) -> int:
     the system alone, but to the tick of a clock, and to the same one for files that are made together. The inode tells
     those apart, also where a link or a folder on the way leads elsewhere now.
     """
-    return xxhash.xxh3_64_intdigest(_STAMP(found.st_ino, found.st_ctime_ns, found.st_mtime_ns)) >> 1
+    return xxhash.xxh3_64_intdigest(_STAMP(*_TIMES(found))) >> 1
+
+
+def stamps(found: Iterable[Status]) -> list[int]:
+    """`stamp` of each, in half the time."""
+    return [digest >> 1 for digest in map(xxhash.xxh3_64_intdigest, starmap(_STAMP, map(_TIMES, found)))]

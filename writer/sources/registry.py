@@ -47,7 +47,7 @@ from recordio.writer.sources.split_names import renamed
 from recordio.writer.sources.split_paths import split_paths
 from recordio.writer.sources.tables.table_options import TableOptions
 
-_OWN = ("part", "classes", "names", "files", "forced")  # options that are the source's, not the caller's
+_OWN = ("part", "classes", "names", "files", "forced", "folder")  # options that are the source's, not the caller's
 _JSON = frozenset((b".json",))
 # The modules whose `recognise` is asked, in order, and the extensions of which a folder has to have one for it to be of
 # their kind, None for any. Only those that are asked get imported.

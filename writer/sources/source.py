@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -44,6 +44,7 @@ class SourceOptions:
         masks: fields whose pictures are masks: values, not colours.
         mode: what pictures are read as; None looks.
         files: the files of a source of several, as paths below the folder, in order; () is the path itself.
+        folder: the Folder that was listed to recognise the source, if it need not be listed again.
     """
 
     part: str | None = None
@@ -56,6 +57,7 @@ class SourceOptions:
     masks: tuple[str, ...] = ()
     mode: str | None = None
     files: tuple[str, ...] = ()
+    folder: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis.strategies import binary, lists, sampled_from
 
+from recordio.writer.sources import folder as folders, open_source
+from recordio.writer.sources.file_table import FileTable
+from recordio.writer.sources.files import scan_folder
 from recordio.writer.sources.folder import Folder
 from recordio.writer.sources.kinds import KINDS, endings, file_kind
 from recordio.writer.sources.leftovers import is_clutter, may_hold_clutter
 from recordio.writer.sources.media import PICTURES, TEXTS, extension, extensions
+from recordio.writer.sources.plain_files import stamp
 
 PARTS = sampled_from([b"a", b".", b"/", b"..", b".JPG", b"x.tar", b".gz", b"train", b" ", b"\xff"])
 
@@ -26,6 +31,7 @@ def test_extensions_of_many_names_are_those_of_each() -> None:
     every = [b"a.b/c.JPG", b"a/b.c/README", b"x.jpg", b"noext", b"a/trailing.", b"d/e.tar.gz", b"q/\xff.\xfe"]
     assert extensions(every) == {extension(name) for name in every}
     assert extensions([]) == frozenset()
+    assert extensions([b"x.geojson", b"y.geojson", b"d.e/zz"]) == {b".geojson", b""}
 
 
 @pytest.mark.parametrize(
@@ -72,3 +78,35 @@ class TestFolder:
         assert folder.has(b"a/b/3.jpg")
         assert not folder.has(b"a/b/4.jpg")
         assert not folder.has(b"z")
+
+
+def test_each_file_of_a_large_folder_has_its_size_and_stamp(tmp_path: Path) -> None:
+    inside = tmp_path / "a"
+    inside.mkdir()
+    for number in range(200):
+        (inside / f"{number:03d}.txt").write_bytes(bytes(number))
+    (inside / "link.txt").symlink_to("199.txt")
+    (inside / "lost.txt").symlink_to("nowhere")
+    os.mkfifo(inside / "pipe.txt")
+    found = scan_folder(os.fsencode(tmp_path))
+    stamps = dict(zip(found, found.stamps.tolist(), strict=True))
+    assert found.sizes.tolist() == [*range(200), 199, -1, -1]
+    assert all(stamps[b"a/%03d.txt" % k] == stamp((inside / f"{k:03d}.txt").stat()) for k in range(200))
+    assert stamps[b"a/link.txt"] == stamps[b"a/199.txt"]
+    assert stamps[b"a/lost.txt"] == stamp((inside / "lost.txt").lstat())
+
+
+def test_class_folders_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "cat/1.txt dog/2.txt dog/readme.md".split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    roots: list[bytes] = []
+
+    def scan(root: bytes, on_hidden: Callable[[bytes], None]) -> FileTable:
+        roots.append(root)
+        return scan_folder(root, on_hidden)
+
+    monkeypatch.setattr(folders, "scan_folder", scan)
+    source = open_source(os.fspath(tmp_path))
+    assert [source.sample(k)["label"] for k in range(len(source))] == [0, 1]
+    assert roots == [os.fsencode(tmp_path)]

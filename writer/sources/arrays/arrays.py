@@ -17,7 +17,7 @@ from recordio.format.numeric import Array, Scalar, Shape
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.arrays.npy import checked_dtype, map_array
 from recordio.writer.sources.arrays.npz_members import NpzMembers
-from recordio.writer.sources.files import file_table
+from recordio.writer.sources.file_table import file_table
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 

@@ -18,7 +18,8 @@ from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.arrays.pickled import byte_array, load_pickle
-from recordio.writer.sources.files import file_table, is_file, names_file, read_file
+from recordio.writer.sources.file_table import file_table
+from recordio.writer.sources.files import is_file, names_file, read_file
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 _PIXELS = 3 * 32 * 32

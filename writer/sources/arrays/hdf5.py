@@ -18,7 +18,7 @@ from recordio.writer.sources.arrays.array_rows import ArrayRows
 from recordio.writer.sources.arrays.hdf5_scan import Scan, opened, scan
 from recordio.writer.sources.arrays.hdf5_storage import prove_chunks
 from recordio.writer.sources.arrays.isolated import isolated
-from recordio.writer.sources.files import file_table
+from recordio.writer.sources.file_table import file_table
 from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.source import Fingerprint, SourceOptions, SourceSpec
 

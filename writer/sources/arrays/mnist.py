@@ -20,7 +20,8 @@ from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.archives.compression import unpacked
-from recordio.writer.sources.files import file_names, file_table, is_folder, names_file, open_regular
+from recordio.writer.sources.file_table import file_table
+from recordio.writer.sources.files import file_names, is_folder, names_file, open_regular
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 
 _IMAGES = re.compile(r"(?P<before>.*)(?P<part>train|t10k|test)-images(?P<dot>[-.])idx3-ubyte(?P<gz>\.gz)?")

@@ -30,7 +30,8 @@ from recordio.writer.sources.arrays.array_rows import (
 from recordio.writer.sources.arrays.arrays import array_field
 from recordio.writer.sources.arrays.zarr_chunks import check_chunks
 from recordio.writer.sources.arrays.zarr_metadata import MARKS, ArrayMetadata, Hierarchy
-from recordio.writer.sources.files import is_file, named_files
+from recordio.writer.sources.file_table import named_files
+from recordio.writer.sources.files import is_file
 from recordio.writer.sources.foreign_errors import reading
 from recordio.writer.sources.source import Fingerprint, SourceOptions, SourceSpec
 

@@ -20,7 +20,8 @@ import zstandard
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.deflate import SMALL, prove_deflate
 from recordio.writer.sources.arrays.zarr_metadata import ArrayMetadata
-from recordio.writer.sources.files import FileTable, open_regular, shown
+from recordio.writer.sources.file_table import FileTable
+from recordio.writer.sources.files import open_regular, shown
 from recordio.writer.sources.plain_files import read_at
 
 _MAX_CHUNK = 1 << 28

@@ -16,14 +16,14 @@ from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Columns, Sample, Schema
-from recordio.writer.sources.files import FileTable, folders, leads_nowhere, scan_folder, shown
+from recordio.writer.sources.files import folders, leads_nowhere, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.grouping import MASK_ENDING, MASK_NAME
 from recordio.writer.sources.folders.pictures import add_pictures
 from recordio.writer.sources.folders.sounds import SOUND_FIELDS, sound_fields, sound_values
 from recordio.writer.sources.folders.text import plain_text
-from recordio.writer.sources.leftovers import is_clutter, left_out, may_hold_clutter
-from recordio.writer.sources.media import PICTURES, SOUNDS, TEXTS, extension, extensions
+from recordio.writer.sources.leftovers import is_clutter, left_out
+from recordio.writer.sources.media import PICTURES, SOUNDS, TEXTS, extension
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions, SourceSpec
 
 _FLAT_SHARE = 0.25  # more pictures than this beside the class folders, and the folders may well be no classes
@@ -85,14 +85,15 @@ def recognise(folder: Folder, options: SourceOptions) -> Match | None:
         return None
     found = {kind: folder.having(medium.extensions) for kind, medium in MEDIA.items()}
     for kind, taken in sorted(found.items(), key=lambda item: -len(item[1])):
-        inside = [name for name in taken if b"/" in name]
+        inside = [name for name in taken if b"/" in name] if folder.own else taken
         if not inside or len(taken) - len(inside) > _FLAT_SHARE * len(taken):
             continue
         others = folder.having(folder.extensions - MEDIA[kind].extensions)
         if _mostly_beside(inside, others) or (len(folder.folders) < 2 and kind != "image_folder"):
             continue
-        rest = others + [name for name in taken if b"/" not in name]
-        return Match(kind, Certainty.LIKELY, len(inside), rest, {"": SourceSpec(folder.path, kind)})
+        rest = others + ([name for name in taken if b"/" not in name] if folder.own else [])
+        spec = SourceSpec(folder.path, kind, SourceOptions(folder=folder))
+        return Match(kind, Certainty.LIKELY, len(inside), rest, {"": spec})
     return None
 
 
@@ -116,9 +117,10 @@ class ClassFolders(Source):
         found = class_names(root)
         classes = list(options.classes or found)
         self.metadata = {"classes": classes}
-        files = scan_folder(root)
+        folder = options.folder if isinstance(options.folder, Folder) else Folder(path)
+        files = folder.files
         numbers = {name.encode(): label for label, name in enumerate(classes)}
-        labels = self._labels_of(files, numbers)
+        labels = self._labels_of(folder, numbers)
         for index in np.flatnonzero(files.sizes < 0).tolist():
             self._refuse_lost_class(os.path.join(files.root, files.name(index)), files.name(index))
         self._files = files.select(labels >= 0)
@@ -129,17 +131,20 @@ class ClassFolders(Source):
         self.schema = Schema({self.medium.name: self._survey(options), **sounds, "label": Scalar("int64")})
         self._refuse_empty(path, [numbers[name.encode()] for name in found])
 
-    def _labels_of(self, files: FileTable, numbers: dict[bytes, int]) -> npt.NDArray[np.int32]:
+    def _labels_of(self, folder: Folder, numbers: dict[bytes, int]) -> npt.NDArray[np.int32]:
         """The number of each file's class, -1 for what belongs to none."""
-        wanted, clean = self.medium.extensions, not may_hold_clutter(files.names)
-        every = clean and extensions(files) <= wanted
+        if not folder.clutter and folder.extensions <= self.medium.extensions:
+            found = np.full(len(folder.names), -1, np.int32)
+            for name, run in folder.folders.runs.items():
+                found[run] = numbers.get(os.fsencode(name), -1)
+            return found
         labels = (
             numbers.get(name.partition(b"/")[0], -1)
-            if every or (extension(name) in wanted and (clean or not is_clutter(name)))
+            if extension(name) in self.medium.extensions and not (folder.clutter and is_clutter(name))
             else -1
-            for name in files
+            for name in folder.files
         )
-        return np.fromiter(labels, np.int32, len(files))
+        return np.fromiter(labels, np.int32, len(folder.files))
 
     def _survey(self, options: SourceOptions) -> Field:
         """The field of the files; of pictures their headers tell."""

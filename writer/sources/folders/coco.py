@@ -19,7 +19,8 @@ from recordio.errors import SourceError, StorageError
 from recordio.format.fields import Object, Text
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import file_table, open_file, read_file
+from recordio.writer.sources.file_table import file_table
+from recordio.writer.sources.files import open_file, read_file
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.named_files import FileIndex, NamedFiles
 from recordio.writer.sources.folders.pictures import add_pictures

@@ -26,7 +26,8 @@ from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Sample, Schema
 from recordio.writer.sources.arrays.arrays import common_field, fitted
 from recordio.writer.sources.arrays.npy import checked_dtype, peek_header, read_array
-from recordio.writer.sources.files import FileTable, scan_folder, shown
+from recordio.writer.sources.file_table import FileTable
+from recordio.writer.sources.files import scan_folder, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.boxes import CLASS_FILES
 from recordio.writer.sources.folders.grouping import Grouping, field_of

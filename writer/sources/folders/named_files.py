@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from recordio.errors import SourceError
 from recordio.lazy import lazy
-from recordio.writer.sources.files import FileTable, scan_folder, shown
+from recordio.writer.sources.file_table import FileTable
+from recordio.writer.sources.files import scan_folder, shown
 from recordio.writer.sources.media import extension, is_picture, is_sound
 from recordio.writer.sources.split_names import split_word
 

@@ -19,7 +19,8 @@ from recordio.format.image_field import Image
 from recordio.format.numeric import Array
 from recordio.images.pillow import Depth, depth_of, format_of, opened, read_head
 from recordio.images.prepare import PictureKind
-from recordio.writer.sources.files import FileTable, open_file
+from recordio.writer.sources.file_table import FileTable
+from recordio.writer.sources.files import open_file
 from recordio.writer.sources.source import Source, SourceOptions
 
 _MASK_NAMES = re.compile(

@@ -17,7 +17,8 @@ import xxhash
 
 from recordio.errors import SourceError
 from recordio.format.schema import Sample
-from recordio.writer.sources.files import named_files, open_regular, shown
+from recordio.writer.sources.file_table import named_files
+from recordio.writer.sources.files import open_regular, shown
 from recordio.writer.sources.plain_files import read_at
 from recordio.writer.sources.source import Fingerprint, Source, SourceOptions
 

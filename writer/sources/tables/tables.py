@@ -18,7 +18,7 @@ import xxhash
 from recordio.errors import SchemaError, SourceError
 from recordio.format.fields import Text
 from recordio.format.schema import Sample, Schema
-from recordio.writer.sources.files import file_table
+from recordio.writer.sources.file_table import file_table
 from recordio.writer.sources.source import NAME, Fingerprint, Source, SourceOptions, with_name_fields
 from recordio.writer.sources.tables.embedded import EmbeddedFiles
 from recordio.writer.sources.tables.table_options import TableOptions
