@@ -77,12 +77,14 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-.venv-%/stamp: pyproject.toml
+SOURCES := pyproject.toml setup.py recordio/_kernels.c
+
+.venv-%/stamp: $(SOURCES)
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[$*]'
 	touch $@
 
 # demo, test and dev are extras in pyproject.toml
-$(VENV)/%.stamp: pyproject.toml | $(BIN)/python
+$(VENV)/%.stamp: $(SOURCES) | $(BIN)/python
 	$(PIP) --editable '.[$*]'
 	touch $@

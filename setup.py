@@ -1,10 +1,12 @@
-"""Names the packages for builds; everything else about the project is in pyproject.toml.
+"""Names the packages and the extension for builds; everything else about the project is in pyproject.toml.
 
 In the repository, recordio/reader, recordio/writer and recordio/tools are symbolic links to the folders at the top. A
 zip archive turns them into text files, so a build does not use them: it takes the three packages from the top.
+
+The kernels in C are optional: where no compiler is, the build goes on without them, and Python does their work.
 """
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 LINKED = ["reader", "writer", "tools"]
 
@@ -14,4 +16,5 @@ packages = find_packages(
 for name in LINKED:
     packages += [f"recordio.{name}", *(f"recordio.{name}.{package}" for package in find_packages(name))]
 
-setup(packages=packages, package_dir={f"recordio.{name}": name for name in LINKED})
+kernels = Extension("recordio._kernels", ["recordio/_kernels.c"], optional=True)
+setup(packages=packages, package_dir={f"recordio.{name}": name for name in LINKED}, ext_modules=[kernels])

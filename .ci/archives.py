@@ -1,4 +1,5 @@
-"""Installs the project from zip archives of the tree, where the three links in recordio/ are something else.
+"""Installs the project from zip archives of the tree, where the three links in recordio/ are something else, and once
+without a C compiler.
 
 Archives of git and GitHub store a link as a small file with a flag that many programs, pip among them, do not heed: it
 becomes a text file. Other programs store the files that a link leads to. Whatever is in the tree must be installed.
@@ -7,6 +8,7 @@ becomes a text file. Other programs store the files that a link leads to. Whatev
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -59,27 +61,33 @@ print(*importlib.metadata.files("recordio-shards"), sep="\\n")
 """
 
 
-def installed(archive: Path, folder: Path) -> set[str]:
+def installed(archive: Path, folder: Path, has_compiler: bool) -> set[str]:
     """The modules that a fresh environment has after `pip install ARCHIVE`."""
     venv.create(folder, with_pip=True)
     python = str(folder / "bin" / "python")
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", str(archive)]
-    subprocess.run(pip, check=True, cwd=folder)
+    subprocess.run(pip, check=True, cwd=folder, env=os.environ | ({} if has_compiler else {"CC": "false"}))
     listing = subprocess.run([python, "-c", LISTING], check=True, cwd=folder, stdout=subprocess.PIPE, text=True).stdout
-    subprocess.run([str(folder / "bin" / "recordio"), "--version"], check=True, cwd=folder)
+    words = [str(folder / "bin" / "recordio"), "--version", "-v"]
+    version = subprocess.run(words, check=True, cwd=folder, stdout=subprocess.PIPE, text=True).stdout
+    print(version, end="")
+    if ("kernels in C: in use" in version) is not has_compiler:
+        sys.exit(f"with{'' if has_compiler else 'out'} a C compiler")
     return {name for name in listing.split("\n") if name.startswith("recordio/") and name.endswith(".py")}
 
 
 def main() -> None:
     names = tracked()
-    kinds: list[Callable[[list[str]], Iterator[tuple[zipfile.ZipInfo | str, bytes]]]] = [links_as_text, links_followed]
-    for entries in kinds:
+    kinds: list[tuple[Callable[[list[str]], Iterator[tuple[zipfile.ZipInfo | str, bytes]]], bool]]
+    found = bool(shutil.which("cc") or shutil.which("gcc"))
+    kinds = [(links_as_text, found), (links_followed, found), (links_as_text, False)]
+    for entries, has_compiler in kinds:
         with tempfile.TemporaryDirectory() as scratch:
             archive = Path(scratch) / "recordio.zip"
             with zipfile.ZipFile(archive, "w") as out:
                 for name, data in entries(names):
                     out.writestr(name, data)
-            differing = installed(archive, Path(scratch) / "venv") ^ modules(names)
+            differing = installed(archive, Path(scratch) / "venv", has_compiler) ^ modules(names)
         if differing:
             sys.exit(f"{entries.__name__}: in the tree or the installed package, but not both: {sorted(differing)}")
         print(f"{entries.__name__}: all {len(modules(names))} modules are installed", flush=True)

@@ -147,7 +147,7 @@ class ShardDataset(DatasetView):
         if type(index) is not int and (not isinstance(index, _INTEGERS) or type(index) is bool):
             return super().__getitem__(index)
         try:
-            number = self.numbers[operator.index(index)]
+            number = self.numbers[index if type(index) is int else operator.index(index)]
         except IndexError:
             return super().__getitem__(index)  # raises the error
         number = number if type(number) is int else int(number)

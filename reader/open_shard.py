@@ -7,13 +7,10 @@ one by one and kept in a cache of bounded size.
 from __future__ import annotations
 
 import mmap
-import weakref
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recordio.errors import CorruptError, RecordIOError
 from recordio.format.block import BlockHeader, PageEntry
@@ -24,18 +21,16 @@ from recordio.format.fields import Field
 from recordio.format.index import Index
 from recordio.format.layout import CHECKSUM, block_header_nbytes, padded
 from recordio.format.manifest import Manifest
-from recordio.format.narrow import stored_pages
-from recordio.format.page import Indices, Pages, check_page, pages
+from recordio.format.page import Indices, check_page
 from recordio.lazy import lazy
+from recordio.reader.field_reader import FieldReader, Mask
 from recordio.reader.page_access import PageAccess, Projection, Verify
 from recordio.reader.page_table import PageColumn, PageTable
+from recordio.reader.samples import sampler_of
 from recordio.storage.base import File
 
 _PLAIN = int(Codec.PLAIN)
 _FAULT_NBYTES = 64 << 10  # Linux maps this much around a touched page
-
-Getter = Callable[[int, int], Any]
-Mask = npt.NDArray[np.bool_]
 
 
 class OpenShard:
@@ -101,7 +96,7 @@ class OpenShard:
     def sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
         """A function from a number within the shard to the sample; images as stored."""
         if fields not in self.samplers:
-            self.samplers[fields] = self._new_sampler(fields)
+            self.samplers[fields] = sampler_of(self, fields)
         return self.samplers[fields]
 
     def table(self, fields: Projection) -> PageTable | None:
@@ -116,7 +111,7 @@ class OpenShard:
         columns = {}
         for name, column in zip(fields.schema, fields.columns, strict=True):
             reader = self.reader(column)
-            columns[name] = PageColumn.of_shard(reader.mapped, reader.page, reader.in_place[blocks], blocks)
+            columns[name] = PageColumn.of_shard(reader.mapped, reader.pages_of, reader.in_place[blocks], blocks)
         return PageTable(columns, {}, fields.ragged)
 
     def touch_all(self, fields: Projection, blocks: Indices) -> None:
@@ -166,26 +161,6 @@ class OpenShard:
                 return None
             columns[name] = PageColumn([reader.mapped], every, every)
         return PageTable(columns, {}, fields.ragged)
-
-    def _new_sampler(self, fields: Projection) -> Callable[[int], dict[str, Any]]:
-        columns = zip(fields.schema, fields.columns, strict=True)
-        getters = [(name, self.reader(column).getter()) for name, column in columns]
-        first = self.index.first.tolist()
-        shard, ready = weakref.proxy(self), bytearray(len(self.index.samples))
-
-        def sample(number: int) -> dict[str, Any]:
-            block = bisect_right(first, number) - 1
-            if not ready[block]:
-                ready[block] = shard.make_ready(block, fields)
-            row, found = number - first[block], {}
-            try:
-                for name, get in getters:  # not a comprehension, which costs a frame
-                    found[name] = get(block, row)
-                return found
-            except CorruptError as error:
-                raise error.at(file=shard.file.name, block=block, field=_at_fault(getters, block, row))
-
-        return sample
 
     def make_ready(self, block: int, fields: Projection) -> bool:
         """Checks the block's pages that are read in place; decoding checks the others.
@@ -300,51 +275,3 @@ def check_stored(
         require("page", expected, checksum(stored))
     if codec == _PLAIN:
         check_page(field, samples, data)
-
-
-class FieldReader:
-    """One field of an open shard.
-
-    Attributes:
-        in_place: bool (blocks,), whether each page is read from the map as it is stored.
-        all_in_place: whether all pages are.
-        mapped: the pages in the map, by block number; None if none is read from it.
-    """
-
-    def __init__(self, shard: OpenShard, column: int) -> None:
-        self._shard: OpenShard = weakref.proxy(shard)  # no cycle: an unused shard closes at once
-        self._column = column
-        self._field: Field = shard.fields[column]
-        self.in_place: Mask = shard.in_place[:, column]
-        self.all_in_place = bool(self.in_place.all())
-        self.mapped: Pages | None = None
-        if self.in_place.any() and shard.memory is not None:
-            starts, entries = shard.index.page_offsets[:, column], shard.index.pages[:, column]
-            self.mapped = stored_pages(self._field, shard.memory, starts, shard.index.samples, entries)
-
-    def getter(self) -> Getter:
-        """A function from (block, row) to the value; the page must be ready."""
-        if self.mapped is None:
-            return lambda block, row: self.page(block).get(0, row)
-        get, in_place = self.mapped.get, self.in_place.tolist()
-        if self.all_in_place:
-            return get
-        return lambda block, row: get(block, row) if in_place[block] else self.page(block).get(0, row)
-
-    def page(self, block: int) -> Pages:
-        """The decoded page of a block, from the cache or checked now."""
-        return self._shard.cache((self._shard.number, block, self._column), lambda: self._load(block))
-
-    def _load(self, block: int) -> Pages:
-        data = self._shard.content(block, self._column)
-        return pages(self._field, data, np.zeros(1, np.int64), self._shard.index.samples[block : block + 1])
-
-
-def _at_fault(getters: Sequence[tuple[str, Getter]], block: int, row: int) -> str | None:
-    """The first field whose value cannot be read, if any."""
-    for name, get in getters:
-        try:
-            get(block, row)
-        except CorruptError:
-            return name
-    return None

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field as dataclass_field, replace
 from typing import Literal
 
 import numpy as np
 
 from recordio.format.fields import Field
-from recordio.format.page import Indices, Pages
+from recordio.format.page import Indices
 from recordio.format.schema import Schema
 from recordio.lazy import lazy
+from recordio.reader.page_cache import PageCache
 from recordio.reader.page_table import MAX_MAPS
 
 Verify = Literal["first", "always", "never"]
-PageCache = Callable[[tuple[int, int, int], Callable[[], Pages]], Pages]
 
 _CACHED_READS = max(2, min(4, os.cpu_count() or 1))
 _DIRECT_READS = 8
@@ -54,7 +54,7 @@ class PageAccess:
 
     Attributes:
         verify: when to compare the checksums of pages.
-        cache: keeps decoded pages; takes a key and a function that makes the page.
+        cache: keeps decoded pages.
         mapped: read plain pages from a memory map.
         direct: read past the system's cache.
         drops: tell the system that it need not keep what has been read.

@@ -21,6 +21,7 @@ from recordio.format.manifest import Manifest
 from recordio.process_guard import ThreadPool
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_access import PageAccess
+from recordio.reader.page_cache import PageCache
 from recordio.reader.page_reads import scratch
 from recordio.reader.value_checks import check_values
 from recordio.storage.base import DIRECT_ALIGNMENT, File
@@ -63,7 +64,7 @@ class PageChecks:
     def __init__(self, manifest: Manifest, *, direct: bool, remote: bool = False, values: bool = False) -> None:
         self._manifest = manifest
         self._values = values
-        self.access = PageAccess(verify="always", cache=lambda key, make: make(), direct=direct, remote=remote)
+        self.access = PageAccess(verify="always", cache=PageCache(0), direct=direct, remote=remote)
 
     def opened(self, file: File, number: int, index: Index) -> OpenShard:
         """The shard of this file, number and index, of which nothing has been checked."""

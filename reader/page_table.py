@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio import kernels
 from recordio.errors import RecordIOError
 from recordio.format.fields import Field
-from recordio.format.page import Indices, Pages, pages
+from recordio.format.page import Indices, Pages, VariablePages, pages
 from recordio.format.ragged import Ragged
 from recordio.format.schema import Columns
 from recordio.reader.columns import grouped, scatter
-from recordio.reader.ragged_column import gathered
+from recordio.reader.ragged_column import gathered, joined_in_c
 
 _FEW = 16  # values a group, up to which reading each alone costs less than a gather a group
 MAX_MAPS = 8  # copy blocks from more shards than this together: gathers from many maps cost more
@@ -40,17 +41,17 @@ class PageColumn:
 
     @classmethod
     def of_shard(
-        cls, mapped: Pages | None, decode: Callable[[int], Pages], in_place: Mask, blocks: Indices
+        cls, mapped: Pages | None, decode: Callable[[list[int]], list[Pages]], in_place: Mask, blocks: Indices
     ) -> PageColumn:
         """A column of blocks of one shard.
 
         Args:
             mapped: the pages of all the shard's blocks, as they lie in its map.
-            decode: gives the page of a block that is not read in place.
+            decode: gives the pages of blocks that are not read in place.
             in_place: bool (slots,), whether the page of a slot is.
             blocks: int64 (slots,), the number of each slot's block within the shard.
         """
-        decoded = [decode(block) for block in blocks[~in_place].tolist()]
+        decoded = decode(blocks[~in_place].tolist())
         if not decoded:
             assert mapped is not None
             return cls([mapped.only(blocks)], blocks, blocks)
@@ -77,16 +78,35 @@ class PageColumn:
         """The values at (slot, row), each int64 (n,), as Pages.take gives them."""
         if len(self.groups) == 1 or not len(slot):
             return self.groups[0].take(slot, row)
+        if (found := self._taken(slot, row)) is not None:
+            return found
         if len(slot) <= _FEW * len(self.groups) and self.groups[0].joins:
             return self._one_by_one(slot, row)
-        found, order, runs = grouped(self.group[slot])
-        each = [(self.groups[g], self.page[slot[run]], row[run]) for g, run in zip(found, runs, strict=True)]
+        numbers, order, runs = grouped(self.group[slot])
+        each = [(self.groups[g], self.page[slot[run]], row[run]) for g, run in zip(numbers, runs, strict=True)]
         if self.groups[0].has_large_values:
             return np.array(scatter([group.views(page, rows) for group, page, rows in each], order))
         parts = []
         for group, page, rows in each:  # not a comprehension, which costs a frame
             parts.append(group.take(page, rows))
         return parts[0] if len(parts) == 1 else scatter(parts, order)
+
+    def _taken(self, slot: Indices, row: Indices) -> Any:
+        """A column from many pages in one call; None if there are no kernels for it, or they decline."""
+        groups = self._kernels()
+        if not groups:
+            return None
+        places = groups, self.group[slot], self.page[slot], row
+        if isinstance(self.groups[0], VariablePages):
+            return kernels.c.take(*places)
+        out = self.groups[0].empty(len(row))
+        return out if self.groups[0].joins and kernels.c.gather(*places, out) else None
+
+    def _kernels(self) -> tuple[Any, ...]:
+        """The groups for the kernels; none without them, or if they do not make these values."""
+        if kernels.c is None or self.groups[0].kernel is None:
+            return ()
+        return tuple([group.kernel for group in self.groups])
 
     def views(self, slot: Indices, row: Indices) -> list[npt.NDArray[Any]]:
         """The arrays at (slot, row), to be copied while the table is there. No value of a large one is read."""
@@ -104,6 +124,10 @@ class PageColumn:
     def ragged(self, kind: Field, slot: Indices, row: Indices) -> Ragged:
         """The values at (slot, row) of a variable field."""
         groups: Any = self.groups
+        if together := self._kernels():
+            group, page = (self.group[slot], self.page[slot]) if len(groups) > 1 else (None, slot)
+            if (column := joined_in_c(kind, together, group, page, row)) is not None:
+                return column
         if len(groups) == 1 or not len(slot):
             return gathered(kind, [(groups[0], slot, row)], None)
         if len(groups) > MAX_MAPS and len(slot) <= _FEW * len(groups):  # pages that are decoded one by one

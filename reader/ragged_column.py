@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
+from recordio import kernels
 from recordio.errors import CorruptError
 from recordio.format.fields import Field
 from recordio.format.layout import MAX_ROW_NBYTES
@@ -56,6 +57,24 @@ def gathered(kind: Field, picks: Sequence[Pick], order: Indices | None) -> Ragge
         return Ragged(kind, values, offsets, None, missing)
     assert isinstance(kind, Numeric)
     return Ragged(kind, *shaped(kind, values.view(kind.dtype), shapes), missing)
+
+
+def joined_in_c(
+    kind: Field, groups: tuple[Any, ...], group: Indices | None, page: Indices, row: Indices
+) -> Ragged | None:
+    """Text or bytes as a column, by the kernels; None if they decline, as for large values, which may stay in a map.
+
+    Args:
+        kind: their field.
+        groups: `Pages.kernel` of one group of pages or more.
+        group: int64 (n,), which of them has each value; None for the first.
+        page, row: int64 (n,).
+    """
+    offsets, missing = np.empty(len(row) + 1, np.int64), np.empty(len(row), bool)
+    memory = kernels.c.join(groups, group, page, row, _LARGE_NBYTES * len(row) - 1, offsets, missing)
+    if memory is None:
+        return None
+    return Ragged(kind, np.ndarray(len(memory), np.uint8, memory), offsets, None, missing if kind.optional else None)
 
 
 def _spans(kind: Field, pick: Pick, there: Mask) -> _Spans:

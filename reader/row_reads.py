@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from recordio.errors import CorruptError
-from recordio.format.narrow import read_narrow_row
-from recordio.format.page import read_row
+from recordio.format.rows import read_narrow_row, read_row
 from recordio.reader.page_access import Projection
 from recordio.reader.shard_indexes import RowForm
 from recordio.storage.base import File

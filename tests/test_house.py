@@ -20,7 +20,8 @@ TOP = Path(__file__).parents[1]
 PACKAGE = Path(recordio.__file__).parent  # the tree, or an installed wheel
 FOLDERS = ("writer", "reader", "tools")
 BASE = {
-    f"recordio.{name}" for name in "errors arguments determinism lazy packages pickling printable process_guard".split()
+    f"recordio.{name}"
+    for name in "errors arguments determinism kernels lazy packages pickling printable process_guard".split()
 }
 # A room may import itself and the rooms named here. A room's name is a package, or "recordio" for the base modules.
 ROOMS: dict[str, set[str]] = {}

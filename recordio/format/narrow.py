@@ -93,26 +93,6 @@ def widen_into(field: Numeric, samples: int, stored: memoryview, out: memoryview
         values += base
 
 
-def read_narrow_row(
-    field: Numeric, read: Callable[[int, int], bytes], start: int, samples: int, row: int, stored_nbytes: int
-) -> Any:
-    """One value of a narrow page that has been checked, as `read_row` gives one of a plain page.
-
-    `stored_nbytes` are those of the page; the other arguments are as for `read_row`.
-    """
-    end = start + stored_nbytes
-    if field.optional:
-        if not read(start + (row >> 3), 1)[0] >> (row & 7) & 1:
-            return None
-        start += validity_nbytes(samples)
-    size = field.dtype.itemsize
-    nbytes = (end - size - start) // samples
-    width = nbytes * size // (field.row_nbytes or 1)
-    distances = np.frombuffer(read(start + row * nbytes, nbytes), f"<u{width}").astype(field.dtype)
-    values = distances + np.frombuffer(read(end - size, size), field.dtype)
-    return values[0] if isinstance(field, Scalar) else values.reshape(field.shape)
-
-
 class NarrowPages(Pages):
     """Pages of which some are narrow, of any widths, and the others plain.
 
@@ -177,6 +157,10 @@ class NarrowPages(Pages):
     def only(self, numbers: Indices) -> Pages:
         starts, samples = self._starts[numbers], self._samples[numbers]
         return NarrowPages(self._field, self._buffer, starts, samples, self._widths[numbers])  # type: ignore[arg-type]
+
+    def _kernel_form(self) -> tuple[str | None, tuple[Any, ...]]:
+        form, model = super()._kernel_form()
+        return form, (*model, self._widths)
 
     def _getter(self) -> Callable[[int, int], Any]:
         widths, ends = self._widths.tolist(), self._ends.tolist()

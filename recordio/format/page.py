@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio import kernels
 from recordio.errors import CorruptError
 from recordio.format.checksum import Buffer
 from recordio.format.fields import Bytes, Field, Text
@@ -34,7 +35,7 @@ Packed = Sequence[bytes | None]
 
 _GATHER_LIMIT = 1 << 16  # bytes of a row; from here on, copying costs more than a lookup per row
 _OFFSET = np.dtype("<i8")  # u64 on disk; checked pages have none over 2^63
-_OFFSET_PAIR = struct.Struct("<qq").unpack_from
+OFFSET_PAIR = struct.Struct("<qq").unpack_from
 
 
 def encode_page(field: Field, parts: Sequence[Packed | memoryview]) -> Buffer:
@@ -128,6 +129,25 @@ class Pages:
         if isinstance(values, list):
             return [value if ok else None for value, ok in zip(values, present.tolist(), strict=True)]
         return masked_column(values, ~present)
+
+    @lazy
+    def kernel(self) -> Any:
+        """These pages for the kernels in C; None without them, and for values that they do not make."""
+        form, more = self._kernel_form()
+        if kernels.c is None or form is None:
+            return None
+        places = self._starts, self._bodies, self._samples
+        return kernels.c.Values(self._buffer, *places, getattr(kernels.c, form), self._field.optional, *more)
+
+    def _kernel_form(self) -> tuple[str | None, tuple[Any, ...]]:
+        """The form of single values, and an array for the kernels to make them in. NumPy copies large ones, once."""
+        if not 0 < (self._field.row_nbytes or 0) < _GATHER_LIMIT:
+            return None, ()
+        return ("SCALAR", (self.empty(1),)) if isinstance(self._field, Scalar) else ("ARRAY", (self.empty(1)[0],))
+
+    def empty(self, n: int) -> npt.NDArray[Any]:
+        """A column of n values of a fixed field, to be filled."""
+        return np.empty((n, *self._field.shape), self._field.dtype)  # type: ignore[attr-defined]
 
     @property
     def has_large_values(self) -> bool:
@@ -263,7 +283,14 @@ class VariablePages(Pages):
         at, first = self._bodies[page] + 8 * row, self._data[page]
         return first + self._offset[at], first + self._offset[at + 8]
 
+    def _kernel_form(self) -> tuple[str | None, tuple[Any, ...]]:
+        return ("TEXT" if self._text else "BYTES" if self._raw else None), ()
+
     def take(self, page: Indices, row: Indices) -> list[Any]:
+        if self.kernel is not None:
+            found: list[Any] | None = kernels.c.take((self.kernel,), None, page, row)
+            if found is not None:
+                return found
         begins, ends = (one.tolist() for one in self.spans(page, row))
         buffer = self._buffer
         values: list[Any]
@@ -296,7 +323,7 @@ class VariablePages(Pages):
         unpack = bytes.decode if self._text else self._field.unpack
 
         def get(page: int, row: int) -> Any:
-            begin, end = _OFFSET_PAIR(buffer, bodies[page] + 8 * row)
+            begin, end = OFFSET_PAIR(buffer, bodies[page] + 8 * row)
             first = data[page]
             try:
                 return unpack(buffer[first + begin : first + end])
@@ -304,7 +331,7 @@ class VariablePages(Pages):
                 raise CorruptError(f"text is not UTF-8: {error}") from error
 
         def raw(page: int, row: int) -> bytes:
-            begin, end = _OFFSET_PAIR(buffer, bodies[page] + 8 * row)
+            begin, end = OFFSET_PAIR(buffer, bodies[page] + 8 * row)
             first = data[page]
             return buffer[first + begin : first + end]
 
@@ -314,37 +341,3 @@ class VariablePages(Pages):
 def pages(field: Field, buffer: bytes | mmap, starts: Indices, samples: Indices) -> Pages:
     """The reader for pages of this field."""
     return (VariablePages if field.row_nbytes is None else FixedPages)(field, buffer, starts, samples)
-
-
-def read_row(field: Field, read: Callable[[int, int], bytes], start: int, samples: int, row: int) -> Any:
-    """One value of a page that has been checked, as a `getter` gives it, in one or two small reads.
-
-    Args:
-        field: the field.
-        read: gives the bytes at (offset, size) of the file.
-        start: the page's offset in the file.
-        samples: the page's samples.
-        row: the value's position among them.
-
-    Raises CorruptError, and whatever `read` does.
-    """
-    if field.optional:
-        if not read(start + (row >> 3), 1)[0] >> (row & 7) & 1:
-            return None
-        start += validity_nbytes(samples)
-    if (nbytes := field.row_nbytes) is not None:
-        dtype: np.dtype[Any] = field.dtype  # type: ignore[attr-defined]
-        values: npt.NDArray[Any] = np.frombuffer(read(start + row * nbytes, nbytes), dtype)
-        return values[0] if isinstance(field, Scalar) else values.reshape(field.shape).copy()  # type: ignore[attr-defined]
-    begin, end = _OFFSET_PAIR(read(start + 8 * row, 16), 0)
-    if not 0 <= begin <= end:
-        raise CorruptError("page offsets are not in order")
-    data = read(start + 8 * (samples + 1) + begin, end - begin)
-    if isinstance(field, (Bytes, Image)) and getattr(field, "encoded", True):
-        return data
-    if not isinstance(field, Text):
-        return field.unpack(data)
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise CorruptError(f"text is not UTF-8: {error}") from error

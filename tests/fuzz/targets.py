@@ -27,8 +27,9 @@ from recordio.format.fields import Field, Object
 from recordio.format.index import Index, check_pages
 from recordio.format.layout import FOOTER, MAX_BLOCK_SAMPLES, PAGE_DTYPE, index_dtype
 from recordio.format.manifest import Manifest
-from recordio.format.page import VariablePages, check_page, least_nbytes, pages, read_row
+from recordio.format.page import VariablePages, check_page, least_nbytes, pages
 from recordio.format.quarantine import Quarantine
+from recordio.format.rows import read_row
 from recordio.format.schema import Schema
 from recordio.format.shard import Footer, ShardHeader
 from recordio.format.signature import Signature, Statement

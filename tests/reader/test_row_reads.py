@@ -16,7 +16,8 @@ from hypothesis import given, strategies as st
 from recordio import CorruptError, DatasetWriter, ShardDataset
 from recordio.format.codec import Codec, read_in_place
 from recordio.format.fields import Text
-from recordio.format.page import encode_page, read_row
+from recordio.format.page import encode_page
+from recordio.format.rows import read_row
 from recordio.reader import row_reads
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.open_shards import OpenShards

@@ -13,7 +13,8 @@ from recordio import Array, CorruptError, Scalar
 from recordio.format.codec import Codec, Compression, PageCoder
 from recordio.format.coded import code_page, decode_page
 from recordio.format.layout import padded
-from recordio.format.narrow import NarrowPages, may_be_narrow, narrow_page, read_narrow_row, widths_of
+from recordio.format.narrow import NarrowPages, may_be_narrow, narrow_page, widths_of
+from recordio.format.rows import read_narrow_row
 from tests.recordio.format.test_format import section
 
 INTEGERS = ["int16", "int32", "int64", "uint16", "uint32", "uint64"]

@@ -1,0 +1,36 @@
+"""The kernels in C, if this installation has them: text, bytes and single samples of checked pages.
+
+`RECORDIO_KERNELS=0` in the environment leaves them out. Each has a twin in Python that serves without them, wherever a
+kernel declines, and for whatever is damaged: `Pages.take`, `gathered` of reader/ragged_column.py, and the
+function in reader/samples.py. _kernels.c has the reasons.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+
+def _loaded() -> tuple[Any, str]:
+    """The module, or None and the reason."""
+    if os.environ.get("RECORDIO_KERNELS") == "0":
+        return None, "left out, since RECORDIO_KERNELS is 0"
+    if sys.byteorder != "little":  # they copy numbers as they are in the files
+        return None, "not for this processor, which is big-endian"
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():  # to load them would turn the lock on, for all threads
+        return None, "not for Python without its global lock"
+    try:
+        return import_module("recordio._kernels"), "in use"
+    except ModuleNotFoundError:
+        return (
+            None,
+            "not built when recordio was installed, for want of a C compiler: text and single samples are slower",
+        )
+    except ImportError as error:
+        return None, f"cannot be loaded: {error}"
+
+
+c: Any  # None without them
+c, state = _loaded()
