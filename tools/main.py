@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from types import ModuleType
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from recordio.display.text import clean, cut
 from recordio.errors import CorruptError, RecordIOError
@@ -71,10 +72,17 @@ COMMANDS: dict[str, ModuleType] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the process's arguments when `argv` is None. Returns the exit code."""
+    parser = _parser()
     try:
-        options = _parser().parse_args(argv)
-    except SystemExit as stop:  # argparse has printed help, version or error
+        options = parser.parse_args(argv)
+        is_verbose, for_version = vars(options).pop("v"), vars(options).pop("version")
+        if options.command is None and not for_version:
+            parser.error("the following arguments are required: COMMAND")
+    except SystemExit as stop:  # argparse has printed help or an error
         return int(stop.code or 0)
+    if for_version:
+        write(sys.stdout, _version(is_verbose))
+        return GOOD
     command = COMMANDS[options.command]
     if argv is None and command is convert:  # this process is ours, and C libraries would write into its progress
         from recordio.process_guard import silence_libraries
@@ -135,14 +143,16 @@ class _Parser(argparse.ArgumentParser):
         super().error(clean(message))
 
 
-class _Version(argparse.Action):
-    """Looks the version up only when asked."""
+def _version(is_verbose: bool) -> str:
+    import recordio
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        import recordio
+    found = f"recordio {recordio.__version__}\n"
+    if is_verbose:
+        from recordio import kernels
 
-        write(sys.stdout, f"recordio {recordio.__version__}\n")
-        parser.exit()
+        found += f"Python {platform.python_version()} on {platform.system()} {platform.machine()}\n"
+        found += f"kernels in C: {kernels.state}\n"
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,10 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit code: 0 good, 1 damage found, 2 wrong use or another error, 130 stopped by Ctrl-C.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and leave"
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser.add_argument("-v", action="store_true", help="with --version: and whether the kernels in C are in use")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.add_options(
             commands.add_parser(

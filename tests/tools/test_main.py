@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import recordio
+from recordio import kernels
 from recordio.tools import main as main_module
 from recordio.tools.main import main
 
@@ -69,6 +70,20 @@ def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureF
 def test_version_option_prints_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"recordio {recordio.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["--version", "-v"], ["-v", "--version"]])
+def test_version_says_at_length_whether_there_are_kernels(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f"recordio {recordio.__version__}"
+    assert out[1].startswith("Python 3.")
+    assert out[2] == f"kernels in C: {kernels.state}"
+
+
+def test_a_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-v"]) == 2
+    assert "required: COMMAND" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
