@@ -108,6 +108,8 @@ class BlockBuilder:
         self.waiting = 0  # samples not yet in a block
         self._packer = Packer(schema, inferred)
         self._row_nbytes = [fixed_nbytes(field) for field in schema.values()]
+        sizes = [nbytes for nbytes in self._row_nbytes if nbytes is not None]
+        self._sample_nbytes = sum(sizes) if len(sizes) == len(self._row_nbytes) else None  # of every sample
         self._max_rows = max(1, _MAX_LOOSE_VALUES // len(schema))
         self._target = block_bytes
         self._segments: deque[Segment] = deque()
@@ -139,7 +141,7 @@ class BlockBuilder:
             self._gather_rows()
             sizes = self._sizes_of(samples, packed)
             self._segments.append(Segment(packed, sizes, self._row_nbytes, borrowed=True))
-            self._waiting_nbytes += int(sizes.sum())
+            self._waiting_nbytes += self._sum_of(sizes)
             self.waiting += samples
 
     def take(self, limit: int | None = None) -> FullBlock | None:
@@ -175,13 +177,27 @@ class BlockBuilder:
         ):
             return None
         self._gather_rows()
-        ends = np.cumsum(self._next_sizes())
-        full = max(rows, int(np.searchsorted(ends, least)) + 1)
-        over = max(1, int(np.searchsorted(ends, 2 * self._target, side="right")))
+        full, over = self._full_and_over(least)
+        full, over = max(rows, full), max(1, over)
         found = [n for n in (full, MAX_BLOCK_ROWS, limit or full) if n <= waiting] + ([over] if over < waiting else [])
         if found and min(found) != limit:
             self._block_rows = min(found)
         return min(found, default=None)
+
+    def _full_and_over(self, least: int) -> tuple[int, int]:
+        """How many of the next samples have at least so many bytes, and how many have twice the target at most.
+
+        One more than there are, or than matter, and as many as that, if these are not reached.
+        """
+        if self._sample_nbytes:
+            most = min(self.waiting, MAX_BLOCK_ROWS + 1)
+            full, over = -(-least // self._sample_nbytes), 2 * self._target // self._sample_nbytes
+            return min(full, most + 1), min(over, most)
+        ends = np.cumsum(self._next_sizes())
+        return int(np.searchsorted(ends, least)) + 1, int(np.searchsorted(ends, 2 * self._target, side="right"))
+
+    def _sum_of(self, sizes: Indices) -> int:
+        return int(sizes.sum()) if self._sample_nbytes is None else self._sample_nbytes * len(sizes)
 
     def _next_sizes(self) -> Indices:
         """The sizes of as many samples as can matter for a block: looking at all would cost their square."""
@@ -207,7 +223,7 @@ class BlockBuilder:
         while left:
             segment = self._segments[0]
             count = min(left, len(segment.sizes))
-            self._waiting_nbytes -= int(segment.sizes[:count].sum())
+            self._waiting_nbytes -= self._sum_of(segment.sizes[:count])
             taken.append(segment.cut(count))
             left -= count
             if not len(segment.sizes):
@@ -216,6 +232,8 @@ class BlockBuilder:
         return FullBlock(rows, [[columns[i] for columns in taken] for i in range(len(self._row_nbytes))])
 
     def _sizes_of(self, samples: int, columns: Sequence[Column]) -> Indices:
+        if self._sample_nbytes is not None:
+            return np.broadcast_to(np.int64(self._sample_nbytes), samples)
         total = np.zeros(samples, np.int64)
         for nbytes, column in zip(self._row_nbytes, columns, strict=True):
             if isinstance(column, memoryview):

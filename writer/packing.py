@@ -84,9 +84,8 @@ class Packer:
         """A batch: the number of samples, and one packed column per field. Raises SchemaError."""
         samples = column_length(columns)
         self._refuse_names(columns)
-        missing = [None] * samples
         packed = [
-            pack_column(name, field, pack, columns.get(name, missing))
+            pack_column(name, field, pack, columns[name] if name in columns else [None] * samples)
             for (name, field), pack in zip(self._schema.items(), self._packs, strict=True)
         ]
         return samples, packed

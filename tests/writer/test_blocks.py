@@ -102,6 +102,31 @@ def test_take_returns_at_most_the_limit() -> None:
     assert cut([10] * 25, 100, limit=12) == [10, 2, 10, 2, 1]
 
 
+def _cut_of_batches(builder: BlockBuilder, batches: list[int], limit: int | None, width: int) -> list[int]:
+    found = []
+    for n in batches:
+        builder.add_columns({"x": np.zeros((n, width), np.uint8)})
+        while block := builder.take(limit):
+            found.append(block.samples)
+        builder.keep()
+    last = builder.flush()
+    return found + ([last.samples] if last else [])
+
+
+@given(
+    st.lists(st.integers(0, 90), max_size=12), st.integers(1, 300), st.none() | st.integers(1, 50), st.integers(0, 40)
+)
+def test_samples_of_one_size_are_cut_as_by_adding_up_their_sizes(
+    batches: list[int], target: int, limit: int | None, width: int
+) -> None:
+    schema = Schema({"x": Array("uint8", (width,))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recordio.writer.blocks.MAX_BLOCK_ROWS", 64)
+        one, other = BlockBuilder(schema, target), BlockBuilder(schema, target)
+        other._sample_nbytes = None  # as if the sizes differed
+        assert _cut_of_batches(one, batches, limit, width) == _cut_of_batches(other, batches, limit, width)
+
+
 def test_restart_recomputes_the_rows_per_block() -> None:
     assert cut([10] * 12 + [50] * 12, 100, limit=12) == [10, 2, *[2] * 6]
 
