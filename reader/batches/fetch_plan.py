@@ -28,6 +28,7 @@ from recordio.reader.shard_indexes import PageEntries
 from recordio.storage.base import File, Range
 
 _SMALL_NBYTES = 1024  # copy values of up to this size together from two shards on: cheaper than two gathers
+_QUICK_NBYTES = 1 << 20  # checking the pages of so small a dataset in its maps takes less than handing that to a thread
 MAPPED_NBYTES = 64 << 20  # datasets of up to this size stay mapped
 
 Run = Callable[[Iterable[Work]], None]
@@ -98,7 +99,7 @@ class FetchPlan:
     Plain and narrow pages stay in the map of their shard, or of a few shards if values are large; all other pages are
     read and decoded into memory of `layout.nbytes`. `has_work` is false when every page is in place, has been checked,
     and stays mapped. A page that cannot be read puts its error into `failed` by its slot, and fails the batches that
-    need it.
+    need it. `is_quick`: to load it takes less than to hand that to a thread.
 
     Args:
         dataset: the dataset.
@@ -138,6 +139,7 @@ class FetchPlan:
         self.times = LoadTimes(1, 0, int(entries.nbytes.sum()), int(entries.stored_nbytes.sum()))
         self._touching: list[int] = []  # nanoseconds of each slot whose pages were checked in place
         self.has_work = bool(self._touched.any()) or self._reads.nbytes > 0
+        self.is_quick = not self._reads.nbytes and dataset.content_nbytes <= _QUICK_NBYTES
 
     def _readable(self, shard: Indices, errors: Mapping[int, RecordIOError]) -> Mask:
         """bool (b,): the blocks whose shard has an index."""
@@ -150,9 +152,12 @@ class FetchPlan:
     def load(self, memory: Memory, run: Run, start: int = 0) -> PageTable:
         """The pages of the window, in the memory from `start` on. Nothing else may use that part meanwhile.
 
-        `run` executes the pieces of work, in any order and in any threads. `times` says what that took.
+        `run` executes the pieces of work, in any order and in any threads, unless they are quick. `times` says what
+        that took.
         """
         began = perf_counter_ns()
+        if self.is_quick:
+            run = _one_by_one
         if self.has_work:
             run(self._work(memoryview(memory)[start:]))
         self.times.note(self._reads.spent, self._touching, perf_counter_ns() - began)
@@ -206,6 +211,11 @@ class FetchPlan:
         except RecordIOError as error:
             self.failed[slot] = error
         self._touching.append(perf_counter_ns() - began)
+
+
+def _one_by_one(work: Iterable[Work]) -> None:
+    for piece in work:
+        piece()
 
 
 def _copied_together(entries: PageEntries, shards: int, maps: int, samples: int) -> Mask:

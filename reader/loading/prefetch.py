@@ -300,7 +300,7 @@ class WindowPrefetcher:
         )
 
     def _loading(self, plan: WindowPlan, fetch: FetchPlan, memory: Memory, start: int) -> Loading:
-        if fetch.has_work:
+        if fetch.has_work and not fetch.is_quick:
             return self._context.threads.submit(self._fetched, plan, fetch, memory, start)
         try:
             return CompletedTask(self._fetched(plan, fetch, memory, start))
