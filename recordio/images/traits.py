@@ -25,6 +25,7 @@ from recordio.images.header import (
 _ORIENTATION = 0x0112
 _EXIF = b"Exif\0\0"
 _SEGMENTS = {*range(0xC0, 0xD0), *range(0xDB, 0xFF)}  # JPEG markers that a length follows
+_PLAIN_SEGMENTS = _SEGMENTS - SOF - {APP1}
 
 
 class Traits(NamedTuple):
@@ -60,17 +61,29 @@ def header_and_traits(data: bytes) -> tuple[Header, Traits]:
     return header, read_traits(data, header.format)
 
 
+def upright_jpeg(data: bytes) -> Header | None:
+    """The header of an ordinary JPEG file; None for any other file, and for one of which there is more to be said."""
+    try:
+        found = _jpeg_at_once(data) if data.startswith(JPEG) else None
+    except DecodeError:
+        return None
+    return found[0] if found is not None and found[1] == UPRIGHT else None
+
+
 def _jpeg_at_once(data: bytes) -> tuple[Header, Traits] | None:
     """None for a file that is broken, cut short before its pixels, or has anything between its segments."""
     at, size, last, exif = 2, 0, 0, 0
     try:
         while (marker := data[at + 1]) != SOS:
-            if data[at] != 0xFF or marker not in _SEGMENTS:
+            if data[at] != 0xFF:
                 return None
-            if marker in SOF:
-                size, last = size or at, at
-            elif marker == APP1 and not exif and data[at + 4 : at + 10] == _EXIF:
-                exif = at
+            if marker not in _PLAIN_SEGMENTS:
+                if marker in SOF:
+                    size, last = size or at, at
+                elif marker == APP1 and not exif and data[at + 4 : at + 10] == _EXIF:
+                    exif = at
+                elif marker not in _SEGMENTS:
+                    return None
             at += 2 + (data[at + 2] << 8 | data[at + 3])
         if not size:
             return None

@@ -8,6 +8,7 @@ not depend on how samples came to the writer.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,10 @@ class Measures:
         before its page is added, or of none.
         """
         self._fields[self._names.index(name)].headers.append(header)
+
+    def add_headers(self, name: str, headers: Iterable[Header]) -> None:
+        """`add_header` for several."""
+        self._fields[self._names.index(name)].headers.extend(headers)
 
     def add_pixels(self, name: str, moments: PixelMoments) -> None:
         """Takes the pixels of picture files, which whoever stores them has decoded."""

@@ -22,6 +22,7 @@ from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
 from recordio.images.header import Header, read_header
 from recordio.images.prepare import PictureKind, Stored, prepare
+from recordio.images.traits import upright_jpeg
 from recordio.process_guard import ThreadPool
 from recordio.statistics.measures import Measures
 from recordio.statistics.numbers import PixelMoments
@@ -137,10 +138,23 @@ class Prepared:
         for columns in batches:
             made = dict(columns)
             for name, kind, treated in self.pictures:
-                made[name] = [self._as_it_is(done + k, name, kind, treated, data) for k, data in enumerate(made[name])]
+                if not self._are_plain(name, made[name]):
+                    files = enumerate(made[name], done)
+                    made[name] = [self._as_it_is(k, name, kind, treated, data) for k, data in files]
             yield made
             done += len(next(iter(made.values())))
             self._report(done)
+
+    def _are_plain(self, name: str, files: Sequence[bytes]) -> bool:
+        """Whether these are JPEG files with nothing to be said of any, nor anything to be done. Measures them if so."""
+        if self._source.named.get(name) != "jpeg":
+            return False
+        headers = [header for data in files if (header := upright_jpeg(data)) is not None]
+        if len(headers) < len(files):
+            return False
+        if self.measures is not None:
+            self.measures.add_headers(name, headers)
+        return True
 
     def _as_it_is(self, position: int, name: str, kind: Field, treated: PictureKind, data: bytes | None) -> Any:
         if data is None:

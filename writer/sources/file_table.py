@@ -13,7 +13,7 @@ import xxhash
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.archive_paths import find_archive
 from recordio.writer.sources.opening import read_file, status
-from recordio.writer.sources.plain_files import refused, shown, stamp
+from recordio.writer.sources.plain_files import opened_folder, read_sized, refused, shown, stamp
 from recordio.writer.sources.source import Fingerprint
 
 _RUN_FILES, _RUN_NBYTES = 64, 4 << 20
@@ -59,13 +59,19 @@ class FileTable:
 
     def read_all(self, indices: npt.NDArray[np.int64]) -> list[bytes]:
         """The bytes of several files. Raises SourceError for the first that cannot be read."""
-        sizes = self.sizes[indices]
-        if (sizes < 0).any():
-            return [self.read(k) for k in indices.tolist()]
-        folder = os.path.join(self.root, b"")
         starts = np.where(indices > 0, self.ends[indices - 1], 0)
-        parts = zip(starts.tolist(), self.ends[indices].tolist(), sizes.tolist(), strict=True)
-        return [read_file(folder + self.names[start:end], nbytes) for start, end, nbytes in parts]
+        columns = (indices, starts, self.ends[indices], self.sizes[indices])
+        parts = zip(*(column.tolist() for column in columns), strict=True)
+        names, folder = self.names, opened_folder(self.root)
+        if folder < 0:
+            return [self.read(k) for k in indices.tolist()]
+        try:
+            return [
+                self.read(k) if (data := read_sized(names[start:end], nbytes, folder)) is None else data
+                for k, start, end, nbytes in parts
+            ]
+        finally:
+            os.close(folder)
 
     def runs(self, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """The indices in runs of files to be read together, of 64 or about 4 MiB."""

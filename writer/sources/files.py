@@ -34,6 +34,7 @@ from recordio.writer.sources.opening import (
 )
 from recordio.writer.sources.plain_files import (
     Status,
+    opened_folder,
     refused as refused,
     shown as shown,
     stamp as stamp,
@@ -176,7 +177,7 @@ def scan_folder(root: bytes, on_hidden: Callable[[bytes], None] | None = None) -
 
 def _statuses(folder: bytes, entries: list[Entry]) -> Iterator[list[Status]]:
     """Of these entries, some at a time; of a link that leads to a regular file, of that file. Raises SourceError."""
-    fd = _opened_folder(folder) if len(entries) >= _AT_ONCE else -1
+    fd = opened_folder(folder) if len(entries) >= _AT_ONCE else -1
     try:
         for start in range(0, len(entries), _AT_ONCE):
             part = entries[start : start + _AT_ONCE]
@@ -194,14 +195,6 @@ def _statuses(folder: bytes, entries: list[Entry]) -> Iterator[list[Status]]:
     finally:
         if fd >= 0:
             os.close(fd)
-
-
-def _opened_folder(path: bytes) -> int:
-    """For the names in it, which are found a tenth sooner than by their paths; -1 if it is none, or in an archive."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return -1
 
 
 def _status(entry: Entry) -> Status:

@@ -79,6 +79,24 @@ def read_plain(path: bytes | str, most: int = MAX_VALUE) -> bytes:
         os.close(fd)
 
 
+def read_sized(path: bytes, nbytes: int, folder: int) -> bytes | None:
+    """The bytes of a file that was regular and had so many when it was listed; None if it has to be looked at again.
+
+    `folder` is the open folder that the path counts from.
+    """
+    try:
+        fd = os.open(path, _OPEN_FLAGS, dir_fd=folder)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, nbytes + 1)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return data if nbytes and len(data) == nbytes else None
+
+
 def read_at(fd: int, start: int, nbytes: int) -> bytes:
     """The bytes of an open file from `start`, fewer only at its end. Raises SourceError."""
     parts: list[bytes] = []
@@ -119,6 +137,14 @@ def stamp(found: Status) -> int:
     those apart, also where a link or a folder on the way leads elsewhere now.
     """
     return xxhash.xxh3_64_intdigest(_STAMP(*_TIMES(found))) >> 1
+
+
+def opened_folder(path: bytes) -> int:
+    """For the names in it, which are found sooner than by their paths; -1 if it is none, or in an archive."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return -1
 
 
 def stamps(found: Iterable[Status]) -> list[int]:

@@ -111,6 +111,7 @@ class Source(ABC):
             should do it.
         pictures: how the pictures of each field are treated; a field that is not named holds photographs. Samples hold
             the bytes of any file that Pillow reads: a conversion makes of them what the field stores.
+        named: the format that the name of every picture of a field tells, for fields where they all tell the same.
     """
 
     kind: str
@@ -122,6 +123,7 @@ class Source(ABC):
     boxed: bool = False
     fragile: bool = False
     pictures: Mapping[str, PictureKind] = MappingProxyType({})
+    named: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -205,6 +207,7 @@ class Derived(Source):
         self.kind, self.metadata, self.notes = source.kind, source.metadata, source.notes
         self.boxed, self.fragile = source.boxed, source.fragile
         self.rules, self.pictures = dict(source.rules), dict(source.pictures)  # the defaults do not pickle
+        self.named = dict(source.named)
 
     def __len__(self) -> int:
         return len(self._source)

@@ -51,6 +51,21 @@ def test_the_same_bytes_and_notes(tmp_path: Path, source: Path, by_samples: Any,
     assert any("named .jpg, but PNG by the content" in note for note in columns.notes)
 
 
+def test_the_same_where_most_are_jpeg_files_by_name_and_content(tmp_path: Path, source: Path, by_samples: Any) -> None:
+    for path in [*source.rglob("*.png"), *source.rglob("*.webp"), *source.rglob("*.jpeg")]:
+        path.rename(path.with_suffix(".jpg"))
+    for k in range(150):
+        (source / f"class3/z{k:03d}.jpg").write_bytes(encode(photo(20 + k % 9, 30, seed=k % 5)))
+    columns = made(source, tmp_path / "columns", check=False)
+    by_samples()
+    samples = made(source, tmp_path / "samples", check=False)
+    assert contents(tmp_path / "columns") == contents(tmp_path / "samples")
+    assert columns.notes == samples.notes
+    assert {"10 pictures named .jpg, but PNG by the content", "10 pictures named .jpg, but WEBP by the content"} <= {
+        *columns.notes
+    }
+
+
 def test_statistics_are_those_of_a_checked_conversion_but_for_the_pixels(tmp_path: Path, source: Path) -> None:
     made(source, tmp_path / "plain", check=False)
     made(source, tmp_path / "checked")

@@ -16,6 +16,7 @@ from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
 from recordio.format.numeric import Scalar
 from recordio.format.schema import Columns, Sample, Schema
+from recordio.images.formats import EXTENSIONS
 from recordio.writer.sources.files import folders, leads_nowhere, shown
 from recordio.writer.sources.folder import Certainty, Folder, Match
 from recordio.writer.sources.folders.grouping import MASK_ENDING, MASK_NAME
@@ -128,6 +129,8 @@ class ClassFolders(Source):
         others = map(files.name, np.flatnonzero(labels < 0).tolist())
         self.notes = (*left_out(name for name in others if not is_clutter(name)), *self._doubts(classes))
         sounds = sound_fields(()) if self.medium.name == "audio" else {}
+        formats = {EXTENSIONS[ending.decode()] for ending in folder.extensions & PICTURES}
+        self.named = {self.medium.name: formats.pop()} if len(formats) == 1 else {}
         self.schema = Schema({self.medium.name: self._survey(options), **sounds, "label": Scalar("int64")})
         self._refuse_empty(path, [numbers[name.encode()] for name in found])
 
