@@ -1,6 +1,6 @@
 """Converting: pictures beside tar, the bare codecs, LitData and Streaming; tables and tars beside their own libraries.
 
-    python benchmarks/convert.py --data photos/ [--sections pictures tables tars listing] [--rounds 5] [--json]
+    python benchmarks/convert.py --data photos/ [--sections pictures cores resized ...] [--rounds 5] [--json]
 
 `photos/` is a class folder of JPEGs. All sides of a section take turns, each in a process of its own, on a warm page
 cache; the tables show medians over the rounds. One side of each section is a limit: what has to be done in any case.
@@ -177,12 +177,15 @@ SIDES: dict[str, dict[str, Side]] = {
     "listing 200,000 small files": {"find + sort": find_and_sort, "ours": list_source},
 }
 SECTIONS = {
-    "pictures": ["pictures as they are, one worker", "pictures as they are, all cores", "pictures, resized to 256"],
+    "pictures": ["pictures as they are, one worker"],
+    "cores": ["pictures as they are, all cores"],
+    "resized": ["pictures, resized to 256"],
     "tables": ["a table of 3 numbers and 2 strings"],
     "tars": ["tars of WebDataset"],
     "listing": ["listing 200,000 small files"],
     "memory": [],
 }
+OF_PICTURES = ("pictures", "cores", "resized")
 NEEDS = {"LitData optimize": "litdata", "MDSWriter": "streaming"}
 
 
@@ -308,10 +311,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         return answer(measured(options.one))
-    if options.data is None and {"pictures", "tars"} & {*options.sections}:
+    if options.data is None and {*OF_PICTURES, "tars"} & {*options.sections}:
         parser.error("--data is needed: a class folder of JPEGs")
     with scratch(None) as folder:
-        sources = {"pictures": options.data, "tables": folder / "t.parquet", "tars": folder / "tars"}
+        sources = {**dict.fromkeys(OF_PICTURES, options.data), "tables": folder / "t.parquet", "tars": folder / "tars"}
         sources["listing"] = folder / "small"
         for name in options.sections:
             if name == "tables":

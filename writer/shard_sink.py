@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import replace
@@ -23,6 +24,7 @@ from recordio.writer.blocks import BlockBuilder, FullBlock
 from recordio.writer.shard_writer import ShardWriter, WriteOptions
 
 _UNLIMITED = 1 << 63
+_BEHIND = 2  # groups of blocks that wait to be written, or are
 
 
 class ShardSink:
@@ -154,7 +156,7 @@ class _Behind:
     def __init__(self, sink: ShardSink) -> None:
         self._sink = sink
         self._pool: ThreadPool | None = ThreadPool(1, "recordio-write")
-        self._writing: Future[Any] | None = None
+        self._writing: deque[Future[Any]] = deque()
         self._has_failed = False
         try:
             self._pool.submit(int)
@@ -164,30 +166,33 @@ class _Behind:
     def write_full_blocks(self) -> None:
         """Raises StorageError for blocks before these, or on leaving the context."""
         if blocks := self._sink.take_full_blocks():
-            self._wait()
+            while len(self._writing) >= _BEHIND:
+                self._writing.popleft().result()
             if self._pool is None:
                 self._write(blocks)
             else:
-                self._writing = self._pool.submit(self._write, blocks)
+                self._writing.append(self._pool.submit(self._write, blocks))
 
     def _write(self, blocks: list[FullBlock]) -> None:
         for block in blocks:
-            if not self._has_failed:
+            if self._has_failed:
+                return
+            try:
                 self._sink.write_block(block)
-
-    def _wait(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
+            except BaseException:
+                self._has_failed = True  # or blocks that wait already would be written without this one
+                raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._has_failed = exception[0] is not None
+        if exception[0] is not None:
+            self._has_failed = True
         interrupted: KeyboardInterrupt | None = None
-        while self._writing is not None and not self._writing.done():
+        while not all(future.done() for future in self._writing):
             try:
-                wait([self._writing])
+                wait(self._writing)
             except KeyboardInterrupt as error:  # a thread left writing would write into files of the next conversion
                 self._has_failed, interrupted = True, error
         if self._pool is not None:
@@ -195,7 +200,8 @@ class _Behind:
         if interrupted is not None:
             raise interrupted
         if exception[0] is None:
-            self._wait()
+            for future in self._writing:
+                future.result()
 
 
 def write_shard(
