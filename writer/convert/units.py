@@ -17,16 +17,16 @@ import numpy as np
 
 from recordio.errors import DecodeError, RecordIOError, SchemaError, SourceError
 from recordio.format.fields import Field
-from recordio.format.image_field import Image, image_format
+from recordio.format.image_field import Image
 from recordio.format.manifest import ShardEntry
 from recordio.format.schema import Columns, Sample
 from recordio.images.header import Header, read_header
 from recordio.images.prepare import PictureKind, Stored, prepare
-from recordio.images.traits import upright_jpeg
 from recordio.process_guard import ThreadPool
 from recordio.statistics.measures import Measures
 from recordio.statistics.numbers import PixelMoments
 from recordio.writer.convert.first_samples import unlike_the_first
+from recordio.writer.convert.picture_columns import Looked, PictureColumns
 from recordio.writer.convert.plan import ConvertOptions, Plan
 from recordio.writer.convert.staging import Staging, UnitNote
 from recordio.writer.packing import Packer
@@ -128,45 +128,34 @@ class Prepared:
         samples says which cannot be made at all.
         """
         as_they_are = all(isinstance(kind, Image) and treated != "mask" for _, kind, treated in self.pictures)
-        if self.pictures and (self._treatment.decodes or not as_they_are):
+        treatment = self._treatment
+        if self.pictures and (treatment.recodes or treatment.upright or not as_they_are):
             return None
+        if self.pictures and treatment.decodes and self._options.on_error == "skip":
+            return None  # for each bad picture, all of a unit would be decoded twice
         found = self._source.batches(np.array(self._indices, np.int64))
         return None if found is None else self._with_pictures_in(found)
 
     def _with_pictures_in(self, batches: Iterator[Columns]) -> Iterator[Columns]:
         done = 0
-        for columns in batches:
-            made = dict(columns)
-            for name, kind, treated in self.pictures:
-                if not self._are_plain(name, made[name]):
-                    files = enumerate(made[name], done)
-                    made[name] = [self._as_it_is(k, name, kind, treated, data) for k, data in files]
+        decodes = self._treatment.decodes
+        columns = PictureColumns(self.pictures, self._source.named, decodes, self._stored, self._threads)
+        for batch, looked in columns.of(batches):
+            made = dict(batch)
+            for (name, *_), runs in zip(self.pictures, looked, strict=True):
+                made[name] = [value for run in runs for value in run.values]
+                self._take(name, runs)
             yield made
             done += len(next(iter(made.values())))
             self._report(done)
 
-    def _are_plain(self, name: str, files: Sequence[bytes]) -> bool:
-        """Whether these are JPEG files with nothing to be said of any, nor anything to be done. Measures them if so."""
-        if self._source.named.get(name) != "jpeg":
-            return False
-        headers = [header for data in files if (header := upright_jpeg(data)) is not None]
-        if len(headers) < len(files):
-            return False
-        if self.measures is not None:
-            self.measures.add_headers(name, headers)
-        return True
-
-    def _as_it_is(self, position: int, name: str, kind: Field, treated: PictureKind, data: bytes | None) -> Any:
-        if data is None:
-            return None
-        if image_format(data[:16]) is None:
-            raise DecodeError("a file of another format has to be decoded")
-        stored = self._stored(position, name, kind, treated, data)
-        if stored.remarks:
-            self.remarks.update(stored.remarks)
-        if stored.header is not None and self.measures is not None:
-            self.measures.add_header(name, stored.header)
-        return stored.value
+    def _take(self, name: str, runs: list[Looked]) -> None:
+        for run in runs:
+            self.remarks.update(run.remarks)
+            if self.measures is not None:
+                self.measures.add_headers(name, run.headers)
+                if run.moments is not None:
+                    self.measures.add_pixels(name, run.moments)
 
     def _measure(self, seen: list[_Seen]) -> None:
         if self.measures is not None:

@@ -66,6 +66,34 @@ def test_the_same_where_most_are_jpeg_files_by_name_and_content(tmp_path: Path, 
     }
 
 
+@pytest.mark.parametrize("options", [{}, {"workers": 1}, {"mode": "L"}, {"check": False, "statistics": "full"}])
+def test_decoded_pictures_give_the_same_bytes_and_notes(
+    tmp_path: Path, source: Path, by_samples: Any, options: dict[str, Any]
+) -> None:
+    for k in range(80):
+        path = source.parent / "plain" / f"class{k % 2}/{k:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(photo(20 + k % 9, 30, seed=k % 5)))
+    (source.parent / "plain/class1/turned.jpg").write_bytes((source / "class0/turned.jpg").read_bytes())
+    columns = [made(root, tmp_path / f"columns-{root.name}", **options) for root in (source, source.parent / "plain")]
+    by_samples()
+    samples = [made(root, tmp_path / f"samples-{root.name}", **options) for root in (source, source.parent / "plain")]
+    for name in (source.name, "plain"):
+        assert contents(tmp_path / f"columns-{name}") == contents(tmp_path / f"samples-{name}")
+    assert [one.notes for one in columns] == [one.notes for one in samples]
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_picture_that_does_not_decode_is_named(tmp_path: Path, source: Path, on_error: str) -> None:
+    whole = (source / "class0/turned.jpg").read_bytes()
+    (source / "class2/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    if on_error == "raise":
+        with pytest.raises(DecodeError, match=r"class2/cut\.jpg"):
+            made(source, tmp_path / "out")
+        return
+    assert [name for name, _ in made(source, tmp_path / "out", on_error="skip").skipped] == ["class2/cut.jpg"]
+
+
 def test_statistics_are_those_of_a_checked_conversion_but_for_the_pixels(tmp_path: Path, source: Path) -> None:
     made(source, tmp_path / "plain", check=False)
     made(source, tmp_path / "checked")
