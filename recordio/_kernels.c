@@ -17,7 +17,7 @@
 #include <string.h>
 #include <structmember.h>
 
-#define AHEAD 4           /* values that are fetched into the cache before their turn; fewer or more were slower */
+#define AHEAD 4           /* values that are fetched into the cache before their turn: fewer are slower, more no faster */
 #define AHEAD_NBYTES 2048 /* of each of them; the processor fetches the rest of a long run by itself */
 #define FIELDS_AT_ONCE 32 /* of a single sample */
 #define UNLOCKED_NBYTES (64 << 10) /* copies from here on let other threads run */
@@ -404,9 +404,9 @@ static void copy_all(char *to, const Spans *spans, Py_ssize_t total)
         PyEval_RestoreThread(unlocked);
 }
 
-PyDoc_STRVAR(join_doc, "join(values, group, page, row, most, offsets, missing) -> bytearray of all values, end to end.\n\n"
-                       "offsets: int64 (n + 1,), filled with where each begins. missing: bool (n,), filled with which are. "
-                       "None: declined, as more than `most` bytes are.");
+PyDoc_STRVAR(join_doc, "join(values, group, page, row, most, offsets, missing) -> bytearray of all values, end to end."
+                       "\n\noffsets: int64 (n + 1,), is filled with where each begins; missing: bool (n,), with which "
+                       "are. None: declined, as more than `most` bytes are.");
 
 static PyObject *join(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -422,7 +422,8 @@ static PyObject *join(PyObject *module, PyObject *const *args, Py_ssize_t count)
         return found < 0 ? NULL : Py_NewRef(Py_None);
     Py_buffer offsets = {0}, missing = {0};
     PyObject *out = NULL;
-    if (PyObject_GetBuffer(args[5], &offsets, PyBUF_CONTIG) < 0 || PyObject_GetBuffer(args[6], &missing, PyBUF_CONTIG) < 0)
+    if (PyObject_GetBuffer(args[5], &offsets, PyBUF_CONTIG) < 0 ||
+        PyObject_GetBuffer(args[6], &missing, PyBUF_CONTIG) < 0)
         goto done;
     if (offsets.itemsize != 8 || offsets.len / 8 != spans.n + 1 || missing.len != spans.n)
         PyErr_SetString(PyExc_ValueError, "expected a mark for each value, and one offset more");
@@ -446,7 +447,8 @@ done:
 }
 
 PyDoc_STRVAR(gather_doc, "gather(values, group, page, row, out) -> whether the fixed values are in `out` now.\n\n"
-                         "For pages in many buffers; NumPy gathers from one as fast. Narrow and missing values are declined.");
+                         "For pages in many buffers: from one NumPy gathers as fast. Declines narrow and missing "
+                         "values.");
 
 static PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
