@@ -17,7 +17,7 @@
 #include <string.h>
 #include <structmember.h>
 
-#define AHEAD 4           /* values that are fetched into the cache before their turn: fewer are slower, more no faster */
+#define AHEAD 4           /* values fetched into the cache before their turn: fewer are slower, more no faster */
 #define AHEAD_NBYTES 2048 /* of each of them; the processor fetches the rest of a long run by itself */
 #define FIELDS_AT_ONCE 32 /* of a single sample */
 #define UNLOCKED_NBYTES (64 << 10) /* copies from here on let other threads run */

@@ -174,6 +174,17 @@ class TestTwins:
         assert c.join((one,), None, int64(0), int64(0), 5000, offsets, np.empty(1, bool)) == bytes(5000)
         assert offsets.tolist() == [0, 5000]
 
+    @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 70])
+    def test_a_sample_has_any_number_of_fields(self, count: int) -> None:
+        one = pages(Text(), _abcd(), int64(0), int64(4)).kernel
+        sources = tuple([one, lambda block, row: (block, row)][k % 2] for k in range(count))
+        names = tuple(f"field {k}" for k in range(count))
+        sample = c.Rows(int64(0, 4), bytearray(b"\1"), names, sources, print).sample
+        assert list(sample(2).items()) == [(name, (0, 2) if k % 2 else "c") for k, name in enumerate(names)]
+        if count:
+            last = c.Rows(int64(0, 4), bytearray(b"\1"), names, (*sources[:-1], [None]), lambda number: "slow").sample
+            assert last(2) == "slow"
+
     def test_strings_of_one_character_are_python_s_own(self) -> None:
         found = pages(Text(), _abcd(), int64(0), int64(4)).take(int64(0, 0), int64(0, 1))
         assert found[0] is b"a".decode()
