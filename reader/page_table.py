@@ -15,6 +15,7 @@ import numpy.typing as npt
 from recordio import kernels
 from recordio.errors import RecordIOError
 from recordio.format.fields import Field
+from recordio.format.narrow import NarrowPages
 from recordio.format.page import Indices, Pages, VariablePages, pages
 from recordio.format.ragged import Ragged
 from recordio.format.schema import Columns
@@ -103,8 +104,8 @@ class PageColumn:
         return out if self.groups[0].joins and kernels.c.gather(*places, out) else None
 
     def _kernels(self) -> tuple[Any, ...]:
-        """The groups for the kernels; none without them, or if they do not make these values."""
-        if kernels.c is None or self.groups[0].kernel is None:
+        """The groups for the kernels; none without them, or if they do not make columns of these values."""
+        if kernels.c is None or isinstance(self.groups[0], NarrowPages) or self.groups[0].kernel is None:
             return ()
         return tuple([group.kernel for group in self.groups])
 
