@@ -24,10 +24,8 @@ def _loaded() -> tuple[Any, str]:
     try:
         return import_module("recordio._kernels"), "in use"
     except ModuleNotFoundError:
-        return (
-            None,
-            "not built when recordio was installed, for want of a C compiler: text and single samples are slower",
-        )
+        why = "which takes a C compiler and Python's headers: text and single samples are slower"
+        return None, f"not built when recordio was installed, {why}"
     except ImportError as error:
         return None, f"cannot be loaded: {error}"
 
