@@ -97,8 +97,7 @@ static int fits(const Values *self, const Page *page)
     int64_t len = self->buffer.len, most;
     if (page->start < 0 || page->body < page->start || page->body > len || page->samples < 0 || page->width < 0)
         return 0;
-    if (self->optional && page->samples > 8 * (page->body - page->start))
-        return 0;
+    /* The bits of an optional field are before the body, or in it, which takes more bytes than they do. */
     if (self->form == TEXT || self->form == BYTES)
         return page->samples < (len - page->body) / 8;
     most = len - page->body;

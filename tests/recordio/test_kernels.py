@@ -284,6 +284,45 @@ class TestHostileInput:
     def test_wrong_arguments_are_errors(self, make: Callable[[], object]) -> None:
         assert outcome(make) in ("ValueError", "TypeError", "BufferError")
 
+    @pytest.mark.parametrize(
+        ("dtype", "width", "nbytes"),
+        [
+            ("<i2", 4, 80),
+            ("<i4", 8, 80),
+            ("<i4", 3, 80),
+            ("<i4", 0, 80),
+            ("<i4", -1, 80),
+            ("<c16", 4, 80),
+            ("<i4", 2, 20),
+            ("<i4", 2, 23),
+        ],
+    )
+    def test_no_width_but_one_of_a_narrow_page_with_room_for_its_base_is_read(
+        self, dtype: str, width: int, nbytes: int
+    ) -> None:
+        model = np.empty(1, dtype)
+        one = c.Values(bytes(nbytes), int64(0), int64(0), int64(10), c.SCALAR, False, model, int64(width))
+        assert rows_of(one, [0, 10])(9) == {"declined": 9}
+        assert not c.gather((one,), None, int64(0), int64(9), np.empty(1, dtype))
+
+    def test_bytes_of_a_missing_value_are_left_to_the_twin(self) -> None:
+        content = bytearray(encode_page(Text(optional=True), [[None, b"ab"]]))
+        content[64:88] = int64(0, 1, 2).tobytes()
+        content[88:] = b"\xffb"
+        fast, twin = both(lambda: pages(Text(optional=True), bytes(content), int64(0), int64(2)))
+        for each in (fast, twin):
+            with pytest.raises(recordio.CorruptError, match="not UTF-8"):
+                each.take(int64(0, 0), int64(0, 1))
+        assert c.take((fast.kernel,), None, int64(0), int64(0)) is None
+        assert rows_of(fast.kernel, [0, 2])(0) == {"declined": 0}
+
+    def test_missing_values_and_values_of_two_forms_are_not_gathered(self) -> None:
+        number = pages(Scalar("int32", optional=True), bytes(64) + bytes(8), int64(0), int64(2)).kernel
+        assert not c.gather((number,), None, int64(0), int64(1), np.empty(1, "<i4"))
+        text, data = (pages(kind, _abcd(), int64(0), int64(4)).kernel for kind in (Text(), Bytes()))
+        assert c.take((text, data), int64(0, 1), int64(0, 0), int64(0, 1)) is None
+        assert c.take((text, number), int64(0, 1), int64(0, 0), int64(0, 1)) is None
+
     def test_other_objects_than_values_are_declined(self) -> None:
         assert c.take((1,), None, int64(0), int64(0)) is None
         assert c.take((), None, int64(0), int64(0)) is None
