@@ -1,7 +1,6 @@
-"""Which files of a folder, and which pipes, this process has open.
+"""Which files of a folder, and which pipes, this process has open, and how many descriptors but those of connections.
 
-All descriptors are no count to compare: what other tests left to the garbage collector closes at any moment, and
-servers in threads take and end connections.
+Connections are no count to compare: servers of other tests take and end them in threads of this process.
 """
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import socket
+import stat
 from pathlib import Path
 
 
@@ -21,6 +22,26 @@ def open_files(folder: Path) -> list[str]:
 def open_pipes() -> set[str]:
     """The pipes that are open, each by its number."""
     return {path for path in _open() if path.startswith("pipe:")}
+
+
+def descriptors() -> int:
+    """How many descriptors are open, without those of internet connections. Zero where the system does not tell."""
+    gc.collect()
+    try:
+        found = list(map(int, os.listdir("/proc/self/fd")))
+    except FileNotFoundError:
+        return 0
+    return sum(not _is_connection(fd) for fd in found)
+
+
+def _is_connection(fd: int) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(fd)) as found:
+            return found.family in (socket.AF_INET, socket.AF_INET6)
+    except OSError:  # closed meanwhile
+        return True
 
 
 def _open() -> list[str]:

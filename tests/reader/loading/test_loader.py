@@ -7,7 +7,6 @@ import copy
 import gc
 import itertools
 import json
-import os
 import sys
 import threading
 import time
@@ -37,6 +36,7 @@ from recordio import (
 )
 from recordio.reader.workers.thread_trial import ThreadTrial
 from tests.effort import examples
+from tests.open_files import descriptors
 from tests.strategies import cells, png, same_columns, samples, schemas
 
 
@@ -247,7 +247,7 @@ def test_other_datasets_are_refused() -> None:
 class TestLeavingNothingBehind:
     def left(self) -> tuple[int, int]:
         gc.collect()
-        return threading.active_count(), len(os.listdir("/proc/self/fd") if Path("/proc").exists() else [])
+        return threading.active_count(), descriptors()
 
     def test_early_break_error_or_dropped_iterator_leaves_nothing_behind(self, ds: ShardDataset) -> None:
         order(DataLoader(ds, 10, num_workers=2))

@@ -22,6 +22,7 @@ import pytest
 
 from recordio.errors import CorruptError, WorkerError
 from recordio.reader.workers.pool import Task, WorkerPool
+from tests.open_files import descriptors
 from tests.processes_seen import SECONDS, children, is_gone, left_as_found, soon
 from tests.reader.workers import makers
 from tests.reader.workers.makers import Maker
@@ -34,7 +35,7 @@ every_method = pytest.mark.parametrize("method", METHODS)
 
 
 def taken() -> tuple[int, int, set[int]]:
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), children()
+    return descriptors(), threading.active_count(), children()
 
 
 @pytest.fixture(autouse=True)

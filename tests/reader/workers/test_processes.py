@@ -34,6 +34,7 @@ from recordio import (
 from recordio.reader.workers import pool, slots as shared
 from recordio.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop
 from tests.epochs import numbers_of, write_numbers
+from tests.open_files import descriptors
 from tests.processes_seen import children, left_as_found, soon
 from tests.reader.workers import makers
 from tests.strategies import png
@@ -99,7 +100,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
 def taken() -> tuple[int, int, set[int], int]:
     """Descriptors, threads, children, maps of shared memory."""
     maps = Path("/proc/self/maps").read_text().count("/memfd:recordio")
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), children(), maps
+    return descriptors(), threading.active_count(), children(), maps
 
 
 @pytest.fixture
@@ -169,10 +170,10 @@ def test_processes_make_batches_of_views_and_mixtures(ds: ShardDataset, other: S
 def test_hundreds_of_datasets_take_few_descriptors(ds: ShardDataset, method: str) -> None:
     """A forkserver passes on 250 at most."""
     many = ConcatDataset([ds[n : n + 2] for n in range(0, COUNT, 2)])
-    before, numbers = len(os.listdir("/proc/self/fd")), []
+    before, numbers = descriptors(), []
     for batch in DataLoader(many, 16, **SHUFFLED, **processes(method)):
         numbers += numbers_of(batch)
-        assert len(os.listdir("/proc/self/fd")) < before + 80
+        assert descriptors() < before + 80
     assert sorted(numbers) == list(range(COUNT))
 
 

@@ -19,15 +19,12 @@ import torch
 
 from recordio.errors import StorageError
 from recordio.reader.workers.slots import LARGE_NBYTES, Region, SharedMemory, Slot, load
+from tests.open_files import descriptors
 from tests.processes_seen import left_as_found
 from tests.reader.workers import makers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of fork, from Python 3.12 on
 MIB = 1 << 20
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture(autouse=True)
