@@ -13,6 +13,7 @@ from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.loader import DataLoader
+from recordio.reader.loading.lookahead import AskingOrder
 from recordio.reader.order.units import WholeUnits
 from recordio.remote.page_sink import MAX_GAP
 from recordio.remote.shard_parts import joined
@@ -54,14 +55,20 @@ def epoch_requests(loader: DataLoader) -> EpochRequests:
     units = WholeUnits(dataset.store.blocks, dataset.numbers, loader.order.unit_bytes) if by_unit else None
     share = loader.share(0)
     plans = dataset.plan(loader.order, key(loader.seed, 0), share)[0][0]
+    counted = islice(plans, None if by_unit else extents.most_windows)
+    ahead = AskingOrder(dataset.store.blocks, counted, loader.options.prefetch_bytes, lambda nbytes: True)
+    ahead.joins = not by_unit
     samples, first, counts = 0, 0, np.zeros(2, np.int64)
-    for plan in islice(plans, None if by_unit else extents.most_windows):
-        blocks = plan.blocks
-        if units is not None:
-            blocks = units.begun_by(blocks)
-            units.begin(blocks)
-        found = extents.counted(blocks)
-        samples, first, counts = samples + len(plan), first or found[0], counts + found
+    while True:
+        for blocks in ahead.next_to_ask_for():
+            if units is not None:
+                blocks = units.begun_by(blocks)
+                units.begin(blocks)
+            found = extents.counted(blocks)
+            first, counts = first or found[0], counts + found
+        if (plan := ahead.take()) is None:
+            break
+        samples += len(plan)
     part = len(share) / samples if samples else 0.0
     nbytes, requests = np.rint(counts * part).astype(np.int64).tolist()
     is_exact = next(plans, None) is None and not extents.gap_nbytes

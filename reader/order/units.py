@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from recordio.format.page import Indices
 from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.cuts import unit_cuts
 from recordio.reader.order.numbers import Numbers
 from recordio.reader.order.selection import Selection, ranges, selection_of
+
+Mask = npt.NDArray[np.bool_]
 
 
 def units_of(blocks: Blocks, selection: Selection, unit_bytes: int) -> Indices:
@@ -17,6 +20,42 @@ def units_of(blocks: Blocks, selection: Selection, unit_bytes: int) -> Indices:
         return np.arange(len(selection) + 1)
     shards = np.unique(np.searchsorted(selection.blocks_at(np.arange(len(selection))), blocks.shard))
     return unit_cuts(shards, blocks.nbytes[selection.blocks], unit_bytes)
+
+
+def neighbours(some: Indices, others: Indices, blocks: Blocks, nbytes: int) -> Indices:
+    """int64 (n,): those of the other blocks that come between and beside some blocks.
+
+    All are ascending. Neighbours within a shard form runs, which are cut into pieces of this size: with a block come
+    those of its piece.
+    """
+    every = np.concatenate([some, others])
+    order = np.argsort(every, kind="stable")
+    every = every[order]
+    shard = np.searchsorted(blocks.shard, every, side="right")
+    begins = (np.diff(every, prepend=-2) != 1) | (np.diff(shard, prepend=-1) != 0)
+    behind = np.cumsum(blocks.nbytes[every])
+    start = behind - blocks.nbytes[every]
+    offset = start - start[begins][np.cumsum(begins) - 1]
+    piece = np.cumsum(begins | (np.diff(offset // nbytes, prepend=-1) != 0)) - 1
+    is_other = order >= len(some)
+    comes = np.bincount(piece[~is_other], minlength=len(every)) > 0
+    found: Indices = every[is_other & comes[piece]]
+    return found
+
+
+def ascending(blocks: Indices) -> Indices:
+    """The distinct blocks among some: np.unique, of which the hashing would take longer than a sort."""
+    every = np.sort(blocks)
+    found: Indices = every[np.diff(every, prepend=-1) != 0]
+    return found
+
+
+def are_among(some: Indices, others: Indices) -> Mask:
+    """bool (n,): which of these blocks are among others, which are ascending."""
+    at = np.searchsorted(others, some)
+    at[at == len(others)] = 0
+    found: Mask = others[at] == some if len(others) else np.zeros(len(some), bool)
+    return found
 
 
 class WholeUnits:

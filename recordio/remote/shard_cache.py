@@ -282,12 +282,14 @@ class ShardCache:
 
     def has_room(self, nbytes: int) -> bool:
         """Whether so many bytes would fit; nothing is counted. Room is made as for those that are."""
-        if self.is_full:
-            return False
-        while self._budget.used() + nbytes > self._limit:
-            if not self._make_room(nbytes):
+        while not self.is_free(nbytes):
+            if self.is_full or not self._make_room(nbytes):
                 return False
         return True
+
+    def is_free(self, nbytes: int) -> bool:
+        """Whether so many bytes fit without removing anything. Nothing is counted."""
+        return not self.is_full and self._budget.used() + nbytes <= self._limit
 
     def gives_back(self, nbytes: int) -> None:
         """So many bytes were not written after all."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from recordio import StorageError
 from recordio.reader.loading.lookahead import Lookahead
 from recordio.reader.order.shuffle import WindowPlan
+from recordio.storage.memory import MemoryStorage
 
 NBYTES = 100  # of each block
 
@@ -18,10 +21,13 @@ NBYTES = 100  # of each block
 class Asked:
     """In place of a dataset and of threads: notes the blocks that are asked for."""
 
-    def __init__(self, is_here: bool = False) -> None:
+    def __init__(self, is_here: bool = False, shard_blocks: int = 1) -> None:
         self.is_here = is_here
         self.blocks = self
         self.nbytes = np.full(50, NBYTES)
+        self.shard = np.arange(0, 51, shard_blocks)
+        self.storage = MemoryStorage({})
+        self.requests = 0
         self.asked: list[int] = []
         self.in_threads = 0
 
@@ -32,7 +38,9 @@ class Asked:
         return self
 
     def ask_for(self, windows: list[Any], fields: Any) -> None:
-        self.asked += [int(blocks[0]) for blocks in windows]
+        for blocks in windows:
+            self.asked += blocks.tolist()
+            self.requests += 1 + int((np.diff(np.sort(blocks)) != 1).sum())
 
     def submit(self, function: Any, *args: Any) -> Future[None]:
         self.in_threads += 1
@@ -110,3 +118,30 @@ def test_the_next_epoch_is_asked_for_at_the_end_of_one() -> None:
     assert [number for number, _ in found] == list(range(6))
     assert 10 not in found[2][1]  # the budget holds windows of this epoch
     assert dataset.asked == [0, 1, 2, 3, 4, 5, 10, 11, 12]
+
+
+def shuffled(dataset: Asked, monkeypatch: pytest.MonkeyPatch, stays_on_disk: bool) -> Lookahead:
+    """50 blocks in ten windows, four of them ahead."""
+    monkeypatch.setattr("recordio.reader.loading.lookahead._stays_on_disk", lambda *_: stays_on_disk)
+    plans = [replace(window(0), blocks=some) for some in np.random.default_rng(7).permutation(50).reshape(10, 5)]
+    return Lookahead(dataset, None, iter(plans), 20 * NBYTES, dataset, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stays_on_disk", [False, True])
+def test_neighbours_due_soon_are_asked_for_together(monkeypatch: pytest.MonkeyPatch, stays_on_disk: bool) -> None:
+    dataset, missing = Asked(shard_blocks=25), []
+    for number, plan in enumerate(shuffled(dataset, monkeypatch, stays_on_disk)):
+        missing += set(plan.blocks.tolist()) - set(dataset.asked)
+        if number == 0:
+            assert set(dataset.asked[:5]) == set(plan.blocks.tolist())  # it comes alone
+    assert missing == []
+    assert sorted(dataset.asked) == list(range(50))  # each of them once
+    assert dataset.requests < (30 if stays_on_disk else 40)
+
+
+def test_memory_holds_what_the_budget_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, delivered = Asked(shard_blocks=25), 0
+    for plan in shuffled(dataset, monkeypatch, stays_on_disk=False):
+        assert len(dataset.asked) - delivered < 20 + 5  # another window is asked for below the limit
+        delivered += len(plan.blocks)
+    assert delivered == 50

@@ -11,6 +11,7 @@ import pytest
 
 import recordio
 from recordio import DataLoader, ShardDataset
+from recordio.reader.loading.epoch_requests import epoch_requests
 from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
 from tests.recordio.remote.datasets import helper_counts, same
@@ -51,6 +52,16 @@ def test_units_are_requested_as_a_whole(opened: Any, folder: Path, tmp_path: Pat
     units = -(-COUNT // 8) + SHARDS  # the last one of a shard may be shorter
     assert few <= units + 2 * SHARDS
     assert many > 3 * few
+
+
+def test_blocks_due_soon_are_requested_with_their_neighbours(opened: Any, folder: Path, tmp_path: Path) -> None:
+    window, ahead = {"window_bytes": 16 * NBYTES}, {"prefetch_bytes": 64 * NBYTES}
+    alone = epoch_of(opened(cache=tmp_path / "alone"), folder, **window, prefetch_bytes=0)
+    ds = opened(cache=tmp_path / "together")
+    expected = epoch_requests(DataLoader(ds, 8, shuffle=True, **window, **ahead))
+    together = epoch_of(ds, folder, **window, **ahead)
+    assert together < 0.7 * alone
+    assert abs(together - expected.requests - 2 * SHARDS) <= 0.1 * together
 
 
 def test_without_room_only_what_is_needed_is_asked_for(opened: Any, folder: Path, tmp_path: Path) -> None:
