@@ -72,8 +72,11 @@ class PageAccess:
 
     @property
     def reads(self) -> int:
-        """How many reads to do at a time: a device idles with fewer, while what is cached keeps the processors busy."""
-        return _DIRECT_READS if self.direct or self.remote else _CACHED_READS
+        """How many reads to do at a time: a device idles with fewer, while what is cached keeps the processors busy.
+
+        Over a network they only take what was asked for before.
+        """
+        return _DIRECT_READS if self.direct else _CACHED_READS
 
     def for_large(self) -> PageAccess:
         """The same for data larger than memory."""

@@ -28,6 +28,7 @@ from recordio.storage.base import DIRECT_ALIGNMENT, File
 
 _READ_NBYTES = 1 << 20
 _REMOTE_READ_NBYTES = 8 << 20
+_AHEAD = 16  # checks whose bytes are asked for
 
 
 class Checked(NamedTuple):
@@ -85,7 +86,7 @@ class PageChecks:
         with ThreadPool(self.access.reads, "recordio-verify") as pool:
             for check in checks:
                 ahead.append(pool.submit(check))
-                if len(ahead) > 2 * self.access.reads:
+                if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
