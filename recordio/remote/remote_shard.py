@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recordio.remote.remote_storage import RemoteStorage
 
 _READS = 100
+SMALL_NBYTES = 256 << 10  # a shard of about a block comes as a whole: two requests more would take longer
 
 
 class RemoteShard:
@@ -43,11 +44,15 @@ class RemoteShard:
         self._uses_cache = storage.cache is not None
         self._parts = ShardParts(place, None)
         self._fetches: dict[int, ShardFetch] = {}  # by the number of each part that is on its way, or in memory
+        self._comes_whole = False
 
     def parts(self) -> ShardParts:
         """With its pages as soon as the index is known."""
         if not self._parts.is_whole and (index := self.place.index()) is not None:
-            self._parts = ShardParts(self.place, index)
+            parts = ShardParts(self.place, index)
+            if self._comes_whole and (cached := self.cached()) is not None:
+                cached.mark_good(parts.checks((1, len(parts) - 1)))
+            self._parts = parts
         return self._parts
 
     @property
@@ -102,7 +107,7 @@ class RemoteShard:
                 cache.look_whether_whole(self.place.digest)
             for part in np.flatnonzero(missing).tolist():
                 missing[part] = parts.number(part) not in self._fetches
-            for run in parts.requests(missing, self.storage.max_gap):
+            for run in self._requests(parts, missing):
                 numbers = [parts.number(part) for part in range(*run) if missing[part]]
                 fetch = ShardFetch(self, run, parts, numbers)
                 self._fetches.update(dict.fromkeys(numbers, fetch))
@@ -110,6 +115,14 @@ class RemoteShard:
         if started:
             ShardFetch.start_all(started)
         return started
+
+    def _requests(self, parts: ShardParts, missing: npt.NDArray[np.bool_]) -> Iterable[Parts]:
+        """The runs of parts to fetch: everything of a small shard for its header and index, if that is kept."""
+        if parts.is_whole or self.place.nbytes > SMALL_NBYTES or not missing.any() or self.cached() is None:
+            return parts.requests(missing, self.storage.max_gap)
+        self._comes_whole = True
+        missing[[0, -1]] = [number not in self._fetches for number in (0, 1)]
+        return [(0, len(parts))]
 
     def arrived(self, fetch: ShardFetch, error: BaseException | None) -> None:
         """A fetch has ended."""

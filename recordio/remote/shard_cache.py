@@ -30,9 +30,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.format.checksum import checksum
 from recordio.remote.cache_budget import CacheBudget
 from recordio.remote.cache_files import DATA, MAGIC, MAP, OPEN_FLAGS, locked, make_folder, read_file, shard_sizes
 from recordio.remote.cached_datasets import CachedDatasets, HeldDataset
+from recordio.remote.page_sink import CHECK
 from recordio.storage.base import storage_error
 from recordio.storage.machine import share_of_files
 
@@ -108,6 +110,16 @@ class CachedShard:
             return os.pwrite(self._map, bytes(end - begin), len(MAGIC) + begin) == end - begin
         except OSError:
             return False
+
+    def mark_good(self, checks: bytes) -> None:
+        """Marks those pages as present that are there without being marked. `checks`: of all pages, packed CHECKs."""
+        good = bytearray()
+        for begin, nbytes, expected in CHECK.iter_unpack(checks):
+            data = memoryview(bytearray(nbytes))
+            good.append(self.read(data, begin) and checksum(data) == expected)
+        good = bytearray(map(max, good, self.present(2, len(good) + 2).tobytes()))
+        with contextlib.suppress(OSError):  # those that are not marked are fetched again
+            os.pwrite(self._map, good, len(MAGIC) + 2)
 
     def read(self, target: memoryview, offset: int) -> bool:
         """Fills the target. False if the file was cut, or the disk fails."""

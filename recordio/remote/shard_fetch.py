@@ -91,7 +91,10 @@ class ShardFetch:
             assert self._arena is not None
             place: tuple[Any, ...] = storage.attached(helper, self._arena), self._start_in_arena
         else:
-            place = self._path, self._layout.number(self.parts[0]), self.parts[1] - self.parts[0]
+            count = self.parts[1] - self.parts[0]
+            if count == 3 and not self._layout.is_whole:
+                count = 2  # pages have no numbers before the index is known
+            place = self._path, self._layout.number(self.parts[0]), count
         store, checks = helper.store(storage.url, storage.options), self._layout.checks(self.parts)
         return store, self._shard.name, self._begin, self._end, place, checks
 

@@ -14,6 +14,12 @@ from tests.recordio.remote.faulty_server import FaultyServer, faulty_server
 from tests.recordio.remote.stored_dataset import Stored, small_dataset
 
 
+@pytest.fixture(autouse=True)
+def _no_small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shards of tests are small, and stand for large ones: test_small_shards.py has those that come as a whole."""
+    monkeypatch.setattr("recordio.remote.remote_shard.SMALL_NBYTES", 0)
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     return small_dataset(tmp_path_factory.mktemp("data") / "data")
