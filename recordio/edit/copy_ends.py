@@ -71,6 +71,9 @@ class CopyEnd(Protocol):
     def signature(self) -> bytes | None:
         """The bytes of the signature; None if there is none. Raises StorageError."""
 
+    def require_writable(self) -> None:
+        """Raises StorageError if a signature cannot be written there, as far as that can be seen."""
+
     def put_signature(self, data: bytes) -> None:
         """Writes a signature. Raises StorageError."""
 
@@ -98,6 +101,10 @@ class LocalEnd:
 
     def signature(self) -> bytes | None:
         return find_file(self._storage, self.location, SIGNATURE, "signature", bytes)
+
+    def require_writable(self) -> None:
+        if self.folder.is_dir() and not os.access(self.folder, os.W_OK):
+            raise StorageError("cannot write: the folder is read-only").at(file=self.location)
 
     def put_signature(self, data: bytes) -> None:
         write_file(self.folder / SIGNATURE, data)
@@ -169,6 +176,9 @@ class RemoteEnd:
         with contextlib.suppress(StorageError):  # who may not list is denied what is not there
             return (self._target.read(SIGNATURE) or (None,))[0]
         return None
+
+    def require_writable(self) -> None:
+        self._target.require_writable()
 
     def put_signature(self, data: bytes) -> None:
         self._target.put(SIGNATURE, data)

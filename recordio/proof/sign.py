@@ -55,12 +55,13 @@ def sign(
         MissingPackageError: the package cryptography is missing.
     """
     private = PrivateKey(key, password)
+    end = open_end("path", path, storage)
+    end.require_writable()  # else one hears of it after every byte was read
     half = None if progress is None else lambda done, total: progress(done, 2 * total)
     report = verify(path, progress=half, storage=storage)
     if report.problems:
         raise report.problems[0]
     dataset = ShardDataset(path, storage=storage, cache=None)
-    end = open_end("path", path, storage)
     statement = _statement(dataset, source_manifest(end), progress)
     _require_the_same(dataset, set(report.proven))
     text = statement.text()

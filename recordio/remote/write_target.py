@@ -6,6 +6,7 @@ object is not sent in parts: no version of obstore can make the end of such an u
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterable, Sequence
@@ -78,6 +79,13 @@ class RemoteTarget:
                 "if nobody else does meanwhile"
             ).at(file=self.location)
         _proven.add(store)
+
+    def require_writable(self) -> None:
+        """Raises StorageError if nothing can be written there."""
+        name = f"{PROBE}{uuid.uuid4().hex}"
+        self.put(name, b"")
+        with contextlib.suppress(StorageError):  # who may only write leaves it to `recordio clean`
+            self.delete([name])
 
     def put_new(self, name: str, path: Path) -> bool:
         """Sends a file. False if there is an object of this name. Raises StorageError."""

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 import recordio
-from recordio import CorruptError, SchemaError, ShardDataset
+from recordio import CorruptError, SchemaError, ShardDataset, StorageError
 from recordio.format.seal import sealed
 from recordio.format.signature import FILE_NAME, Signature, Statement, signed_bytes
 from recordio.reader.signing_keys import PrivateKey, PublicKey
 from recordio.tools.main import main
 from tests.recordio.remote.buckets import Bucket
+from tests.recordio.remote.faulty_server import faulty_server
+from tests.recordio.remote.stored_dataset import small_dataset
 
 ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
 serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
@@ -348,3 +350,10 @@ def test_a_sealed_signature_of_anything_is_a_fault(signed: Path, keys: Keys, nam
     del body["checksum"]
     (signed / FILE_NAME).write_bytes(sealed((json.dumps(body)[:-1] + ",\n").encode()))
     assert faults(signed, keys.public, "quick") != []
+
+
+def test_a_store_that_cannot_be_written_is_noticed_before_anything_is_read(tmp_path: Path, keys: Keys) -> None:
+    stored = small_dataset(tmp_path / "data")
+    with faulty_server(stored.below("data")) as server, pytest.raises(StorageError, match="cannot write to"):
+        recordio.sign(server.dataset, keys.private, storage={"retry_seconds": 1.0})
+    assert not any(request.name.endswith(".rio") for request in server.requests)
