@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options left out are not passed on: the defaults are the library's."""
     parser.argument_default = argparse.SUPPRESS
     add = parser.add_argument
-    add("source", metavar="SRC", help="a dataset, or a folder of splits")
+    add("source", metavar="SRC", help="a dataset, or a folder of splits, here or at a URL")
     add("destination", metavar="DST", help="the folder to make")
     add("--workers", type=int, metavar="N", help="shards at a time")
     add("--overwrite", action="store_true", help="replace the manifest of another version of the dataset at DST")
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     own = ("command", "json", "source", "destination")
     given = {name: value for name, value in vars(options).items() if name not in own}
     facts = []
-    for split in find_splits(options.source):
+    for split in find_splits(options.source, given.get("source_storage", given.get("storage"))):
         destination = options.destination if split.name is None else f"{options.destination}/{split.name}"
         with naming(split), Progress("copy", "bytes", quiet=options.json) as progress:
             report = recordio.copy(split.path, destination, **given, progress=progress)

@@ -11,8 +11,7 @@ from recordio.errors import RecordIOError
 
 if TYPE_CHECKING:
     from recordio.reader.dataset import ShardDataset
-
-ORDER = ("train", "val", "valid", "validation", "test")
+    from recordio.remote.opening import StorageArgument
 
 
 class Split(NamedTuple):
@@ -20,30 +19,47 @@ class Split(NamedTuple):
 
     name: str | None
     path: str
-    storage: Mapping[str, Any] | None = None
+    storage: StorageArgument = None
 
 
 def find_splits(path: str, storage: Mapping[str, Any] | None = None) -> list[Split]:
     """The datasets at `path`: train, val, valid, validation, test, then any others by name; or `path` itself.
 
     Folders with shards but no manifest count too, and so do unfinished conversions: the library reports them, so no
-    split is silently missed. A path without datasets is returned as it is, for the library to refuse. So is a URL: a
-    bucket is not listed.
+    split is silently missed. A path without datasets is returned as it is, for the library to refuse. Below a URL
+    those five names are looked for: a bucket is not listed.
+
+    Raises RecordIOError for a URL that cannot be reached.
     """
     from recordio.format.manifest import FILE_NAME
     from recordio.remote.urls import is_url, local_path
-    from recordio.storage.dataset_files import STAGING
+    from recordio.storage.dataset_files import SPLITS, STAGING
 
     if is_url(path):
-        return [Split(None, path, storage)]
+        return _known_splits(path, storage) or [Split(None, path, storage)]
     path = local_path(path)
     if os.path.lexists(os.path.join(path, FILE_NAME)) or not os.path.isdir(path):
         return [Split(None, path)]
     with os.scandir(path) as entries:
         shown = [entry for entry in entries if not entry.name.startswith(".")]
     names = [entry.name for entry in shown if _holds_dataset(entry.path, (FILE_NAME, STAGING))]
-    names.sort(key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    names.sort(key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
     return [Split(name, os.path.join(path, name)) for name in names] or [Split(None, path)]
+
+
+def _known_splits(url: str, storage: Mapping[str, Any] | None) -> list[Split]:
+    """The splits of the usual names below a URL where there is no dataset itself."""
+    from recordio.format.manifest import FILE_NAME
+    from recordio.remote.opening import given_access
+    from recordio.remote.write_target import RemoteTarget
+    from recordio.storage.dataset_files import SPLITS
+
+    location, options = given_access("path", url, storage)
+    target = RemoteTarget(location, options)
+    if target.version(FILE_NAME) is not None:
+        return []
+    names = [name for name in SPLITS if target.version(f"{name}/{FILE_NAME}") is not None]
+    return [Split(name, f"{location.rstrip('/')}/{name}", options) for name in names]
 
 
 @contextmanager

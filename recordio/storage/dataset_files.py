@@ -25,6 +25,7 @@ _Decoded = TypeVar("_Decoded")
 
 STAGING = ".convert"  # in a folder that is to become a dataset: the finished shards of a conversion
 PLAN = "plan.json"  # in STAGING: what is being made
+SPLITS = ("train", "val", "valid", "validation", "test")  # the names that are looked for where none are listed
 SOURCE = ".source"  # beside the manifest of a conversion: a digest by which the next one sees whether its input changed
 
 
@@ -114,7 +115,7 @@ def _why_none(storage: Storage) -> str:
         return f" yet{_UNFINISHED}"
     try:
         names = storage.names()[:32]
-        found = [name for name in names if _holds(storage, f"{name}/{FILE_NAME}")]
+        found = [name for name in names or SPLITS if _holds(storage, f"{name}/{FILE_NAME}")]
         unfinished = [name for name in names if _holds(storage, f"{name}/{STAGING}/{PLAN}")]
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
