@@ -246,6 +246,10 @@ class TestData:
         ray.data.range(20).write_datasink(recordio.ray.Sink(tmp_path / "out", mode="overwrite"))
         assert len(ShardDataset(tmp_path / "out")) == 20
 
+    def test_a_url_is_refused_with_the_way_forward(self) -> None:
+        with pytest.raises(DatasetError, match="recordio copy"):
+            recordio.ray.Sink("s3://bucket/data")
+
     def test_an_unknown_mode_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match="unknown mode 'append'"):
             recordio.ray.Sink(tmp_path / "out", mode="append")

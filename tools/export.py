@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.argument_default = argparse.SUPPRESS
     add = parser.add_argument
     add("source", metavar="SRC", help="the dataset, which stays as it is")
-    add("destination", metavar="DST", help="a new folder")
+    add("destination", metavar="DST", help="a new folder, here or at a URL")
     add("--to", required=True, choices=FORMATS, help="the format")
     add("--fields", type=lambda text: text.split(","), default=None, metavar="A,B,...", help="these fields alone")
     add("--shard-bytes", type=nbytes, metavar="SIZE", help="about the size of a file, such as 256MiB")

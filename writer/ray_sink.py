@@ -24,6 +24,7 @@ from recordio.format.fields import Bytes, Field, Object, Text
 from recordio.format.manifest import Manifest, ShardEntry
 from recordio.format.numeric import Array, Scalar
 from recordio.format.schema import Schema
+from recordio.remote.urls import is_url, shown
 from recordio.statistics.measures import Measures
 from recordio.statistics.records import merged_json
 from recordio.storage.atomic import FolderLock, remove, write_file
@@ -119,6 +120,10 @@ class Sink(Datasink):  # type: ignore[misc]
     ) -> None:
         self._mode = choice("mode", mode, ("create", "overwrite"))
         self._options = WriteOptions(compression=compression, shard_bytes=shard_bytes, block_bytes=block_bytes)
+        if isinstance(path, str) and is_url(path):
+            raise DatasetError("tasks write into a folder that they share; `recordio copy` brings it into a store").at(
+                file=shown(path)
+            )
         self._folder = Path(os.path.abspath(folder_path("path", path)))
         self._schema = schema if isinstance(schema, Schema) or schema is None else Schema(schema)
         self._metadata = plain_metadata(metadata or {})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recordio.arguments import choice, flag, folder_path, integer
+from recordio.arguments import choice, flag, integer
 from recordio.edit.reshard import stored_nbytes
 from recordio.edit.sources import source_view, target_of
 from recordio.errors import DatasetError, RecordIOError, SchemaError
@@ -22,11 +23,15 @@ from recordio.exports.npy import Npy
 from recordio.exports.parquet import Parquet
 from recordio.exports.webdataset import WebDataset
 from recordio.format.schema import Columns
+from recordio.process_guard import ThreadPool
 from recordio.reader.stored import chunk_indices, stored_columns
 from recordio.reader.view import DatasetView
-from recordio.remote.opening import StorageArgument
+from recordio.remote.opening import StorageArgument, dataset_access
+from recordio.remote.urls import is_url
+from recordio.remote.write_target import RemoteTarget
 from recordio.storage.atomic import FolderLock, sync_folder
 from recordio.storage.base import storage_error
+from recordio.storage.scratch import ScratchFolder
 from recordio.writer.convert.engines import run_units
 from recordio.writer.convert.plan import cut
 from recordio.writer.convert.progress import ProgressSink, TotalProgress
@@ -43,6 +48,7 @@ FORMATS: dict[str, Callable[..., Format]] = {
 }
 _SMALL_NBYTES = 64 << 20  # so much is written sooner than processes start
 _SYNCED_FILES = 1000  # more are synced together
+_SENT_AT_A_TIME = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +89,22 @@ def export(
         recordio.export(ds.filter(label=3), "threes", to="folder")
 
     Values are as stored: pictures are the files that they are, not decoded. A view of `filter`, `select` or `split`, of
-    some fields, or of several datasets gives its samples in its order. The folder appears in one step once all is
-    written; the same samples give the same files, whatever `workers` is.
+    some fields, or of several datasets gives its samples in its order. A folder of this machine appears in one step
+    once all is written, one in a store file by file; the same samples give the same files, whatever `workers` is.
 
     Args:
         source: the folder of a dataset, of which all fields are taken, or a dataset or view without transforms and
             maps.
-        destination: a folder that is empty or not there.
+        destination: a folder that is empty or not there, or a URL with nothing below it: the files are made in the
+            folder for temporary files, then sent, each where nothing is.
         to: "webdataset" (tar files), "parquet" (as Hugging Face's datasets has it), "mds" (MosaicML Streaming),
             "folder" (class folders, or files and metadata.jsonl), "npy" (a file for each field) or "jsonl";
             docs/export.md says what becomes of each field.
         shard_bytes: about how many bytes of the dataset's files go into one file, where a format has several.
         base64: bytes and pictures become text, in "jsonl" alone; without it that format refuses them.
         workers: processes; 0 and 1 are this one, None is one for each processor if there is enough to do.
-        storage: how object stores are reached, see `recordio.remote.options.StorageOptions`.
+        storage: how object stores are reached, see `recordio.remote.options.StorageOptions`; a source in another store
+            is given as a dataset.
         progress: called as progress(samples done, samples to do).
 
     Raises:
@@ -112,12 +120,12 @@ def export(
     if flag("base64", base64) and to != "jsonl":
         raise SchemaError("base64 is for to='jsonl': the other formats hold bytes")
     view = source_view(source, storage)
-    target = Path(os.path.abspath(folder_path("destination", destination)))
-    target_of(target, view.parts)  # refuses what lies in a source
+    location, options = dataset_access("destination", destination, storage)
+    target_of(location, view.parts, options)  # refuses what lies in a source
     form = FORMATS[to](view, base64) if base64 else FORMATS[to](view)
     work = _plan(view, form, shard_bytes, workers)
     total = TotalProgress(progress, len(view))
-    with _appearing(target) as folder:
+    with _sent(RemoteTarget(location, options)) if is_url(location) else _appearing(Path(location)) as folder:
         form.begin(folder, len(view))
         staging = Staging(folder)
         units = range(len(work.parts))
@@ -125,8 +133,7 @@ def export(
         form.finish(folder, [written[number] for number in units])
         files = [path for path in folder.rglob("*") if path.is_file()]
         nbytes = sum(path.stat().st_size for path in files)
-        _make_durable(files)
-    return ExportReport(str(target), to, len(view), len(files), nbytes, form.notes)
+    return ExportReport(location, to, len(view), len(files), nbytes, form.notes)
 
 
 @dataclass(frozen=True)
@@ -176,10 +183,39 @@ def _appearing(target: Path) -> Iterator[Path]:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             yield folder
+            _make_durable([path for path in folder.rglob("*") if path.is_file()])
             os.rename(folder, target)
             sync_folder(target.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _sent(target: RemoteTarget) -> Iterator[Path]:
+    """A folder of this machine, whose files are sent at the end; on an error those are removed that were sent.
+
+    Raises DatasetError if there is something at the target.
+    """
+    if target.list():
+        raise DatasetError("the destination is not empty: name a new folder").at(file=target.location)
+    scratch, sent = ScratchFolder(), list[str]()
+
+    def send(path: Path) -> None:
+        name = path.relative_to(scratch.path).as_posix()
+        if not target.put_new(name, path):
+            raise DatasetError("another writer has put a file there").at(file=f"{target.location}/{name}")
+        sent.append(name)
+
+    try:
+        with _writing(scratch.path):
+            yield scratch.path
+        with ThreadPool(_SENT_AT_A_TIME, "recordio-export") as pool:
+            deque(pool.map(send, sorted(path for path in scratch.path.rglob("*") if path.is_file())), maxlen=0)
+    except BaseException:
+        target.delete(sent)
+        raise
+    finally:
+        scratch.remove()
 
 
 @contextmanager
