@@ -142,14 +142,17 @@ class PageReads:
         self._access = access
         # The size of a page of fixed values was checked with the index.
         self._needs_sum_only = [access.verify != "never" and one.row_nbytes is not None for one in self._fields]
+        self.starts, self.nbytes = np.zeros(wanted.shape, np.int64), 0
+        self._cuts = self._shard = np.zeros(0, np.int64)
+        if not wanted.any():
+            return
         slot, column = np.nonzero(wanted)
         begin, end = entries.offset[slot, column], entries.end[slot, column]
         unit = entries.offset[:, 0][slot] // _MAX_READ
         order, self._cuts = runs_of(shard[slot], begin, end, unit)
         self._slot, self._column, self._begin, self._end = slot[order], column[order], begin[order], end[order]
         self._shard = shard[self._slot[self._cuts]]
-        self.starts = np.zeros(wanted.shape, np.int64)
-        self.nbytes = self._place() if len(self._cuts) else 0
+        self.nbytes = self._place()
 
     def _place(self) -> int:
         """Gives every page its place in memory: first the reads that stay as they are, then the pages of the others."""

@@ -106,7 +106,8 @@ class Index:
         samples = table["samples"].astype(np.int64)
         check_pages(table["pages"], samples, schema)
         extents = -(-table["pages"]["stored_nbytes"].astype(np.int64) // ALIGNMENT) * ALIGNMENT
-        lengths = np.column_stack([np.full(len(table), block_header_nbytes(len(schema))), extents])
+        lengths = np.full((len(table), 1 + len(schema)), block_header_nbytes(len(schema)))
+        lengths[:, 1:] = extents
         # The sums run through all shards and may wrap around; their differences within a shard are exact.
         ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
         headers = np.array([part.header_nbytes for part in parts], np.int64)
@@ -156,15 +157,17 @@ def check_pages(pages: npt.NDArray[np.void], samples: Counts, schema: Schema) ->
         raise CorruptError("the index has a page entry that contradicts itself")
     if (~plain & (nbytes > MAX_CODED_PAGE_NBYTES)).any():
         raise CorruptError(f"the index has a coded page over the limit of {MAX_CODED_PAGE_NBYTES} bytes")
+    are_plain, sizes = bool(plain.all()), nbytes.astype(np.int64)  # from 2^63 on negative, and refused as wrong
     for column, (name, kind) in enumerate(schema.items()):
-        least = least_nbytes(kind, samples)
-        got = nbytes[:, column].astype(np.int64)  # a size from 2^63 turns negative, and is refused as wrong
+        least, got = least_nbytes(kind, samples), sizes[:, column]
         wrong = got < least if kind.row_nbytes is None else got != least
         if wrong.any():
             block = int(np.argmax(wrong))
             raise CorruptError(
                 f"a page of {samples[block]} samples has {nbytes[block, column]} bytes, expected {least[block]}"
             ).at(block=block, field=name)
+        if are_plain:
+            continue
         if (codec[:, column] == _NARROW_ZSTD).any() and not may_be_narrow(kind):
             block = int(np.argmax(codec[:, column] == _NARROW_ZSTD))
             raise CorruptError(f"a coded narrow page: {kind} has none").at(block=block, field=name)
