@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 
 from recordio import DecodeError, ShardDataset
 from recordio.errors import SourceError
+from recordio.writer.convert import engines
 from recordio.writer.sources.folders.class_folders import ClassFolders
 from tests.photos import encode, photo
 from tests.writer.convert.test_stopped import contents, made
@@ -81,6 +82,26 @@ def test_decoded_pictures_give_the_same_bytes_and_notes(
     for name in (source.name, "plain"):
         assert contents(tmp_path / f"columns-{name}") == contents(tmp_path / f"samples-{name}")
     assert [one.notes for one in columns] == [one.notes for one in samples]
+
+
+def test_few_shards_on_few_cores_are_decoded_by_threads(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    inline = engines.run_inline
+
+    def counted(*given: Any) -> Any:
+        started.append(given[4])
+        return inline(*given)
+
+    monkeypatch.setattr(engines, "_default_workers", lambda: 2)
+    monkeypatch.setattr(engines, "run_inline", counted)
+    threads = made(source, tmp_path / "threads", shard_bytes=16_000, workers=None)
+    assert started == [2]
+    assert made(source, tmp_path / "processes", shard_bytes=16_000, workers=2).samples == threads.samples
+    assert started == [2]
+    assert contents(tmp_path / "threads") == contents(tmp_path / "processes")
+    assert 2 <= len(list((tmp_path / "threads").glob("*.rio"))) < 8
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])

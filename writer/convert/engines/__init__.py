@@ -20,6 +20,8 @@ _NOT_KNOWN = (
     'identity="...", a text to change with them, lets it go on where it was'
 )
 
+_MOST_THREADS, _UNITS_EACH = 4, 4
+
 
 def run_plan(
     plan: Plan, units: Sequence[int], staging: Staging, progress: Report | None, publication: Publication
@@ -32,7 +34,21 @@ def run_plan(
     alone = plan.source.fragile and units and worker_count(plan.options.workers, len(units)) <= 1
     if alone and not multiprocessing.current_process().daemon:
         return run_processes(PlannedWork(plan), units, staging, progress, 1, publication.finish)
-    return run_units(PlannedWork(plan), units, staging, progress, publication.finish)
+    work = PlannedWork(plan)
+    if _threads_do(plan, units):
+        return run_inline(work, units, staging, progress, _default_workers(), publication.finish)
+    return run_units(work, units, staging, progress, publication.finish)
+
+
+def _threads_do(plan: Plan, units: Sequence[int]) -> bool:
+    """Whether threads that decode pictures are done sooner than processes, of which some would wait for the last units.
+
+    Processes also have to start. Beyond a few threads, Python's share of the work would hold the others up.
+    """
+    options, most = plan.options, _default_workers()
+    if options.workers is not None or options.maker is not None or plan.source.fragile or most > _MOST_THREADS:
+        return False
+    return options.treatment.decodes and bool(plan.source.pictures) and len(units) < _UNITS_EACH * most
 
 
 def run_units(
