@@ -84,6 +84,8 @@ def read_sized(path: bytes, nbytes: int, folder: int) -> bytes | None:
 
     `folder` is the open folder that the path counts from.
     """
+    if not 0 < nbytes <= MAX_VALUE:
+        return None
     try:
         fd = os.open(path, _OPEN_FLAGS, dir_fd=folder)
     except OSError:
@@ -94,7 +96,7 @@ def read_sized(path: bytes, nbytes: int, folder: int) -> bytes | None:
         return None
     finally:
         os.close(fd)
-    return data if nbytes and len(data) == nbytes else None
+    return data if len(data) == nbytes else None
 
 
 def read_at(fd: int, start: int, nbytes: int) -> bytes:

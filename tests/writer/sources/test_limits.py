@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from recordio.writer.sources import open_source
 from recordio.writer.sources.archives.compression import unpacked
 from recordio.writer.sources.files import read_file, scan_folder
 from recordio.writer.sources.folders.boxes import named_classes, voc_annotation
+from recordio.writer.sources.plain_files import MAX_VALUE, read_sized
 
 
 def test_folders_whose_links_double_with_each_level_are_refused(tmp_path: Path) -> None:
@@ -34,6 +36,14 @@ def test_a_folder_that_several_links_lead_to_is_read_by_each(tmp_path: Path) -> 
     for name in ("a", "b"):
         (tmp_path / name).symlink_to("cats")
     assert list(scan_folder(bytes(tmp_path))) == [b"a/1.txt", b"b/1.txt", b"cats/1.txt"]
+
+
+@pytest.mark.parametrize("nbytes", [-1, 0, MAX_VALUE + 1])
+def test_what_is_no_file_or_too_large_is_not_opened_to_be_read_at_once(
+    nbytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", lambda *args, **options: pytest.fail("it was opened"))
+    assert read_sized(b"pipe", nbytes, 0) is None
 
 
 def test_a_file_larger_than_any_value_is_refused_before_it_is_read(tmp_path: Path) -> None:
