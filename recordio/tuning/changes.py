@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -30,26 +30,35 @@ Make = Callable[[], DataLoader]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A change to try.
+class Described:
+    """A change, as a reader sees it.
 
     Attributes:
         name: what is changed.
         how: what to write to have it.
         kind: "workers", "functions", "options" or "files".
-        make: gives the loader with it.
-        base: gives the loader without it, if that is not the user's; for copies of a part of the dataset.
-        options: the options of the loader that it sets.
         note: what it changes besides the speed.
     """
 
     name: str
     how: str
     kind: str
+    note: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Described):
+    """A change to try.
+
+    Attributes:
+        make: gives the loader with it.
+        base: gives the loader without it, if that is not the user's; for copies of a part of the dataset.
+        options: the options of the loader that it sets.
+    """
+
     make: Make
     base: Make | None = None
     options: dict[str, Any] | None = None
-    note: str = ""
 
 
 def rebuilt(loader: DataLoader, dataset: DatasetView | None = None, **changes: Any) -> DataLoader:

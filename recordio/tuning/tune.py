@@ -26,6 +26,7 @@ from recordio.tuning.changes import (
     OPTIONS,
     WORKERS,
     Change,
+    Described,
     loader_changes,
     more_workers,
     other_workers,
@@ -42,29 +43,21 @@ Report = Callable[[int, int], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Described):
     """A change that was tried.
 
     Attributes:
-        name: what was changed.
-        how: what to write to have it.
-        kind: "workers", "functions", "options" or "files".
         gain: times as many samples a second, with the training step if there is one; None if it failed.
         lowest, highest: the gain in the round where it was lowest, and highest.
         rate: samples a second with the change, base_rate without it.
-        note: what it changes besides the speed.
         failed: why it could not be tried.
     """
 
-    name: str
-    how: str
-    kind: str
     gain: float | None
     lowest: float = 0.0
     highest: float = 0.0
     rate: float = 0.0
     base_rate: float = 0.0
-    note: str = ""
     failed: str = ""
 
 
@@ -262,7 +255,7 @@ def _trial(change: Change, rates: list[tuple[float, float]]) -> Trial:
     gains = sorted(after / before for before, after in rates)
     before, after = (median(one) for one in zip(*rates, strict=True))
     figures = median(gains), gains[0], gains[-1], after, before
-    return Trial(change.name, change.how, change.kind, *figures, change.note)
+    return Trial(change.name, change.how, change.kind, *figures, note=change.note)
 
 
 def _failed(change: Change, error: Exception) -> Trial:
