@@ -5,8 +5,8 @@
 Without options that leave something out it takes about 12 minutes with two peers, compares its figures with those that
 docs/performance.md has, naming each that differs by more than the noise of both, and then writes the section between
 the markers of that page anew, its pictures, and the table of speeds in README.md. Whatever leaves something out writes
-to build/bench instead. build/bench/results.json keeps every round; --results FILE writes the pages from such a file
-without measuring anything.
+to build/bench instead, and so does --check, which only compares. build/bench/results.json keeps every round; --results
+FILE writes the pages from such a file, or checks it, without measuring anything.
 
 Each contender runs in a process of its own in every round, and each round starts with another contender, so that a slow
 moment of the machine affects all. Batches of 256 as NumPy columns, a warm page cache, and no worker processes but in
@@ -68,6 +68,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--build", type=Path, default=TOP / "build" / "bench", help="what is left out of the docs")
     parser.add_argument("--no-pictures", dest="pictures", action="store_false", help="which need matplotlib")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write the pages from it, and measure nothing")
+    parser.add_argument("--check", action="store_true", help="compare with the pages, and leave them as they are")
     parser.add_argument("--json", action="store_true", help="also print a line of JSON for each row")
     options = parser.parse_args()
     options.leaves_out = bool(
@@ -132,14 +133,16 @@ def not_installed(names: Sequence[str]) -> list[str]:
 
 def publish(found: Row, options: argparse.Namespace) -> None:
     """Says how the figures differ from those of the page, and writes the page, its pictures and README.md."""
-    folder = options.build if options.leaves_out else TOP / "docs"
+    writes = not (options.leaves_out or options.check)
+    folder = TOP / "docs" if writes else options.build
     found["about"]["pictures"] = PICTURES if options.pictures else {}
     results = Results(found)
     lines = "".join(f"{line}\n" for line in section(results))
     page = TOP / "docs" / PAGE
-    if not options.leaves_out:
+    if writes or options.check:
         for line in marked.compared(marked.cut(page.read_text("utf-8"), SECTION)[1], lines).lines():
             print(line)
+    if writes:
         marked.write(README, SPEEDS, "".join(f"{line}\n" for line in readme.table(results)))
     folder.mkdir(parents=True, exist_ok=True)
     marked.write(folder / PAGE, SECTION, lines)

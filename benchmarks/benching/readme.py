@@ -31,6 +31,20 @@ CLAIMS = (
     Claim("tokens, random batches", "tokens", "random", "recordio_plain"),
     Claim("one sample, text", "text", "one", "recordio_plain"),
 )
+PEERS = {
+    "bagz": "Bagz",
+    "bagz + fsync": "Bagz, fsync",
+    "bagz_zstd": "Bagz, zstd",
+    "litdata": "LitData",
+    "litdata_zstd": "LitData, zstd",
+    "array_record": "ArrayRecord",
+    "array_record_64": "ArrayRecord, groups of 64",
+    "grain": "Grain",
+    "hf datasets": "HF datasets",
+    "lance": "Lance",
+    "webdataset": "WebDataset",
+    "mds": "MosaicML Streaming",
+}
 UNITS = {"samples/s": "/s", "µs": " µs", "MB": " MB", "ms": " ms"}
 
 
@@ -47,7 +61,12 @@ def table(results: Results) -> Iterator[str]:
             say(f"README.md goes without the row {claim.words!r}: no figures")
             continue
         unit = UNITS[measure.unit]
-        ours, others = (Figure(Figure.of(rounds).value).text(unit) for rounds in (mine, theirs))
+        ours, others = (three_digits(Figure.of(rounds).value) + unit for rounds in (mine, theirs))
         times = ratio(mine, theirs, measure.more_is_better).value
         link = f"[{claim.words}](docs/performance.md#{anchor(claim.measure, claim.ours)})"
-        yield f"| {link} | {ours} | {peer} {others} | {cell(times)}{TIMES} |"
+        yield f"| {link} | {ours} | {PEERS[peer]} {others} | {cell(times)}{TIMES} |"
+
+
+def three_digits(value: float) -> str:
+    """'4,800,000' of 4,798,397: more digits would say less than the noise."""
+    return cell(float(f"{value:.3g}"))

@@ -13,9 +13,11 @@ import pytest
 from benching import marked, readme
 from benching.figures import TIMES, Figure, ratio
 from benching.section import Results, anchor, section
+from contenders import ALL
 
 from tests.benchmarks.conftest import BENCHMARKS
 
+PAGES = (BENCHMARKS.parent / "README.md", BENCHMARKS.parent / "docs" / "performance.md")
 ABOUT = {
     "date": "2026-11-27",
     "command": "make bench",
@@ -158,9 +160,18 @@ def test_rows_of_one_run_alone_are_named() -> None:
 def test_each_speed_of_the_readme_leads_to_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines = list(readme.table(results(*PATHS)))
     place = anchor("shuffled", "recordio_plain")
-    assert lines[2] == f"| [text, shuffled](docs/performance.md#{place}) | 1,000,000/s | bagz 500,000/s | 2.00{TIMES} |"
+    assert lines[2] == f"| [text, shuffled](docs/performance.md#{place}) | 1,000,000/s | Bagz 500,000/s | 2.00{TIMES} |"
     assert f'<a id="{place}"></a>' in text_of(results(*PATHS))
     assert "without the row 'tokens, shuffled'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("value", "said"), [(4_798_397.0, "4,800,000"), (0.8942, "0.894"), (41.0, "41.0")])
+def test_the_readme_says_three_digits(value: float, said: str) -> None:
+    assert readme.three_digits(value) == said
+
+
+def test_the_readme_can_name_every_peer() -> None:
+    assert readme.PEERS.keys() == {name for name, contender in ALL.items() if contender.role == "peer"}
 
 
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -185,3 +196,9 @@ def test_a_tiny_run_of_ours(tmp_path: Path) -> None:
     again = bench(tmp_path, "--results", str(tmp_path / "build" / "results.json"), "--no-pictures")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "build" / "performance.md").read_text() == page
+    pages = [path.read_bytes() for path in PAGES]
+    kept["about"]["leaves_out"] = False
+    (tmp_path / "whole.json").write_text(json.dumps(kept))
+    checked = bench(tmp_path, "--results", str(tmp_path / "whole.json"), "--check", "--no-pictures")
+    assert " figures are those of the page within the noise of both" in checked.stdout
+    assert pages == [path.read_bytes() for path in PAGES]
