@@ -14,7 +14,7 @@ import numpy.typing as npt
 from recordio.errors import SchemaError
 from recordio.format.page import Indices
 from recordio.format.schema import Columns
-from recordio.reader.batches.requests import BatchRequest, IndexRequest
+from recordio.reader.batches.requests import BatchRequest, IndexRequest, first_of_bins
 from recordio.reader.columns import Empty
 from recordio.reader.order.bins import piece_numbers
 
@@ -209,10 +209,12 @@ def _disagreement(field: str | None) -> str:
 
 def _rows(request: BatchRequest) -> tuple[Indices, Indices]:
     """int64 (n,) each: the row of each document in the batch, and which piece of its sample it is."""
-    positions, pieces = [], []
+    pieces = []
     for one in request.slices:
         assert one.plan.piece is not None, "documents are packed by an order of bins"
-        positions.append(one.plan.position[one.begin : one.end])
         pieces.append(one.plan.piece[one.begin : one.end])
-    position = np.concatenate(positions)
-    return np.cumsum(np.diff(position, prepend=position[:1]) != 0), np.concatenate(pieces)
+    first, piece = first_of_bins(request.slices), np.concatenate(pieces)
+    if request.sources is not None:  # a row of one dataset may follow one of another
+        order = np.argsort(request.batch_rows)
+        first, piece = first[order], piece[order]
+    return np.cumsum(first) - 1, piece

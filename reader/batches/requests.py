@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from recordio.determinism import key
 from recordio.errors import RecordIOError
@@ -72,6 +73,15 @@ def _rows(column: Any, rows: Indices | slice) -> Any:
     if isinstance(column, (np.ndarray, Ragged)) or isinstance(rows, slice):
         return column[rows]
     return [column[k] for k in rows.tolist()]
+
+
+def first_of_bins(slices: Sequence[WindowSlice]) -> npt.NDArray[np.bool_]:
+    """bool (n,): whether a sample of the slices is the first of its bin. No two passes over data have the same key."""
+    position = np.concatenate([one.plan.position[one.begin : one.end] for one in slices])
+    epoch_key = np.repeat(np.array([one.plan.epoch_key for one in slices], np.uint64), [len(one) for one in slices])
+    first = np.ones(len(position), bool)
+    first[1:] = (position[1:] != position[:-1]) | (epoch_key[1:] != epoch_key[:-1])
+    return first
 
 
 @dataclass(slots=True)

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.determinism import key
 from recordio.display.text import count_text
 from recordio.errors import CorruptError, SchemaError
 from recordio.format.page import Indices
+from recordio.reader.combined import Combined
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.lengths import lengths_of, sequences_of
 from recordio.reader.loading.options import MAX_TOKENS, LoaderOptions
 from recordio.reader.loading.state import window_identity
 from recordio.reader.order.binned import Binned
 from recordio.reader.order.bins import BinRule
+from recordio.reader.order.mixed_bins import MixedBins
 from recordio.reader.order.shuffle import OrderOptions, order_of
 from recordio.reader.view import DatasetView
 
@@ -26,6 +29,8 @@ _WAY_ON = (
     "every rank needs the lengths of all samples, so on_error='skip' cannot pass over them: open the dataset with "
     "on_damage='skip', or name an integer that says the length by bucket_by="
 )
+Lengths = npt.NDArray[Any]  # integers
+Bins = Binned | MixedBins
 _KEPT = 2  # epochs whose bins are counted: that of the loader, and the next one, which is fetched ahead
 
 
@@ -34,7 +39,7 @@ class Binning:
 
     Args:
         rule: how samples are put into bins.
-        lengths: the length of each sample of the view.
+        lengths: of each single dataset: the length of each sample of the view.
         field: the field that says it.
         options: of the order.
 
@@ -42,7 +47,7 @@ class Binning:
         identity: the bins, as a state names them.
     """
 
-    def __init__(self, rule: BinRule, lengths: npt.NDArray[Any], field: str, options: OrderOptions) -> None:
+    def __init__(self, rule: BinRule, lengths: list[Lengths], field: str, options: OrderOptions) -> None:
         self.identity: dict[str, Any] = {
             "kind": rule.kind,
             "size": rule.size,
@@ -54,19 +59,47 @@ class Binning:
         if not options.shuffle:  # the state of an epoch in order says nothing of windows, which cut bins all the same
             self.identity |= window_identity(options)
         self._rule, self._lengths, self._options = rule, lengths, options
-        self._known: dict[int, Binned] = {}
+        self._known: dict[int, Bins] = {}
 
-    def order(self, epoch_key: int, drawn: Callable[[], tuple[Indices | None, DatasetView]]) -> Binned:
-        """The bins of the epoch of this key. To make them plans the epoch, so the last two are kept."""
+    def order(
+        self, epoch_key: int, whole: DatasetView, drawn: Callable[[], tuple[Indices | None, DatasetView]]
+    ) -> Bins:
+        """The bins of the epoch of this key. To make them plans the epoch, so the last two are kept.
+
+        `drawn`: gives which samples of the whole dataset were drawn by weight, if they are, and those of the epoch.
+        """
         found = self._known.get(epoch_key)
         if found is None:
             indices, dataset = drawn()
-            assert isinstance(dataset, ShardDataset)
-            order = order_of(dataset.store.blocks, dataset.numbers, self._options, epoch_key)
-            lengths = self._lengths if indices is None else self._lengths[indices]
-            found = Binned(order, lengths, self._rule, self._options.shuffle, epoch_key)
+            lengths = self._lengths if indices is None else self._drawn(whole, indices)
+            if isinstance(dataset, Combined):
+                found = self._mixed(dataset, lengths, epoch_key)
+            else:
+                (part,), (own,) = dataset.parts, lengths
+                found = self._binned(part, own, self._options, epoch_key)
             self._known = dict([*self._known.items(), (epoch_key, found)][-_KEPT:])
         return found
+
+    def _drawn(self, whole: DatasetView, indices: Indices) -> list[Lengths]:
+        """The lengths of the samples that were drawn, in the order of each part's."""
+        found = list(self._lengths)
+        for piece in whole.pieces(indices):
+            number = piece.source or 0
+            found[number] = self._lengths[number][piece.indices]
+        return found
+
+    def _binned(self, part: ShardDataset, lengths: Lengths, options: OrderOptions, pass_key: int) -> Binned:
+        order = order_of(part.store.blocks, part.numbers, options, pass_key)
+        return Binned(order, lengths, self._rule, options.shuffle, pass_key)
+
+    def _mixed(self, dataset: Combined, lengths: list[Lengths], epoch_key: int) -> MixedBins:
+        options, parts = self._options, dataset.parts
+
+        def pass_of(source: int, number: int) -> Binned:
+            own = options.shared(dataset.draws[source], len(dataset))
+            return self._binned(parts[source], lengths[source], own, key(source, number, after=epoch_key))
+
+        return MixedBins(pass_of, dataset.draws, [len(part) for part in parts], options.shuffle, epoch_key)
 
 
 def binning_of(options: LoaderOptions, dataset: DatasetView) -> Binning | None:
@@ -75,16 +108,15 @@ def binning_of(options: LoaderOptions, dataset: DatasetView) -> Binning | None:
         raise SchemaError(f"on_overlong={options.on_overlong!r} is for packed rows: give their sequence_length")
     if not options.has_bins:
         return None
-    _check(options, dataset)
-    assert isinstance(dataset, ShardDataset)
+    _check(options)
     rule, name = _rule(options), options.bucket_by or _only_sequence(dataset)
     try:
-        lengths = lengths_of(dataset, name)
+        lengths = [lengths_of(part, name) for part in dataset.parts]
     except CorruptError as error:
         error.add_note(_WAY_ON)
         raise
     if rule.kind != "counted":
-        _check_longest(rule, lengths, name)
+        _check_longest(rule, lengths[0] if len(lengths) == 1 else np.concatenate(lengths), name)
     return Binning(rule, lengths, name, options.order)
 
 
@@ -96,7 +128,7 @@ def _rule(options: LoaderOptions) -> BinRule:
     return BinRule("counted", options.batch_size or 1, only_full=options.drop_last)
 
 
-def _check(options: LoaderOptions, dataset: DatasetView) -> None:
+def _check(options: LoaderOptions) -> None:
     """Raises SchemaError for options that exclude each other."""
     if options.batch_tokens is not None and options.sequence_length is not None:
         raise SchemaError("give batch_tokens for batches by length, or sequence_length for packed rows, not both")
@@ -106,16 +138,11 @@ def _check(options: LoaderOptions, dataset: DatasetView) -> None:
         raise SchemaError("batch_tokens says how large batches are: leave out batch_size")
     if options.batch_size * (options.sequence_length or 0) > MAX_TOKENS:
         raise SchemaError(f"a batch has {options.batch_size} rows of {options.sequence_length} tokens, 2^31 or more")
-    if not isinstance(dataset, ShardDataset):
-        raise SchemaError(
-            "batches by length and packed rows are of one dataset: make one of several by recordio.merge, or give each "
-            "a loader of its own"
-        )
     if options.shuffle and (options.lane_affinity or options.pool_bytes):
         raise SchemaError("batches by length and packed rows go without lane_affinity and pool_bytes")
 
 
-def _only_sequence(dataset: ShardDataset) -> str:
+def _only_sequence(dataset: DatasetView) -> str:
     """The field that says the length, where it is not named. Raises SchemaError unless there is exactly one."""
     names = sequences_of(dataset.schema)
     if len(names) == 1:

@@ -38,7 +38,10 @@ def sampler_of(options: LoaderOptions) -> SampledBatches | None:
     if options.sampler is not None and options.batch_sampler is not None:
         raise SchemaError("give a sampler or a batch_sampler, not both")
     if options.has_bins:
-        raise SchemaError("a sampler decides on the batches: without batch_tokens, bucket_by and sequence_length")
+        raise SchemaError(
+            "a sampler decides on the batches: without batch_tokens, bucket_by and sequence_length. To have these of "
+            "some samples, leave out the sampler and give the loader ds.select(indices), or weights"
+        )
     if options.shuffle or options.weights is not None or (options.world_size or 1) > 1:
         raise SchemaError("a sampler decides on the order by itself: without shuffle, weights, rank and world_size")
     return SampledBatches(options.sampler, options.batch_sampler, options.batch_size or 1, options.drop_last)

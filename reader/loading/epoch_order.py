@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from recordio.format.page import Indices
-from recordio.reader.loading.binning import Binning, binning_of
+from recordio.reader.loading.binning import Binning, Bins, binning_of
 from recordio.reader.loading.checks import check_order, weights_of
 from recordio.reader.loading.options import LoaderOptions
 from recordio.reader.loading.state import identity
-from recordio.reader.order.binned import Binned
-from recordio.reader.order.ranks import RankShare, window_plans
+from recordio.reader.order.ranks import RankShare
 from recordio.reader.order.weights import drawn_by_weight
 from recordio.reader.view import DatasetView, Plans
 
@@ -39,15 +38,15 @@ class EpochOrder:
         drawn = drawn_by_weight(self._weights, epoch_key)
         return drawn, dataset.select(drawn)
 
-    def binned(self, dataset: DatasetView, epoch_key: int) -> Binned | None:
+    def binned(self, dataset: DatasetView, epoch_key: int) -> Bins | None:
         """The bins of an epoch, if it has bins."""
         if self._binning is None:
             return None
-        return self._binning.order(epoch_key, lambda: self.drawn(dataset, epoch_key))
+        return self._binning.order(epoch_key, dataset, lambda: self.drawn(dataset, epoch_key))
 
     def plan(self, dataset: DatasetView, epoch_key: int, share: RankShare) -> Plans:
         """The windows of each part, and the part of each sample if there are several."""
         binned = self.binned(dataset, epoch_key)
         if binned is not None:
-            return [window_plans(binned, share)], None
+            return binned.plans(share)
         return self.drawn(dataset, epoch_key)[1].plan(self._options, epoch_key, share)

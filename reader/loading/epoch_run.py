@@ -126,7 +126,7 @@ class EpochRun:
         streams = [
             Stream(prefetcher, self._make.read_early, self._options.has_bins) for prefetcher in self._prefetchers
         ]
-        together = batches_together(self._make, batch_size, self._options.ahead)
+        together = 1 if self._options.has_bins else batches_together(self._make, batch_size, self._options.ahead)
         work = requests(streams, sources, samples, batch_size, together)
         return self._deliver(work) if together == 1 else chain.from_iterable(self._deliver(work, batch_size))
 

@@ -13,6 +13,7 @@ from recordio.errors import SchemaError
 from recordio.process_guard import closed_at_exit
 from recordio.reader.batches.index_batch import IndexBatch
 from recordio.reader.batches.requests import BatchResult
+from recordio.reader.loading.binning import Bins
 from recordio.reader.loading.checks import sampler_of
 from recordio.reader.loading.epoch_order import EpochOrder
 from recordio.reader.loading.epoch_run import EpochRun
@@ -24,7 +25,7 @@ from recordio.reader.loading.relay import index_batches_of
 from recordio.reader.loading.runs import Runs
 from recordio.reader.loading.state import check_state
 from recordio.reader.loading.stats import LoaderStats
-from recordio.reader.order.binned import BinCounts, Binned
+from recordio.reader.order.binned import BinCounts
 from recordio.reader.order.ranks import RankShare, distributed_ranks
 from recordio.reader.order.shuffle import OrderOptions
 from recordio.reader.view import DatasetView
@@ -259,7 +260,7 @@ class DataLoader(Profiled):
         binned = self._binned(self._cursor.epoch if epoch is None else epoch)
         return len(self.dataset) if binned is None else len(binned)
 
-    def _binned(self, epoch: int) -> Binned | None:
+    def _binned(self, epoch: int) -> Bins | None:
         """The bins of an epoch; without any, no seed is drawn."""
         return self.epoch_order.binned(self.dataset, key(self.seed, epoch)) if self.options.has_bins else None
 

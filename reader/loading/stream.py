@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from recordio.format.page import Indices
-from recordio.reader.batches.requests import BatchRequest, IndexRequest, WindowSlice
+from recordio.reader.batches.requests import BatchRequest, IndexRequest, WindowSlice, first_of_bins
 from recordio.reader.loading.prefetch import PendingWindow, WindowLease, WindowPrefetcher
 from recordio.reader.order.shuffle import WindowPlan
 
@@ -32,7 +32,7 @@ class Stream:
     ) -> None:
         self._prefetcher = prefetcher
         self._read_early = read_early
-        self._has_bins = has_bins
+        self.has_bins = has_bins
         self._window: PendingWindow | None = None
         self._lease: WindowLease | None = None
         self._at = 0
@@ -60,7 +60,7 @@ class Stream:
 
     def _next(self, plan: WindowPlan, n: int) -> tuple[int, int]:
         """Where the next n positions of the plan end, and how many of them it has."""
-        if not self._has_bins:
+        if not self.has_bins:
             end = min(len(plan), self._at + n)
             return end, end - self._at
         ends = self._ends[np.searchsorted(self._ends, self._at, side="right") :][:n]
@@ -87,7 +87,7 @@ class Stream:
         self._window = window
         self._lease = window.lease()
         self._at = 0
-        if self._has_bins:
+        if self.has_bins:
             self._ends = np.append(np.flatnonzero(np.diff(window.plan.position)) + 1, len(window.plan))
         if ahead:
             self._prefetcher.start()
@@ -129,5 +129,16 @@ def requests(
             counts = np.bincount(turns, minlength=len(streams)).tolist()
             chosen = [(stream, count) for stream, count in zip(streams, counts, strict=True) if count]
             taken = [one for stream, count in chosen for one in stream.take(count, ahead=not is_first)]
+            if streams[0].has_bins:
+                turns = _of_samples(turns, [one for one, _ in taken])
         leases = [lease for _, lease in taken if lease is not None]
         yield BatchRequest([one for one, _ in taken], turns, several=together > 1), leases
+
+
+def _of_samples(turns: Indices, slices: Sequence[WindowSlice]) -> Indices:
+    """int64 (samples,): the dataset of each sample, by that of each bin."""
+    first = first_of_bins(slices)
+    sizes = np.diff(np.flatnonzero(first), append=len(first))  # of the bins of one dataset after the other
+    by_bin = np.empty(len(turns), np.int64)
+    by_bin[np.argsort(turns, kind="stable")] = sizes
+    return np.repeat(turns, by_bin)

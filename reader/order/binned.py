@@ -7,6 +7,7 @@ a rank needs few blocks of others, and neither ranks nor workers change the cont
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,7 @@ from recordio.determinism import key, permutation
 from recordio.format.page import Indices
 from recordio.reader.order.bins import BinRule, bins_of, evenly_cut, parts_for, piece_numbers, pieces_of, split_until
 from recordio.reader.order.lanes import Lanes
+from recordio.reader.order.ranks import RankShare, window_plans
 from recordio.reader.order.shuffle import Order, WindowPlan
 
 Bins = tuple[Indices, Indices]  # items, bin after bin, and where each bin begins
@@ -74,8 +76,7 @@ class Binned:
         for number in range(len(order.starts) - 1):
             plan = self._binned(number, starts[-1])
             starts.append(plan.position.item(-1) + 1 if len(plan) else starts[-1])
-            if len(plan):
-                self._count(plan)
+            self._count(plan, self.counts)
         self.counts.dropped = int(order.starts[-1]) - self.counts.samples
         self.starts = np.array(starts)
 
@@ -93,9 +94,25 @@ class Binned:
             plan = plan.only(plan.position % lanes.step == lanes.start)
         return np.unique(plan.blocks)
 
-    def _count(self, plan: WindowPlan) -> None:
+    def counts_of(self, bins: int) -> BinCounts:
+        """How full the first bins are; the rest is not dropped, but of no epoch."""
+        if bins == len(self):
+            return self.counts
+        counts = BinCounts()
+        for number in range(int(np.searchsorted(self.starts, bins))):
+            plan = self.window(number)
+            self._count(plan.only(plan.position < bins), counts)
+        return counts
+
+    def plans(self, share: RankShare) -> tuple[list[Iterator[WindowPlan]], None]:
+        """The windows that a rank delivers, of the one dataset."""
+        return [window_plans(self, share)], None
+
+    def _count(self, plan: WindowPlan, counts: BinCounts) -> None:
         """Adds the bins of a window."""
-        size, counts = self._rule.size, self.counts
+        if not len(plan):
+            return
+        size = self._rule.size
         stored = self._lengths[plan.index].astype(np.int64)
         piece = None if plan.piece is None else piece_numbers(plan.piece)
         first = np.ones(len(plan), bool) if piece is None else piece == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import recordio
-from recordio import DataLoader, Mixture, SchemaError, ShardDataset
+from recordio import DataLoader, SchemaError, ShardDataset
 from tests.effort import LONG
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -281,12 +281,6 @@ def test_overlong_samples_are_refused_by_name_and_number(ds: ShardDataset) -> No
 def test_options_that_exclude_each_other_are_refused(ds: ShardDataset, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         DataLoader(ds, **options)
-
-
-def test_several_datasets_are_refused(ds: ShardDataset) -> None:
-    for several in (ds + ds, Mixture([(ds, 1), (ds, 1)])):
-        with pytest.raises(SchemaError, match="are of one dataset"):
-            DataLoader(several, batch_tokens=999)
 
 
 def test_indices_of_bins_are_refused(ds: ShardDataset) -> None:
