@@ -36,7 +36,7 @@ class BatchMaker:
         skip: leave out samples that cannot be read or processed.
         empty: allocates the arrays of collated values; a worker process allocates them in shared memory.
         layout: pads the values of a batch of columns, or packs them into rows.
-        finish: applied by `timed` to each batch that is not several made together, to be cut.
+        finish: applied by `finished` to each batch that is not several made together, to be cut.
     """
 
     datasets: Sequence[Any]
@@ -90,16 +90,19 @@ class BatchMaker:
                 raise
             return self._retry_without_failures(request, error)
 
-    def timed(self, request: BatchRequest | IndexRequest) -> BatchResult:
-        """The batch of a request, finished, with the times of its begin and its end."""
-        began = perf_counter_ns()
+    def finished(self, request: BatchRequest | IndexRequest) -> BatchResult:
+        """The batch of a request, finished."""
         result = self(request)
         if self.finish is not None and not (type(request) is BatchRequest and request.several):
             result.batch = self.finish(result.batch)
-        if (times := result.times) is None:
-            result.times = BatchTimes(began, perf_counter_ns())
-        else:
-            times.began, times.ended = began, perf_counter_ns()
+        return result
+
+    def timed(self, request: BatchRequest | IndexRequest, run: int = 0) -> BatchResult:
+        """The batch of a request, finished, with the times of its begin and its end; `run`: see BatchTimes."""
+        began = perf_counter_ns()
+        result = self.finished(request)
+        times = result.times = result.times or BatchTimes()
+        times.began, times.ended, times.run = began, perf_counter_ns(), run
         return result
 
     def _retry_without_failures(self, request: BatchRequest | IndexRequest, error: Exception) -> BatchResult:

@@ -159,7 +159,9 @@ class BatchTimes:
     """What making a batch has taken, in nanoseconds.
 
     Attributes:
-        began, ended: when, by the clock of `time.perf_counter_ns`; 0 if the consumer's own thread made it.
+        began, ended: when, by the clock of `time.perf_counter_ns`; 0 if the consumer's own thread made it, or if it
+            was too quick to be timed.
+        run: of which run of timed batches it is.
         transform: decoding pictures, functions of fields, maps; and putting their results into columns as they come.
         collate: making a batch of samples.
     """
@@ -168,6 +170,7 @@ class BatchTimes:
     ended: int = 0
     transform: int = 0
     collate: int = 0
+    run: int = 0
 
 
 @dataclass(slots=True)

@@ -88,7 +88,8 @@ class EpochRun:
         if not options.num_workers:
             return InlineWorkers(make)
         if options.worker_type == "thread":
-            return ThreadWorkers(options.num_workers, make.timed, options.timeout, self._trial)
+            choose = partial(self._stats.flow.sampling.choose, make)
+            return ThreadWorkers(options.num_workers, make.timed, options.timeout, self._trial, choose)
         start = partial(
             WorkerPool,
             options.num_workers,

@@ -16,7 +16,8 @@ from recordio.arguments import describe
 from recordio.display.text import bytes_text
 from recordio.errors import SchemaError
 from recordio.reader.batches.load_times import LoadTimes
-from recordio.reader.batches.requests import BatchResult, BatchTimes
+from recordio.reader.batches.requests import BatchResult
+from recordio.reader.loading.flow import NEVER, Flow
 from recordio.reader.loading.joint_access import joint_access
 from recordio.remote.remote_stats import RemoteStats, remote_stats
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from recordio.reader.open_dataset import OpenDataset
     from recordio.reader.view import DatasetView
 
-_NEVER = 1 << 63
 _SECOND = 1e-9
 
 
@@ -49,60 +49,6 @@ class Stalls:
         self.longest = max(self.longest, seconds)
         self.making += seconds if making else 0.0
         self.planning += seconds if planning else 0.0
-
-
-@dataclass(slots=True)
-class Flow:
-    """Batches on their way to the consumer, in nanoseconds, by one thread: that of the consumer.
-
-    Attributes:
-        waited: the consumer for batches.
-        held: the consumer kept a batch before it asked for the next one.
-        idle: nothing was being made, for all that may be made ahead was there.
-        making: batches, summed over the workers; 0 without workers.
-        ready: batches lay ready before they were asked for, summed over them.
-        transform, collate, handover: of making and of what follows it; see LoaderStats.
-        submitted, handed: when the work on the last batch could begin, and when it was handed over.
-        ended: when the last of the batches handed over was made.
-        next_line: when to report.
-    """
-
-    waited: int = 0
-    held: int = 0
-    idle: int = 0
-    making: int = 0
-    ready: int = 0
-    transform: int = 0
-    collate: int = 0
-    handover: int = 0
-    submitted: int = 0
-    handed: int = 0
-    ended: int = 0
-    next_line: int = _NEVER
-
-    def add(self, times: BatchTimes) -> None:
-        """What a batch that has just been handed over has taken."""
-        if times.transform:
-            self.transform += times.transform
-            self.collate += times.collate
-        if not (ended := times.ended):  # made by the consumer's own thread
-            return
-        self.making += ended - times.began
-        if (ready := self.handed - ended) > 0:
-            self.ready += ready
-        before = self.ended
-        if before and (idle := self.submitted - before) > 0:
-            self.idle += idle
-        if ended > before:
-            self.ended = ended
-
-    def add_handover(self, nanoseconds: int) -> None:
-        self.handover += nanoseconds
-
-    def begin(self) -> int:
-        """The time now. Nothing is asked of a loader between two epochs, so it is not idle there."""
-        self.ended = 0
-        return perf_counter_ns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +167,7 @@ class LoaderStats:
 
     def __getstate__(self) -> dict[str, Any]:
         """Numbers alone: a copy in another process has no files, and reports to nobody."""
-        return {**self.__dict__, "flow": replace(self.flow, next_line=_NEVER), "stores": (), "_report": None}
+        return {**self.__dict__, "flow": replace(self.flow, next_line=NEVER), "stores": (), "_report": None}
 
     @property
     def remote(self) -> RemoteStats | None:
@@ -301,7 +247,7 @@ class LoaderStats:
             to: is called with the line, such as `logger.info`; it goes to standard error if None.
         """
         if seconds is None:
-            self.flow.next_line, self._report = _NEVER, None
+            self.flow.next_line, self._report = NEVER, None
             return
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
             raise SchemaError(f"log_every takes a number of seconds above 0, or None, not {describe(seconds)}")

@@ -55,6 +55,8 @@ class ThreadTask:
         return self._future is None or self._future.done()
 
     def wait(self, others: Iterable[ThreadTask] = ()) -> None:
+        if self.done():
+            return
         futures = [task._future for task in (self, *others) if task._future is not None]
         if futures and not wait(futures, self._timeout or None, FIRST_COMPLETED).done:
             raise self._late()
@@ -71,11 +73,20 @@ class ThreadWorkers:
         make: makes the batches.
         timeout: seconds that a batch may take; 0 for no limit.
         trial: says how many threads make batches at a time.
+        choose: gives what makes the next batch, where that is not always `make`.
     """
 
-    def __init__(self, count: int, make: Make, timeout: float, trial: ThreadTrial) -> None:
+    def __init__(
+        self,
+        count: int,
+        make: Make,
+        timeout: float,
+        trial: ThreadTrial,
+        choose: Callable[[], Make] | None = None,
+    ) -> None:
         self._pool = ThreadPool(count, "recordio-batch")
         self._make = make
+        self._choose = choose or (lambda: make)
         self._timeout = timeout
         self._trial = trial
         self._under_way: set[Future[Any]] = set()
@@ -85,7 +96,7 @@ class ThreadWorkers:
 
     def submit(self, request: BatchRequest | IndexRequest) -> Task:
         if self._trial.limit == self._trial.count and self._trial.ended:
-            return ThreadTask(self._start(self._make, request), self._timeout)
+            return ThreadTask(self._start(self._choose(), request), self._timeout)
         self._trial.tell(_CALLER)
         batch: _Batch = Future(), request
         with self._lock:
