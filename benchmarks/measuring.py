@@ -74,6 +74,7 @@ def in_process(
     timeout: float = 300,
     before: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Row:
     """The last line of `script --one REQUEST`, run in a fresh process; {"failed": reason} if it fails.
 
@@ -81,7 +82,7 @@ def in_process(
     """
     os.sync()  # do not charge this process for earlier writes
     _take_memory()
-    command = [*before, sys.executable, script, "--one", json.dumps(request)]
+    command = [*before, python, script, "--one", json.dumps(request)]
     environment = {**os.environ, **BYTECODE, **(variables or {})}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
