@@ -127,7 +127,8 @@ def convert(
         shuffle: a seed from 0, by which the samples are mixed; None keeps the order of the names.
         limit: the first so many samples, after mixing, of each split.
         on_error: "raise" stops at a sample that cannot be read, "skip" leaves it out and lists it in the report.
-        workers: processes; 0 and 1 are this one, None is one for each processor when there is more than one shard.
+        workers: processes; 0 and 1 are this one, None is one for each processor when there is more than one shard, or
+            threads where pictures are decoded into few shards on up to four processors.
         progress: called as progress(samples done, samples to do). What an earlier run finished counts in neither. Of
             an iterable nobody knows how many there are: 0.
         announce: called with a ConvertPlan for each dataset, before anything is converted.
