@@ -56,9 +56,9 @@ def _known_splits(url: str, storage: Mapping[str, Any] | None) -> list[Split]:
 
     location, options = given_access("path", url, storage)
     target = RemoteTarget(location, options)
-    if target.version(FILE_NAME) is not None:
+    if target.holds(FILE_NAME):
         return []
-    names = [name for name in SPLITS if target.version(f"{name}/{FILE_NAME}") is not None]
+    names = [name for name in SPLITS if target.holds(f"{name}/{FILE_NAME}")]
     return [Split(name, f"{location.rstrip('/')}/{name}", options) for name in names]
 
 

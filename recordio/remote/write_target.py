@@ -126,6 +126,13 @@ class RemoteTarget:
         found = self._found("head", name)
         return None if found is None else (found[0], Version(*found[1:]))
 
+    def holds(self, name: str) -> bool:
+        """Whether there is an object of this name with any bytes. Raises StorageError.
+
+        It asks for a byte, as the answer to a mere question for the object would not say why it is refused.
+        """
+        return self._found("get", name, 0, 1, 1) is not None
+
     def read(self, name: str) -> tuple[bytes, Version] | None:
         """A small object and its version; None if there is none. Raises StorageError."""
         for _ in range(_READS):

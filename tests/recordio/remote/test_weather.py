@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -133,3 +134,43 @@ def test_the_command_line_says_it_in_one_line(
     assert "Traceback" not in out + err
     assert "Debug source" not in out + err
     assert sum(1 for _ in itertools.chain(err.splitlines(), out.splitlines())) <= 4
+
+
+CAUSES = {  # of an answer: the way forward
+    "denied": "requester_pays",
+    "expired": "renew them",
+    "expired-400": "renew them",
+    "skewed": "clock is wrong by many minutes: set it",
+    "signature": "check the credentials",
+    "no-bucket": "check the URL",
+    "region": "storage={'region': ...}",
+}
+
+
+@pytest.mark.parametrize("mode", CAUSES)
+def test_the_command_line_says_cause_and_way_forward(
+    mode: str, server: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.fail(mode, f"data/{MANIFEST}", FOREVER)
+    assert CAUSES[mode] in _error_of(server.dataset, capsys)
+
+
+def test_the_command_line_names_credentials_certificate_and_url(
+    stored: Stored, certificates: Certificates, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "/nowhere")
+    assert "no credentials for S3 were found" in _error_of("s3://bucket/data", capsys)
+    assert "check the URL" in _error_of("https://nothing.invalid/data", capsys)
+    with faulty_server(stored.below("data"), tls=certificates.context()) as server:
+        assert "storage={'root_certificate': ...} adds it" in _error_of(server.dataset, capsys)
+
+
+def _error_of(url: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a command says."""
+    assert main(["info", url, "--storage", "retry_seconds=0.2"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    return err
