@@ -58,20 +58,23 @@ def epoch_requests(loader: DataLoader) -> EpochRequests:
     counted = islice(plans, None if by_unit else extents.most_windows)
     ahead = AskingOrder(dataset.store.blocks, counted, loader.options.prefetch_bytes, lambda nbytes: True)
     ahead.joins = not by_unit
-    samples, first, counts = 0, 0, np.zeros(2, np.int64)
+    samples, first, counts, weights = 0, 0, np.zeros(2, np.int64), list[int]()
     while True:
         for blocks in ahead.next_to_ask_for():
             if units is not None:
                 blocks = units.begun_by(blocks)
                 units.begin(blocks)
-            found = extents.counted(blocks)
-            first, counts = first or found[0], counts + found
+            weights.append(int(dataset.store.blocks.nbytes[blocks].sum()))
+            if len(weights) <= extents.most_windows or not extents.needs_indexes:
+                found = extents.counted(blocks)
+                first, counts = first or found[0], counts + found
         if (plan := ahead.take()) is None:
             break
         samples += len(plan)
-    part = len(share) / samples if samples else 0.0
+    measured = sum(weights[: extents.most_windows] if extents.needs_indexes else weights)
+    part = len(share) / samples * (sum(weights) / measured) if measured else 0.0
     nbytes, requests = np.rint(counts * part).astype(np.int64).tolist()
-    is_exact = next(plans, None) is None and not extents.gap_nbytes
+    is_exact = next(plans, None) is None and sum(weights) == measured and not extents.gap_nbytes
     return EpochRequests(len(share), len(loader), nbytes, requests, first, is_exact)
 
 
@@ -80,6 +83,7 @@ class _Extents:
 
     Attributes:
         most_windows: as many are counted.
+        needs_indexes: whether the indexes of their shards are read for that.
         gap_nbytes: bytes between the blocks, which were counted with them.
     """
 
@@ -91,8 +95,9 @@ class _Extents:
         self._fetched = np.zeros(len(store.blocks.nbytes), bool)
         self.gap_nbytes = 0
         self.most_windows = _MEASURED_WINDOWS_OF_FIELDS
+        self.needs_indexes = True
         if len(self._columns) == len(store.manifest.schema):
-            self.most_windows = _MEASURED_WINDOWS
+            self.most_windows, self.needs_indexes = _MEASURED_WINDOWS, False
             self._ends = np.cumsum(self._stored_nbytes())
 
     def _stored_nbytes(self) -> Indices:

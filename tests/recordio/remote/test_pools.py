@@ -80,8 +80,9 @@ def test_without_room_only_what_is_needed_is_asked_for(opened: Any, folder: Path
         POOLS,
         {"window_bytes": 24 * NBYTES, "ranks": 4},
         {"window_bytes": 24 * NBYTES, "fields": "n"},
+        POOLS | {"fields": "n"},
     ],
-    ids=["blocks", "pools", "ranks", "fields"],
+    ids=["blocks", "pools", "ranks", "fields", "fields in pools"],
 )
 def test_a_plan_says_what_an_epoch_asks_for(
     options: dict[str, Any], opened: Any, url: str, bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
