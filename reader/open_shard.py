@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from recordio.errors import CorruptError, RecordIOError
-from recordio.format.block import BlockHeader, PageEntry
+from recordio.format.block import BlockHeader
 from recordio.format.checksum import checksum, require
 from recordio.format.codec import Codec, read_in_place
 from recordio.format.coded import decode_page
 from recordio.format.fields import Field
 from recordio.format.index import Index
-from recordio.format.layout import CHECKSUM, block_header_nbytes, padded
+from recordio.format.layout import block_header_nbytes, padded
 from recordio.format.manifest import Manifest
 from recordio.format.page import Indices, check_page
 from recordio.lazy import lazy
@@ -237,16 +237,14 @@ class OpenShard:
             if found is None:
                 found = memoryview(self.file.read(offset, block_header_nbytes(len(self.fields))))
             BlockHeader.decode(found)
-            if found != self._block_header(block).encode() or found[-8:] != CHECKSUM.pack(self.index.checksums[block]):
+            if found != self.block_headers(block, block + 1)[0]:
                 raise CorruptError("the block header does not say what the index says")
         except RecordIOError as error:
             raise error.at(file=self.file.name, block=block, byte=offset)
 
-    def _block_header(self, block: int) -> BlockHeader:
-        """The header expected by the index."""
-        pages = tuple(PageEntry(*map(int, list(entry)[:4])) for entry in self.index.pages[block])
-        samples, first, offset = self.index.samples[block], self.index.first[block], self.index.block_offsets[block]
-        return BlockHeader(self._dataset_id, self.number, block, int(offset), int(first), int(samples), pages)
+    def block_headers(self, begin: int, end: int) -> list[bytes]:
+        """The headers of the blocks from `begin` to `end` - 1, as the index leads to expect them."""
+        return self.index.block_headers(self._dataset_id, self.number, begin, end)
 
     def location(self, block: int, column: int) -> dict[str, Any]:
         """The location of a page, for errors."""

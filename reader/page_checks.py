@@ -10,25 +10,33 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from recordio.errors import CorruptError, DecodeError, RecordIOError, StorageError
+from recordio.format.checksum import checksum_of
+from recordio.format.codec import Codec
+from recordio.format.fields import Field
 from recordio.format.index import Index
-from recordio.format.layout import block_header_nbytes, padded
+from recordio.format.layout import ALIGNMENT, CHECKSUM, block_header_nbytes, padded
 from recordio.format.manifest import Manifest
+from recordio.format.page import check_page as check_offsets
 from recordio.process_guard import ThreadPool
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_access import PageAccess
 from recordio.reader.page_cache import PageCache
-from recordio.reader.page_reads import scratch
+from recordio.reader.page_reads import MAX_SCRATCH, scratch
 from recordio.reader.value_checks import check_values
 from recordio.storage.base import DIRECT_ALIGNMENT, File
 
-_READ_NBYTES = 1 << 20
+_READ_NBYTES = MAX_SCRATCH - 2 * DIRECT_ALIGNMENT  # whatever is larger costs new memory each time
 _REMOTE_READ_NBYTES = 8 << 20
 _AHEAD = 16  # checks whose bytes are asked for
+_IN_PLACE = (int(Codec.PLAIN), int(Codec.NARROW))
+
+Doubt = tuple[int, int | None]  # a block, and the position of the field whose page it is, None for the block's header
 
 
 class Checked(NamedTuple):
@@ -74,11 +82,14 @@ class PageChecks:
     def of_shard(self, position: int, shard: OpenShard) -> Iterator[Check]:
         """The checks of the blocks of a shard whose header, index and footer are good already."""
         ends = [*shard.index.block_offsets.tolist(), shard.file.nbytes]
-        yield partial(Checked, position, ends[0])
+        before = ends[0]
         for begin, end in _runs(ends, _REMOTE_READ_NBYTES if self.access.remote else _READ_NBYTES):
             if self.access.remote:
                 shard.file.will_need([(ends[begin], ends[end] - ends[begin])])
-            yield partial(self._check, position, shard, begin, end, ends[begin], ends[end])
+            yield partial(self._check, position, shard, range(begin, end), before, ends[begin], ends[end])
+            before = 0
+        if before:  # a shard without blocks
+            yield partial(Checked, position, before)
 
     def results(self, checks: Iterable[Check]) -> Iterator[Checked]:
         """What the checks find, in their order."""
@@ -91,37 +102,84 @@ class PageChecks:
             while ahead:
                 yield ahead.popleft().result()
 
-    def _check(self, position: int, shard: OpenShard, begin: int, end: int, low: int, high: int) -> Checked:
-        """Checks the blocks from `begin` to `end` - 1, which lie between these offsets of the file."""
+    def _check(self, position: int, shard: OpenShard, blocks: range, before: int, low: int, high: int) -> Checked:
+        """Checks blocks between these offsets of the file. `before`: bytes before them that are good, to be counted."""
         start = low // DIRECT_ALIGNMENT * DIRECT_ALIGNMENT if self.access.direct else low
-        target = scratch(-(-high // DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT - start)
-        data: memoryview | None = target
+        data = scratch(-(-high // DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT - start)
         try:
-            shard.file.read_into(target, start, high - start, direct=self.access.direct)
-        except RecordIOError:
-            data = None  # each page is read alone, to find out which of them are bad
-        blocks = range(begin, end)
-        problems = [problem for block in blocks for problem in self._problems(shard, block, data, start)]
-        return Checked(position, high - low, end - begin, int(shard.index.samples[begin:end].sum()), problems)
+            shard.file.read_into(data, start, high - start, direct=self.access.direct)
+        except RecordIOError:  # each page is read alone, to find out which of them are bad
+            problems = list(self._problems(shard, product(blocks, (None, *range(len(shard.fields)))), None, start))
+        else:
+            problems = list(
+                self._problems(shard, doubtful(shard, blocks, data, start, values=self._values), data, start)
+            )
+        samples = int(shard.index.samples[blocks.start : blocks.stop].sum())
+        return Checked(position, before + high - low, len(blocks), samples, problems)
 
-    def _problems(self, shard: OpenShard, block: int, data: memoryview | None, start: int) -> Iterator[RecordIOError]:
-        """What is wrong with a block, of which the file's bytes from `start` on may have been read."""
-        index, fields = shard.index, len(shard.fields)
+    def _problems(
+        self, shard: OpenShard, doubtful: Iterable[Doubt], data: memoryview | None, start: int
+    ) -> Iterator[RecordIOError]:
+        """What is wrong with headers and pages, of which the file's bytes from `start` on may have been read."""
+        index = shard.index
 
         def part(offset: int, nbytes: int) -> memoryview | None:
             return None if data is None else data[offset - start :][:nbytes]
 
-        header = part(int(index.block_offsets[block]), block_header_nbytes(fields))
-        checks: list[Callable[[], object]] = [partial(shard.check_block_header, block, header)]
-        for column in range(fields):
-            nbytes = padded(int(index.pages[block, column]["stored_nbytes"]))
-            stored = part(int(index.page_offsets[block, column]), nbytes)
-            checks.append(partial(check_page, shard, block, column, stored, values=self._values))
-        for check in checks:
+        for block, column in doubtful:
             try:
-                check()
+                if column is None:
+                    header = part(int(index.block_offsets[block]), block_header_nbytes(len(shard.fields)))
+                    shard.check_block_header(block, header)
+                else:
+                    nbytes = padded(int(index.pages[block, column]["stored_nbytes"]))
+                    stored = part(int(index.page_offsets[block, column]), nbytes)
+                    check_page(shard, block, column, stored, values=self._values)
             except (CorruptError, DecodeError, StorageError) as error:
                 yield error
+
+
+def doubtful(shard: OpenShard, blocks: range, data: memoryview, start: int, *, values: bool) -> Iterator[Doubt]:
+    """The headers and pages of some blocks that are not found to be sound at a quick look: most are.
+
+    A page of plain values of one size costs its checksum and hardly more. Words no errors: what is wrong, if anything
+    is, `OpenShard.check_block_header` and `check_page` say.
+
+    Args:
+        shard: the shard, whose index is good.
+        blocks: which to look at.
+        data: the bytes of the file from `start` on, with all of these blocks.
+        start: an offset in the file.
+        values: whether the values have to be fit to be read, too.
+    """
+    index, fixed = shard.index, [field.row_nbytes is not None for field in shard.fields]
+    columns = (index.block_offsets, index.samples, index.pages)
+    facts = (column[blocks.start : blocks.stop].tolist() for column in columns)
+    expected = shard.block_headers(blocks.start, blocks.stop)
+    for block, header, offset, samples, pages in zip(blocks, expected, *facts, strict=True):
+        low = offset - start
+        high = low + len(header)
+        found = bytes(data[low:high])
+        if found != header or checksum_of(found[: -CHECKSUM.size]) != CHECKSUM.unpack(found[-CHECKSUM.size :])[0]:
+            yield block, None
+        for column, (nbytes, _, checksum, codec, _) in enumerate(pages):
+            low, high = high, high + -(-nbytes // ALIGNMENT) * ALIGNMENT
+            page = data[low:high]
+            if codec not in _IN_PLACE or checksum_of(page) != checksum:
+                yield block, column  # coded pages are decoded by `check_page`
+            elif not fixed[column] and not _is_sound(shard.fields[column], samples, page[:nbytes], values):
+                yield block, column  # of values of one size the index has proven that they fit, narrow or not
+
+
+def _is_sound(field: Field, samples: int, content: memoryview, values: bool) -> bool:
+    """Whether the offsets of a plain page fit, and its values can be read."""
+    try:
+        check_offsets(field, samples, content)
+        if values:
+            check_values(field, content, samples)
+    except (CorruptError, DecodeError):
+        return False
+    return True
 
 
 def check_page(

@@ -44,7 +44,7 @@ _MIN_IN_PLACE = 32 << 10  # smaller reads go through a buffer: aligning each of 
 _TINY = 16 << 10  # reads of this size on average take longer in Python than in the system's cache
 _AHEAD = 32  # of those, each perhaps of another file, if so many may be open
 _CHUNK = 256  # reads planned in detail at a time
-_MAX_SCRATCH = 4 << 20  # larger buffers are not kept
+MAX_SCRATCH = 4 << 20  # larger buffers are not kept
 
 Mask = npt.NDArray[np.bool_]
 Work = Callable[[], None]
@@ -309,7 +309,7 @@ def scratch(nbytes: int) -> memoryview:
     memory = _scratches.memory
     if len(memory) < nbytes:
         memory = new_memory(nbytes)
-        if nbytes <= _MAX_SCRATCH:
+        if nbytes <= MAX_SCRATCH:
             _scratches.memory = memory
     return memoryview(memory)[:nbytes]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from time import perf_counter_ns
@@ -132,6 +132,11 @@ class ShardIndexes:
             for error in self._read([] if self._known[number] else [number]).values():
                 raise error
             return self._part(self._index, number)
+
+    def load(self, numbers: Iterable[int]) -> None:
+        """Reads the indexes of these shards together, as far as they are good: `of` says what is wrong with another."""
+        with self._lock:
+            self._read([number for number in numbers if not self._known[number]])
 
     def unknown(self, shards: Indices) -> list[int]:
         """Those of these shards of which the index has not been read, or has been forgotten."""

@@ -45,7 +45,8 @@ from recordio.storage.dataset_files import check_shards, read_manifest
 from recordio.storage.parity_files import parity_problems
 from recordio.storage.shard_files import ShardFiles
 
-_AHEAD = 256  # shards in an object store of which the indexes are asked for at a time
+_AHEAD = 16  # shards of which the indexes are read at a time
+_AHEAD_REMOTE = 256  # in an object store, of which they are asked for
 
 Progress = Callable[[int, int], None]
 Report = VerifyReport | Mapping[str, Any]
@@ -206,7 +207,9 @@ class _Verification:
 
     def _find_unchanged(self) -> set[int]:
         """The shards whose files are those that the earlier report has proven."""
-        found = set()
+        found: set[int] = set()
+        if not self._known:
+            return found
         for position, entry in enumerate(self._manifest.shards):
             if (proof := self._known.get(entry.name)) is not None and proof.identity is not None:
                 with contextlib.suppress(RecordIOError):
@@ -220,9 +223,11 @@ class _Verification:
         return self._checks.results(self._tasks(full, unchanged, first))
 
     def _tasks(self, full: bool, unchanged: set[int], first: int) -> Iterator[Check]:
+        remote = self._checks.access.remote
+        ahead, read_ahead = (_AHEAD_REMOTE, self._files.ask_for_indexes) if remote else (_AHEAD, self._indexes.load)
         for position, entry in islice(enumerate(self._manifest.shards), first, None):
-            if self._checks.access.remote and (position - first) % _AHEAD == 0:
-                self._files.ask_for_indexes(range(position, min(position + _AHEAD, len(self._manifest.shards))))
+            if (position - first) % ahead == 0:
+                read_ahead(range(position, min(position + ahead, len(self._manifest.shards))))
             try:
                 shard = self._opened(position)
             except (CorruptError, UnsupportedError, StorageError) as error:

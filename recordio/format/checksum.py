@@ -6,7 +6,7 @@ It detects accidental damage of every kind; it is not a signature: whoever can w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import xxhash
 
@@ -14,11 +14,13 @@ from recordio.errors import CorruptError
 
 Buffer = bytes | bytearray | memoryview
 
+checksum_of: Callable[[Buffer], int] = xxhash.xxh3_64_intdigest  # `checksum` of one part, at half the cost of a call
+
 
 def checksum(*parts: Buffer) -> int:
     """XXH3-64 with seed 0 of the concatenated parts."""
     if len(parts) == 1:
-        return xxhash.xxh3_64_intdigest(parts[0])
+        return checksum_of(parts[0])
     state = xxhash.xxh3_64()
     for part in parts:
         state.update(part)

@@ -21,9 +21,12 @@ from recordio.format.checksum import Buffer
 from recordio.format.codec import Codec
 from recordio.format.layout import (
     ALIGNMENT,
+    BLOCK_HEADER,
+    BLOCK_MAGIC,
     CHECKSUM,
     MAX_BLOCK_SAMPLES,
     MAX_CODED_PAGE_NBYTES,
+    PAGE_ENTRY,
     Counts,
     block_header_nbytes,
     index_dtype,
@@ -74,6 +77,20 @@ class Index:
     def first(self) -> Counts:
         """int64 (B + 1,), the number of samples before each block; the last is the total."""
         return np.concatenate([[0], np.cumsum(self.samples)])
+
+    def block_headers(self, dataset_id: bytes, shard: int, begin: int, end: int) -> list[bytes]:
+        """The headers that the blocks from `begin` to `end` - 1 of this one shard have."""
+        fields, part = self.pages.shape[1], slice(begin, end)
+        entries, nbytes = self.pages[part].tobytes(), fields * PAGE_ENTRY.size
+        zeros = bytes(block_header_nbytes(fields) - BLOCK_HEADER.size - nbytes - CHECKSUM.size)
+        facts = (column[part].tolist() for column in (self.block_offsets, self.first, self.samples, self.checksums))
+        return [
+            BLOCK_HEADER.pack(BLOCK_MAGIC, dataset_id, shard, block, offset, first, samples, fields)
+            + entries[(block - begin) * nbytes : (block - begin + 1) * nbytes]
+            + zeros
+            + CHECKSUM.pack(checksum)
+            for block, (offset, first, samples, checksum) in enumerate(zip(*facts, strict=True), begin)
+        ]
 
     @staticmethod
     def encode(fields: int, rows: Iterable[tuple[int, int, tuple[PageEntry, ...]]]) -> bytes:

@@ -74,6 +74,13 @@ def least_nbytes(field: Field, samples: Any) -> Any:
     return body + (validity_nbytes(samples) if field.optional else 0)
 
 
+def values_of(field: Field, samples: int, content: Buffer) -> tuple[Indices, memoryview]:
+    """The offsets of a variable page, int64 (samples + 1,), not checked, and the bytes of its values."""
+    start = validity_nbytes(samples) if field.optional else 0
+    offsets = np.frombuffer(content, _OFFSET, samples + 1, start)
+    return offsets, memoryview(content)[start + 8 * (samples + 1) :]
+
+
 def check_page(field: Field, samples: int, content: Buffer) -> None:
     """Checks beyond the checksum: the offsets ascend and stay inside the page. Raises CorruptError.
 
@@ -81,9 +88,8 @@ def check_page(field: Field, samples: int, content: Buffer) -> None:
     """
     if field.row_nbytes is not None:
         return
-    start = validity_nbytes(samples) if field.optional else 0
-    offsets = np.frombuffer(content, _OFFSET, samples + 1, start)
-    nbytes = len(content) - start - 8 * (samples + 1)
+    offsets, values = values_of(field, samples, content)
+    nbytes = len(values)
     if offsets[0] != 0 or offsets[-1] != nbytes or np.count_nonzero(offsets[1:] < offsets[:-1]):  # faster than any
         raise CorruptError(f"page offsets are not in order from 0 to {nbytes}")
 

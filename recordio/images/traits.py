@@ -15,6 +15,7 @@ from recordio.images.header import (
     SEQUENTIAL,
     SOF,
     SOS,
+    Data,
     Header,
     checked,
     jpeg_segments,
@@ -54,7 +55,7 @@ def read_traits(data: bytes, name: str) -> Traits:
 
 def header_and_traits(data: bytes) -> tuple[Header, Traits]:
     """Both of a JPEG, PNG or WebP file; a whole JPEG is passed over once. Raises DecodeError as `read_header` does."""
-    found = _jpeg_at_once(data) if data.startswith(JPEG) else None
+    found = jpeg_at_once(data) if data.startswith(JPEG) else None
     if found is not None:
         return found
     header = read_header(data)
@@ -64,14 +65,14 @@ def header_and_traits(data: bytes) -> tuple[Header, Traits]:
 def upright_jpeg(data: bytes) -> Header | None:
     """The header of an ordinary JPEG file; None for any other file, and for one of which there is more to be said."""
     try:
-        found = _jpeg_at_once(data) if data.startswith(JPEG) else None
+        found = jpeg_at_once(data) if data.startswith(JPEG) else None
     except DecodeError:
         return None
     return found[0] if found is not None and found[1] == UPRIGHT else None
 
 
-def _jpeg_at_once(data: bytes) -> tuple[Header, Traits] | None:
-    """None for a file that is broken, cut short before its pixels, or has anything between its segments."""
+def jpeg_at_once(data: Data) -> tuple[Header, Traits] | None:
+    """Both of a JPEG; None for one that is broken, ends before its pixels, or has anything between its segments."""
     at, size, last, exif = 2, 0, 0, 0
     try:
         while (marker := data[at + 1]) != SOS:
