@@ -41,14 +41,6 @@ def damaged_file(folder: Path, manifest: Manifest) -> str | None:
     return None
 
 
-def clear_corrupt_manifest(folder: Path) -> None:
-    """A corrupt manifest would refuse the overwrite. Nothing is lost: shards repeat all that it said."""
-    try:
-        read_manifest(folder)
-    except CorruptError:
-        (folder / FILE_NAME).unlink()
-
-
 def clear_remains(folder: Path) -> None:
     """Removes the leftovers of a dead writer from a locked folder. Never touches published files.
 

@@ -66,7 +66,7 @@ def append(
     added = open_source(source, storage)
     target = target_of(destination, [added], storage)
     open_source(destination, storage)  # before the lock would make a folder
-    with target.held(overwrite=False):
+    with target.held():
         old, now = open_source(destination, storage), target.read()
         if now is None or now.encode() != old.store.manifest.encode():
             raise DatasetError("another writer has published there meanwhile: run it again").at(file=target.location)

@@ -48,7 +48,7 @@ class EditReport:
 
 def make_new(target: Publication, plan: EditPlan, overwrite: bool, progress: ProgressSink | None) -> EditReport:
     """Makes the dataset at `target`, if it is not there yet. Raises DatasetError if another one is."""
-    with target.held(overwrite, plan.digest):
+    with target.held(plan.digest):
         manifest = target.read(damaged=overwrite)
         objection = None if manifest is None else _objection(target, manifest, plan)
         if manifest is not None and objection is None:

@@ -84,7 +84,7 @@ class ConvertJob:
 
     def run(self, progress: TotalProgress) -> Outcome:
         """Makes the dataset, as far as it is not there yet."""
-        with self.publication.held(self.plan.options.overwrite, self.plan.digest):
+        with self.publication.held(self.plan.digest):
             return self._done_before(progress) or self._make(progress)
 
     def _done_before(self, progress: TotalProgress) -> Outcome | None:

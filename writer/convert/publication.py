@@ -23,7 +23,7 @@ from recordio.storage.dataset_files import SOURCE, STAGING
 from recordio.writer.convert.staging import Staging, UnitNote, finished_note, open_staging, remove_staging, restage
 from recordio.writer.convert.units import Unit
 from recordio.writer.destination import Destination, LocalDestination, RemoteDestination, put_manifest
-from recordio.writer.publish import clear_corrupt_manifest, clear_remains, damaged_file
+from recordio.writer.publish import clear_remains, damaged_file
 from recordio.writer.remote_shards import all_hold, put_shard
 
 
@@ -34,7 +34,7 @@ class Publication(Destination, Protocol):
     def sender(self) -> UnitSender | None:
         """Sends units from other machines, once `open` was called; None where they share a folder."""
 
-    def held(self, overwrite: bool, digest: bytes | None = None) -> AbstractContextManager[None]:
+    def held(self, digest: bytes | None = None) -> AbstractContextManager[None]:
         """For the time of the work, at the end of which what is needed for going on is removed. Raises DatasetError.
 
         `digest`: that of the plan, if it is known.
@@ -74,10 +74,8 @@ class LocalPublication(LocalDestination):
     sender = None
 
     @contextmanager
-    def held(self, overwrite: bool, digest: bytes | None = None) -> Iterator[None]:
+    def held(self, digest: bytes | None = None) -> Iterator[None]:
         with FolderLock(self.folder):
-            if overwrite:
-                clear_corrupt_manifest(self.folder)
             restage(self.folder)
             clear_remains(self.folder)
             yield
@@ -150,7 +148,7 @@ class RemotePublication(RemoteDestination):
         self._notes: dict[int, UnitNote] = {}
 
     @contextmanager
-    def held(self, overwrite: bool, digest: bytes | None = None) -> Iterator[None]:
+    def held(self, digest: bytes | None = None) -> Iterator[None]:
         self.begin()
         self._send_for(digest)
         try:

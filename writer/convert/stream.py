@@ -53,7 +53,7 @@ class StreamJob:
     def run(self, progress: TotalProgress) -> Outcome:
         """Reads the iterable to its end and publishes the dataset. On an error nothing is published."""
         there = self.publication
-        with there.held(self._options.overwrite):
+        with there.held():
             missing, numbers = there.read(damaged=True) is None, there.numbers()
             if numbers and missing and not self._options.overwrite:
                 raise DatasetError("there are shards here but no manifest; move them away").at(file=there.location)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import recordio
-from recordio import DatasetError, SchemaError, ShardDataset, repair, verify
+from recordio import DatasetError, SchemaError, ShardDataset, StorageError, repair, verify
 from recordio.format.manifest import FILE_NAME, Manifest
 from recordio.format.shard import Footer
 from tests.faults.forging import manifest as forged_manifest
@@ -285,6 +285,20 @@ def test_nothing_is_written_where_nothing_can_be_saved(folder: Path, tmp_path: P
             repair(folder, **options)  # type: ignore[arg-type]
     assert not (tmp_path / "new" / FILE_NAME).exists()
     assert (folder / FILE_NAME).exists()
+
+
+def test_a_new_dataset_that_cannot_be_published_leaves_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip(shard(folder, 1), 2000)
+
+    def refused(*_: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr("recordio.salvage.publishing.commit", refused)
+    with pytest.raises(StorageError, match="no room"):
+        repair(folder, tmp_path / "new")
+    assert files(tmp_path / "new") == {}
 
 
 def test_an_unfinished_conversion_is_no_damage(tmp_path: Path) -> None:
