@@ -78,11 +78,12 @@ def test_flipped_bit_of_a_manifest_is_refused_at_open() -> None:
         assert found["open"][0] == "error", (byte, bit, found)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_verify_finds_a_flipped_bit_in_every_byte(dataset: str) -> None:
     files, reports = DATASETS[dataset](), []
     for byte, bit, forged in flipped(files, SHARD):
-        if bit == byte % 8:
+        if LONG or bit == byte % 8:
             kind, report = outcome(lambda forged=forged: reports.append(verify_files(forged)))
             assert kind == "data", (byte, report)
             assert not reports[-1].ok, f"byte {byte} bit {bit} is not noticed"
