@@ -1,11 +1,12 @@
-"""Image pipelines on two threads: JPEGs to shuffled uint8 batches of 64 x 224 x 224 x 3, cropped and flipped.
+"""Image pipelines on two threads: JPEGs to shuffled uint8 batches of 224 x 224 x 3, cropped and flipped.
 
     python benchmarks/image_pipeline.py FOLDER [--environments ENVS] [--limit 2000] [--rounds 3] [--large 120]
 
 FOLDER holds JPEGs in folders of classes. The peers are hard to install side by side: ENVS is a folder of environments,
 and each of `ffcv`, `dali`, `tf` and `spdl` in it (ENVS/ffcv/bin/python) is taken for that peer. Missing ones are named.
 Every contender runs in a process of its own in each round, the contenders in turns: one epoch to warm up, then the
-better of two. A second table is for pictures of 12 million pixels, made of the first ones, enlarged, with noise.
+better of two. A second table is for pictures of 12 million pixels, made of the first ones, enlarged, with noise,
+in batches of 8.
 
     pip install ffcv          needs a compiler, libopencv-dev, libturbojpeg0-dev, pkg-config; torch
     pip install nvidia-dali-cuda120
@@ -32,7 +33,7 @@ from typing import Any
 import numpy as np
 from measuring import Row, answer, in_process, median, say, scratch, show
 
-BATCH, SIZE, THREADS = 64, 224, 2
+BATCH, LARGE_BATCH, SIZE, THREADS = 64, 8, 224, 2  # the large ones are few
 LARGE = 4000, 3000
 ENVIRONMENTS = {"ffcv": "ffcv", "dali": "dali", "tf.data": "tf", "spdl": "spdl"}
 PACKAGES = {
@@ -62,7 +63,7 @@ def box(rng: random.Random, width: int, height: int) -> tuple[int, int, int, int
     return (width - side) // 2, (height - side) // 2, side, side
 
 
-def limit(folder: Path, _out: Path) -> Epoch:
+def limit(folder: Path, _out: Path, _batch: int) -> Epoch:
     """Whole pictures decoded from memory, cropped, resized bilinearly, flipped: no reader at all."""
     import cv2
     import simplejpeg
@@ -86,7 +87,7 @@ def limit(folder: Path, _out: Path) -> Epoch:
     return epoch
 
 
-def recordio(folder: Path, out: Path, **options: Any) -> Epoch:
+def recordio(folder: Path, out: Path, batch: int, **options: Any) -> Epoch:
     import recordio
     from recordio import transforms as steps
 
@@ -95,11 +96,11 @@ def recordio(folder: Path, out: Path, **options: Any) -> Epoch:
         recordio.convert(folder, path)
     crop = steps.Compose([steps.RandomResizedCrop(SIZE, **options), steps.RandomHorizontalFlip()])
     dataset = recordio.ShardDataset(path).transform(image=crop)
-    loader = recordio.DataLoader(dataset, BATCH, shuffle=True, num_workers=THREADS, worker_type="thread")
+    loader = recordio.DataLoader(dataset, batch, shuffle=True, num_workers=THREADS, worker_type="thread")
     return lambda: sum(len(batch["label"]) for batch in loader)
 
 
-def ffcv(folder: Path, out: Path) -> Epoch:
+def ffcv(folder: Path, out: Path, batch: int) -> Epoch:
     from ffcv.fields import IntField, RGBImageField
     from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -123,7 +124,7 @@ def ffcv(folder: Path, out: Path) -> Epoch:
     image = [RandomResizedCropRGBImageDecoder((SIZE, SIZE)), RandomHorizontalFlip(), ToTensor()]
     loader = Loader(
         str(path),
-        batch_size=BATCH,
+        batch_size=batch,
         num_workers=THREADS,
         order=OrderOption.RANDOM,
         os_cache=True,
@@ -133,12 +134,12 @@ def ffcv(folder: Path, out: Path) -> Epoch:
     return lambda: sum(len(labels) for _, labels in loader)
 
 
-def dali(folder: Path, _out: Path) -> Epoch:
+def dali(folder: Path, _out: Path, batch: int) -> Epoch:
     from nvidia.dali import fn, pipeline_def, types
 
     n = len(jpegs(folder))
 
-    @pipeline_def(batch_size=BATCH, num_threads=THREADS, device_id=None, prefetch_queue_depth=2)
+    @pipeline_def(batch_size=batch, num_threads=THREADS, device_id=None, prefetch_queue_depth=2)
     def pipe() -> Any:
         files, labels = fn.readers.file(file_root=str(folder), random_shuffle=True, initial_fill=1024, name="r")
         crops = fn.decoders.image_random_crop(files, device="cpu", output_type=types.RGB, random_area=[0.08, 1.0])
@@ -158,7 +159,7 @@ def dali(folder: Path, _out: Path) -> Epoch:
     return epoch
 
 
-def tf_data(folder: Path, out: Path, antialias: bool = False) -> Epoch:
+def tf_data(folder: Path, out: Path, batch: int, antialias: bool = False) -> Epoch:
     import tensorflow as tf
 
     path = str(out / "pictures.tfrecord")
@@ -177,11 +178,11 @@ def tf_data(folder: Path, out: Path, antialias: bool = False) -> Epoch:
         crop = tf.image.resize(crop, [SIZE, SIZE], antialias=antialias)
         return tf.image.random_flip_left_right(tf.cast(crop, tf.uint8))
 
-    data = tf.data.TFRecordDataset(path).shuffle(1024).map(decoded, num_parallel_calls=THREADS).batch(BATCH).prefetch(2)
+    data = tf.data.TFRecordDataset(path).shuffle(1024).map(decoded, num_parallel_calls=THREADS).batch(batch).prefetch(2)
     return lambda: sum(len(pictures) for pictures in data.as_numpy_iterator())
 
 
-def spdl(folder: Path, _out: Path) -> Epoch:
+def spdl(folder: Path, _out: Path, batch: int) -> Epoch:
     import spdl.io
     from spdl.pipeline import PipelineBuilder
 
@@ -196,7 +197,7 @@ def spdl(folder: Path, _out: Path) -> Epoch:
 
     def epoch() -> int:
         order = rng.sample(files, len(files))
-        builder = PipelineBuilder().add_source(order).pipe(cropped, concurrency=THREADS).aggregate(BATCH)
+        builder = PipelineBuilder().add_source(order).pipe(cropped, concurrency=THREADS).aggregate(batch)
         pipeline = builder.pipe(np.stack).add_sink(2).build(num_threads=THREADS)
         with pipeline.auto_stop():
             return sum(len(pictures) for pictures in pipeline)
@@ -219,7 +220,7 @@ CONTENDERS: dict[str, tuple[str, Callable[..., Epoch], Row]] = {
 def run(request: Row) -> Row:
     """The better of two epochs, after one to warm up."""
     package, make, options = CONTENDERS[request["contender"]]
-    epoch = make(Path(request["folder"]), Path(request["out"]), **options)
+    epoch = make(Path(request["folder"]), Path(request["out"]), request["batch"], **options)
     epoch()
     found: list[tuple[float, float]] = []
     for _ in range(2):
@@ -245,13 +246,13 @@ def versioned(package: str) -> str:
         return package
 
 
-def compared(title: str, folder: Path, out: Path, pythons: dict[str, str], rounds: int) -> None:
+def compared(title: str, folder: Path, out: Path, pythons: dict[str, str], rounds: int, batch: int) -> None:
     found: dict[str, list[Row]] = {name: [] for name, (package, *_) in CONTENDERS.items() if package in pythons}
     n = len(jpegs(folder))
     for number in range(rounds):
         order = list(found)
         for name in order[number % len(order) :] + order[: number % len(order)]:
-            request = {"contender": name, "folder": str(folder), "out": str(out), "n": n}
+            request = {"contender": name, "folder": str(folder), "out": str(out), "n": n, "batch": batch}
             row = in_process(__file__, request, timeout=600, python=pythons[CONTENDERS[name][0]])
             say(f"  round {number + 1}: {name}: {row.get('failed') or round(row['images/s'])}")
             found[name].append(row)
@@ -314,10 +315,10 @@ def main() -> None:
     with scratch(options.out) as out:
         if options.limit:
             small = chosen(files, options.limit, out / "small" / "pictures")
-            compared("As they are", small, out / "small", pythons, options.rounds)
+            compared("As they are", small, out / "small", pythons, options.rounds, BATCH)
         if options.large:
             large = enlarged(files, options.large, out / "large" / "pictures")
-            compared("12 million pixels", large, out / "large", pythons, options.rounds)
+            compared("12 million pixels", large, out / "large", pythons, options.rounds, LARGE_BATCH)
 
 
 if __name__ == "__main__":

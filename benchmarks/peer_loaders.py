@@ -69,6 +69,10 @@ def as_columns(samples: list[Any]) -> dict[str, list[Any]]:
     return {name: [one[name] for one in samples] for name in samples[0]}
 
 
+def as_it_is(batch: Any, **_: Any) -> Any:
+    return batch
+
+
 def as_list(samples: list[Any]) -> list[Any]:
     return samples
 
@@ -272,8 +276,12 @@ class Lance(Loader):
         from torch.utils.data import DataLoader
 
         sampler = ShardedFragmentSampler(self.rank, self.world, randomize=True, seed=SEED)
-        data = LanceDataset(str(self.folder), self.batch, sampler=sampler, to_tensor_fn=lambda batch, **_: batch)
-        for batch in DataLoader(data, batch_size=None, num_workers=self.workers, collate_fn=as_list):
+        data = LanceDataset(str(self.folder), self.batch, sampler=sampler, to_tensor_fn=as_it_is)
+        context = "forkserver" if self.workers else None
+        loader = DataLoader(
+            data, batch_size=None, num_workers=self.workers, collate_fn=as_list, multiprocessing_context=context
+        )
+        for batch in loader:
             yield pairs(batch["number"].to_pylist(), batch["payload"].to_pylist())
 
 
@@ -294,14 +302,19 @@ class LanceStreaming(Loader):
         from lancedb.streaming import StreamingDataLoader, StreamingDataset
 
         table = lancedb.connect(str(self.folder)).open_table("rows")
-        data = StreamingDataset(table, num_splits=24, shuffle_seed=SEED, rank=self.rank, world_size=self.world)
-        self._loader = StreamingDataLoader(data, batch_size=self.batch, num_workers=self.workers, collate_fn=of_dicts)
+        self._data = StreamingDataset(table, num_splits=24, shuffle_seed=SEED, rank=self.rank, world_size=self.world)
         if self.state:
-            self._loader.load_state_dict(StreamingDataset.merge_state_dicts(self.state))
-        yield from self._loader
+            self._data.load_state_dict(StreamingDataset.merge_state_dicts(self.state))
+        yield from StreamingDataLoader(
+            self._data,
+            batch_size=self.batch,
+            num_workers=self.workers,
+            collate_fn=of_dicts,
+            multiprocessing_context="forkserver" if self.workers else None,  # workers that are forked hang
+        )
 
     def position(self) -> Any:
-        return self._loader.state_dict()
+        return self._data.state_dict()
 
 
 class Spdl(Loader):

@@ -49,7 +49,7 @@ def given(request: Row) -> Row:
     found: list[list[int]] = []
     wrong, batches = 0, loader.batches()
     for batch in batches:
-        found.append([number for number, _ in batch])
+        found.append([int(number) for number, _ in batch])
         wrong += sum(not is_right(pair) for pair in batch)
         if len(found) == request.get("stop"):
             break
