@@ -53,12 +53,14 @@ class BatchMaker:
         self.makes_columns = columns or (self.collate_fn is collate_as_torch and not self.unbatched)
         columns = columns and self.layout is None
         parts = [one.parts for one in self.datasets]
+        # Whether samples are decoded or processed, one by one or in the user's collate_fn.
+        self.processes_samples = self._has_collate_fn or any(
+            part.processing.fields or part.processing.maps for own in parts for part in own
+        )
         # Whether the batches of each dataset are columns as they are stored.
         self._plain = [columns and all(part.processing.is_plain for part in own) for own in parts]
         # Whether no function of the user has a part in a batch, nor a decoder: several may be made together.
-        self.is_gather = columns and not any(
-            part.processing.fields or part.processing.maps for own in parts for part in own
-        )
+        self.is_gather = columns and not self.processes_samples
 
     @property
     def calls_functions(self) -> bool:

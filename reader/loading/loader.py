@@ -48,8 +48,9 @@ class DataLoader(Profiled):
         num_workers: how many make batches ahead: gather, decode images, transform; with 0 the caller's thread does it.
         worker_type: "thread", or "process" for maps and transforms that hold the interpreter's lock. Threads that such
             functions make slower than one thread alone are left to that one, with a RuntimeWarning. "auto" takes
-            threads, but processes for a `worker_init_fn`, and for functions found to draw from the global generators of
-            Python, NumPy or torch: threads would draw from those of the training.
+            threads, but processes for a `worker_init_fn`, for functions found to draw from the global generators of
+            Python, NumPy or torch (threads would draw from those of the training), and for more than four workers
+            that decode or process samples, with a RuntimeWarning where these cannot be.
         multiprocessing_context: how processes start: "fork", "forkserver", "spawn", or a context; as the system does it
             if None.
         persistent_workers: keep the workers from one epoch to the next.

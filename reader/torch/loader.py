@@ -79,7 +79,7 @@ class DataLoader(data.DataLoader[Batch]):
     one of it (accelerate, Lightning, Ignite, Ray Train) deliver the same batches; each `iter()` of them is an epoch.
     A sampler of ranks is a torch.utils.data.DistributedSampler, which trainers leave alone.
 
-    What differs from torch: workers are threads, unless something asks for processes (`worker_type`); they have no
+    What differs from torch: workers are threads, unless something asks for processes (`worker_type`); threads have no
     `get_worker_info`; and of the arguments only `worker_init_fn` and `pin_memory` can be set once the loader is made.
     If no `seed` says how epochs are shuffled and what random transforms draw, it is the seed that `generator` was given
     or, without one, the last torch.manual_seed: the order changes with them, and no number is drawn. Among several

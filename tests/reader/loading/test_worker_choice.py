@@ -204,3 +204,31 @@ def test_functions_that_are_set_later_are_tried_as_well(ds: ShardDataset) -> Non
     assert loader.runs.choice.workers == "process"
     assert states() == before
     assert len(set(drawn)) == 120
+
+
+def pids(sample: dict[str, Any]) -> dict[str, Any]:
+    return {"number": sample["number"], "pid": os.getpid()}
+
+
+def test_more_than_four_workers_that_process_samples_are_processes(ds: ShardDataset) -> None:
+    for workers, are_processes in ((4, False), (5, True)):
+        found = columns(DataLoader(ds.map(pids), 10, num_workers=workers))
+        assert found["number"] == list(range(120))
+        assert (os.getpid() not in found["pid"]) is are_processes
+    asked = columns(DataLoader(ds.map(pids), 10, num_workers=5, worker_type="thread"))
+    assert set(asked["pid"]) == {os.getpid()}
+
+
+def test_any_number_of_workers_that_gather_columns_are_threads(ds: ShardDataset) -> None:
+    folder = ds.store.storage.folder  # type: ignore[attr-defined]
+    loader = DataLoader(ShardDataset(folder, fields=["number"]), 10, num_workers=6)
+    before = set(multiprocessing.active_children())
+    for _ in loader:
+        assert set(multiprocessing.active_children()) == before
+
+
+def test_many_workers_that_cannot_be_processes_say_so(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "spawn")
+    with pytest.warns(RuntimeWarning, match="more than 4 of them gain little, for the workers are threads: .*pickle"):
+        found = columns(DataLoader(ds.map(lambda sample: {"number": sample["number"]}), 10, num_workers=5))
+    assert found["number"] == list(range(120))
