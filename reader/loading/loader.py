@@ -50,7 +50,7 @@ class DataLoader(Profiled):
             functions make slower than one thread alone are left to that one, with a RuntimeWarning. "auto" takes
             threads, but processes for a `worker_init_fn`, for functions found to draw from the global generators of
             Python, NumPy or torch (threads would draw from those of the training), and for more than four workers
-            that decode or process samples, with a RuntimeWarning where these cannot be.
+            that decode or process samples; where these should not fork it warns.
         multiprocessing_context: how processes start: "fork", "forkserver", "spawn", or a context; as the system does it
             if None.
         persistent_workers: keep the workers from one epoch to the next.

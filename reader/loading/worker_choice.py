@@ -26,6 +26,7 @@ _PROBED = 2  # samples
 # On 16 processors 4 threads made 0.84 of the pictures that 4 processes did, and 16 threads 0.45 of what 16 did: each
 # call of a library hands over the interpreter's lock, and waking up the next thread takes longer than to hold it.
 _MOST_THREADS = 4
+_THREADED = {"jax", "tensorflow"}  # hold locks in threads of their own, which a fork would never see released
 
 Work = tuple[DatasetView | Processing, ...]
 
@@ -50,23 +51,33 @@ def choose_workers(options: LoaderOptions, make: BatchMaker, dataset: DatasetVie
     if not options.num_workers or options.worker_type == "process":
         return "process" if options.worker_type == "process" else "thread"
     init = options.worker_init_fn
-    many = options.num_workers > _MOST_THREADS and make.processes_samples
     if options.worker_type == "auto":
-        if init is None and not many and not _draws(make, dataset):
-            return "thread"
+        if init is None and not _draws(make, dataset):
+            return _by_number(options.num_workers, make)
         if (why := _unpicklable(options, make)) is None:
             return "process"
     elif init is not None:
         why = "worker_type is 'thread'"
     else:
         return "thread"
-    if init is not None:
-        lost = "worker_init_fn is not called"
-    elif many and not _draws(make, dataset):
-        lost = f"more than {_MOST_THREADS} of them gain little"
-    else:
-        lost = "random functions draw in an order that is chance"
+    lost = "worker_init_fn is not called" if init is not None else "random functions draw in an order that is chance"
     warnings.warn(f"{lost}, for the workers are threads: {why}", RuntimeWarning, stacklevel=_CALLER)
+    return "thread"
+
+
+def _by_number(workers: int, make: BatchMaker) -> Literal["thread", "process"]:
+    """Processes if many workers process samples, where that asks nothing of functions and scripts."""
+    if workers <= _MOST_THREADS or not make.processes_samples:
+        return "thread"
+    if _start_method() == "fork" and not _THREADED & sys.modules.keys():
+        return "process"
+    warnings.warn(
+        f"more than {_MOST_THREADS} threads gain little, and this process should not fork: worker_type='process', with "
+        "multiprocessing_context='spawn' beside JAX or TensorFlow, takes processes, for functions of a module and a "
+        'script that is guarded by `if __name__ == "__main__":`',
+        RuntimeWarning,
+        stacklevel=_CALLER + 1,
+    )
     return "thread"
 
 
@@ -115,12 +126,15 @@ def _states() -> tuple[bytes, bytes]:
 
 def _unpicklable(options: LoaderOptions, make: BatchMaker) -> str | None:
     """Why the work cannot be sent to new processes; None if it can, or need not be."""
-    # The default is the first one; to ask for it would settle it for good.
-    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-    if method == "fork":
+    if _start_method() == "fork":
         return None
     try:
         ForkingPickler.dumps((make, options.worker_init_fn))
     except Exception as error:  # noqa: BLE001 whatever a user's object raises
         return f"{error}; define functions in a module, or give multiprocessing_context='fork'"
     return None
+
+
+def _start_method() -> str:
+    """How processes start. The default is the first way; to ask for it would settle it for good."""
+    return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]

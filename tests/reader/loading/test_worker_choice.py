@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,8 +228,16 @@ def test_any_number_of_workers_that_gather_columns_are_threads(ds: ShardDataset)
         assert set(multiprocessing.active_children()) == before
 
 
-def test_many_workers_that_cannot_be_processes_say_so(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "spawn")
-    with pytest.warns(RuntimeWarning, match="more than 4 of them gain little, for the workers are threads: .*pickle"):
-        found = columns(DataLoader(ds.map(lambda sample: {"number": sample["number"]}), 10, num_workers=5))
+@pytest.mark.parametrize("why", ["spawn", "jax"])
+def test_many_workers_stay_threads_where_processes_should_not_fork_and_say_so(
+    ds: ShardDataset, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "spawn":
+        monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "spawn")
+    else:
+        monkeypatch.setitem(sys.modules, "jax", sys)
+    with pytest.warns(RuntimeWarning, match="more than 4 threads gain little.*worker_type='process'") as told:
+        found = columns(DataLoader(ds.map(pids), 10, num_workers=5))
+    assert told[0].filename == __file__
     assert found["number"] == list(range(120))
+    assert set(found["pid"]) == {os.getpid()}
