@@ -78,13 +78,15 @@ def test_a_reshard_and_a_split(bucket: Bucket, path: str, pair: Any, tmp_path: P
         assert objects(bucket, f"{path}/parts/{part}") == files(tmp_path / "parts" / part)
 
 
-def test_an_export_reads_from_a_bucket(bucket: Bucket, pair: Any, tmp_path: Path) -> None:
+def test_an_export_reads_from_a_bucket_and_writes_into_one(
+    bucket: Bucket, path: str, pair: Any, tmp_path: Path
+) -> None:
     (folder, _), (url, _) = pair
     recordio.export(folder, tmp_path / "here", to="jsonl")
     recordio.export(url, tmp_path / "there", to="jsonl", storage=bucket.storage)
     assert files(tmp_path / "here") == files(tmp_path / "there")
-    with pytest.raises(DatasetError, match="URL"):
-        recordio.export(url, url + "-files", to="jsonl", storage=bucket.storage)
+    recordio.export(url, bucket.url(f"{path}/files"), to="jsonl", storage=bucket.storage)
+    assert objects(bucket, f"{path}/files") == files(tmp_path / "here")
 
 
 def test_an_edit_that_was_stopped_goes_on(
