@@ -55,6 +55,23 @@ class Loader:
         return None
 
 
+class Stateful(Loader):
+    """One whose loader has a state dict."""
+
+    _loader: Any
+    each_rank_its_own: ClassVar[bool] = False  # the states of ranks differ
+
+    def resumed(self, loader: Any) -> Any:
+        """The loader, where the state says that it stopped."""
+        self._loader = loader
+        if self.state:
+            loader.load_state_dict(self.state[self.rank % len(self.state) if self.each_rank_its_own else 0])
+        return loader
+
+    def position(self) -> Any:
+        return self._loader.state_dict()
+
+
 def pairs(numbers: Iterable[Any], payloads: Iterable[Any]) -> list[Pair]:
     return [(int(number), bytes(data)) for number, data in zip(numbers, payloads, strict=True)]
 
@@ -77,7 +94,7 @@ def as_list(samples: list[Any]) -> list[Any]:
     return samples
 
 
-class Recordio(Loader):
+class Recordio(Stateful):
     packages, environment = ("recordio-shards",), ""
 
     @staticmethod
@@ -92,7 +109,7 @@ class Recordio(Loader):
     def batches(self) -> Iterator[list[Pair]]:
         import recordio
 
-        self._loader = recordio.DataLoader(
+        loader = recordio.DataLoader(
             recordio.ShardDataset(self.folder),
             self.batch,
             shuffle=True,
@@ -101,21 +118,17 @@ class Recordio(Loader):
             rank=self.rank,
             world_size=self.world,
         )
-        if self.state:
-            self._loader.load_state_dict(self.state[0])
-        for batch in self._loader:
+        for batch in self.resumed(loader):
             yield pairs(batch["number"], batch["payload"])
-
-    def position(self) -> Any:
-        return self._loader.state_dict()
 
 
 def litdata_sample(number: int) -> dict[str, Any]:
     return {"number": number, "payload": payload(number)}
 
 
-class LitData(Loader):
+class LitData(Stateful):
     packages, needs_torch_ranks = ("litdata",), True
+    each_rank_its_own = True
 
     @staticmethod
     def write(folder: Path, n: int) -> None:
@@ -128,16 +141,12 @@ class LitData(Loader):
         from litdata import StreamingDataLoader, StreamingDataset
 
         data = StreamingDataset(str(self.folder), shuffle=True, seed=SEED, drop_last=False)
-        self._loader = StreamingDataLoader(data, batch_size=self.batch, num_workers=self.workers, collate_fn=of_dicts)
-        if self.state:
-            self._loader.load_state_dict(self.state[self.rank % len(self.state)])
-        yield from self._loader
-
-    def position(self) -> Any:
-        return self._loader.state_dict()
+        yield from self.resumed(
+            StreamingDataLoader(data, batch_size=self.batch, num_workers=self.workers, collate_fn=of_dicts)
+        )
 
 
-class Mds(Loader):
+class Mds(Stateful):
     packages, needs_torch_ranks = ("mosaicml-streaming",), True
 
     @staticmethod
@@ -155,16 +164,11 @@ class Mds(Loader):
         data = StreamingDataset(
             local=str(self.folder), shuffle=True, shuffle_seed=SEED, batch_size=self.batch, num_canonical_nodes=1
         )
-        self._loader = StreamingDataLoader(
+        loader = StreamingDataLoader(
             data, batch_size=self.batch, num_workers=self.workers, collate_fn=as_columns, drop_last=False
         )
-        if self.state:
-            self._loader.load_state_dict(self.state[0])
-        for batch in self._loader:
+        for batch in self.resumed(loader):
             yield pairs(batch["number"], batch["payload"])
-
-    def position(self) -> Any:
-        return self._loader.state_dict()
 
 
 class WebDataset(Loader):
@@ -227,8 +231,9 @@ class Grain(Loader):
         return self._iterator.get_state()
 
 
-class HuggingFace(Loader):
+class HuggingFace(Stateful):
     packages = ("datasets", "torchdata")
+    each_rank_its_own = True
 
     @staticmethod
     def write(folder: Path, n: int) -> None:
@@ -249,13 +254,7 @@ class HuggingFace(Loader):
         files = sorted(map(str, self.folder.glob("*.parquet")))
         data = load_dataset("parquet", data_files=files, split="train", streaming=True)
         data = split_dataset_by_node(data.shuffle(seed=SEED, buffer_size=1000), self.rank, self.world)
-        self._loader = StatefulDataLoader(data, self.batch, num_workers=self.workers, collate_fn=of_dicts)
-        if self.state:
-            self._loader.load_state_dict(self.state[self.rank % len(self.state)])
-        yield from self._loader
-
-    def position(self) -> Any:
-        return self._loader.state_dict()
+        yield from self.resumed(StatefulDataLoader(data, self.batch, num_workers=self.workers, collate_fn=of_dicts))
 
 
 class Lance(Loader):

@@ -152,12 +152,9 @@ class FetchPlan:
     def load(self, memory: Memory, run: Run, start: int = 0) -> PageTable:
         """The pages of the window, in the memory from `start` on. Nothing else may use that part meanwhile.
 
-        `run` executes the pieces of work, in any order and in any threads, unless they are quick. `times` says what
-        that took.
+        `run` executes the pieces of work, in any order and in any threads. `times` says what that took.
         """
         began = perf_counter_ns()
-        if self.is_quick:
-            run = _one_by_one
         if self.has_work:
             run(self._work(memoryview(memory)[start:]))
         self.times.note(self._reads.spent, self._touching, perf_counter_ns() - began)
@@ -213,7 +210,8 @@ class FetchPlan:
         self._touching.append(perf_counter_ns() - began)
 
 
-def _one_by_one(work: Iterable[Work]) -> None:
+def one_by_one(work: Iterable[Work]) -> None:
+    """Executes the pieces of work here."""
     for piece in work:
         piece()
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from recordio.reader.order.blocks import Blocks
 from recordio.reader.order.shuffle import OrderOptions, WindowPlan
 from recordio.reader.order.units import WholeUnits, are_among, ascending, neighbours
 from recordio.reader.page_access import Projection
+
+if TYPE_CHECKING:
+    from recordio.remote.shard_cache import ShardCache
 
 _AT_A_TIME = 2  # windows
 _TOGETHER = 1 << 20  # bytes of neighbours: a request of this size takes little longer than one of a block
@@ -194,10 +198,17 @@ class Lookahead:
 
 def _stays_on_disk(dataset: OpenDataset, nbytes: int) -> bool:
     """Whether the cache has room for so much more."""
-    from recordio.remote.remote_storage import RemoteStorage
+    cache = _cache_of(dataset)
+    return cache is not None and cache.is_free(nbytes)
 
-    storage = dataset.storage
-    return isinstance(storage, RemoteStorage) and storage.cache is not None and storage.cache.is_free(nbytes)
+
+def _cache_of(dataset: OpenDataset) -> ShardCache | None:
+    """The cache on disk of a dataset in an object store, if it has one."""
+    if not dataset.storage.is_remote:
+        return None
+    from recordio.remote.remote_storage import RemoteStorage  # takes as long as the first batch of a local dataset
+
+    return dataset.storage.cache if isinstance(dataset.storage, RemoteStorage) else None
 
 
 def widened_to_units(view: ShardDataset, order: OrderOptions) -> Widened | None:
@@ -205,14 +216,9 @@ def widened_to_units(view: ShardDataset, order: OrderOptions) -> Widened | None:
 
     None if the order has no pools, or there is no cache for them.
     """
-    storage = view.store.storage
-    if not (order.shuffle and order.pool_bytes and storage.is_remote):
+    if not (order.shuffle and order.pool_bytes) or (cache := _cache_of(view.store)) is None:
         return None
-    from recordio.remote.remote_storage import RemoteStorage  # takes as long as the first batch of a local dataset
-
-    if not (isinstance(storage, RemoteStorage) and storage.cache is not None):
-        return None
-    blocks, cache = view.store.blocks, storage.cache
+    blocks = view.store.blocks
     units = WholeUnits(blocks, view.numbers, order.unit_bytes)
 
     def widened(window: Indices) -> Indices:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from recordio.errors import RecordIOError
-from recordio.reader.batches.fetch_plan import FetchPlan, WindowLayout
+from recordio.reader.batches.fetch_plan import FetchPlan, Run, WindowLayout, one_by_one
 from recordio.reader.batches.memory import Memory
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.loading.stats import LoaderStats, Stalls
@@ -301,14 +301,15 @@ class WindowPrefetcher:
 
     def _loading(self, plan: WindowPlan, fetch: FetchPlan, memory: Memory, start: int) -> Loading:
         if fetch.has_work and not fetch.is_quick:
-            return self._context.threads.submit(self._fetched, plan, fetch, memory, start)
+            threads = self._context.threads
+            return threads.submit(self._fetched, plan, fetch, memory, start, threads.run)
         try:
-            return CompletedTask(self._fetched(plan, fetch, memory, start))
+            return CompletedTask(self._fetched(plan, fetch, memory, start, one_by_one))
         except RecordIOError as error:  # raised by the batch that reads from the window
             return FailedTask(error)
 
-    def _fetched(self, plan: WindowPlan, fetch: FetchPlan, memory: Memory, start: int) -> PageTable:
-        table = fetch.load(memory, self._context.threads.run, start)
+    def _fetched(self, plan: WindowPlan, fetch: FetchPlan, memory: Memory, start: int, run: Run) -> PageTable:
+        table = fetch.load(memory, run, start)
         fetch.times.samples = len(plan)
         self._context.stats.loads.append(fetch.times)
         return table

@@ -6,7 +6,7 @@ transforms that decode them. So each of them is done alone here, for a few block
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import cycle
@@ -23,13 +23,13 @@ from recordio.format.image_field import Image
 from recordio.format.page import Indices
 from recordio.images.transform import Transform, function_name
 from recordio.process_guard import ThreadPool
-from recordio.reader.batches.fetch_plan import FetchPlan
+from recordio.reader.batches.fetch_plan import FetchPlan, one_by_one
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.memory import Arena
 from recordio.reader.batches.requests import IndexRequest
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.options import LoaderOptions
-from recordio.reader.page_reads import PageReads, Work
+from recordio.reader.page_reads import PageReads
 from recordio.reader.page_table import PageTable
 from recordio.reader.workers.slots import Slot, load
 
@@ -82,7 +82,7 @@ def _loaded(part: ShardDataset, blocks: Indices) -> tuple[PageTable, Cost]:
     access = replace(store.access, verify="never", drops=False)
     reads = PageReads(entries, every, store.shard_of(blocks), samples, part.fields.schema.values(), access)
     memory = Arena().reserve(max(1, reads.nbytes))
-    _serially(reads.work(memoryview(memory), store.file, lambda done, failed: None))
+    one_by_one(reads.work(memoryview(memory), store.file, lambda done, failed: None))
     count = int(samples.sum())
     cost = {STORAGE: sum(read for read, _ in reads.spent) * 1e-9 / count}
     checking = decoding = 0.0
@@ -104,12 +104,7 @@ def _loaded(part: ShardDataset, blocks: Indices) -> tuple[PageTable, Cost]:
     if decoding:
         cost[DECOMPRESSION] = decoding / count
     fetch = FetchPlan(store, part.fields, blocks)
-    return fetch.load(Arena().reserve(max(1, fetch.layout.nbytes)), _serially), cost
-
-
-def _serially(work: Iterable[Work]) -> None:
-    for piece in work:
-        piece()
+    return fetch.load(Arena().reserve(max(1, fetch.layout.nbytes)), one_by_one), cost
 
 
 def _rows(part: ShardDataset, blocks: Indices) -> tuple[Indices, Indices]:

@@ -38,6 +38,14 @@ class PageEntry(NamedTuple):
     codec: int
 
 
+def packed_header(
+    dataset_id: bytes, shard: int, block: int, offset: int, first: int, samples: int, fields: int, entries: bytes
+) -> bytes:
+    """A block's header up to its checksum; `entries` are the packed ones of its pages."""
+    fixed = BLOCK_HEADER.pack(BLOCK_MAGIC, dataset_id, shard, block, offset, first, samples, fields)
+    return (fixed + entries).ljust(block_header_nbytes(fields) - CHECKSUM.size, b"\0")
+
+
 @dataclass(frozen=True, slots=True)
 class BlockHeader:
     """Identity and offset of a block, and its page entries."""
@@ -60,11 +68,9 @@ class BlockHeader:
         return self.nbytes + sum(int(padded(page.stored_nbytes)) for page in self.pages)
 
     def encode(self) -> bytes:
-        fixed = BLOCK_HEADER.pack(
-            BLOCK_MAGIC, self.dataset_id, self.shard, self.block, self.offset, self.first, self.samples, len(self.pages)
-        )
-        body = fixed + b"".join(PAGE_ENTRY.pack(*page, 0) for page in self.pages)
-        body += bytes(self.nbytes - len(body) - CHECKSUM.size)
+        entries = b"".join(PAGE_ENTRY.pack(*page, 0) for page in self.pages)
+        place = self.dataset_id, self.shard, self.block, self.offset, self.first, self.samples
+        body = packed_header(*place, len(self.pages), entries)
         return body + CHECKSUM.pack(checksum(body))
 
     @classmethod

@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.errors import CorruptError, UnsupportedError
-from recordio.format.block import PageEntry
+from recordio.format.block import PageEntry, packed_header
 from recordio.format.checksum import Buffer
 from recordio.format.codec import Codec
 from recordio.format.layout import (
     ALIGNMENT,
-    BLOCK_HEADER,
-    BLOCK_MAGIC,
     CHECKSUM,
     MAX_BLOCK_SAMPLES,
     MAX_CODED_PAGE_NBYTES,
@@ -82,14 +80,13 @@ class Index:
         """The headers that the blocks from `begin` to `end` - 1 of this one shard have."""
         fields, part = self.pages.shape[1], slice(begin, end)
         entries, nbytes = self.pages[part].tobytes(), fields * PAGE_ENTRY.size
-        zeros = bytes(block_header_nbytes(fields) - BLOCK_HEADER.size - nbytes - CHECKSUM.size)
         facts = (column[part].tolist() for column in (self.block_offsets, self.first, self.samples, self.checksums))
         return [
-            BLOCK_HEADER.pack(BLOCK_MAGIC, dataset_id, shard, block, offset, first, samples, fields)
-            + entries[(block - begin) * nbytes : (block - begin + 1) * nbytes]
-            + zeros
+            packed_header(
+                dataset_id, shard, begin + k, offset, first, samples, fields, entries[k * nbytes : (k + 1) * nbytes]
+            )
             + CHECKSUM.pack(checksum)
-            for block, (offset, first, samples, checksum) in enumerate(zip(*facts, strict=True), begin)
+            for k, (offset, first, samples, checksum) in enumerate(zip(*facts, strict=True))
         ]
 
     @staticmethod

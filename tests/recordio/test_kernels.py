@@ -49,6 +49,16 @@ def written(field: Field, counts: Sequence[int], random: Random) -> tuple[bytear
     return buffer, starts
 
 
+def many_pages(field: Field, random: Random, wanted: int) -> tuple[list[Pages], Any, Any]:
+    """Five pages, each in a buffer of its own, and the page and the row of so many of their values."""
+    groups, counts = [], [4, 1, 9, 30, 2]
+    for count in counts:
+        buffer, starts = written(field, [count], random)
+        groups.append(pages(field, bytes(buffer), int64(*starts), int64(count)))
+    slot = np.array([random.randrange(5) for _ in range(wanted)])
+    return groups, slot, np.array([random.randrange(counts[k]) for k in slot])
+
+
 def both(make: Callable[[], Pages]) -> tuple[Pages, Pages]:
     """The same pages, with the kernels and without."""
     twin = make()
@@ -111,13 +121,7 @@ class TestTwins:
 
     @pytest.mark.parametrize("field", [Text(), Text(optional=True), Bytes()], ids=str)
     def test_one_call_takes_from_many_pages(self, field: Field) -> None:
-        random = Random(3)
-        groups, counts = [], [4, 1, 9, 30, 2]
-        for count in counts:
-            buffer, starts = written(field, [count], random)
-            groups.append(pages(field, bytes(buffer), int64(*starts), int64(count)))
-        slot = np.array([random.randrange(5) for _ in range(200)])
-        row = np.array([random.randrange(counts[k]) for k in slot])
+        groups, slot, row = many_pages(field, Random(3), 200)
         column = PageColumn(groups, np.arange(5), np.zeros(5, np.int64))
         with pytest.MonkeyPatch.context() as patch:
             found, ragged = column.take(slot, row), column.ragged(field, slot, row)
@@ -132,13 +136,7 @@ class TestTwins:
         "field", [Scalar("int16"), Array("float32", (3, 2)), Scalar("int32", optional=True)], ids=str
     )
     def test_one_call_gathers_fixed_values_of_many_pages(self, field: Field) -> None:
-        random = Random(4)
-        groups, counts = [], [4, 1, 9, 30, 2]
-        for count in counts:
-            buffer, starts = written(field, [count], random)
-            groups.append(pages(field, bytes(buffer), int64(*starts), int64(count)))
-        slot = np.array([random.randrange(5) for _ in range(100)])
-        row = np.array([random.randrange(counts[k]) for k in slot])
+        groups, slot, row = many_pages(field, Random(4), 100)
         found = PageColumn(groups, np.arange(5), np.zeros(5, np.int64)).take(slot, row)
         assert same_lists(cells(found), [groups[k].get(0, r) for k, r in zip(slot, row, strict=True)])
 
