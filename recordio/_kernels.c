@@ -446,8 +446,8 @@ done:
 }
 
 PyDoc_STRVAR(gather_doc, "gather(values, group, page, row, out) -> whether the fixed values are in `out` now.\n\n"
-                         "For pages in many buffers: from one NumPy gathers as fast. Declines narrow and missing "
-                         "values.");
+                         "For pages in many buffers, and for values that are no rows of a table: those NumPy "
+                         "gathers as fast. Declines narrow and missing values.");
 
 static PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {

@@ -16,11 +16,24 @@ from recordio.reader.workers.thread_trial import ThreadTrial
 
 @dataclass
 class Choice:
-    """How the batches of some work are made, in all epochs."""
+    """How the batches of some work are made, in all epochs.
+
+    Attributes:
+        work: the work.
+        given: the options of the loader.
+        options: the same, with the kind of workers that was chosen.
+        trial: says how many threads make batches at a time.
+    """
 
     work: Work
-    workers: WorkerType
+    given: LoaderOptions
+    options: LoaderOptions
     trial: ThreadTrial
+
+    @property
+    def workers(self) -> WorkerType:
+        """The kind of workers that was chosen."""
+        return self.options.worker_type
 
 
 class Runs:
@@ -44,12 +57,12 @@ class Runs:
             if idle[2] is options and is_same_work(idle[1], work):
                 return idle[0]
             idle[0].close()
-        if self.choice is None or not is_same_work(self.choice.work, work):
+        choice = self.choice
+        if choice is None or choice.given is not options or not is_same_work(choice.work, work):
+            chosen = replace(options, worker_type=choose_workers(options, make, dataset))
             trial = ThreadTrial(options.num_workers, ended=not make.calls_functions)
-            self.choice = Choice(work, choose_workers(options, make, dataset), trial)
-        return EpochRun(
-            make, replace(options, worker_type=self.choice.workers), epoch_key, self.choice.trial, self._stats
-        )
+            self.choice = choice = Choice(work, options, chosen, trial)
+        return EpochRun(make, choice.options, epoch_key, choice.trial, self._stats)
 
     def leave(self, run: EpochRun, options: LoaderOptions, dataset: DatasetView, *, reusable: bool) -> None:
         """Keeps a run or ends it."""

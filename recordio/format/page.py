@@ -50,17 +50,13 @@ def encode_page(field: Field, parts: Sequence[Packed | memoryview]) -> Buffer:
     for part in parts:
         values.extend([part] if isinstance(part, memoryview) else part)
     if field.optional:
-        out.append(_encode_validity(values))
+        present_bits = np.packbits([value is not None for value in values], bitorder="little").tobytes()
+        out.append(present_bits.ljust(validity_nbytes(len(values)), b"\0"))
     empty = bytes(field.row_nbytes or 0)
     present = [empty if value is None else value for value in values]
     if field.row_nbytes is None:
         out.append(np.fromiter(chain([0], map(len, present)), "<u8").cumsum().tobytes())
     return b"".join([*out, *present])
-
-
-def _encode_validity(values: Sequence[object]) -> bytes:
-    bits = np.packbits([value is not None for value in values], bitorder="little").tobytes()
-    return bits + bytes(validity_nbytes(len(values)) - len(bits))
 
 
 def validity_nbytes(samples: Any) -> Any:
@@ -242,6 +238,10 @@ class FixedPages(Pages):
 
     def take(self, page: Indices, row: Indices) -> Any:
         values: npt.NDArray[Any]
+        if self._table is None and self.kernel is not None and not self._field.optional:
+            values = self.empty(len(row))
+            if kernels.c.gather((self.kernel,), None, page, row, values):  # in two thirds of NumPy's time
+                return values
         if self._table is not None:
             values = self._table.take(self._rows.take(page) + row, 0)
         elif self._raw is None:
