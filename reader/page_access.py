@@ -20,6 +20,8 @@ Verify = Literal["first", "always", "never"]
 
 _CACHED_READS = max(2, min(4, os.cpu_count() or 1))
 _DIRECT_READS = 8
+_NBYTES = 1 << 20  # of a read, so that several share the work; a single block may be larger
+_CACHED_NBYTES = 256 << 10  # fits into the cache of a core, with the pages that are decoded from it
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,11 @@ class PageAccess:
         Over a network they only take what was asked for before.
         """
         return _DIRECT_READS if self.direct else _CACHED_READS
+
+    @property
+    def most_nbytes(self) -> int:
+        """How much to read at once, of more than one block."""
+        return _NBYTES if self.direct or self.drops or self.remote else _CACHED_NBYTES
 
     def for_large(self) -> PageAccess:
         """The same for data larger than memory."""

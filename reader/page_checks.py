@@ -27,7 +27,7 @@ from recordio.process_guard import ThreadPool
 from recordio.reader.open_shard import OpenShard
 from recordio.reader.page_access import PageAccess
 from recordio.reader.page_cache import PageCache
-from recordio.reader.page_reads import MAX_SCRATCH, scratch
+from recordio.reader.read_buffers import MAX_SCRATCH, scratch
 from recordio.reader.value_checks import check_values
 from recordio.storage.base import DIRECT_ALIGNMENT, File
 

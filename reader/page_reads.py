@@ -28,23 +28,21 @@ from recordio.format.page import Indices
 from recordio.reader.columns import grouped
 from recordio.reader.open_shard import check_stored
 from recordio.reader.page_access import PageAccess, Projection
+from recordio.reader.read_buffers import scratch
 from recordio.reader.shard_indexes import PageEntries
 from recordio.storage.base import DIRECT_ALIGNMENT, File
 from recordio.storage.machine import share_of_files
-from recordio.storage.memory import new_memory
 
 if TYPE_CHECKING:
     from recordio.reader.open_dataset import OpenDataset
 
 _PLAIN = int(Codec.PLAIN)
 _MAX_GAP = 16 << 10  # reading a gap up to this size costs less than a second read
-_MAX_READ = 1 << 20  # so that several reads share the work; a single block may be larger
 _MIN_IN_PLACE = 32 << 10  # smaller reads go through a buffer: aligning each of them would waste memory
 
 _TINY = 16 << 10  # reads of this size on average take longer in Python than in the system's cache
-_AHEAD = 32  # of those, each perhaps of another file, if so many may be open
+_AHEAD = 32  # reads that the system is asked for, each perhaps of another file, if so many may be open
 _CHUNK = 256  # reads planned in detail at a time
-MAX_SCRATCH = 4 << 20  # larger buffers are not kept
 
 Mask = npt.NDArray[np.bool_]
 Work = Callable[[], None]
@@ -148,7 +146,7 @@ class PageReads:
             return
         slot, column = np.nonzero(wanted)
         begin, end = entries.offset[slot, column], entries.end[slot, column]
-        unit = entries.offset[:, 0][slot] // _MAX_READ
+        unit = entries.offset[:, 0][slot] // access.most_nbytes
         order, self._cuts = runs_of(shard[slot], begin, end, unit)
         self._slot, self._column, self._begin, self._end = slot[order], column[order], begin[order], end[order]
         self._shard = shard[self._slot[self._cuts]]
@@ -183,15 +181,16 @@ class PageReads:
             opener: opens a shard's file.
             report: told of the pages of each read when it is done.
         """
-        if self._access.remote:
+        reads, access = self._reads(opener), self._access
+        if access.remote:
             self._ask_for_all(opener)
+        elif not access.direct:
+            reads = _asked_for(reads)
         tiny = len(self._cuts) and int(self._nbytes.sum()) < _TINY * len(self._cuts)
-        if tiny and not self._access.direct and not self._access.remote:
-            yield partial(
-                self._do_in_turn, memory, opener, report
-            )  # threads would only wait for the interpreter's lock
+        if tiny and not access.direct and not access.remote:  # threads would only wait for the interpreter's lock
+            yield partial(self._do_in_turn, reads, memory, report)
         else:
-            yield from (partial(self._do, read, memory, report) for read in self._reads(opener))
+            yield from (partial(self._do, read, memory, report) for read in reads)
 
     def _ask_for_all(self, opener: Opener) -> None:
         shards, _, runs = grouped(self._shard)
@@ -200,17 +199,8 @@ class PageReads:
             with contextlib.suppress(RecordIOError):  # raised again by the read
                 opener(number).will_need(zip(begin.tolist(), (end - begin).tolist(), strict=True))
 
-    def _do_in_turn(self, memory: memoryview, opener: Opener, report: Report) -> None:
-        """Does all reads, a few of which the system is asked for ahead."""
-        ahead: deque[_Read] = deque()
-        most = min(_AHEAD, share_of_files(64))
-        for read in self._reads(opener):
-            with contextlib.suppress(RecordIOError):  # raised again by the read
-                read.file.get().will_need([(read.low, read.nbytes)])
-            ahead.append(read)
-            if len(ahead) > most:
-                self._do(ahead.popleft(), memory, report)
-        for read in ahead:
+    def _do_in_turn(self, reads: Iterable[_Read], memory: memoryview, report: Report) -> None:
+        for read in reads:
             self._do(read, memory, report)
 
     def _reads(self, opener: Opener) -> Iterator[_Read]:
@@ -296,22 +286,22 @@ class PageReads:
         check_stored(self._access.verify, field, samples, stored, data, page.checksum, page.codec)
 
 
-class _Scratch(threading.local):
-    def __init__(self) -> None:
-        self.memory = new_memory(DIRECT_ALIGNMENT)
+def _asked_for(reads: Iterable[_Read]) -> Iterator[_Read]:
+    """The same reads, a few of which the system is asked for ahead: those that do not go on where the last one ended.
 
-
-_scratches = _Scratch()
-
-
-def scratch(nbytes: int) -> memoryview:
-    """Aligned memory for a read; the next read of this thread overwrites it."""
-    memory = _scratches.memory
-    if len(memory) < nbytes:
-        memory = new_memory(nbytes)
-        if nbytes <= MAX_SCRATCH:
-            _scratches.memory = memory
-    return memoryview(memory)[:nbytes]
+    Reads that do are recognised by the system, which asks for more than it is told here.
+    """
+    ahead: deque[_Read] = deque()
+    most, file, end = min(_AHEAD, share_of_files(64)), None, 0
+    for read in reads:
+        if read.file is not file or read.low > end:
+            with contextlib.suppress(RecordIOError):  # raised again by the read
+                read.file.get().will_need([(read.low, read.nbytes)])
+        file, end = read.file, read.low + read.nbytes
+        ahead.append(read)
+        if len(ahead) > most:
+            yield ahead.popleft()
+    yield from ahead
 
 
 def reporter(dataset: OpenDataset, blocks: Indices, fields: Projection, failed: dict[int, RecordIOError]) -> Report:

@@ -10,7 +10,7 @@ from recordio.errors import CorruptError
 from recordio.format.manifest import FILE_NAME as MANIFEST, Manifest
 from recordio.format.signature import FILE_NAME, Signature, Statement, signed_bytes
 from recordio.reader.open_shard import OpenShard
-from recordio.reader.page_reads import scratch
+from recordio.reader.read_buffers import scratch
 from recordio.reader.signing_keys import Key, PublicKey
 from recordio.reader.verify_report import Signed
 from recordio.storage.base import Storage

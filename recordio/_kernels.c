@@ -393,11 +393,19 @@ static PyObject *take(PyObject *module, PyObject *const *args, Py_ssize_t count)
 static void copy_all(char *to, const Spans *spans, Py_ssize_t total)
 {
     PyThreadState *unlocked = total >= UNLOCKED_NBYTES ? PyEval_SaveThread() : NULL;
-    for (Py_ssize_t k = 0; k < spans->n; k++) {
-        if (k + AHEAD < spans->n)
-            fetch(&spans->span[k + AHEAD]);
-        memcpy(to, spans->span[k].begin ? spans->span[k].begin : to, (size_t)spans->span[k].nbytes);
-        to += spans->span[k].nbytes;
+    const Span *span = spans->span, *end = span + spans->n;
+    while (span < end) {
+        const char *from = span->begin;
+        Py_ssize_t nbytes = span->nbytes;
+        const Span *next = span + 1;
+        while (from && next < end && next->begin == from + nbytes) /* in order: together */
+            nbytes += next++->nbytes;
+        if (next == span + 1 && end - span > AHEAD)
+            fetch(span + AHEAD);
+        if (from)
+            memcpy(to, from, (size_t)nbytes);
+        to += nbytes;
+        span = next;
     }
     if (unlocked)
         PyEval_RestoreThread(unlocked);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from hypothesis import given, strategies as st
 
 from recordio import CorruptError, DataLoader, DatasetWriter, ShardDataset, StorageError
 from recordio.reader import page_reads
-from recordio.reader.page_reads import runs_of, scratch
+from recordio.reader.page_reads import runs_of
+from recordio.reader.read_buffers import scratch
 from recordio.storage.base import DIRECT_ALIGNMENT
 from recordio.storage.local import LocalFile
 from tests.effort import examples
@@ -195,6 +197,63 @@ def test_pages_in_place_are_asked_for_before_they_are_touched_in_every_epoch(
         asked.clear()
         assert sum(len(b["image"]) for b in DataLoader(ds, 8, shuffle=True, window_bytes=1 << 20)) == 64
         assert sum(asked) >= 64 << 14
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_reads_that_do_not_follow_one_another_are_asked_for_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffle: bool
+) -> None:
+    with DatasetWriter(tmp_path / "it", compression="zstd:1", block_bytes=1 << 16) as writer:
+        for one in np.random.default_rng(0).integers(0, 16, (256, 1 << 14), np.uint8):
+            writer.write({"image": one})
+    done: list[tuple[str, int]] = []
+    ask, read = LocalFile.will_need, LocalFile._read_into
+
+    def will_need(file: LocalFile, ranges: Any) -> None:
+        ranges = list(ranges)
+        done.extend(("asked", offset) for offset, _ in ranges)
+        ask(file, ranges)
+
+    def read_into(file: LocalFile, target: memoryview, offset: int, direct: bool) -> int:
+        done.append(("read", offset // DIRECT_ALIGNMENT * DIRECT_ALIGNMENT))
+        return read(file, target, offset, direct)
+
+    monkeypatch.setattr(LocalFile, "will_need", will_need)
+    monkeypatch.setattr(LocalFile, "_read_into", read_into)
+    list(DataLoader(ShardDataset(tmp_path / "it"), 8, shuffle=shuffle, window_bytes=1 << 20))
+    reads = [offset for what, offset in done if what == "read"]
+    assert len(reads) >= 8
+    asked = sum(("asked", offset) in done[: done.index(("read", offset))] for offset in reads)
+    if shuffle:
+        assert asked > len(reads) / 2
+    else:  # only where a window begins does the system not know
+        assert asked <= len(reads) / 2
+
+
+def test_a_thread_goes_on_with_the_memory_of_one_that_has_ended_but_shares_none() -> None:
+    nbytes = 200_000
+    found: list[int] = []
+
+    def use(other: threading.Barrier | None = None) -> None:
+        target = scratch(nbytes)
+        target[:] = bytes([len(found) + 1]) * nbytes
+        found.append(np.frombuffer(target, np.uint8).ctypes.data)
+        if other is not None:
+            other.wait(10)
+
+    for _ in range(2):
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    assert found[0] == found[1]
+    found.clear()
+    together = threading.Barrier(3)
+    threads = [threading.Thread(target=use, args=(together,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 3
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")

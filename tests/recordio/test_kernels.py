@@ -90,12 +90,11 @@ class TestTwins:
         random = Random(seed)
         buffer, starts = written(field, counts, random)
         fast, twin = both(lambda: pages(field, bytes(buffer), int64(*starts), int64(*counts)))
-        page = np.array([random.randrange(len(counts)) for _ in range(20)])
-        row = np.array([random.randrange(counts[p]) for p in page])
-        if field.row_nbytes is None:
-            assert same_lists(fast.take(page, row), twin.take(page, row))
-        sample = rows_of(fast.kernel or fast.get, [0, *np.cumsum(counts).tolist()])
         every = [(p, r) for p, count in enumerate(counts) for r in range(count)]
+        for places in (random.choices(every, k=20), every):  # neighbours are copied together
+            page, row = np.array(places).T
+            assert same_lists(cells(fast.take(page, row)), cells(twin.take(page, row)))
+        sample = rows_of(fast.kernel or fast.get, [0, *np.cumsum(counts).tolist()])
         found = [sample(number) for number in range(len(every))]
         assert all(map(alike, [one["x"] for one in found], [twin.get(*place) for place in every]))
 
