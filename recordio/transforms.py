@@ -41,6 +41,7 @@ import numpy as np
 from recordio.arguments import choice, describe, flag, integers, interval, numbers
 from recordio.errors import SchemaError
 from recordio.images import boxes
+from recordio.images.aspects import aspects, checked_buckets, nearest
 from recordio.images.boxes import Box, Size
 from recordio.images.decode import CHANNELS, Pixels, pil_image
 from recordio.images.normalize import Normalize, NormalizedTensor, ToTensor
@@ -56,6 +57,7 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "Resize",
+    "ResizeToBucket",
     "ToTensor",
     "Transform",
     "takes_rng",
@@ -124,6 +126,37 @@ class Resize(Transform):
         if not isinstance(size, tuple):
             size = boxes.scaled_size(height, width, size, self.max_size)
         return Box(0, 0, height, width), boxes.check_pixels(*size)
+
+
+@dataclass(frozen=True)
+class ResizeToBucket(Transform):
+    """Resizes the image to the size of nearest aspect, and crops what is too wide or too tall for it, half a side.
+
+    Given the same `buckets`, and `bucket_by` of the field, a loader makes batches of one size: uint8 (n, height, width,
+    C). It counts images by their stored size, so let no step before this one crop or resize.
+
+    Args:
+        buckets: sizes (height, width), each of another aspect.
+        interpolation, antialias: as for Resize.
+    """
+
+    buckets: Any
+    interpolation: Any = "bilinear"
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        set_arguments(self, buckets=checked_buckets(self.buckets))
+        check_resampling(self)
+
+    def for_mask(self) -> Transform:
+        return replace(self, interpolation="nearest")
+
+    def _run(self, image: Any, rng: Any, mode: str) -> Pixels:
+        return resized(image, mode, self._plan, self.interpolation, self.antialias)
+
+    def _plan(self, height: int, width: int) -> tuple[Box, Size]:
+        size = self.buckets[int(nearest(aspects(height, width), self.buckets))]
+        return boxes.box_of_aspect(height, width, size), size
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
-from tests.plain_order import Blocks, Options, key, parts, permutation, selection_of, shuffled, windows
+from tests.plain_order import (
+    Blocks,
+    Options,
+    _share,
+    key,
+    parts,
+    permutation,
+    selection_of,
+    shuffled,
+    turns,
+    windows,
+)
 
+Part = tuple[Blocks, Sequence[int], Sequence[int]]  # a dataset: its blocks, the view, the lengths of the view
 LEAST = 64
 BUCKET = 200
 
@@ -21,6 +34,7 @@ class Rule:
     size: int
     on_overlong: str = "raise"
     only_full: bool = False
+    equal: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,45 @@ def binned(
         at += size
     assert at == len(view)
     return found
+
+
+def mixed_bins(
+    datasets: Sequence[Part],
+    draws: Sequence[int],
+    rule: Rule,
+    epoch_key: int,
+    options: Options,
+    *,
+    shuffle: bool = True,
+) -> list[tuple[int, list[tuple[int, int]]]]:
+    """The bins of an epoch of several datasets: (dataset, its bin)."""
+    of_datasets = []
+    for dataset, (blocks, view, lengths) in enumerate(datasets):
+        own, bins = _share(options, draws[dataset], sum(draws)), []
+        for number in range(math.ceil(draws[dataset] / len(view)) if view else 0):
+            found = binned(blocks, view, lengths, rule, key(dataset, number, after=epoch_key), own, shuffle=shuffle)
+            rest = draws[dataset] - number * len(view)
+            if rest < len(view):
+                found = found[: max(1, round(Fraction(len(found) * rest, len(view))))]
+            bins += found
+        of_datasets.append(bins)
+    counts = [len(bins) for bins in of_datasets]
+    order = turns(counts, epoch_key) if shuffle else [d for d, count in enumerate(counts) for _ in range(count)]
+    each = [iter(bins) for bins in of_datasets]
+    return [(dataset, next(each[dataset])) for dataset in order]
+
+
+def aspect(height: int, width: int) -> int:
+    return min(max(width * 1024 // height, 1), 2**30) if height and width else 1024
+
+
+def bucket(height: int, width: int, sizes: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """The size of the bucket that an image goes to."""
+    (best, *others), own = sorted(sizes, key=lambda size: aspect(*size)), aspect(height, width)
+    for other in others:
+        if own**2 >= aspect(*best) * aspect(*other):
+            best = other
+    return best[0], best[1]
 
 
 def block_of(blocks: Blocks, number: int) -> int:
@@ -156,7 +209,7 @@ def part_bins(items: list[Item], rule: Rule) -> list[list[Item]]:
     if not items:
         return []
     total = sum(cost(item, rule) for item in items)
-    count = max(1, (total + BUCKET * rule.size // 2) // (BUCKET * rule.size))
+    count = 1 if rule.equal else max(1, (total + BUCKET * rule.size // 2) // (BUCKET * rule.size))
     bins = []
     for bucket in runs(items, rule, count):
         longest_first = sorted(bucket, key=lambda item: -item.length)
@@ -165,6 +218,8 @@ def part_bins(items: list[Item], rule: Rule) -> list[list[Item]]:
             continue
         while longest_first:
             n = rule.size if rule.kind == "counted" else rule.size // longest_first[0].length
+            if rule.equal:
+                n = min(n, [item.length for item in longest_first].count(longest_first[0].length))
             bins.append(longest_first[:n])
             longest_first = longest_first[n:]
     return bins

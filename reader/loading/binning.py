@@ -12,10 +12,14 @@ import numpy.typing as npt
 from recordio.determinism import key
 from recordio.display.text import count_text
 from recordio.errors import CorruptError, SchemaError
+from recordio.format.fields import Field
+from recordio.format.numeric import Scalar
 from recordio.format.page import Indices
+from recordio.images.aspects import aspects, nearest
+from recordio.images.boxes import Size
 from recordio.reader.combined import Combined
 from recordio.reader.dataset import ShardDataset
-from recordio.reader.loading.lengths import lengths_of, sequences_of
+from recordio.reader.loading.lengths import is_picture, lengths_of, sequences_of
 from recordio.reader.loading.options import MAX_TOKENS, LoaderOptions
 from recordio.reader.loading.state import window_identity
 from recordio.reader.order.binned import Binned
@@ -42,12 +46,15 @@ class Binning:
         lengths: of each single dataset: the length of each sample of the view.
         field: the field that says it.
         options: of the order.
+        buckets: sizes of images, of which each bin has one.
 
     Attributes:
         identity: the bins, as a state names them.
     """
 
-    def __init__(self, rule: BinRule, lengths: list[Lengths], field: str, options: OrderOptions) -> None:
+    def __init__(
+        self, rule: BinRule, lengths: list[Lengths], field: str, options: OrderOptions, buckets: tuple[Size, ...] | None
+    ) -> None:
         self.identity: dict[str, Any] = {
             "kind": rule.kind,
             "size": rule.size,
@@ -56,6 +63,11 @@ class Binning:
         }
         if rule.only_full:
             self.identity |= {"only_full": True}
+        if buckets is not None:
+            self.identity |= {"buckets": [list(size) for size in buckets]}
+            own = aspects(*np.array(buckets).T)
+            own = own.astype(np.min_scalar_type(own.max()))
+            lengths = [own[nearest(one, buckets)] for one in lengths]
         if not options.shuffle:  # the state of an epoch in order says nothing of windows, which cut bins all the same
             self.identity |= window_identity(options)
         self._rule, self._lengths, self._options = rule, lengths, options
@@ -106,10 +118,14 @@ def binning_of(options: LoaderOptions, dataset: DatasetView) -> Binning | None:
     """The bins that the options ask for; reads the lengths of the samples. Raises SchemaError, CorruptError."""
     if options.on_overlong != "raise" and options.sequence_length is None:
         raise SchemaError(f"on_overlong={options.on_overlong!r} is for packed rows: give their sequence_length")
+    if options.buckets is not None and options.bucket_by is None:
+        raise SchemaError("buckets are sizes of images: name their field by bucket_by=")
     if not options.has_bins:
         return None
     _check(options)
     rule, name = _rule(options), options.bucket_by or _only_sequence(dataset)
+    for part in dataset.parts:
+        _check_field(options, name, part.store.manifest.schema.select([name])[name])
     try:
         lengths = [lengths_of(part, name) for part in dataset.parts]
     except CorruptError as error:
@@ -117,7 +133,7 @@ def binning_of(options: LoaderOptions, dataset: DatasetView) -> Binning | None:
         raise
     if rule.kind != "counted":
         _check_longest(rule, lengths[0] if len(lengths) == 1 else np.concatenate(lengths), name)
-    return Binning(rule, lengths, name, options.order)
+    return Binning(rule, lengths, name, options.order, options.buckets)
 
 
 def _rule(options: LoaderOptions) -> BinRule:
@@ -125,7 +141,7 @@ def _rule(options: LoaderOptions) -> BinRule:
         return BinRule("packed", options.sequence_length, options.on_overlong)
     if options.batch_tokens is not None:
         return BinRule("padded", options.batch_tokens)
-    return BinRule("counted", options.batch_size or 1, only_full=options.drop_last)
+    return BinRule("counted", options.batch_size or 1, only_full=options.drop_last, equal=options.buckets is not None)
 
 
 def _check(options: LoaderOptions) -> None:
@@ -139,7 +155,24 @@ def _check(options: LoaderOptions) -> None:
     if options.batch_size * (options.sequence_length or 0) > MAX_TOKENS:
         raise SchemaError(f"a batch has {options.batch_size} rows of {options.sequence_length} tokens, 2^31 or more")
     if options.shuffle and (options.lane_affinity or options.pool_bytes):
-        raise SchemaError("batches by length and packed rows go without lane_affinity and pool_bytes")
+        raise SchemaError(
+            "batches by length and packed rows go without lane_affinity and pool_bytes: each window is cut anew into "
+            "runs of blocks that cost about the same, so that no block stays on a lane. Leave them out; a larger "
+            "window_bytes mixes more"
+        )
+
+
+def _check_field(options: LoaderOptions, name: str, kind: Field) -> None:
+    """Raises SchemaError for an aspect where tokens are counted, and for buckets of what has no aspect."""
+    counted = options.batch_tokens is None and options.sequence_length is None
+    if is_picture(kind) and not counted:
+        raise SchemaError(f"field {name!r} is {kind}, which has an aspect and no tokens: give batch_size and bucket_by")
+    integer = isinstance(kind, Scalar) and kind.dtype.kind in "iu"
+    if options.buckets is not None and not (counted and (is_picture(kind) or integer)):
+        raise SchemaError(
+            f"buckets are sizes of images, and field {name!r} is {kind}: bucket_by= names an image, or an integer that "
+            "says 1024 * width // height, with batch_size alone"
+        )
 
 
 def _only_sequence(dataset: DatasetView) -> str:

@@ -4,13 +4,16 @@ Every rank must find the same lengths, or their bins would not fit together: so 
 are believed, also where a rank delivers none of their samples. With verify="never" the offsets alone are read of plain
 pages in a map, 8 bytes a sample, and must be in order and fill their page. Other pages are read and decoded as a whole,
 64 MiB at a time.
+
+The length of an image is its width at a height of 1,024 pixels, of which its header is enough.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,13 @@ import numpy.typing as npt
 
 from recordio.errors import SchemaError
 from recordio.format.fields import Bytes, Field, Text
+from recordio.format.image_field import Image
 from recordio.format.numeric import Array, Scalar
-from recordio.format.page import Indices, VariablePages
+from recordio.format.page import Indices, VariablePages, overlapping
 from recordio.format.schema import Schema
-from recordio.reader.batches.fetch_plan import FetchPlan
+from recordio.images.aspects import aspects
+from recordio.images.header import stated_size
+from recordio.reader.batches.fetch_plan import MAPPED_NBYTES, FetchPlan
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.loading.options import MAX_TOKENS
@@ -33,6 +39,7 @@ from recordio.storage.memory import new_memory
 
 _NBYTES = 64 << 20  # of pages in memory at a time
 _SAMPLES = 1 << 20
+_TASKS = 8  # into which the checks of so many pages are cut, for threads
 
 Measured = npt.NDArray[Any]
 Measure = Callable[[VariablePages, Indices, Indices], Measured]  # (pages, page, row) -> a number each
@@ -56,11 +63,19 @@ def _is_fixed(kind: Field) -> bool:
     return isinstance(kind, Array) and len(kind.shape) > 0 and None not in kind.shape
 
 
+def is_picture(kind: Field) -> bool:
+    """Whether values have an aspect: images, and arrays (height, width, ...) of which just these two are free."""
+    return isinstance(kind, Image) or (
+        isinstance(kind, Array) and kind.shape[:2] == (None, None) and None not in kind.shape[2:]
+    )
+
+
 def lengths_of(dataset: ShardDataset, name: str) -> Measured:
     """(len(dataset),), integers: the length of each sample by this field.
 
-    That is the first dimension of an array whose other dimensions are fixed, the bytes of text (UTF-8) or of bytes, or
-    the value of an integer. Raises SchemaError for other fields, CorruptError, StorageError.
+    That is the first dimension of an array whose other dimensions are fixed, the bytes of text (UTF-8) or of bytes, the
+    value of an integer, or the width of an image at a height of 1024. An image whose header cannot be read counts as a
+    square: making a batch of it says what is wrong. Raises SchemaError for other fields, CorruptError, StorageError.
     """
     kind = dataset.store.manifest.schema.select([name])[name]
     if kind.optional:
@@ -73,13 +88,15 @@ def lengths_of(dataset: ShardDataset, name: str) -> Measured:
         return found
     if isinstance(kind, Text | Bytes):
         return _measured(dataset, name, _nbytes)
+    if is_picture(kind):
+        return _aspects(dataset, name, kind)
     if _is_fixed(kind):
         length = kind.shape[0]  # type: ignore[attr-defined]
         return np.full(len(dataset), length, np.min_scalar_type(length))
     if not is_sequence(kind):
         raise SchemaError(
             f"field {name!r} is {kind}, which has no length: bucket_by= names an array of which no dimension but the "
-            "first is free, text, bytes, or an integer that says how long the sample is"
+            "first is free, text, bytes, an image, or an integer that says how long the sample is"
         )
     size = max(1, kind.dtype.itemsize * math.prod(kind.shape[1:]))  # type: ignore[attr-defined]
     return _measured(dataset, name, lambda *at: (_nbytes(*at) - 8) // size)
@@ -88,6 +105,31 @@ def lengths_of(dataset: ShardDataset, name: str) -> Measured:
 def _nbytes(pages: VariablePages, page: Indices, row: Indices) -> Indices:
     begins, ends = pages.spans(page, row)
     return ends - begins
+
+
+def _aspects(dataset: ShardDataset, name: str, kind: Any) -> Measured:
+    """The width of each image at a height of 1024: by the headers of files, by the dimensions of arrays."""
+    if kind.row_nbytes is not None and kind.shape is not None:
+        length = int(aspects(*kind.shape[:2]))
+        return np.full(len(dataset), length, np.min_scalar_type(length))
+    return _measured(dataset, name, _of_files if kind.shape is None else partial(_of_arrays, kind.shape[:2]))
+
+
+def _of_files(pages: VariablePages, page: Indices, row: Indices) -> Indices:
+    buffer = memoryview(pages.buffer)
+    spans = zip(*(one.tolist() for one in pages.spans(page, row)), strict=True)
+    sizes = np.array([stated_size(buffer[begin:end]) for begin, end in spans], np.int64)
+    return aspects(sizes[:, 0], sizes[:, 1])
+
+
+def _of_arrays(shape: Sequence[int | None], pages: VariablePages, page: Indices, row: Indices) -> Indices:
+    begins, _ = pages.spans(page, row)
+    stored = overlapping(pages.buffer, np.dtype("<u8"), ())  # a free dimension each, before the elements
+    sizes: list[Any] = []
+    for number, size in enumerate(shape):
+        before = 8 * sum(one is None for one in shape[:number])
+        sizes.append(np.full(len(begins), size) if size is not None else stored[begins + before].astype(np.int64))
+    return aspects(*sizes)
 
 
 def _measured(dataset: ShardDataset, name: str, measure: Measure) -> Measured:
@@ -125,13 +167,16 @@ def _of_blocks(store: OpenDataset, name: str, blocks: Indices, measure: Measure,
     counts = store.samples_of(blocks)
     slot = np.repeat(np.arange(len(blocks)), counts)
     row = np.arange(len(slot)) - np.repeat(np.cumsum(counts) - counts, counts)
-    pages = _mapped(store, fields, blocks, slot, row) or _loaded(store, fields, blocks, threads)
+    pages = _mapped(store, fields, blocks, slot, row, threads) or _loaded(store, fields, blocks, threads)
     found = measure(pages, slot, row)
+    if store.content_nbytes > MAPPED_NBYTES:  # as windows are: a large dataset is not kept in the process's memory
+        number = int(store.shard_of(blocks[:1])[0])
+        store.shard(number).unmap(blocks - store.blocks.shard[number])
     return found.astype(np.min_scalar_type(int(found.max())))  # they stay in memory
 
 
 def _mapped(
-    store: OpenDataset, fields: Projection, blocks: Indices, slot: Indices, row: Indices
+    store: OpenDataset, fields: Projection, blocks: Indices, slot: Indices, row: Indices, threads: FetchThreads
 ) -> VariablePages | None:
     """The pages of these blocks as they lie in the map of their shard; None if they do not. Raises CorruptError."""
     number = int(store.shard_of(blocks[:1])[0])
@@ -145,7 +190,7 @@ def _mapped(
     counts = store.samples_of(blocks)
     want = shard.index.pages["nbytes"][local, column].astype(np.int64) - 8 * (counts + 1)
     if store.access.verify != "never" or not _fill(want, _nbytes(pages, slot, row), counts):
-        shard.touch_all(fields, local)
+        threads.run(partial(shard.touch_all, fields, some) for some in np.array_split(local, _TASKS) if len(some))
     return pages
 
 

@@ -85,7 +85,9 @@ class DataLoader(Profiled):
         sequence_length: pack whole samples into rows of so many tokens, `batch_size` rows a batch, and add
             position_ids, document_ids and cu_seqlens.
         bucket_by: the field whose length counts: an array or text of any length, or an integer that says it; with
-            neither of the two, batches of `batch_size` samples of about one length. None takes the only such array.
+            neither of the two, batches of `batch_size` samples of about one length. None takes the only such array. The
+            length of an image is its width at a height of 1024: batches of about one aspect.
+        buckets: sizes (height, width) of images: batches of those nearest to one of them; see ResizeToBucket.
         on_overlong: "truncate" or "split" samples longer than a row; "raise" refuses them. Maps run for each piece.
         pad_value: pad arrays of any length with it, or by name, and add NAME_length; in packed rows 0 if None.
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from recordio.arguments import choice, flag, integer
 from recordio.determinism import MASK
 from recordio.errors import SchemaError
+from recordio.images.aspects import checked_buckets
 from recordio.reader.columns import collate_as_torch
 from recordio.reader.order.ranks import resolve_ranks
 from recordio.reader.order.shuffle import LANES, OrderOptions
@@ -55,6 +56,7 @@ class OwnArguments(EpochArguments, total=False):
     batch_tokens: int | None
     sequence_length: int | None
     bucket_by: str | None
+    buckets: Sequence[tuple[int, int]] | None
     on_overlong: OnOverlong
     pad_value: PadValue | None
 
@@ -113,6 +115,7 @@ class LoaderOptions:
     batch_tokens: int | None = None
     sequence_length: int | None = None
     bucket_by: str | None = None
+    buckets: Any = None
     on_overlong: OnOverlong = "raise"
     pad_value: PadValue | None = None
     order: OrderOptions = field(init=False)
@@ -125,6 +128,8 @@ class LoaderOptions:
         self._set("seed", integer("seed", self.seed, 0, MASK, optional=True))
         for name in ("batch_tokens", "sequence_length"):
             self._set(name, integer(name, getattr(self, name), 1, MAX_TOKENS, optional=True))
+        if self.buckets is not None:
+            self._set("buckets", checked_buckets(self.buckets))
         choice("on_error", self.on_error, ("raise", "skip"))
         choice("on_overlong", self.on_overlong, ("raise", "truncate", "split"))
         choice("worker_type", self.worker_type, ("auto", "thread", "process"))

@@ -35,15 +35,19 @@ class BinRule:
         on_overlong: what is done with samples longer than a row: they are cut off, or into pieces of a row and a rest.
             With "raise" there are none.
         only_full: leave out "counted" bins of fewer than `size` samples.
+        equal: "counted" bins hold samples of one length: their bucket.
     """
 
     kind: Kind
     size: int
     on_overlong: Overlong = "raise"
     only_full: bool = False
+    equal: bool = False
 
     def buckets(self, cost: int) -> int:
-        """How many buckets are made of items of this cost in all."""
+        """How many buckets are made of items of this cost in all. One where each would have a rest of every length."""
+        if self.equal:
+            return 1
         bucket = self.size * BUCKET_BINS
         return max(1, (cost + bucket // 2) // bucket)
 
@@ -88,6 +92,10 @@ def bins_of(rule: BinRule, lengths: Indices) -> tuple[Indices, list[int]]:
 
 
 def _runs(rule: BinRule, lengths: Indices) -> list[int]:
+    if rule.equal:
+        starts = np.flatnonzero(np.diff(lengths, prepend=0))  # lengths are 1 or more
+        within = np.arange(len(lengths)) - np.repeat(starts, np.diff(starts, append=len(lengths)))
+        return np.flatnonzero(within % rule.size == 0).tolist()
     if rule.kind == "counted":
         return list(range(0, len(lengths), rule.size))
     longest, begins, at = lengths.tolist(), [], 0

@@ -51,6 +51,13 @@ def centre_box(height: int, width: int, size: Size) -> Box:
     return Box(round((height - size[0]) / 2), round((width - size[1]) / 2), *size)
 
 
+def box_of_aspect(height: int, width: int, size: Size) -> Box:
+    """The largest centred box with about the aspect of `size`."""
+    across = min(width, max(1, round(height * size[1] / size[0])))
+    down = min(height, max(1, round(width * size[0] / size[1])))
+    return Box((height - down) // 2, (width - across) // 2, down, across)
+
+
 def placed_box(height: int, width: int, size: Size, rng: np.random.Generator) -> Box:
     """A box of `size`, placed uniformly. Two draws: top, left."""
     top = int(rng.random() * (height - size[0] + 1))

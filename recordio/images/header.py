@@ -46,14 +46,26 @@ def read_header(data: Data) -> Header:
     Raises DecodeError for any other bytes, and for pictures of too many pixels or scans, or more than 8 bits a channel.
     """
     view = memoryview(data)
+    return checked(_stated(view), view)
+
+
+def _stated(view: memoryview) -> Header:
     name = image_format(bytes(view[:16]))
     if name is None:
         raise DecodeError(f"not a JPEG, PNG or WebP file: it starts with {bytes(view[:8])!r}")
     try:
-        header = _HEADERS[name](view)
+        return _HEADERS[name](view)
     except (struct.error, IndexError) as error:
         raise DecodeError(f"the {name} file is cut short in its header, at {len(view)} bytes") from error
-    return checked(header, view)
+
+
+def stated_size(data: Data) -> tuple[int, int]:
+    """(height, width) as the file says, (0, 0) if it does not. Touches no scan, and checks nothing."""
+    try:
+        header = _stated(memoryview(data))
+    except DecodeError:
+        return 0, 0
+    return header.height, header.width
 
 
 def checked(header: Header, view: memoryview, one_scan: bool = False) -> Header:

@@ -29,6 +29,7 @@ from recordio.transforms import (
     RandomHorizontalFlip,
     RandomResizedCrop,
     Resize,
+    ResizeToBucket,
     ToTensor,
     Transform,
 )
@@ -43,6 +44,7 @@ EVERY: list[Any] = [
     Resize((31, 47), "bicubic"),
     Resize(40, max_size=45),
     Resize([50, 20], "nearest", antialias=False),
+    ResizeToBucket([(32, 32), [24, 40]], "bicubic"),
     CenterCrop((33, 200)),
     RandomCrop(32, padding=4, padding_mode="reflect"),
     RandomCrop((100, 64), pad_if_needed=True, fill=(1, 2, 3)),

@@ -21,7 +21,7 @@ SCHEMA: dict[str, Any] = {
     "said": recordio.Scalar("uint8"),
     "signed": recordio.Scalar("int32"),
     "fixed": recordio.Array("int8", (3,)),
-    "square": recordio.Array("int8", (None, None)),
+    "square": recordio.Array("int8", (3, None, None)),
     "rare": recordio.Text(optional=True),
 }
 
@@ -35,7 +35,7 @@ def sample(n: int) -> dict[str, Any]:
         "said": n % 200,
         "signed": 3 - n if n > 90 else n,
         "fixed": np.zeros(3, np.int8),
-        "square": np.zeros((2, n % 3), np.int8),
+        "square": np.zeros((3, 2, n % 3), np.int8),
         "rare": None,
     }
 

@@ -57,6 +57,7 @@ TABLE: dict[str, Any] = {
     "batch_tokens": None,
     "sequence_length": None,
     "bucket_by": None,
+    "buckets": None,
     "on_overlong": "raise",
     "pad_value": None,
 }

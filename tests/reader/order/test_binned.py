@@ -23,6 +23,7 @@ Bins = list[list[tuple[int, int]]]
 rules = st.one_of(
     st.builds(BinRule, st.sampled_from(["padded", "counted"]), st.integers(1, 60)),
     st.builds(BinRule, st.just("packed"), st.integers(1, 60), st.sampled_from(["raise", "truncate", "split"])),
+    st.builds(BinRule, st.just("counted"), st.integers(1, 9), equal=st.just(True)),
 )
 
 
@@ -51,7 +52,7 @@ def test_bins_follow_the_document_for_any_number_of_ranks(
 ) -> None:
     options = data.draw(orders(shuffle, by_lane=False))
     view = data.draw(views(shape.samples))
-    longest = 3 * rule.size if rule.on_overlong != "raise" or rule.kind == "counted" else rule.size
+    longest = 5 if rule.equal else 3 * rule.size if rule.on_overlong != "raise" or rule.kind == "counted" else rule.size
     lengths = data.draw(st.lists(st.integers(0, longest), min_size=len(view), max_size=len(view)))
     binned = order_in_bins(shape, view, lengths, rule, options, epoch_key)
     found = delivered(binned, ranks)
@@ -59,7 +60,7 @@ def test_bins_follow_the_document_for_any_number_of_ranks(
         shape,
         view,
         lengths,
-        plain.Rule(rule.kind, rule.size, rule.on_overlong),
+        plain.Rule(rule.kind, rule.size, rule.on_overlong, equal=rule.equal),
         epoch_key,
         plain_options(options),
         shuffle=shuffle,
@@ -70,20 +71,21 @@ def test_bins_follow_the_document_for_any_number_of_ranks(
 
 
 @examples(100)
-@given(st.data(), shapes(), st.booleans(), st.integers(1, 9), WORDS, st.integers(1, 7))
+@given(st.data(), shapes(), st.booleans(), st.integers(1, 9), WORDS, st.integers(1, 7), st.booleans())
 def test_full_bins_follow_the_document(
-    data: st.DataObject, shape: Blocks, shuffle: bool, size: int, epoch_key: int, ranks: int
+    data: st.DataObject, shape: Blocks, shuffle: bool, size: int, epoch_key: int, ranks: int, equal: bool
 ) -> None:
     options = data.draw(orders(shuffle, by_lane=False))
     view = data.draw(views(shape.samples))
-    lengths = data.draw(st.lists(st.integers(0, 20), min_size=len(view), max_size=len(view)))
-    binned = order_in_bins(shape, view, lengths, BinRule("counted", size, only_full=True), options, epoch_key)
+    lengths = data.draw(st.lists(st.integers(0, 3 if equal else 20), min_size=len(view), max_size=len(view)))
+    rule = BinRule("counted", size, only_full=True, equal=equal)
+    binned = order_in_bins(shape, view, lengths, rule, options, epoch_key)
     found = delivered(binned, ranks)
     assert found == plain.binned(
         shape,
         view,
         lengths,
-        plain.Rule("counted", size, only_full=True),
+        plain.Rule("counted", size, only_full=True, equal=equal),
         epoch_key,
         plain_options(options),
         shuffle=shuffle,
@@ -94,13 +96,15 @@ def test_full_bins_follow_the_document(
     check_blocks(binned, ranks)
 
 
-@pytest.mark.parametrize("kind", ["padded", "packed", "counted"])
+@pytest.mark.parametrize("kind", ["padded", "packed", "counted", "equal"])
 @pytest.mark.parametrize(("window_bytes", "lanes", "size"), [(12_000, 6, 3), (17_999, 2, 2)], ids=["lanes", "buckets"])
 def test_many_lanes_and_buckets_follow_the_document(kind: Any, window_bytes: int, lanes: int, size: int) -> None:
     shape = Blocks([[(30, 300)] * 30] * 2)
     options = OrderOptions(True, window_bytes=window_bytes, lanes=lanes)
     lengths = np.random.default_rng(3).integers(1, size + 1, 1800).tolist()
-    rule = BinRule(kind, size)
+    equal = kind == "equal"
+    kind = "counted" if equal else kind
+    rule = BinRule(kind, size, equal=equal)
     binned = order_in_bins(shape, range(1800), lengths, rule, options, 7)
     of_window = (1800 if kind == "counted" else sum(lengths)) // (len(binned.starts) - 1)
     parts = parts_for(of_window, lanes, size)
@@ -108,7 +112,7 @@ def test_many_lanes_and_buckets_follow_the_document(kind: Any, window_bytes: int
     assert lanes > 2 or kind == "counted" or rule.buckets(of_window // parts) > 1
     found = delivered(binned, 3)
     assert found == plain.binned(
-        shape, range(1800), lengths, plain.Rule(kind, size), 7, plain_options(options), shuffle=True
+        shape, range(1800), lengths, plain.Rule(kind, size, equal=equal), 7, plain_options(options), shuffle=True
     )
 
 
@@ -132,6 +136,7 @@ def check_contents(bins: Bins, lengths: list[int], rule: BinRule) -> None:
             assert 0 < sum(max(1, size) for size in sizes) <= rule.size
         else:
             assert 0 < len(one) <= rule.size
+            assert not rule.equal or len({max(1, size) for size in sizes}) == 1
 
 
 def check_counts(binned: Binned, bins: Bins, lengths: list[int], rule: BinRule) -> None:

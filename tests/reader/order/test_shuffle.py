@@ -16,6 +16,7 @@ from hypothesis import given, strategies as st
 import tests.plain_order as plain
 from recordio import SchemaError
 from recordio.determinism import key, mix, parts_of_permutation, permutation
+from recordio.images.aspects import aspects, checked_buckets, nearest
 from recordio.reader.combined import Mixture
 from recordio.reader.order.bins import BinRule
 from recordio.reader.order.blocks import Blocks
@@ -28,6 +29,7 @@ from tests import plain_bins
 from tests.effort import examples
 from tests.epochs import blocks_of, combined, orders, plain_options, plans_of_ranks, shapes, views
 from tests.reader.order.test_binned import delivered, order_in_bins
+from tests.reader.order.test_mixed_bins import bins_of, every_bin
 
 ORDER = Path(__file__).parents[3] / "docs" / "order.md"
 WORDS = st.integers(0, 2**64 - 1)
@@ -233,7 +235,7 @@ def both_bins(
         shape,
         chosen,
         of_view,
-        plain_bins.Rule(rule.kind, rule.size, rule.on_overlong),
+        plain_bins.Rule(rule.kind, rule.size, rule.on_overlong, equal=rule.equal),
         epoch_key,
         plain_options(options),
         shuffle=options.shuffle,
@@ -241,10 +243,14 @@ def both_bins(
     return [delivered(order_in_bins(shape, chosen, of_view, rule, options, epoch_key), 1), want]
 
 
+def rule_of(kind: Any, size: int, on_overlong: Any = "raise") -> BinRule:
+    return BinRule("counted", size, equal=True) if kind == "buckets" else BinRule(kind, size, on_overlong)
+
+
 def bins_vector(
     kind: Any, size: int, on_overlong: Any = "raise", *, seed: int = 0, epoch: int = 0, view: Any = None, **options: Any
 ) -> list[str]:
-    rule, lengths = BinRule(kind, size, on_overlong), [1 + 7 * n % 5 for n in range(20)]
+    rule, lengths = rule_of(kind, size, on_overlong), [1 + 7 * n % 5 for n in range(20)]
     order = OrderOptions(**{"shuffle": True} | options)
     chosen = range(20) if view is None else view
     name = "{0}/{1}" if on_overlong == "split" else "{0}"
@@ -256,8 +262,33 @@ def bins_vector(
 
 def many_bins_vector(kind: Any, size: int, seed: int, epoch: int, start: int, **options: Any) -> list[str]:
     lengths = [1 + 7919 * n % size for n in range(1800)]
-    found = both_bins(MEDIUM, None, lengths, BinRule(kind, size), seed, epoch, OrderOptions(True, **options))
+    found = both_bins(MEDIUM, None, lengths, rule_of(kind, size), seed, epoch, OrderOptions(True, **options))
     return ["; ".join(shown(index for index, _ in one) for one in bins[start : start + 4]) for bins in found]
+
+
+def mixed_bins_vector(
+    kind: Any, size: int, views: list[Any], draws: list[int] | None, *, seed: int = 0, epoch: int = 0, **options: Any
+) -> list[str]:
+    rule, order, epoch_key = rule_of(kind, size), OrderOptions(**{"shuffle": True} | options), key(seed, epoch)
+    parts = [(A, view, [1 + 7 * number % 5 for number in view]) for view in views]
+    every = draws or [len(view) for view in views]
+    own = plain_bins.Rule(rule.kind, rule.size, equal=rule.equal)
+    want = plain_bins.mixed_bins(parts, every, own, epoch_key, plain_options(order), shuffle=order.shuffle)
+    return [
+        "; ".join(shown(f"{source}:{views[source][index]}" for index, _ in items) for source, items in bins)
+        for bins in (every_bin(bins_of(parts, draws, rule, epoch_key, order)), want)
+    ]
+
+
+def bucket_vector(height: int, width: int, sizes: list[list[int]]) -> list[str]:
+    buckets = checked_buckets(sizes)
+    return [
+        shown(size)
+        for size in (
+            buckets[int(nearest(aspects(height, width), buckets))],
+            plain_bins.bucket(height, width, sizes),
+        )
+    ]
 
 
 def philox_vector(index: int, epoch_key: int) -> list[str]:
@@ -281,6 +312,9 @@ VECTORS: dict[str, Any] = {
     "drawn": drawn_vector,
     "bins": bins_vector,
     "manybins": many_bins_vector,
+    "mixedbins": mixed_bins_vector,
+    "aspect": lambda *size: [str(aspects(*size)), str(plain_bins.aspect(*size))],
+    "bucket": bucket_vector,
     "philox": philox_vector,
 }
 
