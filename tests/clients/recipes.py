@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import recordio
+from tests.photos import encode, photo
 from tests.processes_seen import python_on
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
@@ -51,7 +52,7 @@ def recipes() -> list[Recipe]:
 
 
 def write_data(folder: Path) -> None:
-    """train.rio, held-out.rio, documents.rio and photos.rio."""
+    """train.rio, held-out.rio, documents.rio, photos.rio and pictures.rio."""
     rng = np.random.default_rng(0)
     for name, samples in (("train.rio", 1000), ("held-out.rio", 100)):
         x = rng.standard_normal((samples, 8)).astype(np.float32)
@@ -62,3 +63,6 @@ def write_data(folder: Path) -> None:
             writer.write({"input_ids": rng.integers(0, 100, length)})
     with recordio.DatasetWriter(folder / "photos.rio") as writer:
         writer.write_batch({"image": rng.integers(0, 256, (64, 40, 48, 3), np.uint8), "label": np.arange(64) % 10})
+    with recordio.DatasetWriter(folder / "pictures.rio", {"image": recordio.Image()}) as writer:
+        for number, (height, width) in enumerate([(60, 80), (80, 60), (64, 64), (50, 90)] * 25):
+            writer.write({"image": encode(photo(height, width, number))})
