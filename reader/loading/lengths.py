@@ -10,6 +10,7 @@ The length of an image is its width at a height of 1,024 pixels, of which its he
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recordio.display.text import bytes_text
 from recordio.errors import SchemaError
 from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
@@ -37,8 +39,11 @@ from recordio.reader.order.selection import selection_of
 from recordio.reader.page_access import Projection
 from recordio.storage.memory import new_memory
 
+_log = logging.getLogger("recordio")
 _NBYTES = 64 << 20  # of pages in memory at a time
 _SAMPLES = 1 << 20
+_MUCH = 32 << 30  # bytes to read for the aspects of images, of which a loader says so
+_MUCH_REMOTE = 1 << 30
 _TASKS = 8  # into which the checks of so many pages are cut, for threads
 
 Measured = npt.NDArray[Any]
@@ -112,6 +117,14 @@ def _aspects(dataset: ShardDataset, name: str, kind: Any) -> Measured:
     if kind.row_nbytes is not None and kind.shape is not None:
         length = int(aspects(*kind.shape[:2]))
         return np.full(len(dataset), length, np.min_scalar_type(length))
+    access, nbytes = dataset.store.access, dataset.store.content_nbytes
+    if nbytes > (_MUCH_REMOTE if access.remote else _MUCH) and not (access.mapped and access.verify == "never"):
+        _log.warning(
+            "the aspects of field %r are in its images: every rank reads and checks them first, in a dataset of %s. An "
+            "integer field of 1024 * width // height, named by bucket_by=, gives the same batches without that",
+            name,
+            bytes_text(nbytes),
+        )
     return _measured(dataset, name, _of_files if kind.shape is None else partial(_of_arrays, kind.shape[:2]))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import recordio
 from recordio import ConcatDataset, CorruptError, DataLoader, Mixture, SchemaError, ShardDataset
+from recordio.reader.loading import lengths
 from recordio.reader.loading.lengths import lengths_of
 from recordio.transforms import Compose, RandomHorizontalFlip, ResizeToBucket
 from tests.photos import encode, photo
@@ -198,6 +199,15 @@ def test_a_damaged_page_is_not_believed(tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match="block 1, field 'image'"):
         loader_of(ShardDataset(tmp_path))
     assert len(lengths_of(ShardDataset(tmp_path, verify="never"), "image")) == 40
+
+
+def test_reading_much_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(lengths, "_MUCH", 1 << 20)
+    loader_of(ShardDataset(folder), bucket_by="width")
+    loader_of(ShardDataset(folder, verify="never"))
+    assert not caplog.records
+    loader_of(ShardDataset(folder))
+    assert "the aspects of field 'image' are in its images" in caplog.text
 
 
 def test_no_pixel_is_decoded(ds: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
