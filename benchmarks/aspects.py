@@ -11,7 +11,8 @@ The aspects are made up: cameras' 3:2 and telephones' 4:3 and 16:9, a third of t
 cropped to anything from 1:2.5 to 2.5:1. `grouped` is the rule of torchvision's detection reference: a random order,
 collected into groups by aspect, a batch as soon as a group has 32. `small window` mixes an eighth of the dataset at a
 time. The files are headers with a thumbnail's 8 KB of EXIF and noise behind: nothing decodes them.
-The second table has the seconds that making a loader takes, the files in the system's cache, or dropped from it.
+The second table plans epochs of 200,000 such images with `buckets`; the third has the seconds that making a loader
+takes, the files in the system's cache, or dropped from it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ from measuring import Row, machine, say, scratch, show
 import recordio
 from recordio.format.page import Indices
 from recordio.images.aspects import aspects, checked_buckets, nearest
+from recordio.reader.order.binned import Binned
+from recordio.reader.order.bins import BinRule
+from recordio.reader.order.blocks import Blocks
+from recordio.reader.order.ranks import RankShare, window_plans
+from recordio.reader.order.shuffle import OrderOptions, order_of
 
 BATCH = 32
 SIZES = [(1024, 1024), (896, 1152), (1152, 896), (832, 1216), (1216, 832), (768, 1344), (1344, 768), (640, 1536),
@@ -69,40 +75,59 @@ def grouped(sizes: Indices, rng: np.random.Generator) -> list[Indices]:
     ]
 
 
-def of_loader(ds: recordio.ShardDataset, seed: int, small: bool, **options: Any) -> tuple[list[Indices], int]:
-    if small:
-        options["window_bytes"] = ds.store.content_nbytes // 8
-    loader = recordio.DataLoader(ds, BATCH, shuffle=True, seed=seed, bucket_by="image", **options)
-    batches = [batch["number"] for batch in loader]
-    assert loader.bins is not None
-    return batches, loader.bins.dropped
+def of_loader(ds: recordio.ShardDataset, seed: int, small: bool) -> list[Indices]:
+    window = ds.store.content_nbytes // 8 if small else None
+    loader = recordio.DataLoader(ds, BATCH, shuffle=True, seed=seed, bucket_by="image", window_bytes=window)
+    return [batch["number"] for batch in loader]
 
 
-def wasted(ds: recordio.ShardDataset, sizes: Indices, rounds: int) -> list[list[Row]]:
-    """A table of padding, and one of crops."""
-    found: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+def wasted(ds: recordio.ShardDataset, sizes: Indices, rounds: int) -> list[Row]:
+    found: dict[str, list[float]] = {}
     for seed in range(rounds):
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(sizes))
-        by_chance = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
-        ways = {"random": by_chance, "grouped": grouped(sizes, rng)}
-        for small in (False, True):
-            name = "recordio, small window" if small else "recordio"
-            ways[name], _ = of_loader(ds, seed, small)
-            batches, _ = of_loader(ds, seed, small, buckets=SIZES)
-            _, dropped = of_loader(ds, seed, small, buckets=SIZES, drop_last=True)
-            full = sum(len(batch) == BATCH for batch in batches) / len(batches)
-            row = cut_off(sizes, SIZES), full, dropped / len(sizes)
-            found.setdefault(("cropped to one of nine", name), []).append(row)
+        ways = {
+            "padded, random": [order[at : at + BATCH] for at in range(0, len(order), BATCH)],
+            "padded, grouped": grouped(sizes, rng),
+            "padded, recordio": of_loader(ds, seed, small=False),
+            "padded, recordio, small window": of_loader(ds, seed, small=True),
+        }
         for name, batches in ways.items():
-            found.setdefault(("padded", name), []).append((padding(batches, sizes),))
-        found.setdefault(("cropped to a square", "random"), []).append((cut_off(sizes, [(1, 1)]),))
-    names = ("wasted %", "full batches %", "dropped with drop_last %")
-    tables: list[list[Row]] = [[], []]
-    for (kind, method), rows in found.items():
-        shares = [round(100 * value, 2) for value in np.mean(rows, axis=0).tolist()]
-        tables[len(shares) > 1].append({"batches": kind, "method": method} | dict(zip(names, shares, strict=False)))
-    return tables
+            found.setdefault(name, []).append(padding(batches, sizes))
+    found["cropped to a square"] = [cut_off(sizes, [(1, 1)])]
+    found["cropped to one of nine"] = [cut_off(sizes, SIZES)]
+    return [{"batches": name, "wasted %": round(100 * float(np.mean(shares)), 2)} for name, shares in found.items()]
+
+
+def windows(nbytes: int) -> list[Row]:
+    """How full the batches of nine sizes are, and what one of four ranks reads: planned, of 200,000 images."""
+    lengths = photographs(200_000, np.random.default_rng(0))
+    own, buckets = aspects(lengths[:, 0], lengths[:, 1]), checked_buckets(SIZES)
+    own = aspects(*np.array(buckets).T)[nearest(own, buckets)]
+    samples = (1 << 20) // nbytes
+    count = len(own) // samples
+    blocks = Blocks(np.arange(count + 1) * samples, np.full(count, 1 << 20), np.linspace(0, count, 21).astype(np.int64))
+    rows: list[Row] = []
+    for given in (
+        {},
+        {"window_bytes": 1 << 30},
+        {"window_samples": 28_800},
+        {"window_samples": 28_800, "lanes": 4},
+        {"window_samples": 115_200, "lanes": 4},
+    ):
+        options = OrderOptions(True, **given)
+        order = order_of(blocks, range(count * samples), options, 7)
+        every, full = (
+            Binned(order, own, BinRule("counted", BATCH, only_full=only, equal=True), True, 7) for only in (False, True)
+        )
+        share = RankShare(rank=1, world=4, start=0, stop=len(every))
+        rows.append(
+            {"window": ", ".join(f"{name}={value}" for name, value in given.items()) or "default"}
+            | {"batches": len(every), "full %": round(100 * len(full) / len(every), 1)}
+            | {"dropped with drop_last %": round(100 * full.counts.dropped / (count * samples), 1)}
+            | {"blocks read %": round(100 * sum(len(one.blocks) for one in window_plans(every, share)) / count)}
+        )
+    return rows
 
 
 def drop(folder: Path) -> None:
@@ -165,8 +190,8 @@ def main() -> None:
     with scratch(None) as folder:
         written(folder / "photos", sizes, options.nbytes)
         ds = recordio.ShardDataset(folder / "photos", fields=["number"])
-        for table in wasted(ds, sizes, options.rounds):
-            show(table, options.json)
+        show(wasted(ds, sizes, options.rounds), options.json)
+        show(windows(options.nbytes + 9000), options.json, "Batches of nine sizes, and what one of four ranks reads")
         show(starts(folder / "photos", options.rounds), options.json, "What making a loader takes")
 
 

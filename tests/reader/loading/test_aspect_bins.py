@@ -146,6 +146,19 @@ def test_every_form_of_an_image_gives_the_same_batches(folder: Path) -> None:
         assert others == [first] * 3
 
 
+def test_pixels_of_which_a_side_is_given_have_an_aspect(tmp_path: Path) -> None:
+    shapes: dict[str, tuple[int | None, ...]] = {"fixed": (16, 24), "tall": (None, 24, 3), "wide": (16, None)}
+    schema = {name: recordio.Image(shape=shape) for name, shape in shapes.items()}
+    with recordio.DatasetWriter(tmp_path, schema) as writer:
+        for n in range(1, 30):
+            pixels = {name: tuple(n if side is None else side for side in shape) for name, shape in shapes.items()}
+            writer.write({name: np.zeros(shape, np.uint8) for name, shape in pixels.items()})
+    ds = ShardDataset(tmp_path)
+    assert lengths_of(ds, "fixed").tolist() == [1536] * 29
+    assert lengths_of(ds, "tall").tolist() == [24 * 1024 // n for n in range(1, 30)]
+    assert lengths_of(ds, "wide").tolist() == [n * 1024 // 16 for n in range(1, 30)]
+
+
 @pytest.mark.parametrize("make", [loader_of, in_buckets])
 def test_several_datasets_take_turns(ds: ShardDataset, make: Any) -> None:
     for mixed in (ConcatDataset([ds[:300], ds[300:]]), Mixture([(ds[:300], 2), (ds[300:], 1)])):
