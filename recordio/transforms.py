@@ -130,7 +130,7 @@ class Resize(Transform):
 
 @dataclass(frozen=True)
 class ResizeToBucket(Transform):
-    """Resizes the image to the size of nearest aspect, and crops what is too wide or too tall for it, half a side.
+    """Crops the middle of the image to the aspect of the nearest of several sizes, and resizes it to that size.
 
     Given the same `buckets`, and `bucket_by` of the field, a loader makes batches of one size: uint8 (n, height, width,
     C). It counts images by their stored size, so let no step before this one crop or resize.

@@ -19,7 +19,7 @@ from recordio.images.aspects import aspects, nearest
 from recordio.images.boxes import Size
 from recordio.reader.combined import Combined
 from recordio.reader.dataset import ShardDataset
-from recordio.reader.loading.lengths import is_picture, lengths_of, sequences_of
+from recordio.reader.loading.lengths import has_aspect, lengths_of, sequences_of
 from recordio.reader.loading.options import MAX_TOKENS, LoaderOptions
 from recordio.reader.loading.state import window_identity
 from recordio.reader.order.binned import Binned
@@ -165,10 +165,10 @@ def _check(options: LoaderOptions) -> None:
 def _check_field(options: LoaderOptions, name: str, kind: Field) -> None:
     """Raises SchemaError for an aspect where tokens are counted, and for buckets of what has no aspect."""
     counted = options.batch_tokens is None and options.sequence_length is None
-    if is_picture(kind) and not counted:
+    if has_aspect(kind) and not counted:
         raise SchemaError(f"field {name!r} is {kind}, which has an aspect and no tokens: give batch_size and bucket_by")
     integer = isinstance(kind, Scalar) and kind.dtype.kind in "iu"
-    if options.buckets is not None and not (counted and (is_picture(kind) or integer)):
+    if options.buckets is not None and not (counted and (has_aspect(kind) or integer)):
         raise SchemaError(
             f"buckets are sizes of images, and field {name!r} is {kind}: bucket_by= names an image, or an integer that "
             "says 1024 * width // height, with batch_size alone"

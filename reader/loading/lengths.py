@@ -68,7 +68,7 @@ def _is_fixed(kind: Field) -> bool:
     return isinstance(kind, Array) and len(kind.shape) > 0 and None not in kind.shape
 
 
-def is_picture(kind: Field) -> bool:
+def has_aspect(kind: Field) -> bool:
     """Whether values have an aspect: images, and arrays (height, width, ...) of which just these two are free."""
     return isinstance(kind, Image) or (
         isinstance(kind, Array) and kind.shape[:2] == (None, None) and None not in kind.shape[2:]
@@ -93,7 +93,7 @@ def lengths_of(dataset: ShardDataset, name: str) -> Measured:
         return found
     if isinstance(kind, Text | Bytes):
         return _measured(dataset, name, _nbytes)
-    if is_picture(kind):
+    if has_aspect(kind):
         return _aspects(dataset, name, kind)
     if _is_fixed(kind):
         length = kind.shape[0]  # type: ignore[attr-defined]
