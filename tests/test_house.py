@@ -248,6 +248,12 @@ def test_an_epoch_of_local_files_loads_nothing_for_networks(tmp_path: Path) -> N
     assert not loaded & {"recordio.remote.remote_storage", "recordio.remote.page_sink"}
 
 
+def test_converting_imports_nothing_slow_that_it_does_not_need() -> None:
+    loaded = _loaded_after("import recordio.writer.convert.convert")
+    assert "recordio.remote.credentials" in loaded
+    assert not loaded & {"asyncio", "ssl", "numpy.ma"}
+
+
 def test_reading_needs_no_optional_package() -> None:
     loaded = _loaded_after(
         "import recordio\nrecordio.ShardDataset, recordio.DataLoader, recordio.DatasetWriter, recordio.verify"

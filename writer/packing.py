@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy import ma
 
 from recordio.errors import SchemaError
 from recordio.format.fields import Field
 from recordio.format.image_field import Image
-from recordio.format.masks import has_masked, is_missing
+from recordio.format.masks import has_masked, is_masked_array, is_missing
 from recordio.format.numeric import Numeric
 from recordio.format.page import Packed
 from recordio.format.schema import Sample, Schema
@@ -150,12 +149,12 @@ def new_column(nbytes: int | None, values: Iterable[Any]) -> Column:
 
 
 def unmasked(column: Any) -> Any:
-    """The values of a column; missing ones are `ma.masked`. Raises SchemaError for a partly masked row."""
-    if not isinstance(column, ma.MaskedArray):
+    """The values of a column; missing ones are `np.ma.masked`. Raises SchemaError for a partly masked row."""
+    if not is_masked_array(column):
         return column
     if not has_masked(column):
         return column.data
-    rows = [(row.any(), row.all()) for row in ma.getmaskarray(column)]
+    rows = [(row.any(), row.all()) for row in np.ma.getmaskarray(column)]
     if any(some and not every for some, every in rows):
         raise SchemaError("an array is masked in part: a value is there or it is missing")
-    return [ma.masked if some else value for (some, _), value in zip(rows, column.data, strict=True)]
+    return [np.ma.masked if some else value for (some, _), value in zip(rows, column.data, strict=True)]

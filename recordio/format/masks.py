@@ -7,17 +7,19 @@ know no masks see what lies under it, so that is never a number that could be a 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ma
-from numpy.ma import MaskedArray
 
 from recordio.errors import SchemaError
 from recordio.format.tensors import is_tensor, tensor_array
+
+if TYPE_CHECKING:
+    from numpy.ma import MaskedArray
 
 _MISSING = "the value is masked, so it is missing: only an optional field takes it, such as Scalar('f4', optional=True)"
 _PARTLY = "some elements are masked: an array is there or missing as a whole; fill them first, as array.filled(0) does"
@@ -44,25 +46,30 @@ def masked_column(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_]) -> M
     """The column of an optional field from its values (n, *shape), which this changes, and a bool (n,) for each."""
     mask = np.broadcast_to(missing.reshape(-1, *[1] * (values.ndim - 1)), values.shape).copy()
     np.copyto(values, missing_value(values.dtype), where=mask)
-    return MaskedArray(values, mask)
+    return np.ma.MaskedArray(values, mask)
 
 
 def missing_rows(column: MaskedArray[Any, Any]) -> npt.NDArray[np.bool_]:
     """bool (n,): which values of a column are missing. A value is missing as a whole."""
-    mask: Any = ma.getmaskarray(column)
+    mask: Any = np.ma.getmaskarray(column)
     return mask[(slice(None), *[0] * (mask.ndim - 1))]  # type: ignore[no-any-return]
+
+
+def is_masked_array(value: Any) -> TypeGuard[MaskedArray[Any, Any]]:
+    """Whether this is a masked array. None is before someone imports numpy.ma, which takes 10 ms."""
+    return isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
 
 
 def is_missing(value: Any) -> bool:
     """Whether this is a masked array with every element masked, such as `numpy.ma.masked`."""
-    return isinstance(value, MaskedArray) and has_masked(value) and bool(ma.getmaskarray(value).all())
+    return is_masked_array(value) and has_masked(value) and bool(np.ma.getmaskarray(value).all())
 
 
 def has_masked(value: Any) -> bool:
     """Whether any element of an array is masked. Ignores structured masks: no field takes records."""
-    if not isinstance(value, MaskedArray):
+    if not is_masked_array(value):
         return False
-    mask = ma.getmask(value)
+    mask = np.ma.getmask(value)
     return mask.dtype.names is None and bool(mask.any())
 
 

@@ -6,7 +6,6 @@ is a riddle.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -115,6 +114,8 @@ def _of_boto3() -> tuple[Profile | None, str]:
         return None, "boto3 finds none in ~/.aws"
 
     async def provide() -> dict[str, Any]:
+        import asyncio  # with ssl it takes 10 ms, which every conversion would pay
+
         keys = await asyncio.to_thread(found.get_frozen_credentials)  # it may ask another server
         return {
             "access_key_id": keys.access_key,
