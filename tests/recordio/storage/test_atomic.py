@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from recordio import DatasetError, StorageError
+from recordio.storage import atomic
 from recordio.storage.atomic import FolderLock, NewFile, remove, write_file, write_new
 from tests.open_files import open_files
 
@@ -49,6 +50,26 @@ def test_new_file_writes_over_a_thousand_parts_at_once(tmp_path: Path) -> None:
     file.write([b"x"] * 5000)
     file.finish()
     assert (tmp_path / "a").stat().st_size == 5000
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_device_begins_to_write_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    real, asked = atomic._sync_file_range(), []
+
+    def sync_file_range(fd: int, *place: int) -> None:
+        asked.append(place)
+        assert real is None or real(fd, *place) == 0
+
+    monkeypatch.setattr(atomic, "_sync_file_range", lambda: sync_file_range if there else None)
+    monkeypatch.setattr(atomic, "_EARLY_NBYTES", 1000)
+    file = NewFile(tmp_path / "a")
+    for _ in range(7):
+        file.write([b"x" * 400])
+    file.finish()
+    assert (tmp_path / "a").read_bytes() == b"x" * 2800
+    assert asked == ([(0, 1200, 2), (1200, 1200, 2)] if there else [])
 
 
 def test_new_file_refuses_an_existing_name(tmp_path: Path) -> None:
