@@ -84,10 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         write(sys.stdout, _version(is_verbose))
         return GOOD
     command = COMMANDS[options.command]
-    if argv is None:  # this process is ours
-        # NumPy's matrix library would start threads, which spin for 40 ms; no command multiplies matrices.
+    if argv is None and command is convert:  # this process is ours, and C libraries would write into its progress
+        # NumPy's matrix library would start threads, which spin for 40 ms, in this process and in every worker.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if argv is None and command is convert:  # C libraries would write into its progress
         from recordio.process_guard import silence_libraries
 
         silence_libraries()
