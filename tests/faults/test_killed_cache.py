@@ -33,4 +33,4 @@ def test_a_fill_that_is_killed_leaves_nothing_wrong(
     expected = [columns["number"].tolist(), columns["text"]]
     calls, faults = killed(bucket.upload(folder, "killed"), bucket.storage, tmp_path, how, expected)
     assert faults == []
-    assert calls > (3 if small else 8)  # a busy machine may get a small shard in fewer pieces, of 7 calls mostly
+    assert calls > (5 if small else 8)
