@@ -28,7 +28,7 @@ from measuring import Row, machine, say, scratch, show
 
 import recordio
 from recordio.format.page import Indices
-from recordio.images.aspects import aspects, checked_buckets, nearest
+from recordio.images.aspects import aspects, aspects_of, checked_buckets, nearest
 from recordio.reader.order.binned import Binned
 from recordio.reader.order.bins import BinRule
 from recordio.reader.order.blocks import Blocks
@@ -63,7 +63,7 @@ def cut_off(sizes: Indices, buckets: Any) -> float:
     """The share of an image that is not in its crop, on average."""
     checked = checked_buckets(buckets)
     own = aspects(sizes[:, 0], sizes[:, 1])
-    ratio = own / aspects(*np.array(checked).T)[nearest(own, checked)]
+    ratio = own / aspects_of(checked)[nearest(own, checked)]
     return float(1 - np.minimum(ratio, 1 / ratio).mean())
 
 
@@ -103,7 +103,7 @@ def windows(nbytes: int) -> list[Row]:
     """How full the batches of nine sizes are, and what one of four ranks reads: planned, of 200,000 images."""
     lengths = photographs(200_000, np.random.default_rng(0))
     own, buckets = aspects(lengths[:, 0], lengths[:, 1]), checked_buckets(SIZES)
-    own = aspects(*np.array(buckets).T)[nearest(own, buckets)]
+    own = aspects_of(buckets)[nearest(own, buckets)]
     samples = (1 << 20) // nbytes
     count = len(own) // samples
     blocks = Blocks(np.arange(count + 1) * samples, np.full(count, 1 << 20), np.linspace(0, count, 21).astype(np.int64))

@@ -186,11 +186,12 @@ class PageReads:
             self._ask_for_all(opener)
         elif not access.direct:
             reads = _asked_for(reads)
+        pieces = (partial(self._do, read, memory, report) for read in reads)
         tiny = len(self._cuts) and int(self._nbytes.sum()) < _TINY * len(self._cuts)
         if tiny and not access.direct and not access.remote:  # threads would only wait for the interpreter's lock
-            yield partial(self._do_in_turn, reads, memory, report)
+            yield partial(one_by_one, pieces)
         else:
-            yield from (partial(self._do, read, memory, report) for read in reads)
+            yield from pieces
 
     def _ask_for_all(self, opener: Opener) -> None:
         shards, _, runs = grouped(self._shard)
@@ -198,10 +199,6 @@ class PageReads:
             begin, end = self._begin[self._cuts[run]], self._end[self._stops[run] - 1]
             with contextlib.suppress(RecordIOError):  # raised again by the read
                 opener(number).will_need(zip(begin.tolist(), (end - begin).tolist(), strict=True))
-
-    def _do_in_turn(self, reads: Iterable[_Read], memory: memoryview, report: Report) -> None:
-        for read in reads:
-            self._do(read, memory, report)
 
     def _reads(self, opener: Opener) -> Iterator[_Read]:
         last, file, runs = -1, None, len(self._cuts)
@@ -284,6 +281,12 @@ class PageReads:
     def _check(self, page: PlannedPage, stored: memoryview) -> None:
         field, samples, data = self._fields[page.column], int(self._samples[page.slot]), stored[: page.stored_nbytes]
         check_stored(self._access.verify, field, samples, stored, data, page.checksum, page.codec)
+
+
+def one_by_one(work: Iterable[Work]) -> None:
+    """Does the pieces of work here."""
+    for piece in work:
+        piece()
 
 
 def _asked_for(reads: Iterable[_Read]) -> Iterator[_Read]:

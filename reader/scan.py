@@ -14,7 +14,7 @@ from recordio.format.schema import Columns
 from recordio.reader.columns import grouped, scatter
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.page_access import Projection
-from recordio.reader.page_reads import PageReads, reporter
+from recordio.reader.page_reads import PageReads, one_by_one, reporter
 from recordio.reader.page_table import MAX_MAPS, PageColumn, PageTable
 from recordio.storage.base import File
 from recordio.storage.memory import new_memory
@@ -102,11 +102,7 @@ def _table(dataset: OpenDataset, blocks: Indices, fields: Projection, threads: F
     failed: dict[int, RecordIOError] = {}
     opener = lambda number: whole.pop(number, None) or dataset.file(number)  # noqa: E731
     work = reads.work(memoryview(memory), opener, reporter(dataset, blocks, fields, failed))
-    if threads is None:
-        for read in work:
-            read()
-    else:
-        threads.run(work)
+    (one_by_one if threads is None else threads.run)(work)
     if dataset.indexes.checked is not marks:
         return None
     for _, error in sorted(failed.items()):

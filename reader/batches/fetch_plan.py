@@ -210,12 +210,6 @@ class FetchPlan:
         self._touching.append(perf_counter_ns() - began)
 
 
-def one_by_one(work: Iterable[Work]) -> None:
-    """Executes the pieces of work here."""
-    for piece in work:
-        piece()
-
-
 def _copied_together(entries: PageEntries, shards: int, maps: int, samples: int) -> Mask:
     """bool (f,): the fields of which plain pages are copied too, from so many shards with so many samples.
 

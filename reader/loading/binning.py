@@ -15,7 +15,7 @@ from recordio.errors import CorruptError, SchemaError
 from recordio.format.fields import Field
 from recordio.format.numeric import Scalar
 from recordio.format.page import Indices
-from recordio.images.aspects import aspects, nearest
+from recordio.images.aspects import aspects_of, nearest
 from recordio.images.boxes import Size
 from recordio.reader.combined import Combined
 from recordio.reader.dataset import ShardDataset
@@ -65,7 +65,7 @@ class Binning:
             self.identity |= {"only_full": True}
         if buckets is not None:
             self.identity |= {"buckets": [list(size) for size in buckets]}
-            own = aspects(*np.array(buckets).T)
+            own = aspects_of(buckets)
             own = own.astype(np.min_scalar_type(own.max()))
             lengths = [own[nearest(one, buckets)] for one in lengths]
         if not options.shuffle:  # the state of an epoch in order says nothing of windows, which cut bins all the same

@@ -96,8 +96,7 @@ def lengths_of(dataset: ShardDataset, name: str) -> Measured:
     if has_aspect(kind):
         return _aspects(dataset, name, kind)
     if _is_fixed(kind):
-        length = kind.shape[0]  # type: ignore[attr-defined]
-        return np.full(len(dataset), length, np.min_scalar_type(length))
+        return _of_all(dataset, kind.shape[0])  # type: ignore[attr-defined]
     if not is_sequence(kind):
         raise SchemaError(
             f"field {name!r} is {kind}, which has no length: bucket_by= names an array of which no dimension but the "
@@ -105,6 +104,11 @@ def lengths_of(dataset: ShardDataset, name: str) -> Measured:
         )
     size = max(1, kind.dtype.itemsize * math.prod(kind.shape[1:]))  # type: ignore[attr-defined]
     return _measured(dataset, name, lambda *at: (_nbytes(*at) - 8) // size)
+
+
+def _of_all(dataset: ShardDataset, length: int) -> Measured:
+    """One length for every sample."""
+    return np.full(len(dataset), length, np.min_scalar_type(length))
 
 
 def _nbytes(pages: VariablePages, page: Indices, row: Indices) -> Indices:
@@ -115,8 +119,7 @@ def _nbytes(pages: VariablePages, page: Indices, row: Indices) -> Indices:
 def _aspects(dataset: ShardDataset, name: str, kind: Any) -> Measured:
     """The width of each image at a height of 1024: by the headers of files, by the dimensions of arrays."""
     if kind.row_nbytes is not None and kind.shape is not None:
-        length = int(aspects(*kind.shape[:2]))
-        return np.full(len(dataset), length, np.min_scalar_type(length))
+        return _of_all(dataset, int(aspects(*kind.shape[:2])))
     access, nbytes = dataset.store.access, dataset.store.content_nbytes
     if nbytes > (_MUCH_REMOTE if access.remote else _MUCH) and not (access.mapped and access.verify == "never"):
         _log.warning(

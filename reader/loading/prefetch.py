@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from recordio.errors import RecordIOError
-from recordio.reader.batches.fetch_plan import FetchPlan, Run, WindowLayout, one_by_one
+from recordio.reader.batches.fetch_plan import FetchPlan, Run, WindowLayout
 from recordio.reader.batches.memory import Memory
 from recordio.reader.fetch_threads import FetchThreads
 from recordio.reader.loading.stats import LoaderStats, Stalls
 from recordio.reader.open_dataset import OpenDataset
 from recordio.reader.order.shuffle import WindowPlan
 from recordio.reader.page_access import PageAccess, Projection
+from recordio.reader.page_reads import one_by_one
 from recordio.reader.page_table import PageTable
 from recordio.reader.workers.protocol import CompletedTask, FailedTask, Task
 

@@ -23,13 +23,13 @@ from recordio.format.image_field import Image
 from recordio.format.page import Indices
 from recordio.images.transform import Transform, function_name
 from recordio.process_guard import ThreadPool
-from recordio.reader.batches.fetch_plan import FetchPlan, one_by_one
+from recordio.reader.batches.fetch_plan import FetchPlan
 from recordio.reader.batches.maker import BatchMaker
 from recordio.reader.batches.memory import Arena
 from recordio.reader.batches.requests import IndexRequest
 from recordio.reader.dataset import ShardDataset
 from recordio.reader.loading.options import LoaderOptions
-from recordio.reader.page_reads import PageReads
+from recordio.reader.page_reads import PageReads, one_by_one
 from recordio.reader.page_table import PageTable
 from recordio.reader.workers.slots import Slot, load
 

@@ -46,6 +46,11 @@ def checked_buckets(value: Any) -> tuple[Size, ...]:
     return tuple(sizes)
 
 
+def aspects_of(buckets: tuple[Size, ...]) -> Integers:
+    """int64 (n,): the aspect of each size, ascending for those that `checked_buckets` gives."""
+    return aspects(*np.array(buckets, np.int64).T)
+
+
 def nearest(found: Integers, buckets: tuple[Size, ...]) -> Integers:
     """int64 (n,): of which bucket each image is, by its aspect. The border of two is the mean of their logarithms.
 
@@ -53,5 +58,5 @@ def nearest(found: Integers, buckets: tuple[Size, ...]) -> Integers:
         found: int64 (n,), as `aspects` gives them.
         buckets: as `checked_buckets` gives them.
     """
-    own = aspects(*np.array(buckets, np.int64).T)
+    own = aspects_of(buckets)
     return np.searchsorted(own[1:] * own[:-1], np.asarray(found, np.int64) ** 2, side="right")
