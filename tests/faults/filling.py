@@ -83,6 +83,8 @@ def killed_helper(url: str, storage: Any, top: Path, how: str, expected: list[An
         with new_helper(start):
             first = helper_process.helper().pid
             found = read(url, storage, cache)
+            # What it wrote last may be read before it answers, or dies: nobody has noticed that yet.
+            helper_process.asked(lambda helper: helper.submit("stats").result())
             has_survived = helper_process.helper().pid == first
         out += [f"call {at}: wrong samples"] if found != expected else []
         out += [f"call {at}: {fault}" for fault in faults_of(cache)]
