@@ -191,6 +191,7 @@ class Lookahead:
             windows = list(map(self._widened, windows))
         shards = np.unique(self._dataset.shard_of(np.concatenate([*windows])))
         with contextlib.suppress(RecordIOError):  # raised again by those who load them
+            self._dataset.ask_for_indexes(shards)  # before the first shard's footer is waited for
             if not all(self._dataset.file(shard).is_here for shard in shards.tolist()):
                 self._order.joins = self._widened is None
                 self._dataset.ask_for(windows, self._fields)

@@ -29,12 +29,17 @@ class Asked:
         self.storage = MemoryStorage({})
         self.requests = 0
         self.asked: list[int] = []
+        self.indexes: set[int] = set()
         self.in_threads = 0
 
     def shard_of(self, blocks: Any) -> Any:
         return blocks
 
+    def ask_for_indexes(self, shards: Any) -> None:
+        self.indexes.update(shards.tolist())
+
     def file(self, number: int) -> Any:
+        assert number in self.indexes, "its footer is waited for before those of other shards are asked for"
         return self
 
     def ask_for(self, windows: list[Any], fields: Any) -> None:
