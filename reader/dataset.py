@@ -40,7 +40,6 @@ from recordio.reader.view import DatasetView, Piece, Plans
 from recordio.remote.opening import CacheFolder, RemoteAccess, StorageArgument, dataset_access
 
 _INTEGERS: Any = (int, np.integer)
-_DIRECT_WINDOW_BYTES = 32 << 20  # in order: enough reads at a time for a fast device
 
 
 class ShardDataset(DatasetView):
@@ -216,9 +215,8 @@ class ShardDataset(DatasetView):
         return [Piece(self, indices, np.arange(len(indices)))]
 
     def plan(self, options: OrderOptions, epoch_key: int, share: RankShare) -> Plans:
-        if not options.shuffle and self.store.access.direct:
-            options = options.with_default_window(_DIRECT_WINDOW_BYTES)
-        return [window_plans(order_of(self.store.blocks, self.numbers, options, epoch_key), share)], None
+        order = order_of(self.store.blocks, self.numbers, options, epoch_key, grows=True)
+        return [window_plans(order, share)], None
 
     def _only(self, names: Sequence[str]) -> Self:
         return self._with(

@@ -9,17 +9,21 @@ import numpy as np
 from recordio.format.page import Indices
 
 
-def window_cuts(weighed: Iterable[tuple[Indices, Indices]], budget: int) -> tuple[Indices, Indices]:
+def window_cuts(
+    weighed: Iterable[tuple[Indices, Indices]], budget: int, later: int | None = None
+) -> tuple[Indices, Indices]:
     """(first block, first sample) of each window, then the totals, from the weight and the samples of each block.
 
-    A new window begins wherever the weight of all blocks before it passes a multiple of the budget.
+    A new window begins wherever the weight of all blocks before it passes the budget, and again each `later` after
+    that: the budget if None.
     """
+    later = later or budget
     cuts: list[Indices] = []
     starts: list[Indices] = []
     last, block, weight, sample = -1, 0, 0, 0
     for weights, counts in weighed:
         weighs, samples = weight + np.cumsum(weights), sample + np.cumsum(counts)
-        number = (weighs - weights) // budget
+        number = np.maximum((weighs - weights - budget) // later, -1) + 1
         first = np.flatnonzero(number != np.concatenate([[last], number[:-1]]))
         cuts.append(block + first)
         starts.append((samples - counts)[first])

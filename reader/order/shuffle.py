@@ -30,6 +30,7 @@ from recordio.reader.order.units import units_of
 PLAN_NBYTES = 48  # size of a sample's entry in the plan of its window
 SHUFFLE_WINDOW_BYTES = 256 << 20
 SEQUENTIAL_WINDOW_BYTES = 8 << 20
+LATER_WINDOW_BYTES = 32 << 20  # each window costs a plan, and threads that wait at its end
 LANES = 64
 MAX_LANES = 1 << 16  # their bits are taken from a sample's hash
 _CHUNK = 1 << 14  # blocks: intermediate arrays stay in L2
@@ -62,10 +63,6 @@ class OrderOptions:
         """The budget, in samples if `window_samples` is given, else in bytes."""
         default = SHUFFLE_WINDOW_BYTES if self.shuffle else SEQUENTIAL_WINDOW_BYTES
         return self.window_samples or self.window_bytes or default
-
-    def with_default_window(self, nbytes: int) -> OrderOptions:
-        """The same with this window, unless there is one already."""
-        return self if self.window_samples or self.window_bytes else replace(self, window_bytes=nbytes)
 
     def shared(self, samples: int, total: int) -> OrderOptions:
         """The options of one dataset that gives `samples` of `total`: its share of window and pool, in one lane."""
@@ -151,8 +148,11 @@ class Order(Protocol):
         """int64 (b,): the blocks of that plan, ascending, without the effort of planning samples."""
 
 
-def order_of(blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> Order:
-    """The order of the samples of these numbers in the epoch of this key, key(seed, epoch)."""
+def order_of(blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int, *, grows: bool = False) -> Order:
+    """The order of the samples of these numbers in the epoch of this key, key(seed, epoch).
+
+    `grows`: if it is not shuffled, and no window was asked for, all windows but the first are larger.
+    """
     if options.shuffle:
         selection = selection_of(blocks.first, numbers)
         total = len(numbers) if options.window_samples else int(blocks.nbytes[selection.blocks].sum())
@@ -161,9 +161,8 @@ def order_of(blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key:
         # Half of the budget is delivered while the other half is loaded, unless the whole view fits.
         budget = options.window if fits or options.window_samples else max(1, options.window >> 1)
         return (_ByLane if by_lane else _Shuffled)(blocks, selection, options, budget, epoch_key)
-    if is_ascending(numbers):
-        return _InOrder(blocks, numbers, options, epoch_key)
-    return _Listed(blocks, numbers, options, epoch_key)
+    later = LATER_WINDOW_BYTES if grows and not (options.window_bytes or options.window_samples) else None
+    return (_InOrder if is_ascending(numbers) else _Listed)(blocks, numbers, options, epoch_key, later)
 
 
 class _InOrder:
@@ -171,11 +170,13 @@ class _InOrder:
 
     lanes = 1
 
-    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> None:
+    def __init__(
+        self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int, later: int | None
+    ) -> None:
         self._epoch_key = epoch_key
         self._selection = selection_of(blocks.first, numbers)
         weighed = _weighed(blocks, self._selection, np.arange(len(self._selection)), options)
-        self._cuts, self.starts = window_cuts(weighed, options.window)
+        self._cuts, self.starts = window_cuts(weighed, options.window, later)
 
     def window(self, number: int, lanes: range | None = None) -> WindowPlan:
         block_ranks = np.arange(self._cuts[number], self._cuts[number + 1])
@@ -192,11 +193,13 @@ class _Listed:
 
     lanes = 1
 
-    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int) -> None:
+    def __init__(
+        self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int, later: int | None
+    ) -> None:
         self._first = blocks.first
         self._numbers = numbers
         self._epoch_key = epoch_key
-        _, self.starts = window_cuts(self._weighed(blocks, options), options.window)
+        _, self.starts = window_cuts(self._weighed(blocks, options), options.window, later)
 
     def _weighed(self, blocks: Blocks, options: OrderOptions) -> Iterator[tuple[Indices, Indices]]:
         """(weights, ones) of the samples, in runs. The first of neighbours in a block weighs the block."""
