@@ -228,6 +228,9 @@ def values_of(column: Any) -> list[Any]:
 
 def grouped(group: Indices) -> tuple[list[int], Indices, list[Indices]]:
     """The distinct groups, a stable sort by group, and the sort split into one run per group."""
+    if len(group) and (group == group[0]).all():  # as where a window lies in one shard
+        order = np.arange(len(group))
+        return [int(group[0])], order, [order]
     order = np.argsort(group, kind="stable")
     found, starts = np.unique(group[order], return_index=True)
     return found.tolist(), order, np.split(order, starts[1:]) if len(found) else []

@@ -169,8 +169,9 @@ class ShardIndexes:
             whole: where to put the small shards that are read now as a whole, index and pages together.
         """
         with self._lock:
-            shards = np.unique(np.searchsorted(self._shard, blocks, side="right") - 1)
-            failed = self._read(shards[~self._known[shards]].tolist(), whole)
+            shard = np.searchsorted(self._shard, blocks, side="right") - 1
+            unknown = shard[~self._known[shard]]
+            failed = self._read(np.unique(unknown).tolist(), whole) if len(unknown) else {}
             at = np.ix_(blocks, np.array(columns, np.int64))
             pages = self._index.pages[at]
             found = PageEntries(

@@ -123,7 +123,7 @@ class FetchPlan:
         self.failed: dict[int, RecordIOError] = {}
         self._marks = dataset.indexes.checked
         shard, samples = dataset.shard_of(blocks), dataset.samples_of(blocks)
-        shards = len(np.unique(shard))
+        shards = len(set(shard.tolist()))
         self._whole: dict[int, File] = {}
         reads_whole = shards > access.maps and not (access.direct or access.drops)
         entries, errors = dataset.entries(blocks, fields.columns, self._whole if reads_whole else None)
