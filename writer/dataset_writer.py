@@ -243,10 +243,11 @@ class DatasetWriter:
             sink = self._sink = self._new_sink(self._inference.schema(), inferred=True)
             for part in self._inference.parts:
                 if isinstance(part, Batch):
-                    sink.add_columns(part.columns)
-                else:
-                    sink.add(part)
-                sink.write_full_blocks()
+                    for columns in part.pieces():
+                        sink.add_columns(columns)
+                        sink.write_full_blocks()
+                elif sink.add(part):
+                    sink.write_full_blocks()
             sink.keep()
             self._inference.parts.clear()
         except BaseException:

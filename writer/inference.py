@@ -30,6 +30,7 @@ from recordio.writer.packing import Column, column_length, optional, pack_column
 
 MOST_SAMPLES = 10_000
 MOST_NBYTES = 32 << 20
+_PIECE = 1 << 14  # samples
 EXAMPLE = "such as {'tokens': Array('int32', (None,)), 'source': Text(optional=True)}"
 _MODES = ("L", "RGB", "RGBA")  # each keeps what those before it keep
 _BY_VALUE = Bytes(optional=True)  # a field whose columns are packed value by value
@@ -42,6 +43,14 @@ class Batch:
     """Samples as columns."""
 
     columns: Mapping[str, Any]
+
+    def pieces(self) -> Iterator[Mapping[str, Any]]:
+        """The same samples, few at a time: the memory of their packed values is used again and stays in the cache."""
+        if not all(isinstance(column, (list, tuple, np.ndarray)) for column in self.columns.values()):
+            yield self.columns
+            return
+        for begin in range(0, column_length(self.columns), _PIECE):
+            yield {name: column[begin : begin + _PIECE] for name, column in self.columns.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ def is_masked_array(value: Any) -> TypeGuard[MaskedArray[Any, Any]]:
 
 def is_missing(value: Any) -> bool:
     """Whether this is a masked array with every element masked, such as `numpy.ma.masked`."""
-    return is_masked_array(value) and has_masked(value) and bool(np.ma.getmaskarray(value).all())
+    # Asked of every value that is packed, and most are no arrays.
+    return isinstance(value, np.ndarray) and has_masked(value) and bool(np.ma.getmaskarray(value).all())
 
 
 def has_masked(value: Any) -> bool:

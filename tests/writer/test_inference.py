@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -233,6 +234,24 @@ def test_a_large_batch_is_written_at_once_and_may_change_afterwards(
     assert ds.column("n").tolist() == once + [n + 100 for n in once]
     assert ds.column("t") == ["a"] * 13 + ["b"] * 13
     assert ds.column("x").tolist() == [[0, 1]] * 13 + [[7, 7]] * 13
+
+
+@pytest.mark.parametrize("kind", [list, deque])
+def test_a_large_first_batch_is_written_in_pieces_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    """A deque cannot be cut, so it is written as a whole."""
+    monkeypatch.setattr(inference, "MOST_SAMPLES", 5)
+    monkeypatch.setattr(inference, "_PIECE", 3)
+    masked = np.ma.MaskedArray(np.arange(10), np.arange(10) % 4 == 0)
+    batch = {"t": kind("abcdefghij"), "n": np.arange(10), "m": masked, "x": [np.arange(n) for n in range(10)]}
+    options: dict[str, Any] = {"block_bytes": 100, "shard_samples": 7}
+    with DatasetWriter(tmp_path / "batch", **options) as writer:
+        writer.write_batch(batch)
+    with DatasetWriter(tmp_path / "samples", ShardDataset(tmp_path / "batch").schema, **options) as writer:
+        for sample in zip(*batch.values(), strict=True):
+            writer.write(dict(zip(batch, sample, strict=True)))
+    assert files(tmp_path / "batch") == files(tmp_path / "samples")
 
 
 def test_a_field_without_any_value_fails_the_writer_and_leaves_nothing(tmp_path: Path) -> None:
