@@ -130,11 +130,16 @@ def _of_integers(values: Values, work: Floats) -> Numbers:
         total, squares = int(values.sum()), int(np.einsum("i,i->", values, values))
         std = _exact_std(count, total, squares)
     else:
-        total = int(values.sum()) if most * count < 1 << 63 else sum(values.tolist())
+        total = int(values.sum()) if most * count < 1 << 63 else _sum_of_halves(values)
         wide = work[:count]
         wide[:] = values
         std = _deviation(wide, total / count)
     return Numbers(count, 0, 0, low, high, total / count, std, total)
+
+
+def _sum_of_halves(values: Values) -> int:
+    """The sum of 64-bit integers that 64 bits may not hold, of fewer than 2^32."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
 
 def _of_floats(values: Values, work: Floats) -> Numbers:
