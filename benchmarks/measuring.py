@@ -56,7 +56,7 @@ def median(values: Iterable[float | None]) -> float | None:
     return statistics.median(there) if there else None
 
 
-def _take_memory(nbytes: int = 512 << 20) -> None:
+def _take_memory(nbytes: int) -> None:
     """Uses memory and frees it for the next process.
 
     A virtual machine may have given free memory back to its host: getting it again costs more than reading into it.
@@ -75,13 +75,15 @@ def in_process(
     before: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     python: str = sys.executable,
+    memory: int = 512 << 20,
 ) -> Row:
     """The last line of `script --one REQUEST`, run in a fresh process; {"failed": reason} if it fails.
 
-    `before` goes before the command, as a program that runs it; `variables` are more of its environment.
+    `before` goes before the command, as a program that runs it; `variables` are more of its environment. `memory`: what
+    it may need, the page cache included.
     """
     os.sync()  # do not charge this process for earlier writes
-    _take_memory()
+    _take_memory(memory)
     command = [*before, python, script, "--one", json.dumps(request)]
     environment = {**os.environ, **BYTECODE, **(variables or {})}
     try:

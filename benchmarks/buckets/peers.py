@@ -12,6 +12,7 @@ from measuring import Row, in_process, median, say
 from buckets.server import Server
 
 WORKERS = 2
+MEMORY = 3 << 30  # the data in a cache, windows, what is on its way
 POOLS = {"unit_bytes": 1 << 20, "pool_bytes": 384 << 20, "window_bytes": 128 << 20}
 # Contender, its loop, whether TLS, more of the request. LitData's store refuses plain HTTP; the CRT of
 # s3torchconnector trusts no authority but the system's.
@@ -59,7 +60,8 @@ def run(script: str, server: Server, out: Path, options: argparse.Namespace) -> 
         for name in names[shift:] + names[:shift]:
             say(f"  round {number + 1}: {name}")
             request = request_of(name, server, out / "cache")
-            row = in_process(script, request, options.patience, variables=server.variables(request["endpoint"]))
+            variables = server.variables(request["endpoint"])
+            row = in_process(script, request, options.patience, variables=variables, memory=MEMORY)
             shutil.rmtree(out / "cache", ignore_errors=True)
             if "failed" in row:
                 notes[name] = row["failed"]
