@@ -70,7 +70,8 @@ class DataLoader(Profiled):
         rank, world_size: which of how many processes this is, each with a loader of its own that differs in `rank`.
         ranks: "auto" finds them: from torch.distributed where it runs, else from the launcher's variables.
         window_bytes: memory for mixing, for all ranks together: 256 MiB if None. Half of it is delivered while the
-            other half is loaded; a dataset that fits in as a whole is shuffled uniformly.
+            other half is loaded; a dataset that fits in as a whole is shuffled uniformly. Not shuffled, of one dataset:
+            the size of a window, of two in memory: 32 MiB if None, 8 for the first.
         window_samples: how many samples are mixed at a time, instead.
         unit_bytes: permute runs of neighbouring blocks of at least that size: for storage that is slow at random reads.
         pool_bytes: then permute the blocks of neighbouring units too, so that units of that size mix as well as blocks:
