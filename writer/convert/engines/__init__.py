@@ -41,14 +41,15 @@ def run_plan(
 
 
 def _threads_do(plan: Plan, units: Sequence[int]) -> bool:
-    """Whether threads that decode pictures are done sooner than processes, of which some would wait for the last units.
+    """Whether one process is done with pictures sooner than several, of which some would wait for the last units.
 
-    Processes also have to start. Beyond a few threads, Python's share of the work would hold the others up.
+    They also have to start, and pictures that are not decoded are copied in a fraction of that time. Beyond a few
+    threads that decode, Python's share of the work would hold the others up.
     """
     options, most = plan.options, _default_workers()
     if options.workers is not None or options.maker is not None or plan.source.fragile or most > _MOST_THREADS:
         return False
-    return options.treatment.decodes and bool(plan.source.pictures) and len(units) < _UNITS_EACH * most
+    return bool(plan.source.pictures) and len(units) < _UNITS_EACH * most
 
 
 def run_units(
