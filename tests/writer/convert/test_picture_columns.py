@@ -84,8 +84,9 @@ def test_decoded_pictures_give_the_same_bytes_and_notes(
     assert [one.notes for one in columns] == [one.notes for one in samples]
 
 
-def test_few_shards_on_few_cores_are_decoded_by_threads(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("check", [True, False])
+def test_few_shards_on_few_cores_are_made_by_one_process(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, check: bool
 ) -> None:
     started: list[int] = []
     inline = engines.run_inline
@@ -96,9 +97,10 @@ def test_few_shards_on_few_cores_are_decoded_by_threads(
 
     monkeypatch.setattr(engines, "_default_workers", lambda: 2)
     monkeypatch.setattr(engines, "run_inline", counted)
-    threads = made(source, tmp_path / "threads", shard_bytes=16_000, workers=None)
+    threads = made(source, tmp_path / "threads", shard_bytes=16_000, workers=None, check=check)
     assert started == [2]
-    assert made(source, tmp_path / "processes", shard_bytes=16_000, workers=2).samples == threads.samples
+    processes = made(source, tmp_path / "processes", shard_bytes=16_000, workers=2, check=check)
+    assert processes.samples == threads.samples
     assert started == [2]
     assert contents(tmp_path / "threads") == contents(tmp_path / "processes")
     assert 2 <= len(list((tmp_path / "threads").glob("*.rio"))) < 8
