@@ -191,10 +191,15 @@ class ShardCache:
 
     def _share_of_free(self) -> int:
         try:
-            free = os.statvfs(self._shards)
+            free = self._free_nbytes()
         except OSError as error:
             raise storage_error("read the cache", os.fspath(self.folder), error) from error
-        return min(_MOST_NBYTES, int(_SHARE_OF_FREE * (free.f_bavail * free.f_frsize + self._budget.used())))
+        return min(_MOST_NBYTES, int(_SHARE_OF_FREE * (free + self._budget.used())))
+
+    def _free_nbytes(self) -> int:
+        """What is free on the disk. Raises OSError."""
+        found = os.statvfs(self._shards)
+        return found.f_bavail * found.f_frsize
 
     def restart(self) -> None:
         """A forked child starts with this."""
@@ -276,11 +281,15 @@ class ShardCache:
     def taken(self, sizes: Sequence[int]) -> int:
         """How many of these, from the first one on, there is room for; they then count as written.
 
-        Room is made of datasets that nobody uses, those first that were not used for longest.
+        Room is made of datasets that nobody uses, those first that were not used for longest. A disk with less room
+        than the limit is full too: what it does not take would be fetched a second time.
         """
         if self.is_full or not sizes:
             return 0
         try:
+            while self._free_nbytes() < sizes[0]:
+                if not self._make_room(sizes[0]):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             while not self._budget.add(*sizes, limit=self._limit):
                 if not self._make_room(sum(sizes)):
                     if len(sizes) > 1:

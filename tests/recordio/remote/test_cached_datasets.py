@@ -210,6 +210,22 @@ def test_a_new_dataset_takes_the_room_of_one_that_is_not_in_use(opened: Opened) 
     assert third.cached == 1.0
 
 
+def test_on_a_disk_smaller_than_the_limit_too(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(0, cache_bytes=1 << 30)
+    first.predownload()
+    room = 1.5 * shard_sizes(tmp_path / "cache" / "shards").total()
+    monkeypatch.setattr(
+        ShardCache, "_free_nbytes", lambda cache: int(room) - shard_sizes(cache.folder / "shards").total()
+    )
+    with pytest.warns(RuntimeWarning, match="takes nothing more .*No space left"):
+        opened(1, cache_bytes=1 << 30).take(range(COUNT))
+    assert first.cached == 1.0
+    del first
+    third = opened(2, cache_bytes=1 << 30)
+    third.predownload()
+    assert third.cached == 1.0
+
+
 def test_processes_together_keep_the_limit(opened: Opened, tmp_path: Path) -> None:
     limit = 64 << 10
 
