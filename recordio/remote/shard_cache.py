@@ -197,9 +197,9 @@ class ShardCache:
         return min(_MOST_NBYTES, int(_SHARE_OF_FREE * (free + self._budget.used())))
 
     def _free_nbytes(self) -> int:
-        """What is free on the disk. Raises OSError."""
+        """What is free on the disk, as far as its file system says. Raises OSError."""
         found = os.statvfs(self._shards)
-        return found.f_bavail * found.f_frsize
+        return found.f_bavail * found.f_frsize if found.f_blocks else _MOST_NBYTES
 
     def restart(self) -> None:
         """A forked child starts with this."""

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,19 @@ def test_room_is_not_counted_by_asking_for_it(tmp_path: Path) -> None:
     assert cache.taken([4096, 4096, 4096]) == 2
     assert cache.is_full
     assert not cache.has_room(1)
+
+
+@pytest.mark.parametrize(("blocks", "takes"), [(0, True), (1000, False)])
+def test_a_file_system_that_does_not_say_its_size_is_not_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, takes: bool
+) -> None:
+    cache = ShardCache(tmp_path / "cache", 10_000)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=blocks, f_bavail=0, f_frsize=4096))
+    if takes:
+        assert cache.takes(4096)
+        return
+    with pytest.warns(RuntimeWarning, match="takes nothing more"):
+        assert not cache.takes(4096)
 
 
 def test_a_warning_that_is_an_error_keeps_nobody_waiting(
