@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import Row, answer, in_process, machine, median, say, scratch, show
+from measuring import Row, answer, in_process, machine, median, memory_nbytes, say, scratch, show
 from sample_streams import import_with_torchvision
 
 ROWS = 1_000_000
@@ -232,19 +232,13 @@ def measured(request: Row) -> Row:
     begun, used = time.perf_counter(), cpu_seconds()
     done = SIDES[request["section"]][request["side"]](source, out)
     seconds = time.perf_counter() - begun
-    return {"done": done, "seconds": seconds, "cpu": cpu_seconds() - used, "peak": peak_nbytes()}
+    return {"done": done, "seconds": seconds, "cpu": cpu_seconds() - used, "peak": memory_nbytes("VmHWM")}
 
 
 def cpu_seconds() -> float:
     """The CPU time of this process and of those that it started and that ended."""
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def peak_nbytes() -> int:
-    """The most memory that this process has had: without what the one before `exec` had, which ru_maxrss counts."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
 
 def section(name: str, source: Path, folder: Path, rounds: int) -> list[Row]:

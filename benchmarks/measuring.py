@@ -114,6 +114,12 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def memory_nbytes(name: str) -> int:
+    """Of this process: "VmRSS" or the peak, "VmHWM", which unlike ru_maxrss does not start from the parent's."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
 def folder_nbytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 

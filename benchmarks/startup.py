@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import BYTECODE, Row, answer, in_process, machine, show, succeeded
+from measuring import BYTECODE, Row, answer, in_process, machine, memory_nbytes, show, succeeded
 
 DATASETS: dict[str, dict[str, Any]] = {
     "40,000 samples, 1 shard": {},
@@ -52,11 +52,8 @@ def start(request: dict[str, Any]) -> Row:
 
 
 def peak_mb() -> float:
-    """Peak memory of this process. Not ru_maxrss, which starts from the parent's."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    return float(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))) / 1e3
+    """Peak memory of this process."""
+    return memory_nbytes("VmHWM") / 1e6 if Path("/proc/self/status").exists() else float("nan")
 
 
 def epoch_mb(request: dict[str, Any]) -> float:

@@ -302,8 +302,7 @@ class OpenDataset:
         self._ask_for_pages(blocks, fields, self.page_cache.holds)
 
     def ask_for(self, windows: Sequence[Indices], fields: Projection) -> None:
-        """Asks a store over a network for the pages of some blocks, window after window. Waits for indexes alone."""
-        self.ask_for_indexes(np.unique(self.shard_of(np.concatenate(windows))))
+        """Asks a store for the pages of blocks whose indexes were asked for, window after window. Waits for indexes."""
         for blocks in windows:
             self._ask_for_pages(blocks, fields)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from measuring import Row, in_process, say, succeeded
 
-from buckets.peers import request_of
+from buckets.peers import MEMORY, request_of
 from buckets.server import Server
 
 PROCESSES = 4
@@ -18,7 +18,7 @@ SHARE = 0.5
 
 def run(script: str, server: Server, out: Path, options: argparse.Namespace) -> dict[str, list[Row]]:
     def of(**rest: object) -> Row:
-        return succeeded(in_process(script, request | rest, 2 * options.patience))
+        return succeeded(in_process(script, request | rest, 2 * options.patience, memory=MEMORY))
 
     request = request_of("recordio, plain HTTP", server, out / "cache") | {"epochs": 1}
     say("  ranks of one node")

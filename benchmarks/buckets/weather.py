@@ -9,7 +9,7 @@ from typing import Any
 
 from measuring import Row, in_process, median, say
 
-from buckets.peers import request_of
+from buckets.peers import MEMORY, request_of
 from buckets.server import CONNECTION_RATE, FIRST_BYTE, MOST_REQUESTS, Server
 
 CONNECTIONS = 64
@@ -33,7 +33,7 @@ def run(script: str, server: Server, out: Path, options: argparse.Namespace) -> 
             say(f"  round {number + 1}: {name}")
             request = request_of("recordio, plain HTTP", server, out / "cache")
             request |= {"url": f"{getattr(server, rest['server'])}/b/recordio", "epochs": 1, **rest}
-            row = in_process(script, request, options.patience)
+            row = in_process(script, request, options.patience, memory=MEMORY)
             shutil.rmtree(out / "cache", ignore_errors=True)
             found[name].append(row | {"name": name})
     return {"": [figures(name, rows) for name, rows in found.items()]}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from contenders import without_fsync
-from measuring import Row, say
+from measuring import Row, memory_nbytes, say
 
 import recordio
 from scaling import section
@@ -53,17 +53,12 @@ class Peak:
 
     def __enter__(self) -> Peak:
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-        self._start, self._began = _status("VmRSS"), time.perf_counter()
+        self._start, self._began = memory_nbytes("VmRSS"), time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._began
-        self.kept, self.nbytes = _status("VmRSS") - self._start, _status("VmHWM") - self._start
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+        self.kept, self.nbytes = memory_nbytes("VmRSS") - self._start, memory_nbytes("VmHWM") - self._start
 
 
 def measure(request: Row) -> Row:

@@ -161,7 +161,7 @@ def order_of(blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key:
         # Half of the budget is delivered while the other half is loaded, unless the whole view fits.
         budget = options.window if fits or options.window_samples else max(1, options.window >> 1)
         return (_ByLane if by_lane else _Shuffled)(blocks, selection, options, budget, epoch_key)
-    later = LATER_WINDOW_BYTES if grows and not (options.window_bytes or options.window_samples) else None
+    later = LATER_WINDOW_BYTES if grows and not (options.window_bytes or options.window_samples) else options.window
     return (_InOrder if is_ascending(numbers) else _Listed)(blocks, numbers, options, epoch_key, later)
 
 
@@ -170,9 +170,7 @@ class _InOrder:
 
     lanes = 1
 
-    def __init__(
-        self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int, later: int | None
-    ) -> None:
+    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int, later: int) -> None:
         self._epoch_key = epoch_key
         self._selection = selection_of(blocks.first, numbers)
         weighed = _weighed(blocks, self._selection, np.arange(len(self._selection)), options)
@@ -193,9 +191,7 @@ class _Listed:
 
     lanes = 1
 
-    def __init__(
-        self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int, later: int | None
-    ) -> None:
+    def __init__(self, blocks: Blocks, numbers: Numbers, options: OrderOptions, epoch_key: int, later: int) -> None:
         self._first = blocks.first
         self._numbers = numbers
         self._epoch_key = epoch_key

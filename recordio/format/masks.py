@@ -57,13 +57,13 @@ def missing_rows(column: MaskedArray[Any, Any]) -> npt.NDArray[np.bool_]:
 
 def is_masked_array(value: Any) -> TypeGuard[MaskedArray[Any, Any]]:
     """Whether this is a masked array. None is before someone imports numpy.ma, which takes 10 ms."""
-    return isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
+    # Asked of every value that is packed, and most are no arrays.
+    return isinstance(value, np.ndarray) and isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
 
 
 def is_missing(value: Any) -> bool:
     """Whether this is a masked array with every element masked, such as `numpy.ma.masked`."""
-    # Asked of every value that is packed, and most are no arrays.
-    return isinstance(value, np.ndarray) and has_masked(value) and bool(np.ma.getmaskarray(value).all())
+    return has_masked(value) and bool(np.ma.getmaskarray(value).all())
 
 
 def has_masked(value: Any) -> bool:

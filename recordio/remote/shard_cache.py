@@ -36,7 +36,7 @@ from recordio.remote.cache_files import DATA, MAGIC, MAP, OPEN_FLAGS, locked, ma
 from recordio.remote.cached_datasets import CachedDatasets, HeldDataset
 from recordio.remote.page_sink import CHECK
 from recordio.storage.base import storage_error
-from recordio.storage.machine import share_of_files
+from recordio.storage.machine import free_nbytes, share_of_files
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -191,15 +191,10 @@ class ShardCache:
 
     def _share_of_free(self) -> int:
         try:
-            free = self._free_nbytes()
+            free = free_nbytes(self._shards)
         except OSError as error:
             raise storage_error("read the cache", os.fspath(self.folder), error) from error
         return min(_MOST_NBYTES, int(_SHARE_OF_FREE * (free + self._budget.used())))
-
-    def _free_nbytes(self) -> int:
-        """What is free on the disk, as far as its file system says. Raises OSError."""
-        found = os.statvfs(self._shards)
-        return found.f_bavail * found.f_frsize if found.f_blocks else _MOST_NBYTES
 
     def restart(self) -> None:
         """A forked child starts with this."""
@@ -287,7 +282,7 @@ class ShardCache:
         if self.is_full or not sizes:
             return 0
         try:
-            while self._free_nbytes() < sizes[0]:
+            while not self._disk_has(sizes[0]):
                 if not self._make_room(sizes[0]):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             while not self._budget.add(*sizes, limit=self._limit):
@@ -310,7 +305,13 @@ class ShardCache:
 
     def is_free(self, nbytes: int) -> bool:
         """Whether so many bytes fit without removing anything. Nothing is counted."""
-        return not self.is_full and self._budget.used() + nbytes <= self._limit
+        return not self.is_full and self._budget.used() + nbytes <= self._limit and self._disk_has(nbytes)
+
+    def _disk_has(self, nbytes: int) -> bool:
+        try:
+            return free_nbytes(self._shards) >= nbytes
+        except OSError:  # whoever writes finds out
+            return True
 
     def gives_back(self, nbytes: int) -> None:
         """So many bytes were not written after all."""

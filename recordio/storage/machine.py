@@ -99,6 +99,12 @@ def _file_system_of(device: int, path: str) -> str:
     return found[1]
 
 
+def free_nbytes(folder: Path) -> int:
+    """What is free on its disk; far too much if the file system does not say. Raises OSError."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize if found.f_blocks else 1 << 62
+
+
 def is_network(kind: str) -> bool:
     """Whether files of a file system of this type come over a network, or from a program."""
     return kind in _NETWORK or kind.startswith("fuse")

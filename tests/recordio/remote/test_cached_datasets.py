@@ -215,7 +215,7 @@ def test_on_a_disk_smaller_than_the_limit_too(opened: Opened, tmp_path: Path, mo
     first.predownload()
     room = 1.5 * shard_sizes(tmp_path / "cache" / "shards").total()
     monkeypatch.setattr(
-        ShardCache, "_free_nbytes", lambda cache: int(room) - shard_sizes(cache.folder / "shards").total()
+        "recordio.remote.shard_cache.free_nbytes", lambda shards: int(room) - shard_sizes(shards).total()
     )
     with pytest.warns(RuntimeWarning, match="takes nothing more .*No space left"):
         opened(1, cache_bytes=1 << 30).take(range(COUNT))
