@@ -1,4 +1,5 @@
-/* What Python and NumPy do slowly, value by value: strings, bytes and single samples, straight from checked pages.
+/* What Python and NumPy do slowly, value by value: strings, bytes and single samples, straight from checked pages; and
+   small files, one by one.
 
    Optional: recordio/kernels.py says whether this module is there, and everything works without it. Two rules keep it
    small and safe:
@@ -13,14 +14,18 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <structmember.h>
+#include <unistd.h>
 
 #define AHEAD 4           /* values fetched into the cache before their turn: fewer are slower, more no faster */
 #define AHEAD_NBYTES 2048 /* of each of them; the processor fetches the rest of a long run by itself */
 #define FIELDS_AT_ONCE 32 /* of a single sample */
 #define UNLOCKED_NBYTES (64 << 10) /* copies from here on let other threads run */
+#define MAX_PATH_NBYTES 4096       /* with its end; longer ones the system refuses */
+#define MAX_FILE_NBYTES (1 << 30)  /* of a file that is read in one call */
 
 #if defined(__GNUC__)
 #define FETCH(address) __builtin_prefetch(address)
@@ -663,7 +668,80 @@ static PyTypeObject RowsType = {
     .tp_methods = rows_methods,
 };
 
+/* --- Files, which Python reads with four calls each, and as many changes of the thread that holds its lock --------- */
+
+/* Reads the file at a path below an open folder, which is names[from:to]. 0 if it cannot be read or is not as long as
+   `data`, whose last byte, not of its content, is where one more would go. */
+static int read_whole(int folder, const Py_buffer *names, int64_t from, int64_t to, PyObject *data)
+{
+    char path[MAX_PATH_NBYTES];
+    if (from < 0 || to <= from || to > names->len || to - from >= MAX_PATH_NBYTES)
+        return 0;
+    memcpy(path, (const char *)names->buf + from, (size_t)(to - from));
+    path[to - from] = 0;
+    if (strlen(path) != (size_t)(to - from))
+        return 0;
+    int fd = openat(folder, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a FIFO must not wait for its writer */
+    if (fd < 0)
+        return 0;
+    Py_ssize_t nbytes = PyBytes_GET_SIZE(data), got = read(fd, PyBytes_AS_STRING(data), (size_t)nbytes + 1);
+    close(fd);
+    return got == nbytes;
+}
+
+PyDoc_STRVAR(read_files_doc, "read_files(folder, names, starts, ends, sizes) -> list of bytes, None for each file that "
+                             "cannot be read so, or is not as long.\n\nfolder: an open one. names: bytes, of which "
+                             "starts and ends, int64 (n,) as sizes, cut the paths.");
+
+static PyObject *read_files(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 5)
+        return PyErr_Format(PyExc_TypeError, "read_files takes 5 arguments");
+    int folder = (int)PyLong_AsLong(args[0]);
+    Py_buffer names;
+    Numbers start = {0}, end = {0}, size = {0};
+    PyObject *out = NULL, **file = NULL;
+    if ((folder == -1 && PyErr_Occurred()) || PyObject_GetBuffer(args[1], &names, PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (numbers_get(args[2], &start, -1) < 0 || numbers_get(args[3], &end, start.n) < 0 ||
+        numbers_get(args[4], &size, start.n) < 0 || !(out = PyList_New(start.n)))
+        goto done;
+    file = PyMem_New(PyObject *, start.n + 1);
+    if (!file)
+        PyErr_NoMemory();
+    for (Py_ssize_t k = 0; file && out && k < start.n; k++) {
+        int64_t nbytes = number_at(&size, k);
+        int fits = nbytes > 0 && nbytes <= MAX_FILE_NBYTES;
+        file[k] = fits ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)nbytes) : Py_NewRef(Py_None);
+        if (file[k])
+            PyList_SET_ITEM(out, k, file[k]);
+        else
+            Py_CLEAR(out);
+    }
+    if (!file || !out) {
+        Py_CLEAR(out);
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t k = 0; k < start.n; k++)
+        if (file[k] == Py_None || !read_whole(folder, &names, number_at(&start, k), number_at(&end, k), file[k]))
+            file[k] = NULL;
+    Py_END_ALLOW_THREADS
+    for (Py_ssize_t k = 0; k < start.n; k++)
+        if (!file[k])
+            PyList_SetItem(out, k, Py_NewRef(Py_None));
+done:
+    PyMem_Free(file);
+    PyBuffer_Release(&start.view);
+    PyBuffer_Release(&end.view);
+    PyBuffer_Release(&size.view);
+    PyBuffer_Release(&names);
+    return out;
+}
+
 static PyMethodDef functions[] = {
+    {"read_files", (PyCFunction)(void (*)(void))read_files, METH_FASTCALL, read_files_doc},
     {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL, take_doc},
     {"join", (PyCFunction)(void (*)(void))join, METH_FASTCALL, join_doc},
     {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL, gather_doc},

@@ -107,6 +107,9 @@ class PageCoder:
     other saves a sixteenth of the content more. That is where storage of about 100 MB/s takes as long for the bytes as
     one thread for the decoding.
 
+    Once pages have missed, a large one is tried only if a piece from its middle saves half of what the page has to:
+    pages of JPEG files have several times the bytes of the piece.
+
     Args:
         compression: how to code.
         compressors: those of the compression, which the fields of a shard may share: each holds 50 KiB and more.
@@ -114,6 +117,7 @@ class PageCoder:
 
     _PATIENCE, _EVERY = 4, 16
     _DENSER = 16
+    _PIECE_NBYTES = 1 << 15
 
     def __init__(self, compression: Compression, compressors: Compressors | None = None) -> None:
         self._compression = compression
@@ -135,7 +139,7 @@ class PageCoder:
                 return codec, stored
         if self._compression.codec is Codec.PLAIN or not _MIN_CODED_NBYTES <= len(content) <= MAX_CODED_PAGE_NBYTES:
             return codec, stored
-        if self._resting():
+        if self._resting(content):
             return codec, stored
         coded = self._coded(content, narrow, stored)
         if not self._pays(coded[1], stored):
@@ -169,11 +173,21 @@ class PageCoder:
     def _compressed(self, codec: Codec, level: int, data: Buffer) -> tuple[Codec, Buffer]:
         return codec, self._compressors[level].compress(data)
 
-    def _resting(self) -> bool:
-        if self._misses < self._PATIENCE or (self._misses - self._PATIENCE) % self._EVERY == self._EVERY - 1:
+    def _resting(self, content: Buffer) -> bool:
+        if self._misses < self._PATIENCE:
+            return False
+        if (self._misses - self._PATIENCE) % self._EVERY == self._EVERY - 1 and self._promises(content):
             return False
         self._misses += 1
         return True
+
+    def _promises(self, content: Buffer) -> bool:
+        most = self._PIECE_NBYTES
+        if len(content) <= most:
+            return True
+        start = (len(content) - most) // 2
+        _, coded = self._compressed(Codec.ZSTD, self._compression.level, memoryview(content)[start : start + most])
+        return len(coded) <= most * (1 - self._compression.saving / 2)
 
 
 _decompressors = threading.local()  # zstd contexts are not thread-safe

@@ -509,3 +509,22 @@ class TestSwitch:
     def test_an_import_of_the_package_does_not_load_them(self) -> None:
         code = "import sys, recordio, recordio.tools.main; print('recordio._kernels' in sys.modules)"
         assert self.run(code, RECORDIO_KERNELS="1") == "False"
+
+
+@needs_kernels
+def test_paths_that_are_cut_from_outside_the_names_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "ab").write_bytes(b"xyz")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        read = lambda names, start, end: c.read_files(folder, names, int64(start), int64(end), int64(3))  # noqa: E731
+        assert read(b"ab", 0, 2) == [b"xyz"]
+        assert read(b"ab\0c", 0, 4) == [None]  # not the file whose name ends at the zero
+        for start, end in ((0, 0), (1, 0), (-1, 2), (0, 3), *((n, m) for n in EXTREMES for m in EXTREMES)):
+            assert read(b"abab", start, end) == [None]
+        with pytest.raises(ValueError, match="of one length"):
+            c.read_files(folder, b"ab", int64(0), int64(2), int64(3, 3))
+        for wrong in ((folder, b"ab"), ("x", b"ab", *[int64(0)] * 3), (folder, "ab", *[int64(0)] * 3)):
+            with pytest.raises(TypeError):
+                c.read_files(*wrong)
+    finally:
+        os.close(folder)

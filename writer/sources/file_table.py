@@ -13,7 +13,7 @@ import xxhash
 from recordio.errors import SourceError
 from recordio.writer.sources.archives.archive_paths import find_archive
 from recordio.writer.sources.opening import read_file, status
-from recordio.writer.sources.plain_files import opened_folder, read_sized, refused, shown, stamp
+from recordio.writer.sources.plain_files import opened_folder, read_files, refused, shown, stamp
 from recordio.writer.sources.source import Fingerprint
 
 _RUN_FILES, _RUN_NBYTES = 64, 4 << 20
@@ -59,19 +59,15 @@ class FileTable:
 
     def read_all(self, indices: npt.NDArray[np.int64]) -> list[bytes]:
         """The bytes of several files. Raises SourceError for the first that cannot be read."""
-        starts = np.where(indices > 0, self.ends[indices - 1], 0)
-        columns = (indices, starts, self.ends[indices], self.sizes[indices])
-        parts = zip(*(column.tolist() for column in columns), strict=True)
-        names, folder = self.names, opened_folder(self.root)
+        folder = opened_folder(self.root)
         if folder < 0:
             return [self.read(k) for k in indices.tolist()]
+        starts = np.where(indices > 0, self.ends[indices - 1], 0)
         try:
-            return [
-                self.read(k) if (data := read_sized(names[start:end], nbytes, folder)) is None else data
-                for k, start, end, nbytes in parts
-            ]
+            found = read_files(folder, self.names, starts, self.ends[indices], self.sizes[indices])
         finally:
             os.close(folder)
+        return [self.read(k) if data is None else data for k, data in zip(indices.tolist(), found, strict=True)]
 
     def runs(self, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """The indices in runs of files to be read together, of 64 or about 4 MiB."""

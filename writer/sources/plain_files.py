@@ -13,8 +13,11 @@ from itertools import starmap
 from operator import attrgetter
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import xxhash
 
+from recordio import kernels
 from recordio.errors import SourceError
 from recordio.writer.sources.foreign_errors import refused as refused
 
@@ -25,6 +28,7 @@ _CHUNK = 1 << 20
 MAX_VALUE = 1 << 32  # bytes of a file that is read whole
 _STAMP = struct.Struct("<Qqq").pack
 _TIMES = attrgetter("st_ino", "st_ctime_ns", "st_mtime_ns")
+Int64 = npt.NDArray[np.int64]
 
 
 def shown(name: bytes) -> str:
@@ -79,11 +83,24 @@ def read_plain(path: bytes | str, most: int = MAX_VALUE) -> bytes:
         os.close(fd)
 
 
-def read_sized(path: bytes, nbytes: int, folder: int) -> bytes | None:
-    """The bytes of a file that was regular and had so many when it was listed; None if it has to be looked at again.
+def read_files(folder: int, names: bytes, starts: Int64, ends: Int64, sizes: Int64) -> list[bytes | None]:
+    """The bytes of files that were regular and had so many when they were listed.
 
-    `folder` is the open folder that the path counts from.
+    None for each that has to be looked at again: it has another size by now, or cannot be read in one call.
+
+    Args:
+        folder: the open folder that the paths count from.
+        names: bytes that hold the paths.
+        starts, ends: of each path in `names`.
+        sizes: bytes of each file.
     """
+    if kernels.c is not None:
+        return kernels.c.read_files(folder, names, starts, ends, sizes)  # type: ignore[no-any-return]
+    parts = zip(starts.tolist(), ends.tolist(), sizes.tolist(), strict=True)
+    return [_read_sized(folder, names[start:end], nbytes) for start, end, nbytes in parts]
+
+
+def _read_sized(folder: int, path: bytes, nbytes: int) -> bytes | None:
     if not 0 < nbytes <= MAX_VALUE:
         return None
     try:

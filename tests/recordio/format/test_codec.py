@@ -129,6 +129,22 @@ def test_after_four_misses_one_page_in_sixteen_is_tried() -> None:
     assert tried == [False] * 15 + [True] * 5
 
 
+def test_after_misses_a_large_page_is_tried_if_a_piece_from_its_middle_is_coded_well() -> None:
+    text, noise = TEXT * 80, np.random.default_rng(1).bytes(len(TEXT) * 80)
+    piece = 1 << 15
+    start = (len(text) - piece) // 2
+    middle = noise[:start] + text[:piece] + noise[start + piece :]
+    for page, is_coded in (
+        (text, True),
+        (noise, False),
+        (middle, True),
+        (text[:start] + noise[:piece] + text[start + piece :], False),
+    ):
+        pages = coder("zstd")
+        assert [pages.encode(noise)[0] for _ in range(19)] == [Codec.PLAIN] * 19
+        assert (pages.encode(page)[0] is Codec.ZSTD) is is_coded
+
+
 def test_coding_is_deterministic() -> None:
     pages = [TEXT, NOISE, TEXT[:100]] * 20
     first, second = coder("auto"), coder("auto")

@@ -7,16 +7,17 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zstandard
 
-from recordio import SourceError
+from recordio import SourceError, kernels
 from recordio.format.layout import MAX_FIELDS
 from recordio.writer.sources import open_source
 from recordio.writer.sources.archives.compression import unpacked
 from recordio.writer.sources.files import read_file, scan_folder
 from recordio.writer.sources.folders.boxes import named_classes, voc_annotation
-from recordio.writer.sources.plain_files import MAX_VALUE, read_sized
+from recordio.writer.sources.plain_files import MAX_VALUE, read_files
 
 
 def test_folders_whose_links_double_with_each_level_are_refused(tmp_path: Path) -> None:
@@ -38,12 +39,54 @@ def test_a_folder_that_several_links_lead_to_is_read_by_each(tmp_path: Path) -> 
     assert list(scan_folder(bytes(tmp_path))) == [b"a/1.txt", b"b/1.txt", b"cats/1.txt"]
 
 
-@pytest.mark.parametrize("nbytes", [-1, 0, MAX_VALUE + 1])
-def test_what_is_no_file_or_too_large_is_not_opened_to_be_read_at_once(
-    nbytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "open", lambda *args, **options: pytest.fail("it was opened"))
-    assert read_sized(b"pipe", nbytes, 0) is None
+def read_in(folder: Path, *files: tuple[bytes, int]) -> list[bytes | None]:
+    """What `read_files` gives for these names and sizes."""
+    ends = np.cumsum(np.array([len(name) for name, _ in files], np.int64))
+    sizes = np.array([nbytes for _, nbytes in files], np.int64)
+    starts = np.append(np.int64(0), ends)[:-1]
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        return read_files(opened, b"".join(name for name, _ in files), starts, ends, sizes)
+    finally:
+        os.close(opened)
+
+
+@pytest.fixture(params=["in C", "in Python"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "in Python":
+        monkeypatch.setattr(kernels, "c", None)
+    elif kernels.c is None:
+        pytest.skip(f"kernels in C: {kernels.state}")
+
+
+@pytest.mark.usefixtures("either_way")
+def test_files_are_read_at_once_if_they_are_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/1").write_bytes(b"one")
+    (tmp_path / "2").write_bytes(bytes(5_000_000))
+    (tmp_path / "linked").symlink_to("deep/1")
+    os.mkfifo(tmp_path / "pipe")
+    same = [(b"deep/1", 3), (b"2", 5_000_000), (b"linked", 3), (b"deep/1", 3)]
+    assert read_in(tmp_path, *same) == [b"one", bytes(5_000_000), b"one", b"one"]
+    others = [
+        (b"deep/1", 2),
+        (b"deep/1", 4),
+        (b"2", 1),
+        (b"absent", 1),
+        (b"pipe", 1),
+        (b"deep", 4096),
+        (b"x" * 5000, 1),
+    ]
+    assert read_in(tmp_path, *others, (b"deep/1", 3)) == [None] * len(others) + [b"one"]
+    assert read_in(tmp_path) == []
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("nbytes", [0, MAX_VALUE + 1])
+def test_what_is_empty_or_too_large_is_not_read_at_once(nbytes: int, tmp_path: Path) -> None:
+    with open(tmp_path / "a.bin", "wb") as file:
+        file.truncate(nbytes)  # all of it a hole
+    assert read_in(tmp_path, (b"a.bin", nbytes), (b"a.bin", -1)) == [None, None]
 
 
 def test_a_file_larger_than_any_value_is_refused_before_it_is_read(tmp_path: Path) -> None:
