@@ -29,6 +29,7 @@ from recordio.storage.base import File, Range
 
 _SMALL_NBYTES = 1024  # copy values of up to this size together from two shards on: cheaper than two gathers
 _QUICK_NBYTES = 1 << 20  # checking the pages of so small a dataset in its maps takes less than handing that to a thread
+_QUICK_READS_NBYTES = 1 << 18  # and so does decoding pages of so many bytes, if they have been read before
 MAPPED_NBYTES = 64 << 20  # datasets of up to this size stay mapped
 
 Run = Callable[[Iterable[Work]], None]
@@ -139,7 +140,11 @@ class FetchPlan:
         self.times = LoadTimes(1, 0, int(entries.nbytes.sum()), int(entries.stored_nbytes.sum()))
         self._touching: list[int] = []  # nanoseconds of each slot whose pages were checked in place
         self.has_work = bool(self._touched.any()) or self._reads.nbytes > 0
-        self.is_quick = not self._reads.nbytes and dataset.content_nbytes <= _QUICK_NBYTES
+        if not self._reads.nbytes:
+            self.is_quick = dataset.content_nbytes <= _QUICK_NBYTES
+        else:  # a dataset that is read by maps fits into memory: pages that were checked are still there
+            is_small = access.mapped and self._reads.nbytes <= _QUICK_READS_NBYTES
+            self.is_quick = is_small and bool(entries.checked[wanted | in_place].all())
 
     def _readable(self, shard: Indices, errors: Mapping[int, RecordIOError]) -> Mask:
         """bool (b,): the blocks whose shard has an index."""

@@ -151,6 +151,19 @@ def test_has_work_until_every_page_is_in_place_and_checked(folder: Path) -> None
 
 
 @pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
+def test_few_pages_that_have_been_read_before_are_quick(tmp_path: Path, io: Any) -> None:
+    with DatasetWriter(tmp_path / "ds", {"text": Text()}, compression="zstd", block_bytes=20_000) as writer:
+        for number in range(400):
+            writer.write({"text": f"{number:05} " * 500})
+    ds = ShardDataset(tmp_path / "ds", io=io)
+    some, every = [0, 1, 2], list(range(len(ds.store.blocks.nbytes)))
+    assert not plan_of(ds, some).is_quick
+    load(ds, every)
+    assert plan_of(ds, some).is_quick == (io == "mmap")
+    assert not plan_of(ds, every).is_quick
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread", "direct"])
 @pytest.mark.parametrize("shards", [1, SHARDS])
 def test_damage_is_found_before_samples_are_taken(folder: Path, tmp_path: Path, io: Any, shards: int) -> None:
     shutil.copytree(folder, tmp_path / "own")
