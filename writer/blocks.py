@@ -107,6 +107,7 @@ class BlockBuilder:
         self.schema = schema
         self.waiting = 0  # samples not yet in a block
         self._packer = Packer(schema, inferred)
+        self.pack = self._packer.pack
         self._row_nbytes = [fixed_nbytes(field) for field in schema.values()]
         sizes = [nbytes for nbytes in self._row_nbytes if nbytes is not None]
         self._sample_nbytes = sum(sizes) if len(sizes) == len(self._row_nbytes) else None  # of every sample
@@ -124,7 +125,10 @@ class BlockBuilder:
 
     def add(self, sample: Sample) -> bool:
         """Takes one sample; True when a block may be full. On SchemaError nothing was taken."""
-        packed = self._packer.pack(sample)
+        return self.add_row(self.pack(sample))
+
+    def add_row(self, packed: list[bytes | None]) -> bool:
+        """`add` of a sample that `pack` has packed."""
         size = sum([len(value) for value in packed if value is not None])
         self._rows.append(packed)
         self._sizes.append(size)

@@ -15,12 +15,13 @@ from recordio.remote.opening import StorageArgument
 from recordio.statistics.records import merged_json
 from recordio.writer.blocks import BlockBuilder
 from recordio.writer.destination import open_destination, refuse_parity
-from recordio.writer.inference import EXAMPLE, Batch, SchemaInference
+from recordio.writer.inference import EXAMPLE, SchemaInference
 from recordio.writer.metadata import plain_metadata, require_fit
 from recordio.writer.packing import plain_columns
 from recordio.writer.parity import objection
 from recordio.writer.shard_sink import ShardSink
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
+from recordio.writer.taken import Batch
 
 Mode = Literal["create", "append", "overwrite"]
 
@@ -246,7 +247,10 @@ class DatasetWriter:
                     for columns in part.pieces():
                         sink.add_columns(columns)
                         sink.write_full_blocks()
-                elif sink.add(part):
+                elif part.row is not None and part.packer is self._inference.packer:
+                    if sink.add_row(part.row):
+                        sink.write_full_blocks()
+                elif sink.add(part.sample()):
                     sink.write_full_blocks()
             sink.keep()
             self._inference.parts.clear()

@@ -9,7 +9,6 @@ integers is an integer, as in Python. All else is refused, naming both samples, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
@@ -26,31 +25,15 @@ from recordio.format.pil import is_picture, keeps
 from recordio.format.schema import Sample, Schema, infer_field
 from recordio.images.decode import decode_pil
 from recordio.images.encode import lossless_packer
-from recordio.writer.packing import Column, column_length, optional, pack_column, unmasked
+from recordio.writer.packing import Column, Packer, column_length, optional, pack_column, unmasked
+from recordio.writer.taken import Batch, Taken, copied
 
 MOST_SAMPLES = 10_000
 MOST_NBYTES = 32 << 20
-_PIECE = 1 << 14  # samples
 EXAMPLE = "such as {'tokens': Array('int32', (None,)), 'source': Text(optional=True)}"
 _MODES = ("L", "RGB", "RGBA")  # each keeps what those before it keep
 _BY_VALUE = Bytes(optional=True)  # a field whose columns are packed value by value
 _FLOAT = np.dtype("f8")
-_UNCHANGING = (int, float, complex, str, bytes, np.generic, type(None))
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Samples as columns."""
-
-    columns: Mapping[str, Any]
-
-    def pieces(self) -> Iterator[Mapping[str, Any]]:
-        """The same samples, few at a time: the memory of their packed values is used again and stays in the cache."""
-        if not all(isinstance(column, (list, tuple, np.ndarray)) for column in self.columns.values()):
-            yield self.columns
-            return
-        for begin in range(0, column_length(self.columns), _PIECE):
-            yield {name: column[begin : begin + _PIECE] for name, column in self.columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +59,14 @@ class SchemaInference:
     Attributes:
         samples: how many were taken.
         parts: samples and batches, in order. Once `full` is true, the last batch is still the caller's.
+        packer: packs samples that widen no field, once there are such fields.
     """
 
     def __init__(self, check: Callable[[Schema], None] | None = None) -> None:
         """`check` is called with each schema that comes into question, and may raise SchemaError."""
         self.samples = 0
-        self.parts: list[Sample | Batch] = []
+        self.parts: list[Taken | Batch] = []
+        self.packer: Packer | None = None
         self._check = check
         self._guesses: dict[str, _Guess] = {}
         self._nbytes = 0
@@ -104,13 +89,26 @@ class SchemaInference:
         """Takes one sample. On SchemaError nothing was taken."""
         if not isinstance(sample, Mapping):
             raise SchemaError(f"a sample is a dict, not {describe(sample)}")
+        if self.packer is not None and type(sample) is dict and self._takes(sample, self.packer):
+            return
         columns = {name: [value] for name, value in sample.items()}
         try:
             packed = self._widen(columns, 1)
         except SchemaError as error:
             error.place = Place(field=error.place.field)  # its row, 0, is no number of a sample
             raise
-        self.parts.append({name: column[0] for name, column in self._owned(columns, packed).items()})
+        self.parts.append(Taken({name: column[0] for name, column in self._owned(columns, packed).items()}))
+
+    def _takes(self, sample: Sample, packer: Packer) -> bool:
+        """Takes a sample that widens no field, as nearly all do, in a fifth of the time. False for any other."""
+        try:
+            row = packer.pack(sample)
+        except SchemaError:
+            return False
+        self.parts.append(Taken.packed(sample, row, packer))
+        self.samples += 1
+        self._nbytes += _nbytes(row)
+        return True
 
     def add_columns(self, columns: Mapping[str, Any]) -> int:
         """Takes a batch and returns its length. On SchemaError nothing was taken."""
@@ -145,6 +143,8 @@ class SchemaInference:
             if self._check is not None:
                 self._check(schema)
             self._guesses = guesses
+            has_values = all(guess.kind is not None for guess in guesses.values())
+            self.packer = Packer(schema, inferred=True) if has_values else None
         self.samples += samples
         self._nbytes += sum(map(_nbytes, packed.values()))
         return packed
@@ -183,7 +183,7 @@ class SchemaInference:
     def _taken(self, name: str) -> Iterator[Any]:
         """The values of a field in what was taken so far."""
         for part in self.parts:
-            yield from part.columns.get(name, ()) if isinstance(part, Batch) else [part.get(name)]
+            yield from part.columns.get(name, ()) if isinstance(part, Batch) else [part.sample().get(name)]
 
     def _owned(self, columns: Mapping[str, Any], packed: Mapping[str, Column]) -> dict[str, Any]:
         """The columns with bytes of their own: the caller may change its arrays."""
@@ -193,7 +193,7 @@ class SchemaInference:
             if isinstance(values, memoryview):
                 out[name] = np.array(column)
             else:
-                out[name] = list(map(_copied, [kind] * len(values), column, values))
+                out[name] = list(map(copied, [kind] * len(values), column, values))
         return out
 
 
@@ -299,19 +299,6 @@ def _wider_modes(kind: Image, value: Any) -> Iterator[Field]:
     for mode in _MODES[_MODES.index(kind.mode) + 1 :]:
         if keeps(picture, mode):
             yield Image(mode)
-
-
-def _copied(kind: Field | None, value: Any, packed: bytes | None) -> Any:
-    """A value that the caller cannot change any more. `packed`: it as bytes, None if it is missing."""
-    if packed is None or value is None:
-        return None
-    if isinstance(kind, (Bytes, Image)):
-        return packed
-    if isinstance(value, _UNCHANGING):
-        return value
-    if isinstance(kind, Object):
-        return kind.unpack(packed)
-    return deepcopy(value) if isinstance(value, (list, tuple)) else np.array(plain_array(value))
 
 
 def infer_schema(samples: Iterable[Sample]) -> Schema:

@@ -28,16 +28,16 @@ class Packer:
     """
 
     def __init__(self, schema: Schema, inferred: bool = False) -> None:
-        self._schema = schema
+        self.schema = schema
         self._names = tuple(schema)
         self._packs = [self._packer(name, inferred) for name in schema]
         self._any_optional = any(field.optional for field in schema.values())
 
     def _packer(self, name: str, inferred: bool) -> Any:
-        field = self._schema[name]
+        field = self.schema[name]
         pack = field.packer()
         if isinstance(field, Image) and field.encoded:
-            lossless = lossless_packer(name, field, alone=len(self._schema) == 1)
+            lossless = lossless_packer(name, field, alone=len(self.schema) == 1)
             pack = lossless if inferred else picture_packer(field)
         return optional(pack) if field.optional else pack
 
@@ -57,8 +57,8 @@ class Packer:
             self._explain(sample, error)
 
     def _refuse_names(self, sample: Sample) -> None:
-        missing = [n for n, field in self._schema.items() if n not in sample and not field.optional]
-        extra = [name for name in sample if name not in self._schema.fields]
+        missing = [n for n, field in self.schema.items() if n not in sample and not field.optional]
+        extra = [name for name in sample if name not in self.schema.fields]
         if missing or extra:
             faults = [
                 f"{fault} {', '.join(map(repr, names))}"
@@ -85,7 +85,7 @@ class Packer:
         self._refuse_names(columns)
         packed = [
             pack_column(name, field, pack, columns[name] if name in columns else [None] * samples)
-            for (name, field), pack in zip(self._schema.items(), self._packs, strict=True)
+            for (name, field), pack in zip(self.schema.items(), self._packs, strict=True)
         ]
         return samples, packed
 

@@ -76,7 +76,11 @@ class ShardSink:
 
     def add(self, sample: Sample) -> bool:
         """Takes one sample. True when `write_full_blocks` is due. Raises SchemaError."""
-        return self._builder.add(sample) or self._options.shard_samples is not None
+        return self._builder.add_row(self._builder.pack(sample)) or self._options.shard_samples is not None
+
+    def add_row(self, row: list[bytes | None]) -> bool:
+        """`add` of a sample that is packed as this schema says."""
+        return self._builder.add_row(row) or self._options.shard_samples is not None
 
     def add_columns(self, columns: Mapping[str, Any]) -> int:
         """Takes a batch and returns its length. The sink borrows the arrays until `keep`. Raises SchemaError."""

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -179,7 +179,7 @@ class Numeric(Field):
         return _clean_bools(np.ascontiguousarray(array, self.dtype))
 
 
-def is_array(kind: Field) -> bool:
+def is_array(kind: Field) -> TypeGuard[Numeric]:
     """Whether a field holds arrays: numbers, of pictures their pixels."""
     return isinstance(kind, Numeric) and not getattr(kind, "encoded", False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -14,8 +16,9 @@ from hypothesis import given, strategies as st
 
 from recordio import Array, Bytes, DatasetError, DatasetWriter, Object, Scalar, Schema, SchemaError, ShardDataset, Text
 from recordio.format.fields import Field
-from recordio.writer import inference
-from recordio.writer.inference import infer_schema
+from recordio.writer import inference, taken
+from recordio.writer.inference import SchemaInference, infer_schema
+from recordio.writer.taken import Taken
 from tests.effort import examples
 from tests.strategies import columns, samples, schemas
 
@@ -55,6 +58,14 @@ def write(writer: DatasetWriter, values: list[Any], batch: bool) -> None:
     else:
         for value in values:
             writer.write({"a": value})
+
+
+def answer(function: Callable[..., Any], *given: Any) -> str:
+    """What a call gives, or the words of its error."""
+    try:
+        return repr(function(*given))
+    except SchemaError as error:
+        return str(error)
 
 
 def files(folder: Path | str) -> dict[str, bytes]:
@@ -217,6 +228,41 @@ def test_the_first_samples_are_few_where_they_are_large(tmp_path: Path, monkeypa
         assert writer.schema is not None
 
 
+MANY = [0, 2**40, True, 1.5, "x", "", b"y", None, np.int8(3), np.float32(0.5), [1, 2], [0.5, 2], {"k": [1]}]
+MANY += [
+    np.arange(2),
+    np.arange(3),
+    np.arange(2, dtype="i4"),
+    np.zeros((2, 2), bool),
+    np.float64([1, 2**60]),
+    np.ma.masked,
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(range(len(MANY))), min_size=1, max_size=2), min_size=2, max_size=7))
+@examples(300)
+def test_samples_are_taken_the_same_whether_they_were_packed_before_the_schema_was_known(
+    picks: list[list[int]],
+) -> None:
+    """With a dict that changes afterwards, and with one that is not packed at once; arrays change too."""
+    found = []
+    for kind in (dict, OrderedDict):
+        inference, said = SchemaInference(), []
+        for pick in picks:
+            sample = kind(zip("ab", (deepcopy(MANY[k]) for k in pick), strict=False))
+            said.append(answer(inference.add, sample))
+            for value in sample.values():
+                if type(value) is np.ndarray:
+                    value[...] = 0
+            sample.clear()
+        samples = [part.sample() for part in inference.parts if isinstance(part, Taken)]
+        kept = [[repr(sample.get(name)) for name in "ab"] for sample in samples]
+        found.append((said, answer(inference.schema), kept))
+    (said, schema, kept), (want_said, want_schema, want_kept) = found
+    assert (said, schema) == (want_said, want_schema)
+    assert kept == want_kept
+
+
 def test_a_large_batch_is_written_at_once_and_may_change_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +288,7 @@ def test_a_large_first_batch_is_written_in_pieces_to_the_same_bytes(
 ) -> None:
     """A deque cannot be cut, so it is written as a whole."""
     monkeypatch.setattr(inference, "MOST_SAMPLES", 5)
-    monkeypatch.setattr(inference, "_PIECE", 3)
+    monkeypatch.setattr(taken, "_PIECE", 3)
     masked = np.ma.MaskedArray(np.arange(10), np.arange(10) % 4 == 0)
     batch = {"t": kind("abcdefghij"), "n": np.arange(10), "m": masked, "x": [np.arange(n) for n in range(10)]}
     options: dict[str, Any] = {"block_bytes": 100, "shard_samples": 7}
