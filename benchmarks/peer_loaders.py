@@ -6,6 +6,7 @@ A loader gives lists of (number, payload), and after any of them its state, JSON
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 SEED, CHUNK = 1, 64  # samples a shard
+TRIALS = ("order, workers", "order, ranks", "resume", "flipped bits")
 Pair = tuple[int, bytes]
 
 
@@ -40,7 +42,7 @@ class Loader:
     state: list[Any] | None = None
     packages: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[str] = "main"
-    has_files: ClassVar[bool] = True
+    trials: ClassVar[tuple[str, ...]] = TRIALS
     needs_torch_ranks: ClassVar[bool] = False
 
     @staticmethod
@@ -146,29 +148,53 @@ class LitData(Stateful):
         )
 
 
+def streaming_package() -> Any:
+    from sample_streams import import_with_torchvision
+
+    return import_with_torchvision("streaming")
+
+
 class Mds(Stateful):
     packages, needs_torch_ranks = ("mosaicml-streaming",), True
+    written: ClassVar[dict[str, Any]] = {}
 
-    @staticmethod
-    def write(folder: Path, n: int) -> None:
-        from streaming import MDSWriter
-
+    @classmethod
+    def write(cls, folder: Path, n: int) -> None:
         columns = {"number": "int", "payload": "bytes"}
-        with MDSWriter(out=str(folder), columns=columns, size_limit=CHUNK * 280) as writer:
+        with streaming_package().MDSWriter(
+            out=str(folder), columns=columns, size_limit=CHUNK * 280, **cls.written
+        ) as writer:
             for number in range(n):
                 writer.write({"number": number, "payload": payload(number)})
 
-    def batches(self) -> Iterator[list[Pair]]:
-        from streaming import StreamingDataLoader, StreamingDataset
+    def place(self) -> dict[str, str]:
+        return {"local": str(self.folder)}
 
-        data = StreamingDataset(
-            local=str(self.folder), shuffle=True, shuffle_seed=SEED, batch_size=self.batch, num_canonical_nodes=1
+    def batches(self) -> Iterator[list[Pair]]:
+        streaming = streaming_package()
+        data = streaming.StreamingDataset(
+            **self.place(),
+            shuffle=True,
+            shuffle_seed=SEED,
+            batch_size=self.batch,
+            num_canonical_nodes=1,
         )
-        loader = StreamingDataLoader(
+        loader = streaming.StreamingDataLoader(
             data, batch_size=self.batch, num_workers=self.workers, collate_fn=as_columns, drop_last=False
         )
         for batch in self.resumed(loader):
             yield pairs(batch["number"], batch["payload"])
+
+
+class MdsHashed(Mds):
+    """With the hashes that it checks when a shard comes into its cache: the files are the remote ones."""
+
+    trials = TRIALS[3:]
+    written: ClassVar[dict[str, Any]] = {"hashes": ["xxh64"]}
+
+    def place(self) -> dict[str, str]:
+        local = tempfile.mkdtemp(dir=self.folder.parent)
+        return {"remote": str(self.folder), "local": local, "validate_hash": "xxh64"}
 
 
 class WebDataset(Loader):
@@ -232,11 +258,12 @@ class Grain(Loader):
 
 
 class HuggingFace(Stateful):
-    packages = ("datasets", "torchdata")
+    packages, environment = ("datasets", "torchdata"), "hf"  # Streaming needs an older huggingface-hub
     each_rank_its_own = True
+    written: ClassVar[dict[str, Any]] = {}
 
-    @staticmethod
-    def write(folder: Path, n: int) -> None:
+    @classmethod
+    def write(cls, folder: Path, n: int) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -244,7 +271,10 @@ class HuggingFace(Stateful):
         for first in range(0, n, CHUNK):
             numbers = list(range(first, min(n, first + CHUNK)))
             table = pa.table({"number": numbers, "payload": pa.array(map(payload, numbers), pa.binary())})
-            pq.write_table(table, folder / f"{first:06}.parquet")
+            pq.write_table(table, folder / f"{first:06}.parquet", **cls.written)
+
+    def read(self) -> dict[str, Any]:
+        return {}
 
     def batches(self) -> Iterator[list[Pair]]:
         from datasets import load_dataset
@@ -252,9 +282,21 @@ class HuggingFace(Stateful):
         from torchdata.stateful_dataloader import StatefulDataLoader
 
         files = sorted(map(str, self.folder.glob("*.parquet")))
-        data = load_dataset("parquet", data_files=files, split="train", streaming=True)
+        data = load_dataset("parquet", data_files=files, split="train", streaming=True, **self.read())
         data = split_dataset_by_node(data.shuffle(seed=SEED, buffer_size=1000), self.rank, self.world)
         yield from self.resumed(StatefulDataLoader(data, self.batch, num_workers=self.workers, collate_fn=of_dicts))
+
+
+class HuggingFaceChecked(HuggingFace):
+    """With the checksums of Parquet's pages, which both sides must ask for."""
+
+    trials = TRIALS[3:]
+    written: ClassVar[dict[str, Any]] = {"write_page_checksum": True}
+
+    def read(self) -> dict[str, Any]:
+        from pyarrow.dataset import ParquetFragmentScanOptions
+
+        return {"fragment_scan_options": ParquetFragmentScanOptions(page_checksum_verification=True)}
 
 
 class Lance(Loader):
@@ -319,7 +361,7 @@ class LanceStreaming(Loader):
 class Spdl(Loader):
     """Its sampler and its pipeline, over a list: it has no files of its own."""
 
-    packages, environment, has_files = ("spdl",), "spdl", False
+    packages, environment, trials = ("spdl",), "spdl", TRIALS[:3]
 
     @staticmethod
     def write(folder: Path, n: int) -> None:
@@ -343,9 +385,11 @@ LOADERS: dict[str, type[Loader]] = {
     "recordio": Recordio,
     "LitData": LitData,
     "MosaicML Streaming": Mds,
+    "MosaicML Streaming, hashes": MdsHashed,
     "WebDataset": WebDataset,
     "ArrayRecord + Grain": Grain,
     "HF datasets": HuggingFace,
+    "HF datasets, page checksums": HuggingFaceChecked,
     "Lance": Lance,
     "LanceDB StreamingDataset": LanceStreaming,
     "SPDL": Spdl,

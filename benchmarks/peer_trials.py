@@ -3,13 +3,14 @@
     python benchmarks/peer_trials.py [--environments ENVS] [--loaders NAME ...]
 
 960 samples of a number and 256 random bytes each, in shards of 64; one shuffled epoch with one seed, in batches of 24
-over all ranks together. The environments of the peers are folders in ENVS: main, ldb and spdl (`peer_loaders.py`).
+over all ranks together. The environments of the peers are folders in ENVS: main, hf, ldb and spdl (`peer_loaders.py`).
 
 - order, workers: whether 2 and 3 workers give the batches that none gives.
 - order, ranks: whether 2 and 4 ranks, a process each, give the samples of each global batch that one gives.
 - resume: 2 ranks are stopped after 10 batches of each; others go on from their states. How many samples of the epoch
   were given once in all, by which number of ranks.
-- flipped bits: one bit at each of 12 places of the files of data; whether an epoch then fails, or gives other bytes.
+- flipped bits: one bit at each of 12 places of the files of data, but for padding; whether an epoch then fails, or
+  gives other bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import base64
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Row, answer, say, show
-from peer_loaders import LOADERS, Pair, payload
+from peer_loaders import LOADERS, TRIALS, Pair, payload
 
 N, GLOBAL, STOP, FLIPS = 960, 24, 10, 12
 SECONDS = 120
@@ -87,7 +89,7 @@ class Trial:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
 
     def run(self, world: int = 1, workers: int = 0, folder: Path | None = None, **more: Any) -> list[Row]:
-        """The result of each rank. Raises RuntimeError with the last line of one that failed."""
+        """The result of each rank. Raises RuntimeError with the last error of one that failed."""
         self._port += 1
         running = [self._start(folder or self._folder, rank, world, workers, more) for rank in range(world)]
         found = []
@@ -96,7 +98,8 @@ class Trial:
                 out, error = one.communicate(timeout=SECONDS)
                 lines = [line for line in out.splitlines() if line.startswith('{"batches"')]
                 if one.returncode or not lines:
-                    raise RuntimeError((error.strip().splitlines() or [f"exit code {one.returncode}"])[-1][:120])
+                    said = error.strip().splitlines() or [f"exit code {one.returncode}"]
+                    raise RuntimeError(([line for line in said if "Error" in line] or said)[-1][:120])
                 found.append(json.loads(lines[-1]))
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"not done after {SECONDS} s") from None
@@ -154,7 +157,8 @@ class Trial:
         for copy in self._copies():
             try:
                 (row,) = self.run(folder=copy)
-            except RuntimeError:
+            except RuntimeError as error:
+                say(f"    {error}")
                 found["noticed"] += 1
                 continue
             numbers = Counter(number for batch in row["batches"] for number in batch)
@@ -165,18 +169,15 @@ class Trial:
         return ", ".join(f"{count} {what}" for what, count in found.most_common())
 
     def _copies(self) -> Iterator[Path]:
-        """Copies of the folder with one bit flipped, at places spread over the larger files."""
-        sizes = {path: path.stat().st_size for path in sorted(self._folder.rglob("*")) if path.is_file()}
-        data = [path for path, size in sizes.items() if size > CHUNK_BYTES]
-        total = sum(sizes[path] for path in data)
+        """Copies of the folder with one bit flipped, at places spread over the larger files, but for padding."""
+        files = [path for path in sorted(self._folder.rglob("*")) if path.is_file()]
+        data = [path for path in files if path.stat().st_size > CHUNK_BYTES]
+        places = [(path, at) for path in data for at in unpadded(path.read_bytes())]
         for number in range(FLIPS):
-            at, copy = total * (2 * number + 1) // (2 * FLIPS), self._folder.with_name("flipped")
+            path, at = places[len(places) * (2 * number + 1) // (2 * FLIPS)]
+            copy = self._folder.with_name("flipped")
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(self._folder, copy)
-            for path in data:
-                if at < sizes[path]:
-                    break
-                at -= sizes[path]
             whole = bytearray(path.read_bytes())
             whole[at] ^= 1 << number % 8
             (copy / path.relative_to(self._folder)).write_bytes(whole)
@@ -184,6 +185,12 @@ class Trial:
 
 
 CHUNK_BYTES = 1 << 13  # smaller files are no data
+
+
+def unpadded(data: bytes) -> list[int]:
+    """Every place but those in long runs of zeros."""
+    cuts = [at for run in re.finditer(rb"\0{64,}", data) for at in run.span()]
+    return [at for start, end in zip(*[iter([0, *cuts, len(data)])] * 2, strict=True) for at in range(start, end)]
 
 
 def joined(rows: Sequence[Row]) -> list[list[int]]:
@@ -207,12 +214,10 @@ def tried(name: str, python: str) -> Row:
     with tempfile.TemporaryDirectory(prefix="recordio-trials-") as folder:
         trial = Trial(name, python, Path(folder) / "data")
         trial.write()
-        steps = {"order, workers": trial.by_workers, "order, ranks": trial.by_ranks, "resume": trial.resumed}
-        if LOADERS[name].has_files:
-            steps["flipped bits"] = trial.flipped
-        for what in ("order, workers", "order, ranks", "resume", "flipped bits"):
+        steps = (trial.by_workers, trial.by_ranks, trial.resumed, trial.flipped)
+        for what, step in zip(TRIALS, steps, strict=True):
             try:
-                row[what] = steps[what]() if what in steps else "no files"
+                row[what] = step() if what in LOADERS[name].trials else "not tried"
             except RuntimeError as error:
                 row[what] = f"failed: {error}"
             say(f"  {name}: {what}: {row[what]}")
