@@ -104,7 +104,7 @@ class Recordio(Stateful):
         import recordio
 
         schema = recordio.Schema({"number": recordio.Scalar("int64"), "payload": recordio.Bytes()})
-        with recordio.DatasetWriter(folder, schema, shard_bytes=1 << 15) as writer:
+        with recordio.DatasetWriter(folder, schema, shard_samples=CHUNK) as writer:
             for number in range(n):
                 writer.write({"number": number, "payload": payload(number)})
 
@@ -260,6 +260,7 @@ class Grain(Loader):
 class HuggingFace(Stateful):
     packages, environment = ("datasets", "torchdata"), "hf"  # Streaming needs an older huggingface-hub
     each_rank_its_own = True
+    buffer = 1000
     written: ClassVar[dict[str, Any]] = {}
 
     @classmethod
@@ -283,8 +284,14 @@ class HuggingFace(Stateful):
 
         files = sorted(map(str, self.folder.glob("*.parquet")))
         data = load_dataset("parquet", data_files=files, split="train", streaming=True, **self.read())
-        data = split_dataset_by_node(data.shuffle(seed=SEED, buffer_size=1000), self.rank, self.world)
+        data = split_dataset_by_node(data.shuffle(seed=SEED, buffer_size=self.buffer), self.rank, self.world)
         yield from self.resumed(StatefulDataLoader(data, self.batch, num_workers=self.workers, collate_fn=of_dicts))
+
+
+class HuggingFaceBuffer(HuggingFace):
+    """With more samples than its buffer of shuffling holds, as any but a small dataset has."""
+
+    buffer, trials = 100, TRIALS[2:3]
 
 
 class HuggingFaceChecked(HuggingFace):
@@ -389,6 +396,7 @@ LOADERS: dict[str, type[Loader]] = {
     "WebDataset": WebDataset,
     "ArrayRecord + Grain": Grain,
     "HF datasets": HuggingFace,
+    "HF datasets, buffer of 100": HuggingFaceBuffer,
     "HF datasets, page checksums": HuggingFaceChecked,
     "Lance": Lance,
     "LanceDB StreamingDataset": LanceStreaming,

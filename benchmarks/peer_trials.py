@@ -1,6 +1,6 @@
 """What loaders do when workers and ranks change, when they are stopped, and when a bit flips: tried, not read.
 
-    python benchmarks/peer_trials.py [--environments ENVS] [--loaders NAME ...]
+    python benchmarks/peer_trials.py [--environments ENVS] [--loaders NAME ...] [--trials NAME ...]
 
 960 samples of a number and 256 random bytes each, in shards of 64; one shuffled epoch with one seed, in batches of 24
 over all ranks together. The environments of the peers are folders in ENVS: main, hf, ldb and spdl (`peer_loaders.py`).
@@ -20,6 +20,7 @@ import base64
 import json
 import os
 import pickle
+import random
 import re
 import shutil
 import subprocess
@@ -27,11 +28,12 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from measuring import Row, answer, say, show
-from peer_loaders import LOADERS, TRIALS, Pair, payload
+from peer_loaders import LOADERS, SEED, TRIALS, Pair, payload
 
 N, GLOBAL, STOP, FLIPS = 960, 24, 10, 12
 SECONDS = 120
@@ -169,12 +171,14 @@ class Trial:
         return ", ".join(f"{count} {what}" for what, count in found.most_common())
 
     def _copies(self) -> Iterator[Path]:
-        """Copies of the folder with one bit flipped, at places spread over the larger files, but for padding."""
+        """Copies of the folder with one bit flipped, at random places spread over the larger files, but for padding."""
         files = [path for path in sorted(self._folder.rglob("*")) if path.is_file()]
         data = [path for path in files if path.stat().st_size > CHUNK_BYTES]
         places = [(path, at) for path in data for at in unpadded(path.read_bytes())]
-        for number in range(FLIPS):
-            path, at = places[len(places) * (2 * number + 1) // (2 * FLIPS)]
+        cuts = [len(places) * number // FLIPS for number in range(FLIPS + 1)]
+        draw = random.Random(SEED)  # at even steps it would be the same place of each sample
+        for number, (start, end) in enumerate(pairwise(cuts)):
+            path, at = places[draw.randrange(start, end)]
             copy = self._folder.with_name("flipped")
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(self._folder, copy)
@@ -190,7 +194,7 @@ CHUNK_BYTES = 1 << 13  # smaller files are no data
 def unpadded(data: bytes) -> list[int]:
     """Every place but those in long runs of zeros."""
     cuts = [at for run in re.finditer(rb"\0{64,}", data) for at in run.span()]
-    return [at for start, end in zip(*[iter([0, *cuts, len(data)])] * 2, strict=True) for at in range(start, end)]
+    return [at for start, end in list(pairwise([0, *cuts, len(data)]))[::2] for at in range(start, end)]
 
 
 def joined(rows: Sequence[Row]) -> list[list[int]]:
@@ -209,7 +213,7 @@ def versions_of(name: str, python: str) -> str:
     return done.stdout.strip() or "not installed"
 
 
-def tried(name: str, python: str) -> Row:
+def tried(name: str, python: str, trials: Sequence[str]) -> Row:
     row: Row = {"loader": name, "versions": versions_of(name, python)}
     with tempfile.TemporaryDirectory(prefix="recordio-trials-") as folder:
         trial = Trial(name, python, Path(folder) / "data")
@@ -217,7 +221,7 @@ def tried(name: str, python: str) -> Row:
         steps = (trial.by_workers, trial.by_ranks, trial.resumed, trial.flipped)
         for what, step in zip(TRIALS, steps, strict=True):
             try:
-                row[what] = step() if what in LOADERS[name].trials else "not tried"
+                row[what] = step() if what in LOADERS[name].trials and what in trials else "not tried"
             except RuntimeError as error:
                 row[what] = f"failed: {error}"
             say(f"  {name}: {what}: {row[what]}")
@@ -228,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environments", type=Path)
     parser.add_argument("--loaders", nargs="+", choices=LOADERS, default=list(LOADERS))
+    parser.add_argument("--trials", nargs="+", choices=TRIALS, default=TRIALS)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -240,7 +245,7 @@ def main() -> None:
         if place and not (options.environments and own.exists()):
             say(f"left out, without an environment: {name}")
             continue
-        rows.append(tried(name, str(own) if place else sys.executable))
+        rows.append(tried(name, str(own) if place else sys.executable, options.trials))
     show(rows, options.json)
 
 
