@@ -1,5 +1,5 @@
-/* What Python and NumPy do slowly, value by value: strings, bytes and single samples, straight from checked pages; and
-   small files, one by one.
+/* What Python and NumPy do slowly, value by value: strings, bytes and single samples, straight from checked pages;
+   samples on their way into pages; and small files, one by one.
 
    Optional: recordio/kernels.py says whether this module is there, and everything works without it. Two rules keep it
    small and safe:
@@ -24,6 +24,7 @@
 #define AHEAD_NBYTES 2048 /* of each of them; the processor fetches the rest of a long run by itself */
 #define FIELDS_AT_ONCE 32 /* of a single sample */
 #define UNLOCKED_NBYTES (64 << 10) /* copies from here on let other threads run */
+#define MAX_PACKED_NDIM 8          /* of arrays that are packed here */
 #define MAX_PATH_NBYTES 4096       /* with its end; longer ones the system refuses */
 #define MAX_FILE_NBYTES (1 << 30)  /* of a file that is read in one call */
 
@@ -40,13 +41,19 @@ typedef struct {
     Py_ssize_t n;
 } Numbers;
 
+/* The format of a buffer, without what says that it is little-endian, as arrays that were made for a file do. */
+static const char *format_of(const Py_buffer *view)
+{
+    const char *format = view->format ? view->format : "B";
+    return format + (*format == '<' || *format == '=');
+}
+
 /* Gets an int64 (n,) array of any stride. n < 0: any n. */
 static int numbers_get(PyObject *array, Numbers *out, Py_ssize_t n)
 {
     if (PyObject_GetBuffer(array, &out->view, PyBUF_STRIDES | PyBUF_FORMAT) < 0)
         return -1;
-    const char *format = out->view.format ? out->view.format : "B";
-    format += *format == '<' || *format == '='; /* of an array that was made for a file */
+    const char *format = format_of(&out->view);
     if (out->view.ndim == 1 && out->view.itemsize == 8 && (*format == 'l' || *format == 'q') && !format[1]) {
         out->n = out->view.shape[0];
         if (n < 0 || n == out->n)
@@ -668,6 +675,219 @@ static PyTypeObject RowsType = {
     .tp_methods = rows_methods,
 };
 
+/* --- RowPacker: the twin of recordio.writer.packing.Packer.pack, for plain values -------------------------------- */
+
+enum { PACK_TEXT, PACK_BYTES, PACK_INT, PACK_UINT, PACK_FLOAT, PACK_ARRAY, PACK_FORMS };
+
+typedef struct {
+    PyObject *name;
+    int form, optional;
+    Py_ssize_t item;  /* bytes of a number */
+    PyObject *format; /* that the buffers of its arrays have, bytes */
+    int ndim;
+    Py_ssize_t shape[MAX_PACKED_NDIM]; /* -1: free, said before the elements */
+} PackField;
+
+typedef struct {
+    PyObject_HEAD
+    Py_ssize_t n;
+    PackField *field;
+    PyObject *array; /* the type of arrays: those of a class beneath it may mean something else */
+} RowPacker;
+
+static PyObject *packed_text(PyObject *value)
+{
+    if (!PyUnicode_CheckExact(value))
+        return NULL;
+    if (PyUnicode_IS_COMPACT_ASCII(value))
+        return PyBytes_FromStringAndSize((const char *)PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value));
+    return PyUnicode_AsUTF8String(value);
+}
+
+static PyObject *packed_int(const PackField *field, PyObject *value)
+{
+    if (!PyLong_CheckExact(value))
+        return NULL;
+    int bits = 8 * (int)field->item;
+    uint64_t found;
+    if (field->form == PACK_UINT) {
+        found = PyLong_AsUnsignedLongLong(value);
+        if ((found == UINT64_MAX && PyErr_Occurred()) || (bits < 64 && found >> bits))
+            return NULL;
+    } else {
+        int64_t number = PyLong_AsLongLong(value);
+        if ((number == -1 && PyErr_Occurred()) || (bits < 64 && (number >> (bits - 1)) != (number < 0 ? -1 : 0)))
+            return NULL;
+        found = (uint64_t)number;
+    }
+    return PyBytes_FromStringAndSize((const char *)&found, field->item);
+}
+
+static PyObject *packed_float(const PackField *field, PyObject *value)
+{
+    char data[8];
+    if (!PyFloat_CheckExact(value))
+        return NULL;
+    double number = PyFloat_AS_DOUBLE(value);
+    int failed = field->item == 8   ? PyFloat_Pack8(number, data, 1)
+                 : field->item == 4 ? PyFloat_Pack4(number, data, 1)
+                                    : PyFloat_Pack2(number, data, 1);
+    return failed ? NULL : PyBytes_FromStringAndSize(data, field->item);
+}
+
+static PyObject *packed_array(const RowPacker *self, const PackField *field, PyObject *value)
+{
+    Py_buffer view;
+    if ((PyObject *)Py_TYPE(value) != self->array || PyObject_GetBuffer(value, &view, PyBUF_FORMAT | PyBUF_ND) < 0)
+        return NULL; /* also of an array that is not contiguous */
+    PyObject *out = NULL;
+    Py_ssize_t head = 0;
+    if (view.ndim != field->ndim || view.itemsize != field->item || !view.len ||
+        strcmp(format_of(&view), PyBytes_AS_STRING(field->format)))
+        goto done;
+    for (int k = 0; k < view.ndim; k++) {
+        if (field->shape[k] >= 0 && field->shape[k] != view.shape[k])
+            goto done;
+        head += field->shape[k] < 0 ? 8 : 0;
+    }
+    out = PyBytes_FromStringAndSize(NULL, head + view.len);
+    if (!out)
+        goto done;
+    char *to = PyBytes_AS_STRING(out);
+    for (int k = 0; k < view.ndim; k++)
+        if (field->shape[k] < 0) {
+            int64_t size = view.shape[k];
+            memcpy(to, &size, sizeof size);
+            to += sizeof size;
+        }
+    memcpy(to, view.buf, (size_t)view.len);
+done:
+    PyBuffer_Release(&view);
+    return out;
+}
+
+/* NULL, perhaps with an exception, declines. */
+static PyObject *packed_value(const RowPacker *self, const PackField *field, PyObject *value)
+{
+    if (field->optional && value == Py_None)
+        return Py_NewRef(Py_None);
+    switch (field->form) {
+    case PACK_TEXT: return packed_text(value);
+    case PACK_BYTES: return PyBytes_CheckExact(value) ? Py_NewRef(value) : NULL;
+    case PACK_INT:
+    case PACK_UINT: return packed_int(field, value);
+    case PACK_FLOAT: return packed_float(field, value);
+    default: return packed_array(self, field, value);
+    }
+}
+
+PyDoc_STRVAR(pack_doc, "pack(sample) -> (tuple of packed values, their bytes); None stands for a missing value.\n\n"
+                       "None: declined.");
+
+static PyObject *row_packer_pack(RowPacker *self, PyObject *sample)
+{
+    if (!PyDict_CheckExact(sample) || PyDict_GET_SIZE(sample) != self->n)
+        return Py_NewRef(Py_None);
+    PyObject *row = PyTuple_New(self->n);
+    Py_ssize_t nbytes = 0, k = 0;
+    for (; row && k < self->n; k++) {
+        PyObject *value = Py_XNewRef(PyDict_GetItemWithError(sample, self->field[k].name));
+        PyObject *packed = value ? packed_value(self, &self->field[k], value) : NULL;
+        Py_XDECREF(value);
+        if (!packed)
+            break;
+        nbytes += packed == Py_None ? 0 : PyBytes_GET_SIZE(packed);
+        PyTuple_SET_ITEM(row, k, packed);
+    }
+    if (row && k == self->n)
+        return Py_BuildValue("Nn", row, nbytes);
+    Py_XDECREF(row);
+    if (PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception))
+            return NULL;
+        PyErr_Clear(); /* the twin raises it again, in its own words */
+    }
+    return Py_NewRef(Py_None);
+}
+
+static int set_field(PackField *field, PyObject *given)
+{
+    PyObject *shape;
+    if (!PyTuple_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "a field is a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(given, "UipnSO!", &field->name, &field->form, &field->optional, &field->item, &field->format,
+                          &PyTuple_Type, &shape)) {
+        field->name = field->format = NULL;
+        return -1;
+    }
+    Py_INCREF(field->name);
+    Py_INCREF(field->format);
+    Py_ssize_t ndim = PyTuple_GET_SIZE(shape);
+    int is_number = field->form != PACK_TEXT && field->form != PACK_BYTES;
+    if (field->form < 0 || field->form >= PACK_FORMS || ndim > MAX_PACKED_NDIM ||
+        (field->form == PACK_ARRAY) != (ndim > 0) ||
+        (is_number && field->form != PACK_ARRAY && (field->item < 1 || field->item > 8))) {
+        PyErr_SetString(PyExc_ValueError, "expected a form, and a shape of arrays alone");
+        return -1;
+    }
+    field->ndim = (int)ndim;
+    for (Py_ssize_t k = 0; k < ndim; k++) {
+        field->shape[k] = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, k));
+        if (field->shape[k] == -1 && PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *row_packer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *array, *fields;
+    static char *names[] = {"array", "fields", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!", names, &PyType_Type, &array, &PyTuple_Type, &fields))
+        return NULL;
+    RowPacker *self = (RowPacker *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->array = Py_NewRef(array);
+    self->n = PyTuple_GET_SIZE(fields);
+    self->field = PyMem_Calloc((size_t)self->n + 1, sizeof(PackField));
+    if (!self->field)
+        PyErr_NoMemory();
+    for (Py_ssize_t k = 0; self->field && k < self->n; k++)
+        if (set_field(&self->field[k], PyTuple_GET_ITEM(fields, k)) < 0)
+            break;
+    if (PyErr_Occurred())
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static void row_packer_dealloc(RowPacker *self)
+{
+    for (Py_ssize_t k = 0; self->field && k < self->n; k++) {
+        Py_XDECREF(self->field[k].name);
+        Py_XDECREF(self->field[k].format);
+    }
+    PyMem_Free(self->field);
+    Py_XDECREF(self->array);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyMethodDef row_packer_methods[] = {{"pack", (PyCFunction)row_packer_pack, METH_O, pack_doc}, {0}};
+
+static PyTypeObject RowPackerType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "recordio._kernels.RowPacker",
+    .tp_doc = "RowPacker(array, fields): packs samples. array: the type of arrays. fields: a tuple for each of name, "
+              "form, whether it is optional, bytes of a number, format of a buffer, shape with -1 for free.",
+    .tp_basicsize = sizeof(RowPacker),
+    .tp_flags = Py_TPFLAGS_DEFAULT, /* holds nothing that could refer to it */
+    .tp_new = row_packer_new,
+    .tp_dealloc = (destructor)row_packer_dealloc,
+    .tp_methods = row_packer_methods,
+};
+
 /* --- Files, which Python reads with four calls each, and as many changes of the thread that holds its lock --------- */
 
 /* Reads the file at a path below an open folder, which is names[from:to]. 0 if it cannot be read or is not as long as
@@ -762,6 +982,10 @@ PyMODINIT_FUNC PyInit__kernels(void)
     copy_name = PyUnicode_InternFromString("copy");
     PyObject *module = PyModule_Create(&definition);
     if (!copy_name || !module || PyModule_AddType(module, &ValuesType) < 0 || PyModule_AddType(module, &RowsType) < 0 ||
+        PyModule_AddType(module, &RowPackerType) < 0 || PyModule_AddIntMacro(module, PACK_TEXT) < 0 ||
+        PyModule_AddIntMacro(module, PACK_BYTES) < 0 || PyModule_AddIntMacro(module, PACK_INT) < 0 ||
+        PyModule_AddIntMacro(module, PACK_UINT) < 0 || PyModule_AddIntMacro(module, PACK_FLOAT) < 0 ||
+        PyModule_AddIntMacro(module, PACK_ARRAY) < 0 ||
         PyModule_AddIntMacro(module, TEXT) < 0 || PyModule_AddIntMacro(module, BYTES) < 0 ||
         PyModule_AddIntMacro(module, SCALAR) < 0 || PyModule_AddIntMacro(module, ARRAY) < 0)
         Py_CLEAR(module);

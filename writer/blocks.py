@@ -15,7 +15,7 @@ import numpy as np
 
 from recordio.format.page import Indices
 from recordio.format.schema import Sample, Schema
-from recordio.writer.packing import Column, Packer, fixed_nbytes, new_column
+from recordio.writer.packing import Column, Packer, Row, fixed_nbytes, new_column
 
 MAX_BLOCK_ROWS = 1 << 16
 _MAX_LOOSE_VALUES = 1 << 16  # a number as an object takes some 60 bytes
@@ -107,36 +107,37 @@ class BlockBuilder:
         self.schema = schema
         self.waiting = 0  # samples not yet in a block
         self._packer = Packer(schema, inferred)
-        self.pack = self._packer.pack
+        self.pack = self._packer.pack_sized
         self._row_nbytes = [fixed_nbytes(field) for field in schema.values()]
         sizes = [nbytes for nbytes in self._row_nbytes if nbytes is not None]
         self._sample_nbytes = sum(sizes) if len(sizes) == len(self._row_nbytes) else None  # of every sample
         self._max_rows = max(1, _MAX_LOOSE_VALUES // len(schema))
         self._target = block_bytes
         self._segments: deque[Segment] = deque()
-        self._rows: list[list[bytes | None]] = []
+        self._rows: list[Row] = []
         self._sizes: list[int] = []
         self._waiting_nbytes = 0
         self.restart()
 
     def restart(self) -> None:
         """Starts a new shard: its first block sets the rows per block again."""
-        self._block_rows: int | None = None
+        self._block_rows, self._least = 1, self._target
 
     def add(self, sample: Sample) -> bool:
         """Takes one sample; True when a block may be full. On SchemaError nothing was taken."""
-        return self.add_row(self.pack(sample))
+        return self.add_row(*self.pack(sample))
 
-    def add_row(self, packed: list[bytes | None]) -> bool:
+    def add_row(self, row: Row, nbytes: int) -> bool:
         """`add` of a sample that `pack` has packed."""
-        size = sum([len(value) for value in packed if value is not None])
-        self._rows.append(packed)
-        self._sizes.append(size)
-        self._waiting_nbytes += size
+        self._rows.append(row)
+        self._sizes.append(nbytes)
+        self._waiting_nbytes += nbytes
         self.waiting += 1
         if len(self._rows) >= self._max_rows:
             self._gather_rows()
-        return self._waiting_nbytes >= self._target // 2 or self.waiting >= MAX_BLOCK_ROWS
+        if self._waiting_nbytes < self._least and self.waiting < MAX_BLOCK_ROWS:  # nearly always
+            return False
+        return self._is_due()
 
     def add_columns(self, columns: Mapping[str, Any]) -> None:
         """Takes a batch. Call `keep` before the caller's arrays change. On SchemaError nothing was taken."""
@@ -171,22 +172,23 @@ class BlockBuilder:
 
     def _rows_of_next(self, limit: int | None) -> int | None:
         """Rows of the next block, None while no block is full."""
-        rows = self._block_rows or 1
-        least = self._target // 2 if self._block_rows else self._target
         waiting = self.waiting
-        if (
-            (limit is None or waiting < limit)
-            and waiting < MAX_BLOCK_ROWS
-            and (self._waiting_nbytes < least or (waiting < rows and self._waiting_nbytes <= 2 * self._target))
-        ):
+        if not self._is_due() and (limit is None or waiting < limit):
             return None
         self._gather_rows()
-        full, over = self._full_and_over(least)
-        full, over = max(rows, full), max(1, over)
+        full, over = self._full_and_over(self._least)
+        full, over = max(self._block_rows, full), max(1, over)
         found = [n for n in (full, MAX_BLOCK_ROWS, limit or full) if n <= waiting] + ([over] if over < waiting else [])
         if found and min(found) != limit:
-            self._block_rows = min(found)
+            self._block_rows, self._least = min(found), self._target // 2
         return min(found, default=None)
+
+    def _is_due(self) -> bool:
+        """Whether the samples that wait make a block."""
+        waiting, nbytes = self.waiting, self._waiting_nbytes
+        return (nbytes >= self._least and (waiting >= self._block_rows or nbytes > 2 * self._target)) or (
+            waiting >= MAX_BLOCK_ROWS
+        )
 
     def _full_and_over(self, least: int) -> tuple[int, int]:
         """How many of the next samples have at least so many bytes, and how many have twice the target at most.

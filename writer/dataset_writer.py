@@ -21,7 +21,7 @@ from recordio.writer.packing import plain_columns
 from recordio.writer.parity import objection
 from recordio.writer.shard_sink import ShardSink
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
-from recordio.writer.taken import Batch
+from recordio.writer.taken import Batch, Run
 
 Mode = Literal["create", "append", "overwrite"]
 
@@ -243,21 +243,27 @@ class DatasetWriter:
         try:
             sink = self._sink = self._new_sink(self._inference.schema(), inferred=True)
             for part in self._inference.parts:
-                if isinstance(part, Batch):
-                    for columns in part.pieces():
-                        sink.add_columns(columns)
-                        sink.write_full_blocks()
-                elif part.row is not None and part.packer is self._inference.packer:
-                    if sink.add_row(part.row):
-                        sink.write_full_blocks()
-                elif sink.add(part.sample()):
-                    sink.write_full_blocks()
+                self._write_taken(sink, part)
             sink.keep()
             self._inference.parts.clear()
         except BaseException:
             self._leave()  # samples are lost: never publish
             raise
         return sink
+
+    def _write_taken(self, sink: ShardSink, part: Sample | Batch | Run) -> None:
+        if isinstance(part, Batch):
+            for columns in part.pieces():
+                sink.add_columns(columns)
+                sink.write_full_blocks()
+        elif isinstance(part, Run) and part.packer is self._inference.packer:
+            for row, nbytes in zip(part.rows, part.sizes, strict=True):
+                if sink.add_row(row, nbytes):
+                    sink.write_full_blocks()
+        else:
+            for sample in part.samples() if isinstance(part, Run) else [part]:
+                if sink.add(sample):
+                    sink.write_full_blocks()
 
     def _located(self, error: SchemaError, number: int) -> SchemaError:
         """Adds the sample's number, and advice when the schema was inferred."""

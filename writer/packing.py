@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
+from recordio import kernels
 from recordio.errors import SchemaError
-from recordio.format.fields import Field
+from recordio.format.fields import Bytes, Field, Text
 from recordio.format.image_field import Image
 from recordio.format.masks import has_masked, is_masked_array, is_missing
-from recordio.format.numeric import Numeric
+from recordio.format.numeric import Array, Numeric, Scalar
 from recordio.format.page import Packed
 from recordio.format.schema import Sample, Schema
 from recordio.format.tensors import is_tensor, tensor_array
@@ -19,6 +20,8 @@ from recordio.images.encode import lossless_packer
 from recordio.images.jpeg_file import picture_packer
 
 Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
+Row = Sequence[bytes | None]  # the packed values of a sample
+_MAX_NDIM = 8  # of arrays that the kernel packs
 
 
 class Packer:
@@ -32,6 +35,7 @@ class Packer:
         self._names = tuple(schema)
         self._packs = [self._packer(name, inferred) for name in schema]
         self._any_optional = any(field.optional for field in schema.values())
+        self._kernel = _kernel_of(schema)
 
     def _packer(self, name: str, inferred: bool) -> Any:
         field = self.schema[name]
@@ -40,6 +44,13 @@ class Packer:
             lossless = lossless_packer(name, field, alone=len(self.schema) == 1)
             pack = lossless if inferred else picture_packer(field)
         return optional(pack) if field.optional else pack
+
+    def pack_sized(self, sample: Sample) -> tuple[Row, int]:
+        """`pack`, and how many bytes that makes, in a third of the time where a kernel does it."""
+        if self._kernel is not None and (found := self._kernel(sample)) is not None:
+            return found
+        row = self.pack(sample)
+        return row, sum([len(value) for value in row if value is not None])
 
     def pack(self, sample: Sample) -> list[bytes | None]:
         """One sample. Raises SchemaError with the field's name."""
@@ -88,6 +99,31 @@ class Packer:
             for (name, field), pack in zip(self.schema.items(), self._packs, strict=True)
         ]
         return samples, packed
+
+
+def _kernel_of(schema: Schema) -> Callable[[Sample], tuple[Row, int] | None] | None:
+    """Packs samples of plain values and says how many bytes they have, None for others; None for other schemas."""
+    fields = [_form(name, field) for name, field in schema.items()]
+    if kernels.c is None or None in fields:
+        return None
+    return kernels.c.RowPacker(np.ndarray, tuple(fields)).pack  # type: ignore[no-any-return]
+
+
+def _form(name: str, field: Field) -> tuple[str, int, bool, int, bytes, tuple[int, ...]] | None:
+    """What the kernel is told of a field; None for one that it does not pack."""
+    c = kernels.c
+    if c is None:
+        return None
+    if isinstance(field, (Text, Bytes)):
+        return name, c.PACK_TEXT if isinstance(field, Text) else c.PACK_BYTES, field.optional, 0, b"", ()
+    forms = {"i": c.PACK_INT, "u": c.PACK_UINT, "f": c.PACK_FLOAT}
+    if isinstance(field, Scalar) and field.dtype.kind in forms:
+        return name, forms[field.dtype.kind], field.optional, field.dtype.itemsize, b"", ()
+    if isinstance(field, Array) and field.dtype.kind != "b" and len(field.shape) <= _MAX_NDIM:
+        form = np.empty(1, field.dtype.newbyteorder("=")).data.format.encode()
+        shape = tuple(-1 if size is None else size for size in field.shape)
+        return name, c.PACK_ARRAY, field.optional, field.dtype.itemsize, form, shape
+    return None
 
 
 def column_length(columns: Mapping[str, Any]) -> int:

@@ -21,6 +21,7 @@ from recordio.statistics.measures import Measures
 from recordio.storage.atomic import TEMPORARY, sync_folder
 from recordio.storage.base import storage_error
 from recordio.writer.blocks import BlockBuilder, FullBlock
+from recordio.writer.packing import Row
 from recordio.writer.shard_writer import ShardWriter, WriteOptions
 
 _UNLIMITED = 1 << 63
@@ -76,11 +77,11 @@ class ShardSink:
 
     def add(self, sample: Sample) -> bool:
         """Takes one sample. True when `write_full_blocks` is due. Raises SchemaError."""
-        return self._builder.add_row(self._builder.pack(sample)) or self._options.shard_samples is not None
+        return self._builder.add_row(*self._builder.pack(sample)) or self._options.shard_samples is not None
 
-    def add_row(self, row: list[bytes | None]) -> bool:
-        """`add` of a sample that is packed as this schema says."""
-        return self._builder.add_row(row) or self._options.shard_samples is not None
+    def add_row(self, row: Row, nbytes: int) -> bool:
+        """`add` of a sample that is packed as this schema says, and has so many bytes."""
+        return self._builder.add_row(row, nbytes) or self._options.shard_samples is not None
 
     def add_columns(self, columns: Mapping[str, Any]) -> int:
         """Takes a batch and returns its length. The sink borrows the arrays until `keep`. Raises SchemaError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from recordio.format.image_field import Image
 from recordio.format.masks import plain_array
 from recordio.format.numeric import is_array
 from recordio.format.schema import Sample
-from recordio.writer.packing import Packer, column_length
+from recordio.writer.packing import Packer, Row, column_length
 
 _PIECE = 1 << 14  # samples
 _UNCHANGING = (int, float, complex, str, bytes, np.generic, type(None))
 _UNCHANGED = frozenset({int, float, str, bytes})  # the commonest of them
+_SAID = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,44 +37,52 @@ class Batch:
             yield {name: column[begin : begin + _PIECE] for name, column in self.columns.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A sample.
+class Run:
+    """Samples that one packer has packed. Tuples of plain values are none of the garbage collector's business.
 
     Attributes:
-        values: its values, but those that `row` says as well.
-        row: its packed values, if `packer` has packed it.
+        packer: the packer.
+        rows, sizes: of each sample, what `packer.pack_sized` gives.
     """
 
-    values: Mapping[str, Any]
-    row: list[bytes | None] | None = None
-    packer: Packer | None = None
+    def __init__(self, packer: Packer) -> None:
+        self.packer = packer
+        self.rows: list[Row] = []
+        self.sizes: list[int] = []
+        self._fields = [
+            (name, field, field.dtype if is_array(field) else None) for name, field in packer.schema.items()
+        ]
+        self._values: list[tuple[Any, ...]] = []
 
-    @classmethod
-    def packed(cls, sample: Sample, row: list[bytes | None], packer: Packer) -> Self:
-        values = {}
-        for (name, field), data in zip(packer.schema.items(), row, strict=True):
-            value = sample.get(name)
-            if type(value) in _UNCHANGED:
-                values[name] = value
-            elif not _is_said(field, value):
-                values[name] = copied(field, value, data)
-        return cls(values, row, packer)
+    def add(self, sample: Sample) -> int:
+        """Takes a sample, and returns its bytes. Raises SchemaError for one that does not fit, and takes nothing."""
+        row, nbytes = self.packer.pack_sized(sample)
+        self._values.append(
+            tuple(
+                [
+                    value if type(value := sample.get(name)) in _UNCHANGED else _kept(field, dtype, value, data)
+                    for (name, field, dtype), data in zip(self._fields, row, strict=True)
+                ]
+            )
+        )
+        self.rows.append(row)
+        self.sizes.append(nbytes)
+        return nbytes
 
-    def sample(self) -> Sample:
-        """The sample as it was given."""
-        if self.packer is None or self.row is None:
-            return self.values
-        fields = zip(self.packer.schema.items(), self.row, strict=True)
-        return {
-            name: self.values[name] if name in self.values else field.view(data)  # type: ignore[attr-defined]
-            for (name, field), data in fields
-        }
+    def samples(self) -> Iterator[Sample]:
+        """The samples as they were given."""
+        for values, row in zip(self._values, self.rows, strict=True):
+            yield {
+                name: field.view(data) if value is _SAID else value  # type: ignore[attr-defined]
+                for (name, field, _), value, data in zip(self._fields, values, row, strict=True)
+            }
 
 
-def _is_said(field: Field, value: Any) -> bool:
-    """Whether a packed array says all of this value."""
-    return type(value) is np.ndarray and is_array(field) and value.dtype == field.dtype
+def _kept(field: Field, dtype: np.dtype[Any] | None, value: Any, packed: bytes | None) -> Any:
+    """A value that the caller cannot change any more; _SAID for an array of which the packed form says all."""
+    if type(value) is np.ndarray and dtype is not None and value.dtype == dtype:
+        return _SAID
+    return copied(field, value, packed)
 
 
 def copied(kind: Field | None, value: Any, packed: bytes | None) -> Any:
