@@ -15,7 +15,7 @@ import numpy as np
 
 from recordio.format.page import Indices
 from recordio.format.schema import Sample, Schema
-from recordio.writer.packing import Column, Packer, Row, fixed_nbytes, new_column
+from recordio.writer.packing import Column, PackedList, Packer, fixed_nbytes, new_column
 
 MAX_BLOCK_ROWS = 1 << 16
 _MAX_LOOSE_VALUES = 1 << 16  # a number as an object takes some 60 bytes
@@ -107,14 +107,13 @@ class BlockBuilder:
         self.schema = schema
         self.waiting = 0  # samples not yet in a block
         self._packer = Packer(schema, inferred)
-        self.pack = self._packer.pack_sized
         self._row_nbytes = [fixed_nbytes(field) for field in schema.values()]
         sizes = [nbytes for nbytes in self._row_nbytes if nbytes is not None]
         self._sample_nbytes = sum(sizes) if len(sizes) == len(self._row_nbytes) else None  # of every sample
         self._max_rows = max(1, _MAX_LOOSE_VALUES // len(schema))
         self._target = block_bytes
         self._segments: deque[Segment] = deque()
-        self._rows: list[Row] = []
+        self._values: PackedList = []  # of the samples that came one by one
         self._sizes: list[int] = []
         self._waiting_nbytes = 0
         self.restart()
@@ -125,15 +124,18 @@ class BlockBuilder:
 
     def add(self, sample: Sample) -> bool:
         """Takes one sample; True when a block may be full. On SchemaError nothing was taken."""
-        return self.add_row(*self.pack(sample))
+        return self._count(self._packer.pack_into(sample, self._values))
 
-    def add_row(self, row: Row, nbytes: int) -> bool:
-        """`add` of a sample that `pack` has packed."""
-        self._rows.append(row)
+    def add_row(self, row: PackedList, nbytes: int) -> bool:
+        """`add` of a sample that is packed already, and has so many bytes."""
+        self._values += row
+        return self._count(nbytes)
+
+    def _count(self, nbytes: int) -> bool:
         self._sizes.append(nbytes)
         self._waiting_nbytes += nbytes
         self.waiting += 1
-        if len(self._rows) >= self._max_rows:
+        if len(self._sizes) >= self._max_rows:
             self._gather_rows()
         if self._waiting_nbytes < self._least and self.waiting < MAX_BLOCK_ROWS:  # nearly always
             return False
@@ -217,10 +219,11 @@ class BlockBuilder:
         return np.concatenate(found)
 
     def _gather_rows(self) -> None:
-        if self._rows:
-            columns = list(map(new_column, self._row_nbytes, zip(*self._rows, strict=True)))
+        if self._sizes:
+            fields = len(self._row_nbytes)
+            columns = [new_column(nbytes, self._values[k::fields]) for k, nbytes in enumerate(self._row_nbytes)]
             self._append(Segment(columns, np.array(self._sizes, np.int64), self._row_nbytes))
-            self._rows, self._sizes = [], []
+            self._values, self._sizes = [], []
 
     def _take(self, rows: int) -> FullBlock:
         self._gather_rows()

@@ -257,7 +257,7 @@ class DatasetWriter:
                 sink.add_columns(columns)
                 sink.write_full_blocks()
         elif isinstance(part, Run) and part.packer is self._inference.packer:
-            for row, nbytes in zip(part.rows, part.sizes, strict=True):
+            for row, nbytes in part.rows():
                 if sink.add_row(row, nbytes):
                     sink.write_full_blocks()
         else:

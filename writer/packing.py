@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,7 +20,7 @@ from recordio.images.encode import lossless_packer
 from recordio.images.jpeg_file import picture_packer
 
 Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
-Row = Sequence[bytes | None]  # the packed values of a sample
+PackedList = list[bytes | None]  # of one sample or more, for each a value of each field
 _MAX_NDIM = 8  # of arrays that the kernel packs
 
 
@@ -45,12 +45,13 @@ class Packer:
             pack = lossless if inferred else picture_packer(field)
         return optional(pack) if field.optional else pack
 
-    def pack_sized(self, sample: Sample) -> tuple[Row, int]:
-        """`pack`, and how many bytes that makes, in a third of the time where a kernel does it."""
-        if self._kernel is not None and (found := self._kernel(sample)) is not None:
-            return found
+    def pack_into(self, sample: Sample, to: PackedList) -> int:
+        """Appends what `pack` gives, in a third of the time where a kernel does it, and returns its bytes."""
+        if self._kernel is not None and (nbytes := self._kernel(sample, to)) is not None:
+            return nbytes
         row = self.pack(sample)
-        return row, sum([len(value) for value in row if value is not None])
+        to += row
+        return sum([len(value) for value in row if value is not None])
 
     def pack(self, sample: Sample) -> list[bytes | None]:
         """One sample. Raises SchemaError with the field's name."""
@@ -101,8 +102,11 @@ class Packer:
         return samples, packed
 
 
-def _kernel_of(schema: Schema) -> Callable[[Sample], tuple[Row, int] | None] | None:
-    """Packs samples of plain values and says how many bytes they have, None for others; None for other schemas."""
+def _kernel_of(schema: Schema) -> Callable[[Sample, PackedList], int | None] | None:
+    """Appends the packed values of a sample to a list, and returns their bytes, None if it is not of plain values.
+
+    None for a schema of other fields.
+    """
     fields = [_form(name, field) for name, field in schema.items()]
     if kernels.c is None or None in fields:
         return None

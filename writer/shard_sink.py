@@ -21,7 +21,7 @@ from recordio.statistics.measures import Measures
 from recordio.storage.atomic import TEMPORARY, sync_folder
 from recordio.storage.base import storage_error
 from recordio.writer.blocks import BlockBuilder, FullBlock
-from recordio.writer.packing import Row
+from recordio.writer.packing import PackedList
 from recordio.writer.shard_writer import ShardWriter, WriteOptions
 
 _UNLIMITED = 1 << 63
@@ -77,9 +77,9 @@ class ShardSink:
 
     def add(self, sample: Sample) -> bool:
         """Takes one sample. True when `write_full_blocks` is due. Raises SchemaError."""
-        return self._builder.add_row(*self._builder.pack(sample)) or self._options.shard_samples is not None
+        return self._builder.add(sample) or self._options.shard_samples is not None
 
-    def add_row(self, row: Row, nbytes: int) -> bool:
+    def add_row(self, row: PackedList, nbytes: int) -> bool:
         """`add` of a sample that is packed as this schema says, and has so many bytes."""
         return self._builder.add_row(row, nbytes) or self._options.shard_samples is not None
 

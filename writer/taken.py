@@ -14,7 +14,7 @@ from recordio.format.image_field import Image
 from recordio.format.masks import plain_array
 from recordio.format.numeric import is_array
 from recordio.format.schema import Sample
-from recordio.writer.packing import Packer, Row, column_length
+from recordio.writer.packing import PackedList, Packer, column_length
 
 _PIECE = 1 << 14  # samples
 _UNCHANGING = (int, float, complex, str, bytes, np.generic, type(None))
@@ -38,40 +38,47 @@ class Batch:
 
 
 class Run:
-    """Samples that one packer has packed. Tuples of plain values are none of the garbage collector's business.
+    """Samples that one packer has packed, in few lists: the garbage collector would look at many.
 
     Attributes:
         packer: the packer.
-        rows, sizes: of each sample, what `packer.pack_sized` gives.
+        packed: for each sample, the packed value of each field.
+        sizes: the bytes of each sample.
     """
 
     def __init__(self, packer: Packer) -> None:
         self.packer = packer
-        self.rows: list[Row] = []
+        self.packed: PackedList = []
         self.sizes: list[int] = []
         self._fields = [
             (name, field, field.dtype if is_array(field) else None) for name, field in packer.schema.items()
         ]
-        self._values: list[tuple[Any, ...]] = []
+        self._values: list[Any] = []  # for each sample one of each field
 
     def add(self, sample: Sample) -> int:
         """Takes a sample, and returns its bytes. Raises SchemaError for one that does not fit, and takes nothing."""
-        row, nbytes = self.packer.pack_sized(sample)
-        self._values.append(
-            tuple(
-                [
-                    value if type(value := sample.get(name)) in _UNCHANGED else _kept(field, dtype, value, data)
-                    for (name, field, dtype), data in zip(self._fields, row, strict=True)
-                ]
-            )
-        )
-        self.rows.append(row)
+        row: PackedList = []
+        nbytes = self.packer.pack_into(sample, row)
+        values = [
+            value if type(value := sample.get(name)) in _UNCHANGED else _kept(field, dtype, value, data)
+            for (name, field, dtype), data in zip(self._fields, row, strict=True)
+        ]
+        self.packed += row
         self.sizes.append(nbytes)
+        self._values += values
         return nbytes
+
+    def rows(self) -> Iterator[tuple[PackedList, int]]:
+        """The packed values of each sample, and its bytes."""
+        fields = len(self._fields)
+        for k, nbytes in enumerate(self.sizes):
+            yield self.packed[k * fields : (k + 1) * fields], nbytes
 
     def samples(self) -> Iterator[Sample]:
         """The samples as they were given."""
-        for values, row in zip(self._values, self.rows, strict=True):
+        fields = len(self._fields)
+        for k, (row, _) in enumerate(self.rows()):
+            values = self._values[k * fields : (k + 1) * fields]
             yield {
                 name: field.view(data) if value is _SAID else value  # type: ignore[attr-defined]
                 for (name, field, _), value, data in zip(self._fields, values, row, strict=True)

@@ -50,9 +50,11 @@ GIVEN: list[Any] = [
 
 def packed(packer: Packer, sample: Any) -> Any:
     """What a packer makes of a sample, or the words of its error."""
+    row: Any = ["before"]
     try:
-        row, nbytes = packer.pack_sized(sample)
+        nbytes = packer.pack_into(sample, row)
     except SchemaError as error:
+        assert row == ["before"]
         return str(error)
     return tuple(row), nbytes
 
@@ -87,9 +89,14 @@ def test_plain_samples_are_packed_in_c() -> None:
     kernel = Packer(schema)._kernel
     assert kernel is not None
     sample = {"x": np.ones((2, 3), "f4"), "n": 7, "t": None, "b": b"xyz"}
-    want = ((3).to_bytes(8, "little") + np.ones(6, "f4").tobytes(), b"\7\0", None, b"xyz")
-    assert kernel(sample) == (want, 37)
-    assert kernel(sample | {"n": 1 << 16}) is None
+    to: Any = []
+    assert kernel(sample, to) == 37
+    assert to == [(3).to_bytes(8, "little") + np.ones(6, "f4").tobytes(), b"\7\0", None, b"xyz"]
+    assert kernel(sample | {"n": 1 << 16}, to) is None
+    assert len(to) == 4
+    for wrong in ((sample,), (sample, to, to), (sample, ())):
+        with pytest.raises(TypeError, match="takes a sample and a list"):
+            kernel(*wrong)  # type: ignore[arg-type]
     assert Packer(Schema({"flag": Scalar("?")}))._kernel is None
 
 
