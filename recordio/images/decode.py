@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import DecodeError, RecordIOError, SchemaError
+from recordio.errors import DecodeError, MissingPackageError, RecordIOError, SchemaError
 from recordio.images.header import APP0, SOF, SOS, Data, Header, jpeg_segments, read_header
 from recordio.images.memory import require_memory
 from recordio.packages import optional
@@ -171,6 +171,15 @@ def checked_png(data: Data, alpha: bool = True) -> bytes:
 def opencv() -> Any:
     """OpenCV, with its own threads off: the loader's threads are enough. Raises MissingPackageError."""
     return _package("cv2")
+
+
+@cache
+def opencv_if_there() -> Any:
+    """OpenCV, None if it is not installed: to look for it again at each call takes 0.1 ms."""
+    try:
+        return opencv()
+    except MissingPackageError:
+        return None
 
 
 def _decode_by_opencv(data: Data, mode: str) -> Pixels:

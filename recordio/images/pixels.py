@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recordio.arguments import choice, describe
-from recordio.errors import MissingPackageError, SchemaError
+from recordio.errors import SchemaError
 from recordio.images import decode
 from recordio.images.boxes import Box, Size, check_pixels, reduction
-from recordio.images.decode import CHANNELS, COLOURSPACES, Pixels, decode_image, opencv
+from recordio.images.decode import CHANNELS, COLOURSPACES, Pixels, decode_image, opencv, opencv_if_there
 from recordio.images.header import Header, read_header
 from recordio.images.jpeg_rows import Rows, decode_rows, only_rows
 
@@ -203,9 +203,7 @@ def to_planes(pixels: Pixels, tables: npt.NDArray[np.float32]) -> npt.NDArray[np
 
 
 def _look_up(pixels: Pixels, channel: int, table: npt.NDArray[np.float32], plane: npt.NDArray[np.float32]) -> None:
-    try:
-        cv2 = opencv()
-    except MissingPackageError:  # arrays work without the images extra; OpenCV takes half the time
+    if (cv2 := opencv_if_there()) is None:  # arrays work without the images extra; OpenCV takes half the time
         np.take(table, pixels[:, :, channel], out=plane, mode="clip")
     else:
         cv2.LUT(cv2.extractChannel(pixels, channel), table, dst=plane)

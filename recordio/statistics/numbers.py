@@ -9,8 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from recordio.errors import MissingPackageError
-from recordio.images.decode import opencv
+from recordio.images.decode import opencv, opencv_if_there
 from recordio.statistics.records import MOST_VALUES, Channels, Numbers, finite
 
 _COUNTED_RANGE = 1 << 16
@@ -124,7 +123,7 @@ def _of_integers(values: Values, work: Floats) -> Numbers:
     if low == high:
         return Numbers(count, 0, 0, low, high, float(low), 0.0, low * count)
     if values.dtype == np.uint8:
-        total, squares = _sums_of_bytes(values)
+        total, squares = _sums_of_bytes(values, work)
         std: float | None = _exact_std(count, total, squares)
     elif values.itemsize == 8 and most * most * count < 1 << 63:
         total, squares = int(values.sum()), int(np.einsum("i,i->", values, values))
@@ -160,13 +159,12 @@ def _of_floats(values: Values, work: Floats) -> Numbers:
     return Numbers(len(wide), nan, infinite, low, high, mean, std)
 
 
-def _sums_of_bytes(values: Values) -> tuple[int, int]:
-    """The sum of bytes and of their squares. OpenCV takes a tenth of the time, and gives the same integers."""
-    try:
-        cv2 = opencv()
-    except MissingPackageError:
-        often = np.bincount(values, minlength=256).tolist()
-        return sum(k * n for k, n in enumerate(often)), sum(k * k * n for k, n in enumerate(often))
+def _sums_of_bytes(values: Values, work: Floats) -> tuple[int, int]:
+    """The sum of bytes and of their squares. OpenCV takes an eighth of the time, and gives the same integers."""
+    if (cv2 := opencv_if_there()) is None:
+        wide = work[: len(values)]
+        wide[:] = values  # in which all of these sums are exact
+        return int(np.einsum("i->", wide)), int(np.einsum("i,i->", wide, wide))
     row = values.reshape(1, -1)
     return round(cv2.sumElems(row)[0]), round(cv2.norm(row, cv2.NORM_L2SQR))
 
