@@ -250,6 +250,7 @@ def test_missing_opencv_names_the_pip_install(monkeypatch: pytest.MonkeyPatch) -
     expected = to_tensor(PIXELS)
     monkeypatch.setitem(sys.modules, "cv2", None)
     images._package.cache_clear()
+    monkeypatch.setattr(moves, "opencv_if_there", images.opencv_if_there.__wrapped__)
     with pytest.raises(MissingPackageError, match=r"pip install 'recordio-shards\[images\]'"):
         Resize(8)(PIXELS)
     np.testing.assert_array_equal(to_tensor(PIXELS), expected)
