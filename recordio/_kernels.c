@@ -735,6 +735,14 @@ static PyObject *packed_float(const PackField *field, PyObject *value)
     return failed ? NULL : PyBytes_FromStringAndSize(data, field->item);
 }
 
+/* Of numbers of one size: an integer of 64 bits has one letter or the other, by where its array comes from. */
+static int same_format(const char *one, const char *other)
+{
+    char a = *one == 'l' ? 'q' : *one == 'L' ? 'Q' : *one;
+    char b = *other == 'l' ? 'q' : *other == 'L' ? 'Q' : *other;
+    return a == b && (!a || !strcmp(one + 1, other + 1));
+}
+
 static PyObject *packed_array(const RowPacker *self, const PackField *field, PyObject *value)
 {
     Py_buffer view;
@@ -743,7 +751,7 @@ static PyObject *packed_array(const RowPacker *self, const PackField *field, PyO
     PyObject *out = NULL;
     Py_ssize_t head = 0;
     if (view.ndim != field->ndim || view.itemsize != field->item || !view.len ||
-        strcmp(format_of(&view), PyBytes_AS_STRING(field->format)))
+        !same_format(format_of(&view), PyBytes_AS_STRING(field->format)))
         goto done;
     for (int k = 0; k < view.ndim; k++) {
         if (field->shape[k] >= 0 && field->shape[k] != view.shape[k])
@@ -791,22 +799,28 @@ static PyObject *row_packer_pack(RowPacker *self, PyObject *const *args, Py_ssiz
     if (!PyDict_CheckExact(args[0]) || PyDict_GET_SIZE(args[0]) != self->n)
         return Py_NewRef(Py_None);
     Py_ssize_t before = PyList_GET_SIZE(args[1]), nbytes = 0, k = 0;
-    for (int fine = 1; fine && k < self->n; k += fine) {
+    for (int taken = 1; taken && k < self->n; k += taken) {
         PyObject *value = Py_XNewRef(PyDict_GetItemWithError(args[0], self->field[k].name));
         PyObject *packed = value ? packed_value(self, &self->field[k], value) : NULL;
-        fine = packed && PyList_Append(args[1], packed) == 0;
-        nbytes += fine && packed != Py_None ? PyBytes_GET_SIZE(packed) : 0;
+        taken = packed && PyList_Append(args[1], packed) == 0;
+        nbytes += taken && packed != Py_None ? PyBytes_GET_SIZE(packed) : 0;
         Py_XDECREF(value);
         Py_XDECREF(packed);
     }
-    if (k == self->n)
-        return PyLong_FromSsize_t(nbytes);
+    PyObject *done = k == self->n ? PyLong_FromSsize_t(nbytes) : NULL, *type, *error, *trace;
+    if (done)
+        return done;
+    PyErr_Fetch(&type, &error, &trace);
+    for (Py_ssize_t size = PyList_GET_SIZE(args[1]); size > before; size--) /* few at a time take no memory */
+        if (PyList_SetSlice(args[1], size - 1, size, NULL) < 0)
+            return NULL;
+    PyErr_Restore(type, error, trace);
     if (PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception))
-            return NULL; /* the writer is of no use any more */
-        PyErr_Clear();   /* the twin raises it again, in its own words */
+            return NULL;
+        PyErr_Clear(); /* the twin raises it again, in its own words */
     }
-    return PyList_SetSlice(args[1], before, PyList_GET_SIZE(args[1]), NULL) < 0 ? NULL : Py_NewRef(Py_None);
+    return Py_NewRef(Py_None);
 }
 
 static int set_field(PackField *field, PyObject *given)
@@ -828,7 +842,7 @@ static int set_field(PackField *field, PyObject *given)
     if (field->form < 0 || field->form >= PACK_FORMS || ndim > MAX_PACKED_NDIM ||
         (field->form == PACK_ARRAY) != (ndim > 0) ||
         (is_number && field->form != PACK_ARRAY && (field->item < 1 || field->item > 8))) {
-        PyErr_SetString(PyExc_ValueError, "expected a form, and a shape of arrays alone");
+        PyErr_SetString(PyExc_ValueError, "expected a form, a number of up to 8 bytes, and a shape of arrays alone");
         return -1;
     }
     field->ndim = (int)ndim;
@@ -986,6 +1000,7 @@ PyMODINIT_FUNC PyInit__kernels(void)
         PyModule_AddIntMacro(module, PACK_BYTES) < 0 || PyModule_AddIntMacro(module, PACK_INT) < 0 ||
         PyModule_AddIntMacro(module, PACK_UINT) < 0 || PyModule_AddIntMacro(module, PACK_FLOAT) < 0 ||
         PyModule_AddIntMacro(module, PACK_ARRAY) < 0 ||
+        PyModule_AddIntMacro(module, MAX_PACKED_NDIM) < 0 ||
         PyModule_AddIntMacro(module, TEXT) < 0 || PyModule_AddIntMacro(module, BYTES) < 0 ||
         PyModule_AddIntMacro(module, SCALAR) < 0 || PyModule_AddIntMacro(module, ARRAY) < 0)
         Py_CLEAR(module);

@@ -101,7 +101,7 @@ class SchemaInference:
 
     def _takes(self, sample: Sample, packer: Packer) -> bool:
         """Takes a sample that widens no field, as nearly all do, in a fifth of the time. False for any other."""
-        last = self.parts[-1]
+        last = self.parts[-1] if self.parts else None
         run = last if isinstance(last, Run) and last.packer is packer else Run(packer)
         try:
             self._nbytes += run.add(sample)

@@ -21,7 +21,6 @@ from recordio.images.jpeg_file import picture_packer
 
 Column = Packed | memoryview  # packed values, or the values of a fixed field end to end
 PackedList = list[bytes | None]  # of one sample or more, for each a value of each field
-_MAX_NDIM = 8  # of arrays that the kernel packs
 
 
 class Packer:
@@ -62,7 +61,7 @@ class Packer:
             else:
                 found = len(self._names)
                 values = [sample[name] for name in self._names]
-            if found != len(sample):
+            if found != len(sample) or found != len(self._names):
                 self._refuse_names(sample)
             return [pack(value) for pack, value in zip(self._packs, values, strict=True)]
         except (KeyError, TypeError, AttributeError, SchemaError) as error:
@@ -107,23 +106,22 @@ def _kernel_of(schema: Schema) -> Callable[[Sample, PackedList], int | None] | N
 
     None for a schema of other fields.
     """
-    fields = [_form(name, field) for name, field in schema.items()]
-    if kernels.c is None or None in fields:
+    if kernels.c is None:
+        return None
+    fields = [_form(kernels.c, name, field) for name, field in schema.items()]
+    if None in fields:
         return None
     return kernels.c.RowPacker(np.ndarray, tuple(fields)).pack  # type: ignore[no-any-return]
 
 
-def _form(name: str, field: Field) -> tuple[str, int, bool, int, bytes, tuple[int, ...]] | None:
+def _form(c: Any, name: str, field: Field) -> tuple[str, int, bool, int, bytes, tuple[int, ...]] | None:
     """What the kernel is told of a field; None for one that it does not pack."""
-    c = kernels.c
-    if c is None:
-        return None
     if isinstance(field, (Text, Bytes)):
         return name, c.PACK_TEXT if isinstance(field, Text) else c.PACK_BYTES, field.optional, 0, b"", ()
     forms = {"i": c.PACK_INT, "u": c.PACK_UINT, "f": c.PACK_FLOAT}
     if isinstance(field, Scalar) and field.dtype.kind in forms:
         return name, forms[field.dtype.kind], field.optional, field.dtype.itemsize, b"", ()
-    if isinstance(field, Array) and field.dtype.kind != "b" and len(field.shape) <= _MAX_NDIM:
+    if isinstance(field, Array) and field.dtype.kind != "b" and len(field.shape) <= c.MAX_PACKED_NDIM:
         form = np.empty(1, field.dtype.newbyteorder("=")).data.format.encode()
         shape = tuple(-1 if size is None else size for size in field.shape)
         return name, c.PACK_ARRAY, field.optional, field.dtype.itemsize, form, shape

@@ -19,7 +19,7 @@ from recordio.writer.packing import PackedList, Packer, column_length
 _PIECE = 1 << 14  # samples
 _UNCHANGING = (int, float, complex, str, bytes, np.generic, type(None))
 _UNCHANGED = frozenset({int, float, str, bytes})  # the commonest of them
-_SAID = object()
+_IN_PACKED = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +75,20 @@ class Run:
             yield self.packed[k * fields : (k + 1) * fields], nbytes
 
     def samples(self) -> Iterator[Sample]:
-        """The samples as they were given."""
+        """The samples as they were given, but that names left out are None, and arrays cannot be changed."""
         fields = len(self._fields)
         for k, (row, _) in enumerate(self.rows()):
             values = self._values[k * fields : (k + 1) * fields]
             yield {
-                name: field.view(data) if value is _SAID else value  # type: ignore[attr-defined]
+                name: field.view(data) if value is _IN_PACKED else value  # type: ignore[attr-defined]
                 for (name, field, _), value, data in zip(self._fields, values, row, strict=True)
             }
 
 
 def _kept(field: Field, dtype: np.dtype[Any] | None, value: Any, packed: bytes | None) -> Any:
-    """A value that the caller cannot change any more; _SAID for an array of which the packed form says all."""
+    """A value that the caller cannot change any more; _IN_PACKED for an array of which the packed form says all."""
     if type(value) is np.ndarray and dtype is not None and value.dtype == dtype:
-        return _SAID
+        return _IN_PACKED
     return copied(field, value, packed)
 
 

@@ -29,7 +29,7 @@ from recordio.storage.base import File, Range
 
 _SMALL_NBYTES = 1024  # copy values of up to this size together from two shards on: cheaper than two gathers
 _QUICK_NBYTES = 1 << 20  # checking the pages of so small a dataset in its maps takes less than handing that to a thread
-_QUICK_READS_NBYTES = 1 << 18  # and so does decoding pages of so many bytes, if they have been read before
+_QUICK_READS_NBYTES = 1 << 18  # to decode so many bytes takes less than that too, if they have been read before
 MAPPED_NBYTES = 64 << 20  # datasets of up to this size stay mapped
 
 Run = Callable[[Iterable[Work]], None]
@@ -142,8 +142,8 @@ class FetchPlan:
         self.has_work = bool(self._touched.any()) or self._reads.nbytes > 0
         if not self._reads.nbytes:
             self.is_quick = dataset.content_nbytes <= _QUICK_NBYTES
-        else:  # a dataset that is read by maps fits into memory: pages that were checked are still there
-            is_small = access.mapped and self._reads.nbytes <= _QUICK_READS_NBYTES
+        else:  # of a dataset that fits into memory, pages that were checked are still there
+            is_small = access.mapped and dataset.io.fits and self._reads.nbytes <= _QUICK_READS_NBYTES
             self.is_quick = is_small and bool(entries.checked[wanted | in_place].all())
 
     def _readable(self, shard: Indices, errors: Mapping[int, RecordIOError]) -> Mask:

@@ -306,7 +306,7 @@ class WindowPrefetcher:
             return threads.submit(self._fetched, plan, fetch, memory, start, threads.run)
         try:
             return CompletedTask(self._fetched(plan, fetch, memory, start, one_by_one))
-        except RecordIOError as error:  # raised by the batch that reads from the window
+        except (RecordIOError, MemoryError) as error:  # raised by the batch that reads from the window
             return FailedTask(error)
 
     def _fetched(self, plan: WindowPlan, fetch: FetchPlan, memory: Memory, start: int, run: Run) -> PageTable:

@@ -107,8 +107,8 @@ class PageCoder:
     other saves a sixteenth of the content more. That is where storage of about 100 MB/s takes as long for the bytes as
     one thread for the decoding.
 
-    Once pages have missed, a large one is tried only if a piece from its middle saves half of what the page has to:
-    pages of JPEG files have several times the bytes of the piece.
+    Once pages have missed, of four large ones that are due three are tried only if a piece from their middle saves half
+    of the share that a page has to: whole pages of JPEG files would cost several times as much.
 
     Args:
         compression: how to code.
@@ -117,7 +117,7 @@ class PageCoder:
 
     _PATIENCE, _EVERY = 4, 16
     _DENSER = 16
-    _PIECE_NBYTES = 1 << 15
+    _PIECE_NBYTES, _WHOLE = 1 << 15, 64
 
     def __init__(self, compression: Compression, compressors: Compressors | None = None) -> None:
         self._compression = compression
@@ -176,7 +176,8 @@ class PageCoder:
     def _resting(self, content: Buffer) -> bool:
         if self._misses < self._PATIENCE:
             return False
-        if (self._misses - self._PATIENCE) % self._EVERY == self._EVERY - 1 and self._promises(content):
+        rested = self._misses - self._PATIENCE + 1
+        if rested % self._EVERY == 0 and (rested % self._WHOLE == 0 or self._promises(content)):
             return False
         self._misses += 1
         return True

@@ -264,6 +264,30 @@ def test_samples_are_taken_the_same_whether_they_were_packed_before_the_schema_w
     assert kept == want_kept
 
 
+def test_an_object_that_a_sample_lacks_is_missing_there(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path) as writer:
+        for sample in ({"c": {"k": 1}, "a": b"x"}, {"c": {"k": 1}}, {"a": b"y"}):
+            writer.write(sample)
+    assert writer.schema == Schema({"c": Object(optional=True), "a": Bytes(optional=True)})
+    with DatasetWriter(tmp_path / "given", {"c": Object(), "a": Bytes(optional=True)}) as writer:
+        with pytest.raises(SchemaError, match="missing 'c'"):
+            writer.write({"a": b"y"})
+        writer.write({"c": None})
+    assert list(ShardDataset(tmp_path / "given")) == [{"c": None, "a": None}]
+
+
+def test_a_first_sample_that_could_not_be_kept_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    inference, own = SchemaInference(), SchemaInference._owned
+    monkeypatch.setattr(SchemaInference, "_owned", lambda *args: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        inference.add({"a": 1})
+    monkeypatch.setattr(SchemaInference, "_owned", own)
+    inference.add({"a": 2})
+    assert [sample for part in inference.parts for sample in (part.samples() if isinstance(part, Run) else [part])] == [
+        {"a": 2}
+    ]
+
+
 def test_a_large_batch_is_written_at_once_and_may_change_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -98,6 +101,45 @@ def test_plain_samples_are_packed_in_c() -> None:
         with pytest.raises(TypeError, match="takes a sample and a list"):
             kernel(*wrong)  # type: ignore[arg-type]
     assert Packer(Schema({"flag": Scalar("?")}))._kernel is None
+
+
+def test_arrays_of_either_letter_for_64_bits_are_packed_in_c() -> None:
+    for name, types in (("i8", ("l", "q", "<i8")), ("u8", ("L", "Q", "<u8"))):
+        kernel = Packer(Schema({"x": Array(name, (2,))}))._kernel
+        assert kernel is not None
+        for one in (np.arange(2, dtype=found) for found in (*types, np.dtype(types[-1]).newbyteorder("<"))):
+            to: Any = []
+            assert kernel({"x": one}, to) == 16
+            assert to == [one.tobytes()]
+        assert kernel({"x": np.arange(2, dtype=">i8")}, []) is None
+
+
+CUT_SHORT = """
+import resource, sys
+from recordio import Bytes, DatasetWriter, Schema, ShardDataset, Text
+writer = DatasetWriter(sys.argv[1], Schema({**{f"f{k}": Bytes() for k in range(12)}, "x": Text()}))
+sample = lambda name, text: {**{f"f{k}": f"{name}{k}".encode() for k in range(12)}, "x": text}
+writer.write(sample("a", "1"))
+large = "\u00e9" * (300 << 20)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), limits[1]))
+try:
+    writer.write(sample("lost", large))
+except MemoryError:
+    print("MemoryError")
+resource.setrlimit(resource.RLIMIT_AS, limits)
+writer.write(sample("b", "2"))
+writer.close()
+assert list(ShardDataset(sys.argv[1])) == [sample("a", "1"), sample("b", "2")]
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its memory by /proc")
+def test_a_sample_that_memory_does_not_hold_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CUT_SHORT, str(tmp_path / "ds")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "MemoryError\n"), done.stderr
 
 
 @pytest.mark.parametrize("sample", [{}, {"a": 1, "c": 2}, {"a": 1, "b": 2, "c": 3}, {"a": 1}, [1, 2], None])

@@ -145,6 +145,15 @@ def test_after_misses_a_large_page_is_tried_if_a_piece_from_its_middle_is_coded_
         assert (pages.encode(page)[0] is Codec.ZSTD) is is_coded
 
 
+def test_every_fourth_page_that_is_due_is_tried_as_a_whole() -> None:
+    """Repeats that are farther apart than the piece is long do not show in it."""
+    run = np.random.default_rng(2).bytes(1 << 16)
+    pages = coder("zstd")
+    assert [pages.encode(run)[0] for _ in range(4)] == [Codec.PLAIN] * 4
+    found = [pages.encode(run * 4)[0] for _ in range(70)]
+    assert found == [Codec.PLAIN] * 63 + [Codec.ZSTD] * 7
+
+
 def test_coding_is_deterministic() -> None:
     pages = [TEXT, NOISE, TEXT[:100]] * 20
     first, second = coder("auto"), coder("auto")
