@@ -168,7 +168,8 @@ class ShardCache:
         limit: of its size on disk, in bytes; None for 80 % of what is free, at most 1 TB.
 
     Attributes:
-        is_full: nothing more is written, for good: what is there serves the next epoch as well as what comes later.
+        is_full: nothing more is written. Once full it stays so: an epoch reads each page once, so what is there serves
+            the next one better than what would take its place.
     """
 
     def __init__(self, folder: Path, limit: int | None) -> None:
@@ -183,8 +184,8 @@ class ShardCache:
         self._budget = CacheBudget(folder / "used", lambda: shard_sizes(self._shards).total())
         self._datasets = CachedDatasets(folder)
         self._limit = self._share_of_free() if limit is None else limit
-        self._has_warned = False
-        self.is_full, self._holds = False, 0  # of the disk, with what the cache has there, as it was found
+        self._has_warned = self.is_full = False
+        self._holds = 0  # the disk, with what the cache has there, as it was found
         self._whole: set[bytes] = set()
         self.restart()
 
@@ -281,11 +282,11 @@ class ShardCache:
         if self.is_full or not sizes:
             return 0
         try:
-            while not (self._disk_has(sum(sizes)) and self._budget.add(*sizes, limit=self._limit)):
+            while not self._budget.add(*sizes, limit=self._most()):
                 if not self._make_room(sum(sizes)):
                     if len(sizes) > 1:
                         return sum(1 for _ in takewhile(self.takes, sizes))
-                    if not self._disk_has(sum(sizes)):
+                    if self._most() < self._limit:
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     self.is_full = True
                     return 0
@@ -303,16 +304,15 @@ class ShardCache:
 
     def is_free(self, nbytes: int) -> bool:
         """Whether so many bytes fit without removing anything. Nothing is counted."""
-        return not self.is_full and self._budget.used() + nbytes <= self._limit and self._disk_has(nbytes)
+        return not self.is_full and self._budget.used() + nbytes <= self._most()
 
-    def _disk_has(self, nbytes: int) -> bool:
-        """Whether the disk has room beside what is on its way there: that counts as written already."""
-        try:
-            free, used = free_nbytes(self._shards), self._budget.used()
-        except OSError:  # whoever writes finds out
-            return True
-        self._holds = self._holds or free + used
-        return min(free, self._holds - used) >= nbytes
+    def _most(self) -> int:
+        """The limit, or less if the disk holds less: what is on its way there counts as written already."""
+        with contextlib.suppress(OSError):  # whoever writes finds out
+            found = free_nbytes(self._shards) + self._budget.used()
+            self._holds = self._holds or found
+            return min(self._limit, self._holds, found)
+        return self._limit
 
     def gives_back(self, nbytes: int) -> None:
         """So many bytes were not written after all."""
