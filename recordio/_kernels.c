@@ -48,13 +48,20 @@ static const char *format_of(const Py_buffer *view)
     return format + (*format == '<' || *format == '=');
 }
 
+/* Of numbers of one size: an integer of 64 bits has one letter or the other, by where its array comes from. */
+static int same_format(const char *one, const char *other)
+{
+    char a = *one == 'l' ? 'q' : *one == 'L' ? 'Q' : *one;
+    char b = *other == 'l' ? 'q' : *other == 'L' ? 'Q' : *other;
+    return a == b && (!a || !strcmp(one + 1, other + 1));
+}
+
 /* Gets an int64 (n,) array of any stride. n < 0: any n. */
 static int numbers_get(PyObject *array, Numbers *out, Py_ssize_t n)
 {
     if (PyObject_GetBuffer(array, &out->view, PyBUF_STRIDES | PyBUF_FORMAT) < 0)
         return -1;
-    const char *format = format_of(&out->view);
-    if (out->view.ndim == 1 && out->view.itemsize == 8 && (*format == 'l' || *format == 'q') && !format[1]) {
+    if (out->view.ndim == 1 && out->view.itemsize == 8 && same_format(format_of(&out->view), "q")) {
         out->n = out->view.shape[0];
         if (n < 0 || n == out->n)
             return 0;
@@ -733,14 +740,6 @@ static PyObject *packed_float(const PackField *field, PyObject *value)
                  : field->item == 4 ? PyFloat_Pack4(number, data, 1)
                                     : PyFloat_Pack2(number, data, 1);
     return failed ? NULL : PyBytes_FromStringAndSize(data, field->item);
-}
-
-/* Of numbers of one size: an integer of 64 bits has one letter or the other, by where its array comes from. */
-static int same_format(const char *one, const char *other)
-{
-    char a = *one == 'l' ? 'q' : *one == 'L' ? 'Q' : *one;
-    char b = *other == 'l' ? 'q' : *other == 'L' ? 'Q' : *other;
-    return a == b && (!a || !strcmp(one + 1, other + 1));
 }
 
 static PyObject *packed_array(const RowPacker *self, const PackField *field, PyObject *value)

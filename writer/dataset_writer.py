@@ -21,7 +21,7 @@ from recordio.writer.packing import plain_columns
 from recordio.writer.parity import objection
 from recordio.writer.shard_sink import ShardSink
 from recordio.writer.shard_writer import DEFAULT_SHARD_BYTES, WriteOptions
-from recordio.writer.taken import Batch, Run
+from recordio.writer.taken import Batch, Run, samples_of
 
 Mode = Literal["create", "append", "overwrite"]
 
@@ -261,7 +261,7 @@ class DatasetWriter:
                 if sink.add_row(row, nbytes):
                     sink.write_full_blocks()
         else:
-            for sample in part.samples() if isinstance(part, Run) else [part]:
+            for sample in samples_of(part):
                 if sink.add(sample):
                     sink.write_full_blocks()
 

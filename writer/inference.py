@@ -26,7 +26,7 @@ from recordio.format.schema import Sample, Schema, infer_field
 from recordio.images.decode import decode_pil
 from recordio.images.encode import lossless_packer
 from recordio.writer.packing import Column, Packer, column_length, optional, pack_column, unmasked
-from recordio.writer.taken import Batch, Run, copied
+from recordio.writer.taken import Batch, Run, copied, samples_of
 
 MOST_SAMPLES = 10_000
 MOST_NBYTES = 32 << 20
@@ -188,7 +188,7 @@ class SchemaInference:
             if isinstance(part, Batch):
                 yield from part.columns.get(name, ())
             else:
-                yield from (sample.get(name) for sample in (part.samples() if isinstance(part, Run) else [part]))
+                yield from (sample.get(name) for sample in samples_of(part))
 
     def _owned(self, columns: Mapping[str, Any], packed: Mapping[str, Column]) -> dict[str, Any]:
         """The columns with bytes of their own: the caller may change its arrays."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,11 @@ class Run:
                 name: field.view(data) if value is _IN_PACKED else value  # type: ignore[attr-defined]
                 for (name, field, _), value, data in zip(self._fields, values, row, strict=True)
             }
+
+
+def samples_of(part: Sample | Run) -> Iterable[Sample]:
+    """The samples of a run, or the one that was taken alone."""
+    return part.samples() if isinstance(part, Run) else [part]
 
 
 def _kept(field: Field, dtype: np.dtype[Any] | None, value: Any, packed: bytes | None) -> Any:

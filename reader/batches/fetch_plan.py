@@ -144,7 +144,7 @@ class FetchPlan:
             self.is_quick = dataset.content_nbytes <= _QUICK_NBYTES
         else:  # of a dataset that fits into memory, pages that were checked are still there
             is_small = access.mapped and dataset.io.fits and self._reads.nbytes <= _QUICK_READS_NBYTES
-            self.is_quick = is_small and bool(entries.checked[wanted | in_place].all())
+            self.is_quick = is_small and bool(entries.checked[readable].all())
 
     def _readable(self, shard: Indices, errors: Mapping[int, RecordIOError]) -> Mask:
         """bool (b,): the blocks whose shard has an index."""

@@ -19,7 +19,7 @@ from recordio import Array, Bytes, DatasetError, DatasetWriter, Object, Scalar, 
 from recordio.format.fields import Field
 from recordio.writer import inference, taken
 from recordio.writer.inference import SchemaInference, infer_schema
-from recordio.writer.taken import Run
+from recordio.writer.taken import samples_of
 from tests.effort import examples
 from tests.strategies import columns, samples, schemas
 
@@ -256,7 +256,7 @@ def test_samples_are_taken_the_same_whether_they_were_packed_before_the_schema_w
                 if type(value) is np.ndarray:
                     value[...] = 0
             sample.clear()
-        samples = chain.from_iterable(part.samples() if isinstance(part, Run) else [part] for part in inference.parts)
+        samples = chain.from_iterable(map(samples_of, inference.parts))
         kept = [[repr(sample.get(name)) for name in "ab"] for sample in samples]
         found.append((said, answer(inference.schema), kept))
     (said, schema, kept), (want_said, want_schema, want_kept) = found
@@ -283,9 +283,7 @@ def test_a_first_sample_that_could_not_be_kept_does_not_count(monkeypatch: pytes
         inference.add({"a": 1})
     monkeypatch.setattr(SchemaInference, "_owned", own)
     inference.add({"a": 2})
-    assert [sample for part in inference.parts for sample in (part.samples() if isinstance(part, Run) else [part])] == [
-        {"a": 2}
-    ]
+    assert [*chain.from_iterable(map(samples_of, inference.parts))] == [{"a": 2}]
 
 
 def test_a_large_batch_is_written_at_once_and_may_change_afterwards(
