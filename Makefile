@@ -77,7 +77,7 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-SOURCES := pyproject.toml setup.py recordio/_kernels.c
+SOURCES := pyproject.toml setup.py recordio/_kernels.c recordio/_pixels.c recordio/_pixels.h
 
 .venv-%/stamp: $(SOURCES)
 	$(PYTHON) -m venv .venv-$*

@@ -16,5 +16,6 @@ packages = find_packages(
 for name in LINKED:
     packages += [f"recordio.{name}", *(f"recordio.{name}.{package}" for package in find_packages(name))]
 
-kernels = Extension("recordio._kernels", ["recordio/_kernels.c"], optional=True)
+sources = ["recordio/_kernels.c", "recordio/_pixels.c"]
+kernels = Extension("recordio._kernels", sources, depends=["recordio/_pixels.h"], optional=True)
 setup(packages=packages, package_dir={f"recordio.{name}": name for name in LINKED}, ext_modules=[kernels])

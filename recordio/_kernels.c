@@ -1,5 +1,5 @@
 /* What Python and NumPy do slowly, value by value: strings, bytes and single samples, straight from checked pages;
-   samples on their way into pages; and small files, one by one.
+   samples on their way into pages; and small files, one by one. (Pixels are in _pixels.c.)
 
    Optional: recordio/kernels.py says whether this module is there, and everything works without it. Two rules keep it
    small and safe:
@@ -12,8 +12,7 @@
    Not for the limited API: PyUnicode_New and writing into a new string are not in it, and without them a string is
    made of bytes that have been copied and scanned by a call that cannot be inlined. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_pixels.h"
 #include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
@@ -978,6 +977,8 @@ static PyMethodDef functions[] = {
     {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL, take_doc},
     {"join", (PyCFunction)(void (*)(void))join, METH_FASTCALL, join_doc},
     {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL, gather_doc},
+    {"channel_sums", (PyCFunction)(void (*)(void))channel_sums, METH_FASTCALL, channel_sums_doc},
+    {"resize_rgb", (PyCFunction)(void (*)(void))resize_rgb, METH_FASTCALL, resize_rgb_doc},
     {0},
 };
 

@@ -1,9 +1,9 @@
-"""The kernels in C, if this installation has them: text, bytes, and samples read and written one by one; small files.
+"""The kernels in C, if this installation has them: text, bytes, samples read and written one by one; files; pixels.
 
 `RECORDIO_KERNELS=0` in the environment leaves them out. Each has a twin in Python that serves without them, wherever a
 kernel declines, and for whatever is damaged: `Pages.take`, `gathered` of reader/ragged_column.py, the function in
-reader/samples.py, `Packer.pack` of writer/packing.py, `read_files` of writer/sources/plain_files.py. _kernels.c has
-the reasons.
+reader/samples.py, `Packer.pack` of writer/packing.py, `read_files` of writer/sources/plain_files.py,
+OpenCV in `PixelMoments.of`, Pillow in images/resample.py. _kernels.c and _pixels.c have the reasons.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def decode_image(data: Data, mode: str = "RGB") -> Pixels:
         raise SchemaError(f"unknown image mode {mode!r}: expected {', '.join(map(repr, CHANNELS))}")
     header = read_header(data)
     if mode == "L" and header.channels != 1:  # the libraries' grey values differ by up to 13
-        return _array(pil_image(_decode(data, header, "RGB")).convert("L"))
+        return as_array(pil_image(_decode(data, header, "RGB")).convert("L"))
     return _decode(data, header, mode)
 
 
@@ -201,10 +201,11 @@ def _decode_by_pillow(data: Data, header: Header, mode: str) -> Pixels:
     """Calls the plug-in directly: Image.open would try other formats, and warns beyond a size limit of its own."""
     name = {"jpeg": "Jpeg", "png": "Png", "webp": "WebP"}[header.format]
     picture = getattr(_package(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")(BytesIO(data))
-    return _array(picture.convert(mode))
+    return as_array(picture.convert(mode))
 
 
-def _array(picture: Image.Image) -> Pixels:
+def as_array(picture: Image.Image) -> Pixels:
+    """A copy of the pixels of a PIL.Image of 8 bits a channel: (height, width, channels)."""
     pixels = np.array(picture)
     return pixels.reshape(*pixels.shape[:2], -1)
 

@@ -1,7 +1,8 @@
 """Pictures on their way into a dataset: checked to decode, and resized on request.
 
-Pillow resizes and encodes: its bilinear filter is antialiased and matches torchvision's `Resize`, and it computes in
-integers, so the same versions of Pillow and simplejpeg give the same file on any processor.
+Pillow encodes, and its bilinear filter resizes, in C of ours or in Pillow's own: it is antialiased and matches
+torchvision's `Resize`, and it computes in integers, so the same versions of Pillow and simplejpeg give the same file on
+any processor.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import Any
 from recordio.errors import DecodeError, SchemaError
 from recordio.format.image_field import Image, image_format
 from recordio.format.pil import fitting_mode, is_picture, keeps
-from recordio.images.decode import decode_image, decode_pil
+from recordio.images.decode import as_array, decode_image, decode_pil, pil_image
 from recordio.images.header import MAX_IMAGE_PIXELS, Header, read_header
 from recordio.images.jpeg_file import picture_packer
 from recordio.images.pillow import opened
+from recordio.images.resample import resized
 
 DEFAULT_QUALITY = 92
 MAX_SIDES = {"jpeg": 65_500, "webp": 16_383}  # what libjpeg and libwebp write at most
-NEAREST, BILINEAR = 0, 2  # of PIL.Image.Resampling
+NEAREST = 0  # of PIL.Image.Resampling
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # the PIL.Image.Transpose for each orientation
 
 
@@ -99,12 +101,13 @@ def resize_image(
         check_image(data, mode)
         return data
     _require_side(header.format, size)
-    picture: Any = _with_values(data, mode) if palette else decode_pil(data, _kept_mode(header, mode))
+    if palette:
+        picture = _turned(_with_values(data, mode), orientation)
+        return _encode(picture.resize(size[::-1], NEAREST) if size != before else picture, header, quality)
+    pixels = decode_image(data, _kept_mode(header, mode))
     if orientation != 1:
-        picture = picture.transpose(_TURNS[orientation])
-    if size != before:
-        picture = picture.resize(size[::-1], NEAREST if palette else BILINEAR)
-    return _encode(picture, header, quality)
+        pixels = as_array(_turned(pil_image(pixels), orientation))
+    return _encode(resized(pixels, size), header, quality)
 
 
 def _require_side(form: str, size: tuple[int, int]) -> None:
@@ -116,6 +119,10 @@ def _require_side(form: str, size: tuple[int, int]) -> None:
 
 def _kept_mode(header: Header, mode: str) -> str:
     return "L" if header.channels == 1 and mode == "RGB" else mode
+
+
+def _turned(picture: Any, orientation: int) -> Any:
+    return picture if orientation == 1 else picture.transpose(_TURNS[orientation])
 
 
 def _with_values(data: bytes, mode: str) -> Any:

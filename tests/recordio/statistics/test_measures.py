@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, strategies as st
 
-from recordio import Array, Bytes, Image, Object, Scalar, Schema, Text
+from recordio import Array, Bytes, Image, Object, Scalar, Schema, Text, kernels
 from recordio.format.fields import Field
 from recordio.format.page import encode_page
 from recordio.statistics import measures, numbers
@@ -20,6 +20,22 @@ from recordio.statistics.numbers import NumbersMeasure, PixelMoments
 from recordio.statistics.records import FieldStatistics, Numbers, Statistics
 from tests.effort import examples
 from tests.strategies import samples, schemas
+
+
+class _Sums:
+    """The kernels, which use vectors of 512 bits only if `wide`, or decline."""
+
+    def __init__(self, wide: bool | None) -> None:
+        self._wide = wide
+
+    def channel_sums(self, pixels: Any, channels: int, wide: bool) -> Any:
+        assert wide
+        return None if self._wide is None else KERNELS["wide"].channel_sums(pixels, channels, self._wide)
+
+
+KERNELS: dict[str, Any] = {"none": None, "declined": _Sums(None)}
+if kernels.c is not None:
+    KERNELS |= {"wide": kernels.c, "narrow": _Sums(False)}
 
 
 def measured(field: Field, *pages: list[Any]) -> FieldStatistics:
@@ -192,16 +208,42 @@ def test_picture_files_have_formats_and_sizes() -> None:
     assert found.channels is None
 
 
+@pytest.mark.parametrize("how", KERNELS)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_the_moments_of_pixels_are_exact(channels: int) -> None:
-    pixels = np.random.default_rng(2).integers(0, 256, (300, 500, channels)).astype("u1")
+def test_the_moments_of_pixels_are_exact(channels: int, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "c", KERNELS[how])
+    rng = np.random.default_rng(2)
+    for height, width in ((300, 500), *((1, n) for n in range(1, 70)), (7, 1111)):
+        pixels = rng.integers(0, 256, (height, width, channels)).astype("u1")
+        found = PixelMoments.of(pixels)
+        wide = pixels.astype("i8")
+        assert (found.sums, found.squares) == (
+            tuple(wide.sum((0, 1)).tolist()),
+            tuple((wide * wide).sum((0, 1)).tolist()),
+        )
+        np.testing.assert_allclose(found.plus(found).channels().std, pixels.std((0, 1)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", KERNELS)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sums_beyond_32_bits_are_exact(channels: int, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "c", KERNELS[how])
+    pixels = np.full((3000, 2000, channels), 255, "u1")
     found = PixelMoments.of(pixels)
-    wide = pixels.astype("i8")
-    assert (found.sums, found.squares) == (
-        tuple(wide.sum((0, 1)).tolist()),
-        tuple((wide * wide).sum((0, 1)).tolist()),
-    )
-    np.testing.assert_allclose(found.plus(found).channels().std, pixels.std((0, 1)), rtol=1e-12)
+    assert found.squares == (255 * 255 * 6_000_000,) * channels
+    assert found.sums == (255 * 6_000_000,) * channels
+
+
+@pytest.mark.skipif(kernels.c is None, reason=f"kernels in C: {kernels.state}")
+def test_no_sums_of_what_has_other_channels() -> None:
+    sums = kernels.c.channel_sums
+    for wrong in ((b"ab", 2, True), (b"ab", 0, True), (b"ab", 5, True), (b"ab", 1)):
+        with pytest.raises(ValueError, match="1, 3 or 4 channels"):
+            sums(*wrong)
+    with pytest.raises(TypeError):
+        sums(b"ab", "x", True)
+    with pytest.raises((TypeError, BufferError, ValueError)):
+        sums(np.zeros((4, 4, 3), "u1")[:, ::2], 3, True)
 
 
 def test_bytes_are_measured_alike_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""The filter in C gives the bytes of Pillow's, and leaves to Pillow whatever it does not do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from PIL import Image
+
+from recordio import kernels
+from recordio.images import resample
+from recordio.images.decode import Pixels
+from recordio.images.resample import BILINEAR, resized
+from tests.effort import examples
+
+sides = st.integers(1, 90) | st.integers(1, 700)
+needs_filter = pytest.mark.skipif(
+    kernels.c is None or not kernels.c.resize_rgb(np.zeros((9, 9, 3), "u1"), np.zeros((5, 5, 3), "u1")),
+    reason=f"the filter in C takes a processor with AVX2; kernels in C: {kernels.state}",
+)
+
+
+def noise(height: int, width: int, seed: int) -> Pixels:
+    """Of all values, or of the lowest and the highest alone."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return pixels if seed % 2 else (pixels > 127).astype(np.uint8) * np.uint8(255)
+
+
+def pillows(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+@examples(300)
+@given(sides, sides, st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32))
+def test_the_bytes_are_pillow_s(height: int, width: int, new_height: int, new_width: int, seed: int) -> None:
+    pixels = noise(height, width, seed)
+    found = np.asarray(resized(pixels, (new_height, new_width)))
+    np.testing.assert_array_equal(found, pillows(pixels, (new_height, new_width)))
+
+
+@needs_filter
+@pytest.mark.parametrize(
+    ("size", "new"),
+    [
+        ((375, 500), (256, 341)),
+        ((500, 375), (341, 256)),
+        ((1200, 1600), (120, 160)),
+        ((64, 64), (64, 21)),
+        ((64, 64), (21, 64)),
+        ((37, 53), (111, 54)),
+        ((4, 5), (3, 4)),
+        ((61, 4), (60, 4)),
+    ],
+)
+def test_most_pictures_go_through_the_filter(
+    size: tuple[int, int], new: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = noise(*size, 1)
+    want = pillows(pixels, new)
+    monkeypatch.setattr(Image.Image, "resize", None)
+    monkeypatch.setattr(resample, "_is_pillows", lambda: True)
+    np.testing.assert_array_equal(np.asarray(resized(pixels, new)), want)
+
+
+@needs_filter
+def test_the_pillow_that_is_installed_has_this_filter() -> None:
+    resample._is_pillows.cache_clear()
+    assert resample._is_pillows()
+
+
+@needs_filter
+def test_another_filter_of_pillow_s_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = noise(40, 50, 1)
+    resize: Callable[..., Any] = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda picture, size, _: resize(picture, size, Image.Resampling.HAMMING))
+    resample._is_pillows.cache_clear()
+    try:
+        assert not resample._is_pillows()
+        want = resize(Image.fromarray(pixels), (20, 20), Image.Resampling.HAMMING)
+        assert resized(pixels, (20, 20)).tobytes() == want.tobytes()
+    finally:
+        resample._is_pillows.cache_clear()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_pictures_are_left_to_pillow(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, channels)).astype("u1")
+    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    assert resized(pixels, (20, 30)).tobytes() == picture.resize((30, 20), BILINEAR).tobytes()
+
+
+@needs_filter
+def test_what_is_no_picture_of_bytes_is_refused() -> None:
+    right, resize = np.zeros((8, 8, 3), "u1"), kernels.c.resize_rgb
+    readonly = right.copy()
+    readonly.setflags(write=False)
+    for wrong in (right[:, :, :2], right[:0], right.astype("u2"), right[0], b"abc", right[:, ::2]):
+        for arguments in ((wrong, right), (right, wrong)):
+            with pytest.raises((ValueError, BufferError)):
+                resize(*arguments)
+    with pytest.raises((ValueError, BufferError)):
+        resize(right, readonly)
+    for few in ((right,), (right, right, 1), (5, right)):
+        with pytest.raises(TypeError):
+            resize(*few)
+    assert not resize(np.zeros((3, 8, 3), "u1"), right)  # fewer pixels than are weighed at once
