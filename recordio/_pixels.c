@@ -13,8 +13,8 @@ const char channel_sums_doc[] =
     "channel_sums(pixels, channels, wide) -> (sums, squares), a tuple of ints each; None if it declined.\n\npixels: "
     "uint8, C-contiguous. channels: 1, 3 or 4. wide: whether vectors of 512 bits serve where they are there.";
 const char resize_rgb_doc[] =
-    "resize_rgb(pixels, out) -> whether it is done; if not, it declined.\n\npixels: uint8 (H, W, 3). out: uint8 (h, w, "
-    "3). Both C-contiguous.";
+    "resize_rgb(pixels, out) -> whether it is done; if not, it declined.\n\npixels: uint8 (H, W, 3), C-contiguous or "
+    "a box of such. out: uint8 (h, w, 3), C-contiguous.";
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -248,7 +248,7 @@ AVX2 static __m256i four_of(const uint8_t *at, Py_ssize_t line)
     return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(at + line)), _mm_loadu_si128((const __m128i *)at));
 }
 
-/* Four rows of `line` bytes, of which 4 bytes more than the last pixel are read and one more is written. */
+/* Four rows, `line` bytes each from one to the next; 4 bytes more than the last pixel are read, one more is written. */
 AVX2 static void four_rows(const uint8_t *in, Py_ssize_t line, const Axis *columns, uint8_t *out, Py_ssize_t out_line)
 {
     __m256i channels[4]; /* of the pixels of a lane, as 32 bits each */
@@ -308,17 +308,20 @@ AVX2 static void one_row(const uint8_t *in, Py_ssize_t line, const Axis *rows, P
     }
 }
 
-static int resize(const uint8_t *in, Py_ssize_t height, Py_ssize_t width, const Axis *columns, const Axis *rows,
-                  uint8_t *out)
+static int resize(const Py_buffer *pixels, const Axis *columns, const Axis *rows, uint8_t *out)
 {
-    const Py_ssize_t line = 3 * width, out_line = 3 * columns->n, between_line = out_line + OVERRUN;
+    const uint8_t *in = pixels->buf;
+    const Py_ssize_t height = pixels->shape[0], nbytes = 3 * pixels->shape[1], line = pixels->strides[0];
+    const Py_ssize_t out_line = 3 * columns->n, between_line = out_line + OVERRUN;
     const Py_ssize_t last = (height - 1) / AT_ONCE * AT_ONCE; /* the last rows, read from a copy */
     uint8_t *between = PyMem_RawMalloc((size_t)((last + AT_ONCE) * between_line));
-    uint8_t *copy = PyMem_RawCalloc((size_t)(AT_ONCE * line + OVERRUN), 1);
+    uint8_t *copy = PyMem_RawCalloc((size_t)(AT_ONCE * nbytes + OVERRUN), 1);
     if (between && copy) {
-        memcpy(copy, in + last * line, (size_t)((height - last) * line));
-        for (Py_ssize_t y = 0; y <= last; y += AT_ONCE)
-            four_rows(y < last ? in + y * line : copy, line, columns, between + y * between_line, between_line);
+        for (Py_ssize_t y = last; y < height; y++)
+            memcpy(copy + (y - last) * nbytes, in + y * line, (size_t)nbytes);
+        for (Py_ssize_t y = 0; y < last; y += AT_ONCE)
+            four_rows(in + y * line, line, columns, between + y * between_line, between_line);
+        four_rows(copy, nbytes, columns, between + last * between_line, between_line);
         for (Py_ssize_t y = 0; y < rows->n; y++)
             one_row(between, between_line, rows, y, out + y * out_line, out_line);
     }
@@ -333,15 +336,21 @@ static int is_rgb(const Py_buffer *view)
     return view->itemsize == 1 && view->ndim == 3 && view->shape[2] == 3 && view->shape[0] > 0 && view->shape[1] > 0;
 }
 
+/* Whether each row is one piece, and each begins behind the one before. */
+static int has_rows(const Py_buffer *view)
+{
+    return view->strides[2] == 1 && view->strides[1] == 3 && view->strides[0] >= 3 * view->shape[1];
+}
+
 /* 1 if done, 0 if declined, -1 without memory. */
 static int resize_views(const Py_buffer *in, const Py_buffer *out)
 {
     Axis columns = {0}, rows = {0};
-    int made = axis_make(in->shape[1], out->shape[1], &columns);
+    int made = has_rows(in) ? axis_make(in->shape[1], out->shape[1], &columns) : 0;
     if (made > 0)
         made = axis_make(in->shape[0], out->shape[0], &rows);
     if (made > 0)
-        made = resize(in->buf, in->shape[0], in->shape[1], &columns, &rows, out->buf) ? 1 : -1;
+        made = resize(in, &columns, &rows, out->buf) ? 1 : -1;
     axis_free(&columns);
     axis_free(&rows);
     return made;
@@ -356,7 +365,7 @@ PyObject *resize_rgb(PyObject *module, PyObject *const *args, Py_ssize_t count)
         Py_RETURN_FALSE;
     Py_buffer in, out;
     int made = -1;
-    if (PyObject_GetBuffer(args[0], &in, PyBUF_ND) < 0)
+    if (PyObject_GetBuffer(args[0], &in, PyBUF_STRIDES) < 0)
         return NULL;
     if (PyObject_GetBuffer(args[1], &out, PyBUF_ND | PyBUF_WRITABLE) < 0) {
         PyBuffer_Release(&in);

@@ -18,7 +18,7 @@ from recordio.images.decode import as_array, decode_image, decode_pil, pil_image
 from recordio.images.header import MAX_IMAGE_PIXELS, Header, read_header
 from recordio.images.jpeg_file import picture_packer
 from recordio.images.pillow import opened
-from recordio.images.resample import resized
+from recordio.images.resample import as_pillow
 
 DEFAULT_QUALITY = 92
 MAX_SIDES = {"jpeg": 65_500, "webp": 16_383}  # what libjpeg and libwebp write at most
@@ -107,7 +107,7 @@ def resize_image(
     pixels = decode_image(data, _kept_mode(header, mode))
     if orientation != 1:
         pixels = as_array(_turned(pil_image(pixels), orientation))
-    return _encode(resized(pixels, size), header, quality)
+    return _encode(as_pillow(pixels, size), header, quality)
 
 
 def _require_side(form: str, size: tuple[int, int]) -> None:

@@ -1,7 +1,4 @@
-"""Pillow's bilinear filter in C, for most pictures there are: RGB, of which rows are resized before columns.
-
-The bytes are those of `PIL.Image.resize`, which takes seven times as long and serves wherever this declines.
-"""
+"""Pillow's bilinear filter, which is antialiased, in C, in a seventh of Pillow's time."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recordio import kernels
+from recordio.images.boxes import Size
 from recordio.images.decode import Pixels, pil_image
 
 if TYPE_CHECKING:
@@ -19,19 +17,27 @@ if TYPE_CHECKING:
 BILINEAR = 2  # of PIL.Image.Resampling
 
 
-def resized(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
-    """uint8 (H, W, C) as a picture of (height, width) `size`."""
-    if pixels.shape[:2] == size:
-        return pil_image(pixels)
-    may = kernels.c is not None and pixels.shape[2] == 3 and not _columns_first(pixels.shape[:2], size)
-    made = _by_kernel(pixels, size) if may and _is_pillows() else None
-    return pil_image(pixels).resize(size[::-1], BILINEAR) if made is None else pil_image(made)
+def smoothed(pixels: Pixels, size: Size) -> Pixels | None:
+    """uint8 (H, W, 3), a copy of which is made unless it is a box of contiguous pixels, as uint8 (*size, 3).
 
-
-def _by_kernel(pixels: Pixels, size: tuple[int, int]) -> Pixels | None:
-    """None where it declines."""
+    The values of `PIL.Image.resize`; off by one where that resizes columns first. None where the kernel declines:
+    without it, for other pixels, and for a few rows or columns.
+    """
+    if kernels.c is None or pixels.shape[2] != 3:
+        return None
+    if pixels.strides[1:] != (3, 1) or pixels.strides[0] < 3 * pixels.shape[1]:
+        pixels = np.ascontiguousarray(pixels)
     out = np.empty((*size, 3), np.uint8)
     return out if kernels.c.resize_rgb(pixels, out) else None
+
+
+def as_pillow(pixels: Pixels, size: Size) -> Image.Image:
+    """uint8 (H, W, C) as a picture of (height, width) `size`: the bytes of `PIL.Image.resize`, whoever makes them."""
+    if pixels.shape[:2] == size:
+        return pil_image(pixels)
+    may = kernels.c is not None and not _columns_first(pixels.shape[:2], size) and _is_pillows()
+    made = smoothed(pixels, size) if may else None
+    return pil_image(pixels).resize(size[::-1], BILINEAR) if made is None else pil_image(made)
 
 
 def _columns_first(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
@@ -45,5 +51,5 @@ def _is_pillows() -> bool:
     """Whether the Pillow that is here gives the same bytes: another version could change its filter."""
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     sizes = [(21, 30), (48, 17), (90, 100)]
-    made = [(_by_kernel(pixels, size), np.asarray(pil_image(pixels).resize(size[::-1], BILINEAR))) for size in sizes]
+    made = [(smoothed(pixels, size), np.asarray(pil_image(pixels).resize(size[::-1], BILINEAR))) for size in sizes]
     return all(ours is not None and np.array_equal(ours, pillows) for ours, pillows in made)

@@ -252,7 +252,7 @@ def test_missing_opencv_names_the_pip_install(monkeypatch: pytest.MonkeyPatch) -
     images._package.cache_clear()
     monkeypatch.setattr(moves, "opencv_if_there", images.opencv_if_there.__wrapped__)
     with pytest.raises(MissingPackageError, match=r"pip install 'recordio-shards\[images\]'"):
-        Resize(8)(PIXELS)
+        Resize(8, "bicubic")(PIXELS)
     np.testing.assert_array_equal(to_tensor(PIXELS), expected)
 
 
@@ -261,7 +261,7 @@ def test_import_loads_no_image_library_and_use_starts_no_threads() -> None:
 import sys, threading, recordio.transforms as t
 assert not {'cv2', 'simplejpeg', 'PIL', 'torch'} & set(sys.modules)
 import numpy as np
-t.Resize(8)(np.zeros((9, 9, 3), 'u1'))
+t.Resize(8, 'bicubic')(np.zeros((9, 9, 3), 'u1'))
 counts = []
 thread = threading.Thread(target=lambda: counts.append(sys.modules['cv2'].getNumThreads()))
 thread.start(); thread.join()

@@ -13,7 +13,8 @@ from PIL import Image
 from recordio import kernels
 from recordio.images import resample
 from recordio.images.decode import Pixels
-from recordio.images.resample import BILINEAR, resized
+from recordio.images.resample import BILINEAR, as_pillow, smoothed
+from recordio.transforms import Resize
 from tests.effort import examples
 
 sides = st.integers(1, 90) | st.integers(1, 700)
@@ -37,7 +38,7 @@ def pillows(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 @given(sides, sides, st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32))
 def test_the_bytes_are_pillow_s(height: int, width: int, new_height: int, new_width: int, seed: int) -> None:
     pixels = noise(height, width, seed)
-    found = np.asarray(resized(pixels, (new_height, new_width)))
+    found = np.asarray(as_pillow(pixels, (new_height, new_width)))
     np.testing.assert_array_equal(found, pillows(pixels, (new_height, new_width)))
 
 
@@ -62,7 +63,7 @@ def test_most_pictures_go_through_the_filter(
     want = pillows(pixels, new)
     monkeypatch.setattr(Image.Image, "resize", None)
     monkeypatch.setattr(resample, "_is_pillows", lambda: True)
-    np.testing.assert_array_equal(np.asarray(resized(pixels, new)), want)
+    np.testing.assert_array_equal(np.asarray(as_pillow(pixels, new)), want)
 
 
 @needs_filter
@@ -80,30 +81,61 @@ def test_another_filter_of_pillow_s_is_found_out(monkeypatch: pytest.MonkeyPatch
     try:
         assert not resample._is_pillows()
         want = resize(Image.fromarray(pixels), (20, 20), Image.Resampling.HAMMING)
-        assert resized(pixels, (20, 20)).tobytes() == want.tobytes()
+        assert as_pillow(pixels, (20, 20)).tobytes() == want.tobytes()
     finally:
         resample._is_pillows.cache_clear()
+
+
+@needs_filter
+@examples(100)
+@given(sides, sides, sides, sides, st.integers(1, 99), st.integers(1, 99), st.integers(0, 2**32))
+def test_a_box_is_resized_where_it_lies(
+    top: int, left: int, height: int, width: int, new_height: int, new_width: int, seed: int
+) -> None:
+    box = noise(top + height, left + width + seed % 3, seed)[top:, left : left + width]
+    found, copied = smoothed(box, (new_height, new_width)), smoothed(box.copy(), (new_height, new_width))
+    np.testing.assert_array_equal(found, copied)  # type: ignore[arg-type]
+    if found is not None:
+        away = found.astype(int) - pillows(np.ascontiguousarray(box), (new_height, new_width))
+        assert np.abs(away).max() <= 1
+
+
+@needs_filter
+def test_pixels_in_any_order_of_memory_give_the_same() -> None:
+    pixels = noise(40, 50, 1)
+    row = np.broadcast_to(pixels[:1], (40, 50, 3))
+    for other in (pixels[::-1], pixels[:, ::-1], pixels[:, ::2], pixels[::2], pixels.transpose(1, 0, 2), row):
+        np.testing.assert_array_equal(smoothed(other, (20, 20)), smoothed(other.copy(), (20, 20)))  # type: ignore[arg-type]
+        out = np.zeros((20, 20, 3), "u1")
+        assert kernels.c.resize_rgb(other, out) == (other.strides[1:] == (3, 1) and other.strides[0] >= 150)
+
+
+@needs_filter
+@pytest.mark.parametrize("size", [(21, 30), (20, 15), (40, 15), (80, 100), (39, 49)])
+def test_transforms_give_pillow_s_values(size: tuple[int, int]) -> None:
+    np.testing.assert_array_equal(Resize(size)(noise(40, 50, 1)), pillows(noise(40, 50, 1), size))
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_pictures_are_left_to_pillow(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, channels)).astype("u1")
     picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    assert resized(pixels, (20, 30)).tobytes() == picture.resize((30, 20), BILINEAR).tobytes()
+    assert as_pillow(pixels, (20, 30)).tobytes() == picture.resize((30, 20), BILINEAR).tobytes()
 
 
 @needs_filter
 def test_what_is_no_picture_of_bytes_is_refused() -> None:
-    right, resize = np.zeros((8, 8, 3), "u1"), kernels.c.resize_rgb
+    right, by_kernel = np.zeros((8, 8, 3), "u1"), kernels.c.resize_rgb
     readonly = right.copy()
     readonly.setflags(write=False)
-    for wrong in (right[:, :, :2], right[:0], right.astype("u2"), right[0], b"abc", right[:, ::2]):
+    for wrong in (right[:, :, :2], right[:0], right.astype("u2"), right[0], b"abc"):
         for arguments in ((wrong, right), (right, wrong)):
             with pytest.raises((ValueError, BufferError)):
-                resize(*arguments)
-    with pytest.raises((ValueError, BufferError)):
-        resize(right, readonly)
+                by_kernel(*arguments)
+    for wrong in (readonly, right[:, ::2]):
+        with pytest.raises((ValueError, BufferError)):
+            by_kernel(right, wrong)
     for few in ((right,), (right, right, 1), (5, right)):
         with pytest.raises(TypeError):
-            resize(*few)
-    assert not resize(np.zeros((3, 8, 3), "u1"), right)  # fewer pixels than are weighed at once
+            by_kernel(*few)
+    assert not by_kernel(np.zeros((3, 8, 3), "u1"), right)  # fewer pixels than are weighed at once
