@@ -42,14 +42,15 @@ _PNG_OPAQUE = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _PNG_PICTURE = {*_PNG_OPAQUE, b"tRNS"}
 
 
-def decode_image(data: Data, mode: str = "RGB") -> Pixels:
+def decode_image(data: Data, mode: str = "RGB", header: Header | None = None) -> Pixels:
     """The pixels of a picture: uint8, C-contiguous, (height, width, 3) for "RGB", 1 for "L", 4 for "RGBA".
 
+    `header` is that of `read_header`, from whoever has read it.
     Raises DecodeError if the picture does not decode whole, MissingPackageError without the images extra.
     """
     if mode not in CHANNELS:
         raise SchemaError(f"unknown image mode {mode!r}: expected {', '.join(map(repr, CHANNELS))}")
-    header = read_header(data)
+    header = header or read_header(data)
     if mode == "L" and header.channels != 1:  # the libraries' grey values differ by up to 13
         return as_array(pil_image(_decode(data, header, "RGB")).convert("L"))
     return _decode(data, header, mode)

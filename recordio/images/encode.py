@@ -104,7 +104,7 @@ def resize_image(
     if palette:
         picture = _turned(_with_values(data, mode), orientation)
         return _encode(picture.resize(size[::-1], NEAREST) if size != before else picture, header, quality)
-    pixels = decode_image(data, _kept_mode(header, mode))
+    pixels = decode_image(data, _kept_mode(header, mode), header)
     if orientation != 1:
         pixels = as_array(_turned(pil_image(pixels), orientation))
     return _encode(as_pillow(pixels, size), header, quality)

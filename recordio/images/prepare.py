@@ -114,7 +114,7 @@ def _encoded(data: bytes, mode: str, kind: PictureKind, treatment: Treatment, re
         )
         header = header if out is data else read_header(out)
     if treatment.look or (treatment.check and out is data and not treatment.recodes):
-        pixels = decode_image(out, mode)
+        pixels = decode_image(out, mode, header)
     return Stored(out, (*remarks, *_remarks(traits, mode, recoded=out is not data)), header, pixels)
 
 

@@ -95,7 +95,7 @@ class PictureColumns:
         if self._named.get(name) == "jpeg":
             headers = [header for data in files if data is not None and (header := upright_jpeg(data)) is not None]
             if len(headers) == len(files):  # as most are: there is nothing to be said of any, nor to be done
-                return Looked(files, (), headers, self._moments(field, files) if self._decodes else None)
+                return Looked(files, (), headers, self._moments(field, files, headers) if self._decodes else None)
         found = [
             None if data is None else self._as_it_is(k, name, field, kind, data) for k, data in enumerate(files, start)
         ]
@@ -113,8 +113,9 @@ class PictureColumns:
             raise DecodeError("a file of another format has to be decoded")
         return self._stored(position, name, field, kind, data)
 
-    def _moments(self, field: Any, files: Sequence[Any]) -> PixelMoments | None:
-        return _total([PixelMoments.of(decode_image(data, field.mode)) for data in files])
+    def _moments(self, field: Any, files: Sequence[Any], headers: Sequence[Header]) -> PixelMoments | None:
+        every = zip(files, headers, strict=True)
+        return _total([PixelMoments.of(decode_image(data, field.mode, header)) for data, header in every])
 
 
 def _total(moments: Sequence[PixelMoments]) -> PixelMoments | None:
