@@ -16,11 +16,26 @@ const char resize_rgb_doc[] =
     "resize_rgb(pixels, out) -> whether it is done; if not, it declined.\n\npixels: uint8 (H, W, 3), C-contiguous or "
     "a box of such. out: uint8 (h, w, 3), C-contiguous.";
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) /* older ones lack intrinsics */
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vbmi,avx512vnni")))
+
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2");
+}
+
+static int has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+}
+
+const char *pixel_vectors(void)
+{
+    return has_avx512() ? "AVX-512" : has_avx2() ? "AVX2" : "";
+}
 
 /* --- Sums of channels ----------------------------------------------------------------------------------------------
 
@@ -157,23 +172,25 @@ PyObject *channel_sums(PyObject *module, PyObject *const *args, Py_ssize_t count
 {
     (void)module;
     Py_buffer pixels;
-    int channels = count == 3 ? (int)PyLong_AsLong(args[1]) : 0, wide = count == 3 ? PyObject_IsTrue(args[2]) : 0;
-    if (wide < 0 || (channels != 1 && channels != 3 && channels != 4)) {
+    long channels = count == 3 ? PyLong_AsLong(args[1]) : 0;
+    if (channels != 1 && channels != 3 && channels != 4) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_ValueError, "channel_sums takes pixels, 1, 3 or 4 channels, and whether wide");
         return NULL;
     }
-    wide = wide && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
-    if (!__builtin_cpu_supports("avx2"))
+    int wide = PyObject_IsTrue(args[2]);
+    if (wide < 0)
+        return NULL;
+    if (!has_avx2())
         Py_RETURN_NONE;
     if (PyObject_GetBuffer(args[0], &pixels, PyBUF_SIMPLE) < 0)
         return NULL;
     Sums out = {0};
     Py_BEGIN_ALLOW_THREADS
-    sum_channels(pixels.buf, pixels.len, channels, wide, &out);
+    sum_channels(pixels.buf, pixels.len, (int)channels, wide && has_avx512(), &out);
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&pixels);
-    PyObject *sums = ints(out.sums, channels), *squares = ints(out.squares, channels);
+    PyObject *sums = ints(out.sums, (int)channels), *squares = ints(out.squares, (int)channels);
     PyObject *pair = sums && squares ? PyTuple_Pack(2, sums, squares) : NULL;
     Py_XDECREF(sums);
     Py_XDECREF(squares);
@@ -188,7 +205,7 @@ PyObject *channel_sums(PyObject *module, PyObject *const *args, Py_ssize_t count
 #define HALF (1 << (BITS - 1))
 #define AT_ONCE 4       /* rows, and pixels of a row, in one step */
 #define OVERRUN 32      /* bytes behind the last pixel of a row that may be read and written */
-#define MAX_SIDE 100000 /* more than any file of a picture has */
+#define MAX_SIDE 100000 /* larger ones are left to the twins */
 
 typedef struct {
     int32_t *start;   /* of each of n pixels, its first neighbour */
@@ -248,7 +265,8 @@ AVX2 static __m256i four_of(const uint8_t *at, Py_ssize_t line)
     return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(at + line)), _mm_loadu_si128((const __m128i *)at));
 }
 
-/* Four rows, `line` bytes each from one to the next; 4 bytes more than the last pixel are read, one more is written. */
+/* Four rows, `line` bytes each from one to the next; up to 4 bytes more than the last pixel are read, of the rows behind
+   a box or of the gap before the next row, and one more is written. */
 AVX2 static void four_rows(const uint8_t *in, Py_ssize_t line, const Axis *columns, uint8_t *out, Py_ssize_t out_line)
 {
     __m256i channels[4]; /* of the pixels of a lane, as 32 bits each */
@@ -261,10 +279,15 @@ AVX2 static void four_rows(const uint8_t *in, Py_ssize_t line, const Axis *colum
         __m256i first = _mm256_set1_epi32(HALF), second = first;
         for (Py_ssize_t k = 0; k < columns->taps; k += AT_ONCE, at += 3 * AT_ONCE, weight += AT_ONCE) {
             __m256i one = four_of(at, line), other = four_of(at + 2 * line, line);
-            for (int j = 0; j < 4; j++) {
+            for (int j = 0; j < 2; j++) {
                 first = weighed(first, one, channels[j], weight[j]);
                 second = weighed(second, other, channels[j], weight[j]);
             }
+            if (weight[2] | weight[3]) /* not where a picture grows */
+                for (int j = 2; j < 4; j++) {
+                    first = weighed(first, one, channels[j], weight[j]);
+                    second = weighed(second, other, channels[j], weight[j]);
+                }
         }
         __m256i both = _mm256_packus_epi32(_mm256_srli_epi32(first, BITS), _mm256_srli_epi32(second, BITS));
         both = _mm256_packus_epi16(both, both); /* in each lane a pixel of `first` and one of `second` */
@@ -346,7 +369,9 @@ static int has_rows(const Py_buffer *view)
 static int resize_views(const Py_buffer *in, const Py_buffer *out)
 {
     Axis columns = {0}, rows = {0};
-    int made = has_rows(in) ? axis_make(in->shape[1], out->shape[1], &columns) : 0;
+    Py_ssize_t between = in->shape[0] * out->shape[1], all = in->shape[0] * in->shape[1] + out->shape[0] * out->shape[1];
+    int small = between / 2 <= all; /* what is between both passes: not where a column becomes a row */
+    int made = small && has_rows(in) ? axis_make(in->shape[1], out->shape[1], &columns) : 0;
     if (made > 0)
         made = axis_make(in->shape[0], out->shape[0], &rows);
     if (made > 0)
@@ -361,7 +386,7 @@ PyObject *resize_rgb(PyObject *module, PyObject *const *args, Py_ssize_t count)
     (void)module;
     if (count != 2)
         return PyErr_Format(PyExc_TypeError, "resize_rgb takes 2 arguments");
-    if (!__builtin_cpu_supports("avx2"))
+    if (!has_avx2())
         Py_RETURN_FALSE;
     Py_buffer in, out;
     int made = -1;
@@ -385,6 +410,11 @@ PyObject *resize_rgb(PyObject *module, PyObject *const *args, Py_ssize_t count)
 }
 
 #else
+
+const char *pixel_vectors(void)
+{
+    return "";
+}
 
 PyObject *channel_sums(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {

@@ -23,7 +23,8 @@ def _loaded() -> tuple[Any, str]:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():  # to load them would turn the lock on, for all threads
         return None, "not for Python without its global lock"
     try:
-        return import_module("recordio._kernels"), "in use"
+        module = import_module("recordio._kernels")
+        return module, "in use" + ("" if module.PIXELS else ", but for pixels, which take a processor with AVX2")
     except ModuleNotFoundError:
         why = "which takes a C compiler and Python's headers: text and single samples are slower"
         return None, f"not built when recordio was installed, {why}"

@@ -14,12 +14,13 @@ seeds in its workers. Transforms are stateless, compare by value, pickle, and ar
 Invalid arguments and images of a wrong type or shape raise SchemaError; bytes that do not decode, DecodeError; what
 needs OpenCV where it is not installed, MissingPackageError.
 
-"bilinear" with `antialias`, the default, gives the values of Pillow's filter for pixels (H, W, 3), on processors with
-AVX2 where the kernels are (`recordio --version -v`): off by one at most, where a version of Pillow resizes columns
-first. Otherwise OpenCV resizes. Its difference to Pillow, as mean absolute difference on photographs, of 255: with
-`antialias` a shrinking image is smoothed as much as by Pillow's wider kernel, then interpolated: 0.1 to 0.9 for
-"bilinear" and 0.3 to 1.3 for "bicubic", for reductions of 1.1 to 13 times. Enlarging: 0.2 and 0.9. "nearest" is
-identical.
+"bilinear" with `antialias`, the default, gives the values of Pillow's filter for pixels (H, W, 3) whose sides are 8 at
+least and become 3 at least, on processors with AVX2 where the kernels are (`recordio --version -v`): off by one at
+most, where a version of Pillow resizes columns first.
+
+Otherwise OpenCV resizes. Its difference to Pillow, as mean absolute difference on photographs, of 255: with `antialias`
+a shrinking image is smoothed as much as by Pillow's wider kernel, then interpolated: 0.1 to 0.9 for "bilinear" and 0.3
+to 1.3 for "bicubic", for reductions of 1.1 to 13 times. Enlarging: 0.2 and 0.9. "nearest" is identical.
 
 A JPEG that shrinks to a quarter or less in both directions is decoded at 1/2, 1/4 or 1/8, at least twice the result's
 size, in about half the time: then the differences are 0.8 to 1.5 and 1.6 to 1.9, by either, and edges of a box move by

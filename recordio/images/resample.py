@@ -48,8 +48,8 @@ def _columns_first(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
 
 @cache
 def _is_pillows() -> bool:
-    """Whether the Pillow that is here gives the same bytes: another version could change its filter."""
+    """Whether the Pillow that is here gives the same bytes: another version could change its filter, or its order."""
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    sizes = [(21, 30), (48, 17), (90, 100)]
+    sizes = [(21, 30), (8, 44), (60, 20), (47, 63), (48, 17), (90, 100)]
     made = [(smoothed(pixels, size), np.asarray(pil_image(pixels).resize(size[::-1], BILINEAR))) for size in sizes]
     return all(ours is not None and np.array_equal(ours, pillows) for ours, pillows in made)

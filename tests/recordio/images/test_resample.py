@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +21,7 @@ from tests.effort import examples
 
 sides = st.integers(1, 90) | st.integers(1, 700)
 needs_filter = pytest.mark.skipif(
-    kernels.c is None or not kernels.c.resize_rgb(np.zeros((9, 9, 3), "u1"), np.zeros((5, 5, 3), "u1")),
+    not getattr(kernels.c, "PIXELS", ""),
     reason=f"the filter in C takes a processor with AVX2; kernels in C: {kernels.state}",
 )
 
@@ -96,8 +98,9 @@ def test_a_box_is_resized_where_it_lies(
     found, copied = smoothed(box, (new_height, new_width)), smoothed(box.copy(), (new_height, new_width))
     np.testing.assert_array_equal(found, copied)  # type: ignore[arg-type]
     if found is not None:
-        away = found.astype(int) - pillows(np.ascontiguousarray(box), (new_height, new_width))
-        assert np.abs(away).max() <= 1
+        size = new_height, new_width
+        away = found.astype(int) - pillows(np.ascontiguousarray(box), size)
+        assert np.abs(away).max() <= resample._columns_first(box.shape, size)
 
 
 @needs_filter
@@ -121,6 +124,37 @@ def test_other_pictures_are_left_to_pillow(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, channels)).astype("u1")
     picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
     assert as_pillow(pixels, (20, 30)).tobytes() == picture.resize((30, 20), BILINEAR).tobytes()
+
+
+@needs_filter
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are protected as Linux does it")
+def test_nothing_is_read_or_written_beyond_the_pixels() -> None:
+    words = [sys.executable, "-m", "tests.recordio.images.guarded_pixels"]
+    out = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert int(out.stdout) > 1000
+
+
+@needs_filter
+def test_a_column_that_becomes_a_row_is_declined() -> None:
+    assert not kernels.c.resize_rgb(np.zeros((2000, 4, 3), "u1"), np.zeros((4, 2000, 3), "u1"))
+    assert smoothed(np.zeros((200, 200, 3), "u1"), (10, 300)) is not None
+
+
+@needs_filter
+def test_another_order_of_pillow_s_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    resize: Callable[..., Any] = Image.Image.resize
+
+    def columns_first(picture: Image.Image, size: tuple[int, int], how: int) -> Image.Image:
+        if picture.height - size[1] > picture.width - size[0]:
+            picture = resize(picture, (picture.width, size[1]), how)
+        return resize(picture, size, how)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Image.Image, "resize", columns_first)
+    resample._is_pillows.cache_clear()
+    try:
+        assert not resample._is_pillows()
+    finally:
+        resample._is_pillows.cache_clear()
 
 
 @needs_filter
