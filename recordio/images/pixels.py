@@ -20,7 +20,7 @@ from recordio.images.boxes import Box, Size, check_pixels, reduction
 from recordio.images.decode import CHANNELS, COLOURSPACES, Pixels, decode_image, opencv, opencv_if_there
 from recordio.images.header import Header, read_header
 from recordio.images.jpeg_rows import Rows, decode_rows, only_rows
-from recordio.images.resample import smoothed
+from recordio.images.resample import bilinear
 
 ENCODED = (bytes, memoryview)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
@@ -120,7 +120,7 @@ def resize(pixels: Pixels, size: Size, interpolation: str, antialias: bool) -> P
     """Resizes (H, W, C) to (*size, C). Returns the same array if it has this size."""
     if pixels.shape[:2] == size:
         return pixels
-    if antialias and interpolation == "bilinear" and (made := smoothed(pixels, size)) is not None:
+    if antialias and interpolation == "bilinear" and (made := bilinear(pixels, size)) is not None:
         return made
     cv2 = opencv()
     if antialias and interpolation != "nearest":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BILINEAR = 2  # of PIL.Image.Resampling
 
 
-def smoothed(pixels: Pixels, size: Size) -> Pixels | None:
+def bilinear(pixels: Pixels, size: Size) -> Pixels | None:
     """uint8 (H, W, 3), a copy of which is made unless it is a box of contiguous pixels, as uint8 (*size, 3).
 
     The values of `PIL.Image.resize`; off by one where that resizes columns first. None where the kernel declines:
@@ -36,7 +36,7 @@ def as_pillow(pixels: Pixels, size: Size) -> Image.Image:
     if pixels.shape[:2] == size:
         return pil_image(pixels)
     may = kernels.c is not None and not _columns_first(pixels.shape[:2], size) and _is_pillows()
-    made = smoothed(pixels, size) if may else None
+    made = bilinear(pixels, size) if may else None
     return pil_image(pixels).resize(size[::-1], BILINEAR) if made is None else pil_image(made)
 
 
@@ -51,5 +51,5 @@ def _is_pillows() -> bool:
     """Whether the Pillow that is here gives the same bytes: another version could change its filter, or its order."""
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     sizes = [(21, 30), (8, 44), (60, 20), (47, 63), (48, 17), (90, 100)]
-    made = [(smoothed(pixels, size), np.asarray(pil_image(pixels).resize(size[::-1], BILINEAR))) for size in sizes]
+    made = [(bilinear(pixels, size), np.asarray(pil_image(pixels).resize(size[::-1], BILINEAR))) for size in sizes]
     return all(ours is not None and np.array_equal(ours, pillows) for ours, pillows in made)

@@ -15,7 +15,7 @@ from PIL import Image
 from recordio import kernels
 from recordio.images import resample
 from recordio.images.decode import Pixels
-from recordio.images.resample import BILINEAR, as_pillow, smoothed
+from recordio.images.resample import BILINEAR, as_pillow, bilinear
 from recordio.transforms import Resize
 from tests.effort import examples
 
@@ -95,7 +95,7 @@ def test_a_box_is_resized_where_it_lies(
     top: int, left: int, height: int, width: int, new_height: int, new_width: int, seed: int
 ) -> None:
     box = noise(top + height, left + width + seed % 3, seed)[top:, left : left + width]
-    found, copied = smoothed(box, (new_height, new_width)), smoothed(box.copy(), (new_height, new_width))
+    found, copied = bilinear(box, (new_height, new_width)), bilinear(box.copy(), (new_height, new_width))
     np.testing.assert_array_equal(found, copied)  # type: ignore[arg-type]
     if found is not None:
         size = new_height, new_width
@@ -108,7 +108,7 @@ def test_pixels_in_any_order_of_memory_give_the_same() -> None:
     pixels = noise(40, 50, 1)
     row = np.broadcast_to(pixels[:1], (40, 50, 3))
     for other in (pixels[::-1], pixels[:, ::-1], pixels[:, ::2], pixels[::2], pixels.transpose(1, 0, 2), row):
-        np.testing.assert_array_equal(smoothed(other, (20, 20)), smoothed(other.copy(), (20, 20)))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(bilinear(other, (20, 20)), bilinear(other.copy(), (20, 20)))  # type: ignore[arg-type]
         out = np.zeros((20, 20, 3), "u1")
         assert kernels.c.resize_rgb(other, out) == (other.strides[1:] == (3, 1) and other.strides[0] >= 150)
 
@@ -137,7 +137,7 @@ def test_nothing_is_read_or_written_beyond_the_pixels() -> None:
 @needs_filter
 def test_a_column_that_becomes_a_row_is_declined() -> None:
     assert not kernels.c.resize_rgb(np.zeros((2000, 4, 3), "u1"), np.zeros((4, 2000, 3), "u1"))
-    assert smoothed(np.zeros((200, 200, 3), "u1"), (10, 300)) is not None
+    assert bilinear(np.zeros((200, 200, 3), "u1"), (10, 300)) is not None
 
 
 @needs_filter
