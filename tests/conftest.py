@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -57,6 +58,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marker = item.get_closest_marker("timeout")
         seconds = float(marker.args[0] if marker else config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(seconds * FACTOR), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Leaves the tests themselves, and all that they imported, out of garbage collections: 0.4 s of each leak check."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -40,13 +40,25 @@ def left_as_found(taken: Callable[[], Any]) -> Iterator[None]:
     resource_tracker.ensure_running()  # multiprocessing starts these once and keeps them
     forkserver.ensure_running()
     gc.collect()  # cycles left by other tests
-    before = taken()
+    before = _settled(taken)
     yield
     if taken() != before:
         gc.collect()
         soon(lambda: taken() == before)  # some processes are still ending
     after = taken()
     assert after == before, f"{before} before, {after} after"
+
+
+def _settled(taken: Callable[[], Any]) -> Any:
+    """`taken()` once it stays: threads and processes of the test before may still be ending."""
+    found = taken()
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        previous, found = found, taken()
+        if found == previous:
+            break
+    return found
 
 
 def children(pid: int | str = "self") -> set[int]:
