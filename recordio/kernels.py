@@ -26,7 +26,7 @@ def _loaded() -> tuple[Any, str]:
         module = import_module("recordio._kernels")
         return module, "in use" + ("" if module.PIXELS else ", but for pixels, which take a processor with AVX2")
     except ModuleNotFoundError:
-        why = "which takes a C compiler and Python's headers: text and single samples are slower"
+        why = "which takes a C compiler and Python's headers: text, single samples and pictures are slower"
         return None, f"not built when recordio was installed, {why}"
     except ImportError as error:
         return None, f"cannot be loaded: {error}"
