@@ -1001,7 +1001,7 @@ PyMODINIT_FUNC PyInit__kernels(void)
         PyModule_AddIntMacro(module, PACK_UINT) < 0 || PyModule_AddIntMacro(module, PACK_FLOAT) < 0 ||
         PyModule_AddIntMacro(module, PACK_ARRAY) < 0 ||
         PyModule_AddIntMacro(module, MAX_PACKED_NDIM) < 0 ||
-        PyModule_AddStringConstant(module, "PIXELS", pixel_vectors()) < 0 ||
+        PyModule_AddIntConstant(module, "PIXELS", has_pixels()) < 0 ||
         PyModule_AddIntMacro(module, TEXT) < 0 || PyModule_AddIntMacro(module, BYTES) < 0 ||
         PyModule_AddIntMacro(module, SCALAR) < 0 || PyModule_AddIntMacro(module, ARRAY) < 0)
         Py_CLEAR(module);

@@ -22,19 +22,14 @@ const char resize_rgb_doc[] =
 #define AVX2 __attribute__((target("avx2")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vbmi,avx512vnni")))
 
-static int has_avx2(void)
+int has_pixels(void)
 {
     return __builtin_cpu_supports("avx2");
 }
 
 static int has_avx512(void)
 {
-    return has_avx2() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
-}
-
-const char *pixel_vectors(void)
-{
-    return has_avx512() ? "AVX-512" : has_avx2() ? "AVX2" : "";
+    return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
 
 /* --- Sums of channels ----------------------------------------------------------------------------------------------
@@ -181,7 +176,7 @@ PyObject *channel_sums(PyObject *module, PyObject *const *args, Py_ssize_t count
     int wide = PyObject_IsTrue(args[2]);
     if (wide < 0)
         return NULL;
-    if (!has_avx2())
+    if (!has_pixels())
         Py_RETURN_NONE;
     if (PyObject_GetBuffer(args[0], &pixels, PyBUF_SIMPLE) < 0)
         return NULL;
@@ -386,7 +381,7 @@ PyObject *resize_rgb(PyObject *module, PyObject *const *args, Py_ssize_t count)
     (void)module;
     if (count != 2)
         return PyErr_Format(PyExc_TypeError, "resize_rgb takes 2 arguments");
-    if (!has_avx2())
+    if (!has_pixels())
         Py_RETURN_FALSE;
     Py_buffer in, out;
     int made = -1;
@@ -411,9 +406,9 @@ PyObject *resize_rgb(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 #else
 
-const char *pixel_vectors(void)
+int has_pixels(void)
 {
-    return "";
+    return 0;
 }
 
 PyObject *channel_sums(PyObject *module, PyObject *const *args, Py_ssize_t count)

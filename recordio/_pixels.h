@@ -9,7 +9,7 @@
 extern const char channel_sums_doc[], resize_rgb_doc[];
 PyObject *channel_sums(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *resize_rgb(PyObject *module, PyObject *const *args, Py_ssize_t count);
-const char *pixel_vectors(void); /* by which both work: "AVX-512", "AVX2"; "" where they decline */
+int has_pixels(void); /* whether this processor has what both need; else they decline */
 #if defined(__GNUC__)
 #pragma GCC visibility pop
 #endif

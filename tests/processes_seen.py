@@ -40,7 +40,7 @@ def left_as_found(taken: Callable[[], Any]) -> Iterator[None]:
     resource_tracker.ensure_running()  # multiprocessing starts these once and keeps them
     forkserver.ensure_running()
     gc.collect()  # cycles left by other tests
-    before = _settled(taken)
+    before = settled(taken)
     yield
     if taken() != before:
         gc.collect()
@@ -49,7 +49,7 @@ def left_as_found(taken: Callable[[], Any]) -> Iterator[None]:
     assert after == before, f"{before} before, {after} after"
 
 
-def _settled(taken: Callable[[], Any]) -> Any:
+def settled(taken: Callable[[], Any]) -> Any:
     """`taken()` once it stays: threads and processes of the test before may still be ending."""
     found = taken()
     deadline = time.monotonic() + SECONDS

@@ -103,7 +103,7 @@ def _decoded(data: Any, header: Header, mode: str, factor: int, top: int, bottom
             return _decoded_jpeg(rows, header, mode, factor), factor, rows.first // factor
         except ValueError:
             pass
-    return decode_image(data, mode), 1, 0
+    return decode_image(data, mode, header), 1, 0
 
 
 def _decoded_jpeg(rows: Rows, header: Header, mode: str, factor: int) -> Pixels:

@@ -37,6 +37,7 @@ from recordio import (
 from recordio.reader.workers.thread_trial import ThreadTrial
 from tests.effort import examples
 from tests.open_files import descriptors
+from tests.processes_seen import settled
 from tests.strategies import cells, png, same_columns, samples, schemas
 
 
@@ -251,7 +252,7 @@ class TestLeavingNothingBehind:
 
     def test_early_break_error_or_dropped_iterator_leaves_nothing_behind(self, ds: ShardDataset) -> None:
         order(DataLoader(ds, 10, num_workers=2))
-        before = self.left()
+        before = settled(self.left)
         for round_ in range(50):
             loader = DataLoader(ds, 10, True, num_workers=round_ % 3)
             for _ in loader:
@@ -275,7 +276,7 @@ class TestLeavingNothingBehind:
 
         order(DataLoader(ds, 10, num_workers=workers))
         _ = ds[0]  # whether `fail` draws is found out with the first samples, whose shard stays open
-        store, before = ds.store, self.left()
+        store, before = ds.store, settled(self.left)
         folder = Path(store.storage.folder)  # type: ignore[attr-defined]
         for _ in range(5):
             with pytest.raises(ZeroDivisionError):

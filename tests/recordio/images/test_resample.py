@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,16 @@ from tests.effort import examples
 
 sides = st.integers(1, 90) | st.integers(1, 700)
 needs_filter = pytest.mark.skipif(
-    not getattr(kernels.c, "PIXELS", ""),
+    not getattr(kernels.c, "PIXELS", False),
     reason=f"the filter in C takes a processor with AVX2; kernels in C: {kernels.state}",
 )
+
+
+@pytest.fixture(autouse=True)
+def pillow_is_asked_anew() -> Iterator[None]:
+    resample._is_pillows.cache_clear()
+    yield
+    resample._is_pillows.cache_clear()
 
 
 def noise(height: int, width: int, seed: int) -> Pixels:
@@ -70,7 +77,6 @@ def test_most_pictures_go_through_the_filter(
 
 @needs_filter
 def test_the_pillow_that_is_installed_has_this_filter() -> None:
-    resample._is_pillows.cache_clear()
     assert resample._is_pillows()
 
 
@@ -79,13 +85,9 @@ def test_another_filter_of_pillow_s_is_found_out(monkeypatch: pytest.MonkeyPatch
     pixels = noise(40, 50, 1)
     resize: Callable[..., Any] = Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda picture, size, _: resize(picture, size, Image.Resampling.HAMMING))
-    resample._is_pillows.cache_clear()
-    try:
-        assert not resample._is_pillows()
-        want = resize(Image.fromarray(pixels), (20, 20), Image.Resampling.HAMMING)
-        assert as_pillow(pixels, (20, 20)).tobytes() == want.tobytes()
-    finally:
-        resample._is_pillows.cache_clear()
+    assert not resample._is_pillows()
+    want = resize(Image.fromarray(pixels), (20, 20), Image.Resampling.HAMMING)
+    assert as_pillow(pixels, (20, 20)).tobytes() == want.tobytes()
 
 
 @needs_filter
@@ -150,11 +152,7 @@ def test_another_order_of_pillow_s_is_found_out(monkeypatch: pytest.MonkeyPatch)
         return resize(picture, size, how)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(Image.Image, "resize", columns_first)
-    resample._is_pillows.cache_clear()
-    try:
-        assert not resample._is_pillows()
-    finally:
-        resample._is_pillows.cache_clear()
+    assert not resample._is_pillows()
 
 
 @needs_filter
